@@ -1,0 +1,108 @@
+//! Named error codes, as they stand in RESET_STREAM, STOP_SENDING and CONNECTION_CLOSE frames.
+
+use std::fmt;
+
+/// Why a stream or a connection was ended. The numbers are part of the wire contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Code {
+    /// No error: an orderly end.
+    Done = 0x100,
+    /// The bytes are not one length-delimited message followed by FIN, or a field is out of its bounds.
+    Malformed = 0x101,
+    /// The message is longer than its limit.
+    Oversized = 0x102,
+    /// A message of a kind that this server does not know.
+    Unknown = 0x103,
+    /// A request before the connection said Hello.
+    BeforeHello = 0x104,
+    /// A kind that the contract has and this server does not serve yet.
+    Unsupported = 0x105,
+    /// The user token is not authentic.
+    TokenForged = 0x106,
+    /// The user token has expired.
+    TokenExpired = 0x107,
+    /// Hello for another user than the connection's.
+    UserChanged = 0x108,
+    /// No Hello in time.
+    HelloTimeout = 0x109,
+    /// The server is about to stop; connect anew elsewhere or later.
+    GoingAway = 0x10a,
+    /// More requests under way than one connection may have.
+    TooMany = 0x10b,
+    /// The peer broke the protocol on purpose or by a bug; the connection is closed.
+    Abuse = 0x10c,
+}
+
+impl Code {
+    /// All codes.
+    pub const ALL: [Self; 13] = [
+        Self::Done,
+        Self::Malformed,
+        Self::Oversized,
+        Self::Unknown,
+        Self::BeforeHello,
+        Self::Unsupported,
+        Self::TokenForged,
+        Self::TokenExpired,
+        Self::UserChanged,
+        Self::HelloTimeout,
+        Self::GoingAway,
+        Self::TooMany,
+        Self::Abuse,
+    ];
+
+    /// The code of this number.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| u64::from(code.number()) == number)
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The name in metrics and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Malformed => "malformed",
+            Self::Oversized => "oversized",
+            Self::Unknown => "unknown",
+            Self::BeforeHello => "before_hello",
+            Self::Unsupported => "unsupported",
+            Self::TokenForged => "token_forged",
+            Self::TokenExpired => "token_expired",
+            Self::UserChanged => "user_changed",
+            Self::HelloTimeout => "hello_timeout",
+            Self::GoingAway => "going_away",
+            Self::TooMany => "too_many",
+            Self::Abuse => "abuse",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::error::Error for Code {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_round_trip_and_names_differ() {
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(Code::from_number(code.number().into()), Some(code));
+            assert!(Code::ALL[..index].iter().all(|other| other.name() != code.name()));
+        }
+        assert_eq!(Code::from_number(0), None);
+    }
+}

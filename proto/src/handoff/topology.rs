@@ -1,0 +1,92 @@
+//! The wiring: every ring between the gateway's shards and the agent, in one place.
+//!
+//! | ring    | from → to     | slots | record            | when it is full                                           |
+//! |---------|---------------|-------|-------------------|-----------------------------------------------------------|
+//! | request | shard → agent | 8,192 | [`Request`]       | no win is made, a claim is answered `Busy`                |
+//! | reply   | agent → shard | 8,192 | [`Reply`]         | cannot be: a shard has at most as many claims under way   |
+//! | grant   | agent → shard | 256   | [`Grant`]         | the agent releases no more packets to this shard          |
+//! | event   | shard → agent | 8,192 | reserved          | the record is dropped and counted                         |
+//!
+//! Each shard has one lane of these four rings, and one doorbell that the agent rings; the agent has one sleeper
+//! that all shards wake. The rings stand in the mapping in the order lane 0: request, reply, grant, event, lane 1: ….
+//!
+//! [`Request`]: super::record::Request
+//! [`Reply`]: super::record::Reply
+//! [`Grant`]: super::record::Grant
+
+/// The most shards that a gateway may have; a shard's number is one byte of its connection IDs.
+pub const SHARDS_MAX: u16 = 64;
+
+/// Which way a ring goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a shard to the agent.
+    ToAgent,
+    /// From the agent to a shard.
+    ToShard,
+}
+
+/// The rings of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// What must be durable: issued packets, claims.
+    Request,
+    /// Answers, after the commit.
+    Reply,
+    /// Packets released to the shard.
+    Grant,
+    /// Behaviour, for analysis; may be dropped.
+    Event,
+}
+
+impl Ring {
+    /// All rings of a lane, in the order of the mapping.
+    pub const ALL: [Self; 4] = [Self::Request, Self::Reply, Self::Grant, Self::Event];
+
+    /// Slots, a power of two.
+    #[must_use]
+    pub const fn slots(self) -> u32 {
+        match self {
+            Self::Request | Self::Reply | Self::Event => 8_192,
+            Self::Grant => 256,
+        }
+    }
+
+    /// The most bytes of a record.
+    #[must_use]
+    pub const fn record_bytes_max(self) -> u32 {
+        match self {
+            Self::Request => 488,
+            Self::Reply => 104,
+            Self::Grant | Self::Event => 40,
+        }
+    }
+
+    /// Which way it goes.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Request | Self::Event => Direction::ToAgent,
+            Self::Reply | Self::Grant => Direction::ToShard,
+        }
+    }
+
+    /// Its place in the mapping.
+    #[must_use]
+    pub const fn index(self, shard: u16) -> usize {
+        let within = match self {
+            Self::Request => 0,
+            Self::Reply => 1,
+            Self::Grant => 2,
+            Self::Event => 3,
+        };
+        shard as usize * Self::ALL.len() + within
+    }
+}
+
+/// How many shards a mapping with so many rings is for; `None` when it is no whole number of lanes.
+#[must_use]
+pub fn shards_of(rings: usize) -> Option<u16> {
+    let shards = u16::try_from(rings / Ring::ALL.len()).ok()?;
+    (rings.is_multiple_of(Ring::ALL.len()) && (1..=SHARDS_MAX).contains(&shards)).then_some(shards)
+}

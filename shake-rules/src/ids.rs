@@ -1,0 +1,56 @@
+//! The identifiers and units that every program shares. Newtypes, so that a user is never taken for a packet.
+
+use std::fmt;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+id! {
+    /// One show. Tickets and cookies of another event are refused.
+    EventId(u32)
+}
+id! {
+    /// A user, as the token names them.
+    UserId(u64)
+}
+id! {
+    /// A money packet, unique over all seed files of an event.
+    PacketId(u64)
+}
+id! {
+    /// Who funds a packet. Zero is the event itself.
+    SponsorId(u16)
+}
+id! {
+    /// Whole cents. Money is never a float.
+    Cents(u64)
+}
+id! {
+    /// Milliseconds since 1970-01-01 UTC.
+    UnixMillis(u64)
+}
+
+impl UnixMillis {
+    /// This time plus `ms`, or the end of time.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this time; zero when `earlier` is later.
+    #[must_use]
+    pub fn since_ms(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}

@@ -1,0 +1,29 @@
+//! The pure part of the event: what a shake is worth, who may win what, what a token, a ticket and a
+//! limit cookie say, how a budget is split, how seed and show files read.
+//!
+//! Invariant: nothing in this crate does I/O, reads a clock or draws randomness. Time, random numbers and
+//! nonces are arguments, so every rule can be tested and replayed exactly.
+//!
+//! The modules stand in the order in which a user meets them.
+
+mod ids;
+mod sealed;
+
+pub mod document;
+pub mod hex;
+pub mod keys;
+
+pub mod show;
+pub mod token;
+
+pub mod outcome;
+pub mod release;
+
+pub mod cookie;
+pub mod ticket;
+pub mod winnings;
+
+pub mod amounts;
+pub mod seed;
+
+pub use ids::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};

@@ -1,0 +1,151 @@
+//! User tokens: who a phone belongs to, signed by the account service, shown once per connection in `Hello`.
+//!
+//! ```text
+//!  0         1        2          4        12           20                36
+//!  ├─────────┼────────┼──────────┼────────┼────────────┼─────────────────┤
+//!  │ version │ key id │ reserved │ user   │ expires at │ HMAC-SHA-256,   │
+//!  │ = 1     │        │ = 0      │ u64 LE │ ms, u64 LE │ first 16 bytes  │
+//!  └─────────┴────────┴──────────┴────────┴────────────┴─────────────────┘
+//! ```
+//!
+//! A MAC of 128 bits is what RFC 2104, section 5 allows for SHA-256 (at least half the hash).
+
+use crate::keys::{Key, KeyRing};
+use crate::{UnixMillis, UserId};
+use ring::hmac;
+use std::fmt;
+use thiserror::Error;
+
+/// Bytes of a token.
+pub const TOKEN_BYTES: usize = SIGNED + MAC;
+const SIGNED: usize = 20;
+const MAC: usize = 16;
+const VERSION: u8 = 1;
+
+/// Why a token was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// Not made with any of our keys, or altered.
+    #[error("the token is not authentic")]
+    Forged,
+    /// Authentic, but its time is over.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// What a checked token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserToken {
+    /// The user.
+    pub user: UserId,
+    /// Valid before this time.
+    pub expires_at: UnixMillis,
+}
+
+/// The user-token keys, expanded once.
+pub struct TokenKeys {
+    newest: u8,
+    keys: Vec<(u8, hmac::Key)>,
+}
+
+impl fmt::Debug for TokenKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenKeys(newest {})", self.newest)
+    }
+}
+
+impl TokenKeys {
+    /// Expands the keys of a ring.
+    #[must_use]
+    pub fn new(ring: &KeyRing) -> Self {
+        let expand = |key: &Key| (key.id, hmac::Key::new(hmac::HMAC_SHA256, key.secret()));
+        Self {
+            newest: ring.newest().id,
+            keys: ring.iter().map(expand).collect(),
+        }
+    }
+
+    /// A token for this user.
+    #[must_use]
+    pub fn mint(&self, token: UserToken) -> [u8; TOKEN_BYTES] {
+        let key = self.key(self.newest).expect("the newest key is one of the ring's");
+        let mut bytes = [0; TOKEN_BYTES];
+        bytes[0] = VERSION;
+        bytes[1] = self.newest;
+        bytes[4..12].copy_from_slice(&token.user.0.to_le_bytes());
+        bytes[12..20].copy_from_slice(&token.expires_at.0.to_le_bytes());
+        let tag = hmac::sign(key, &bytes[..SIGNED]);
+        bytes[SIGNED..].copy_from_slice(&tag.as_ref()[..MAC]);
+        bytes
+    }
+
+    /// Who the token belongs to.
+    ///
+    /// # Errors
+    /// [`TokenError::Forged`] or [`TokenError::Expired`].
+    pub fn check(&self, bytes: &[u8], now: UnixMillis) -> Result<UserToken, TokenError> {
+        let bytes: &[u8; TOKEN_BYTES] = bytes.try_into().map_err(|_| TokenError::Forged)?;
+        let (signed, mac) = bytes.split_at(SIGNED);
+        let key = self.key(bytes[1]).ok_or(TokenError::Forged)?;
+        let tag = hmac::sign(key, signed);
+        if bytes[0] != VERSION || !equal_in_constant_time(&tag.as_ref()[..MAC], mac) {
+            return Err(TokenError::Forged);
+        }
+        let number = |at: usize| u64::from_le_bytes(signed[at..at + 8].try_into().expect("8 bytes of 20"));
+        let token = UserToken {
+            user: UserId(number(4)),
+            expires_at: UnixMillis(number(12)),
+        };
+        if now >= token.expires_at {
+            return Err(TokenError::Expired);
+        }
+        Ok(token)
+    }
+
+    fn key(&self, id: u8) -> Option<&hmac::Key> {
+        self.keys.iter().find(|(key_id, _)| *key_id == id).map(|(_, key)| key)
+    }
+}
+
+/// Compares without telling by its duration where the first difference is. ring's own HMAC verification takes
+/// full-length tags only.
+fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+    let difference = left.iter().zip(right).fold(0, |acc, (a, b)| acc | (a ^ b));
+    left.len() == right.len() && std::hint::black_box(difference) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys(secret: u8) -> TokenKeys {
+        TokenKeys::new(&KeyRing::of(Key::new(1, [secret; 32])))
+    }
+
+    #[test]
+    fn good_expired_foreign() {
+        let token = UserToken {
+            user: UserId(7),
+            expires_at: UnixMillis(1_000),
+        };
+        let bytes = keys(1).mint(token);
+        assert_eq!(keys(1).check(&bytes, UnixMillis(999)), Ok(token));
+        assert_eq!(keys(1).check(&bytes, UnixMillis(1_000)), Err(TokenError::Expired));
+        assert_eq!(keys(2).check(&bytes, UnixMillis(0)), Err(TokenError::Forged));
+    }
+
+    proptest! {
+        #[test]
+        fn any_altered_byte_is_forged(user: u64, at in 0..TOKEN_BYTES, flip in 1_u8..) {
+            let mut bytes = keys(1).mint(UserToken { user: UserId(user), expires_at: UnixMillis(u64::MAX) });
+            bytes[at] ^= flip;
+            prop_assert_eq!(keys(1).check(&bytes, UnixMillis(0)), Err(TokenError::Forged));
+        }
+
+        #[test]
+        fn garbage_is_forged(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            prop_assert_eq!(keys(1).check(&bytes, UnixMillis(0)), Err(TokenError::Forged));
+        }
+    }
+}
