@@ -192,7 +192,7 @@ impl Check<'_> {
                 before.name
             ));
         }
-        if !(phase.releases_per_second >= 0.0) {
+        if phase.releases_per_second.is_nan() || phase.releases_per_second < 0.0 {
             wrong(format!(
                 "releases_per_second = {} must be 0 or more",
                 phase.releases_per_second

@@ -1,0 +1,205 @@
+//! The command line of `certs`. Reads the clock, prints, and chooses the exit code; the work is in the library.
+
+use anyhow::Context;
+use certs::generate::{self, Request};
+use certs::{inspect, token};
+use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use shake_rules::UserId;
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Makes and checks the certificates and secret keys of the event.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  certs generate --out certs         for one machine: localhost and loopback
+  certs generate --out certs --name gw1.example.com --address 192.0.2.7
+  certs inspect certs                is everything there, private and valid?
+  certs token --dir certs --user 7   a token for user 7, as hex
+
+Exit codes:
+  0  done; for inspect: all in order
+  1  failed, and nothing was changed; for inspect: something is wrong
+  2  the command line is wrong
+  3  inspect only: nothing is wrong, but something expires soon";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes a directory of certificates and secret keys.
+    Generate(GenerateArgs),
+    /// Prints what a directory holds, and what is wrong with it.
+    Inspect(InspectArgs),
+    /// Prints a user token.
+    Token(TokenArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Writes into a directory of mode 0700:
+  ca.pem server.pem operator.pem              certificates, mode 0644
+  ca.key.pem server.key.pem operator.key.pem  their keys (ECDSA P-256), mode 0600
+  user-token.key.toml ticket.key.toml
+  cookie.key.toml stateless-reset.key.toml    secret keys, mode 0600
+
+Who needs what:
+  gateway      server.pem server.key.pem, the four key files, ca.pem
+  shake-agent  ticket.key.toml cookie.key.toml
+  phones       ca.pem
+  operators    ca.pem operator.pem operator.key.pem
+Keep ca.key.pem off the servers: it is needed only to sign.
+
+Examples:
+  certs generate --out certs
+  certs generate --out certs --name gw1.example.com --name '*.gw.example.com' \\
+      --address 192.0.2.7 --days 90
+  certs generate --out certs --force
+The last one makes everything anew: what the old keys signed, tokens and tickets
+that are out there, is refused from then on.")]
+struct GenerateArgs {
+    /// Directory to write to; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// DNS name of the gateway; give it once per name
+    #[arg(long = "name", value_name = "NAME", default_value = "localhost")]
+    names: Vec<String>,
+    /// IP address of the gateway; give it once per address
+    #[arg(long = "address", value_name = "ADDRESS", default_values = ["127.0.0.1", "::1"])]
+    addresses: Vec<IpAddr>,
+    /// Validity of the server and operator certificates, at most the authority's own 3650
+    #[arg(long, value_name = "N", default_value_t = 365)]
+    days: u32,
+    /// Replace the files that are there, all of them or none
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Errors are: a file missing or unreadable, a secret that others may read, a
+certificate that is expired, not yet valid, or does not chain to ca.pem for each
+of its names, a private key that is not the certificate's. ca.key.pem may be
+absent. Secrets are never printed.
+
+Exit codes:
+  0  all in order
+  1  something is wrong
+  2  the command line is wrong
+  3  nothing is wrong, but something expires within --warn-days
+
+Examples:
+  certs inspect certs
+  certs inspect certs --json | jq '.certificates[] | {file, days_left}'")]
+struct InspectArgs {
+    /// The certificate directory
+    directory: PathBuf,
+    /// Warn about what expires within so many days
+    #[arg(long, value_name = "N", default_value_t = 14)]
+    warn_days: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The token is a credential: whoever shows it is that user until it expires.
+
+Examples:
+  certs token --dir certs --user 7
+  certs token --dir certs --user 7 --expires-at 2027-02-06T23:59:00+08:00 --json")]
+struct TokenArgs {
+    /// The certificate directory
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The user's number
+    #[arg(long, value_name = "N")]
+    user: u64,
+    /// Validity from now
+    #[arg(long, value_name = "N", default_value_t = 30, conflicts_with = "expires_at")]
+    days: u32,
+    /// When it ends, instead of --days
+    #[arg(long, value_name = "RFC3339")]
+    expires_at: Option<Timestamp>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let now = Timestamp::now();
+    let done = match Cli::parse().command {
+        Command::Generate(args) => generate_to(&args, now),
+        Command::Inspect(args) => inspect_directory(&args, now),
+        Command::Token(args) => mint_token(&args, now),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("certs: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate_to(args: &GenerateArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
+    let request = Request {
+        names: args.names.clone(),
+        addresses: args.addresses.clone(),
+        days: args.days,
+        replace: args.force,
+    };
+    let mut text = String::new();
+    for path in generate::generate(&args.out, &request, now)? {
+        text.push_str(&format!("wrote {}\n", path.display()));
+    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect_directory(args: &InspectArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
+    let report = inspect::inspect(&args.directory, args.warn_days, now);
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    } else {
+        print(&report.to_string())?;
+    }
+    Ok(match (report.good, report.has_warnings()) {
+        (false, _) => ExitCode::from(1),
+        (true, true) => ExitCode::from(3),
+        (true, false) => ExitCode::SUCCESS,
+    })
+}
+
+fn mint_token(args: &TokenArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
+    let in_days = || {
+        let seconds = i64::from(args.days) * 86_400;
+        now.checked_add(SignedDuration::from_secs(seconds))
+            .with_context(|| format!("--days {} is too far", args.days))
+    };
+    let expires_at = args.expires_at.map_or_else(in_days, Ok)?;
+    let directory: &Path = &args.dir;
+    let minted = token::mint(directory, UserId(args.user), expires_at, now)?;
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&minted)?))?;
+    } else {
+        print(&format!("{}\n", minted.token))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to stdout; a reader that went away (`certs inspect … | head -1`) is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
+        _ => Ok(()),
+    }
+}

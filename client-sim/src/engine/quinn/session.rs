@@ -1,0 +1,203 @@
+//! The life of one session: connect, say Hello, read what comes, claim what it won, connect again.
+
+use super::exchange::{connection_error, exchange, read_message};
+use super::{Seat, Shared};
+use crate::schedule::Micros;
+use crate::user::{ClaimNext, ClaimStart, ConnectNext, RequestFailure};
+use ::quinn::{Connection, ConnectionError, RecvStream};
+use bytes::Bytes;
+use prost::Message;
+use shake_proto::code::Code;
+use shake_proto::wire::v1::{self, request::Kind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+/// Begins every session in its turn: so many a second, and so many handshakes at one time.
+pub(super) async fn ramp(shared: Arc<Shared>) {
+    let per_second = u64::from(shared.scenario.connects_per_second);
+    for index in 0..shared.scenario.sessions {
+        shared
+            .sleep_until(Micros(u64::from(index) * 1_000_000 / per_second))
+            .await;
+        let Ok(permit) = shared.connecting.clone().acquire_owned().await else {
+            return; // the run is closing
+        };
+        tokio::spawn(session(shared.clone(), index, permit));
+    }
+}
+
+async fn session(shared: Arc<Shared>, index: u32, permit: OwnedSemaphorePermit) {
+    let mut permit = Some(permit);
+    let mut first = true;
+    loop {
+        if permit.is_none() {
+            permit = shared.connecting.clone().acquire_owned().await.ok();
+        }
+        if permit.is_none() || shared.closing.load(Ordering::Relaxed) {
+            return;
+        }
+        // Boxed, so that the handshake's state is not carried through the whole life of the session.
+        let connected = Box::pin(connect(&shared, index)).await;
+        permit = None;
+        if first && !matches!(connected, Err(ConnectNext::At(_))) {
+            first = false;
+            shared.settled.fetch_add(1, Ordering::Relaxed);
+        }
+        let next = match connected {
+            Ok(connection) => {
+                let reason = serve(&shared, index, &connection).await;
+                lose(&shared, index, &reason)
+            }
+            Err(next) => next,
+        };
+        match next {
+            ConnectNext::At(at) => shared.sleep_until(at).await,
+            ConnectNext::GiveUp => return,
+        }
+    }
+}
+
+/// Handshake and Hello. Puts the connection into the seat.
+async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, ConnectNext> {
+    let began = shared.now();
+    let scenario = &shared.scenario;
+    let fail = |name: &str, message: &str| {
+        shared.seat(index, |seat, habits, tally| {
+            tally.error(&format!("connect_{name}"), message);
+            seat.user.on_connect_failed(shared.now(), name, habits, tally)
+        })
+    };
+    let connecting = shared
+        .endpoint(index)
+        .connect_with(shared.client.clone(), shared.target, &scenario.server_name)
+        .map_err(|error| fail("not_started", &error.to_string()))?;
+    let connection = match timeout(Duration::from_millis(scenario.connect_timeout_ms.into()), connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let (name, message) = connection_error(&error);
+            return Err(fail(&name, &message));
+        }
+        Err(_) => return Err(fail("timed_out", "no handshake within connect_timeout_ms")),
+    };
+    let hello = shared.seat(index, |seat, _, _| seat.user.hello(shared.token(seat.user.id())));
+    let answer = exchange(&connection, Kind::Hello(hello), scenario.request_timeout_ms).await;
+    let now = shared.now();
+    let welcome = shared.seat(index, |seat, habits, tally| {
+        if let Err(failure) = &answer {
+            tally.error(&format!("hello_{}", failure.name()), "");
+        }
+        seat.user.on_hello(now, answer, habits, tally)?;
+        tally.connect_latency.saturating_record(now.since(began).0.max(1));
+        seat.connection = Some(connection.clone());
+        Ok(())
+    });
+    if welcome.is_err() {
+        connection.close(Code::Done.number().into(), b"");
+    } else {
+        shared.online.fetch_add(1, Ordering::Relaxed);
+    }
+    welcome.map(|()| connection)
+}
+
+/// Reads answers and notices until the connection ends.
+async fn serve(shared: &Arc<Shared>, index: u32, connection: &Connection) -> ConnectionError {
+    let mut notice_stream = pin!(connection.accept_uni());
+    loop {
+        tokio::select! {
+            biased;
+            datagram = connection.read_datagram() => match datagram {
+                Ok(datagram) => on_datagram(shared, index, datagram),
+                Err(reason) => return reason,
+            },
+            stream = &mut notice_stream => match stream {
+                Ok(stream) => {
+                    tokio::spawn(on_notice(shared.clone(), index, connection.clone(), stream));
+                    notice_stream.set(connection.accept_uni());
+                }
+                Err(reason) => return reason,
+            },
+        }
+    }
+}
+
+fn lose(shared: &Shared, index: u32, reason: &ConnectionError) -> ConnectNext {
+    shared.online.fetch_sub(1, Ordering::Relaxed);
+    if shared.closing.load(Ordering::Relaxed) {
+        return ConnectNext::GiveUp;
+    }
+    let (name, _) = connection_error(reason);
+    shared.seat(index, |Seat { user, connection }, habits, tally| {
+        *connection = None;
+        user.on_connection_lost(shared.now(), &name, habits, tally)
+    })
+}
+
+fn on_datagram(shared: &Arc<Shared>, index: u32, datagram: Bytes) {
+    match v1::ShakeReply::decode(datagram) {
+        Ok(reply) => on_shake_reply(shared, index, reply),
+        Err(_) => shared.seat(index, |seat, _, tally| seat.user.on_malformed_datagram(tally)),
+    }
+}
+
+/// Tells the user of a reply, however it came, and begins the claim of what was won.
+pub(super) fn on_shake_reply(shared: &Arc<Shared>, index: u32, reply: v1::ShakeReply) {
+    let now = shared.now();
+    let won = shared.seat(index, |seat, habits, tally| {
+        seat.user.on_shake_reply(now, reply, habits, tally)
+    });
+    if let Some(start) = won {
+        tokio::spawn(claim(shared.clone(), index, start));
+    }
+}
+
+async fn claim(shared: Arc<Shared>, index: u32, start: ClaimStart) {
+    let ClaimStart { id, mut at } = start;
+    loop {
+        shared.sleep_until(at).await;
+        let now = shared.now();
+        let request = shared.seat(index, |seat, _, _| {
+            seat.user
+                .claim_request(now, id)
+                .map(|request| (seat.connection.clone(), request))
+        });
+        let Some((connection, request)) = request else {
+            return;
+        };
+        let answer = match connection {
+            Some(connection) => exchange(&connection, Kind::Claim(request), shared.scenario.request_timeout_ms).await,
+            None => Err(RequestFailure::Offline),
+        };
+        let now = shared.now();
+        match shared.seat(index, |seat, habits, tally| {
+            seat.user.on_claim(now, id, answer, habits, tally)
+        }) {
+            ClaimNext::At(again) => at = again,
+            ClaimNext::Done => return,
+        }
+    }
+}
+
+/// Reads a notice; when it asks to go away, leaves this connection at the time that the user picks.
+async fn on_notice(shared: Arc<Shared>, index: u32, connection: Connection, mut stream: RecvStream) {
+    let patience = Duration::from_millis(shared.scenario.request_timeout_ms.into());
+    let message = timeout(patience, read_message::<v1::Notice>(&mut stream)).await;
+    let now = shared.now();
+    let leave_at = shared.seat(index, |seat, _, tally| {
+        match message.unwrap_or(Err(RequestFailure::Timeout)) {
+            Ok(notice) => seat.user.on_notice(now, &notice, tally),
+            Err(failure) => {
+                tally.violations.malformed_replies += u64::from(matches!(failure, RequestFailure::Malformed(_)));
+                tally.error(&format!("notice_{}", failure.name()), "");
+                None
+            }
+        }
+    });
+    if let Some(at) = leave_at {
+        shared.sleep_until(at).await;
+        connection.close(Code::GoingAway.number().into(), b"as told");
+    }
+}

@@ -1,0 +1,113 @@
+//! Walks the schedule in time order and hands what is due to the connections.
+//!
+//! A few tasks do this for all sessions, a tick at a time: no task and no timer per shake or per session.
+
+use super::exchange::exchange;
+use super::session::on_shake_reply;
+use super::{Seat, Shared};
+use crate::schedule::Micros;
+use crate::user::RequestFailure;
+use ::quinn::{Connection, SendDatagramError};
+use bytes::BytesMut;
+use shake_proto::code::Code;
+use shake_proto::frame;
+use shake_proto::wire::v1::{self, request::Kind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// Time between two walks; a shake is sent this much after its time at the most, unless the machine is overloaded.
+const TICK: Duration = Duration::from_millis(1);
+/// After so many shakes in one walk the sockets get their turn, also on a single thread.
+const BATCH: u32 = 64;
+/// Shakes are encoded into chunks of this size.
+const ARENA_BYTES: usize = 16 << 10;
+
+/// Starts as many shakers as there are threads; shaker `w` of `n` takes every n-th shake from the w-th on.
+pub(super) fn spawn_all(shared: &Arc<Shared>, start: Micros) {
+    let shakers = u64::from(shared.scenario.threads);
+    shared.shakers.store(shared.scenario.threads, Ordering::Relaxed);
+    for first in 0..shakers {
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            shake_all(&shared, start, first, shakers).await;
+            shared.shakers.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+}
+
+async fn shake_all(shared: &Arc<Shared>, start: Micros, first: u64, step: u64) {
+    let schedule = shared.schedule;
+    let mut arena = BytesMut::new();
+    let mut number = first;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    while number < schedule.total() {
+        ticks.tick().await;
+        let mut now = shared.now();
+        let mut batch = 0;
+        while number < schedule.total() && start.plus(schedule.due(number)) <= now {
+            if shared.shaken.load(Ordering::Relaxed) {
+                return;
+            }
+            shake(shared, number, start, now, &mut arena);
+            number += step;
+            batch += 1;
+            if batch == BATCH {
+                batch = 0;
+                tokio::task::yield_now().await;
+                now = shared.now();
+            }
+        }
+        if shared.shaken.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+fn shake(shared: &Arc<Shared>, number: u64, start: Micros, now: Micros, arena: &mut BytesMut) {
+    let slot = shared.schedule.slot(number);
+    let due = start.plus(shared.schedule.due(number));
+    let on_stream = shared.seat(slot.session, |Seat { user, connection }, habits, tally| {
+        let shake = user.on_shake_due(now, due, slot.sequence, habits, tally)?;
+        let Some(connection) = connection else {
+            user.on_shake_failed(slot.sequence, "offline", tally);
+            return None;
+        };
+        if user.shakes_on_streams() {
+            return Some((connection.clone(), shake));
+        }
+        let datagram = frame::encode_datagram(&shake, arena, ARENA_BYTES);
+        if let Err(error) = connection.send_datagram(datagram) {
+            let reason = match error {
+                SendDatagramError::UnsupportedByPeer => "datagrams_unsupported",
+                SendDatagramError::Disabled => "datagrams_disabled",
+                SendDatagramError::TooLarge => "datagram_too_large",
+                SendDatagramError::ConnectionLost(_) => "connection_lost",
+            };
+            user.on_shake_failed(slot.sequence, reason, tally);
+        }
+        None
+    });
+    if let Some((connection, shake)) = on_stream {
+        tokio::spawn(shake_on_stream(shared.clone(), slot.session, connection, shake));
+    }
+}
+
+async fn shake_on_stream(shared: Arc<Shared>, index: u32, connection: Connection, shake: v1::Shake) {
+    let patience_ms = (shared.scenario.habits.shake_timeout.0 / 1_000) as u32;
+    let answer = exchange(&connection, Kind::Shake(shake), patience_ms).await;
+    let failure = match answer.map(|reply| reply.kind) {
+        Ok(Some(v1::reply::Kind::Shake(reply))) => {
+            on_shake_reply(&shared, index, reply);
+            return;
+        }
+        Ok(_) => RequestFailure::Malformed(Code::Unknown),
+        Err(failure) => failure,
+    };
+    shared.seat(index, |seat, _, tally| {
+        tally.violations.malformed_replies += u64::from(matches!(failure, RequestFailure::Malformed(_)));
+        seat.user.on_shake_failed(shake.sequence, &failure.name(), tally);
+    });
+}

@@ -1,0 +1,184 @@
+//! The command line of the simulator: reads flags and files, runs, prints.
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use client_sim::engine::Stop;
+use client_sim::progress::Progress;
+use client_sim::report::write_opened;
+use client_sim::run::{self, Verdict};
+use client_sim::scenario::{DEFAULT, Overrides, Scenario};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Simulates the phones of a shake event: real QUIC sessions that shake, win and claim.
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Connects, shakes, claims, and reports.
+    #[command(after_long_help = RUN_HELP)]
+    Run(Run),
+    /// Reads a scenario and prints every error with its line; opens no socket.
+    Check {
+        /// The scenario file.
+        scenario: PathBuf,
+    },
+    /// Prints the built-in scenario, with every key explained; a good start for one of your own.
+    Scenario,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The scenario file; without it, the built-in one: 1,000 sessions, 1,000 shakes/s, 20 s (see `client-sim scenario`).
+    scenario: Option<PathBuf>,
+    /// Prints the report as one JSON object on stdout, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// Writes each packet that a client opened as a line packet,user,sponsor,cents, to compare with the ledger.
+    #[arg(long, value_name = "FILE.csv")]
+    opened: Option<PathBuf>,
+    /// Instead of load.sessions: how many sessions, one user each.
+    #[arg(long, value_name = "N")]
+    sessions: Option<u32>,
+    /// Instead of load.shakes_per_second: the rate over all sessions.
+    #[arg(long, value_name = "N")]
+    shakes_per_second: Option<u32>,
+    /// Instead of load.seconds: how long the shaking lasts.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u32>,
+    /// Instead of target.address: where the gateway listens.
+    #[arg(long, value_name = "HOST:PORT")]
+    target: Option<String>,
+    /// Instead of target.ca and users.token_key: a directory that `certs generate` made.
+    #[arg(long, value_name = "DIR")]
+    certs: Option<PathBuf>,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+const RUN_HELP: &str = "\
+A run has four stages: all sessions connect and say Hello; they shake by an open-loop schedule, even over users and \
+time; the last answers and claims are waited for; the connections are closed. Ctrl-C ends the shaking early and still \
+reports; a second Ctrl-C does not wait for the last answers.
+
+Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
+
+JSON, one object: scenario, stopped_early, sessions, shakes, outcomes, latency, claims, resources, errors, checks, \
+remarks. Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
+
+Exit codes:
+  0  the run went through
+  1  no run: a bad scenario or file, or no session could connect
+  2  the run went through, but the gateway did what no correct one does: a packet opened twice, another
+     sponsor than the win named, or a malformed reply (see `checks` in the report)
+
+Examples:
+  client-sim run --certs certs
+  client-sim run deploy/scenarios/twenty-thousand.toml --target 10.0.0.5:4433 --json > run.json
+  client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv";
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(flags) => simulate(&flags),
+        Command::Check { scenario } => check(&scenario),
+        Command::Scenario => print(DEFAULT).map(|()| 0),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("client-sim: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn simulate(flags: &Run) -> Result<u8> {
+    let overrides = Overrides {
+        sessions: flags.sessions,
+        shakes_per_second: flags.shakes_per_second,
+        seconds: flags.seconds,
+        target: flags.target.clone(),
+        certs: flags.certs.clone(),
+    };
+    let scenario = read_scenario(flags.scenario.as_deref(), &overrides)?;
+    let mut opened = flags.opened.as_deref().map(create).transpose()?;
+
+    let stop = Arc::new(Stop::default());
+    run::stop_on_signals(stop.clone()).context("cannot wait for signals")?;
+    let mut progress = (!flags.quiet).then(|| Progress::new(scenario.sessions, scenario.seconds));
+    let outcome = run::run(scenario, &stop, &mut |snapshot| {
+        if let Some(progress) = &mut progress {
+            progress.show(snapshot);
+        }
+    })?;
+
+    if let Some(out) = &mut opened {
+        write_opened(&outcome.opened, out)
+            .and_then(|()| out.flush())
+            .context("cannot write the opened packets")?;
+    }
+    if flags.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&outcome.report)?))?;
+    } else {
+        print(&outcome.report.to_text())?;
+    }
+    if outcome.verdict == Verdict::NobodyConnected {
+        let target = &outcome.report.scenario.target;
+        eprintln!(
+            "client-sim: no session got through to {target}; is the gateway up, with certificates of the same CA?"
+        );
+    }
+    Ok(outcome.verdict.exit_code())
+}
+
+fn check(path: &Path) -> Result<u8> {
+    let scenario = read_scenario(Some(path), &Overrides::default())?;
+    print(&format!(
+        "{}: good: {} sessions to {}, {} shakes/s for {} s\n",
+        path.display(),
+        scenario.sessions,
+        scenario.address,
+        scenario.shakes_per_second,
+        scenario.seconds
+    ))?;
+    Ok(0)
+}
+
+fn read_scenario(path: Option<&Path>, overrides: &Overrides) -> Result<Scenario> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the scenario {}", path.display()))?;
+            (path.display().to_string(), text)
+        }
+        None => ("the built-in scenario".to_owned(), DEFAULT.to_owned()),
+    };
+    match Scenario::parse(&text, overrides) {
+        Ok(scenario) => Ok(scenario),
+        Err(problems) => bail!("{name} has errors:\n{problems}"),
+    }
+}
+
+/// Opened before the run, so that a bad path does not cost a run's figures.
+fn create(path: &Path) -> Result<BufWriter<File>> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(BufWriter::new(file))
+}
+
+fn print(text: &str) -> Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("cannot write to stdout")
+}

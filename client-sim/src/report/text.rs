@@ -1,0 +1,239 @@
+//! The report as a table for people.
+
+use super::{Percentiles, Report};
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+
+/// A table: a name at the left of each line, sentences of figures at the right.
+struct Table(String);
+
+impl Table {
+    fn line(&mut self, name: &str, figures: impl Display) {
+        writeln!(self.0, "{name:<14} {figures}").expect("a String grows as needed");
+    }
+
+    /// Counts by name, the largest first; nothing when there are none.
+    fn counts<'a>(&mut self, name: &str, counts: impl IntoIterator<Item = (&'a str, u64)>) {
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
+        let parts: Vec<_> = counts
+            .iter()
+            .map(|(name, count)| format!("{name} {}", grouped(*count)))
+            .collect();
+        if !parts.is_empty() {
+            self.line(name, parts.join(" · "));
+        }
+    }
+
+    fn percentiles(&mut self, name: &str, latency: &Percentiles) {
+        if latency.count == 0 {
+            return;
+        }
+        let Percentiles {
+            p50_us,
+            p90_us,
+            p99_us,
+            p999_us,
+            max_us,
+            ..
+        } = *latency;
+        let parts = [
+            ("p50", p50_us),
+            ("p90", p90_us),
+            ("p99", p99_us),
+            ("p99.9", p999_us),
+            ("max", max_us),
+        ];
+        self.line(
+            name,
+            parts
+                .map(|(name, us)| format!("{name} {}", milliseconds(us)))
+                .join(" · "),
+        );
+    }
+}
+
+pub(super) fn render(report: &Report) -> String {
+    let mut table = Table(String::new());
+    scenario(&mut table, report);
+    sessions(&mut table, report);
+    shakes(&mut table, report);
+    claims(&mut table, report);
+    end(&mut table, report);
+    table.0
+}
+
+fn scenario(table: &mut Table, report: &Report) {
+    let scenario = &report.scenario;
+    let early = if report.stopped_early { ", stopped early" } else { "" };
+    table.line(
+        "scenario",
+        format_args!(
+            "{} sessions to {}, {} shakes/s for {} s, engine {}{early}",
+            grouped(scenario.sessions.into()),
+            scenario.target,
+            grouped(scenario.shakes_per_second.into()),
+            scenario.seconds,
+            scenario.engine
+        ),
+    );
+}
+
+fn sessions(table: &mut Table, report: &Report) {
+    let sessions = &report.sessions;
+    table.line(
+        "sessions",
+        format_args!(
+            "{} connected in {:.1} s ({}/s) · {} gave up · {} lost · {} reconnected · {} online at the end",
+            grouped(sessions.connected),
+            sessions.ramp_s,
+            grouped(sessions.handshakes_per_second as u64),
+            grouped(sessions.failed),
+            grouped(sessions.lost),
+            grouped(sessions.reconnected),
+            grouped(sessions.online_at_end.into())
+        ),
+    );
+    table.percentiles("  connect", &sessions.connect_latency);
+    table.counts("  connect fail", named(&sessions.connect_failures));
+    table.counts("  hello fail", named(&sessions.hello_failures));
+    if sessions.told_to_go_away > 0 {
+        table.line(
+            "  go away",
+            format_args!("{} notices", grouped(sessions.told_to_go_away)),
+        );
+    }
+}
+
+fn shakes(table: &mut Table, report: &Report) {
+    let shakes = &report.shakes;
+    table.line(
+        "shakes",
+        format_args!(
+            "{} sent ({}/s) · {} answered · {} unanswered ({:.3} %) · {} late · {} unexpected",
+            grouped(shakes.sent),
+            grouped(shakes.sent_per_second as u64),
+            grouped(shakes.answered),
+            grouped(shakes.unanswered),
+            shakes.unanswered_share * 100.0,
+            grouped(shakes.late),
+            grouped(shakes.unexpected)
+        ),
+    );
+    let left_out = [
+        ("on streams", shakes.sent_on_streams),
+        ("left out by pace", shakes.skipped_by_pace),
+        ("left out offline", shakes.skipped_offline),
+        ("scheduled but not sent", shakes.not_sent),
+    ];
+    table.counts("", left_out.into_iter().filter(|(_, count)| *count > 0));
+    table.counts("  outcomes", named(&report.outcomes));
+    table.percentiles("  latency", &report.latency);
+}
+
+fn claims(table: &mut Table, report: &Report) {
+    let claims = &report.claims;
+    table.line(
+        "red packets",
+        format_args!(
+            "{} won · {} opened ({} repeated) · {} busy answers · {} retries · {} gave up · {} failed · {} unfinished",
+            grouped(claims.wins),
+            grouped(claims.opened),
+            grouped(claims.repeats),
+            grouped(claims.busy),
+            grouped(claims.retries),
+            grouped(claims.gave_up),
+            grouped(claims.failed),
+            grouped(claims.unfinished)
+        ),
+    );
+    table.counts("  refused", claims.refused.iter().map(|(name, count)| (*name, *count)));
+    table.percentiles("  latency", &claims.latency);
+    table.line("money", format_args!("{} won", money(claims.cents)));
+    for (sponsor, cents) in &claims.cents_by_sponsor {
+        table.line("", format_args!("sponsor {sponsor}: {}", money(*cents)));
+    }
+}
+
+fn end(table: &mut Table, report: &Report) {
+    let resources = &report.resources;
+    table.line(
+        "this process",
+        format_args!(
+            "CPU {:.1} s, of it {:.1} s connecting and {:.1} s shaking ({:.1} µs per shake) · memory {} MiB at the most",
+            resources.cpu_s,
+            resources.cpu_connecting_s,
+            resources.cpu_shaking_s,
+            resources.cpu_per_shake_us,
+            resources.memory_peak_bytes >> 20
+        ),
+    );
+    for (name, error) in &report.errors {
+        let example = if error.example.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", error.example)
+        };
+        table.line("error", format_args!("{name} {}{example}", grouped(error.count)));
+    }
+    for remark in &report.remarks {
+        table.line("remark", remark);
+    }
+    let checks = &report.checks;
+    if checks.passed {
+        table.line(
+            "checks",
+            "passed: no packet opened twice, sponsors right, every reply well formed",
+        );
+    } else {
+        table.line(
+            "checks",
+            format_args!(
+                "FAILED: {} malformed replies, {} with the wrong sponsor, packets opened twice: {:?}",
+                checks.malformed_replies, checks.wrong_sponsor, checks.opened_twice
+            ),
+        );
+    }
+}
+
+fn named(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
+    counts.iter().map(|(name, count)| (name.as_str(), *count))
+}
+
+/// Digits in groups of three.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Microseconds as milliseconds with two digits.
+pub(crate) fn milliseconds(us: u64) -> String {
+    format!("{:.2} ms", us as f64 / 1e3)
+}
+
+/// Cents as yuan with two digits.
+fn money(cents: u64) -> String {
+    format!("{}.{:02}", grouped(cents / 100), cents % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_read_well() {
+        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+        assert_eq!((money(12_345_607).as_str(), money(5).as_str()), ("123,456.07", "0.05"));
+        assert_eq!(milliseconds(1_234), "1.23 ms");
+    }
+}

@@ -1,0 +1,197 @@
+//! A run from scenario to report: reads the files that the scenario names, resolves the gateway's address, starts the
+//! engine, and judges the outcome.
+
+use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stop};
+use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::tally::Opened;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use shake_rules::UnixMillis;
+use shake_rules::document::Problems;
+use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::token::TokenKeys;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use thiserror::Error;
+
+/// Why there was no run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}; `certs generate` makes it, and --certs DIR says where it is", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The authority's file is no certificate.
+    #[error("{} is not a PEM file with a certificate: {reason}", path.display())]
+    Authority {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key file is wrong.
+    #[error("{}: {problems}", path.display())]
+    TokenKey {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problems: Problems,
+    },
+    /// The gateway's name does not resolve.
+    #[error("cannot resolve the gateway's address {address:?}: {reason}")]
+    Address {
+        /// As the scenario has it.
+        address: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The engine did not start.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// As it should.
+    Fine,
+    /// No session ever got through: there was no run to speak of.
+    NobodyConnected,
+    /// The gateway did what no correct one does.
+    ChecksFailed,
+}
+
+impl Verdict {
+    /// The exit code that says it.
+    #[must_use]
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::NobodyConnected => 1,
+            Self::ChecksFailed => 2,
+        }
+    }
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The report.
+    pub report: Report,
+    /// Every packet opened.
+    pub opened: Vec<Opened>,
+    /// How it ended.
+    pub verdict: Verdict,
+}
+
+/// Plays the scenario. `observe` is called a few times a second.
+///
+/// # Errors
+/// When it cannot begin. A run that began gives a report, whatever it met.
+pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Outcome, RunError> {
+    let job = Job {
+        target: resolve(&scenario.address)?,
+        roots: read_authority(&scenario.ca)?,
+        tokens: read_token_key(&scenario.token_key)?,
+        started_at: unix_now(),
+        scenario: scenario.clone(),
+    };
+    let finished = engine::run(job, stop, observe)?;
+    let report = Report::new(&scenario, &finished);
+    let verdict = verdict(&finished);
+    Ok(Outcome {
+        report,
+        opened: finished.tally.opened,
+        verdict,
+    })
+}
+
+fn verdict(finished: &Finished) -> Verdict {
+    if !finished.tally.violations.is_clean() {
+        Verdict::ChecksFailed
+    } else if finished.tally.sessions.connected == 0 {
+        Verdict::NobodyConnected
+    } else {
+        Verdict::Fine
+    }
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, RunError> {
+    let fail = |reason: String| RunError::Address {
+        address: address.to_owned(),
+        reason,
+    };
+    let mut addresses = address.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
+    addresses.next().ok_or_else(|| fail("the name has no address".into()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, RunError> {
+    std::fs::read(path).map_err(|source| RunError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
+    let fail = |reason: String| RunError::Authority {
+        path: path.to_owned(),
+        reason,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&read(path)?) {
+        let certificate = certificate.map_err(|error| fail(error.to_string()))?;
+        roots.add(certificate).map_err(|error| fail(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        Err(fail("there is none in it".into()))
+    } else {
+        Ok(roots)
+    }
+}
+
+fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
+    let text = String::from_utf8_lossy(&read(path)?).into_owned();
+    let ring = KeyRing::parse(&text, Purpose::UserToken).map_err(|problems| RunError::TokenKey {
+        path: path.to_owned(),
+        problems,
+    })?;
+    Ok(TokenKeys::new(&ring))
+}
+
+fn unix_now() -> UnixMillis {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(since_epoch.as_millis() as u64)
+}
+
+/// Lets Ctrl-C and SIGTERM ask the run to stop, on a thread of its own that lives as long as the process.
+///
+/// # Errors
+/// When the signals cannot be waited for.
+pub fn stop_on_signals(stop: Arc<Stop>) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut interrupt, mut terminate) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                stop.ask();
+            }
+        });
+    })?;
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! The tables of a scenario file as they are read, before any check. Each default here is the value that stands in
+//! `deploy/scenarios/default.toml`; a test holds the two together.
+
+use serde::Deserialize;
+use std::ops::Range;
+use toml::Spanned;
+
+/// A value with the place where it stands, so that a complaint can name its line.
+pub(super) type At<T> = Spanned<T>;
+
+/// A default or a flag: it stands nowhere in the file.
+pub(super) fn unplaced<T>(value: T) -> At<T> {
+    Spanned::new(0..0, value)
+}
+
+/// Whether the value stands in the file at all.
+pub(super) fn is_placed(span: &Range<usize>) -> bool {
+    span.end > 0
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub target: Target,
+    pub users: Users,
+    pub load: Load,
+    pub behaviour: Behaviour,
+    pub engine: Engine,
+    pub limits: Limits,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Target {
+    pub address: At<String>,
+    pub server_name: At<String>,
+    pub ca: At<String>,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self {
+            address: unplaced("127.0.0.1:4433".into()),
+            server_name: unplaced("localhost".into()),
+            ca: unplaced("certs/ca.pem".into()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Users {
+    pub first_id: At<u64>,
+    pub token_key: At<String>,
+    pub token_lifetime_s: At<u32>,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            first_id: unplaced(1),
+            token_key: unplaced("certs/user-token.key.toml".into()),
+            token_lifetime_s: unplaced(86_400),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Load {
+    pub sessions: At<u32>,
+    pub connects_per_second: At<u32>,
+    pub connects_at_once: At<u32>,
+    pub shakes_per_second: At<u32>,
+    pub seconds: At<u32>,
+    pub settle_s: At<u32>,
+    pub seed: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            sessions: unplaced(1_000),
+            connects_per_second: unplaced(1_000),
+            connects_at_once: unplaced(64),
+            shakes_per_second: unplaced(1_000),
+            seconds: unplaced(20),
+            settle_s: unplaced(15),
+            seed: 1,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Behaviour {
+    pub obey_pace: At<Share>,
+    pub use_streams_for_shakes: At<Share>,
+    pub claim_delay_ms: At<[u32; 2]>,
+}
+
+/// `true`, `false` or a share from 0 to 1.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be true, false or a share from 0.0 to 1.0")]
+pub(super) enum Share {
+    All(bool),
+    Some(f64),
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            obey_pace: unplaced(Share::All(true)),
+            use_streams_for_shakes: unplaced(Share::Some(0.0)),
+            claim_delay_ms: unplaced([200, 1_500]),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Engine {
+    pub kind: At<String>,
+    pub sockets: At<u32>,
+    pub threads: At<u32>,
+    pub idle_timeout_s: At<u32>,
+    pub keep_alive_s: At<u32>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            kind: unplaced("quinn".into()),
+            sockets: unplaced(4),
+            threads: unplaced(1),
+            idle_timeout_s: unplaced(60),
+            keep_alive_s: unplaced(20),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    pub shake_timeout_ms: At<u32>,
+    pub request_timeout_ms: At<u32>,
+    pub connect_timeout_ms: At<u32>,
+    pub connect_tries_max: At<u32>,
+    pub claim_tries_max: At<u32>,
+    pub backoff_ms: At<[u32; 2]>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            shake_timeout_ms: unplaced(5_000),
+            request_timeout_ms: unplaced(5_000),
+            connect_timeout_ms: unplaced(5_000),
+            connect_tries_max: unplaced(4),
+            claim_tries_max: unplaced(50),
+            backoff_ms: unplaced([250, 8_000]),
+        }
+    }
+}

@@ -1,0 +1,353 @@
+use super::*;
+use proptest::prelude::*;
+use shake_proto::reply::{ClaimResult, Reason};
+use shake_rules::{Cents, PacketId, SponsorId};
+
+fn habits() -> Habits {
+    Habits {
+        seed: 3,
+        obey_pace: 1.0,
+        use_streams: 0.0,
+        claim_delay_ms: [100, 200],
+        shake_timeout: Micros::from_ms(2_000),
+        connect_tries_max: 3,
+        claim_tries_max: 4,
+        backoff: Backoff {
+            first_ms: 100,
+            max_ms: 1_000,
+        },
+    }
+}
+
+fn ms(ms: u64) -> Micros {
+    Micros::from_ms(ms)
+}
+
+fn hello_reply(pace_ms: u32) -> v1::Reply {
+    let hello = v1::HelloReply {
+        pace_ms,
+        ..Default::default()
+    };
+    v1::Reply {
+        kind: Some(v1::reply::Kind::Hello(hello)),
+    }
+}
+
+fn claim_reply(result: ClaimResult) -> Result<v1::Reply, RequestFailure> {
+    Ok(v1::Reply {
+        kind: Some(v1::reply::Kind::Claim(result.into())),
+    })
+}
+
+fn opened(packet: u64, sponsor: u16, repeat: bool) -> Result<v1::Reply, RequestFailure> {
+    claim_reply(ClaimResult::Opened {
+        packet: PacketId(packet),
+        amount: Cents(50),
+        sponsor: SponsorId(sponsor),
+        code: Bytes::new(),
+        repeat,
+    })
+}
+
+fn reply(sequence: u32, outcome: v1::Outcome, pace_ms: u32) -> v1::ShakeReply {
+    v1::ShakeReply {
+        sequence,
+        outcome: outcome as i32,
+        pace_ms,
+        ..Default::default()
+    }
+}
+
+fn win(sequence: u32) -> v1::ShakeReply {
+    v1::ShakeReply {
+        red_packet: Some(v1::RedPacket {
+            ticket: Bytes::from_static(&[9; 62]),
+            sponsor_id: 4,
+            cookie: Bytes::from_static(b"cookie"),
+        }),
+        ..reply(sequence, v1::Outcome::RedPacket, 0)
+    }
+}
+
+/// A user with a connection, and the tally that counted it.
+fn online(habits: &Habits) -> (User, Tally) {
+    let mut user = User::new(0, 77, habits);
+    let mut tally = Tally::default();
+    user.on_hello(ms(0), Ok(hello_reply(0)), habits, &mut tally)
+        .expect("a good reply");
+    (user, tally)
+}
+
+#[test]
+fn latency_counts_from_the_intended_time() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    // The engine came round to it 30 ms late; the answer took 5 ms more.
+    assert!(
+        user.on_shake_due(ms(1_030), ms(1_000), 0, &habits, &mut tally)
+            .is_some()
+    );
+    user.on_shake_reply(ms(1_035), reply(0, v1::Outcome::Greeting, 0), &habits, &mut tally);
+    assert_eq!(tally.shakes.answered, 1);
+    assert!(
+        (34_900..=35_100).contains(&tally.latency.max()),
+        "{}",
+        tally.latency.max()
+    );
+}
+
+#[test]
+fn lost_late_and_unexpected_are_told_apart() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    for sequence in 0..3 {
+        user.on_shake_due(ms(0), ms(0), sequence, &habits, &mut tally);
+    }
+    let mut answer = |at, sequence, tally: &mut Tally| {
+        user.on_shake_reply(at, reply(sequence, v1::Outcome::Nothing, 0), &habits, tally);
+    };
+    answer(ms(10), 2, &mut tally);
+    answer(ms(20), 2, &mut tally); // a second answer
+    answer(ms(30), 8, &mut tally); // never sent
+    answer(ms(2_001), 1, &mut tally); // its time was over at 2,000
+    let shakes = &tally.shakes;
+    assert_eq!(
+        (shakes.answered, shakes.unexpected, shakes.unanswered, shakes.late),
+        (1, 2, 2, 1)
+    );
+    assert_eq!(tally.open_ends(), (0, 0));
+}
+
+#[test]
+fn pace_is_obeyed_by_those_who_obey() {
+    for (obey_pace, sent) in [(1.0, 4), (0.0, 10)] {
+        let habits = Habits { obey_pace, ..habits() };
+        let mut user = User::new(0, 1, &habits);
+        let mut tally = Tally::default();
+        user.on_hello(ms(0), Ok(hello_reply(300)), &habits, &mut tally)
+            .expect("good");
+        for sequence in 0..10_u32 {
+            let due = ms(u64::from(sequence) * 100);
+            user.on_shake_due(due, due, sequence, &habits, &mut tally);
+            user.on_shake_reply(due, reply(sequence, v1::Outcome::Nothing, 300), &habits, &mut tally);
+        }
+        assert_eq!(
+            (tally.shakes.sent, tally.shakes.sent + tally.shakes.skipped_by_pace),
+            (sent, 10)
+        );
+    }
+}
+
+#[test]
+fn slow_down_holds_for_the_told_time() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
+    let slow = v1::ShakeReply {
+        slow_down: Some(v1::SlowDown {
+            grade: 2,
+            retry_after_ms: 1_000,
+        }),
+        ..reply(0, v1::Outcome::SlowDown, 0)
+    };
+    user.on_shake_reply(ms(10), slow, &habits, &mut tally);
+    assert!(
+        user.on_shake_due(ms(1_009), ms(1_009), 1, &habits, &mut tally)
+            .is_none()
+    );
+    assert!(
+        user.on_shake_due(ms(1_511), ms(1_511), 2, &habits, &mut tally)
+            .is_some()
+    );
+    assert_eq!((tally.shakes.skipped_by_pace, tally.outcomes[7]), (1, 1));
+    user.on_shake_reply(ms(1_520), reply(2, v1::Outcome::SlowDown, 0), &habits, &mut tally);
+    assert_eq!(
+        tally.violations.malformed_replies, 1,
+        "a slow down that does not say how"
+    );
+}
+
+#[test]
+fn a_claim_is_retried_with_the_same_ticket_until_it_ends() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
+    let start = user.on_shake_reply(ms(5), win(0), &habits, &mut tally).expect("a win");
+    assert!(start.at >= ms(105) && start.at <= ms(205));
+    let request = user.claim_request(start.at, start.id).expect("under way");
+    assert_eq!(
+        (&request.ticket[..], &request.cookie[..]),
+        (&[9; 62][..], &b"cookie"[..])
+    );
+
+    let busy = claim_reply(ClaimResult::Busy { retry_after_ms: 400 });
+    let ClaimNext::At(at) = user.on_claim(ms(300), start.id, busy, &habits, &mut tally) else {
+        panic!("busy is no end");
+    };
+    assert!(at >= ms(700) && at <= ms(900));
+    let offline = user.on_claim(ms(900), start.id, Err(RequestFailure::Offline), &habits, &mut tally);
+    assert!(matches!(offline, ClaimNext::At(_)));
+    assert_eq!(
+        user.claim_request(ms(950), start.id).expect("still").ticket,
+        request.ticket
+    );
+    let done = user.on_claim(ms(1_000), start.id, opened(1, 4, true), &habits, &mut tally);
+    assert_eq!(done, ClaimNext::Done);
+    assert!(user.claim_request(ms(1_001), start.id).is_none() && !user.is_waiting());
+    let claims = &tally.claims;
+    assert_eq!(
+        (claims.wins, claims.opened, claims.repeats, claims.busy, claims.retries),
+        (1, 1, 1, 1, 1)
+    );
+    assert_eq!((tally.cents(), tally.opened[0].user), (50, 77));
+    assert!(tally.violations.is_clean());
+}
+
+#[test]
+fn each_end_of_a_claim_is_counted_once() {
+    let reset = |code: Code| Err(RequestFailure::Reset(code.number().into()));
+    let silent = || vec![Err(RequestFailure::Timeout); 4];
+    let refused = claim_reply(ClaimResult::Refused(Reason::TicketExpired));
+    let shake_instead = Ok(v1::Reply {
+        kind: Some(v1::reply::Kind::Shake(v1::ShakeReply::default())),
+    });
+    type Case = (Vec<Result<v1::Reply, RequestFailure>>, fn(&Tally) -> bool);
+    let cases: Vec<Case> = vec![
+        (vec![refused], |t| t.claims.refused["ticket_expired"] == 1),
+        (silent(), |t| {
+            t.claims.gave_up == 1 && t.claims.retries == 3 && t.errors["claim_timeout"].count == 4
+        }),
+        (vec![reset(Code::TooMany), opened(1, 4, false)], |t| {
+            t.claims.opened == 1
+        }),
+        (vec![reset(Code::Malformed)], |t| {
+            t.claims.failed == 1 && t.violations.is_clean()
+        }),
+        (vec![shake_instead], |t| {
+            t.claims.failed == 1 && t.violations.malformed_replies == 1
+        }),
+        (vec![opened(1, 5, false)], |t| t.violations.wrong_sponsor == 1),
+    ];
+    for (index, (answers, good)) in cases.into_iter().enumerate() {
+        let habits = habits();
+        let (mut user, mut tally) = online(&habits);
+        user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
+        let start = user.on_shake_reply(ms(5), win(0), &habits, &mut tally).expect("a win");
+        let mut next = ClaimNext::At(start.at);
+        for answer in answers {
+            assert!(matches!(next, ClaimNext::At(_)), "case {index} ended early");
+            next = user.on_claim(ms(500), start.id, answer, &habits, &mut tally);
+        }
+        assert_eq!(next, ClaimNext::Done, "case {index}");
+        assert!(good(&tally), "case {index}: {tally:?}");
+        assert_eq!(tally.open_ends(), (0, 0), "case {index}");
+    }
+}
+
+#[test]
+fn sessions_retry_within_bounds_and_give_up() {
+    let habits = habits();
+    let mut user = User::new(0, 1, &habits);
+    let mut tally = Tally::default();
+    let next = user.on_connect_failed(ms(0), "timed_out", &habits, &mut tally);
+    assert!(matches!(next, ConnectNext::At(at) if at >= ms(50) && at <= ms(100)));
+    let failed = user.on_hello(ms(0), Err(RequestFailure::Timeout), &habits, &mut tally);
+    assert!(matches!(failed, Err(ConnectNext::At(at)) if at >= ms(100) && at <= ms(200)));
+    assert_eq!(
+        user.on_connect_failed(ms(0), "timed_out", &habits, &mut tally),
+        ConnectNext::GiveUp
+    );
+    assert_eq!(
+        (tally.sessions.connect_failures["timed_out"], tally.sessions.failed),
+        (2, 1)
+    );
+
+    let mut user = User::new(0, 1, &habits);
+    let forged = Err(RequestFailure::Reset(Code::TokenForged.number().into()));
+    assert_eq!(
+        user.on_hello(ms(0), forged, &habits, &mut tally),
+        Err(ConnectNext::GiveUp)
+    );
+    assert_eq!(tally.sessions.hello_failures["token_forged"], 1);
+}
+
+#[test]
+fn going_away_is_spread_and_not_before_told() {
+    let habits = habits();
+    let go_away = v1::GoAway {
+        reconnect_after_ms: 500,
+        alternatives: Vec::new(),
+    };
+    let notice = v1::Notice {
+        kind: Some(v1::notice::Kind::GoAway(go_away)),
+    };
+    let (mut user, mut tally) = online(&habits);
+    let at = user.on_notice(ms(100), &notice, &mut tally).expect("a time");
+    assert!(at >= ms(600) && at <= ms(1_100));
+    let next = user.on_connection_lost(ms(150), "closed_done", &habits, &mut tally);
+    assert_eq!(next, ConnectNext::At(at));
+    user.on_hello(at, Ok(hello_reply(0)), &habits, &mut tally)
+        .expect("good");
+    assert_eq!(
+        (
+            tally.sessions.connected,
+            tally.sessions.reconnected,
+            tally.sessions.lost
+        ),
+        (1, 1, 1)
+    );
+}
+
+proptest! {
+    /// Whatever happens in whatever order, every shake and every win ends in exactly one count.
+    #[test]
+    fn nothing_is_lost_or_counted_twice(events in proptest::collection::vec((0_u8..8, 0_u32..6), 1..200)) {
+        let habits = Habits { obey_pace: 0.0, ..habits() };
+        let (mut user, mut tally) = online(&habits);
+        let mut claims = Vec::new();
+        let mut sequence = 0;
+        let mut now = ms(0);
+        for (event, pick) in events {
+            now = now.plus(ms(u64::from(pick) * 150));
+            match event {
+                0..=2 => {
+                    user.on_shake_due(now, now, sequence, &habits, &mut tally);
+                    sequence += 1;
+                }
+                3 => claims.extend(user.on_shake_reply(now, win(sequence.saturating_sub(pick)), &habits, &mut tally)),
+                4 => {
+                    let nothing = reply(sequence.saturating_sub(pick), v1::Outcome::Nothing, 0);
+                    user.on_shake_reply(now, nothing, &habits, &mut tally);
+                }
+                5 => {
+                    user.on_connection_lost(now, "reset", &habits, &mut tally);
+                    let _ = user.on_hello(now, Ok(hello_reply(0)), &habits, &mut tally);
+                }
+                6 => user.on_shake_failed(sequence.saturating_sub(pick), "refused", &mut tally),
+                _ => if let Some(claim) = claims.get(pick as usize) {
+                    let answer = [opened(1, 4, false), Err(RequestFailure::Timeout)][(pick % 2) as usize].clone();
+                    user.on_claim(now, claim.id, answer, &habits, &mut tally);
+                },
+            }
+        }
+        user.finish(&mut tally);
+        prop_assert_eq!(tally.open_ends(), (0, 0));
+        let shakes = &tally.shakes;
+        prop_assert_eq!(shakes.sent, shakes.answered + shakes.unanswered);
+        let outcomes: u64 = tally.outcomes.iter().sum();
+        prop_assert_eq!(outcomes, shakes.answered + shakes.late);
+        prop_assert_eq!(shakes.sent + shakes.skipped_offline, u64::from(sequence));
+        prop_assert_eq!(tally.opened.len() as u64, tally.claims.opened);
+    }
+}
+
+#[test]
+fn shares_are_even_and_exact() {
+    for share in [0.0, 0.1, 0.25, 0.5, 1.0] {
+        let among = (0..1_000).filter(|&index| is_among(index, share)).count();
+        assert!(
+            (among as f64 - share * 1_000.0).abs() <= 1.0,
+            "{among} of 1000 for {share}"
+        );
+    }
+}

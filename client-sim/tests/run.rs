@@ -1,0 +1,434 @@
+//! Whole runs against a scripted server: real QUIC over the loopback.
+
+mod support;
+
+use bytes::Bytes;
+use client_sim::engine::Stop;
+use client_sim::run::{Outcome, Verdict, run};
+use client_sim::scenario::Scenario;
+use shake_proto::code::Code;
+use shake_proto::wire::v1;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use support::{Answer, Back, Script, Server, claimed, opened, packet_of, reply, win};
+
+/// A few phones, one second, quick tempers: what a test needs.
+const QUICK: &str = "
+[load]
+sessions = 20
+connects_per_second = 500
+shakes_per_second = 200
+seconds = 1
+settle_s = 3
+[behaviour]
+claim_delay_ms = [5, 20]
+[engine]
+sockets = 3
+[limits]
+shake_timeout_ms = 1000
+request_timeout_ms = 400
+connect_timeout_ms = 3000
+connect_tries_max = 6
+claim_tries_max = 5
+backoff_ms = [20, 100]
+";
+
+/// Plays the quick scenario, with some lines of it replaced.
+fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
+    let mut text = QUICK.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from:?} is in the quick scenario");
+        text = text.replacen(from, to, 1);
+    }
+    let scenario = Scenario::parse(&text, &server.overrides()).expect("a good scenario");
+    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("the run begins");
+    let shakes = &outcome.report.shakes;
+    assert_eq!(
+        shakes.sent,
+        shakes.answered + shakes.unanswered,
+        "{}",
+        outcome.report.to_text()
+    );
+    assert_eq!(
+        shakes.sent + shakes.skipped_by_pace + shakes.skipped_offline,
+        shakes.scheduled
+    );
+    outcome
+}
+
+/// Wins one packet per user, on the user's first shake, and opens it by what `claim` says.
+struct OneWinEach<F> {
+    claim: F,
+    tries: Mutex<HashMap<u64, u32>>,
+}
+
+impl<F: Fn(u64, u32) -> Answer + Send + Sync + 'static> OneWinEach<F> {
+    /// `claim` gets the packet and how often it was tried before.
+    fn new(claim: F) -> Self {
+        Self {
+            claim,
+            tries: Mutex::default(),
+        }
+    }
+}
+
+impl<F: Fn(u64, u32) -> Answer + Send + Sync + 'static> Script for OneWinEach<F> {
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        vec![Back::Reply(if sequence == 0 {
+            win(sequence, user, 7)
+        } else {
+            reply(sequence, v1::Outcome::Nothing)
+        })]
+    }
+
+    fn claim(&self, user: u64, claim: &v1::Claim) -> Answer {
+        assert_eq!(packet_of(claim), user, "each claims what it won");
+        assert_eq!(&claim.cookie[..], b"limit cookie");
+        let mut tries = self.tries.lock().expect("no test panics in here");
+        let tries = tries.entry(user).or_default();
+        *tries += 1;
+        (self.claim)(user, *tries - 1)
+    }
+}
+
+#[test]
+fn all_goes_well() {
+    let server = Server::start(OneWinEach::new(|packet, _| opened(packet, 100 + packet, 7, false)));
+    let Outcome {
+        report,
+        opened,
+        verdict,
+    } = play(&server, &[]);
+    assert_eq!(verdict, Verdict::Fine, "{}", report.to_text());
+    assert_eq!(
+        (report.sessions.connected, report.sessions.failed, report.sessions.lost),
+        (20, 0, 0)
+    );
+    assert_eq!(
+        (report.shakes.sent, report.shakes.answered, report.shakes.unexpected),
+        (200, 200, 0)
+    );
+    assert_eq!((report.outcomes["red_packet"], report.outcomes["nothing"]), (20, 180));
+    assert_eq!(
+        (report.claims.wins, report.claims.opened, report.claims.unfinished),
+        (20, 20, 0)
+    );
+    let cents: u64 = (1..=20).map(|user| 100 + user).sum();
+    assert_eq!(
+        (report.claims.cents, report.claims.cents_by_sponsor[&7]),
+        (cents, cents)
+    );
+    assert_eq!(report.latency.count, 200);
+    let mut packets: Vec<_> = opened.iter().map(|opened| (opened.packet, opened.user)).collect();
+    packets.sort_unstable();
+    assert_eq!(packets, (1..=20).map(|user| (user, user)).collect::<Vec<_>>());
+}
+
+#[test]
+fn busy_silent_and_reset_claims_are_tried_again() {
+    let server = Server::start(OneWinEach::new(|packet, tries| match (packet % 4, tries) {
+        (0, 0) => claimed(v1::claim_reply::Result::Busy(v1::Busy { retry_after_ms: 30 })),
+        (1, 0) => Answer::Silence,
+        (2, 0) => Answer::Reset(Code::TooMany),
+        (3, _) => claimed(v1::claim_reply::Result::Busy(v1::Busy { retry_after_ms: 1 })),
+        // The silent one had been opened all the same.
+        (rest, _) => opened(packet, 10, 7, rest == 1),
+    }));
+    let report = play(&server, &[]).report;
+    let claims = &report.claims;
+    assert_eq!(
+        (claims.wins, claims.opened, claims.repeats, claims.gave_up),
+        (20, 15, 5, 5),
+        "{}",
+        report.to_text()
+    );
+    assert_eq!(
+        (claims.busy, claims.retries, claims.cents),
+        (5 + 5 * 5, 15 + 5 * 4, 150)
+    );
+    assert_eq!(
+        (
+            report.errors["claim_timeout"].count,
+            report.errors["claim_too_many"].count
+        ),
+        (5, 5)
+    );
+    assert!(report.checks.passed);
+}
+
+#[test]
+fn refusals_and_errors_are_named() {
+    let server = Server::start(OneWinEach::new(|packet, _| {
+        let reason = match packet % 3 {
+            0 => v1::Reason::LimitReached,
+            1 => v1::Reason::TicketExpired,
+            _ => return Answer::Reset(Code::Unsupported),
+        };
+        claimed(v1::claim_reply::Result::Refused(v1::Refused { reason: reason as i32 }))
+    }));
+    let report = play(&server, &[]).report;
+    let claims = &report.claims;
+    assert_eq!(
+        (
+            claims.refused["limit_reached"],
+            claims.refused["ticket_expired"],
+            claims.failed
+        ),
+        (6, 7, 7)
+    );
+    assert_eq!(
+        (claims.opened, claims.cents, report.errors["claim_unsupported"].count),
+        (0, 0, 7)
+    );
+}
+
+struct LoseSome;
+
+impl Script for LoseSome {
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        match user {
+            1 => vec![Back::Silence],
+            2 => vec![Back::Reply(reply(sequence + 1_000, v1::Outcome::Nothing))],
+            3 => vec![Back::Reply(v1::ShakeReply {
+                outcome: 77,
+                ..reply(sequence, v1::Outcome::Nothing)
+            })],
+            _ => vec![Back::Reply(reply(sequence, v1::Outcome::RestPage))],
+        }
+    }
+}
+
+#[test]
+fn lost_shakes_are_unanswered_and_strange_answers_are_named() {
+    let server = Server::start(LoseSome);
+    let Outcome { report, verdict, .. } = play(&server, &[]);
+    assert_eq!(
+        (report.shakes.unanswered, report.shakes.unexpected),
+        (20, 10),
+        "{}",
+        report.to_text()
+    );
+    assert_eq!((report.outcomes["unknown_77"], report.outcomes["rest_page"]), (10, 170));
+    assert!((report.shakes.unanswered_share - 0.1).abs() < 1e-9);
+    assert_eq!(verdict, Verdict::Fine);
+}
+
+#[derive(Default)]
+struct CloseOnce {
+    closed: Mutex<HashMap<u64, ()>>,
+    claims: AtomicU32,
+}
+
+impl Script for CloseOnce {
+    /// Every user wins at once; the third shake ends the connection, once.
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        let first = |closed: &Mutex<HashMap<u64, ()>>| closed.lock().expect("sound").insert(user, ()).is_none();
+        match sequence {
+            0 => vec![Back::Reply(win(sequence, user, 7))],
+            3.. if first(&self.closed) => vec![Back::Close(Code::GoingAway)],
+            _ => vec![Back::Reply(reply(sequence, v1::Outcome::Nothing))],
+        }
+    }
+
+    fn hello(&self, user: u64, hello: &v1::Hello) -> Answer {
+        let again = self.closed.lock().expect("sound").contains_key(&user);
+        assert_eq!(
+            !hello.cookie.is_empty(),
+            again,
+            "the cookie comes back with the second Hello"
+        );
+        Answer::Reply(v1::reply::Kind::Hello(v1::HelloReply::default()))
+    }
+
+    /// Answers only on a second connection.
+    fn claim(&self, user: u64, claim: &v1::Claim) -> Answer {
+        self.claims.fetch_add(1, Ordering::Relaxed);
+        if self.closed.lock().expect("sound").contains_key(&user) {
+            opened(packet_of(claim), 5, 7, false)
+        } else {
+            Answer::Silence
+        }
+    }
+}
+
+#[test]
+fn sessions_reconnect_and_take_their_claims_along() {
+    let server = Server::start(CloseOnce::default());
+    let Outcome { report, verdict, .. } = play(&server, &[("claim_tries_max = 5", "claim_tries_max = 50")]);
+    assert_eq!(
+        (report.sessions.lost, report.sessions.reconnected),
+        (20, 20),
+        "{}",
+        report.to_text()
+    );
+    assert_eq!((report.sessions.connected, report.sessions.online_at_end), (20, 20));
+    assert_eq!(report.errors["connection_closed_going_away"].count, 20);
+    assert_eq!((report.claims.opened, report.claims.cents), (20, 100));
+    assert!(
+        report.shakes.unanswered >= 20,
+        "the shake that met the close had no answer"
+    );
+    assert_eq!(verdict, Verdict::Fine);
+}
+
+struct GoAway;
+
+impl Script for GoAway {
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        let mut backs = vec![Back::Reply(reply(sequence, v1::Outcome::Nothing))];
+        if sequence == 2 && user.is_multiple_of(2) {
+            let go_away = v1::GoAway {
+                reconnect_after_ms: 50,
+                alternatives: Vec::new(),
+            };
+            backs.push(Back::Notice(v1::Notice {
+                kind: Some(v1::notice::Kind::GoAway(go_away)),
+            }));
+        }
+        backs
+    }
+}
+
+#[test]
+fn a_notice_to_go_away_is_followed() {
+    let server = Server::start(GoAway);
+    let report = play(&server, &[]).report;
+    let sessions = &report.sessions;
+    assert_eq!(
+        (sessions.told_to_go_away, sessions.reconnected, sessions.failed),
+        (10, 10, 0),
+        "{}",
+        report.to_text()
+    );
+    assert_eq!(report.errors["connection_left_as_told"].count, 10);
+}
+
+struct SlowDown;
+
+impl Script for SlowDown {
+    fn shake(&self, _user: u64, sequence: u32) -> Vec<Back> {
+        let slow_down = Some(v1::SlowDown {
+            grade: 3,
+            retry_after_ms: 10_000,
+        });
+        vec![Back::Reply(v1::ShakeReply {
+            slow_down,
+            ..reply(sequence, v1::Outcome::SlowDown)
+        })]
+    }
+}
+
+#[test]
+fn slow_down_is_obeyed_by_those_who_obey() {
+    let server = Server::start(SlowDown);
+    let obeyed = play(&server, &[]).report;
+    assert_eq!(
+        (obeyed.shakes.sent, obeyed.shakes.skipped_by_pace),
+        (20, 180),
+        "{}",
+        obeyed.to_text()
+    );
+    assert_eq!((obeyed.shakes.unanswered, obeyed.outcomes["slow_down"]), (0, 20));
+    let half = play(&server, &[("[behaviour]", "[behaviour]\nobey_pace = 0.5")]).report;
+    assert_eq!((half.shakes.sent, half.shakes.skipped_by_pace), (10 + 100, 90));
+}
+
+#[test]
+fn phones_without_datagrams_shake_on_streams() {
+    let server = Server::start(OneWinEach::new(|packet, _| opened(packet, 1, 7, false)));
+    let report = play(&server, &[("[behaviour]", "[behaviour]\nuse_streams_for_shakes = 0.5")]).report;
+    let shakes = &report.shakes;
+    assert_eq!(
+        (shakes.sent_on_streams, shakes.answered, report.claims.opened),
+        (100, 200, 20),
+        "{}",
+        report.to_text()
+    );
+}
+
+#[test]
+fn what_no_correct_gateway_does_fails_the_run() {
+    struct Garbage;
+    impl Script for Garbage {
+        fn shake(&self, _user: u64, _sequence: u32) -> Vec<Back> {
+            vec![Back::Raw(Bytes::from_static(&[0xff; 9]))]
+        }
+    }
+    let garbage = play(&Server::start(Garbage), &[]);
+    assert_eq!(
+        (garbage.verdict, garbage.report.checks.malformed_replies),
+        (Verdict::ChecksFailed, 200)
+    );
+
+    let sponsor = play(
+        &Server::start(OneWinEach::new(|packet, _| opened(packet, 1, 8, false))),
+        &[],
+    );
+    assert_eq!(
+        (sponsor.verdict, sponsor.report.checks.wrong_sponsor),
+        (Verdict::ChecksFailed, 20)
+    );
+
+    let twice = play(
+        &Server::start(OneWinEach::new(|packet, _| opened(packet.max(2), 1, 7, false))),
+        &[],
+    );
+    assert_eq!(
+        (twice.verdict, twice.report.checks.opened_twice),
+        (Verdict::ChecksFailed, vec![2])
+    );
+}
+
+#[test]
+fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
+    struct Default;
+    impl Script for Default {}
+    let (server, stranger) = (Server::start(Default), Server::start(Default));
+    let quick = QUICK.replace("connect_tries_max = 6", "connect_tries_max = 1");
+    let mut scenario = Scenario::parse(&quick, &server.overrides()).expect("good");
+    scenario.ca = stranger.certs().join("ca.pem");
+    let outcome = run(scenario.clone(), &Stop::default(), &mut |_| {}).expect("it begins");
+    assert_eq!(
+        outcome.verdict,
+        Verdict::NobodyConnected,
+        "{}",
+        outcome.report.to_text()
+    );
+    assert!(
+        outcome
+            .report
+            .errors
+            .keys()
+            .any(|name| name.starts_with("connect_tls_alert_"))
+    );
+
+    scenario.ca = server.certs().join("ca.pem");
+    let key = std::fs::read_to_string(&scenario.token_key).expect("there");
+    std::fs::write(&scenario.token_key, key.replace("05", "06")).expect("written");
+    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+    assert_eq!(outcome.verdict, Verdict::NobodyConnected);
+    assert!(
+        outcome.report.sessions.hello_failures["token_forged"] > 0,
+        "{}",
+        outcome.report.to_text()
+    );
+}
+
+#[test]
+fn a_request_to_stop_ends_the_run_with_a_report() {
+    struct Default;
+    impl Script for Default {}
+    let server = Server::start(Default);
+    let text = QUICK.replace("seconds = 1", "seconds = 600");
+    let scenario = Scenario::parse(&text, &server.overrides()).expect("good");
+    let stop = Stop::default();
+    let outcome = run(scenario, &stop, &mut |snapshot| {
+        if snapshot.tally.shakes.answered >= 20 && stop.asked() == 0 {
+            stop.ask();
+        }
+    });
+    let report = outcome.expect("it begins").report;
+    assert!(report.stopped_early && report.shakes.answered >= 20);
+    assert_eq!(report.shakes.sent, report.shakes.answered + report.shakes.unanswered);
+}

@@ -1,0 +1,236 @@
+//! The gateway's configuration: a TOML file becomes a checked [`Config`] before anything is bound or opened.
+//! `deploy/gateway.toml` documents each key and is built in as the default.
+
+use serde::Deserialize;
+use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
+use shake_rules::document::{self, Problems};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Spanned;
+
+/// The commented default configuration.
+pub const DEFAULT: &str = include_str!("../../deploy/gateway.toml");
+/// The show that plays when the configuration names no file.
+pub const DEFAULT_SHOW: &str = include_str!("../../deploy/show.toml");
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub address: SocketAddr,
+    pub shards: u16,
+    pub socket_buffer_bytes: usize,
+    pub sessions: Sessions,
+    pub claims: Claims,
+    pub winners_max: usize,
+    pub certs_directory: PathBuf,
+    /// `None`: the built-in show.
+    pub show_file: Option<PathBuf>,
+    pub queue_path: PathBuf,
+    /// `None`: no metrics.
+    pub metrics_address: Option<SocketAddr>,
+    pub log_level: String,
+}
+
+/// Limits on sessions. Numbers are per shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Sessions {
+    pub max: usize,
+    pub handshakes_max: usize,
+    pub idle_timeout: Duration,
+    pub hello_timeout: Duration,
+    pub requests_at_once: u8,
+}
+
+/// Limits on claims. Numbers are per shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims {
+    pub under_way_max: usize,
+    pub timeout: Duration,
+    pub busy_retry_ms: u32,
+}
+
+impl Config {
+    /// Reads a configuration; relative paths in it start at `directory`.
+    ///
+    /// # Errors
+    /// Every problem, with its line.
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, Problems> {
+        let (file, mut problems) = document::parse::<ConfigFile>(text);
+        let mut check = Check {
+            text,
+            problems: &mut problems,
+        };
+        let shards = match check.number("shards", &file.listen.shards, 0, SHARDS_MAX.into()) as u16 {
+            0 => default_shards(),
+            shards => shards,
+        };
+        let per_shard = |total: u64| total.div_ceil(shards.into()) as usize;
+        let seconds = |value: u64| Duration::from_secs(value);
+        let sessions = &file.sessions;
+        let claims = &file.claims;
+        let config = Self {
+            address: check.address("address", &file.listen.address, "0.0.0.0:4433"),
+            shards,
+            socket_buffer_bytes: check.number("buffer_bytes", &file.listen.buffer_bytes, 1 << 16, 1 << 30) as usize,
+            sessions: Sessions {
+                max: per_shard(check.number("max", &sessions.max, 1, 1 << 28)),
+                handshakes_max: per_shard(check.number("handshakes_max", &sessions.handshakes_max, 1, 1 << 20)),
+                idle_timeout: seconds(check.number("idle_timeout_s", &sessions.idle_timeout_s, 1, 3_600)),
+                hello_timeout: seconds(check.number("hello_timeout_s", &sessions.hello_timeout_s, 1, 3_600)),
+                requests_at_once: check.number("requests_at_once", &sessions.requests_at_once, 1, 64) as u8,
+            },
+            claims: Claims {
+                // Every claim under way may be answered at once, and the reply ring must take it.
+                under_way_max: check.number("under_way_max", &claims.under_way_max, 1, Ring::Reply.slots().into())
+                    as usize,
+                timeout: Duration::from_millis(check.number("timeout_ms", &claims.timeout_ms, 10, 60_000)),
+                busy_retry_ms: check.number("busy_retry_ms", &claims.busy_retry_ms, 1, 3_600_000) as u32,
+            },
+            winners_max: check.number("winners_max", &file.users.winners_max, 1, 1 << 30) as usize,
+            certs_directory: directory.join(file.certs.directory),
+            show_file: (!file.show.file.as_os_str().is_empty()).then(|| directory.join(&file.show.file)),
+            queue_path: directory.join(file.queue.path),
+            metrics_address: match file.metrics.address.as_ref().as_str() {
+                "" => None,
+                _ => Some(check.address("address", &file.metrics.address, "127.0.0.1:9433")),
+            },
+            log_level: check.log_level(&file.log.level),
+        };
+        problems.or_value(config)
+    }
+}
+
+fn default_shards() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() as u16).min(SHARDS_MAX))
+}
+
+struct Check<'a> {
+    text: &'a str,
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    fn number(&mut self, key: &str, value: &Spanned<u64>, min: u64, max: u64) -> u64 {
+        let found = *value.as_ref();
+        if found < min || found > max {
+            self.problems.add(
+                self.text,
+                value.span(),
+                format!("{key} = {found} must be {min} to {max}"),
+            );
+        }
+        found.clamp(min, max)
+    }
+
+    fn address(&mut self, key: &str, value: &Spanned<String>, example: &str) -> SocketAddr {
+        value.as_ref().parse().unwrap_or_else(|_| {
+            let message = format!(
+                "{key} = {:?} is not an address and port such as {example:?}",
+                value.as_ref()
+            );
+            self.problems.add(self.text, value.span(), message);
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn log_level(&mut self, value: &Spanned<String>) -> String {
+        const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+        if !LEVELS.contains(&value.as_ref().as_str()) {
+            let message = format!("level = {:?} must be one of {}", value.as_ref(), LEVELS.join(", "));
+            self.problems.add(self.text, value.span(), message);
+        }
+        value.as_ref().clone()
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct ConfigFile {
+    listen: ListenTable,
+    sessions: SessionsTable,
+    claims: ClaimsTable,
+    users: UsersTable,
+    certs: CertsTable,
+    show: ShowTable,
+    queue: QueueTable,
+    metrics: MetricsTable,
+    log: LogTable,
+}
+
+/// A table whose defaults stand here; a test holds them against `deploy/gateway.toml`.
+macro_rules! table {
+    ($name:ident { $($key:ident: $type:ty = $default:expr),+ $(,)? }) => {
+        #[derive(Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct $name {
+            $($key: $type),+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default),+ }
+            }
+        }
+    };
+}
+
+fn plain<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+table!(ListenTable {
+    address: Spanned<String> = plain("0.0.0.0:4433".into()),
+    shards: Spanned<u64> = plain(0),
+    buffer_bytes: Spanned<u64> = plain(4 << 20),
+});
+table!(SessionsTable {
+    max: Spanned<u64> = plain(1_100_000),
+    handshakes_max: Spanned<u64> = plain(20_000),
+    idle_timeout_s: Spanned<u64> = plain(120),
+    hello_timeout_s: Spanned<u64> = plain(10),
+    requests_at_once: Spanned<u64> = plain(8),
+});
+table!(ClaimsTable {
+    under_way_max: Spanned<u64> = plain(4_096),
+    timeout_ms: Spanned<u64> = plain(3_000),
+    busy_retry_ms: Spanned<u64> = plain(1_000),
+});
+table!(UsersTable { winners_max: Spanned<u64> = plain(4_000_000) });
+table!(CertsTable {
+    directory: PathBuf = "certs".into()
+});
+table!(ShowTable {
+    file: PathBuf = "".into()
+});
+table!(QueueTable {
+    path: PathBuf = "/dev/shm/shake-gateway".into()
+});
+table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
+table!(LogTable { level: Spanned<String> = plain("info".into()) });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shake_rules::UnixMillis;
+    use shake_rules::show::Show;
+
+    #[test]
+    fn the_default_files_are_good_and_say_the_defaults() {
+        let directory = Path::new("/etc/shake");
+        let commented = Config::parse(DEFAULT, directory).expect("deploy/gateway.toml");
+        let empty = Config::parse("", directory).expect("no keys at all");
+        assert_eq!(format!("{commented:?}"), format!("{empty:?}"));
+        assert_eq!(commented.certs_directory, Path::new("/etc/shake/certs"));
+        Show::parse(DEFAULT_SHOW, UnixMillis(0)).expect("deploy/show.toml");
+    }
+
+    #[test]
+    fn every_error_is_told_with_its_line() {
+        let text =
+            "[listen]\naddress = \"here\"\nshards = 65\nport = 1\n[sessions]\nmax = 0\n[log]\nlevel = \"loud\"\n";
+        let problems = Config::parse(text, Path::new("")).expect_err("five errors");
+        let lines: Vec<_> = problems.0.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [2, 3, 4, 6, 8], "{problems}");
+    }
+}

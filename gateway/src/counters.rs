@@ -1,0 +1,328 @@
+//! Everything that the gateway counts, by name. One shard writes its own set; anyone may read.
+//!
+//! A [`Count`] has one writer, so adding is a plain load and store with no locked instruction.
+
+use shake_proto::code::Code;
+use shake_proto::reply::Reason;
+use shake_rules::outcome::Outcome;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only its own shard changes.
+#[derive(Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Why a drawn red packet was not given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The phase's release rate allows none yet.
+    NotDue,
+    /// The user has won as much as one user may, in all or of this sponsor.
+    UserLimit,
+    /// No packet in hand.
+    NoGrant,
+    /// The packets in hand are of another event than the show's.
+    OtherEvent,
+    /// The request ring is full, or the agent has not been told of this shard's start yet.
+    RingFull,
+    /// The table of winners is full.
+    WinnersFull,
+}
+
+impl Missed {
+    const ALL: [Self; 6] = [
+        Self::NotDue,
+        Self::UserLimit,
+        Self::NoGrant,
+        Self::OtherEvent,
+        Self::RingFull,
+        Self::WinnersFull,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotDue => "not_due",
+            Self::UserLimit => "user_limit",
+            Self::NoGrant => "no_grant",
+            Self::OtherEvent => "other_event",
+            Self::RingFull => "ring_full",
+            Self::WinnersFull => "winners_full",
+        }
+    }
+}
+
+/// Why a datagram got no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Not a `Shake`.
+    Malformed,
+    /// Longer than a `Shake` may be.
+    Oversized,
+    /// Before the connection said Hello.
+    BeforeHello,
+    /// The client takes no datagrams, so its shakes must come on streams.
+    NoReturn,
+}
+
+impl Dropped {
+    const ALL: [Self; 4] = [Self::Malformed, Self::Oversized, Self::BeforeHello, Self::NoReturn];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Oversized => "oversized",
+            Self::BeforeHello => "before_hello",
+            Self::NoReturn => "no_return",
+        }
+    }
+}
+
+/// How a claim ended, apart from refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimEnd {
+    Opened,
+    /// Opened before; the first answer was given again.
+    Repeated,
+    /// The agent is away.
+    BusyAway,
+    /// The request ring is full, or too many claims are under way.
+    BusyFull,
+    /// The agent did not answer in time.
+    BusyTimeout,
+    /// The agent said busy.
+    BusyAgent,
+}
+
+impl ClaimEnd {
+    const ALL: [Self; 6] = [
+        Self::Opened,
+        Self::Repeated,
+        Self::BusyAway,
+        Self::BusyFull,
+        Self::BusyTimeout,
+        Self::BusyAgent,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Repeated => "repeated",
+            Self::BusyAway => "busy_agent_away",
+            Self::BusyFull => "busy_ring_full",
+            Self::BusyTimeout => "busy_timeout",
+            Self::BusyAgent => "busy_agent",
+        }
+    }
+}
+
+/// The counts of one shard.
+#[derive(Default)]
+pub struct Counters {
+    pub packets_received: Count,
+    pub packets_sent: Count,
+    /// Packets that the kernel did not take.
+    pub packets_unsent: Count,
+    pub receive_errors: Count,
+    /// Sessions that exist now, handshaking ones among them.
+    pub sessions: Count,
+    pub handshakes_now: Count,
+    pub connections_accepted: Count,
+    /// Handshakes completed.
+    pub connections_established: Count,
+    /// Refused because the shard is full or going away.
+    pub connections_refused: Count,
+    /// Asked to prove their address first.
+    pub connections_retried: Count,
+    /// Initial packets that could not be accepted.
+    pub connections_failed: Count,
+    pub connections_closed: Count,
+    pub hellos: Count,
+    /// Cookies that were not taken into account.
+    pub cookies_refused: Count,
+    pub wins: Count,
+    pub claims_under_way: Count,
+    /// Agent's replies that nobody waits for any more.
+    pub replies_late: Count,
+    /// Records or slots of the rings that made no sense.
+    pub ring_errors: Count,
+    shakes: [Count; Outcome::ALL.len()],
+    missed: [Count; Missed::ALL.len()],
+    dropped: [Count; Dropped::ALL.len()],
+    claims: [Count; ClaimEnd::ALL.len()],
+    claims_refused: [Count; Reason::ALL.len()],
+    streams_refused: [Count; Code::ALL.len()],
+}
+
+fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count {
+    let index = all.iter().position(|one| one == which);
+    &counts[index.expect("every variant stands in its ALL")]
+}
+
+impl Counters {
+    pub fn shake(&self, outcome: Outcome) -> &Count {
+        of(&self.shakes, &Outcome::ALL, &outcome)
+    }
+
+    pub fn missed(&self, why: Missed) -> &Count {
+        of(&self.missed, &Missed::ALL, &why)
+    }
+
+    pub fn dropped(&self, why: Dropped) -> &Count {
+        of(&self.dropped, &Dropped::ALL, &why)
+    }
+
+    pub fn claim(&self, end: ClaimEnd) -> &Count {
+        of(&self.claims, &ClaimEnd::ALL, &end)
+    }
+
+    pub fn claim_refused(&self, reason: Reason) -> &Count {
+        of(&self.claims_refused, &Reason::ALL, &reason)
+    }
+
+    pub fn stream_refused(&self, code: Code) -> &Count {
+        of(&self.streams_refused, &Code::ALL, &code)
+    }
+
+    /// Every count as (metric, label, value of the label, count).
+    fn rows(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+        let plain = [
+            ("gateway_packets_received_total", &self.packets_received),
+            ("gateway_packets_sent_total", &self.packets_sent),
+            ("gateway_packets_unsent_total", &self.packets_unsent),
+            ("gateway_receive_errors_total", &self.receive_errors),
+            ("gateway_sessions", &self.sessions),
+            ("gateway_handshakes", &self.handshakes_now),
+            ("gateway_connections_accepted_total", &self.connections_accepted),
+            ("gateway_connections_established_total", &self.connections_established),
+            ("gateway_connections_refused_total", &self.connections_refused),
+            ("gateway_connections_retried_total", &self.connections_retried),
+            ("gateway_connections_failed_total", &self.connections_failed),
+            ("gateway_connections_closed_total", &self.connections_closed),
+            ("gateway_hellos_total", &self.hellos),
+            ("gateway_cookies_refused_total", &self.cookies_refused),
+            ("gateway_wins_total", &self.wins),
+            ("gateway_claims_under_way", &self.claims_under_way),
+            ("gateway_replies_late_total", &self.replies_late),
+            ("gateway_ring_errors_total", &self.ring_errors),
+        ];
+        let mut rows: Vec<_> = plain
+            .into_iter()
+            .map(|(metric, count)| (metric, "", "", count.value()))
+            .collect();
+        let mut family = |metric, label, names: &[&'static str], counts: &[Count]| {
+            rows.extend(
+                names
+                    .iter()
+                    .zip(counts)
+                    .map(|(name, count)| (metric, label, *name, count.value())),
+            );
+        };
+        family(
+            "gateway_shakes_total",
+            "outcome",
+            &Outcome::ALL.map(Outcome::name),
+            &self.shakes,
+        );
+        family(
+            "gateway_wins_missed_total",
+            "reason",
+            &Missed::ALL.map(Missed::name),
+            &self.missed,
+        );
+        family(
+            "gateway_datagrams_dropped_total",
+            "reason",
+            &Dropped::ALL.map(Dropped::name),
+            &self.dropped,
+        );
+        family(
+            "gateway_claims_total",
+            "end",
+            &ClaimEnd::ALL.map(ClaimEnd::name),
+            &self.claims,
+        );
+        family(
+            "gateway_claims_refused_total",
+            "reason",
+            &Reason::ALL.map(Reason::name),
+            &self.claims_refused,
+        );
+        family(
+            "gateway_streams_refused_total",
+            "code",
+            &Code::ALL.map(Code::name),
+            &self.streams_refused,
+        );
+        rows
+    }
+}
+
+/// All shards' counts in the Prometheus text format, each summed over the shards.
+pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
+    let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
+    for counters in shards {
+        let rows = counters.rows();
+        if sums.is_empty() {
+            sums = rows;
+        } else {
+            sums.iter_mut().zip(rows).for_each(|(sum, row)| sum.3 += row.3);
+        }
+    }
+    let mut text = String::new();
+    let mut last = "";
+    for (metric, label, value, sum) in sums {
+        if metric != last {
+            let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
+            writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
+            last = metric;
+        }
+        let labels = if label.is_empty() {
+            String::new()
+        } else {
+            format!("{{{label}=\"{value}\"}}")
+        };
+        writeln!(text, "{metric}{labels} {sum}").expect("writing to a String cannot fail");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_summed_and_every_family_is_there() {
+        let shards = [Counters::default(), Counters::default()];
+        for shard in &shards {
+            shard.shake(Outcome::Greeting).add(2);
+            shard.stream_refused(Code::TokenForged).inc();
+        }
+        let text = render(shards.iter());
+        for line in [
+            "gateway_shakes_total{outcome=\"greeting\"} 4",
+            "gateway_streams_refused_total{code=\"token_forged\"} 2",
+            "gateway_claims_total{end=\"busy_agent_away\"} 0",
+            "# TYPE gateway_sessions gauge",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The gateway: the QUIC access server of a "shake and win" event.
+
+mod config;
+mod counters;
+mod metrics;
+mod run;
+mod shard;
+mod tls;
+mod winners;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use config::Config;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// QUIC access server for live "shake and win" events.
+///
+/// Holds the phones' sessions, answers shakes inline, and hands claims to the shake-agent over shared memory.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  certs generate --out certs                   make certificates and keys first
+  gateway run                                  run with the built-in configuration and show
+  gateway check-config --config gateway.toml   tell every error, with its line
+  gateway run --config gateway.toml            run with your own
+  gateway print-config > gateway.toml          start from the commented default
+
+Exit codes: 0 stopped by a signal; 1 could not start, or a configuration has errors.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or SIGINT
+    Run(ConfigArgs),
+    /// Tell every error of a configuration and its show file, with their lines
+    CheckConfig(ConfigArgs),
+    /// Print the commented default configuration
+    PrintConfig,
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// Configuration file; without it the built-in default holds
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    match try_main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Run(args) => {
+            let config = load(args.config.as_deref())?;
+            start_log(&config);
+            run::run(&config)
+        }
+        Command::CheckConfig(args) => check(args.config.as_deref()),
+        Command::PrintConfig => {
+            print!("{}", config::DEFAULT);
+            Ok(())
+        }
+    }
+}
+
+/// Reads the configuration. Paths in a file are relative to its directory; in the built-in one, to where we are.
+fn load(path: Option<&Path>) -> Result<Config> {
+    let Some(path) = path else {
+        return Config::parse(config::DEFAULT, Path::new("")).context("the built-in configuration");
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let directory = path.parent().unwrap_or(Path::new(""));
+    Config::parse(&text, directory).map_err(|problems| located(path, &problems))
+}
+
+/// One line for each problem, as compilers print them: file, line, message.
+fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::Error {
+    let lines: Vec<_> = problems
+        .0
+        .iter()
+        .map(|p| format!("{}:{}: {}", path.display(), p.line, p.message))
+        .collect();
+    anyhow::anyhow!("{} error(s) in the configuration\n{}", lines.len(), lines.join("\n"))
+}
+
+fn check(path: Option<&Path>) -> Result<()> {
+    let config = load(path)?;
+    let show = run::read_show(&config)?;
+    println!(
+        "good: {} shard(s) on {}, show {:?} with {} phase(s)",
+        config.shards,
+        config.address,
+        show.name,
+        show.phases.len()
+    );
+    Ok(())
+}
+
+fn start_log(config: &Config) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.log_level));
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr)
+        .init();
+}

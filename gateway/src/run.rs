@@ -1,0 +1,210 @@
+//! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
+
+use crate::config::{Config, DEFAULT_SHOW};
+use crate::counters::Counters;
+use crate::metrics::{self, Shown};
+use crate::shard::lane::Lane;
+use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
+use crate::shard::socket::Socket;
+use crate::shard::{Parts, Shard};
+use crate::tls;
+use crate::winners::Winners;
+use anyhow::{Context, Result, bail};
+use quinn_proto::Endpoint;
+use shake_proto::handoff::topology::{Direction, Ring};
+use shake_rules::UnixMillis;
+use shake_rules::cookie::CookieKeys;
+use shake_rules::keys::Purpose;
+use shake_rules::show::Show;
+use shake_rules::ticket::TicketKeys;
+use shake_rules::token::TokenKeys;
+use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// How often the agent sees that the gateway lives.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Reads the show that the configuration names.
+///
+/// # Errors
+/// Every problem of the show file, with its line.
+pub fn read_show(config: &Config) -> Result<Show> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970; set it")?;
+    let started_at = UnixMillis(now.as_millis() as u64);
+    match &config.show_file {
+        None => Show::parse(DEFAULT_SHOW, started_at).context("the built-in show"),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the show file {}", path.display()))?;
+            Show::parse(&text, started_at).with_context(|| path.display().to_string())
+        }
+    }
+}
+
+/// Runs the gateway until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, or a shard ended by itself.
+pub fn run(config: &Config) -> Result<()> {
+    let show = read_show(config)?;
+    let server = tls::server_config(config)?;
+    let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
+    let reset_keys = keys(Purpose::StatelessReset)?;
+    let shared = Arc::new(Shared {
+        tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
+        tickets: TicketKeys::new(&keys(Purpose::Ticket)?),
+        cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
+        show: Arc::new(show),
+        config_version: 1,
+        winners: Winners::new(config.winners_max),
+        claims: config.claims,
+        shards: config.shards,
+    });
+    let attachment = attach(config)?;
+    let sockets = bind(config)?;
+    let address = sockets[0].local_address().context("cannot tell the bound address")?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut shards = Vec::new();
+    let mut all_counters = Vec::new();
+    for (number, socket) in sockets.into_iter().enumerate() {
+        let counters = Arc::new(Counters::default());
+        all_counters.push(Arc::clone(&counters));
+        let lane = Lane::open(&attachment, number as u16, Arc::clone(&counters))
+            .with_context(|| format!("shard {number} cannot take its rings"))?;
+        let endpoint_config = tls::endpoint_config(&reset_keys, number as u8, attachment.epoch() as u8);
+        let parts = Parts {
+            socket,
+            endpoint: Endpoint::new(endpoint_config, Some(Arc::clone(&server)), false, None),
+            sessions: config.sessions,
+            stop: Arc::clone(&stop),
+        };
+        shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
+    }
+    let shown = Shown {
+        shards: all_counters.into(),
+        is_stopping: Arc::clone(&stop),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control plane")?;
+    let result = runtime.block_on(async {
+        if let Some(metrics_address) = config.metrics_address {
+            let listener = tokio::net::TcpListener::bind(metrics_address)
+                .await
+                .with_context(|| format!("cannot bind [metrics] address = {metrics_address}"))?;
+            info!(address = %listener.local_addr()?, "metrics");
+            tokio::spawn(metrics::serve(listener, shown));
+        }
+        info!(%address, shards = config.shards, event = %shared.show.event, show = shared.show.name, "ready");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        control(&attachment, &shards).await
+    });
+    stop.store(true, Ordering::Relaxed);
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    for shard in shards {
+        if shard.join().is_err() {
+            error!("a shard panicked");
+        }
+    }
+    info!("stopped");
+    result
+}
+
+/// Opens or makes the mapping, and takes the gateway's side of it.
+fn attach(config: &Config) -> Result<Attachment> {
+    let ring = |ring: Ring| RingGeometry {
+        slots: ring.slots(),
+        payload_bytes_max: ring.record_bytes_max(),
+        producer: match ring.direction() {
+            Direction::ToAgent => Side::Front,
+            Direction::ToShard => Side::Back,
+        },
+    };
+    let geometry = Geometry {
+        rings: (0..config.shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
+        bells: config.shards,
+        sleepers: 1,
+    };
+    let path = &config.queue_path;
+    let mapping = Mapping::open_or_create(path, &geometry).with_context(|| {
+        format!(
+            "cannot use the mapping {} for {} shards; if its shape changed on purpose, stop the agent, and remove it",
+            path.display(),
+            config.shards
+        )
+    })?;
+    mapping
+        .attach(Side::Front, monotonic_ms())
+        .with_context(|| format!("cannot take the gateway's side of {}", path.display()))
+}
+
+/// Binds one socket for each shard, in order, and has the kernel steer packets to them.
+fn bind(config: &Config) -> Result<Vec<Socket>> {
+    let mut address = config.address;
+    let mut sockets = Vec::new();
+    for _ in 0..config.shards {
+        let (socket, given) = Socket::bind(address, config.socket_buffer_bytes)
+            .with_context(|| format!("cannot bind [listen] address = {address}; is another gateway running?"))?;
+        // The kernel tells twice what it gives, its own overhead included.
+        if sockets.is_empty() && given / 2 < config.socket_buffer_bytes {
+            let wanted = config.socket_buffer_bytes;
+            warn!(
+                wanted,
+                given = given / 2,
+                "the kernel caps socket buffers; see net.core.rmem_max in deploy/sysctl.conf"
+            );
+        }
+        address = socket.local_address().context("cannot tell the bound address")?;
+        sockets.push(socket);
+    }
+    sockets[0]
+        .steer(config.shards as u8)
+        .context("cannot attach the steering program to the sockets")?;
+    Ok(sockets)
+}
+
+fn spawn(
+    number: usize,
+    parts: Parts,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    lane: Lane,
+) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name(format!("shard-{number}"))
+        .spawn(move || {
+            let began = Instant::now();
+            let serving = Serving::new(shared, counters, lane, Now::read(began));
+            Shard::new(parts, began, serving).run();
+        })
+        .context("cannot start a shard's thread")
+}
+
+/// Beats the heartbeat until a signal comes or a shard ends.
+async fn control(attachment: &Attachment, shards: &[JoinHandle<()>]) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: letting claims finish, closing connections"),
+            _ = interrupt.recv() => info!("SIGINT: letting claims finish, closing connections"),
+            _ = heartbeat.tick() => {
+                attachment.beat(monotonic_ms());
+                if shards.iter().any(JoinHandle::is_finished) {
+                    bail!("a shard ended by itself; this is a bug, please report it with the log");
+                }
+                continue;
+            }
+        }
+        return Ok(());
+    }
+}

@@ -1,0 +1,77 @@
+//! `Hello`: checks the user token, takes the cookie in, and tells the client where the show stands.
+
+use super::serving::Serving;
+use bytes::Bytes;
+use rand::Rng;
+use shake_proto::code::Code;
+use shake_proto::request::Hello;
+use shake_proto::wire::v1;
+use shake_rules::UserId;
+use shake_rules::cookie::CookieError;
+use shake_rules::token::TokenError;
+use shake_rules::winnings::Winnings;
+
+impl Serving {
+    /// Who says Hello, and the reply. `known` is who said it before on this connection.
+    pub(super) fn hello(&mut self, hello: &Hello, known: Option<UserId>) -> Result<(UserId, v1::HelloReply), Code> {
+        let token = self
+            .shared
+            .tokens
+            .check(&hello.token, self.now.unix)
+            .map_err(|error| match error {
+                TokenError::Forged => Code::TokenForged,
+                TokenError::Expired => Code::TokenExpired,
+            })?;
+        if known.is_some_and(|known| known != token.user) {
+            return Err(Code::UserChanged);
+        }
+        self.counters.hellos.inc();
+        let winnings = self.take_cookie(token.user, &hello.cookie);
+        let show = &self.shared.show;
+        let phase = |index: usize| v1::Phase {
+            name: show.phases[index].name.clone(),
+            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
+            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
+        };
+        let reply = v1::HelloReply {
+            server_time_ms: self.now.unix.0,
+            config_version: self.shared.config_version,
+            pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
+            current_phase: self.phase.map(phase),
+            next_phase: show.phase_after(self.now.unix).map(phase),
+            manifest: None,
+            cookie: if winnings.as_slice().is_empty() {
+                Bytes::new()
+            } else {
+                self.cookie_of(token.user, &winnings)
+            },
+        };
+        Ok((token.user, reply))
+    }
+
+    /// What the user has won, by the cookie and by what is known here. A cookie that is not theirs adds nothing.
+    pub(super) fn take_cookie(&self, user: UserId, cookie: &[u8]) -> Winnings {
+        if cookie.is_empty() {
+            return self.shared.winners.of(user);
+        }
+        match self.shared.cookies.open(self.shared.show.event, user, cookie) {
+            Ok(said) => self.shared.winners.merge(user, &said),
+            Err(error) => {
+                if error != CookieError::OtherEvent {
+                    self.counters.cookies_refused.inc();
+                }
+                self.shared.winners.of(user)
+            }
+        }
+    }
+
+    /// A fresh limit cookie.
+    pub(super) fn cookie_of(&mut self, user: UserId, winnings: &Winnings) -> Bytes {
+        let mut nonce = [0; 12];
+        self.rng.fill_bytes(&mut nonce);
+        self.shared
+            .cookies
+            .seal(self.shared.show.event, user, winnings, nonce, &mut self.cookie);
+        Bytes::copy_from_slice(&self.cookie)
+    }
+}

@@ -1,0 +1,176 @@
+//! A shard's end of its rings: grants come in, issued packets and claims go out, answers come back.
+//!
+//! The order of operations that makes a packet leave at most once (docs/architecture.md, "Money") is here:
+//! [`Lane::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
+
+use crate::counters::Counters;
+use shake_proto::handoff::record::{Claim, Grant, Issued, Reply, Request};
+use shake_proto::handoff::topology::Ring;
+use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
+use std::sync::Arc;
+
+/// An agent whose heartbeat is older than this is away, in milliseconds. It beats every 100 ms.
+const AGENT_SILENT_MS_MAX: u64 = 1_500;
+/// Answers taken in one go.
+const REPLIES_AT_ONCE: usize = 256;
+
+pub struct Lane {
+    attachment: Attachment,
+    requests: Producer,
+    replies: Consumer,
+    grants: Consumer,
+    sleeper: Sleeper,
+    bell: Bell,
+    /// Whether `ShardStarted` is in the request ring. Until then nothing else may be.
+    is_announced: bool,
+    has_pushed: bool,
+    record: Vec<u8>,
+    counters: Arc<Counters>,
+}
+
+/// The request ring has no room, or the shard's start is not announced yet.
+#[derive(Debug)]
+pub struct Full;
+
+impl Lane {
+    /// Takes the rings of `shard`.
+    pub fn open(attachment: &Attachment, shard: u16, counters: Arc<Counters>) -> Result<Self, Error> {
+        Ok(Self {
+            attachment: attachment.clone(),
+            requests: attachment.producer(Ring::Request.index(shard))?,
+            replies: attachment.consumer(Ring::Reply.index(shard))?,
+            grants: attachment.consumer(Ring::Grant.index(shard))?,
+            sleeper: attachment.sleeper(0)?,
+            bell: attachment.bell(shard.into())?,
+            is_announced: false,
+            has_pushed: false,
+            record: Vec::with_capacity(Ring::Request.record_bytes_max() as usize),
+            counters,
+        })
+    }
+
+    /// Readable when the agent has something for this shard.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    pub fn epoch(&self) -> u32 {
+        self.attachment.epoch()
+    }
+
+    /// Tells the agent that this shard began a new life, unless it has been told. To be called once a turn: the ring
+    /// may have no room at first.
+    pub fn announce(&mut self) {
+        if !self.is_announced {
+            let start = Request::ShardStarted {
+                epoch: self.attachment.epoch(),
+                grants_taken: self.grants.position(),
+            };
+            self.is_announced = self.push(&start).is_ok();
+        }
+    }
+
+    /// Whether the agent's heartbeat is fresh. `now_ms` is CLOCK_MONOTONIC.
+    pub fn agent_is_here(&self, now_ms: u64) -> bool {
+        let heartbeat_ms = self.attachment.mapping().peer(Side::Back).heartbeat_ms;
+        heartbeat_ms != 0 && now_ms.saturating_sub(heartbeat_ms) <= AGENT_SILENT_MS_MAX
+    }
+
+    /// Whether an issue can be recorded. Only this shard fills the ring, so a yes stays true until it pushes.
+    pub fn can_issue(&mut self) -> bool {
+        self.is_announced && self.requests.free() > 0
+    }
+
+    /// The next packet that the agent released to this shard. It stays in the ring.
+    pub fn next_grant(&mut self) -> Option<Grant> {
+        loop {
+            match self.grants.peek() {
+                Ok(None) => return None,
+                Ok(Some((position, bytes))) => {
+                    if let Ok(grant) = Grant::decode(bytes) {
+                        return Some(grant);
+                    }
+                    self.pass_over(position)?;
+                }
+                Err(ReadError::Slot(_)) => {
+                    let position = self.grants.read_position();
+                    self.pass_over(position)?;
+                }
+                Err(ReadError::Cursors(_)) => {
+                    self.counters.ring_errors.inc();
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Leaves a grant that makes no sense behind. Its packet is found as void at the next start.
+    fn pass_over(&mut self, position: u64) -> Option<()> {
+        self.counters.ring_errors.inc();
+        self.grants.commit(position + 1).ok()
+    }
+
+    /// Takes the packet that [`Lane::next_grant`] showed out of the grant ring, and then records who gets it. After a
+    /// crash between the two the packet is void; it can never be issued twice.
+    pub fn issue(&mut self, issued: &Issued) -> Result<(), Full> {
+        let position = self.grants.read_position();
+        self.grants.commit(position + 1).map_err(|_| Full)?;
+        self.push(&Request::Issued(*issued))
+    }
+
+    /// Hands a claim to the agent.
+    pub fn claim(&mut self, claim: Claim) -> Result<(), Full> {
+        if !self.is_announced {
+            return Err(Full);
+        }
+        self.push(&Request::Claim(claim))
+    }
+
+    /// Takes the answers that are there.
+    pub fn replies(&mut self, into: &mut Vec<Reply>) {
+        loop {
+            let counters = &self.counters;
+            let read = self
+                .replies
+                .read_batch(REPLIES_AT_ONCE, |_, bytes| match Reply::decode(bytes) {
+                    Ok(reply) => into.push(reply),
+                    Err(_) => counters.ring_errors.inc(),
+                });
+            match read {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(_) => {
+                    self.counters.ring_errors.inc();
+                    if !matches!(self.replies.skip_corrupt(), Ok(Some(_))) {
+                        break;
+                    }
+                }
+            }
+        }
+        // An answer that is lost from here on was for a session of this life; the client asks again.
+        let read_position = self.replies.read_position();
+        if read_position != self.replies.position() && self.replies.commit(read_position).is_err() {
+            self.counters.ring_errors.inc();
+        }
+    }
+
+    /// Whether answers wait; the check between arming the bell and sleeping.
+    pub fn has_replies(&mut self) -> bool {
+        self.replies.available() > 0
+    }
+
+    /// Wakes the agent if anything was pushed since the last call.
+    pub fn wake_agent(&mut self) {
+        if std::mem::take(&mut self.has_pushed) {
+            self.sleeper.notify();
+        }
+    }
+
+    fn push(&mut self, request: &Request) -> Result<(), Full> {
+        self.record.clear();
+        request.encode(&mut self.record);
+        self.requests.push(&self.record).map_err(|_| Full)?;
+        self.has_pushed = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,491 @@
+//! A shard: one thread that serves its own set of sessions, from socket to reply. One turn takes what has arrived,
+//! works, and sends, in batches. Nothing here waits for another thread; the modules stand in the order in which a
+//! packet meets them.
+//!
+//! Architecture invariant: a shard shares with others only [`serving::Shared`]. It reads the clock once a turn.
+
+pub mod socket;
+
+mod cid;
+mod pages;
+mod session;
+mod wheel;
+
+pub mod serving;
+
+mod claim;
+mod hello;
+mod shake;
+
+pub mod lane;
+
+pub use cid::ShardCids;
+
+use crate::config::Sessions;
+use crate::counters::Dropped;
+use bytes::BytesMut;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use pages::Pages;
+use quinn_proto::{ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, StreamEvent, StreamId};
+use serving::{Answer, Asker, Now, Serving};
+use session::{Read, Session};
+use shake_proto::code::Code;
+use shake_proto::frame::{self, REQUEST_BYTES_MAX};
+use shake_proto::reply::ClaimResult;
+use shake_proto::request::{Request, Shake};
+use shake_proto::wire::v1;
+use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use wheel::Wheel;
+
+/// Length of a timer tick. QUIC's own timers have a granularity of 1 ms (RFC 9002, section 6.1.2).
+const TICK: Duration = Duration::from_millis(1);
+/// The longest sleep: how late a shard may see the stop flag or a new phase.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
+/// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
+const BATCHES_PER_TURN: usize = 16;
+/// Reply bytes allocated at a time.
+const ARENA_BYTES: usize = 64 * 1024;
+/// How long a stopping shard waits for claims that the agent has.
+const DRAIN_CLAIMS: Duration = Duration::from_secs(3);
+/// How long a stopping shard keeps answering after it closed its connections, for those who missed it.
+const DRAIN_LINGER: Duration = Duration::from_millis(200);
+
+/// What a shard is made of; made by `run`, before the thread starts.
+pub struct Parts {
+    pub socket: Socket,
+    pub endpoint: Endpoint,
+    pub sessions: Sessions,
+    pub stop: Arc<AtomicBool>,
+}
+
+pub struct Shard {
+    parts: Parts,
+    sessions: Pages<Session>,
+    wheel: Wheel,
+    serving: Serving,
+    began: Instant,
+    received: Option<ReceiveBatch>,
+    outgoing: SendBatch,
+    /// Sessions that something happened to this turn.
+    dirty: Vec<usize>,
+    fired: Vec<usize>,
+    next_serial: u32,
+    handshaking: usize,
+    is_stopping: bool,
+}
+
+impl Shard {
+    /// Makes the shard; to be called on its own thread, because its message headers hold pointers.
+    pub fn new(parts: Parts, began: Instant, serving: Serving) -> Self {
+        Self {
+            parts,
+            sessions: Pages::new(),
+            wheel: Wheel::new(),
+            serving,
+            began,
+            received: Some(ReceiveBatch::new()),
+            outgoing: SendBatch::new(),
+            dirty: Vec::new(),
+            fired: Vec::new(),
+            next_serial: 0,
+            handshaking: 0,
+            is_stopping: false,
+        }
+    }
+
+    /// Serves until told to stop; then lets claims finish, closes every connection, and returns.
+    pub fn run(mut self) {
+        while !self.parts.stop.load(Ordering::Relaxed) {
+            self.turn();
+        }
+        self.is_stopping = true;
+        let deadline = Instant::now() + DRAIN_CLAIMS;
+        while self.serving.has_claims_under_way() && Instant::now() < deadline {
+            self.turn();
+        }
+        let now = Instant::now();
+        let all: Vec<usize> = self.sessions.indices().collect();
+        for index in all {
+            if let Some(session) = self.sessions.get_mut(index) {
+                session.close(now, Code::GoingAway);
+                self.touch(index);
+            }
+        }
+        let deadline = now + DRAIN_LINGER;
+        while Instant::now() < deadline {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        self.sleep();
+        self.serving.begin_turn(Now::read(self.began));
+        self.receive();
+        self.deliver_claims();
+        self.fire_timers();
+        self.settle();
+        self.flush();
+        self.serving.lane.wake_agent();
+        self.count();
+    }
+
+    /// Sleeps until a packet, an answer of the agent, or a timer.
+    fn sleep(&mut self) {
+        let bell = self.serving.lane.bell();
+        bell.arm();
+        let ready = !self.dirty.is_empty() || self.serving.lane.has_replies();
+        let timeout = if ready {
+            Duration::ZERO
+        } else {
+            self.time_to_next_timer()
+        };
+        let bell = self.serving.lane.bell();
+        let mut descriptors = [
+            PollFd::new(self.parts.socket.as_fd(), PollFlags::POLLIN),
+            PollFd::new(bell.as_fd(), PollFlags::POLLIN),
+        ];
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
+        // An error here is an interruption by a signal; the turn goes on either way.
+        let _ = nix::poll::poll(&mut descriptors, timeout);
+        bell.disarm_and_drain();
+    }
+
+    fn time_to_next_timer(&self) -> Duration {
+        let elapsed = self.began.elapsed();
+        let ticks = self.wheel.ticks_to_next();
+        let at = TICK * (self.tick() + ticks) as u32;
+        at.saturating_sub(elapsed).min(SLEEP_MAX)
+    }
+
+    /// The tick of this turn.
+    fn tick(&self) -> u64 {
+        self.serving.now.elapsed_ns / TICK.as_nanos() as u64
+    }
+
+    fn receive(&mut self) {
+        for _ in 0..BATCHES_PER_TURN {
+            // Taken out for the while, because handling a packet needs all of the shard.
+            let Some(mut received) = self.received.take() else {
+                return;
+            };
+            let count = match self.parts.socket.receive(&mut received) {
+                Ok(count) => count,
+                Err(_) => {
+                    self.serving.counters.receive_errors.inc();
+                    0
+                }
+            };
+            self.serving.counters.packets_received.add(count as u64);
+            for packet in received.packets(count) {
+                self.handle_packet(&packet);
+            }
+            self.received = Some(received);
+            if count < BATCH {
+                break;
+            }
+        }
+    }
+
+    fn handle_packet(&mut self, packet: &socket::Received<'_>) {
+        self.make_room();
+        let now = self.serving.now.instant;
+        let bytes = BytesMut::from(packet.bytes);
+        let buffer = self.outgoing.buffer();
+        match self
+            .parts
+            .endpoint
+            .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)
+        {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(session) = self.sessions.get_mut(handle.0) {
+                    session.connection.handle_event(event);
+                    self.touch(handle.0);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.admit(incoming),
+            Some(DatagramEvent::Response(transmit)) => self.outgoing.push(&transmit),
+            None => {}
+        }
+    }
+
+    /// Accepts a new connection, or asks it to prove its address, or refuses it.
+    fn admit(&mut self, incoming: Incoming) {
+        let counters = Arc::clone(&self.serving.counters);
+        let limits = self.parts.sessions;
+        let now = self.serving.now.instant;
+        let buffer = self.outgoing.buffer();
+        let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
+        if self.is_stopping || is_full {
+            counters.connections_refused.inc();
+            let transmit = self.parts.endpoint.refuse(incoming, buffer);
+            self.outgoing.push(&transmit);
+            return;
+        }
+        if self.handshaking >= limits.handshakes_max / 2 && !incoming.remote_address_validated() {
+            counters.connections_retried.inc();
+            match self.parts.endpoint.retry(incoming, buffer) {
+                Ok(transmit) => self.outgoing.push(&transmit),
+                Err(error) => self.parts.endpoint.ignore(error.into_incoming()),
+            }
+            return;
+        }
+        match self.parts.endpoint.accept(incoming, now, buffer, None) {
+            Ok((handle, connection)) => {
+                counters.connections_accepted.inc();
+                self.handshaking += 1;
+                self.next_serial = self.next_serial.wrapping_add(1);
+                let session = Session::new(connection, self.next_serial, now + limits.hello_timeout);
+                self.sessions.insert(handle.0, session);
+                self.touch(handle.0);
+            }
+            Err(error) => {
+                counters.connections_failed.inc();
+                if let Some(transmit) = error.response {
+                    self.outgoing.push(&transmit);
+                }
+            }
+        }
+    }
+
+    fn deliver_claims(&mut self) {
+        let Self {
+            serving,
+            sessions,
+            dirty,
+            ..
+        } = self;
+        let mut ended: Vec<(Asker, ClaimResult)> = Vec::new();
+        serving.finish_claims(|asker, result| ended.push((asker, result)));
+        for (asker, result) in ended {
+            let Some(session) = sessions
+                .get_mut(asker.session)
+                .filter(|session| session.serial == asker.serial)
+            else {
+                continue;
+            };
+            reply(session, serving, asker.stream, v1::reply::Kind::Claim(result.into()));
+            mark(session, asker.session, dirty);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let tick = self.tick();
+        let now = self.serving.now.instant;
+        let mut fired = std::mem::take(&mut self.fired);
+        self.wheel.advance(tick, &mut fired);
+        for index in fired.drain(..) {
+            let Some(session) = self.sessions.get_mut(index) else {
+                continue;
+            };
+            if session.connection.poll_timeout().is_some_and(|at| at <= now) {
+                session.connection.handle_timeout(now);
+            }
+            if session.user.is_none() && session.hello_due <= now && !session.connection.is_closed() {
+                self.serving.counters.stream_refused(Code::HelloTimeout).inc();
+                session.close(now, Code::HelloTimeout);
+            }
+            self.touch(index);
+        }
+        self.fired = fired;
+    }
+
+    /// Brings every session that something happened to up to date: its events, its packets, its timer.
+    fn settle(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            self.settle_one(index);
+        }
+        // Nothing above touches a session, so the list that grew meanwhile is this one.
+        self.dirty = dirty;
+    }
+
+    fn settle_one(&mut self, index: usize) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        session.is_dirty = false;
+        while let Some(event) = session.connection.poll() {
+            if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
+                session.is_handshaking = false;
+                self.handshaking -= 1;
+            }
+            handle_event(session, index, &mut self.serving, event);
+        }
+        self.transmit(index);
+        if self.pass_endpoint_events(index) {
+            self.transmit(index);
+        }
+        self.arm(index);
+    }
+
+    /// Puts the packets that a session has to send into the outgoing batch.
+    fn transmit(&mut self, index: usize) {
+        loop {
+            self.make_room();
+            let Some(session) = self.sessions.get_mut(index) else {
+                return;
+            };
+            let now = self.serving.now.instant;
+            let Some(transmit) = session.connection.poll_transmit(now, 1, self.outgoing.buffer()) else {
+                return;
+            };
+            self.outgoing.push(&transmit);
+        }
+    }
+
+    /// Passes events between a connection and the endpoint. Says whether the connection got any; removes it when it
+    /// is drained.
+    fn pass_endpoint_events(&mut self, index: usize) -> bool {
+        let mut got_any = false;
+        while let Some(session) = self.sessions.get_mut(index) {
+            let Some(event) = session.connection.poll_endpoint_events() else {
+                break;
+            };
+            let is_drained = event.is_drained();
+            if let Some(event) = self.parts.endpoint.handle_event(ConnectionHandle(index), event) {
+                session.connection.handle_event(event);
+                got_any = true;
+            }
+            if is_drained {
+                if session.is_handshaking {
+                    self.handshaking -= 1;
+                }
+                self.sessions.remove(index);
+                self.wheel.disarm(index);
+                self.serving.counters.connections_closed.inc();
+            }
+        }
+        got_any
+    }
+
+    /// Arms the session's timer, unless it is armed for an earlier time: then it is looked at again when that fires.
+    /// So a deadline that moves back with each packet costs nothing.
+    fn arm(&mut self, index: usize) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let hello_due = (session.user.is_none() && !session.connection.is_closed()).then_some(session.hello_due);
+        let deadline = match (session.connection.poll_timeout(), hello_due) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(a), None) | (None, Some(a)) => a,
+            (None, None) => return,
+        };
+        let after = deadline.saturating_duration_since(self.began);
+        let tick = after.as_nanos().div_ceil(TICK.as_nanos()) as u64;
+        if self.wheel.armed(index).is_none_or(|armed| tick < armed) {
+            self.wheel.arm(index, tick);
+        }
+    }
+
+    fn touch(&mut self, index: usize) {
+        if let Some(session) = self.sessions.get_mut(index) {
+            mark(session, index, &mut self.dirty);
+        }
+    }
+
+    /// Makes sure that the outgoing batch takes one more packet.
+    fn make_room(&mut self) {
+        if self.outgoing.is_full() {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.outgoing.len() > 0 {
+            self.serving.counters.packets_sent.add(self.outgoing.len() as u64);
+            let unsent = self.parts.socket.send(&mut self.outgoing);
+            self.serving.counters.packets_unsent.add(unsent as u64);
+        }
+    }
+
+    fn count(&self) {
+        self.serving.counters.sessions.set(self.sessions.len() as u64);
+        self.serving.counters.handshakes_now.set(self.handshaking as u64);
+    }
+}
+
+fn mark(session: &mut Session, index: usize, dirty: &mut Vec<usize>) {
+    if !session.is_dirty {
+        session.is_dirty = true;
+        dirty.push(index);
+    }
+}
+
+fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
+    match event {
+        Event::Connected => serving.counters.connections_established.inc(),
+        Event::DatagramReceived => {
+            while let Some(datagram) = session.connection.datagrams().recv() {
+                shake_by_datagram(session, serving, datagram);
+            }
+        }
+        Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
+            while let Some(stream) = session.accept() {
+                request_on_stream(session, index, serving, stream);
+            }
+        }
+        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, index, serving, id),
+        // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
+        // what becomes of replies.
+        _ => {}
+    }
+}
+
+fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: bytes::Bytes) {
+    let shake = match frame::decode_shake(datagram) {
+        Ok(shake) => Shake::from(shake),
+        Err(Code::Oversized) => return serving.counters.dropped(Dropped::Oversized).inc(),
+        Err(_) => return serving.counters.dropped(Dropped::Malformed).inc(),
+    };
+    let Some(user) = session.user else {
+        return serving.counters.dropped(Dropped::BeforeHello).inc();
+    };
+    if session.connection.datagrams().max_size().is_none() {
+        return serving.counters.dropped(Dropped::NoReturn).inc();
+    }
+    let reply = serving.shake(user, shake);
+    let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
+    if session.connection.datagrams().send(bytes, true).is_err() {
+        serving.counters.dropped(Dropped::NoReturn).inc();
+    }
+}
+
+fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving, stream: StreamId) {
+    let served = match session.read(stream) {
+        Read::Incomplete | Read::Gone => return,
+        Read::Refused(code) => Err(code),
+        Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
+            .and_then(Request::try_from)
+            .and_then(|request| {
+                let asker = Asker {
+                    session: index,
+                    serial: session.serial,
+                    stream,
+                };
+                serving.serve(request, &mut session.user, asker)
+            }),
+    };
+    match served {
+        Ok(Answer::Now(kind)) => reply(session, serving, stream, kind),
+        Ok(Answer::Later) => {}
+        Err(code) => refuse(session, serving, stream, code),
+    }
+}
+
+fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v1::reply::Kind) {
+    let mut bytes = BytesMut::new();
+    frame::encode_stream(&v1::Reply { kind: Some(kind) }, &mut bytes);
+    if let Err(code) = session.reply(stream, bytes.freeze()) {
+        refuse(session, serving, stream, code);
+    }
+}
+
+fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {
+    serving.counters.stream_refused(code).inc();
+    session.refuse(stream, code);
+}

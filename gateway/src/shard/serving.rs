@@ -1,0 +1,163 @@
+//! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
+//! Each kind of request has a file of its own that adds its handler here.
+
+use super::lane::Lane;
+use crate::config::Claims;
+use crate::counters::Counters;
+use crate::winners::Winners;
+use bytes::BytesMut;
+use quinn_proto::StreamId;
+use rand::rngs::StdRng;
+use shake_proto::code::Code;
+use shake_proto::handoff::record::Reply;
+use shake_proto::request::Request;
+use shake_proto::wire::v1;
+use shake_rules::cookie::CookieKeys;
+use shake_rules::release::Release;
+use shake_rules::show::Show;
+use shake_rules::ticket::TicketKeys;
+use shake_rules::token::TokenKeys;
+use shake_rules::{UnixMillis, UserId};
+use slab::Slab;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What all shards share; nothing in it is written to but the table of winners.
+pub struct Shared {
+    pub tokens: TokenKeys,
+    pub tickets: TicketKeys,
+    pub cookies: CookieKeys,
+    pub show: Arc<Show>,
+    pub config_version: u64,
+    pub winners: Winners,
+    pub claims: Claims,
+    pub shards: u16,
+}
+
+/// The present, read once a turn.
+#[derive(Clone, Copy)]
+pub struct Now {
+    pub instant: Instant,
+    pub unix: UnixMillis,
+    /// Nanoseconds since the shard began.
+    pub elapsed_ns: u64,
+    /// CLOCK_MONOTONIC, as heartbeats carry it.
+    pub monotonic_ms: u64,
+}
+
+impl Now {
+    pub fn read(began: Instant) -> Self {
+        let instant = Instant::now();
+        // Before 1970 the clock is unset; tokens and tickets then count as fresh, and TLS fails first.
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_millis() as u64);
+        Self {
+            instant,
+            unix: UnixMillis(unix),
+            elapsed_ns: (instant - began).as_nanos() as u64,
+            monotonic_ms: monotonic_ms(),
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share.
+pub fn monotonic_ms() -> u64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("Linux always has this clock");
+    time.tv_sec() as u64 * 1_000 + time.tv_nsec() as u64 / 1_000_000
+}
+
+/// Whom an answer goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Index of the session, and its serial.
+    pub session: usize,
+    pub serial: u32,
+    pub stream: StreamId,
+}
+
+/// What becomes of a request.
+pub enum Answer {
+    Now(v1::reply::Kind),
+    /// The agent has it.
+    Later,
+}
+
+/// A claim that the agent has.
+pub struct UnderWay {
+    pub asker: Asker,
+    pub serial: u32,
+}
+
+pub struct Serving {
+    pub shared: Arc<Shared>,
+    pub counters: Arc<Counters>,
+    pub lane: Lane,
+    pub now: Now,
+    /// Index of the phase that holds now.
+    pub phase: Option<usize>,
+    /// The release rate of that phase, for this shard.
+    pub(super) release: Release,
+    /// Unpredictable, because draws and nonces come from it.
+    pub(super) rng: StdRng,
+    pub(super) under_way: Slab<UnderWay>,
+    /// Requests in the order in which they time out.
+    pub(super) due: VecDeque<(u64, Instant)>,
+    pub(super) next_serial: u32,
+    pub(super) replies: Vec<Reply>,
+    pub(super) ticket: Vec<u8>,
+    pub(super) cookie: Vec<u8>,
+    /// Where replies are encoded: cut off piece by piece, refilled when used up.
+    pub arena: BytesMut,
+}
+
+impl Serving {
+    pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+        Self {
+            shared,
+            counters,
+            lane,
+            now,
+            phase: None,
+            release: Release::per_second(0.0),
+            rng: rand::make_rng(),
+            under_way: Slab::new(),
+            due: VecDeque::new(),
+            next_serial: 0,
+            replies: Vec::new(),
+            ticket: Vec::new(),
+            cookie: Vec::new(),
+            arena: BytesMut::new(),
+        }
+    }
+
+    /// Begins a turn: takes the time, finds the phase, and makes its release rate this shard's.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.now = now;
+        let phase = self.shared.show.phase_at(now.unix);
+        if phase != self.phase {
+            self.phase = phase;
+            let rate = phase.map_or(0.0, |index| self.shared.show.phases[index].releases_per_second);
+            self.release = Release::per_second(rate / f64::from(self.shared.shards));
+        }
+        self.lane.announce();
+    }
+
+    /// Serves one request of a session's stream. `user` is the session's, and is set by Hello.
+    pub fn serve(&mut self, request: Request, user: &mut Option<UserId>, asker: Asker) -> Result<Answer, Code> {
+        match (request, *user) {
+            (Request::Hello(hello), _) => {
+                let (known, reply) = self.hello(&hello, *user)?;
+                *user = Some(known);
+                Ok(Answer::Now(v1::reply::Kind::Hello(reply)))
+            }
+            (_, None) => Err(Code::BeforeHello),
+            (Request::Shake(shake), Some(user)) => Ok(Answer::Now(v1::reply::Kind::Shake(self.shake(user, shake)))),
+            (Request::Claim(claim), Some(user)) => Ok(match self.claim(user, claim, asker) {
+                Some(reply) => Answer::Now(v1::reply::Kind::Claim(reply.into())),
+                None => Answer::Later,
+            }),
+        }
+    }
+}

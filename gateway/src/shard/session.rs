@@ -1,0 +1,124 @@
+//! A session: one phone's connection and what the gateway knows of it.
+
+use bytes::{Bytes, BytesMut};
+use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
+use shake_proto::code::Code;
+use shake_proto::frame::{LENGTH_BYTES_MAX, REQUEST_BYTES_MAX};
+use shake_rules::UserId;
+use std::time::Instant;
+
+/// Bytes that a request stream may carry.
+const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
+
+pub struct Session {
+    pub connection: Connection,
+    /// Set by the first Hello.
+    pub user: Option<UserId>,
+    /// Tells this session from later ones with the same index.
+    pub serial: u32,
+    /// When it is closed if it has not said Hello.
+    pub hello_due: Instant,
+    pub is_handshaking: bool,
+    /// In the list of sessions to be settled this turn.
+    pub is_dirty: bool,
+    /// Requests that have come in part; empty for nearly all sessions nearly always.
+    partial: Vec<(StreamId, BytesMut)>,
+}
+
+/// What a request stream gave.
+pub enum Read {
+    /// More is to come.
+    Incomplete,
+    /// All of it.
+    Request(Bytes),
+    /// It cannot be a request; the stream is to be refused.
+    Refused(Code),
+    /// The client gave it up, or it was refused before.
+    Gone,
+}
+
+impl Session {
+    pub fn new(connection: Connection, serial: u32, hello_due: Instant) -> Self {
+        Self {
+            connection,
+            user: None,
+            serial,
+            hello_due,
+            is_handshaking: true,
+            is_dirty: false,
+            partial: Vec::new(),
+        }
+    }
+
+    /// The next stream that the client opened.
+    pub fn accept(&mut self) -> Option<StreamId> {
+        self.connection.streams().accept(Dir::Bi)
+    }
+
+    /// Reads what has come on a request stream.
+    pub fn read(&mut self, stream: StreamId) -> Read {
+        let at = self.partial.iter().position(|(id, _)| *id == stream);
+        let mut held = at.map(|at| self.partial.swap_remove(at).1);
+        let mut receive = self.connection.recv_stream(stream);
+        let Ok(mut chunks) = receive.read(true) else {
+            return Read::Gone;
+        };
+        let mut only: Option<Bytes> = None;
+        let end = loop {
+            match chunks.next(usize::MAX) {
+                Ok(Some(chunk)) => {
+                    if let Some(first) = only.take() {
+                        held = Some(BytesMut::from(&first[..]));
+                    }
+                    match &mut held {
+                        Some(held) => held.extend_from_slice(&chunk.bytes),
+                        None => only = Some(chunk.bytes),
+                    }
+                    let length = held.as_ref().map_or(0, BytesMut::len) + only.as_ref().map_or(0, Bytes::len);
+                    if length > STREAM_BYTES_MAX {
+                        break Read::Refused(Code::Oversized);
+                    }
+                }
+                Ok(None) => break Read::Request(only.take().or(held.take().map(BytesMut::freeze)).unwrap_or_default()),
+                Err(ReadError::Blocked) => break Read::Incomplete,
+                Err(ReadError::Reset(_)) => break Read::Gone,
+            }
+        };
+        // Whether flow control needs a packet is decided when this turn's packets are made.
+        let _ = chunks.finalize();
+        if matches!(end, Read::Incomplete) {
+            let held = held
+                .or(only.map(|bytes| BytesMut::from(&bytes[..])))
+                .unwrap_or_default();
+            self.partial.push((stream, held));
+        }
+        end
+    }
+
+    /// Sends a whole reply and FIN. A client that gave no room for it has the stream refused.
+    pub fn reply(&mut self, stream: StreamId, bytes: Bytes) -> Result<(), Code> {
+        let length = bytes.len();
+        let mut send = self.connection.send_stream(stream);
+        match send.write_chunks(&mut [bytes]) {
+            Ok(written) if written.bytes == length => send.finish().map_err(|_| Code::Abuse),
+            _ => Err(Code::Abuse),
+        }
+    }
+
+    /// Ends a request stream in both directions with a named code.
+    pub fn refuse(&mut self, stream: StreamId, code: Code) {
+        let number = VarInt::from_u32(code.number());
+        // Either direction may be over already; then there is nothing left to end.
+        let _ = self.connection.recv_stream(stream).stop(number);
+        let _ = self.connection.send_stream(stream).reset(number);
+    }
+
+    /// Closes the connection with a named code.
+    pub fn close(&mut self, now: Instant, code: Code) {
+        self.connection.close(
+            now,
+            VarInt::from_u32(code.number()),
+            Bytes::from_static(code.name().as_bytes()),
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! `Shake`: draws the outcome, and on a win issues a packet.
+
+use super::serving::Serving;
+use crate::counters::Missed;
+use crate::winners::Refusal;
+use bytes::Bytes;
+use rand::Rng;
+use shake_proto::handoff::record::Issued;
+use shake_proto::reply::outcome_to_wire;
+use shake_proto::request::Shake;
+use shake_proto::wire::v1;
+use shake_rules::outcome::Outcome;
+use shake_rules::ticket::Ticket;
+use shake_rules::winnings::Won;
+use shake_rules::{SponsorId, UserId};
+
+impl Serving {
+    /// The reply to a shake.
+    pub fn shake(&mut self, user: UserId, shake: Shake) -> v1::ShakeReply {
+        let (outcome, resource_id, pace_ms, red_packet) = match self.phase {
+            Some(index) => self.draw(user, index),
+            None => (Outcome::RestPage, 0, self.shared.show.rest_pace_ms, None),
+        };
+        self.counters.shake(outcome).inc();
+        v1::ShakeReply {
+            sequence: shake.sequence,
+            outcome: outcome_to_wire(outcome) as i32,
+            resource_id,
+            pace_ms,
+            config_version: self.shared.config_version,
+            red_packet,
+            slow_down: None,
+        }
+    }
+
+    fn draw(&mut self, user: UserId, index: usize) -> (Outcome, u32, u32, Option<v1::RedPacket>) {
+        let random = self.rng.next_u64();
+        let phase = &self.shared.show.phases[index];
+        let (pace_ms, resources, without_packet) = (phase.pace_ms, phase.resources, phase.without_packet);
+        let mut outcome = phase.weights.draw(random);
+        if outcome == Outcome::RedPacket {
+            match self.win(user, index) {
+                Ok((sponsor, won)) => {
+                    let resource = self
+                        .shared
+                        .show
+                        .sponsors
+                        .get(&sponsor)
+                        .map_or(0, |sponsor| sponsor.resource);
+                    return (outcome, resource, pace_ms, Some(won));
+                }
+                Err(missed) => {
+                    self.counters.missed(missed).inc();
+                    outcome = without_packet;
+                }
+            }
+        }
+        let at = Outcome::ALL
+            .iter()
+            .position(|one| *one == outcome)
+            .expect("every outcome stands in ALL");
+        (outcome, resources[at], pace_ms, None)
+    }
+
+    /// Gives the next packet to `user`, in this order: check that the issue can be recorded, count the win into the
+    /// user's limits, move the grant ring's cursor, record the issue, make the ticket. A failure or a crash between
+    /// two steps costs a packet at worst, and never gives one twice.
+    fn win(&mut self, user: UserId, stage: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
+        if !self.release.is_due(self.now.elapsed_ns) {
+            return Err(Missed::NotDue);
+        }
+        let limits = self.shared.show.limits;
+        if self.shared.winners.is_at_limit(user, limits) {
+            return Err(Missed::UserLimit);
+        }
+        if !self.lane.can_issue() {
+            return Err(Missed::RingFull);
+        }
+        let grant = self.lane.next_grant().ok_or(Missed::NoGrant)?;
+        if grant.event != self.shared.show.event {
+            return Err(Missed::OtherEvent);
+        }
+        let won = Won {
+            packet: grant.packet,
+            sponsor: grant.sponsor,
+        };
+        let winnings = self
+            .shared
+            .winners
+            .reserve(user, won, limits)
+            .map_err(|refusal| match refusal {
+                Refusal::Limit => Missed::UserLimit,
+                Refusal::Full => Missed::WinnersFull,
+            })?;
+        let issued = Issued {
+            packet: grant.packet,
+            user,
+            stage: stage as u16,
+            at: self.now.unix,
+        };
+        self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
+        self.release.take(self.now.elapsed_ns);
+        self.counters.wins.inc();
+        let ticket = Ticket {
+            event: grant.event,
+            packet: grant.packet,
+            user,
+            sponsor: grant.sponsor,
+            stage: stage as u16,
+            expires_at: self.now.unix.plus_ms(self.shared.show.ticket_lifetime_ms),
+        };
+        let mut nonce = [0; 12];
+        self.rng.fill_bytes(&mut nonce);
+        self.shared.tickets.seal(&ticket, nonce, &mut self.ticket);
+        let packet = v1::RedPacket {
+            ticket: Bytes::copy_from_slice(&self.ticket),
+            sponsor_id: grant.sponsor.0.into(),
+            cookie: self.cookie_of(user, &winnings),
+        };
+        Ok((grant.sponsor, packet))
+    }
+}

@@ -1,0 +1,93 @@
+//! Reads the certificate directory and makes the QUIC configurations from it.
+
+use crate::config::{Config, Sessions};
+use crate::shard::ShardCids;
+use anyhow::{Context, Result};
+use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
+use ring::hmac;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use shake_rules::keys::{KeyRing, Purpose};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Buffers of datagrams, in bytes: one phone has a few shakes under way at the most.
+const DATAGRAM_BUFFER_BYTES: usize = 4_096;
+/// What one stream may carry before it is refused as oversized; a request has at most 4,096 bytes.
+const STREAM_WINDOW_BYTES: u32 = 8_192;
+/// Replies of a session that may be unacknowledged.
+const SEND_WINDOW_BYTES: u64 = 128 * 1024;
+/// Bytes kept for clients whose handshake has not been looked at; it is looked at in the same turn.
+const INCOMING_BUFFER_BYTES: u64 = 8 * 1024;
+
+/// Reads the key file of one purpose.
+pub fn key_ring(directory: &Path, purpose: Purpose) -> Result<KeyRing> {
+    let path = directory.join(purpose.file_name());
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}; make the directory with `certs generate`",
+            path.display()
+        )
+    })?;
+    KeyRing::parse(&text, purpose).with_context(|| path.display().to_string())
+}
+
+/// The server side of the phones' connections: TLS 1.3 only, no client certificates, no early data, no tickets kept.
+pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
+    let certificate = config.certs_directory.join("server.pem");
+    let key = config.certs_directory.join("server.key.pem");
+    let advice = "make the directory with `certs generate --out DIR`";
+    let chain = CertificateDer::pem_file_iter(&certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read the certificate {}; {advice}", certificate.display()))?;
+    let secret = PrivateKeyDer::from_pem_file(&key)
+        .with_context(|| format!("cannot read the private key {}; {advice}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("the TLS provider has no TLS 1.3")?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)
+        .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))?;
+    tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
+    tls.max_early_data_size = 0;
+    tls.send_tls13_tickets = 0;
+    let quic = QuicServerConfig::try_from(tls).context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
+    let mut server = ServerConfig::with_crypto(Arc::new(quic));
+    server
+        .transport_config(Arc::new(transport_config(&config.sessions)?))
+        .max_incoming(config.sessions.handshakes_max)
+        .incoming_buffer_size(INCOMING_BUFFER_BYTES)
+        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * 1_024);
+    Ok(Arc::new(server))
+}
+
+fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(sessions.requests_at_once.into()))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_idle_timeout(Some(
+            sessions.idle_timeout.try_into().context("idle_timeout_s is too long")?,
+        ))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(
+            STREAM_WINDOW_BYTES * u32::from(sessions.requests_at_once),
+        ))
+        .send_window(SEND_WINDOW_BYTES)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
+        .mtu_discovery_config(None)
+        .enable_segmentation_offload(false);
+    Ok(transport)
+}
+
+/// The endpoint configuration of one shard. The reset key outlives the process, so that clients of an earlier life
+/// learn at once that their connection is gone (RFC 9000, section 10.3).
+pub fn endpoint_config(reset_keys: &KeyRing, shard: u8, generation: u8) -> Arc<EndpointConfig> {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_keys.newest().secret());
+    let mut endpoint = EndpointConfig::new(Arc::new(key));
+    endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation)));
+    Arc::new(endpoint)
+}

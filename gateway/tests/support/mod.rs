@@ -1,0 +1,427 @@
+//! What the tests share: a real gateway process on free loopback ports, a real agent process beside it, and a phone
+//! made of the stock `quinn` crate.
+#![allow(dead_code)]
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use shake_proto::code::Code;
+use shake_proto::frame::{self, REPLY_BYTES_MAX};
+use shake_proto::wire::v1;
+use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::token::{TokenKeys, UserToken};
+use shake_rules::{UnixMillis, UserId};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The longest that a test waits for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+const AGENT_CONFIG: &str = "SHAKE_TEST_AGENT_CONFIG";
+
+/// Every shake wins while there is a packet.
+pub const GENEROUS_SHOW: &str = r#"
+[limits]
+packets_per_user = 8
+packets_per_sponsor = 8
+[[sponsors]]
+id = 1
+name = "Acme"
+resource = 7
+[[phases]]
+name = "all win"
+start_s = 0
+end_s = 3600
+releases_per_second = 1e6
+weights = { red_packet = 1 }
+resources = { nothing = 3 }
+"#;
+
+/// A gateway process, with an agent process when asked for.
+pub struct Stand {
+    pub directory: TempDir,
+    pub address: SocketAddr,
+    pub metrics: SocketAddr,
+    gateway: Option<Child>,
+    agent: Option<Child>,
+}
+
+impl Stand {
+    /// A gateway with this show and these lines added to its configuration.
+    pub fn new(show: &str, more_config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let path = directory.path();
+        let request = certs::generate::Request {
+            names: vec!["localhost".into()],
+            addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            days: 1,
+            replace: false,
+        };
+        certs::generate::generate(&path.join("certs"), &request, jiff::Timestamp::now()).expect("certificates");
+        std::fs::write(path.join("show.toml"), show).expect("show.toml");
+        let address = UdpSocket::bind("127.0.0.1:0")
+            .and_then(|s| s.local_addr())
+            .expect("a free UDP port");
+        let metrics = TcpListener::bind("127.0.0.1:0")
+            .and_then(|s| s.local_addr())
+            .expect("a free TCP port");
+        let config = format!(
+            "[listen]\naddress = \"{address}\"\nshards = 2\nbuffer_bytes = 1048576\n[show]\nfile = \"show.toml\"\n[queue]\n\
+             path = \"queue\"\n[metrics]\naddress = \"{metrics}\"\n{more_config}"
+        );
+        std::fs::write(path.join("gateway.toml"), config).expect("gateway.toml");
+        let mut stand = Self {
+            directory,
+            address,
+            metrics,
+            gateway: None,
+            agent: None,
+        };
+        stand.start_gateway();
+        stand
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn start_gateway(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["run", "--config"]).arg(self.path("gateway.toml"));
+        self.gateway = Some(
+            command
+                .stderr(self.log("gateway.log"))
+                .spawn()
+                .expect("the gateway starts"),
+        );
+        wait("the gateway is ready", || {
+            self.http("/ready").is_some_and(|text| text.contains("200 OK"))
+        });
+    }
+
+    /// Sends the gateway a signal and waits for its end. Gives its exit code.
+    pub fn stop_gateway(&mut self, signal: nix::sys::signal::Signal) -> Option<i32> {
+        stop(self.gateway.take().expect("the gateway runs"), signal)
+    }
+
+    /// Makes a seed of `count` packets of 1 to 500 cents, of sponsor 1.
+    pub fn make_seed(&self, budget_cents: u64, count: u64) {
+        use shake_rules::seed::{PacketKind, SeedRecord, SeedSum};
+        use shake_rules::{Cents, EventId, PacketId, SponsorId, amounts};
+        let mut state = 7_u64;
+        let random = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            state
+        };
+        let amounts =
+            amounts::draw(Cents(budget_cents), count, Cents(1), Cents(500), random).expect("a possible budget");
+        let (mut sum, mut records) = (SeedSum::default(), Vec::new());
+        for (index, amount) in amounts.into_iter().enumerate() {
+            let packet = PacketId(1_000 + index as u64);
+            let record = SeedRecord {
+                packet,
+                amount,
+                sponsor: SponsorId(1),
+                kind: PacketKind::Plain,
+            };
+            sum.add(&record);
+            records.extend_from_slice(&record.encode());
+        }
+        let mut file = sum.header(EventId(1), 0, 1).encode().to_vec();
+        file.append(&mut records);
+        std::fs::write(self.path("seed.bin"), file).expect("seed.bin");
+    }
+
+    /// Starts the agent on the seed: this test program again, as [`be_the_agent_if_asked`].
+    pub fn start_agent(&mut self) {
+        let path = self.directory.path().display().to_string();
+        let config = format!(
+            "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
+             [certs]\ndirectory = \"{path}/certs\"\n"
+        );
+        std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
+        let mut command = Command::new(std::env::current_exe().expect("this test program"));
+        command
+            .args(["--exact", "agent_process", "--nocapture"])
+            .env(AGENT_CONFIG, self.path("agent.toml"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(self.log("agent.log"));
+        self.agent = Some(command.spawn().expect("the agent starts"));
+    }
+
+    /// Kills the agent with SIGKILL.
+    pub fn kill_agent(&mut self) {
+        stop(
+            self.agent.take().expect("the agent runs"),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+
+    /// Has the agent end in good order, by closing its standard input. Gives its exit code.
+    pub fn stop_agent(&mut self) -> Option<i32> {
+        let mut agent = self.agent.take().expect("the agent runs");
+        drop(agent.stdin.take());
+        ended(agent)
+    }
+
+    /// The audit of ledger against seed. Panics with its findings unless it balances.
+    pub fn audit(&self) -> shake_agent::audit::Report {
+        let report =
+            shake_agent::audit::audit(&self.path("ledger.db"), &self.path("seed.bin"), |_, _| ()).expect("an audit");
+        assert!(report.balanced, "{report:#?}");
+        report
+    }
+
+    /// The value of a metric, by its whole name with labels.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = self.http("/metrics").expect("the metrics port answers");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("no metric {name} in\n{text}"))
+    }
+
+    pub fn http(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(self.metrics).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    pub fn key_ring(&self, purpose: Purpose) -> KeyRing {
+        let text = std::fs::read_to_string(self.path("certs").join(purpose.file_name())).expect("a key file");
+        KeyRing::parse(&text, purpose).expect("a key file that certs made")
+    }
+
+    pub fn token(&self, user: u64) -> Bytes {
+        let token = UserToken {
+            user: UserId(user),
+            expires_at: UnixMillis(u64::MAX),
+        };
+        Bytes::copy_from_slice(&TokenKeys::new(&self.key_ring(Purpose::UserToken)).mint(token))
+    }
+
+    /// A phone that has connected but not said Hello.
+    pub async fn phone(&self) -> Phone {
+        let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(ca).expect("a CA certificate");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
+        let quic = QuicClientConfig::try_from(tls).expect("a QUIC client");
+        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("an endpoint");
+        let config = quinn::ClientConfig::new(Arc::new(quic));
+        let connecting = endpoint
+            .connect_with(config, self.address, "localhost")
+            .expect("a good configuration");
+        let connection = tokio::time::timeout(PATIENCE, connecting)
+            .await
+            .expect("in time")
+            .expect("a connection");
+        Phone { endpoint, connection }
+    }
+
+    /// A phone that has said Hello.
+    pub async fn user(&self, user: u64) -> Phone {
+        let phone = self.phone().await;
+        phone.hello(self.token(user)).await.expect("a good Hello");
+        phone
+    }
+
+    fn log(&self, name: &str) -> Stdio {
+        let file = std::fs::File::options().create(true).append(true).open(self.path(name));
+        file.expect("a log file").into()
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        for mut child in self.gateway.take().into_iter().chain(self.agent.take()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for name in ["gateway.log", "agent.log"] {
+                eprintln!(
+                    "--- {name}\n{}",
+                    std::fs::read_to_string(self.path(name)).unwrap_or_default()
+                );
+            }
+        }
+    }
+}
+
+/// When this process was started as an agent, runs it and never returns.
+pub fn be_the_agent_if_asked() {
+    let Some(path) = std::env::var_os(AGENT_CONFIG) else {
+        return;
+    };
+    let text = std::fs::read_to_string(Path::new(&path)).expect("agent.toml");
+    let config = shake_agent::config::Config::parse(&text).expect("a good agent.toml");
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let stop = shake_agent::signals::Stop::default();
+    let asked = stop.clone();
+    std::thread::spawn(move || {
+        // The test harness owns the signals of this process, so the end of the input stands for SIGTERM.
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        asked.ask();
+    });
+    let result = shake_agent::run::run(&config, &stop);
+    std::process::exit(result.map_or_else(
+        |error| {
+            eprintln!("{error:?}");
+            1
+        },
+        |()| 0,
+    ));
+}
+
+fn stop(child: Child, signal: nix::sys::signal::Signal) -> Option<i32> {
+    let id = nix::unistd::Pid::from_raw(child.id() as i32);
+    nix::sys::signal::kill(id, signal).expect("the process is there");
+    ended(child)
+}
+
+fn ended(mut child: Child) -> Option<i32> {
+    let mut status = None;
+    wait("the process ends", || {
+        status = child.try_wait().expect("our own child");
+        status.is_some()
+    });
+    status.and_then(|status| status.code())
+}
+
+pub fn wait(what: &str, mut until: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !until() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A connection of the stock `quinn` crate.
+pub struct Phone {
+    pub endpoint: quinn::Endpoint,
+    pub connection: quinn::Connection,
+}
+
+impl Phone {
+    pub async fn hello(&self, token: Bytes) -> Result<v1::HelloReply, Option<Code>> {
+        let hello = v1::Hello {
+            token,
+            ..Default::default()
+        };
+        match self.request(v1::request::Kind::Hello(hello)).await? {
+            v1::reply::Kind::Hello(reply) => Ok(reply),
+            other => panic!("Hello was answered by {other:?}"),
+        }
+    }
+
+    pub async fn claim(&self, ticket: Bytes) -> v1::claim_reply::Result {
+        let claim = v1::Claim {
+            ticket,
+            cookie: Bytes::new(),
+        };
+        match self.request(v1::request::Kind::Claim(claim)).await {
+            Ok(v1::reply::Kind::Claim(reply)) => reply.result.expect("a result"),
+            other => panic!("a claim was answered by {other:?}"),
+        }
+    }
+
+    /// Claims until the answer is not Busy.
+    pub async fn claim_patiently(&self, ticket: &Bytes) -> v1::claim_reply::Result {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.claim(ticket.clone()).await {
+                v1::claim_reply::Result::Busy(_) => {
+                    assert!(Instant::now() < deadline, "busy for too long");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// A shake on a stream.
+    pub async fn shake(&self, sequence: u32) -> Result<v1::ShakeReply, Option<Code>> {
+        match self.request(v1::request::Kind::Shake(v1::Shake { sequence })).await? {
+            v1::reply::Kind::Shake(reply) => Ok(reply),
+            other => panic!("a shake was answered by {other:?}"),
+        }
+    }
+
+    /// Shakes until it wins.
+    pub async fn win(&self) -> v1::RedPacket {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(packet) = self.shake(1).await.expect("a shake").red_packet {
+                return packet;
+            }
+            assert!(Instant::now() < deadline, "no win in time");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A shake in a datagram; tried again when one is lost.
+    pub async fn shake_by_datagram(&self, sequence: u32) -> v1::ShakeReply {
+        for _ in 0..20 {
+            let shake = v1::Shake { sequence }.encode_to_vec();
+            self.connection.send_datagram(shake.into()).expect("datagrams are on");
+            let reply = tokio::time::timeout(Duration::from_secs(1), self.connection.read_datagram()).await;
+            if let Ok(reply) = reply {
+                return v1::ShakeReply::decode(reply.expect("an open connection")).expect("a ShakeReply");
+            }
+        }
+        panic!("no answer to a shake");
+    }
+
+    pub async fn request(&self, kind: v1::request::Kind) -> Result<v1::reply::Kind, Option<Code>> {
+        let mut bytes = BytesMut::new();
+        frame::encode_stream(&v1::Request { kind: Some(kind) }, &mut bytes);
+        let reply = self.exchange(&bytes).await?;
+        let reply = frame::decode_stream::<v1::Reply>(reply, REPLY_BYTES_MAX).expect("a Reply");
+        Ok(reply.kind.expect("a kind"))
+    }
+
+    /// Writes these bytes and FIN on a new stream. Gives what comes back, or the code that the stream was reset with.
+    pub async fn exchange(&self, bytes: &[u8]) -> Result<Bytes, Option<Code>> {
+        let code = |number: quinn::VarInt| Code::from_number(number.into_inner());
+        let exchange = async {
+            let (mut send, mut receive) = self.connection.open_bi().await.expect("an open connection");
+            // The server may refuse the stream before all is written; the reading end tells with which code.
+            let _ = send.write_all(bytes).await;
+            let _ = send.finish();
+            match receive.read_to_end(REPLY_BYTES_MAX + 8).await {
+                Ok(reply) => Ok(reply.into()),
+                Err(quinn::ReadToEndError::Read(quinn::ReadError::Reset(number))) => Err(code(number)),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .expect("an answer in time")
+    }
+}

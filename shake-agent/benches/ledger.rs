@@ -1,0 +1,252 @@
+//! Claims per second through ticket check, ledger and commit, at 64 and 512 claims per commit, with the disk's own sync time
+//! beside them.
+//!
+//! `claims`: packets are released and issued before the clock starts; each claim is a record as a shard sends it.
+//! `lives`: the whole life of a packet: release, issue and claim of as many packets in one commit.
+//!
+//! Environment: `SHAKE_BENCH_DIRECTORY` (default: the target directory, because /tmp may be memory), `SHAKE_BENCH_USERS`
+//! (users present before, default 0).
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use criterion::{Criterion, Throughput};
+use hdrhistogram::Histogram;
+use shake_agent::counters::Counters;
+use shake_agent::ledger::{Checkpointer, Ledger, Release};
+use shake_agent::requests::{Judge, Origin};
+use shake_agent::seed_file::SeedFile;
+use shake_agent::seed_generate::{self, Request as Seed};
+use shake_proto::handoff::record::{Claim, Issued, ReplyTo, Request};
+use shake_rules::keys::{Key, KeyRing};
+use shake_rules::seed::SeedRecord;
+use shake_rules::ticket::{Ticket, TicketKeys};
+use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const EVENT: EventId = EventId(1);
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+const SEED_PACKETS: u64 = 20_000_000;
+const MEASURE: Duration = Duration::from_secs(8);
+
+struct Bench {
+    ledger: Ledger,
+    _checkpointer: Checkpointer,
+    judge: Judge,
+    keys: TicketKeys,
+    lane: i64,
+    next: u64,
+    users: u64,
+    random: u64,
+    ticket: Vec<u8>,
+}
+
+impl Bench {
+    fn new(directory: &Path, users: u64) -> Self {
+        let seed_path = directory.join("seed.bin");
+        let seed = Seed {
+            event: EVENT,
+            budget: Cents(100 * 1_000),
+            count: 1_000,
+            sponsors: [(SponsorId(1), 1), (SponsorId(2), 1)].into(),
+            min: Cents(1),
+            max: Cents(1_000),
+        };
+        let mut state = 1;
+        seed_generate::generate(&seed, &seed_path, false, || splitmix(&mut state), |_| {}).unwrap();
+        let path = directory.join("ledger.db");
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.bind_seed(&SeedFile::open(&seed_path).unwrap(), NOW).unwrap();
+        let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
+        if users > 0 {
+            drop(ledger);
+            add_users(&path, users);
+            ledger = Ledger::open(&path).unwrap();
+        }
+        let ring = KeyRing::of(Key::new(1, [7; 32]));
+        Self {
+            _checkpointer: ledger.checkpointer().unwrap(),
+            ledger,
+            judge: Judge::new(EVENT, TicketKeys::new(&ring), Arc::new(Counters::default())),
+            keys: TicketKeys::new(&ring),
+            lane,
+            next: 0,
+            users: users.max(5_000_000),
+            random: 9,
+            ticket: Vec::new(),
+        }
+    }
+
+    /// The next packets, each with a user who is to get it.
+    fn packets(&mut self, count: u64) -> Vec<(Release, UserId)> {
+        let make = |index: u64| {
+            let release = Release {
+                seed_index: index,
+                record: SeedRecord {
+                    packet: seed_generate::packet_id(EVENT, 0, index),
+                    amount: Cents(100),
+                    sponsor: SponsorId(1),
+                    kind: shake_rules::seed::PacketKind::Plain,
+                },
+                lane: self.lane,
+                grant_position: index,
+            };
+            (release, UserId(splitmix(&mut self.random) % self.users))
+        };
+        let packets = (self.next..self.next + count).map(make).collect();
+        self.next += count;
+        assert!(self.next < SEED_PACKETS, "the ids of one part are used up");
+        packets
+    }
+
+    fn claim(&mut self, release: &Release, user: UserId) -> Request {
+        let ticket = Ticket {
+            event: EVENT,
+            packet: release.record.packet,
+            user,
+            sponsor: release.record.sponsor,
+            stage: 1,
+            expires_at: NOW.plus_ms(1),
+        };
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&release.seed_index.to_le_bytes());
+        self.keys.seal(&ticket, nonce, &mut self.ticket);
+        Request::Claim(Claim {
+            reply_to: ReplyTo {
+                request_id: release.seed_index,
+                epoch: 1,
+            },
+            user,
+            ticket: self.ticket.clone().into(),
+            cookie: Default::default(),
+            at: NOW,
+        })
+    }
+
+    fn commit(&mut self, releases: &[Release], requests: &[Request]) {
+        let origin = Origin {
+            lane: self.lane,
+            grants_pushed: 0,
+        };
+        let (judge, next) = (&mut self.judge, self.next);
+        self.ledger
+            .transaction(NOW, |batch| {
+                if !releases.is_empty() {
+                    batch.release(releases, next)?;
+                }
+                for request in requests {
+                    black_box(judge.handle(batch, origin, request, NOW)?);
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+
+    /// Time of one commit of `count` claims.
+    fn claims(&mut self, count: u64) -> Duration {
+        let packets = self.packets(count);
+        let releases: Vec<Release> = packets.iter().map(|packet| packet.0).collect();
+        self.commit(&releases, &packets.iter().map(issued).collect::<Vec<_>>());
+        let claims: Vec<Request> = packets.iter().map(|(release, user)| self.claim(release, *user)).collect();
+        let begun = Instant::now();
+        self.commit(&[], &claims);
+        begun.elapsed()
+    }
+
+    /// Time of one commit of `count` releases, as many issues and as many claims.
+    fn lives(&mut self, count: u64) -> Duration {
+        let packets = self.packets(count);
+        let releases: Vec<Release> = packets.iter().map(|packet| packet.0).collect();
+        let mut requests: Vec<Request> = packets.iter().map(issued).collect();
+        requests.extend(packets.iter().map(|(release, user)| self.claim(release, *user)));
+        let begun = Instant::now();
+        self.commit(&releases, &requests);
+        begun.elapsed()
+    }
+}
+
+fn issued((release, user): &(Release, UserId)) -> Request {
+    Request::Issued(Issued {
+        packet: release.record.packet,
+        user: *user,
+        stage: 1,
+        at: NOW,
+    })
+}
+
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn add_users(path: &Path, users: u64) {
+    eprintln!("adding {users} users …");
+    let connection = rusqlite::Connection::open(path).unwrap();
+    connection
+        .execute(
+            "INSERT INTO users (user, balance_cents, packets_opened)
+             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0 FROM n",
+            [i64::try_from(users).unwrap()],
+        )
+        .unwrap();
+}
+
+/// What one sync of a page written to an existing file costs here.
+fn disk_sync(directory: &Path) -> Histogram<u64> {
+    let mut times = Histogram::new(3).unwrap();
+    let file = OpenOptions::new().write(true).create_new(true).open(directory.join("sync")).unwrap();
+    file.write_all_at(&vec![1; 200 * 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    for page in 0..200 {
+        file.write_all_at(&[2; 4096], page * 4096).unwrap();
+        let begun = Instant::now();
+        file.sync_data().unwrap();
+        times.record(begun.elapsed().as_micros() as u64).unwrap();
+    }
+    times
+}
+
+fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {
+    times.value_at_quantile(quantile) as f64 / 1e3
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(10).measurement_time(MEASURE);
+    let root = std::env::var_os("SHAKE_BENCH_DIRECTORY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let users = std::env::var("SHAKE_BENCH_USERS").map_or(0, |users| users.parse().unwrap());
+    type Measure = fn(&mut Bench, u64) -> Duration;
+    let kinds: [(&str, Measure); 2] = [("claims", Bench::claims), ("lives", Bench::lives)];
+    let mut summary = Vec::new();
+    for (kind, measure) in kinds {
+        for per_commit in [64, 512] {
+            let directory = tempfile::tempdir_in(&root).unwrap();
+            let mut bench = None;
+            let mut times: Histogram<u64> = Histogram::new(3).unwrap();
+            let mut group = criterion.benchmark_group(format!("ledger/{kind}"));
+            group.throughput(Throughput::Elements(per_commit));
+            group.bench_function(format!("{per_commit} per commit"), |bencher| {
+                let bench = bench.get_or_insert_with(|| Bench::new(directory.path(), users));
+                bencher.iter_custom(|commits| {
+                    let spent = (0..commits).map(|_| measure(bench, per_commit));
+                    spent.inspect(|time| times.record(time.as_micros() as u64).unwrap()).sum()
+                });
+            });
+            group.finish();
+            if !times.is_empty() {
+                let rate = per_commit as f64 * 1e6 / times.mean();
+                let (p50, p99) = (ms(&times, 0.5), ms(&times, 0.99));
+                summary.push(format!("{kind:>7}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"));
+            }
+        }
+    }
+    let sync = disk_sync(tempfile::tempdir_in(&root).unwrap().path());
+    println!("\n{users} users present before\n   kind  size       rate  commit p50  p99, ms");
+    summary.iter().for_each(|line| println!("{line}"));
+    println!("the disk's own sync of one page: p50 {:.2} ms, p99 {:.2} ms", ms(&sync, 0.5), ms(&sync, 0.99));
+}

@@ -1,0 +1,46 @@
+//! `audit` and `ledger export`: both read a ledger and write nothing to it.
+
+use super::{Progress, print, read_config, unless_closed};
+use crate::{AuditArgs, ExportArgs};
+use shake_agent::audit;
+use shake_agent::export::{self, ExportError};
+use std::io::{self, BufWriter};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
+    let (ledger, seed) = match (&args.ledger, &args.seed) {
+        (Some(ledger), Some(seed)) => (ledger.clone(), seed.clone()),
+        (ledger, seed) => {
+            let config = read_config(args.config.as_deref())?;
+            (ledger.clone().unwrap_or(config.ledger), seed.clone().unwrap_or(config.seed))
+        }
+    };
+    let mut progress = Progress::begin();
+    let report = audit::audit(&ledger, &seed, |what, done| progress.say(|| format!("{done} {what} read")))?;
+    if args.json {
+        print(&serde_json::to_string(&report)?)?;
+    } else {
+        if args.verbose {
+            for packet in &report.void_packets {
+                print(&format!("void: packet {packet}"))?;
+            }
+        }
+        print(&report.to_string())?;
+    }
+    Ok(ExitCode::from(u8::from(!report.balanced)))
+}
+
+pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
+    let ledger: PathBuf = match &args.ledger {
+        Some(ledger) => ledger.clone(),
+        None => read_config(args.config.as_deref())?.ledger,
+    };
+    let mut out = BufWriter::new(io::stdout().lock());
+    match export::export(&ledger, args.what, args.format, &mut out) {
+        Ok(_) => {}
+        Err(ExportError::Output(error)) => unless_closed(Err(error))?,
+        Err(error) => return Err(error.into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,63 @@
+//! The commands, by what they work on. Each gives the exit code, or the error to print.
+
+pub mod books;
+pub mod run;
+pub mod seed;
+
+use anyhow::{Context, anyhow};
+use shake_agent::config::{self, Config};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Reads the configuration, or takes the built-in one. The error names the file and every line that is wrong.
+fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
+    let (name, text) = match path {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+            (path.display().to_string(), text)
+        }
+        None => ("the built-in configuration".to_owned(), config::DEFAULT.to_owned()),
+    };
+    Config::parse(&text).map_err(|problems| {
+        let lines: Vec<String> = problems.0.iter().map(|problem| format!("  {problem}")).collect();
+        anyhow!("{name} is wrong:\n{}", lines.join("\n"))
+    })
+}
+
+/// A line on standard error now and then, once something takes over two seconds.
+struct Progress {
+    begun: Instant,
+    said: Instant,
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Progress {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self { begun: now, said: now }
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if self.said.elapsed() >= PATIENCE {
+            self.said = Instant::now();
+            eprintln!("{} ({} s)", line(), self.begun.elapsed().as_secs());
+        }
+    }
+}
+
+/// A reader that closed the pipe early (`| head`) has seen enough: no failure.
+fn unless_closed(outcome: io::Result<()>) -> io::Result<()> {
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// Prints a line, and JSON when asked for it.
+fn print(text: &str) -> io::Result<()> {
+    use std::io::Write;
+    unless_closed(writeln!(io::stdout().lock(), "{text}"))
+}

@@ -1,0 +1,202 @@
+//! The agent's configuration: read from TOML, checked as a whole, and only then used.
+
+use serde::Deserialize;
+use shake_proto::handoff::topology::Ring;
+use shake_rules::document::{self, Problems};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Spanned;
+use tracing::Level;
+
+/// The commented default file; running with it is the same as running with none.
+pub const DEFAULT: &str = include_str!("../../deploy/agent.toml");
+
+/// Most requests in one commit, whatever the configuration asks for: a request ring holds no more.
+pub const BATCH_MAX_MAX: u32 = Ring::Request.slots();
+/// Most grants in a shard's hands, whatever the configuration asks for: a grant ring holds no more.
+pub const GRANTS_IN_HAND_MAX: u32 = Ring::Grant.slots();
+const STATUS_EVERY_S_MAX: u32 = 3_600;
+
+/// A checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The mapping that the gateway makes.
+    pub queue: PathBuf,
+    /// The ledger.
+    pub ledger: PathBuf,
+    /// The seed file.
+    pub seed: PathBuf,
+    /// Where the key files lie.
+    pub certs: PathBuf,
+    /// Most requests in one commit.
+    pub batch_max: u32,
+    /// Packets that each shard holds in hand.
+    pub grants_in_hand: u32,
+    /// What is logged when RUST_LOG is not set.
+    pub log_level: Level,
+    /// Time between status lines.
+    pub status_every: Duration,
+}
+
+impl Config {
+    /// Reads and checks a configuration.
+    ///
+    /// # Errors
+    /// Every problem, with its line.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        let (file, mut problems) = document::parse::<File>(text);
+        let mut check = Check {
+            text,
+            problems: &mut problems,
+        };
+        let config = Self {
+            queue: check.path("[queue] path", &file.queue.path),
+            ledger: check.path("[ledger] path", &file.ledger.path),
+            seed: check.path("[seed] file", &file.seed.file),
+            certs: check.path("[certs] directory", &file.certs.directory),
+            batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
+            grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
+            log_level: check.level(&file.log.level),
+            status_every: Duration::from_secs(
+                check.within("status_every_s", &file.log.status_every_s, STATUS_EVERY_S_MAX).into(),
+            ),
+        };
+        problems.or_value(config)
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "[queue]  path           = {}", self.queue.display())?;
+        writeln!(f, "[ledger] path           = {}", self.ledger.display())?;
+        writeln!(f, "[seed]   file           = {}", self.seed.display())?;
+        writeln!(f, "[certs]  directory      = {}", self.certs.display())?;
+        writeln!(f, "[commit] batch_max      = {}", self.batch_max)?;
+        writeln!(f, "[feed]   grants_in_hand = {}", self.grants_in_hand)?;
+        writeln!(f, "[log]    level          = {}", self.log_level.as_str().to_lowercase())?;
+        write!(f, "[log]    status_every_s = {}", self.status_every.as_secs())
+    }
+}
+
+struct Check<'a> {
+    text: &'a str,
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    fn path(&mut self, name: &str, value: &Spanned<String>) -> PathBuf {
+        if value.as_ref().is_empty() {
+            let message = format!("{name} is empty; give it a file's path");
+            self.problems.add(self.text, value.span(), message);
+        }
+        PathBuf::from(value.as_ref())
+    }
+
+    fn within(&mut self, name: &str, value: &Spanned<u32>, max: u32) -> u32 {
+        let found = *value.as_ref();
+        if !(1..=max).contains(&found) {
+            let message = format!("{name} = {found} must be 1 to {max}");
+            self.problems.add(self.text, value.span(), message);
+        }
+        found
+    }
+
+    fn level(&mut self, value: &Spanned<String>) -> Level {
+        match value.as_ref().as_str() {
+            "error" => Level::ERROR,
+            "warn" => Level::WARN,
+            "info" => Level::INFO,
+            "debug" => Level::DEBUG,
+            "trace" => Level::TRACE,
+            found => {
+                let message = format!("level = {found:?} must be error, warn, info, debug or trace");
+                self.problems.add(self.text, value.span(), message);
+                Level::INFO
+            }
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    queue: QueueTable,
+    ledger: LedgerTable,
+    seed: SeedTable,
+    certs: CertsTable,
+    commit: CommitTable,
+    feed: FeedTable,
+    log: LogTable,
+}
+
+/// A table whose keys have these defaults.
+macro_rules! table {
+    ($name:ident { $($key:ident: $type:ty = $default:expr,)* }) => {
+        #[derive(Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct $name {
+            $($key: Spanned<$type>,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: Spanned::new(0..0, $default.into()),)* }
+            }
+        }
+    };
+}
+
+table!(QueueTable {
+    path: String = "/dev/shm/shake-gateway",
+});
+table!(LedgerTable {
+    path: String = "ledger.db",
+});
+table!(SeedTable {
+    file: String = "seed.bin",
+});
+table!(CertsTable {
+    directory: String = "certs",
+});
+table!(CommitTable {
+    batch_max: u32 = 512_u32,
+});
+table!(FeedTable {
+    grants_in_hand: u32 = 64_u32,
+});
+table!(LogTable {
+    level: String = "info",
+    status_every_s: u32 = 10_u32,
+});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_file_says_the_defaults() {
+        let default = Config::parse(DEFAULT).expect("the shipped file");
+        assert_eq!(Ok(default.clone()), Config::parse(""));
+        assert_eq!((default.batch_max, default.grants_in_hand), (512, 64));
+    }
+
+    #[test]
+    fn every_problem_has_its_line() {
+        for (from, to, line, word) in [
+            ("batch_max = 512", "batch_max = 0", 30, "1 to 8192"),
+            ("batch_max = 512", "batch_max = \"many\"", 30, "expected"),
+            ("grants_in_hand = 64", "grants_in_hand = 257", 35, "1 to 256"),
+            ("level = \"info\"", "level = \"loud\"", 40, "loud"),
+            ("file = \"seed.bin\"", "file = \"\"", 20, "empty"),
+            ("[queue]", "[queue]\npaht = \"x\"", 6, "paht"),
+        ] {
+            let text = DEFAULT.replacen(from, to, 1);
+            let problems = Config::parse(&text).expect_err(to);
+            assert!(
+                problems.0.iter().any(|p| p.line == line && p.message.contains(word)),
+                "{to}: wanted line {line} with {word:?}, got:\n{problems}"
+            );
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Every counter of the agent, in one place. They only grow, and start at zero with the process.
+
+use shake_proto::reply::Reason;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that grows. Written by the ledger's thread, read by whoever reports.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Raises it to `value` if that is more.
+    pub fn raise(&self, value: u64) {
+        self.0.fetch_max(value, Ordering::Relaxed);
+    }
+
+    /// Gives what it holds and begins again at zero.
+    pub fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// All counters. Their names are those of the fields, and `claims_refused_<reason>`.
+        #[derive(Debug, Default)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Counter,)*
+            refused: [Counter; Reason::ALL.len()],
+            /// The slowest commit since the last status line, in microseconds.
+            pub commit_us_max: Counter,
+        }
+
+        impl Counters {
+            /// Every counter that only grows, by name.
+            #[must_use]
+            pub fn all(&self) -> Vec<(String, u64)> {
+                let named = [$((stringify!($name), self.$name.value()),)*];
+                let refused = Reason::ALL.iter().zip(&self.refused);
+                named
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value))
+                    .chain(refused.map(|(reason, counter)| {
+                        (format!("claims_refused_{}", reason.name()), counter.value())
+                    }))
+                    .collect()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Records taken from the request rings.
+    requests_read,
+    /// Packets noted as issued.
+    issued,
+    /// `Issued` records for what was noted already.
+    issued_repeat,
+    /// `Issued` records that contradict the ledger.
+    issued_inconsistent,
+    /// Packets opened.
+    claims_opened,
+    /// Claims of what the same user had opened before.
+    claims_repeat,
+    /// Claims answered "busy", because the ledger refuses writes.
+    claims_busy,
+    /// Lives of shards seen to begin.
+    shards_started,
+    /// `ShardStarted` records that name grants which were never pushed.
+    shards_started_inconsistent,
+    /// Packets released.
+    packets_released,
+    /// Packets that became void.
+    packets_voided,
+    /// Grants put into the rings.
+    grants_pushed,
+    /// Replies put into the rings.
+    replies_pushed,
+    /// Replies dropped because ring and backlog were full; the phones ask again.
+    replies_dropped,
+    /// Records that do not decode.
+    records_bad,
+    /// Slots whose bytes were damaged.
+    slots_corrupt,
+    /// Rings whose cursors were damaged; they are not read any more.
+    rings_broken,
+    /// Transactions committed.
+    commits,
+    /// Whether the feed stopped at a damaged seed record: 0 or 1.
+    feed_stopped,
+}
+
+impl Counters {
+    /// The counter of claims refused for this reason.
+    #[must_use]
+    pub fn refused(&self, reason: Reason) -> &Counter {
+        let index = Reason::ALL
+            .iter()
+            .position(|&known| known == reason)
+            .expect("ALL has every reason");
+        &self.refused[index]
+    }
+}

@@ -1,0 +1,47 @@
+//! Named steps at which a test can let its process die.
+//!
+//! In a normal build [`point`] is empty and disappears. In this crate's unit tests, a process started with
+//! `SHAKE_AGENT_DIE_AT=<name>@<n>` aborts when it reaches the step of that name for the n-th time.
+
+/// The environment variable that arms one step: `<name>@<n>`, n from 1.
+#[cfg(test)]
+pub(crate) const DIE_AT: &str = "SHAKE_AGENT_DIE_AT";
+
+/// Every step there is, in the order in which a turn passes them.
+#[cfg(test)]
+pub(crate) const POINTS: &[&str] = &[
+    "turn:read",
+    "turn:before-commit",
+    "turn:committed",
+    "turn:cursor-moved",
+    "turn:replied",
+    "turn:granted",
+];
+
+/// Passes the named step. Aborts the process there when a test asked for it.
+#[cfg(not(test))]
+#[inline(always)]
+pub(crate) fn point(_name: &'static str) {}
+
+/// Passes the named step. Aborts the process there when a test asked for it.
+#[cfg(test)]
+pub(crate) fn point(name: &'static str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static ARMED: OnceLock<Option<(String, u32)>> = OnceLock::new();
+    static PASSED: AtomicU32 = AtomicU32::new(0);
+
+    debug_assert!(POINTS.contains(&name), "the step {name} is not listed");
+    let armed = ARMED.get_or_init(|| {
+        let value = std::env::var(DIE_AT).ok()?;
+        let (name, nth) = value.split_once('@').expect("a test writes <name>@<n>");
+        Some((name.to_owned(), nth.parse().expect("a test writes <name>@<n>")))
+    });
+    if let Some((armed_name, nth)) = armed
+        && armed_name == name
+        && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
+    {
+        std::process::abort();
+    }
+}

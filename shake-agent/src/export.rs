@@ -1,0 +1,142 @@
+//! Plain rows of the ledger for other programs: CSV (RFC 4180) or JSON lines. Reads one snapshot, also while an agent runs.
+
+use crate::ledger::schema::from_sql;
+use crate::ledger::{self, Account, LedgerError, State};
+use rusqlite::Row;
+use serde_json::{Map, Value};
+use std::io::{self, Write};
+use std::path::Path;
+use thiserror::Error;
+
+/// Which rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum What {
+    /// One row per released packet
+    Packets,
+    /// One row per movement of money
+    Transfers,
+}
+
+/// How they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Comma-separated, with a header line
+    Csv,
+    /// One JSON object per line
+    Jsonl,
+}
+
+/// Why the rows could not be written.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The output.
+    #[error("cannot write the rows: {0}")]
+    Output(#[from] io::Error),
+}
+
+const PACKET_COLUMNS: [&str; 11] = [
+    "packet", "seed_index", "sponsor", "cents", "state", "user", "stage", "shard", "released_ms", "issued_ms",
+    "closed_ms",
+];
+const PACKETS: &str = "SELECT packet, seed_index, sponsor, cents, state, user, stage, shard, released_ms, issued_ms, closed_ms
+     FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet";
+
+const TRANSFER_COLUMNS: [&str; 8] =
+    ["transfer", "at_ms", "debit_kind", "debit", "credit_kind", "credit", "cents", "packet"];
+const TRANSFERS: &str =
+    "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents FROM transfers ORDER BY transfer";
+
+/// Writes all rows, and gives how many.
+///
+/// # Errors
+/// [`ExportError`].
+pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -> Result<u64, ExportError> {
+    let connection = ledger::open_read_only(ledger)?;
+    let (columns, sql): (&[&str], _) = match what {
+        What::Packets => (&PACKET_COLUMNS, PACKETS),
+        What::Transfers => (&TRANSFER_COLUMNS, TRANSFERS),
+    };
+    let sqlite = |source| LedgerError::sqlite("read", ledger, source);
+    let mut statement = connection.prepare(sql).map_err(sqlite)?;
+    let mut rows = statement.query([]).map_err(sqlite)?;
+    if format == Format::Csv {
+        writeln!(out, "{}", columns.join(","))?;
+    }
+    let mut count = 0;
+    while let Some(row) = rows.next().map_err(sqlite)? {
+        let values = match what {
+            What::Packets => packet(row),
+            What::Transfers => transfer(row),
+        };
+        write_row(columns, values.map_err(sqlite)?, format, out)?;
+        count += 1;
+    }
+    out.flush()?;
+    Ok(count)
+}
+
+fn write_row(columns: &[&str], values: Vec<Value>, format: Format, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Jsonl => {
+            let object: Map<_, _> = columns.iter().map(|&name| name.to_owned()).zip(values).collect();
+            serde_json::to_writer(&mut *out, &object)?;
+        }
+        Format::Csv => {
+            for (at, value) in values.iter().enumerate() {
+                if at > 0 {
+                    out.write_all(b",")?;
+                }
+                match value {
+                    Value::Null => {}
+                    // Numbers and plain words: nothing that RFC 4180 wants quoted.
+                    Value::String(word) => out.write_all(word.as_bytes())?,
+                    other => write!(out, "{other}")?,
+                }
+            }
+        }
+    }
+    out.write_all(b"\n")
+}
+
+fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
+    let number = |at| row.get::<_, Option<i64>>(at).map(|value| value.map_or(Value::Null, Value::from));
+    let (state, user): (i64, Option<i64>) = (row.get(4)?, row.get(5)?);
+    let name = State::from_columns(state, user).map_or("unknown", State::name);
+    Ok(vec![
+        from_sql(row.get(0)?).into(),
+        number(1)?,
+        number(2)?,
+        number(3)?,
+        name.into(),
+        user.map(from_sql).into(),
+        number(6)?,
+        number(7)?,
+        number(8)?,
+        number(9)?,
+        number(10)?,
+    ])
+}
+
+fn transfer(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
+    let account = |at| Ok::<_, rusqlite::Error>(Account::from_columns(row.get(at)?, row.get(at + 1)?));
+    let (debit, credit) = (account(2)?, account(4)?);
+    let packet = [debit, credit].into_iter().flatten().find_map(|account| match account {
+        Account::Packet(packet) => Some(packet.0),
+        _ => None,
+    });
+    let kind = |account: Option<Account>| Value::from(account.map_or("unknown", Account::kind));
+    let id = |account: Option<Account>| Value::from(account.map(Account::id));
+    Ok(vec![
+        row.get::<_, i64>(0)?.into(),
+        row.get::<_, i64>(1)?.into(),
+        kind(debit),
+        id(debit),
+        kind(credit),
+        id(credit),
+        row.get::<_, i64>(6)?.into(),
+        packet.into(),
+    ])
+}

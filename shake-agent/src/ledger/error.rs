@@ -1,0 +1,132 @@
+//! What can go wrong with a ledger.
+
+use crate::seed_file::SeedFileError;
+use shake_rules::Cents;
+use shake_rules::seed::SeedHeader;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// Why the ledger refused or failed.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// Another process has the ledger open for writing.
+    #[error(
+        "the ledger {} is in use by another agent (process {holder}); stop that one, or give this one its own [ledger] path",
+        ledger.display()
+    )]
+    Locked {
+        /// The ledger.
+        ledger: PathBuf,
+        /// What the lock file says of its holder.
+        holder: String,
+    },
+    /// There is no file.
+    #[error("there is no ledger at {}; `shake-agent run` makes one", .0.display())]
+    Missing(PathBuf),
+    /// Some other file.
+    #[error("{} is not a ledger of this program; give [ledger] path the right file, or a new name", .0.display())]
+    NotALedger(PathBuf),
+    /// A ledger of another version.
+    #[error("the ledger {} has version {found} and this program knows version {supported}; use the program that made it", path.display())]
+    Version {
+        /// The ledger.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that this program reads and writes.
+        supported: i64,
+    },
+    /// The ledger belongs to another seed file.
+    #[error(
+        "{} is not the seed of the ledger {}: the ledger has {}, the file has {}; give [seed] file the one that the ledger was begun with, or begin a new ledger",
+        seed.display(), ledger.display(), describe(bound), describe(found)
+    )]
+    OtherSeed {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The file that was refused.
+        seed: PathBuf,
+        /// The seed that the ledger was begun with.
+        bound: Box<SeedHeader>,
+        /// The header of the file.
+        found: Box<SeedHeader>,
+    },
+    /// The seed's sum does not fit the ledger's numbers.
+    #[error("the seed's total of {0} cents is over the ledger's limit of 2^63 - 1")]
+    SeedTooLarge(Cents),
+    /// The seed file is damaged or unreadable.
+    #[error(transparent)]
+    SeedFile(#[from] SeedFileError),
+    /// A ring is further than the ledger: the ledger lost commits.
+    #[error(
+        "the ledger {} lost commits: the {ring} ring of shard {shard} stands at {ring_position} and the ledger knows of {ledger_position} only. \
+         Was it restored from a backup, or replaced? Bring back the newest one. To go on with this one all the same, stop the gateway and remove {}: \
+         packets that are only released become void, and tickets the ledger does not know of are refused",
+        ledger.display(), mapping.display()
+    )]
+    Behind {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The mapping.
+        mapping: PathBuf,
+        /// The shard.
+        shard: u16,
+        /// "request" or "grant".
+        ring: &'static str,
+        /// Where the ring stands.
+        ring_position: u64,
+        /// Where the ledger says that it stands.
+        ledger_position: u64,
+    },
+    /// A file operation failed. `action` reads after "cannot".
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// SQLite failed. `action` reads after "cannot".
+    #[error("cannot {action} the ledger {}: {source}", path.display())]
+    Sqlite {
+        /// What was tried.
+        action: &'static str,
+        /// The ledger.
+        path: PathBuf,
+        /// SQLite's reason.
+        source: rusqlite::Error,
+    },
+    /// An earlier write failed; nothing is written until the agent is started anew.
+    #[error("the ledger refuses writes until the agent is started anew, after: {0}")]
+    Failed(String),
+}
+
+impl LedgerError {
+    pub(crate) fn sqlite(action: &'static str, path: &Path, source: rusqlite::Error) -> Self {
+        Self::Sqlite {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn io(action: &'static str, path: PathBuf, source: io::Error) -> Self {
+        Self::Io { action, path, source }
+    }
+
+    /// Whether the storage failed, so that what is on the disk is unknown.
+    #[must_use]
+    pub fn is_storage(&self) -> bool {
+        matches!(self, Self::Io { .. } | Self::Sqlite { .. } | Self::Failed(_))
+    }
+}
+
+fn describe(header: &SeedHeader) -> String {
+    format!(
+        "event {} part {} of {}, {} packets, {} cents, checksum {:08x}",
+        header.event, header.part, header.parts, header.count, header.total, header.records_crc
+    )
+}

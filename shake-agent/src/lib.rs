@@ -1,0 +1,33 @@
+//! The agent: the process beside the gateway that does what must be durable. It feeds packets to the gateway's shards,
+//! opens the packets that users claim, and keeps the ledger.
+//!
+//! Invariant: nothing is answered before the commit that covers it, and nothing is opened twice. Every request from the
+//! rings may be handled more than once, and takes effect once.
+//!
+//! The modules stand in the order in which a request meets them, then those that read the ledger from outside.
+
+pub mod config;
+
+pub mod seed_file;
+pub mod seed_generate;
+
+pub mod lanes;
+pub mod requests;
+pub mod ledger;
+pub mod feed;
+pub mod turn;
+pub mod run;
+
+pub mod audit;
+pub mod export;
+
+pub mod counters;
+pub mod signals;
+
+mod burst;
+mod clock;
+mod crash;
+mod heartbeat;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! `Issued`: a grant went into a ticket for a user.
+
+use super::Judge;
+use crate::ledger::{Batch, LedgerError, Packet, State};
+use shake_proto::handoff::record::Issued;
+use shake_rules::{UnixMillis, UserId};
+use tracing::warn;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    Issue,
+    /// Known already, by an earlier record or by the claim that overtook it.
+    Repeat,
+    /// The ledger says otherwise. Nothing is changed: what the ledger has stands.
+    Inconsistent,
+}
+
+fn decide(found: Option<&Packet>, user: UserId) -> Decision {
+    match found.map(|packet| packet.state) {
+        Some(State::Released) => Decision::Issue,
+        Some(State::Issued(owner) | State::Opened(owner)) if owner == user => Decision::Repeat,
+        _ => Decision::Inconsistent,
+    }
+}
+
+impl Judge {
+    pub(super) fn issued(
+        &mut self,
+        batch: &mut Batch<'_>,
+        issued: &Issued,
+        now: UnixMillis,
+    ) -> Result<(), LedgerError> {
+        let found = batch.packet(issued.packet)?;
+        match decide(found.as_ref(), issued.user) {
+            Decision::Issue => {
+                batch.issue(issued.packet, issued.user, issued.stage, issued.at)?;
+                self.counters.issued.add(1);
+            }
+            Decision::Repeat => self.counters.issued_repeat.add(1),
+            Decision::Inconsistent => {
+                self.counters.issued_inconsistent.add(1);
+                if self.inconsistent.begins(now.0) {
+                    warn!(
+                        packet = issued.packet.0,
+                        user = issued.user.0,
+                        ledger = found.map_or("unreleased", |packet| packet.state.name()),
+                        "a shard says that it issued a packet, and the ledger says otherwise; the ledger stands"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shake_rules::{Cents, SponsorId};
+
+    #[test]
+    fn only_a_released_packet_is_issued() {
+        let (me, other) = (UserId(1), UserId(2));
+        for (state, expected) in [
+            (Some(State::Released), Decision::Issue),
+            (Some(State::Issued(me)), Decision::Repeat),
+            (Some(State::Opened(me)), Decision::Repeat),
+            (Some(State::Issued(other)), Decision::Inconsistent),
+            (Some(State::Opened(other)), Decision::Inconsistent),
+            (Some(State::Void), Decision::Inconsistent),
+            (None, Decision::Inconsistent),
+        ] {
+            let packet = state.map(|state| Packet {
+                amount: Cents(1),
+                sponsor: SponsorId(1),
+                state,
+            });
+            assert_eq!(decide(packet.as_ref(), me), expected, "{state:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! SIGTERM and SIGINT: the first asks the agent to end in good order, the second ends it at once.
+
+use nix::sys::signal::{SigSet, Signal};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use tracing::info;
+
+/// Exit code after a second signal: 128 + SIGINT, as shells have it.
+const EXIT_AT_ONCE: i32 = 130;
+
+/// Whether the agent was asked to end.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Blocks the signals in this thread and those it starts from now on, and waits for them in a thread of its own. Call
+    /// it before any other thread is started.
+    ///
+    /// # Errors
+    /// When the mask cannot be set or the thread not be started.
+    pub fn on_signals() -> io::Result<Self> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGTERM);
+        signals.add(Signal::SIGINT);
+        signals.thread_block()?;
+        let stop = Self::default();
+        let theirs = stop.clone();
+        thread::Builder::new().name("signals".into()).spawn(move || {
+            // An error of `wait` means a set that the kernel does not know: this one it knows.
+            while let Ok(signal) = signals.wait() {
+                if theirs.0.swap(true, Ordering::Relaxed) {
+                    std::process::exit(EXIT_AT_ONCE);
+                }
+                info!(%signal, "ending in good order; a second signal ends at once");
+            }
+        })?;
+        Ok(stop)
+    }
+
+    /// Asks the agent to end.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

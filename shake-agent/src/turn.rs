@@ -1,0 +1,181 @@
+//! One turn of the agent: take what the rings hold, decide, commit once, move the cursors, answer, grant.
+//!
+//! The order is what makes it safe to die at any step (the crash tests kill it at each):
+//!
+//! ```text
+//! read ─▶ effects, cursors, releases in ONE transaction ─▶ COMMIT ─▶ ring cursors ─▶ replies ─▶ bells ─▶ grants ─▶ bells
+//!   die: read again                                          die: handled again, same answers        die: pushed again
+//! ```
+
+use crate::counters::Counters;
+use crate::crash;
+use crate::feed::{Feed, Plan};
+use crate::lanes::{Incoming, Lanes};
+use crate::ledger::{LaneRecord, Ledger, LedgerError};
+use crate::requests::{Judge, Origin};
+use shake_proto::handoff::record::{Reply, Request};
+use shake_rules::UnixMillis;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::error;
+
+/// What a turn found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There was work; there may be more.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+    /// There was nothing to do but replies wait for room in their ring.
+    Waiting,
+}
+
+/// The agent: the ledger, the feed, and the judgement of requests. The rings come from outside, because the mapping may be
+/// replaced while it lives.
+#[derive(Debug)]
+pub struct Agent {
+    ledger: Ledger,
+    feed: Feed,
+    judge: Judge,
+    counters: Arc<Counters>,
+    batch_max: usize,
+    inbox: Vec<Incoming>,
+    outbox: Vec<(usize, Reply)>,
+}
+
+impl Agent {
+    /// An agent that takes at most `batch_max` requests into one commit.
+    #[must_use]
+    pub fn new(ledger: Ledger, feed: Feed, judge: Judge, counters: Arc<Counters>, batch_max: usize) -> Self {
+        Self {
+            ledger,
+            feed,
+            judge,
+            counters,
+            batch_max,
+            inbox: Vec::with_capacity(batch_max),
+            outbox: Vec::with_capacity(batch_max),
+        }
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The ledger, to bind rings to it.
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// The feed.
+    #[must_use]
+    pub fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Pauses the feed, or lets it go on.
+    pub fn pause_feed(&mut self, paused: bool) {
+        self.feed.pause(paused);
+    }
+
+    /// Does one turn.
+    pub fn turn(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
+        let backlog = lanes.push_backlog();
+        self.inbox.clear();
+        self.outbox.clear();
+        lanes.read(self.batch_max, now, &mut self.inbox);
+        if self.ledger.failure().is_some() {
+            return self.refuse(lanes);
+        }
+        let moved: Vec<_> = lanes.moved().collect();
+        let plan = self.feed.plan(lanes, self.batch_max, &self.counters);
+        if moved.is_empty() && plan.releases.is_empty() {
+            lanes.ring();
+            return if backlog { Turn::Waiting } else { Turn::Idle };
+        }
+        crash::point("turn:read");
+        let begun = Instant::now();
+        if let Err(fault) = self.commit(lanes, &moved, &plan, now) {
+            error!(%fault, "the ledger failed: claims are answered busy until the agent is started anew. Look at the disk first");
+            return self.refuse(lanes);
+        }
+        self.counters.commits.add(1);
+        self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
+        crash::point("turn:committed");
+        lanes.commit(&moved);
+        crash::point("turn:cursor-moved");
+        for (lane, reply) in self.outbox.drain(..) {
+            lanes.push_reply(lane, &reply);
+        }
+        lanes.ring();
+        crash::point("turn:replied");
+        self.feed.released(&plan, lanes, &self.counters);
+        lanes.ring();
+        crash::point("turn:granted");
+        Turn::Worked
+    }
+
+    fn commit(
+        &mut self,
+        lanes: &Lanes,
+        moved: &[(usize, LaneRecord)],
+        plan: &Plan,
+        now: UnixMillis,
+    ) -> Result<(), LedgerError> {
+        let Self {
+            ledger,
+            judge,
+            inbox,
+            outbox,
+            ..
+        } = self;
+        ledger.transaction(now, |batch| {
+            for Incoming { lane, request } in inbox.iter() {
+                let origin = Origin {
+                    lane: lanes.record(*lane).lane,
+                    grants_pushed: lanes.grants_pushed(*lane),
+                };
+                let reply = judge.handle(batch, origin, request, now)?;
+                outbox.extend(reply.map(|reply| (*lane, reply)));
+            }
+            if !plan.releases.is_empty() {
+                batch.release(plan.releases.iter().map(|(_, release)| release), plan.next_index)?;
+            }
+            for record in records_to_store(lanes, moved, plan) {
+                batch.store_lane(&record)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Answers "busy" to what was read. The cursors stay: after a restart it is all handled again, and until then the rings
+    /// fill up, so that the gateway stops to issue packets by itself.
+    fn refuse(&mut self, lanes: &mut Lanes) -> Turn {
+        self.outbox.clear();
+        if self.inbox.is_empty() {
+            return Turn::Idle;
+        }
+        for Incoming { lane, request } in self.inbox.drain(..) {
+            if let Request::Claim(claim) = request {
+                lanes.push_reply(lane, &self.judge.busy(&claim));
+            }
+        }
+        lanes.ring();
+        Turn::Worked
+    }
+}
+
+/// The records of the lanes that change in this transaction: by what was read, or by what is released.
+fn records_to_store(lanes: &Lanes, moved: &[(usize, LaneRecord)], plan: &Plan) -> Vec<LaneRecord> {
+    let mut records: Vec<_> = (0..lanes.shards()).map(|index| (lanes.record(index), false)).collect();
+    for &(index, record) in moved {
+        records[index] = (record, true);
+    }
+    for (index, release) in &plan.releases {
+        records[*index].0.grants_released = release.grant_position + 1;
+        records[*index].1 = true;
+    }
+    records.into_iter().filter_map(|(record, changed)| changed.then_some(record)).collect()
+}

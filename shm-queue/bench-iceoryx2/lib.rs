@@ -1,0 +1,1 @@
+//! Nothing but a place for the benchmark `compare`, which needs a package of its own.

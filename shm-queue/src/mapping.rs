@@ -1,0 +1,382 @@
+//! The mapping file: made whole or not at all, checked before any of it is believed, told from its successors.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+
+use crate::attach::Attachment;
+use crate::crash;
+use crate::error::Error;
+use crate::layout::{self, Geometry, HEADER_BYTES, Layout, RawHeader, Side};
+use crate::memory::Memory;
+use crate::sync::Ordering;
+
+/// How often `open_or_create` starts again when another process makes or removes the file in between.
+const OPEN_OR_CREATE_TRIES: u32 = 16;
+
+/// A mapping file, open and mapped. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Mapping(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// Carries the locks of the sides: they belong to this open file description.
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) memory: Memory,
+    pub(crate) layout: Layout,
+    /// Sides attached through this very description, which the file locks cannot tell apart.
+    pub(crate) attached_here: [AtomicBool; 2],
+    instance: u64,
+}
+
+/// What one side shows to the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// How often that side has been attached; 0 means never. It changes with every restart.
+    pub epoch: u32,
+    /// What that side last gave to [`Attachment::beat`], in CLOCK_MONOTONIC milliseconds (which two processes of one
+    /// machine share). 0 after it detached in good order.
+    pub heartbeat_ms: u64,
+}
+
+impl Mapping {
+    /// Makes a new mapping, mode 0600, with its doorbells' FIFOs beside it (`<path>.bell-N`), and opens it.
+    ///
+    /// The file is completed under a temporary name in the same directory and then linked to `path`, so whoever opens
+    /// `path` finds a whole mapping or none. All of its memory is allocated here, so that a full disk or /dev/shm is an error
+    /// now and no signal later. A process that dies in here leaves at worst a file `<path>.<16 hex digits>.tmp`.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] when there is anything at `path`; [`Error::Geometry`]; [`Error::Io`].
+    pub fn create(path: &Path, geometry: &Geometry) -> Result<Mapping, Error> {
+        let layout = Layout::new(geometry.clone())?;
+        // Spares the work; what decides is the link below.
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(Error::AlreadyExists(path.to_owned()));
+        }
+        let instance = rand::random::<u64>();
+        let temporary = temporary_path(path, instance);
+        let outcome = write_new(&temporary, &layout, instance).and_then(|()| {
+            for bell in 0..usize::from(geometry.bells) {
+                make_fifo(&bell_path(path, bell))?;
+            }
+            crash::point("create:temporary-complete");
+            // A hard link refuses to replace what is there, which a rename does not.
+            fs::hard_link(&temporary, path).map_err(|source| match source.kind() {
+                ErrorKind::AlreadyExists => Error::AlreadyExists(path.to_owned()),
+                _ => Error::Io {
+                    action: "create",
+                    path: path.to_owned(),
+                    source,
+                },
+            })
+        });
+        crash::point("create:linked");
+        // Whoever opened `path` since may have removed the temporary name already.
+        let removed = remove_if_there(&temporary);
+        outcome?;
+        removed?;
+        Mapping::open(path)
+    }
+
+    /// Opens a mapping that exists. Magic, version, checksum, geometry and size are all checked first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotAFile`], [`Error::NotPrivate`], [`Error::Magic`], [`Error::Version`], [`Error::Size`],
+    /// [`Error::HeaderChecksum`], [`Error::Geometry`] or [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Mapping, Error> {
+        let io = |action, source| Error::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            // Not to hang on a FIFO, nor to follow a link that somebody else put there.
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+            .open(path)
+            .map_err(|source| match source.kind() {
+                ErrorKind::NotFound => Error::NotFound(path.to_owned()),
+                ErrorKind::IsADirectory => Error::NotAFile(path.to_owned()),
+                _ if source.raw_os_error() == Some(libc::ELOOP) => Error::NotAFile(path.to_owned()),
+                _ => io("open", source),
+            })?;
+        let metadata = file.metadata().map_err(|source| io("inspect", source))?;
+        if !metadata.is_file() {
+            return Err(Error::NotAFile(path.to_owned()));
+        }
+        let mode = metadata.mode() & 0o777;
+        if metadata.uid() != nix::unistd::geteuid().as_raw() || mode & 0o077 != 0 {
+            return Err(Error::NotPrivate {
+                path: path.to_owned(),
+                owner: metadata.uid(),
+                mode,
+            });
+        }
+        let (instance, layout) = read_header(path, &file, metadata.len())?;
+        // A copied file may be sparse; a write to a hole on a full disk would be a signal.
+        nix::fcntl::posix_fallocate(&file, 0, layout.file_bytes as libc::off_t)
+            .map_err(|errno| io("allocate", errno.into()))?;
+        // The maker may have died between linking the file and removing its temporary name.
+        let _ = fs::remove_file(temporary_path(path, instance));
+        let memory = Memory::map(&file, layout.file_bytes as usize).map_err(|source| io("map", source))?;
+        Ok(Mapping(Arc::new(Inner {
+            file,
+            path: path.to_owned(),
+            memory,
+            layout,
+            attached_here: [AtomicBool::new(false), AtomicBool::new(false)],
+            instance,
+        })))
+    }
+
+    /// Opens the mapping at `path`, or makes it if there is none. Of two processes that do so at once, one makes it and both
+    /// get the same.
+    ///
+    /// # Errors
+    /// [`Error::GeometryDiffers`] when there is one of another geometry; otherwise as [`Mapping::open`] and
+    /// [`Mapping::create`].
+    pub fn open_or_create(path: &Path, geometry: &Geometry) -> Result<Mapping, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let error = match Mapping::open(path) {
+                Ok(mapping) if mapping.geometry() == geometry => return Ok(mapping),
+                Ok(mapping) => {
+                    return Err(Error::GeometryDiffers {
+                        path: path.to_owned(),
+                        found: Box::new(mapping.geometry().clone()),
+                        wanted: Box::new(geometry.clone()),
+                    });
+                }
+                Err(Error::NotFound(_)) => match Mapping::create(path, geometry) {
+                    Ok(mapping) => return Ok(mapping),
+                    Err(error @ (Error::AlreadyExists(_) | Error::NotFound(_))) => error,
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            };
+            if tries == OPEN_OR_CREATE_TRIES {
+                return Err(error);
+            }
+        }
+    }
+
+    /// A random number given at creation. It tells this mapping from one made later at the same path, whose positions
+    /// begin at zero again.
+    #[must_use]
+    pub fn instance(&self) -> u64 {
+        self.0.instance
+    }
+
+    /// The rings, bells and sleepers of this mapping.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.0.layout.geometry
+    }
+
+    /// The path at which it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Takes one side for this process, raises that side's epoch and stores its first heartbeat. `now_ms` is
+    /// CLOCK_MONOTONIC in milliseconds.
+    ///
+    /// At most one attachment of a side is alive on the whole machine; the kernel frees the side when its process dies. (A
+    /// child forked without exec keeps it taken as long as the child lives.)
+    ///
+    /// # Errors
+    /// [`Error::SideTaken`], or [`Error::Io`] when locking fails otherwise.
+    pub fn attach(&self, side: Side, now_ms: u64) -> Result<Attachment, Error> {
+        Attachment::take(self, side, now_ms)
+    }
+
+    /// What `side` shows: its epoch and its last heartbeat.
+    #[must_use]
+    pub fn peer(&self, side: Side) -> Peer {
+        let line = self.0.layout.side(side);
+        // SYNC POINT E: pairs with the release in `Attachment::take`; whoever sees an epoch sees a heartbeat of it.
+        let epoch = self
+            .0
+            .memory
+            .half_word(line + layout::SIDE_EPOCH)
+            .load(Ordering::Acquire);
+        let heartbeat_ms = self
+            .0
+            .memory
+            .word(line + layout::SIDE_HEARTBEAT)
+            .load(Ordering::Relaxed);
+        Peer { epoch, heartbeat_ms }
+    }
+
+    /// Whether the file at `path` is still this mapping: false when it was removed or replaced, and then the other side
+    /// may be waiting at a new one.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the path cannot be inspected.
+    pub fn still_at(&self, path: &Path) -> Result<bool, Error> {
+        let io = |source| Error::Io {
+            action: "inspect",
+            path: path.to_owned(),
+            source,
+        };
+        let ours = self.0.file.metadata().map_err(io)?;
+        match fs::symlink_metadata(path) {
+            // Our descriptor keeps the inode alive, so its number cannot have been given to another file.
+            Ok(there) => Ok(there.dev() == ours.dev() && there.ino() == ours.ino()),
+            Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(io(source)),
+        }
+    }
+
+    /// Removes the mapping at `path` and its doorbells' FIFOs, for when neither process runs. One that has it open
+    /// keeps it, and sees by [`Mapping::still_at`] that nobody will come there any more. Nothing at `path` is no error.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when something is there and cannot be removed.
+    pub fn remove(path: &Path) -> Result<(), Error> {
+        remove_if_there(path)?;
+        // Whatever the geometry was: bells are numbered without gaps.
+        for bell in 0..usize::from(layout::BELLS_MAX) {
+            if !remove_if_there(&bell_path(path, bell))? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes the complete file under its temporary name.
+fn write_new(temporary: &Path, layout: &Layout, instance: u64) -> Result<(), Error> {
+    let io = |action, source| Error::Io {
+        action,
+        path: temporary.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)
+        .map_err(|source| io("create", source))?;
+    crash::point("create:temporary-made");
+    nix::fcntl::posix_fallocate(&file, 0, layout.file_bytes as libc::off_t)
+        .map_err(|errno| io("allocate", errno.into()))?;
+    file.write_all_at(&layout.header(instance), 0)
+        .map_err(|source| io("write", source))
+}
+
+/// Reads and checks the header block. Everything else of the file is checked where it is used.
+fn read_header(path: &Path, file: &File, file_bytes: u64) -> Result<(u64, Layout), Error> {
+    let size = |expected| Error::Size {
+        path: path.to_owned(),
+        found: file_bytes,
+        expected,
+    };
+    let read = |buffer: &mut [u8]| match file.read_exact_at(buffer, 0) {
+        Ok(()) => Ok(()),
+        Err(source) if source.kind() == ErrorKind::UnexpectedEof => Err(size(buffer.len() as u64)),
+        Err(source) => Err(Error::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        }),
+    };
+    let mut fixed = [0; HEADER_BYTES];
+    read(&mut fixed)?;
+    let raw = RawHeader::parse(&fixed);
+    if raw.magic != layout::MAGIC {
+        return Err(Error::Magic {
+            path: path.to_owned(),
+            found: raw.magic,
+            expected: layout::MAGIC,
+        });
+    }
+    if raw.version != layout::VERSION {
+        return Err(Error::Version {
+            path: path.to_owned(),
+            found: raw.version,
+            supported: layout::VERSION,
+        });
+    }
+    if raw.rings as usize > layout::RINGS_MAX {
+        return Err(Error::Geometry(format!(
+            "{} says {} rings, at most {}",
+            path.display(),
+            raw.rings,
+            layout::RINGS_MAX
+        )));
+    }
+    let mut block = vec![0; layout::header_bytes(raw.rings as usize)];
+    read(&mut block)?;
+    let expected = layout::checksum(&block);
+    if raw.checksum != expected {
+        return Err(Error::HeaderChecksum {
+            path: path.to_owned(),
+            found: raw.checksum,
+            expected,
+        });
+    }
+    let layout = raw.layout(&block[HEADER_BYTES..]).map_err(|error| match error {
+        Error::Geometry(reason) => Error::Geometry(format!("{} says {reason}", path.display())),
+        other => other,
+    })?;
+    if raw.file_bytes != layout.file_bytes || file_bytes != layout.file_bytes {
+        return Err(size(layout.file_bytes));
+    }
+    Ok((raw.instance, layout))
+}
+
+fn temporary_path(path: &Path, instance: u64) -> PathBuf {
+    with_suffix(path, &format!(".{instance:016x}.tmp"))
+}
+
+/// Where the FIFO of a doorbell lies.
+pub(crate) fn bell_path(path: &Path, bell: usize) -> PathBuf {
+    with_suffix(path, &format!(".bell-{bell}"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Makes a FIFO, or takes the one that an earlier mapping left.
+fn make_fifo(path: &Path) -> Result<(), Error> {
+    match nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
+        Ok(()) => Ok(()),
+        Err(Errno::EEXIST) => match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.file_type().is_fifo() => Ok(()),
+            _ => Err(Error::NotAFifo(path.to_owned())),
+        },
+        Err(errno) => Err(Error::Io {
+            action: "make the FIFO",
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<bool, Error> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::Io {
+            action: "remove",
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,243 @@
+//! Making, opening, attaching and replacing mappings, and the handles that an attachment gives out.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+
+use common::{Place, geometry};
+use shm_queue::{Attachment, Bell, Consumer, Error, Geometry, Mapping, Peer, Producer, RingGeometry, Side, Sleeper};
+
+#[test]
+fn one_live_attachment_per_side() {
+    let place = Place::new();
+    let (first, second) = (place.create(&geometry(4, 8)), place.open());
+    let held = first.attach(Side::Front, 1).unwrap();
+    for mapping in [&first, &second, &first.clone()] {
+        assert!(matches!(
+            mapping.attach(Side::Front, 2),
+            Err(Error::SideTaken { side: Side::Front, .. })
+        ));
+    }
+    let _back = second.attach(Side::Back, 2).unwrap();
+
+    // A handle keeps the side as the attachment does.
+    let producer = held.producer(0).unwrap();
+    drop(held);
+    assert!(matches!(second.attach(Side::Front, 3), Err(Error::SideTaken { .. })));
+    drop(producer);
+    assert_eq!(second.attach(Side::Front, 4).unwrap().epoch(), 2);
+}
+
+#[test]
+fn handles_may_move_to_other_threads() {
+    fn check<T: Send>() {}
+    fn check_shared<T: Send + Sync + Clone>() {}
+    check::<(Producer, Consumer, Bell, Sleeper)>();
+    check_shared::<(Mapping, Attachment)>();
+}
+
+#[test]
+fn the_peer_sees_epoch_and_heartbeat() {
+    let place = Place::new();
+    let (front, back) = (place.create(&geometry(4, 8)), place.open());
+    assert_eq!(
+        back.peer(Side::Front),
+        Peer {
+            epoch: 0,
+            heartbeat_ms: 0
+        }
+    );
+    let held = front.attach(Side::Front, 100).unwrap();
+    assert_eq!(
+        back.peer(Side::Front),
+        Peer {
+            epoch: 1,
+            heartbeat_ms: 100
+        }
+    );
+    held.beat(250);
+    assert_eq!(
+        back.peer(Side::Front),
+        Peer {
+            epoch: 1,
+            heartbeat_ms: 250
+        }
+    );
+    drop(held);
+    assert_eq!(
+        back.peer(Side::Front),
+        Peer {
+            epoch: 1,
+            heartbeat_ms: 0
+        }
+    );
+    assert_eq!(
+        back.peer(Side::Back),
+        Peer {
+            epoch: 0,
+            heartbeat_ms: 0
+        }
+    );
+}
+
+#[test]
+fn each_end_of_a_ring_is_given_out_once() {
+    let place = Place::new();
+    let front = place.create(&geometry(4, 8)).attach(Side::Front, 1).unwrap();
+    let producer = front.producer(0).unwrap();
+    assert!(matches!(front.producer(0), Err(Error::RingTaken(0))));
+    assert!(matches!(front.consumer(0), Err(Error::WrongSide { ring: 0, .. })));
+    assert!(matches!(front.producer(1), Err(Error::WrongSide { ring: 1, .. })));
+    assert!(matches!(
+        front.consumer(2),
+        Err(Error::NoSuchRing { ring: 2, rings: 2 })
+    ));
+    assert!(matches!(front.bell(1), Err(Error::NoSuchBell { bell: 1, bells: 1 })));
+    assert!(matches!(
+        front.sleeper(1),
+        Err(Error::NoSuchSleeper {
+            sleeper: 1,
+            sleepers: 1
+        })
+    ));
+    drop(producer);
+    front.producer(0).unwrap();
+}
+
+#[test]
+fn a_new_mapping_is_private_whole_and_never_replaces_another() {
+    let place = Place::new();
+    let mapping = place.create(&geometry(4, 8));
+    assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut names: Vec<_> = fs::read_dir(place.directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["rings", "rings.bell-0"]);
+    assert!(
+        fs::metadata(place.directory.path().join("rings.bell-0"))
+            .unwrap()
+            .file_type()
+            .is_fifo()
+    );
+
+    assert!(matches!(
+        Mapping::create(&place.path, &geometry(8, 8)),
+        Err(Error::AlreadyExists(_))
+    ));
+    assert_eq!(place.open().instance(), mapping.instance());
+    let error = Mapping::open_or_create(&place.path, &geometry(8, 8)).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::GeometryDiffers { .. }));
+    assert!(
+        text.contains("1 × 4 slots of 8 bytes from front") && text.contains("1 × 8 slots"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_removed_or_replaced_file_is_noticed() {
+    let place = Place::new();
+    let first = place.create(&geometry(4, 8));
+    assert!(first.still_at(&place.path).unwrap());
+    Mapping::remove(&place.path).unwrap();
+    assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 0);
+    assert!(!first.still_at(&place.path).unwrap());
+    let second = place.create(&geometry(4, 8));
+    assert!(!first.still_at(&place.path).unwrap());
+    assert!(second.still_at(&place.path).unwrap());
+    assert_ne!(first.instance(), second.instance());
+    Mapping::remove(&place.path).unwrap();
+    Mapping::remove(&place.path).unwrap();
+}
+
+#[test]
+fn processes_that_start_at_once_get_the_same_mapping() {
+    for _ in 0..20 {
+        let place = Place::new();
+        let instances: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        Mapping::open_or_create(&place.path, &geometry(4, 8))
+                            .unwrap()
+                            .instance()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(
+            instances.iter().all(|instance| *instance == instances[0]),
+            "{instances:?}"
+        );
+    }
+}
+
+#[test]
+fn impossible_geometries_are_named() {
+    let ring = |slots, payload_bytes_max| RingGeometry {
+        slots,
+        payload_bytes_max,
+        producer: Side::Front,
+    };
+    let cases = [
+        (vec![ring(3, 8)], 0, "ring 0 has 3 slots"),
+        (vec![ring(4, 8), ring(0, 8)], 0, "ring 1 has 0 slots"),
+        (vec![ring(1 << 25, 8)], 0, "slots"),
+        (vec![ring(4, 0)], 0, "payloads of 0 bytes"),
+        (vec![ring(4, u32::MAX)], 0, "payloads of 4294967295 bytes"),
+        (vec![ring(1 << 24, 1 << 20)], 0, "bytes in all"),
+        (vec![ring(1, 8); 5000], 0, "5000 rings"),
+        (vec![], 2000, "2000 bells"),
+    ];
+    let place = Place::new();
+    for (rings, bells, expected) in cases {
+        let error = Mapping::create(
+            &place.path,
+            &Geometry {
+                rings,
+                bells,
+                sleepers: 0,
+            },
+        )
+        .unwrap_err();
+        assert!(
+            matches!(error, Error::Geometry(_)) && error.to_string().contains(expected),
+            "{error}"
+        );
+    }
+    assert_eq!(fs::read_dir(place.directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn foreign_things_at_the_path_are_refused() {
+    let place = Place::new();
+    assert!(matches!(Mapping::open(&place.path), Err(Error::NotFound(_))));
+    assert!(matches!(Mapping::open(place.directory.path()), Err(Error::NotAFile(_))));
+
+    place.create(&geometry(4, 8));
+    let link = place.directory.path().join("link");
+    std::os::unix::fs::symlink(&place.path, &link).unwrap();
+    assert!(matches!(Mapping::open(&link), Err(Error::NotAFile(_))));
+    assert!(matches!(
+        Mapping::open(&place.directory.path().join("rings.bell-0")),
+        Err(Error::NotAFile(_))
+    ));
+    fs::set_permissions(&place.path, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(
+        Mapping::open(&place.path),
+        Err(Error::NotPrivate { mode: 0o640, .. })
+    ));
+    Mapping::remove(&place.path).unwrap();
+
+    fs::write(place.directory.path().join("rings.bell-0"), "not a FIFO").unwrap();
+    assert!(matches!(
+        Mapping::create(&place.path, &geometry(4, 8)),
+        Err(Error::NotAFifo(_))
+    ));
+    assert!(!place.path.exists());
+}

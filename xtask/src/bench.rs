@@ -1,0 +1,105 @@
+//! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
+
+use crate::interrupt::Interrupt;
+use crate::steps::Steps;
+use crate::workspace::{cargo, target};
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::Value;
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Examples:
+  cargo xtask bench
+  cargo xtask bench ring                      those whose name contains `ring`
+  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+pub struct Options {
+    /// Only the benchmarks whose name contains this
+    name: Option<String>,
+    /// Arguments for criterion
+    #[arg(last = true)]
+    criterion: Vec<String>,
+}
+
+/// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml"];
+
+/// Runs the benchmarks.
+///
+/// # Errors
+/// When one failed, or none has such a name.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let mut found = Vec::new();
+    for manifest in MANIFESTS {
+        let benches = benches(&metadata(manifest)?);
+        found.extend(benches.into_iter().map(|(package, name)| (manifest, package, name)));
+    }
+    let wanted = |name: &str| options.name.as_deref().is_none_or(|part| name.contains(part));
+    let names: Vec<_> = found.iter().map(|(_, _, name)| name.as_str()).collect();
+    let chosen: Vec<_> = found.iter().filter(|(_, _, name)| wanted(name)).collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no benchmark has such a name; there are: {}",
+        names.join(", ")
+    );
+    let mut steps = Steps::new(interrupt);
+    for (manifest, package, name) in chosen {
+        let mut command = cargo(["bench", "--manifest-path", manifest, "-p", package, "--bench", name]);
+        command
+            .env("CARGO_TARGET_DIR", target())
+            .arg("--")
+            .args(&options.criterion);
+        steps.command(name, &mut command)?;
+    }
+    steps.finish()
+}
+
+fn metadata(manifest: &str) -> anyhow::Result<Value> {
+    let output = cargo([
+        "metadata",
+        "--no-deps",
+        "--format-version",
+        "1",
+        "--manifest-path",
+        manifest,
+    ])
+    .output()
+    .context("cannot run cargo metadata")?;
+    ensure!(
+        output.status.success(),
+        "cargo metadata: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
+}
+
+/// Package and name of every benchmark that `cargo metadata` lists.
+fn benches(metadata: &Value) -> Vec<(String, String)> {
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut found = Vec::new();
+    for package in list(metadata, "packages") {
+        for target in list(&package, "targets") {
+            if list(&target, "kind").contains(&"bench".into()) {
+                found.push((text(&package["name"]), text(&target["name"])));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_benchmarks_of_all_packages() {
+        let metadata = serde_json::json!({"packages": [
+            {"name": "a", "targets": [{"kind": ["lib"], "name": "a"}, {"kind": ["bench"], "name": "ring"}]},
+            {"name": "b", "targets": [{"kind": ["bench"], "name": "ledger"}]},
+        ]});
+        let expected = [("a", "ring"), ("b", "ledger")].map(|(package, name)| (package.to_owned(), name.to_owned()));
+        assert_eq!(benches(&metadata), expected);
+        assert!(benches(&Value::Null).is_empty());
+    }
+}

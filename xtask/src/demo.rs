@@ -1,0 +1,246 @@
+//! `cargo xtask demo`: the whole path for real on this machine. Builds the programs, makes certificates and a seed, runs
+//! gateway and agent as processes, lets simulated phones shake, stops everything, audits the ledger, and compares what
+//! the phones say they got with what the ledger says they got.
+
+mod place;
+mod plan;
+mod reports;
+mod service;
+mod table;
+mod verdict;
+
+use crate::interrupt::Interrupt;
+use crate::workspace::{self, cargo};
+use anyhow::{Context, bail};
+use clap::Args;
+use place::Place;
+use plan::files;
+use reports::opened_packets;
+use service::{Patience, Service, run_to_file};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use verdict::Evidence;
+
+/// How long a program may take to be ready, or to make its files.
+const START: Duration = Duration::from_secs(30);
+/// How long the gateway may take to close all connections, and the agent to finish what is in the rings.
+const END: Duration = Duration::from_secs(60);
+/// How long the audit may take.
+const AUDIT: Duration = Duration::from_secs(120);
+
+#[derive(Args, Clone, Debug)]
+#[command(after_long_help = "\
+Exits with 0 only if the phones and the ledger agree to the cent and packet by
+packet, the audit balances, and fewer than 0.1 % of the shakes went unanswered.
+Everything is in target/demo until the next run: certificates, seed, show,
+configurations, logs, ledger (open it with sqlite3), report.json, audit.json.
+
+Examples:
+  cargo xtask demo
+  cargo xtask demo --sessions 20000 --shakes-per-second 20000 --seconds 30")]
+pub struct Options {
+    /// Phones, one QUIC session each
+    #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub sessions: u32,
+    /// Shakes per second over all phones
+    #[arg(long, default_value_t = 5_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub shakes_per_second: u32,
+    /// How long they shake
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub seconds: u32,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    pub json: bool,
+    /// Leave the shared mapping in /dev/shm as well
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Runs the demo and prints its result.
+///
+/// # Errors
+/// When something could not run, or the result is not as it must be.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    say("building the programs (release)");
+    let programs = build(interrupt)?;
+    let mut place = Place::fresh()?;
+    say(&format!(
+        "certificates, seed and configurations in {}",
+        place.directory.display()
+    ));
+    prepare(&place, &programs, options, interrupt)?;
+    if options.keep {
+        say(&format!(
+            "the shared mapping will stay: {}",
+            place.keep_queue().display()
+        ));
+    }
+    let phones_succeeded = play(&place, &programs, options, interrupt)?;
+    say("auditing the ledger");
+    let evidence = evidence(&place, &programs, phones_succeeded, interrupt)?;
+    let failures = evidence.failures();
+    if options.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&table::json(options, &evidence, &failures))?
+        );
+    } else {
+        print!("{}", table::text(options, &evidence, &failures));
+    }
+    if !failures.is_empty() {
+        bail!(
+            "the demo failed: {}; see {}",
+            failures.join("; "),
+            place.directory.display()
+        );
+    }
+    Ok(())
+}
+
+/// A line on stderr, so that stdout holds the result alone.
+fn say(line: &str) {
+    eprintln!("demo: {line}");
+}
+
+/// Where the built programs are.
+struct Programs(PathBuf);
+
+impl Programs {
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+fn build(interrupt: &Interrupt) -> anyhow::Result<Programs> {
+    const PACKAGES: [&str; 8] = ["-p", "gateway", "-p", "shake-agent", "-p", "client-sim", "-p", "certs"];
+    let status = cargo(["build", "--release"].into_iter().chain(PACKAGES))
+        .status()
+        .context("cannot run cargo")?;
+    interrupt.check()?;
+    if !status.success() {
+        bail!("cargo build: {status}");
+    }
+    Ok(Programs(workspace::target().join("release")))
+}
+
+/// Makes everything that the programs read.
+fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let patience = Patience {
+        at_most: START,
+        interrupt,
+    };
+    let mut certs = Command::new(programs.path("certs"));
+    certs.arg("generate").arg("--out").arg(place.file(files::CERTS));
+    run_to_file("certs generate", certs, &place.file("certs.log"), &patience, || Ok(()))?.success()?;
+    let mut seed = Command::new(programs.path("shake-agent"));
+    seed.args(["seed", "generate"])
+        .args(plan::seed_flags(options))
+        .arg("--out")
+        .arg(place.file(files::SEED));
+    run_to_file(
+        "shake-agent seed generate",
+        seed,
+        &place.file("seed.log"),
+        &patience,
+        || Ok(()),
+    )?
+    .success()?;
+    place.write_configs(options)
+}
+
+/// Runs agent, gateway and phones, and ends them in order: phones, gateway, agent. Tells whether the phones succeeded.
+fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<bool> {
+    let start = |name: &'static str, config: &str| {
+        let config = place.file(config);
+        let mut command = Command::new(programs.path(name));
+        command.args(["run", "--config"]).arg(config);
+        let mut service = Service::start(name, command, place.file(&format!("{name}.log")))?;
+        service.wait_ready(&Patience {
+            at_most: START,
+            interrupt,
+        })?;
+        say(&format!("{name} is ready"));
+        anyhow::Ok(service)
+    };
+    // In the order of the service units: the agent is ready first and waits for the gateway's mapping. On an error
+    // both are dropped the other way round.
+    let mut agent = start("shake-agent", files::AGENT)?;
+    let mut gateway = start("gateway", files::GATEWAY)?;
+    say(&format!(
+        "gateway on {}, metrics at http://{}/metrics",
+        place.gateway, place.metrics
+    ));
+
+    let mut phones = Command::new(programs.path("client-sim"));
+    phones
+        .arg("run")
+        .arg(place.file(files::SCENARIO))
+        .arg("--json")
+        .arg("--opened")
+        .arg(place.file(files::OPENED));
+    let patience = Patience {
+        at_most: longest_run(options),
+        interrupt,
+    };
+    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
+        gateway.check()?;
+        agent.check()
+    })?;
+    say("ending gateway and agent");
+    let gateway_ended = gateway.end(END);
+    let agent_ended = agent.end(END);
+    gateway_ended?;
+    agent_ended?;
+    Ok(ended.is_success())
+}
+
+/// A bound on the simulation: ramp-up, shakes, last claims, and as much again for a slow machine.
+fn longest_run(options: &Options) -> Duration {
+    let ramp = options.sessions / 500;
+    Duration::from_secs(u64::from(ramp + options.seconds) * 2 + 120)
+}
+
+/// Asks the ledger, and reads what both sides wrote.
+fn evidence(
+    place: &Place,
+    programs: &Programs,
+    phones_succeeded: bool,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Evidence> {
+    let ask = |name: &'static str, args: &[&str], output: &str| {
+        let mut command = Command::new(programs.path("shake-agent"));
+        command.args(args).arg("--config").arg(place.file(files::AGENT));
+        run_to_file(
+            name,
+            command,
+            &place.file(output),
+            &Patience {
+                at_most: AUDIT,
+                interrupt,
+            },
+            || Ok(()),
+        )
+    };
+    // An unbalanced audit ends with an error as well; its report says more.
+    ask("shake-agent audit", &["audit", "--json"], files::AUDIT)?;
+    ask(
+        "shake-agent ledger export",
+        &["ledger", "export", "--what", "packets", "--format", "csv"],
+        files::PACKETS,
+    )?
+    .success()?;
+    Ok(Evidence {
+        phones: read(&place.file(files::REPORT), |text| Ok(serde_json::from_str(text)?))?,
+        phones_succeeded,
+        phones_opened: read(&place.file(files::OPENED), opened_packets)?,
+        audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
+        ledger_opened: read(&place.file(files::PACKETS), opened_packets)?,
+    })
+}
+
+fn read<T>(path: &Path, parse: impl Fn(&str) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&text).with_context(|| format!("{} is not what was expected", path.display()))
+}

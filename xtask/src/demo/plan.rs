@@ -1,0 +1,206 @@
+//! What the demo's event looks like for the sizes asked for: its show, its seed, and the programs' configurations as
+//! text. Pure: opens and binds nothing.
+
+use super::Options;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// Amounts of the packets, in cents.
+pub const AMOUNT_CENTS: (u64, u64) = (100, 20_000);
+/// The number that show and seed share.
+pub const EVENT: u32 = 1;
+/// Sponsors of the show, by number from 1.
+pub const SPONSORS: u16 = 3;
+/// Names of the files in the demo's directory.
+pub mod files {
+    pub const CERTS: &str = "certs";
+    pub const SEED: &str = "seed.bin";
+    pub const SHOW: &str = "show.toml";
+    pub const GATEWAY: &str = "gateway.toml";
+    pub const AGENT: &str = "agent.toml";
+    pub const SCENARIO: &str = "scenario.toml";
+    pub const LEDGER: &str = "ledger.db";
+    pub const REPORT: &str = "report.json";
+    pub const OPENED: &str = "opened.csv";
+    pub const AUDIT: &str = "audit.json";
+    pub const PACKETS: &str = "packets.csv";
+}
+
+/// Packets that the gateway gives out per second: enough that half of the most that these users may win goes out
+/// while they shake.
+pub fn releases_per_second(options: &Options) -> u32 {
+    let possible = u64::from(options.sessions) * u64::from(SPONSORS);
+    let half_spread = possible / 2 / u64::from(options.seconds);
+    u32::try_from(half_spread.clamp(10, 2_000)).expect("at most 2,000")
+}
+
+/// Packets in the seed: a few more than can go out, so that the audit meets every state a packet can be in.
+pub fn packets(options: &Options) -> u64 {
+    u64::from(releases_per_second(options)) * u64::from(options.seconds) * 5 / 4 + 100
+}
+
+/// Their sum in cents: a tenth of the way from the least to the most that so many can sum to.
+pub fn budget_cents(options: &Options) -> u64 {
+    let (least, most) = AMOUNT_CENTS;
+    packets(options) * (least + (most - least) / 10)
+}
+
+/// What `shake-agent seed generate` is told, without the file's name.
+pub fn seed_flags(options: &Options) -> Vec<String> {
+    let mut flags: Vec<String> = [
+        ("--event", u64::from(EVENT)),
+        ("--count", packets(options)),
+        ("--budget", budget_cents(options)),
+        ("--min", AMOUNT_CENTS.0),
+        ("--max", AMOUNT_CENTS.1),
+    ]
+    .iter()
+    .flat_map(|(flag, value)| [(*flag).to_owned(), value.to_string()])
+    .collect();
+    for sponsor in 1..=SPONSORS {
+        flags.extend(["--sponsor".to_owned(), sponsor.to_string()]);
+    }
+    flags
+}
+
+/// The show: one phase that outlasts the run.
+pub fn show(options: &Options) -> String {
+    // Phones shake as fast as it takes to reach the asked rate; the pace that they are told allows a little more.
+    let between_shakes_ms = u64::from(options.sessions) * 1000 / u64::from(options.shakes_per_second);
+    let pace_ms = (between_shakes_ms * 9 / 10).max(1);
+    let mut text = format!(
+        r#"# Made by `cargo xtask demo`. Every key is explained in deploy/show.toml.
+[event]
+id = {EVENT}
+name = "demo"
+starts = "now"
+rest_pace_ms = 5000
+
+[limits]
+packets_per_user = {SPONSORS}
+packets_per_sponsor = 1
+ticket_lifetime_s = 86400
+
+[[phases]]
+name = "shake"
+start_s = 0
+end_s = 86400
+pace_ms = {pace_ms}
+releases_per_second = {}
+without_packet = "greeting"
+weights = {{ nothing = 30, greeting = 30, family_photo = 10, friend_card = 10, server_hang = 5, red_packet = 15 }}
+resources = {{ greeting = 10, family_photo = 11, friend_card = 12, server_hang = 13 }}
+"#,
+        releases_per_second(options)
+    );
+    for sponsor in 1..=SPONSORS {
+        text.push_str(&format!(
+            "\n[[sponsors]]\nid = {sponsor}\nname = \"Sponsor {sponsor}\"\nresource = {sponsor}\n"
+        ));
+    }
+    text
+}
+
+/// The gateway's configuration.
+pub fn gateway(listen: SocketAddr, metrics: SocketAddr, queue: &Path) -> String {
+    format!(
+        r#"# Made by `cargo xtask demo`. Every key is explained in deploy/gateway.toml.
+[listen]
+address = "{listen}"
+
+[certs]
+directory = "{}"
+
+[show]
+file = "{}"
+
+[queue]
+path = {queue:?}
+
+[metrics]
+address = "{metrics}"
+"#,
+        files::CERTS,
+        files::SHOW,
+    )
+}
+
+/// The agent's configuration. `directory` is the demo's, absolute: the agent takes paths from its working directory.
+pub fn agent(queue: &Path, directory: &Path) -> String {
+    format!(
+        r#"# Made by `cargo xtask demo`. Every key is explained in deploy/agent.toml.
+[queue]
+path = {queue:?}
+
+[ledger]
+path = {:?}
+
+[seed]
+file = {:?}
+
+[certs]
+directory = {:?}
+"#,
+        directory.join(files::LEDGER),
+        directory.join(files::SEED),
+        directory.join(files::CERTS),
+    )
+}
+
+/// What the phones do. `certs` is absolute, because the simulator takes paths from its working directory.
+pub fn scenario(options: &Options, gateway: SocketAddr, certs: &Path) -> String {
+    format!(
+        r#"# Made by `cargo xtask demo`. Every key is explained in deploy/scenarios/default.toml.
+[target]
+address = "{gateway}"
+server_name = "localhost"
+ca = {:?}
+
+[users]
+token_key = {:?}
+
+[load]
+sessions = {}
+connects_per_second = 2000
+connects_at_once = 128
+shakes_per_second = {}
+seconds = {}
+"#,
+        certs.join("ca.pem"),
+        certs.join("user-token.key.toml"),
+        options.sessions,
+        options.shakes_per_second,
+        options.seconds,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_gives_a_possible_seed() {
+        for (sessions, shakes_per_second, seconds) in [
+            (1, 1, 1),
+            (200, 400, 5),
+            (2_000, 5_000, 20),
+            (20_000, 20_000, 30),
+            (1_000_000, 1_000_000, 86_400),
+        ] {
+            let options = Options {
+                sessions,
+                shakes_per_second,
+                seconds,
+                json: false,
+                keep: false,
+            };
+            let (packets, budget) = (packets(&options), budget_cents(&options));
+            assert!(packets >= 100);
+            assert!(
+                (packets * AMOUNT_CENTS.0..=packets * AMOUNT_CENTS.1).contains(&budget),
+                "{options:?}"
+            );
+            assert!(!show(&options).contains("pace_ms = 0\n"), "{options:?}");
+        }
+    }
+}

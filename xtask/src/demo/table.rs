@@ -1,0 +1,257 @@
+//! The demo's result as a table for people, and as JSON.
+
+use super::Options;
+use super::reports::{Percentiles, Tally};
+use super::verdict::Evidence;
+use serde_json::{Value, json};
+
+/// The table.
+pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> String {
+    let phones = &evidence.phones;
+    let (sessions, shakes, claims) = (&phones.sessions, &phones.shakes, &phones.claims);
+    let mut out = format!(
+        "\n{} phones, {} shakes/s, {} s\n\n",
+        grouped(options.sessions.into()),
+        grouped(options.shakes_per_second.into()),
+        options.seconds
+    );
+    let mut line = |name: &str, value: String| out.push_str(&format!("  {name:<11}  {value}\n"));
+    line(
+        "phones",
+        format!(
+            "{} connected at {:.0}/s, {} gave up, {} connections lost",
+            grouped(sessions.connected),
+            sessions.handshakes_per_second,
+            grouped(sessions.failed),
+            grouped(sessions.lost)
+        ),
+    );
+    line(
+        "shakes",
+        format!(
+            "{} sent, {} answered at {:.0}/s, {} unanswered, {} without a connection ({:.4} %)",
+            grouped(shakes.sent),
+            grouped(shakes.answered),
+            shakes.answered_per_second,
+            grouped(shakes.unanswered),
+            grouped(shakes.skipped_offline),
+            evidence.unanswered_share() * 100.0
+        ),
+    );
+    line("latency", percentiles(&phones.latency));
+    for (at, (outcome, count)) in phones.outcomes.iter().enumerate() {
+        line(
+            if at == 0 { "outcomes" } else { "" },
+            format!("{outcome:<14} {:>12}", grouped(*count)),
+        );
+    }
+    let refused: u64 = claims.refused.values().sum();
+    line(
+        "wins",
+        format!(
+            "{} won, {} opened, {} refused, {} without an end; {} busy answers",
+            grouped(claims.wins),
+            grouped(claims.opened),
+            grouped(refused),
+            grouped(claims.gave_up + claims.failed + claims.unfinished),
+            grouped(claims.busy)
+        ),
+    );
+    line("claims", percentiles(&claims.latency));
+    out.push_str(&money(evidence));
+    let agree = evidence.phones_opened == evidence.ledger_opened;
+    let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
+    line(
+        "audit",
+        if evidence.audit.balanced {
+            "balanced"
+        } else {
+            "NOT balanced"
+        },
+    );
+    line(
+        "agreement",
+        if agree {
+            "phones and ledger agree packet by packet"
+        } else {
+            "phones and ledger DIFFER"
+        },
+    );
+    line("result", if failures.is_empty() { "good" } else { "FAILED" });
+    for difference in evidence.audit.differences.iter().take(10) {
+        let super::reports::Difference {
+            kind,
+            subject,
+            expected,
+            found,
+        } = difference;
+        out.push_str(&format!("  {kind}: {subject}: expected {expected}, found {found}\n"));
+    }
+    for failure in failures {
+        out.push_str(&format!("  failed: {failure}\n"));
+    }
+    out
+}
+
+/// Where the packets and their cents are, and what the phones say of the opened ones.
+fn money(evidence: &Evidence) -> String {
+    let (total, claims) = (evidence.audit.total, &evidence.phones.claims);
+    let mut out = format!("\n  {:<24}  {:>12}  {:>18}\n", "", "packets", "money");
+    let mut row = |name: &str, tally: Tally| {
+        out.push_str(&format!(
+            "  {name:<24}  {:>12}  {:>18}\n",
+            grouped(tally.packets),
+            cents(tally.cents)
+        ));
+    };
+    row(
+        "phones say: opened",
+        Tally {
+            packets: claims.opened,
+            cents: claims.cents,
+        },
+    );
+    row("ledger says: opened", total.opened);
+    row("  in tickets or in hand", total.held);
+    row("  void", total.void);
+    row("  not released", total.unreleased);
+    row("  seed, all of it", total.seed);
+    out.push('\n');
+    out
+}
+
+fn percentiles(latency: &Percentiles) -> String {
+    let Percentiles {
+        p50_us,
+        p90_us,
+        p99_us,
+        p999_us,
+        max_us,
+    } = latency;
+    let ms = |us: &u64| format!("{:.2}", *us as f64 / 1000.0);
+    format!(
+        "p50 {}  p90 {}  p99 {}  p99.9 {}  max {} ms",
+        ms(p50_us),
+        ms(p90_us),
+        ms(p99_us),
+        ms(p999_us),
+        ms(max_us)
+    )
+}
+
+/// The same for programs.
+pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Value {
+    let phones = &evidence.phones;
+    let tally = |tally: Tally| json!({"packets": tally.packets, "cents": tally.cents});
+    let latency = |latency: &Percentiles| {
+        let Percentiles {
+            p50_us,
+            p90_us,
+            p99_us,
+            p999_us,
+            max_us,
+        } = latency;
+        json!({"p50_us": p50_us, "p90_us": p90_us, "p99_us": p99_us, "p999_us": p999_us, "max_us": max_us})
+    };
+    let (shakes, claims, total) = (&phones.shakes, &phones.claims, evidence.audit.total);
+    json!({
+        "good": failures.is_empty(),
+        "failures": failures,
+        "sessions": options.sessions,
+        "shakes_per_second": options.shakes_per_second,
+        "seconds": options.seconds,
+        "connected": phones.sessions.connected,
+        "shakes": {
+            "sent": shakes.sent,
+            "answered": shakes.answered,
+            "unanswered": shakes.unanswered,
+            "skipped_by_pace": shakes.skipped_by_pace,
+            "skipped_offline": shakes.skipped_offline,
+            "unanswered_share": evidence.unanswered_share(),
+        },
+        "outcomes": phones.outcomes,
+        "latency": latency(&phones.latency),
+        "claim_latency": latency(&claims.latency),
+        "wins": claims.wins,
+        "phones_opened": {"packets": claims.opened, "cents": claims.cents},
+        "ledger": {
+            "seed": tally(total.seed),
+            "unreleased": tally(total.unreleased),
+            "held": tally(total.held),
+            "opened": tally(total.opened),
+            "void": tally(total.void),
+        },
+        "audit_balanced": evidence.audit.balanced,
+        "packets_agree": evidence.phones_opened == evidence.ledger_opened,
+    })
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// Cents as money: 1234567 as 12,345.67.
+fn cents(cents: u64) -> String {
+    format!("{}.{:02}", grouped(cents / 100), cents % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict::tests::good;
+    use super::*;
+
+    const OPTIONS: Options = Options {
+        sessions: 2_000,
+        shakes_per_second: 5_000,
+        seconds: 20,
+        json: false,
+        keep: false,
+    };
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), expected);
+        }
+        assert_eq!(cents(5), "0.05");
+        assert_eq!(cents(1_234_567), "12,345.67");
+    }
+
+    #[test]
+    fn the_table_has_what_was_asked() {
+        let good = good();
+        let text = text(&OPTIONS, &good, &good.failures());
+        for words in [
+            "10,000 sent",
+            "greeting",
+            "p99.9 9.00",
+            "13.00",
+            "50.00",
+            "0.0100 %",
+            "balanced",
+            "packet by packet",
+            "good",
+        ] {
+            assert!(text.contains(words), "no {words:?} in\n{text}");
+        }
+        let bad = super::text(&OPTIONS, &good, &["the sky fell".into()]);
+        assert!(bad.contains("FAILED") && bad.contains("failed: the sky fell"), "{bad}");
+    }
+
+    #[test]
+    fn the_json_says_the_same() {
+        let good = good();
+        let json = json(&OPTIONS, &good, &good.failures());
+        assert_eq!((&json["good"], &json["packets_agree"]), (&true.into(), &true.into()));
+        assert_eq!(json["phones_opened"], json["ledger"]["opened"]);
+    }
+}

@@ -1,0 +1,66 @@
+//! What a contributor runs: `cargo xtask demo | test | bench`. Needs nothing but a Rust toolchain and a C compiler.
+
+mod interrupt;
+mod steps;
+mod workspace;
+
+mod bench;
+mod demo;
+mod test;
+
+use clap::{Parser, Subcommand};
+use interrupt::Interrupt;
+use std::process::ExitCode;
+
+/// Checks, measures and shows the project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_long_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
+  cargo xtask test          everything that must hold before a change goes in
+  cargo xtask bench         every benchmark, one after the other
+
+Exit codes:
+  0    all is well
+  1    something failed; the last lines say what
+  2    the command line is wrong
+  130  interrupted; everything that was started has been ended";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the whole path at work, from shake to audited money.
+    Demo(demo::Options),
+    /// Checks format, lints, tests, interleavings and a small demo.
+    Test(test::Options),
+    /// Runs the benchmarks.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let interrupt = match Interrupt::watch() {
+        Ok(interrupt) => interrupt,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = match &cli.command {
+        Command::Demo(options) => demo::run(options, &interrupt),
+        Command::Test(options) => test::run(options, &interrupt),
+        Command::Bench(options) => bench::run(options, &interrupt),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(if interrupt.came() { 130 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `cargo xtask test`: everything that must hold before a change goes in.
+
+use crate::demo;
+use crate::interrupt::Interrupt;
+use crate::steps::Steps;
+use crate::workspace::{cargo, target};
+use clap::Args;
+use std::process::Stdio;
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The steps, all of them run even when one fails:
+  format       cargo fmt --check
+  lints        cargo clippy, warnings are errors
+  tests        cargo nextest when it is installed, else cargo test
+  doctests     the examples in the documentation
+  loom         every interleaving of the shared-memory rings
+  demo         200 phones, 400 shakes/s, 5 s, and money that balances")]
+pub struct Options {}
+
+/// Runs all checks and prints how each went.
+///
+/// # Errors
+/// When one failed.
+pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let mut steps = Steps::new(interrupt);
+    steps.command("format", &mut cargo(["fmt", "--all", "--check"]))?;
+    steps.command(
+        "lints",
+        &mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    )?;
+    if has_nextest() {
+        steps.command("tests", &mut cargo(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
+    } else {
+        steps.command(
+            "tests",
+            &mut cargo(["test", "--workspace", "--tests", "--no-fail-fast"]),
+        )?;
+    }
+    steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
+    let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
+    // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
+    loom.env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target().join("loom"));
+    steps.command("loom", &mut loom)?;
+    let small = demo::Options {
+        sessions: 200,
+        shakes_per_second: 400,
+        seconds: 5,
+        json: false,
+        keep: false,
+    };
+    let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5";
+    steps.step("demo", line, || demo::run(&small, interrupt))?;
+    steps.finish()
+}
+
+fn has_nextest() -> bool {
+    let version = cargo(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    version.is_ok_and(|status| status.success())
+}
