@@ -150,7 +150,10 @@ impl Bench {
         let packets = self.packets(count);
         let releases: Vec<Release> = packets.iter().map(|packet| packet.0).collect();
         self.commit(&releases, &packets.iter().map(issued).collect::<Vec<_>>());
-        let claims: Vec<Request> = packets.iter().map(|(release, user)| self.claim(release, *user)).collect();
+        let claims: Vec<Request> = packets
+            .iter()
+            .map(|(release, user)| self.claim(release, *user))
+            .collect();
         let begun = Instant::now();
         self.commit(&[], &claims);
         begun.elapsed()
@@ -199,7 +202,11 @@ fn add_users(path: &Path, users: u64) {
 /// What one sync of a page written to an existing file costs here.
 fn disk_sync(directory: &Path) -> Histogram<u64> {
     let mut times = Histogram::new(3).unwrap();
-    let file = OpenOptions::new().write(true).create_new(true).open(directory.join("sync")).unwrap();
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(directory.join("sync"))
+        .unwrap();
     file.write_all_at(&vec![1; 200 * 4096], 0).unwrap();
     file.sync_all().unwrap();
     for page in 0..200 {
@@ -216,7 +223,10 @@ fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args().sample_size(10).measurement_time(MEASURE);
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .sample_size(10)
+        .measurement_time(MEASURE);
     let root = std::env::var_os("SHAKE_BENCH_DIRECTORY")
         .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let users = std::env::var("SHAKE_BENCH_USERS").map_or(0, |users| users.parse().unwrap());
@@ -234,19 +244,27 @@ fn main() {
                 let bench = bench.get_or_insert_with(|| Bench::new(directory.path(), users));
                 bencher.iter_custom(|commits| {
                     let spent = (0..commits).map(|_| measure(bench, per_commit));
-                    spent.inspect(|time| times.record(time.as_micros() as u64).unwrap()).sum()
+                    spent
+                        .inspect(|time| times.record(time.as_micros() as u64).unwrap())
+                        .sum()
                 });
             });
             group.finish();
             if !times.is_empty() {
                 let rate = per_commit as f64 * 1e6 / times.mean();
                 let (p50, p99) = (ms(&times, 0.5), ms(&times, 0.99));
-                summary.push(format!("{kind:>7}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"));
+                summary.push(format!(
+                    "{kind:>7}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"
+                ));
             }
         }
     }
     let sync = disk_sync(tempfile::tempdir_in(&root).unwrap().path());
     println!("\n{users} users present before\n   kind  size       rate  commit p50  p99, ms");
     summary.iter().for_each(|line| println!("{line}"));
-    println!("the disk's own sync of one page: p50 {:.2} ms, p99 {:.2} ms", ms(&sync, 0.5), ms(&sync, 0.99));
+    println!(
+        "the disk's own sync of one page: p50 {:.2} ms, p99 {:.2} ms",
+        ms(&sync, 0.5),
+        ms(&sync, 0.99)
+    );
 }

@@ -38,14 +38,32 @@ pub enum ExportError {
 }
 
 const PACKET_COLUMNS: [&str; 11] = [
-    "packet", "seed_index", "sponsor", "cents", "state", "user", "stage", "shard", "released_ms", "issued_ms",
+    "packet",
+    "seed_index",
+    "sponsor",
+    "cents",
+    "state",
+    "user",
+    "stage",
+    "shard",
+    "released_ms",
+    "issued_ms",
     "closed_ms",
 ];
-const PACKETS: &str = "SELECT packet, seed_index, sponsor, cents, state, user, stage, shard, released_ms, issued_ms, closed_ms
+const PACKETS: &str =
+    "SELECT packet, seed_index, sponsor, cents, state, user, stage, shard, released_ms, issued_ms, closed_ms
      FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet";
 
-const TRANSFER_COLUMNS: [&str; 8] =
-    ["transfer", "at_ms", "debit_kind", "debit", "credit_kind", "credit", "cents", "packet"];
+const TRANSFER_COLUMNS: [&str; 8] = [
+    "transfer",
+    "at_ms",
+    "debit_kind",
+    "debit",
+    "credit_kind",
+    "credit",
+    "cents",
+    "packet",
+];
 const TRANSFERS: &str =
     "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents FROM transfers ORDER BY transfer";
 
@@ -102,7 +120,10 @@ fn write_row(columns: &[&str], values: Vec<Value>, format: Format, out: &mut imp
 }
 
 fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
-    let number = |at| row.get::<_, Option<i64>>(at).map(|value| value.map_or(Value::Null, Value::from));
+    let number = |at| {
+        row.get::<_, Option<i64>>(at)
+            .map(|value| value.map_or(Value::Null, Value::from))
+    };
     let (state, user): (i64, Option<i64>) = (row.get(4)?, row.get(5)?);
     let name = State::from_columns(state, user).map_or("unknown", State::name);
     Ok(vec![

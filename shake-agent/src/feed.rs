@@ -80,7 +80,9 @@ impl Feed {
         }
         let turns = deal(&lanes.grants_wanted(self.in_hand), max, lanes.first());
         self.read_ahead(turns.len(), counters);
-        let mut positions: Vec<u64> = (0..lanes.shards()).map(|lane| lanes.record(lane).grants_released).collect();
+        let mut positions: Vec<u64> = (0..lanes.shards())
+            .map(|lane| lanes.record(lane).grants_released)
+            .collect();
         for (lane, &record) in turns.into_iter().zip(&self.ahead) {
             let release = Release {
                 seed_index: plan.next_index,
@@ -184,7 +186,10 @@ pub fn recover(
                 missing.push((index, held, record));
             } else {
                 // A ticket for a grant that was never pushed. The others of the row are void, which is always safe.
-                warn!(shard = index, "released packets are not in a row; those not in the ring are void");
+                warn!(
+                    shard = index,
+                    "released packets are not in a row; those not in the ring are void"
+                );
                 batch.void_packets(&held)?;
                 record.grants_released = pushed;
                 batch.store_lane(&record)?;
@@ -197,12 +202,20 @@ pub fn recover(
     counters.packets_voided.add(old.len() as u64);
     if !old.is_empty() {
         let packets: Vec<u64> = old.iter().map(|held| held.packet.0).collect();
-        warn!(count = old.len(), ?packets, "the mapping is new; what was released into an older one is void");
+        warn!(
+            count = old.len(),
+            ?packets,
+            "the mapping is new; what was released into an older one is void"
+        );
     }
     for (index, held, record) in missing {
         lanes.set_grants_released(index, record.grants_released);
         if !held.is_empty() {
-            info!(shard = index, count = held.len(), "grants released before the restart are pushed now");
+            info!(
+                shard = index,
+                count = held.len(),
+                "grants released before the restart are pushed now"
+            );
         }
         for held in held {
             let grant = Grant {

@@ -76,7 +76,10 @@ fn beat(attachment: &Attachment, shared: &Shared) {
             hung = false;
         } else if !hung {
             hung = true;
-            error!(still_ms, "the agent hangs (the disk, as a rule); it stops to tell the gateway that it lives");
+            error!(
+                still_ms,
+                "the agent hangs (the disk, as a rule); it stops to tell the gateway that it lives"
+            );
         }
         thread::park_timeout(BEAT_EVERY);
     }

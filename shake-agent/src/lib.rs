@@ -11,12 +11,12 @@ pub mod config;
 pub mod seed_file;
 pub mod seed_generate;
 
-pub mod lanes;
-pub mod requests;
-pub mod ledger;
 pub mod feed;
-pub mod turn;
+pub mod lanes;
+pub mod ledger;
+pub mod requests;
 pub mod run;
+pub mod turn;
 
 pub mod audit;
 pub mod export;
@@ -29,5 +29,7 @@ mod clock;
 mod crash;
 mod heartbeat;
 
+#[cfg(test)]
+extern crate self as shake_agent; // the name that the tests' shared support knows the crate by
 #[cfg(test)]
 mod tests;

@@ -127,9 +127,18 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
     );
     let next_index = ledger.bind_seed(&seed, clock::now())?;
     let feed = Feed::new(seed, next_index, config.grants_in_hand);
-    info!(unreleased = feed.unreleased(), "the feed goes on at record {next_index}");
+    info!(
+        unreleased = feed.unreleased(),
+        "the feed goes on at record {next_index}"
+    );
     let judge = Judge::new(header.event, tickets, Arc::clone(counters));
-    Ok(Agent::new(ledger, feed, judge, Arc::clone(counters), config.batch_max as usize))
+    Ok(Agent::new(
+        ledger,
+        feed,
+        judge,
+        Arc::clone(counters),
+        config.batch_max as usize,
+    ))
 }
 
 fn read_ticket_keys(directory: &Path) -> Result<TicketKeys, RunError> {
@@ -169,7 +178,12 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
     feed::recover(ledger, &mut lanes, event, counters, clock::now())?;
     agent.pause_feed(false);
     let instance = format!("{:016x}", lanes.instance());
-    info!(shards = lanes.shards(), epoch = attachment.epoch(), instance, "attached to the gateway's mapping");
+    info!(
+        shards = lanes.shards(),
+        epoch = attachment.epoch(),
+        instance,
+        "attached to the gateway's mapping"
+    );
     Ok(lanes)
 }
 
@@ -226,8 +240,12 @@ impl Service<'_> {
 }
 
 fn log_status(agent: &Agent, counters: &Counters) {
-    let counted: Vec<String> =
-        counters.all().into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{name}={n}")).collect();
+    let counted: Vec<String> = counters
+        .all()
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{name}={n}"))
+        .collect();
     info!(
         unreleased = agent.feed().unreleased(),
         wal_mib = agent.ledger().wal().bytes() >> 20,

@@ -145,10 +145,12 @@ impl SeedFile {
         let count = max.min(self.header.count.saturating_sub(index));
         let mut bytes = vec![0; count as usize * RECORD_BYTES];
         let at = HEADER_BYTES as u64 + index * RECORD_BYTES as u64;
-        self.file.read_exact_at(&mut bytes, at).map_err(|source| SeedFileError::Io {
-            path: self.path.clone(),
-            source,
-        })?;
+        self.file
+            .read_exact_at(&mut bytes, at)
+            .map_err(|source| SeedFileError::Io {
+                path: self.path.clone(),
+                source,
+            })?;
         let (records, _) = bytes.as_chunks::<RECORD_BYTES>();
         let decode = |(index, bytes)| {
             let record = SeedRecord::decode(bytes, index).map_err(|source| self.damaged(source))?;

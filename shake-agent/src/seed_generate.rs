@@ -96,12 +96,14 @@ pub fn generate(
     }
     let amounts = amounts::draw(request.budget, request.count, request.min, request.max, &mut random)?;
     let sponsors = shuffled_sponsors(&request.sponsors, request.count, &mut random);
-    let records = (0..).zip(amounts.into_iter().zip(sponsors)).map(|(index, (amount, sponsor))| SeedRecord {
-        packet: packet_id(request.event, 0, index),
-        amount,
-        sponsor,
-        kind: PacketKind::Plain,
-    });
+    let records = (0..)
+        .zip(amounts.into_iter().zip(sponsors))
+        .map(|(index, (amount, sponsor))| SeedRecord {
+            packet: packet_id(request.event, 0, index),
+            amount,
+            sponsor,
+            kind: PacketKind::Plain,
+        });
     write(request.event, records, out, force, &mut progress).map_err(|source| GenerateError::Io {
         path: out.to_owned(),
         source,
@@ -116,7 +118,11 @@ pub fn packet_id(event: EventId, part: u16, index: u64) -> PacketId {
 
 /// One sponsor per packet, in random order; each sponsor's number is its weight's share of `count`, rounded so that all
 /// numbers sum to `count` (the largest remainders go up).
-fn shuffled_sponsors(weights: &BTreeMap<SponsorId, u32>, count: u64, random: &mut impl FnMut() -> u64) -> Vec<SponsorId> {
+fn shuffled_sponsors(
+    weights: &BTreeMap<SponsorId, u32>,
+    count: u64,
+    random: &mut impl FnMut() -> u64,
+) -> Vec<SponsorId> {
     let total: u128 = weights.values().map(|&weight| u128::from(weight)).sum();
     let mut parts: Vec<(SponsorId, u64, u128)> = weights
         .iter()
@@ -130,8 +136,10 @@ fn shuffled_sponsors(weights: &BTreeMap<SponsorId, u32>, count: u64, random: &mu
     for part in parts.iter_mut().take(missing as usize) {
         part.1 += 1;
     }
-    let mut sponsors: Vec<SponsorId> =
-        parts.into_iter().flat_map(|(sponsor, count, _)| std::iter::repeat_n(sponsor, count as usize)).collect();
+    let mut sponsors: Vec<SponsorId> = parts
+        .into_iter()
+        .flat_map(|(sponsor, count, _)| std::iter::repeat_n(sponsor, count as usize))
+        .collect();
     // Fisher and Yates, in Durstenfeld's form. The product's upper half is uniform but for 2^-32 at the most.
     for last in (1..sponsors.len()).rev() {
         let at = (u128::from(random()) * (last as u128 + 1)) >> 64;
@@ -171,7 +179,11 @@ fn write(
     writer.flush()?;
     drop(writer);
     temporary.as_file().sync_all()?;
-    let persisted = if force { temporary.persist(out) } else { temporary.persist_noclobber(out) };
+    let persisted = if force {
+        temporary.persist(out)
+    } else {
+        temporary.persist_noclobber(out)
+    };
     persisted.map_err(|error| error.error)?;
     File::open(directory)?.sync_all()?;
     Ok(Made { header, sponsors })

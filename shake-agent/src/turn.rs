@@ -177,5 +177,8 @@ fn records_to_store(lanes: &Lanes, moved: &[(usize, LaneRecord)], plan: &Plan) -
         records[*index].0.grants_released = release.grant_position + 1;
         records[*index].1 = true;
     }
-    records.into_iter().filter_map(|(record, changed)| changed.then_some(record)).collect()
+    records
+        .into_iter()
+        .filter_map(|(record, changed)| changed.then_some(record))
+        .collect()
 }

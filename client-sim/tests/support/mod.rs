@@ -179,7 +179,6 @@ fn identity() -> (String, ServerConfig) {
     tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).expect("TLS 1.3 suites")));
     let mut transport = TransportConfig::default();
-    if std::env::var("AF").is_ok() { let mut f = quinn::AckFrequencyConfig::default(); f.ack_eliciting_threshold(10u32.into()).max_ack_delay(Some(std::time::Duration::from_secs(3))); transport.ack_frequency_config(Some(f)); }
     transport.max_concurrent_bidi_streams(16_u32.into());
     config.transport_config(Arc::new(transport));
     (ca.pem(), config)

@@ -6,7 +6,7 @@ use super::report::{Difference, Report, SponsorRow, SponsorTotals};
 use crate::ledger::{Account, State};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
 use shake_rules::seed::SeedHeader;
-use shake_rules::{PacketId, SponsorId, UserId};
+use shake_rules::{SponsorId, UserId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences that are named; more are counted only.
@@ -26,39 +26,39 @@ pub(super) struct PacketRow {
 
 /// What is known of one packet of the seed.
 #[derive(Debug)]
-struct Entry {
-    packet: u64,
-    cents: u64,
-    seed_index: u64,
-    sponsor: SponsorId,
-    state: Option<State>,
+pub(super) struct Entry {
+    pub(super) packet: u64,
+    pub(super) cents: u64,
+    pub(super) seed_index: u64,
+    pub(super) sponsor: SponsorId,
+    pub(super) state: Option<State>,
     /// The transfer that its release needs was seen.
-    filled: bool,
+    pub(super) filled: bool,
     /// The transfer that its opening or voiding needs was seen.
-    emptied: bool,
+    pub(super) emptied: bool,
 }
 
 #[derive(Debug, Default)]
-struct UserSum {
-    cents: i64,
-    packets: i64,
+pub(super) struct UserSum {
+    pub(super) cents: i64,
+    pub(super) packets: i64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Book {
     /// By packet.
-    entries: Vec<Entry>,
-    next_index: u64,
+    pub(super) entries: Vec<Entry>,
+    pub(super) next_index: u64,
     /// Where the last packet was found: the next one is often its neighbour.
     hint: usize,
-    sponsors: BTreeMap<SponsorId, SponsorTotals>,
+    pub(super) sponsors: BTreeMap<SponsorId, SponsorTotals>,
     /// Balances by the transfers, of all but packets and users.
-    house: BTreeMap<Account, i64>,
-    users: HashMap<u64, UserSum>,
+    pub(super) house: BTreeMap<Account, i64>,
+    pub(super) users: HashMap<u64, UserSum>,
     user_accounts: u64,
     opened_by_users: Tally,
-    stored_sum: i128,
+    pub(super) stored_sum: i128,
     differences: Vec<Difference>,
     difference_count: u64,
 }
@@ -83,7 +83,11 @@ impl Book {
             difference_count: 0,
         };
         seed.for_each(|seed_index, record| {
-            book.sponsors.entry(record.sponsor).or_default().seed.add(record.amount.0);
+            book.sponsors
+                .entry(record.sponsor)
+                .or_default()
+                .seed
+                .add(record.amount.0);
             book.entries.push(Entry {
                 packet: record.packet.0,
                 cents: record.amount.0,
@@ -98,147 +102,16 @@ impl Book {
             }
         })?;
         book.entries.sort_unstable_by_key(|entry| entry.packet);
-        let twice: Vec<u64> =
-            book.entries.windows(2).filter(|pair| pair[0].packet == pair[1].packet).map(|pair| pair[0].packet).collect();
+        let twice: Vec<u64> = book
+            .entries
+            .windows(2)
+            .filter(|pair| pair[0].packet == pair[1].packet)
+            .map(|pair| pair[0].packet)
+            .collect();
         for packet in twice {
             book.differ_packet("packet_twice", packet, "once in the seed", "twice");
         }
         Ok(book)
-    }
-
-    /// A row of the table of packets.
-    pub(super) fn packet(&mut self, row: &PacketRow) {
-        self.stored_sum += i128::from(row.balance);
-        let Some(at) = self.find(row.packet) else {
-            self.differ_packet("packet_extra", row.packet, "not in the ledger (the seed has no such packet)", "released");
-            return;
-        };
-        let entry = &self.entries[at];
-        let (cents, sponsor, seed_index) = (entry.cents, entry.sponsor, entry.seed_index);
-        if row.cents != cents as i64 {
-            self.differ_packet("packet_amount", row.packet, cents, row.cents);
-        }
-        if row.sponsor != i64::from(sponsor.0) {
-            self.differ_packet("packet_sponsor", row.packet, sponsor, row.sponsor);
-        }
-        if row.seed_index != seed_index as i64 {
-            self.differ_packet("packet_index", row.packet, seed_index, row.seed_index);
-        }
-        if seed_index >= self.next_index {
-            let expected = format!("unreleased (records are released up to {})", self.next_index);
-            self.differ_packet("packet_released_early", row.packet, expected, "released");
-        }
-        let Some(state) = State::from_columns(row.state, row.user) else {
-            self.differ_packet("packet_state", row.packet, "a known state, with a user where it needs one", row.state);
-            return;
-        };
-        let expected = match state {
-            State::Released | State::Issued(_) => cents as i64,
-            State::Opened(_) | State::Void => 0,
-        };
-        if row.balance != expected {
-            let subject = format!("packet {} ({})", row.packet, state.name());
-            self.differ("packet_balance", subject, Some(row.packet), expected, row.balance);
-        }
-        let totals = self.sponsors.entry(sponsor).or_default();
-        let in_it = u64::try_from(row.balance).unwrap_or(0);
-        match state {
-            State::Released => totals.released.add(in_it),
-            State::Issued(_) => totals.issued.add(in_it),
-            // The cents of these two come from the transfers.
-            State::Opened(_) => totals.opened.packets += 1,
-            State::Void => totals.void.packets += 1,
-        }
-        self.entries[at].state = Some(state);
-    }
-
-    /// A row of the journal.
-    pub(super) fn transfer(&mut self, id: i64, debit: (i64, i64), credit: (i64, i64), cents: i64) {
-        let accounts = (Account::from_columns(debit.0, debit.1), Account::from_columns(credit.0, credit.1));
-        let (Some(from), Some(to)) = accounts else {
-            let found = format!("kinds {} and {}", debit.0, credit.0);
-            self.differ("transfer_account", format!("transfer {id}"), None, "two known accounts", found);
-            return;
-        };
-        for (account, change) in [(from, -cents), (to, cents)] {
-            match account {
-                Account::Packet(_) => {}
-                Account::User(user) => {
-                    let sum = self.users.entry(user.0).or_default();
-                    sum.cents += change;
-                    sum.packets += 1;
-                }
-                house => *self.house.entry(house).or_default() += change,
-            }
-        }
-        match (from, to) {
-            // The sum per sponsor is compared at the end.
-            (Account::Bank, Account::Sponsor(_)) => {}
-            (Account::Sponsor(sponsor), Account::Packet(packet)) => self.filled(id, sponsor, packet, cents),
-            (Account::Packet(packet), Account::User(_) | Account::Void) => self.emptied(id, packet, to, cents),
-            _ => {
-                let found = format!("{cents} cents from {from} to {to}");
-                self.differ("transfer_kind", format!("transfer {id}"), None, "funding, release, opening or voiding", found);
-            }
-        }
-    }
-
-    /// A packet's release.
-    fn filled(&mut self, id: i64, sponsor: SponsorId, packet: PacketId, cents: i64) {
-        let subject = |packet: PacketId| format!("transfer {id}, the release of packet {packet}");
-        let Some(at) = self.find(packet.0) else {
-            self.differ("transfer_extra", subject(packet), Some(packet.0), "none (the seed has no such packet)", cents);
-            return;
-        };
-        let entry = &mut self.entries[at];
-        let again = std::mem::replace(&mut entry.filled, true);
-        let (expected_cents, expected_sponsor, is_there) = (entry.cents, entry.sponsor, entry.state.is_some());
-        if again {
-            self.differ("transfer_twice", subject(packet), Some(packet.0), "one release", "another");
-        }
-        if cents != expected_cents as i64 {
-            self.differ("transfer_amount", subject(packet), Some(packet.0), expected_cents, cents);
-        }
-        if sponsor != expected_sponsor {
-            let (expected, found) = (format!("sponsor {expected_sponsor}"), format!("sponsor {sponsor}"));
-            self.differ("transfer_sponsor", subject(packet), Some(packet.0), expected, found);
-        }
-        if !is_there {
-            self.differ("packet_missing", subject(packet), Some(packet.0), "the packet's row in a known state", "none");
-        }
-    }
-
-    /// A packet's opening or voiding.
-    fn emptied(&mut self, id: i64, packet: PacketId, to: Account, cents: i64) {
-        let subject = |packet: PacketId| format!("transfer {id}, packet {packet} to {to}");
-        let Some(at) = self.find(packet.0) else {
-            self.differ("transfer_extra", subject(packet), Some(packet.0), "none (the seed has no such packet)", cents);
-            return;
-        };
-        let entry = &mut self.entries[at];
-        let again = std::mem::replace(&mut entry.emptied, true);
-        let (expected_cents, sponsor, state) = (entry.cents, entry.sponsor, entry.state);
-        if again {
-            self.differ("transfer_twice", subject(packet), Some(packet.0), "one opening or voiding", "another");
-        }
-        if cents != expected_cents as i64 {
-            self.differ("transfer_amount", subject(packet), Some(packet.0), expected_cents, cents);
-        }
-        let expected = match state {
-            Some(State::Opened(user)) => Some(Account::User(user)),
-            Some(State::Void) => Some(Account::Void),
-            _ => None,
-        };
-        if expected != Some(to) {
-            let expected = expected.map_or_else(
-                || format!("none (the packet is {})", state.map_or("unreleased", State::name)),
-                |account| format!("to {account}"),
-            );
-            self.differ("transfer_state", subject(packet), Some(packet.0), expected, format!("to {to}"));
-        }
-        let totals = self.sponsors.entry(sponsor).or_default();
-        let column = if to == Account::Void { &mut totals.void } else { &mut totals.opened };
-        column.cents = column.cents.saturating_add(u64::try_from(cents).unwrap_or(0));
     }
 
     /// A stored balance of the bank, the void or a sponsor.
@@ -247,13 +120,25 @@ impl Book {
         let account = match Account::from_columns(kind, id) {
             Some(account @ (Account::Bank | Account::Void | Account::Sponsor(_))) => account,
             _ => {
-                self.differ("account_extra", format!("account {id} of kind {kind}"), None, "no such account", balance);
+                self.differ(
+                    "account_extra",
+                    format!("account {id} of kind {kind}"),
+                    None,
+                    "no such account",
+                    balance,
+                );
                 return;
             }
         };
         let expected = self.house.remove(&account).unwrap_or(0);
         if balance != expected {
-            self.differ("account_balance", account.to_string(), None, format!("{expected} by the transfers"), balance);
+            self.differ(
+                "account_balance",
+                account.to_string(),
+                None,
+                format!("{expected} by the transfers"),
+                balance,
+            );
         }
         if let Account::Sponsor(sponsor) = account {
             let left = u64::try_from(balance).unwrap_or(0);
@@ -270,11 +155,23 @@ impl Book {
         let expected = self.users.remove(&user).unwrap_or_default();
         if balance != expected.cents {
             let expected = format!("{} by the transfers", expected.cents);
-            self.differ("account_balance", Account::User(UserId(user)).to_string(), None, expected, balance);
+            self.differ(
+                "account_balance",
+                Account::User(UserId(user)).to_string(),
+                None,
+                expected,
+                balance,
+            );
         }
         if packets != expected.packets {
             let subject = format!("packets opened by user {user}");
-            self.differ("user_packets", subject, None, format!("{} by the transfers", expected.packets), packets);
+            self.differ(
+                "user_packets",
+                subject,
+                None,
+                format!("{} by the transfers", expected.packets),
+                packets,
+            );
         }
     }
 
@@ -283,12 +180,24 @@ impl Book {
         self.find_missing();
         for (account, expected) in std::mem::take(&mut self.house) {
             if expected != 0 {
-                self.differ("account_missing", account.to_string(), None, format!("{expected} by the transfers"), "none");
+                self.differ(
+                    "account_missing",
+                    account.to_string(),
+                    None,
+                    format!("{expected} by the transfers"),
+                    "none",
+                );
             }
         }
         for (user, expected) in std::mem::take(&mut self.users) {
             let account = Account::User(UserId(user)).to_string();
-            self.differ("account_missing", account, None, format!("{} by the transfers", expected.cents), "none");
+            self.differ(
+                "account_missing",
+                account,
+                None,
+                format!("{} by the transfers", expected.cents),
+                "none",
+            );
         }
         if self.stored_sum != 0 {
             self.differ("zero_sum", "the sum of all balances", None, 0, self.stored_sum);
@@ -299,10 +208,19 @@ impl Book {
             totals.held = totals.released;
             totals.held.merge(totals.issued);
             if !totals.is_balanced() {
-                let found: Vec<_> =
-                    totals.columns().iter().map(|(name, t)| format!("{name} {}/{}", t.packets, t.cents)).collect();
+                let found: Vec<_> = totals
+                    .columns()
+                    .iter()
+                    .map(|(name, t)| format!("{name} {}/{}", t.packets, t.cents))
+                    .collect();
                 let subject = format!("sponsor {sponsor}, packets/cents");
-                self.differ("sponsor_sum", subject, None, "seed = unreleased + held + opened + void", found.join(", "));
+                self.differ(
+                    "sponsor_sum",
+                    subject,
+                    None,
+                    "seed = unreleased + held + opened + void",
+                    found.join(", "),
+                );
             }
             total.merge(&totals);
             sponsors.push(SponsorRow {
@@ -363,7 +281,7 @@ impl Book {
         missing
     }
 
-    fn find(&mut self, packet: u64) -> Option<usize> {
+    pub(super) fn find(&mut self, packet: u64) -> Option<usize> {
         let next = self.hint + 1;
         let at = match self.entries.get(next) {
             Some(entry) if entry.packet == packet => next,
@@ -373,11 +291,17 @@ impl Book {
         Some(at)
     }
 
-    fn differ_packet(&mut self, kind: &'static str, packet: u64, expected: impl ToString, found: impl ToString) {
+    pub(super) fn differ_packet(
+        &mut self,
+        kind: &'static str,
+        packet: u64,
+        expected: impl ToString,
+        found: impl ToString,
+    ) {
         self.differ(kind, format!("packet {packet}"), Some(packet), expected, found);
     }
 
-    fn differ(
+    pub(super) fn differ(
         &mut self,
         kind: &'static str,
         subject: impl ToString,

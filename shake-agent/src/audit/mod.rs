@@ -6,6 +6,7 @@
 
 mod book;
 mod report;
+mod rows;
 
 pub use report::{Difference, Report, SponsorRow, SponsorTotals};
 
@@ -99,7 +100,12 @@ fn read_ledger(
         "transfers",
         "SELECT transfer, debit_kind, debit, credit_kind, credit, cents FROM transfers ORDER BY transfer",
         &mut |row| {
-            book.transfer(row.get(0)?, (row.get(1)?, row.get(2)?), (row.get(3)?, row.get(4)?), row.get(5)?);
+            book.transfer(
+                row.get(0)?,
+                (row.get(1)?, row.get(2)?),
+                (row.get(3)?, row.get(4)?),
+                row.get(5)?,
+            );
             Ok(())
         },
     )?;
@@ -107,8 +113,12 @@ fn read_ledger(
         book.house_balance(row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(())
     })?;
-    each("users", "SELECT user, balance_cents, packets_opened FROM users", &mut |row| {
-        book.user_balance(ledger::schema::from_sql(row.get(0)?), row.get(1)?, row.get(2)?);
-        Ok(())
-    })
+    each(
+        "users",
+        "SELECT user, balance_cents, packets_opened FROM users",
+        &mut |row| {
+            book.user_balance(ledger::schema::from_sql(row.get(0)?), row.get(1)?, row.get(2)?);
+            Ok(())
+        },
+    )
 }

@@ -22,7 +22,11 @@ pub struct Difference {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: expected {}, found {}", self.kind, self.subject, self.expected, self.found)
+        write!(
+            f,
+            "{}: {}: expected {}, found {}",
+            self.kind, self.subject, self.expected, self.found
+        )
     }
 }
 
@@ -129,7 +133,10 @@ impl fmt::Display for Report {
         self.table(f, |tally| tally.packets)?;
         writeln!(f, "\ncents")?;
         self.table(f, |tally| tally.cents)?;
-        writeln!(f, "\nheld = released + issued; seed = unreleased + held + opened + void")?;
+        writeln!(
+            f,
+            "\nheld = released + issued; seed = unreleased + held + opened + void"
+        )?;
         writeln!(
             f,
             "{} users opened {} packets of {} cents; the sum of all balances is {}",
@@ -158,10 +165,15 @@ impl Report {
         };
         let names = SponsorTotals::default().columns().map(|(name, _)| name.to_owned());
         let mut lines = vec![std::iter::once("sponsor".to_owned()).chain(names).collect::<Vec<_>>()];
-        lines.extend(self.sponsors.iter().map(|row| line(row.sponsor.to_string(), &row.totals)));
+        lines.extend(
+            self.sponsors
+                .iter()
+                .map(|row| line(row.sponsor.to_string(), &row.totals)),
+        );
         lines.push(line("total".into(), &self.total));
-        let widths: Vec<usize> =
-            (0..lines[0].len()).map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..lines[0].len())
+            .map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0))
+            .collect();
         for line in lines {
             for (cell, width) in line.iter().zip(&widths) {
                 write!(f, "  {cell:>width$}")?;

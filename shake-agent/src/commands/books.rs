@@ -13,11 +13,16 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
         (Some(ledger), Some(seed)) => (ledger.clone(), seed.clone()),
         (ledger, seed) => {
             let config = read_config(args.config.as_deref())?;
-            (ledger.clone().unwrap_or(config.ledger), seed.clone().unwrap_or(config.seed))
+            (
+                ledger.clone().unwrap_or(config.ledger),
+                seed.clone().unwrap_or(config.seed),
+            )
         }
     };
     let mut progress = Progress::begin();
-    let report = audit::audit(&ledger, &seed, |what, done| progress.say(|| format!("{done} {what} read")))?;
+    let report = audit::audit(&ledger, &seed, |what, done| {
+        progress.say(|| format!("{done} {what} read"))
+    })?;
     if args.json {
         print(&serde_json::to_string(&report)?)?;
     } else {

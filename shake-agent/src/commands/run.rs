@@ -29,7 +29,9 @@ pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
 
 pub fn check_config(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let checked = read_config(config)?;
-    let name = config.map_or("the built-in configuration".to_owned(), |path| path.display().to_string());
+    let name = config.map_or("the built-in configuration".to_owned(), |path| {
+        path.display().to_string()
+    });
     print(&format!("{checked}\n{name} is in order"))?;
     Ok(ExitCode::SUCCESS)
 }

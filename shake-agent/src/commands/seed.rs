@@ -18,7 +18,9 @@ use std::process::ExitCode;
 /// Reads `ID[:WEIGHT]`.
 pub fn sponsor(text: &str) -> Result<(u16, u32), String> {
     let (id, weight) = text.split_once(':').unwrap_or((text, "1"));
-    let id = id.parse().map_err(|_| format!("{id:?} is no sponsor's number; it must be 0 to {}", u16::MAX))?;
+    let id = id
+        .parse()
+        .map_err(|_| format!("{id:?} is no sponsor's number; it must be 0 to {}", u16::MAX))?;
     match weight.parse() {
         Ok(weight) if weight > 0 => Ok((id, weight)),
         _ => Err(format!("{weight:?} is no weight; it must be a whole number from 1 on")),
@@ -45,9 +47,15 @@ pub fn generate(args: &GenerateArgs) -> anyhow::Result<ExitCode> {
         None => StdRng::from_rng(&mut rand::rng()),
     };
     let mut progress = Progress::begin();
-    let made = seed_generate::generate(&request, &args.out, args.force, || rng.next_u64(), |done| {
-        progress.say(|| format!("{done} of {} packets written", args.count));
-    })?;
+    let made = seed_generate::generate(
+        &request,
+        &args.out,
+        args.force,
+        || rng.next_u64(),
+        |done| {
+            progress.say(|| format!("{done} of {} packets written", args.count));
+        },
+    )?;
     show(&args.out, &made.header, &made.sponsors, args.json)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -37,6 +37,14 @@ pub enum LedgerError {
         /// The version that this program reads and writes.
         supported: i64,
     },
+    /// The file system cannot hold a write-ahead log.
+    #[error("the ledger {} cannot have a write-ahead log here (its journal mode stays {mode:?}); put it on a local disk", path.display())]
+    NoWal {
+        /// The ledger.
+        path: PathBuf,
+        /// The mode that SQLite gave instead.
+        mode: String,
+    },
     /// The ledger belongs to another seed file.
     #[error(
         "{} is not the seed of the ledger {}: the ledger has {}, the file has {}; give [seed] file the one that the ledger was begun with, or begin a new ledger",

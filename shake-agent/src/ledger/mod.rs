@@ -8,6 +8,7 @@
 //! The modules never decide whether something may be done; `requests` does.
 
 mod accounts;
+mod batch;
 mod checkpoint;
 mod error;
 mod lanes;
@@ -18,26 +19,28 @@ mod transfers;
 pub mod schema;
 
 pub use accounts::Account;
+pub use batch::Batch;
 pub use checkpoint::{Checkpointer, Wal};
 pub use error::LedgerError;
 pub use lanes::LaneRecord;
 pub use packets::{Held, Packet, Release, State};
 pub use transfers::Transfer;
 
-use crate::seed_file::{SeedFile, Tally};
-use accounts::HouseDeltas;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use schema::{from_sql, to_sql};
+use crate::seed_file::SeedFile;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use schema::from_sql;
 use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
-use std::collections::BTreeMap;
+use shake_rules::{Cents, EventId, PacketId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Statements kept prepared; there are fewer than this.
 const STATEMENTS: usize = 64;
 /// SQLite's page cache in KiB: the upper levels of the trees and the pages in use.
 const CACHE_KIB: i64 = 262_144;
+/// How long the writer waits when somebody else (a person with `sqlite3`) holds the write lock. Longer is a failure.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The one writer of a ledger. Holds its lock for as long as it lives.
 #[derive(Debug)]
@@ -54,16 +57,21 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Locked`] when another agent has it, [`LedgerError::NotALedger`], [`LedgerError::Version`],
-    /// [`LedgerError::Io`] or [`LedgerError::Sqlite`].
+    /// [`LedgerError::NoWal`], [`LedgerError::Io`] or [`LedgerError::Sqlite`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let lock = lock::Lock::take(path)?;
         let sqlite = |source| LedgerError::sqlite("open", path, source);
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let made = schema_is_there(&connection, path)?;
-        prepare_writer(&connection).map_err(sqlite)?;
+        let mode = prepare_writer(&connection).map_err(sqlite)?;
+        if mode != "wal" {
+            return Err(LedgerError::NoWal {
+                path: path.to_owned(),
+                mode,
+            });
+        }
         if !made {
             make_schema(&mut connection).map_err(|source| LedgerError::sqlite("make the tables of", path, source))?;
             lock::sync_directory_of(path)?;
@@ -172,22 +180,16 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let path = &self.path;
         if self.wal.take_finish() {
-            checkpoint::passive(&self.connection)
-                .map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
+            checkpoint::passive(&self.connection).map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
         }
         let execute = |sql: &str, action| {
             let run = || self.connection.prepare_cached(sql)?.execute([]);
             run().map_err(|source| LedgerError::sqlite(action, path, source))
         };
         execute("BEGIN IMMEDIATE", "begin a transaction in")?;
-        let mut batch = Batch {
-            connection: &self.connection,
-            path,
-            now,
-            house: HouseDeltas::default(),
-        };
+        let mut batch = Batch::new(&self.connection, path, now);
         let value = work(&mut batch)?;
-        batch.run("write the balances of", |connection, batch| batch.house.flush(connection))?;
+        batch.finish()?;
         crate::crash::point("turn:before-commit");
         execute("COMMIT", "commit to")?;
         Ok(value)
@@ -210,7 +212,7 @@ impl Ledger {
     }
 
     /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
-    /// most a second.
+    /// most five seconds.
     ///
     /// # Errors
     /// When it fails.
@@ -218,171 +220,6 @@ impl Ledger {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|source| LedgerError::sqlite("checkpoint", &self.path, source))
-    }
-}
-
-/// A transaction under way.
-#[derive(Debug)]
-pub struct Batch<'a> {
-    connection: &'a Connection,
-    path: &'a Path,
-    now: UnixMillis,
-    house: HouseDeltas,
-}
-
-impl Batch<'_> {
-    fn run<T>(
-        &mut self,
-        action: &'static str,
-        work: impl FnOnce(&Connection, &mut Self) -> rusqlite::Result<T>,
-    ) -> Result<T, LedgerError> {
-        let connection = self.connection;
-        work(connection, self).map_err(|source| LedgerError::sqlite(action, self.path, source))
-    }
-
-    /// What is known of a packet, with what this transaction did to it.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn packet(&mut self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
-        self.run("read a packet of", |connection, _| packets::find(connection, packet))
-    }
-
-    /// The packet is in a ticket for `user`. No money moves.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn issue(&mut self, packet: PacketId, user: UserId, stage: u16, at: UnixMillis) -> Result<(), LedgerError> {
-        self.run("write a packet of", |connection, _| {
-            packets::set_issued(connection, packet, user, stage, at)
-        })
-    }
-
-    /// The user gets what is in the packet. The caller has looked the packet up in this transaction and found it released
-    /// or issued, with this amount in it.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn open_packet(
-        &mut self,
-        packet: PacketId,
-        amount: Cents,
-        user: UserId,
-        stage: u16,
-    ) -> Result<(), LedgerError> {
-        let transfer = self.transfer(Account::Packet(packet), Account::User(user), amount);
-        self.run("write an opening to", |connection, batch| {
-            packets::set_opened(connection, packet, user, stage, batch.now)?;
-            transfers::append(connection, &transfer)?;
-            accounts::credit_user(connection, user, amount)
-        })
-    }
-
-    /// The packets will never be opened; what is in them goes to the void.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn void_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
-        for held in held {
-            let transfer = self.transfer(Account::Packet(held.packet), Account::Void, held.amount);
-            self.run("void a packet in", |connection, batch| {
-                packets::set_void(connection, held.packet, batch.now)?;
-                transfers::append(connection, &transfer)?;
-                batch.house.add(Account::Void, to_sql(held.amount.0));
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Releases packets: the sponsor's money goes into them. Records before `next_index` of the seed are then released.
-    ///
-    /// # Errors
-    /// When it cannot be written; a packet that is there already counts as that.
-    pub fn release<'r>(
-        &mut self,
-        releases: impl IntoIterator<Item = &'r Release>,
-        next_index: u64,
-    ) -> Result<(), LedgerError> {
-        for release in releases {
-            let record = release.record;
-            let sponsor = Account::Sponsor(record.sponsor);
-            let transfer = self.transfer(sponsor, Account::Packet(record.packet), record.amount);
-            self.run("release a packet in", |connection, batch| {
-                packets::insert(connection, release, batch.now)?;
-                transfers::append(connection, &transfer)?;
-                batch.house.add(sponsor, -to_sql(record.amount.0));
-                Ok(())
-            })?;
-        }
-        self.run("note the release in", |connection, _| {
-            connection
-                .prepare_cached("UPDATE seed SET next_index = ?1")?
-                .execute([to_sql(next_index)])
-                .map(drop)
-        })
-    }
-
-    /// What was released to a lane at these grant positions and is not issued.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn held_of_lane(&mut self, lane: i64, positions: std::ops::Range<u64>) -> Result<Vec<Held>, LedgerError> {
-        self.run("read the packets of", |connection, _| {
-            packets::held_of_lane(connection, lane, positions)
-        })
-    }
-
-    /// What was released to any shard of another mapping than this one and is not issued.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn held_of_other_mappings(&mut self, mapping: u64) -> Result<Vec<Held>, LedgerError> {
-        self.run("read the packets of", |connection, _| {
-            packets::held_of_other_mappings(connection, mapping)
-        })
-    }
-
-    /// The record of a shard's rings in a mapping; made when there is none.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read or written.
-    pub fn lane(&mut self, mapping: u64, shard: u16) -> Result<LaneRecord, LedgerError> {
-        self.run("read the ring cursors of", |connection, _| {
-            lanes::find_or_make(connection, mapping, shard)
-        })
-    }
-
-    /// Stores how far a shard's rings are.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn store_lane(&mut self, record: &LaneRecord) -> Result<(), LedgerError> {
-        self.run("write the ring cursors of", |connection, _| lanes::store(connection, record))
-    }
-
-    fn fund(&mut self, header: &SeedHeader, sponsors: &BTreeMap<SponsorId, Tally>) -> Result<(), LedgerError> {
-        self.run("store the seed in", |connection, _| store_seed(connection, header))?;
-        for (&sponsor, tally) in sponsors {
-            let cents = to_sql(tally.cents);
-            let transfer = self.transfer(Account::Bank, Account::Sponsor(sponsor), Cents(tally.cents));
-            self.run("fund a sponsor in", |connection, batch| {
-                transfers::append(connection, &transfer)?;
-                batch.house.add(Account::Bank, -cents);
-                batch.house.add(Account::Sponsor(sponsor), cents);
-                Ok(())
-            })?;
-        }
-        Ok(())
-    }
-
-    fn transfer(&self, debit: Account, credit: Account, amount: Cents) -> Transfer {
-        Transfer {
-            at: self.now,
-            debit,
-            credit,
-            amount,
-        }
     }
 }
 
@@ -427,22 +264,6 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<(SeedHeade
         .optional()
 }
 
-fn store_seed(connection: &Connection, header: &SeedHeader) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, next_index)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0)",
-        params![
-            header.event.0,
-            header.part,
-            header.parts,
-            to_sql(header.count),
-            to_sql(header.total.0),
-            header.records_crc
-        ],
-    )?;
-    Ok(())
-}
-
 /// Whether the file holds a ledger of our version. False for an empty file.
 fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
@@ -465,13 +286,14 @@ fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerE
     }
 }
 
-fn prepare_writer(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(1))?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    debug_assert_eq!(mode, "wal");
+/// Sets the writer's connection up; gives the journal mode that the ledger then has.
+fn prepare_writer(connection: &Connection) -> rusqlite::Result<String> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE_KIB};"
-    ))
+    ))?;
+    Ok(mode)
 }
 
 fn make_schema(connection: &mut Connection) -> rusqlite::Result<()> {

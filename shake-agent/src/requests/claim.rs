@@ -140,9 +140,21 @@ mod tests {
         let refuse = Decision::Refuse;
         for (state, in_time, late) in [
             (Some(State::Opened(ME)), repeat, repeat),
-            (Some(State::Opened(OTHER)), refuse(Reason::PacketTaken), refuse(Reason::PacketTaken)),
-            (Some(State::Issued(OTHER)), refuse(Reason::PacketTaken), refuse(Reason::PacketTaken)),
-            (Some(State::Void), refuse(Reason::PacketVoid), refuse(Reason::PacketVoid)),
+            (
+                Some(State::Opened(OTHER)),
+                refuse(Reason::PacketTaken),
+                refuse(Reason::PacketTaken),
+            ),
+            (
+                Some(State::Issued(OTHER)),
+                refuse(Reason::PacketTaken),
+                refuse(Reason::PacketTaken),
+            ),
+            (
+                Some(State::Void),
+                refuse(Reason::PacketVoid),
+                refuse(Reason::PacketVoid),
+            ),
             (None, refuse(Reason::PacketUnknown), refuse(Reason::PacketUnknown)),
             (Some(State::Issued(ME)), open, refuse(Reason::TicketExpired)),
             (Some(State::Released), open, refuse(Reason::TicketExpired)),

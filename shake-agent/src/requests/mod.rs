@@ -63,9 +63,9 @@ impl Judge {
         match request {
             Request::Issued(issued) => self.issued(batch, issued, now).map(|()| None),
             Request::Claim(claim) => self.claim(batch, claim).map(Some),
-            Request::ShardStarted { epoch, grants_taken } => {
-                self.shard_started(batch, origin, *epoch, *grants_taken, now).map(|()| None)
-            }
+            Request::ShardStarted { epoch, grants_taken } => self
+                .shard_started(batch, origin, *epoch, *grants_taken, now)
+                .map(|()| None),
         }
     }
 }

@@ -18,7 +18,10 @@ impl Judge {
             self.counters.shards_started_inconsistent.add(1);
             if self.inconsistent.begins(now.0) {
                 let pushed = origin.grants_pushed;
-                warn!(grants_taken, pushed, "a shard says that it took more grants than there were; nothing is voided");
+                warn!(
+                    grants_taken,
+                    pushed, "a shard says that it took more grants than there were; nothing is voided"
+                );
             }
             return Ok(());
         }
@@ -30,7 +33,12 @@ impl Judge {
             info!(epoch, "a shard started");
         } else {
             let packets: Vec<u64> = lost.iter().map(|held| held.packet.0).collect();
-            warn!(epoch, count = lost.len(), ?packets, "a shard started anew; what it had taken and not issued is void");
+            warn!(
+                epoch,
+                count = lost.len(),
+                ?packets,
+                "a shard started anew; what it had taken and not issued is void"
+            );
         }
         Ok(())
     }

@@ -1,1 +1,10 @@
+//! Tests of the parts together: against an oracle, on real rings, killed at each step, and with planted differences.
+#![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+mod audit;
+mod crash;
+mod oracle;
+mod rings;

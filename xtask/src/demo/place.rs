@@ -3,8 +3,8 @@
 use super::Options;
 use super::plan::{self, files};
 use crate::workspace;
-use anyhow::Context;
-use std::fs;
+use anyhow::{Context, bail};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -19,12 +19,17 @@ pub struct Place {
     /// Where it serves its metrics.
     pub metrics: SocketAddr,
     queue: Queue,
+    _lock: File,
 }
 
 impl Place {
     /// Removes what an earlier demo left, makes the directory with mode 0700, and finds free loopback ports.
+    ///
+    /// # Errors
+    /// Also when another demo is at work in the directory.
     pub fn fresh() -> anyhow::Result<Self> {
         let directory = workspace::target().join("demo");
+        let lock = lock(&workspace::target().join("demo.lock"))?;
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
@@ -50,6 +55,7 @@ impl Place {
             gateway,
             metrics,
             queue: Queue::named_for_this_process(),
+            _lock: lock,
         })
     }
 
@@ -80,6 +86,21 @@ impl Place {
     pub fn keep_queue(&mut self) -> &Path {
         self.queue.keep = true;
         &self.queue.path
+    }
+}
+
+/// The lock that lets one demo at a time use the directory. The kernel drops it with the process.
+fn lock(path: &Path) -> anyhow::Result<File> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            bail!(
+                "another demo is running (it holds {}); wait for its end",
+                path.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
 }
 
@@ -132,6 +153,16 @@ fn remove_with_suffixes(path: &Path) {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_demo_at_a_time() {
+        let path = std::env::temp_dir().join(format!("xtask-test-{}-lock", std::process::id()));
+        let held = lock(&path).unwrap();
+        assert!(lock(&path).unwrap_err().to_string().contains("another demo is running"));
+        drop(held);
+        lock(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn removes_the_mapping_and_its_doorbells_only() {

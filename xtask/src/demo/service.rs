@@ -284,6 +284,8 @@ mod tests {
 
     #[test]
     fn ends_when_asked() {
+        // As the demo does: whatever is done here about signals, the program must still hear of its own.
+        let _interrupt = Interrupt::watch().unwrap();
         let (service, _log) = shell("obeys", "trap 'exit 0' TERM; echo set; while :; do sleep 0.01; done");
         wait_for_log(&service, "set");
         let pid = service.pid();

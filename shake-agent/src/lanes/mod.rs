@@ -3,14 +3,17 @@
 //! Nothing here decides about packets, and nothing here moves a cursor before the ledger's commit: the caller does so by
 //! [`Lanes::commit`].
 
+mod shape;
+
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
 use bytes::Bytes;
 use shake_proto::handoff::record::{Grant, Reply, Request};
-use shake_proto::handoff::topology::{Direction, Ring, shards_of};
+use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
-use shm_queue::{Attachment, Bell, Consumer, Geometry, Producer, PushError, ReadError, Side, Sleeper};
+use shape::{check_geometry, fair_shares};
+use shm_queue::{Attachment, Bell, Consumer, Producer, PushError, ReadError, Sleeper};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,7 +100,9 @@ impl Lanes {
             found,
         })?;
         let records = ledger.transaction(now, |batch| {
-            (0..shards).map(|shard| batch.lane(mapping.instance(), shard)).collect::<Result<Vec<_>, _>>()
+            (0..shards)
+                .map(|shard| batch.lane(mapping.instance(), shard))
+                .collect::<Result<Vec<_>, _>>()
         })?;
         let mut lanes = Vec::with_capacity(records.len());
         for (shard, record) in (0..shards).zip(records) {
@@ -165,7 +170,12 @@ impl Lanes {
 
     /// Takes up to `max` requests, fairly over the lanes. What does not decode is counted and passed over.
     pub fn read(&mut self, max: usize, now: UnixMillis, inbox: &mut Vec<Incoming>) {
-        let waiting: Vec<usize> = self.lanes.iter_mut().enumerate().map(|(shard, lane)| lane.waiting(shard, &self.counters)).collect();
+        let waiting: Vec<usize> = self
+            .lanes
+            .iter_mut()
+            .enumerate()
+            .map(|(shard, lane)| lane.waiting(shard, &self.counters))
+            .collect();
         let shares = fair_shares(&waiting, max, self.first);
         self.first = (self.first + 1) % self.lanes.len();
         for (index, share) in shares.into_iter().enumerate() {
@@ -188,7 +198,10 @@ impl Lanes {
             if bad > 0 {
                 self.counters.records_bad.add(bad);
                 if self.bad_records.begins(now.0) {
-                    warn!(shard = index, "request records that do not decode are passed over; are gateway and agent of one version?");
+                    warn!(
+                        shard = index,
+                        "request records that do not decode are passed over; are gateway and agent of one version?"
+                    );
                 }
             }
             match outcome {
@@ -273,7 +286,10 @@ impl Lanes {
             }
             Err(fault) => {
                 lane.grants_stopped = true;
-                error!(shard = index, position, fault, "a grant was not taken; this shard gets no more before a restart");
+                error!(
+                    shard = index,
+                    position, fault, "a grant was not taken; this shard gets no more before a restart"
+                );
             }
         }
     }
@@ -333,7 +349,10 @@ impl Lanes {
     /// Sleeps until a shard has pushed something, at most `timeout`.
     pub fn sleep(&mut self, timeout: Duration) {
         self.sleeper.prepare();
-        let waiting = self.lanes.iter_mut().any(|lane| !lane.broken && lane.requests.available() > 0);
+        let waiting = self
+            .lanes
+            .iter_mut()
+            .any(|lane| !lane.broken && lane.requests.available() > 0);
         if waiting {
             self.sleeper.cancel();
         } else {
@@ -377,78 +396,5 @@ impl Lane {
         self.broken = true;
         counters.rings_broken.add(1);
         error!(shard, %fault, "the request ring is broken and not read any more; restart the gateway with a new mapping");
-    }
-}
-
-/// How many requests to take of each lane, of which so many wait: at most `max` in all. Every lane gets an equal part
-/// first; what some do not need goes to the others, beginning with `first`.
-fn fair_shares(waiting: &[usize], max: usize, first: usize) -> Vec<usize> {
-    let mut shares = vec![0; waiting.len()];
-    let mut left = max.min(waiting.iter().sum());
-    while left > 0 {
-        let hungry: Vec<usize> = (0..waiting.len())
-            .map(|at| (first + at) % waiting.len())
-            .filter(|&lane| shares[lane] < waiting[lane])
-            .collect();
-        let part = (left / hungry.len()).max(1);
-        for lane in hungry {
-            let more = part.min(waiting[lane] - shares[lane]).min(left);
-            shares[lane] += more;
-            left -= more;
-        }
-    }
-    shares
-}
-
-/// The number of shards that this geometry is for, or what is wrong with it.
-fn check_geometry(geometry: &Geometry) -> Result<u16, String> {
-    let rings = geometry.rings.len();
-    let shards = shards_of(rings).ok_or_else(|| format!("{rings} rings are no whole number of lanes"))?;
-    for shard in 0..shards {
-        for ring in Ring::ALL {
-            let found = geometry.rings[ring.index(shard)];
-            let producer = match ring.direction() {
-                Direction::ToAgent => Side::Front,
-                Direction::ToShard => Side::Back,
-            };
-            if (found.slots, found.payload_bytes_max, found.producer)
-                != (ring.slots(), ring.record_bytes_max(), producer)
-            {
-                return Err(format!(
-                    "the {ring:?} ring of shard {shard} has {} slots of {} bytes from the {} side, and {} of {} from the {producer} side are expected",
-                    found.slots, found.payload_bytes_max, found.producer, ring.slots(), ring.record_bytes_max()
-                ));
-            }
-        }
-    }
-    if geometry.bells < shards || geometry.sleepers < 1 {
-        return Err(format!("{} bells and {} sleepers for {shards} shards", geometry.bells, geometry.sleepers));
-    }
-    Ok(shards)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn a_busy_lane_leaves_room_for_the_others() {
-        assert_eq!(fair_shares(&[1_000, 3, 1_000], 100, 0), [49, 3, 48]);
-        assert_eq!(fair_shares(&[1_000, 3, 1_000], 100, 2), [48, 3, 49]);
-        assert_eq!(fair_shares(&[5, 0], 100, 1), [5, 0]);
-        assert_eq!(fair_shares(&[9, 9, 9], 1, 1), [0, 1, 0]);
-    }
-
-    proptest! {
-        #[test]
-        fn shares_are_bounded_whole_and_fair(waiting in proptest::collection::vec(0_usize..600, 1..9), max in 0_usize..600, first: usize) {
-            let shares = fair_shares(&waiting, max, first % waiting.len());
-            prop_assert_eq!(shares.iter().sum::<usize>(), max.min(waiting.iter().sum()));
-            let fair = max / waiting.len();
-            for (share, waiting) in shares.iter().zip(&waiting) {
-                prop_assert!(share <= waiting && *share >= fair.min(*waiting));
-            }
-        }
     }
 }

@@ -1,0 +1,199 @@
+//! The audit finds each kind of planted difference, and names it.
+
+use super::support::{EVENT, Event, FAR, claim, ring, ticket};
+use crate::audit::AuditError;
+use crate::export::{self, Format, What};
+use crate::ledger::{Ledger, LedgerError, Release};
+use crate::requests::{Judge, Origin};
+use crate::seed_file::SeedFile;
+use rusqlite::Connection;
+use shake_proto::handoff::record::{Issued, Request};
+use shake_rules::ticket::TicketKeys;
+use shake_rules::{UnixMillis, UserId};
+
+const NOW: UnixMillis = UnixMillis(1);
+
+/// Ten packets: 0 to 2 opened, 3 issued, 4 void, 5 released, the others unreleased.
+fn event() -> Event {
+    let event = Event::new(10);
+    let records = event.records();
+    let mut ledger = Ledger::open(&event.ledger()).unwrap();
+    ledger.bind_seed(&SeedFile::open(&event.seed()).unwrap(), NOW).unwrap();
+    let keys = TicketKeys::new(&ring());
+    let mut judge = Judge::new(EVENT, TicketKeys::new(&ring()), Default::default());
+    let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
+    let releases: Vec<Release> = (0..6)
+        .map(|index| Release {
+            seed_index: index,
+            record: records[index as usize],
+            lane,
+            grant_position: index,
+        })
+        .collect();
+    let origin = Origin { lane, grants_pushed: 6 };
+    ledger
+        .transaction(NOW, |batch| {
+            batch.release(&releases, 6)?;
+            for (user, record) in (0..3).map(UserId).zip(&records) {
+                let packet = record.packet;
+                let request = claim(1, user, ticket(&keys, EVENT, packet, user, FAR), NOW);
+                judge.handle(batch, origin, &request, NOW)?;
+            }
+            let issued = Issued {
+                packet: records[3].packet,
+                user: UserId(9),
+                stage: 1,
+                at: NOW,
+            };
+            judge.handle(batch, origin, &Request::Issued(issued), NOW)?;
+            let held = batch.held_of_lane(lane, 4..5)?;
+            batch.void_packets(&held)
+        })
+        .unwrap();
+    event
+}
+
+#[test]
+fn an_untouched_ledger_balances() {
+    let report = event().assert_balanced();
+    let packets = report.total.columns().map(|(_, tally)| tally.packets);
+    assert_eq!(packets, [10, 4, 1, 1, 2, 3, 1]);
+    assert_eq!(report.total.seed.cents, 500);
+    assert_eq!(
+        (
+            report.void_packets.len(),
+            report.user_accounts,
+            report.balance_sum_cents
+        ),
+        (1, 3, 0)
+    );
+    assert!(report.to_string().ends_with("balanced") && !report.to_string().contains("NOT"));
+}
+
+#[test]
+fn each_planted_difference_is_named() {
+    let nth = |n: usize| format!("(SELECT packet FROM packets WHERE seed_index = {n})");
+    let cases = [
+        (format!("UPDATE packets SET cents = cents + 1 WHERE packet = {}", nth(0)), "packet_amount"),
+        (format!("UPDATE packets SET sponsor = 9 WHERE packet = {}", nth(1)), "packet_sponsor"),
+        (format!("UPDATE packets SET balance_cents = 5 WHERE packet = {}", nth(2)), "packet_balance"),
+        (format!("UPDATE packets SET state = 7 WHERE packet = {}", nth(5)), "packet_state"),
+        (format!("UPDATE packets SET state = 3, user = 5, balance_cents = 0 WHERE packet = {}", nth(5)), "transfer_missing"),
+        (format!("UPDATE packets SET user = 77 WHERE packet = {}", nth(0)), "transfer_state"),
+        (format!("DELETE FROM packets WHERE packet = {}", nth(3)), "packet_missing"),
+        ("UPDATE seed SET next_index = 7".into(), "packet_missing"),
+        ("UPDATE seed SET next_index = 5".into(), "packet_released_early"),
+        (
+            "INSERT INTO packets (packet, seed_index, sponsor, cents, balance_cents, state, lane, grant_position, released_ms)
+             VALUES (12345, 6, 1, 5, 5, 1, 1, 6, 0)"
+                .into(),
+            "packet_extra",
+        ),
+        (format!("DELETE FROM transfers WHERE credit_kind = 4 AND debit = {}", nth(1)), "transfer_missing"),
+        (format!("DELETE FROM transfers WHERE credit_kind = 3 AND credit = {}", nth(5)), "transfer_missing"),
+        (format!("DELETE FROM transfers WHERE credit_kind = 1 AND debit = {}", nth(4)), "transfer_missing"),
+        (format!("UPDATE transfers SET cents = cents + 1 WHERE credit_kind = 4 AND debit = {}", nth(1)), "transfer_amount"),
+        (
+            format!(
+                "INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents)
+                 SELECT at_ms, debit_kind, debit, 4, 55, cents FROM transfers WHERE credit_kind = 4 AND debit = {}",
+                nth(0)
+            ),
+            "transfer_twice",
+        ),
+        ("UPDATE transfers SET credit_kind = 8 WHERE credit_kind = 4".into(), "transfer_account"),
+        ("UPDATE transfers SET debit_kind = 0, debit = 0 WHERE credit_kind = 4".into(), "transfer_kind"),
+        ("UPDATE users SET balance_cents = balance_cents + 1 WHERE user = 1".into(), "account_balance"),
+        ("UPDATE users SET packets_opened = 2 WHERE user = 1".into(), "user_packets"),
+        ("DELETE FROM users WHERE user = 1".into(), "account_missing"),
+        ("INSERT INTO house VALUES (3, 1, 0)".into(), "account_extra"),
+        ("UPDATE house SET balance_cents = balance_cents + 1 WHERE kind = 2".into(), "sponsor_sum"),
+        ("UPDATE house SET balance_cents = balance_cents + 1 WHERE kind = 0".into(), "zero_sum"),
+    ];
+    for (sql, kind) in cases {
+        let event = event();
+        let changed = Connection::open(event.ledger()).unwrap().execute(&sql, []).unwrap();
+        assert!(changed > 0, "{sql}");
+        let report = event.audit();
+        assert!(!report.balanced, "{sql}");
+        assert!(
+            report.differences.iter().any(|d| d.kind == kind),
+            "{sql}: wanted {kind}, got\n{report}"
+        );
+        assert!(report.to_string().contains("NOT balanced"));
+    }
+}
+
+#[test]
+fn what_cannot_be_audited_says_so() {
+    let event = event();
+    let other = Event::new(11);
+    let audit = |ledger: &std::path::Path, seed: &std::path::Path| crate::audit::audit(ledger, seed, |_, _| {});
+    let refused = audit(&event.ledger(), &other.seed());
+    assert!(
+        matches!(refused, Err(AuditError::Ledger(LedgerError::OtherSeed { .. }))),
+        "{refused:?}"
+    );
+    let missing = audit(&other.ledger(), &other.seed());
+    assert!(
+        matches!(missing, Err(AuditError::Ledger(LedgerError::Missing(_)))),
+        "{missing:?}"
+    );
+    let none = audit(&event.seed(), &event.seed());
+    assert!(
+        matches!(none, Err(AuditError::Ledger(LedgerError::NotALedger(_)))),
+        "{none:?}"
+    );
+}
+
+#[test]
+fn the_export_says_the_same_in_both_formats() {
+    let event = event();
+    let rows = |what, format| {
+        let mut out = Vec::new();
+        let count = export::export(&event.ledger(), what, format, &mut out).unwrap();
+        (count, String::from_utf8(out).unwrap())
+    };
+    let (count, csv) = rows(What::Packets, Format::Csv);
+    assert_eq!((count, csv.lines().count()), (6, 7));
+    assert_eq!(csv.lines().filter(|line| line.contains(",opened,")).count(), 3);
+    let (_, jsonl) = rows(What::Packets, Format::Jsonl);
+    let first: serde_json::Value = serde_json::from_str(jsonl.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (first["state"].as_str(), first["user"].as_u64()),
+        (Some("opened"), Some(0))
+    );
+    // Two fundings, six releases, three openings, one voiding.
+    let (count, jsonl) = rows(What::Transfers, Format::Jsonl);
+    assert_eq!(count, 12);
+    let last: serde_json::Value = serde_json::from_str(jsonl.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (last["debit_kind"].as_str(), last["credit_kind"].as_str()),
+        (Some("packet"), Some("void"))
+    );
+}
+
+#[test]
+fn one_agent_one_seed_one_version() {
+    let event = event();
+    let mut ledger = Ledger::open(&event.ledger()).unwrap();
+    assert!(matches!(Ledger::open(&event.ledger()), Err(LedgerError::Locked { .. })));
+    let other = SeedFile::open(&Event::new(11).seed()).unwrap();
+    assert!(matches!(
+        ledger.bind_seed(&other, NOW),
+        Err(LedgerError::OtherSeed { .. })
+    ));
+    assert_eq!(
+        ledger.bind_seed(&SeedFile::open(&event.seed()).unwrap(), NOW).unwrap(),
+        6
+    );
+    drop(ledger);
+    Connection::open(event.ledger())
+        .unwrap()
+        .execute_batch("PRAGMA user_version = 9")
+        .unwrap();
+    assert!(matches!(
+        Ledger::open(&event.ledger()),
+        Err(LedgerError::Version { found: 9, .. })
+    ));
+}

@@ -1,0 +1,269 @@
+//! The agent's turns on real rings, in one process.
+
+use super::support::{Crowd, EVENT, Event, FAR, Front, claim, ring, ticket};
+use crate::counters::Counters;
+use crate::feed::{self, Feed};
+use crate::lanes::{Lanes, LanesError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::requests::Judge;
+use crate::seed_file::SeedFile;
+use crate::turn::{Agent, Turn};
+use rusqlite::Connection;
+use shake_proto::handoff::record::{Issued, Request};
+use shake_proto::reply::{ClaimResult, Reason};
+use shake_rules::ticket::TicketKeys;
+use shake_rules::{PacketId, UnixMillis, UserId};
+use shm_queue::{Mapping, Side};
+use std::sync::Arc;
+
+const NOW: UnixMillis = UnixMillis(1);
+
+struct Back {
+    agent: Agent,
+    lanes: Lanes,
+    counters: Arc<Counters>,
+}
+
+impl Back {
+    fn open(event: &Event) -> Result<Self, LanesError> {
+        let counters = Arc::new(Counters::default());
+        let seed = SeedFile::open(&event.seed()).unwrap();
+        let mut ledger = Ledger::open(&event.ledger())?;
+        let next = ledger.bind_seed(&seed, NOW)?;
+        let attachment = Mapping::open(&event.path("rings"))?.attach(Side::Back, 1)?;
+        let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), NOW)?;
+        feed::recover(&mut ledger, &mut lanes, EVENT, &counters, NOW)?;
+        let judge = Judge::new(EVENT, TicketKeys::new(&ring()), Arc::clone(&counters));
+        let agent = Agent::new(ledger, Feed::new(seed, next, 8), judge, Arc::clone(&counters), 512);
+        Ok(Self { agent, lanes, counters })
+    }
+
+    fn work(&mut self) {
+        while self.agent.turn(&mut self.lanes, NOW) == Turn::Worked {}
+    }
+}
+
+#[test]
+fn every_packet_is_won_once() {
+    let event = Event::new(100);
+    let mut crowd = Crowd::new(Front::new(&event, 3));
+    let mut back = Back::open(&event).unwrap();
+    crowd.until("all won", |crowd| {
+        back.work();
+        crowd.is_done(100)
+    });
+    assert_eq!(back.counters.issued_inconsistent.value(), 0);
+    crowd.assert_in_ledger(&event);
+    assert_eq!(event.assert_balanced().total.opened.packets, 100);
+}
+
+#[test]
+fn garbage_is_passed_over_and_disturbs_nobody() {
+    let event = Event::new(20);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let packet = front.take_grants(0)[0].packet;
+    front.push_bytes(0, b"no record at all");
+    front.push(
+        0,
+        &Request::ShardStarted {
+            epoch: 2,
+            grants_taken: u64::MAX,
+        },
+    );
+    for (user, seal_for, expected) in [
+        (UserId(1), UserId(2), Reason::TicketForeign),
+        (UserId(2), UserId(2), Reason::PacketUnknown),
+    ] {
+        let sealed = ticket(&front.keys, EVENT, PacketId(99), seal_for, FAR);
+        front.push(0, &claim(1, user, sealed, NOW));
+        back.work();
+        assert_eq!(front.reply(0).result, ClaimResult::Refused(expected));
+    }
+    front.push(0, &claim(5, UserId(3), b"forged".to_vec(), NOW));
+    back.work();
+    assert_eq!(front.reply(0).result, ClaimResult::Refused(Reason::TicketForged));
+    let sealed = ticket(&front.keys, EVENT, packet, UserId(4), FAR);
+    front.push(0, &claim(6, UserId(4), sealed, NOW));
+    back.work();
+    assert!(matches!(
+        front.reply(0).result,
+        ClaimResult::Opened { repeat: false, .. }
+    ));
+    assert_eq!(
+        (
+            back.counters.records_bad.value(),
+            back.counters.shards_started_inconsistent.value()
+        ),
+        (1, 1)
+    );
+    event.assert_balanced();
+}
+
+#[test]
+fn a_shard_that_starts_anew_loses_only_what_it_took() {
+    let event = Event::new(100);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let taken = front.take_grants(0);
+    assert_eq!(taken.len(), 8);
+    let issued = |at: usize| {
+        let (packet, user) = (taken[at].packet, UserId(1));
+        Request::Issued(Issued {
+            packet,
+            user,
+            stage: 0,
+            at: NOW,
+        })
+    };
+    front.push(0, &issued(0));
+    drop(front);
+    let mut front = Front::new(&event, 1);
+    back.work();
+    let report = event.assert_balanced();
+    assert_eq!((report.total.issued.packets, report.total.void.packets), (1, 7));
+    assert_eq!(
+        report.void_packets,
+        taken[1..].iter().map(|grant| grant.packet.0).collect::<Vec<_>>()
+    );
+    // What is void stays so, whoever comes.
+    front.push(0, &issued(1));
+    front.push(
+        0,
+        &claim(
+            9,
+            UserId(1),
+            ticket(&front.keys, EVENT, taken[1].packet, UserId(1), FAR),
+            NOW,
+        ),
+    );
+    back.work();
+    assert_eq!(front.reply(0).result, ClaimResult::Refused(Reason::PacketVoid));
+    assert_eq!(back.counters.issued_inconsistent.value(), 1);
+}
+
+#[test]
+fn a_new_mapping_voids_what_the_old_one_held() {
+    let event = Event::new(100);
+    let front = Front::new(&event, 2);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    drop((front, back));
+    Mapping::remove(&event.path("rings")).unwrap();
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let report = event.assert_balanced();
+    assert_eq!((report.total.void.packets, report.total.released.packets), (16, 8));
+    assert_eq!(front.take_grants(0).len(), 8);
+}
+
+#[test]
+fn a_ledger_that_lost_commits_is_refused() {
+    let event = Event::new(100);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    front.push(
+        0,
+        &Request::ShardStarted {
+            epoch: 1,
+            grants_taken: 0,
+        },
+    );
+    back.work();
+    drop(back);
+    let refused = |sql: &str, ring: &str| {
+        Connection::open(event.ledger()).unwrap().execute(sql, []).unwrap();
+        let error = Back::open(&event).err().unwrap();
+        assert!(
+            matches!(error, LanesError::Ledger(LedgerError::Behind { .. })),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains(ring) && error.to_string().contains("lost commits"),
+            "{error}"
+        );
+    };
+    refused("UPDATE lanes SET grants_released = grants_released - 1", "grant");
+    refused("UPDATE lanes SET requests_done = requests_done - 1", "request");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(event.path(&format!("ledger.db{suffix}")));
+    }
+    refused("SELECT 1 WHERE 0", "request");
+}
+
+#[test]
+fn a_mapping_of_another_kind_is_refused() {
+    let event = Event::new(10);
+    let mut geometry = super::support::geometry(1);
+    geometry.rings.pop();
+    Mapping::create(&event.path("rings"), &geometry).unwrap();
+    let error = Back::open(&event).err().unwrap();
+    assert!(matches!(error, LanesError::Geometry { .. }), "{error}");
+}
+
+#[test]
+fn after_a_failed_write_claims_are_busy_and_nothing_is_lost() {
+    let event = Event::new(100);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let packet = front.take_grants(0)[0].packet;
+    let sealed = ticket(&front.keys, EVENT, packet, UserId(1), FAR);
+    // A table that is gone makes the next write fail, as a full disk would.
+    let saboteur = Connection::open(event.ledger()).unwrap();
+    saboteur.execute_batch("ALTER TABLE transfers RENAME TO gone").unwrap();
+    front.push(0, &claim(1, UserId(1), sealed.clone(), NOW));
+    back.work();
+    assert!(matches!(front.reply(0).result, ClaimResult::Busy { .. }));
+    // Mended or not: no writes before a restart.
+    saboteur.execute_batch("ALTER TABLE gone RENAME TO transfers").unwrap();
+    front.push(0, &claim(2, UserId(1), sealed, NOW));
+    back.work();
+    assert!(matches!(front.reply(0).result, ClaimResult::Busy { .. }));
+    assert!(back.agent.ledger().failure().is_some());
+    drop((back, saboteur));
+
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let replies = front.replies(0);
+    let repeats: Vec<bool> = replies
+        .iter()
+        .map(|reply| match reply.result {
+            ClaimResult::Opened { repeat, .. } => repeat,
+            ref other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(repeats, [false, true]);
+    event.assert_balanced();
+}
+
+#[test]
+fn a_damaged_seed_record_stops_the_feed_and_nothing_else() {
+    let event = Event::new(20);
+    let mut bytes = std::fs::read(event.seed()).unwrap();
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    drop(back);
+    let at = shake_rules::seed::HEADER_BYTES + 5 * shake_rules::seed::RECORD_BYTES;
+    bytes[at] ^= 1;
+    std::fs::write(event.seed(), bytes).unwrap();
+    back = Back::open(&event).unwrap();
+    back.work();
+    let grants = front.take_grants(0);
+    assert_eq!(grants.len(), 5);
+    let sealed = ticket(&front.keys, EVENT, grants[0].packet, UserId(1), FAR);
+    front.push(0, &claim(1, UserId(1), sealed, NOW));
+    back.work();
+    assert!(matches!(front.reply(0).result, ClaimResult::Opened { .. }));
+    assert_eq!(
+        (
+            back.counters.feed_stopped.value(),
+            back.counters.packets_released.value()
+        ),
+        (1, 5)
+    );
+}

@@ -1,0 +1,176 @@
+//! The real program as a process of its own: killed with SIGKILL in the middle and started again, ended by SIGTERM, and its
+//! commands' exit codes.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+use support::{Crowd, Event, Front, PATIENCE};
+
+fn agent(event: &Event) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shake-agent"));
+    command
+        .current_dir(event.directory.path())
+        .env_remove("RUST_LOG")
+        .env_remove("NOTIFY_SOCKET");
+    command
+}
+
+/// A running agent, killed when the test ends early.
+struct Running(Child);
+
+impl Running {
+    fn start(event: &Event) -> Self {
+        Self(
+            agent(event)
+                .args(["run", "--config", "agent.toml"])
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the agent does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn audit(event: &Event) -> Output {
+    agent(event)
+        .args(["audit", "--config", "agent.toml", "--json"])
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn killed_three_times_nothing_acknowledged_is_lost() {
+    const PACKETS: usize = 4_000;
+    let event = Event::new(PACKETS as u64);
+    let mut crowd = Crowd::new(Front::new(&event, 2));
+    for part in 1..=3 {
+        let mut agent = Running::start(&event);
+        crowd.until("a part is won", |crowd| crowd.won.len() > part * PACKETS / 5);
+        agent.signal(Signal::SIGKILL);
+        agent.wait();
+        crowd.step();
+        crowd.assert_in_ledger(&event);
+    }
+    let mut agent = Running::start(&event);
+    crowd.until("all is won", |crowd| crowd.is_done(PACKETS));
+    // While it runs.
+    assert_eq!(audit(&event).status.code(), Some(0));
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    crowd.step();
+    crowd.assert_in_ledger(&event);
+    let report = event.assert_balanced();
+    assert_eq!(
+        (report.total.opened.packets, report.total.void.packets),
+        (PACKETS as u64, 0)
+    );
+}
+
+#[test]
+fn it_waits_for_the_gateway_follows_a_new_mapping_and_ends_on_a_signal() {
+    let event = Event::new(20_000);
+    let mut agent = Running::start(&event);
+    std::thread::sleep(Duration::from_millis(200));
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    crowd.until("the first mapping", |crowd| crowd.won.len() >= 50);
+    let beat = |crowd: &Crowd| {
+        crowd
+            .front
+            .attachment
+            .mapping()
+            .peer(shm_queue::Side::Back)
+            .heartbeat_ms
+    };
+    let before = beat(&crowd);
+    crowd.until("the heart beats on", |crowd| beat(crowd) > before + 100);
+    let won = std::mem::take(&mut crowd.won);
+    drop(crowd);
+    shm_queue::Mapping::remove(&event.path("rings")).unwrap();
+    let mut crowd = Crowd::new(Front::new(&event, 2));
+    crowd.until("the second mapping", |crowd| crowd.won.len() >= 20);
+    assert!(crowd.won.keys().all(|packet| !won.contains_key(packet)));
+    agent.signal(Signal::SIGINT);
+    assert_eq!(agent.wait().code(), Some(0));
+    event.assert_balanced();
+}
+
+#[test]
+fn exit_codes_and_messages() {
+    let event = Event::new(10);
+    let run = |args: &[&str]| {
+        let output = agent(&event).args(args).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    let check = |args: &[&str], code: i32, word: &str| {
+        let (found, text) = run(args);
+        assert_eq!(found, Some(code), "{args:?}: {text}");
+        assert!(text.contains(word), "{args:?}: {text}");
+    };
+    std::fs::write(event.path("bad.toml"), "[feed]\ngrants_in_hand = 0\nspeed = 9\n").unwrap();
+    check(&["check-config"], 0, "batch_max      = 512");
+    check(
+        &["check-config", "--config", "bad.toml"],
+        1,
+        "line 2: grants_in_hand = 0 must be 1 to 256",
+    );
+    check(&["check-config", "--config", "bad.toml"], 1, "line 3: ");
+    check(&["run", "--config", "none.toml"], 1, "none.toml");
+    check(&["audit", "--config", "agent.toml"], 2, "there is no ledger");
+    check(&["seed", "inspect", "seed.bin"], 0, "total");
+    check(&["seed", "inspect", "agent.toml"], 1, "not a seed file");
+    let generate = [
+        "seed", "generate", "--out", "seed.bin", "--event", "1", "--budget", "9", "--count", "3", "--min", "1",
+    ];
+    check(&[&generate[..], &["--max", "5"]].concat(), 2, "--sponsor");
+    check(
+        &[&generate[..], &["--max", "5", "--sponsor", "1"]].concat(),
+        1,
+        "exists already",
+    );
+    check(
+        &[&generate[..], &["--max", "2", "--sponsor", "1", "--force"]].concat(),
+        1,
+        "the budget is 9",
+    );
+    check(
+        &[
+            "ledger",
+            "export",
+            "--config",
+            "agent.toml",
+            "--what",
+            "packets",
+            "--format",
+            "csv",
+        ],
+        1,
+        "no ledger",
+    );
+}
