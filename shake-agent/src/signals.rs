@@ -5,8 +5,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 use tracing::info;
 
+/// What comes this soon after the first is the same wish: `timeout`, terminals with a supervisor and the like signal the
+/// process and its group both.
+const SAME_WISH: Duration = Duration::from_millis(500);
 /// Exit code after a second signal: 128 + SIGINT, as shells have it.
 const EXIT_AT_ONCE: i32 = 130;
 
@@ -29,10 +33,14 @@ impl Stop {
         let theirs = stop.clone();
         thread::Builder::new().name("signals".into()).spawn(move || {
             // An error of `wait` means a set that the kernel does not know: this one it knows.
+            let mut first: Option<Instant> = None;
             while let Ok(signal) = signals.wait() {
-                if theirs.0.swap(true, Ordering::Relaxed) {
-                    std::process::exit(EXIT_AT_ONCE);
+                match first {
+                    Some(at) if at.elapsed() < SAME_WISH => continue,
+                    Some(_) => std::process::exit(EXIT_AT_ONCE),
+                    None => first = Some(Instant::now()),
                 }
+                theirs.ask();
                 info!(%signal, "ending in good order; a second signal ends at once");
             }
         })?;
