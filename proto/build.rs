@@ -1,13 +1,14 @@
 //! Compiles the two contracts with the pure-Rust `protox`, so that nobody needs a `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["shake.proto", "handoff.proto"];
-    for file in files {
+    for file in ["shake.proto", "handoff.proto"] {
         println!("cargo::rerun-if-changed={file}");
+        let mut config = prost_build::Config::new();
+        config.bytes(["."]);
+        if file == "handoff.proto" {
+            config.extern_path(".shake.v1", "crate::wire::v1");
+        }
+        config.compile_fds(protox::compile([file], ["."])?)?;
     }
-    prost_build::Config::new()
-        .bytes(["."])
-        .enable_type_names()
-        .compile_fds(protox::compile(files, ["."])?)?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use client_sim::engine::Stop;
 use client_sim::progress::Progress;
-use client_sim::report::write_opened;
+use client_sim::report::{write_credits, write_opened};
 use client_sim::run::{self, Verdict};
 use client_sim::scenario::{DEFAULT, Overrides, Scenario};
 use std::fs::File;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Simulates the phones of a shake event: real QUIC sessions that shake, win and claim.
+/// Simulates the phones of a shake event: real QUIC sessions that shake, win, claim and share.
 #[derive(Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {
@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Connects, shakes, claims, and reports.
+    /// Connects, shakes, claims, sends, grabs, and reports.
     #[command(after_long_help = RUN_HELP)]
     Run(Run),
     /// Reads a scenario and prints every error with its line; opens no socket.
@@ -48,6 +48,9 @@ struct Run {
     /// Writes each packet that a client opened as a line packet,user,sponsor,cents, to compare with the ledger.
     #[arg(long, value_name = "FILE.csv")]
     opened: Option<PathBuf>,
+    /// Writes all money that moved as lines kind,packet,user,sponsor,cents; kind is open, grab or send (money spent).
+    #[arg(long, value_name = "FILE.csv")]
+    credits: Option<PathBuf>,
     /// Instead of load.sessions: how many sessions, one user each.
     #[arg(long, value_name = "N")]
     sessions: Option<u32>,
@@ -70,24 +73,26 @@ struct Run {
 
 const RUN_HELP: &str = "\
 A run has four stages: all sessions connect and say Hello; they shake by an open-loop schedule, even over users and \
-time; the last answers and claims are waited for; the connections are closed. Ctrl-C ends the shaking early and still \
+time, and claim, send, grab and look as [packets] says; the last answers are waited for, and some users ask for their \
+wallets; the connections are closed. Ctrl-C ends the shaking early and still \
 reports; a second Ctrl-C does not wait for the last answers.
 
 Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
 
-JSON, one object: scenario, stopped_early, sessions, shakes, outcomes, latency, claims, resources, errors, checks, \
-remarks. Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
+JSON, one object: scenario, stopped_early, sessions, shakes, outcomes, latency, claims, packets, cents, packages, \
+resources, errors, checks, remarks. Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
 
 Exit codes:
   0  the run went through
   1  no run: a bad scenario or file, or no session could connect
-  2  the run went through, but the gateway did what no correct one does: a packet opened twice, another
-     sponsor than the win named, or a malformed reply (see `checks` in the report)
+  2  the run went through, but the gateway did what no correct one does: a packet opened twice, an answer that
+     changed, a wallet or view that does not add up, a malformed reply, ... (see `checks` in the report)
 
 Examples:
   client-sim run --certs certs
   client-sim run deploy/scenarios/twenty-thousand.toml --target 10.0.0.5:4433 --json > run.json
-  client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv";
+  client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv
+  client-sim run deploy/scenarios/gala.toml --certs certs --credits credits.csv";
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
@@ -114,6 +119,7 @@ fn simulate(flags: &Run) -> Result<u8> {
     };
     let scenario = read_scenario(flags.scenario.as_deref(), &overrides)?;
     let mut opened = flags.opened.as_deref().map(create).transpose()?;
+    let mut credits = flags.credits.as_deref().map(create).transpose()?;
 
     let stop = Arc::new(Stop::default());
     run::stop_on_signals(stop.clone()).context("cannot wait for signals")?;
@@ -128,6 +134,11 @@ fn simulate(flags: &Run) -> Result<u8> {
         write_opened(&outcome.opened, out)
             .and_then(|()| out.flush())
             .context("cannot write the opened packets")?;
+    }
+    if let Some(out) = &mut credits {
+        write_credits(&outcome.opened, &outcome.credits, out)
+            .and_then(|()| out.flush())
+            .context("cannot write the credits")?;
     }
     if flags.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&outcome.report)?))?;

@@ -115,10 +115,11 @@ impl Progress {
             Stage::Settling => {
                 let (shakes, claims) = tally.open_ends();
                 format!(
-                    "settling {:.0} s: waiting for {} answers and {} claims",
+                    "settling {:.0} s: waiting for {} answers, {} claims and {} other errands",
                     snapshot.stage_s,
                     grouped(shakes),
-                    grouped(claims)
+                    grouped(claims),
+                    grouped(tally.packets.open_ends())
                 )
             }
             Stage::Closing => "closing".into(),
@@ -173,7 +174,7 @@ mod tests {
         let line = progress.line(&snapshot(Stage::Shaking, 3.0, &tally));
         assert!(line.contains("5,000 sent/s, 4,500 answered/s"), "{line}");
         let line = progress.line(&snapshot(Stage::Settling, 0.0, &tally));
-        assert!(line.contains("1,000 answers and 0 claims"), "{line}");
+        assert!(line.contains("1,000 answers, 0 claims and 0 other"), "{line}");
         assert!(ProgressStyle::with_template("{spinner} {msg}").is_ok());
     }
 }

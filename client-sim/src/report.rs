@@ -4,17 +4,20 @@
 //! `*_s` are seconds, `*_us` microseconds, `*_share` run from 0 to 1, money is whole cents. Maps have names as keys and
 //! leave out what did not happen. Fields are only added.
 
+mod credits;
+mod packets;
 mod text;
 
+pub use credits::{Credits, write_credits, write_opened};
+pub use packets::{Cents, Errands, Packages, Packets};
 pub(crate) use text::{grouped, milliseconds};
 
 use crate::engine::{Finished, StageCost, memory_peak_bytes};
 use crate::scenario::Scenario;
-use crate::tally::{OUTCOMES, Opened, Tally};
+use crate::tally::{OUTCOMES, Tally, Violations};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 /// The report of one run.
 #[derive(Clone, Debug, Serialize)]
@@ -33,6 +36,12 @@ pub struct Report {
     pub latency: Percentiles,
     /// Red packets and money.
     pub claims: Claims,
+    /// What users did with packets among themselves.
+    pub packets: Packets,
+    /// Money that moved, by how.
+    pub cents: Cents,
+    /// Resource packages of the manifest.
+    pub packages: Packages,
     /// What the simulation itself used.
     pub resources: Resources,
     /// Errors by name, with the first message of each.
@@ -141,6 +150,10 @@ pub struct Claims {
     pub failed: u64,
     /// Under way when the run ended.
     pub unfinished: u64,
+    /// Wins never claimed by users who hoard.
+    pub hoarded: u64,
+    /// Of the opened, split packets, with a code for friends.
+    pub split: u64,
     /// Cents opened.
     pub cents: u64,
     /// Cents opened, by the sponsor's number.
@@ -201,6 +214,22 @@ pub struct Checks {
     pub wrong_sponsor: u64,
     /// Replies that are not what the contract says.
     pub malformed_replies: u64,
+    /// Sent packets of which more was grabbed than was put in.
+    pub overdrawn: Vec<u64>,
+    /// Answers other than the first to the same user about the same packet.
+    pub answers_changed: u64,
+    /// Money given again to the same user out of the same packet, and not called a repeat.
+    pub paid_twice: u64,
+    /// Shares of less than a cent.
+    pub empty_shares: u64,
+    /// Grabs of an offered packet that was then unknown, or not for the user.
+    pub offers_broken: u64,
+    /// Sends refused for their numbers or for lack of money, although both were right.
+    pub sends_refused: u64,
+    /// Views that do not add up, or disagree with what the user knows.
+    pub views_wrong: u64,
+    /// Wallets that do not add up, or disagree with what the user knows.
+    pub wallets_wrong: u64,
 }
 
 impl Report {
@@ -229,6 +258,9 @@ impl Report {
             outcomes: outcomes(tally),
             latency: Percentiles::of(&tally.latency),
             claims: claims(tally),
+            packets: Packets::of(tally),
+            cents: Cents::of(tally),
+            packages: Packages::of(&tally.packages),
             resources: Resources {
                 cpu_s: connecting.cpu_s + shaking.cpu_s + settling.cpu_s,
                 cpu_connecting_s: connecting.cpu_s,
@@ -249,12 +281,7 @@ impl Report {
                     )
                 })
                 .collect(),
-            checks: Checks {
-                passed: tally.violations.is_clean(),
-                opened_twice: tally.violations.opened_twice.clone(),
-                wrong_sponsor: tally.violations.wrong_sponsor,
-                malformed_replies: tally.violations.malformed_replies,
-            },
+            checks: checks(&tally.violations),
             remarks: finished.remarks.clone(),
         }
     }
@@ -347,9 +374,28 @@ fn claims(tally: &Tally) -> Claims {
         gave_up: claims.gave_up,
         failed: claims.failed,
         unfinished: claims.unfinished,
+        hoarded: claims.hoarded,
+        split: claims.split,
         cents: tally.cents(),
         cents_by_sponsor: tally.cents_by_sponsor(),
         latency: Percentiles::of(&tally.claim_latency),
+    }
+}
+
+fn checks(violations: &Violations) -> Checks {
+    Checks {
+        passed: violations.is_clean(),
+        opened_twice: violations.opened_twice.clone(),
+        wrong_sponsor: violations.wrong_sponsor,
+        malformed_replies: violations.malformed_replies,
+        overdrawn: violations.overdrawn.clone(),
+        answers_changed: violations.answers_changed,
+        paid_twice: violations.paid_twice,
+        empty_shares: violations.empty_shares,
+        offers_broken: violations.offers_broken,
+        sends_refused: violations.sends_refused,
+        views_wrong: violations.views_wrong,
+        wallets_wrong: violations.wallets_wrong,
     }
 }
 
@@ -357,31 +403,11 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { 0.0 }
 }
 
-/// Writes the packets opened as CSV, `packet,user,sponsor,cents` with a header line, by packet number: what the
-/// ledger must agree with.
-///
-/// # Errors
-/// When writing fails.
-pub fn write_opened(opened: &[Opened], out: &mut impl Write) -> io::Result<()> {
-    let mut sorted = opened.to_vec();
-    sorted.sort_unstable();
-    writeln!(out, "packet,user,sponsor,cents")?;
-    for Opened {
-        packet,
-        user,
-        sponsor,
-        cents,
-    } in sorted
-    {
-        writeln!(out, "{packet},{user},{sponsor},{cents}")?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scenario::Overrides;
+    use crate::tally::{Moved, Opened};
 
     fn report() -> Report {
         let scenario = Scenario::parse("", &Overrides::default()).expect("the defaults are good");
@@ -400,6 +426,15 @@ mod tests {
             sponsor: 2,
             cents: 12_345,
         });
+        tally.packets.grabs.begun = 3;
+        tally.packets.grabs.answered = 3;
+        tally.packets.grabs_empty = 1;
+        tally.grabbed.extend([1, 2].map(|user| Moved {
+            packet: 9,
+            user,
+            cents: 250,
+        }));
+        tally.packages.failures.insert("wrong_size".into(), 4);
         tally.latency.saturating_record(1_500);
         tally.error("connection_reset", "peer said so");
         let cost = StageCost {
@@ -432,6 +467,12 @@ mod tests {
         assert_eq!(at("/resources/cpu_per_shake_us"), 20.0);
         assert_eq!(at("/errors/connection_reset/count"), 1);
         assert_eq!(at("/latency/max_us"), 1_500);
+        assert_eq!(at("/packets/grabs/done"), 2);
+        assert_eq!(at("/packets/grabs_empty"), 1);
+        assert_eq!(at("/cents/opened"), 12_345);
+        assert_eq!(at("/cents/grabbed"), 500);
+        assert_eq!(at("/cents/sent"), 0);
+        assert_eq!(at("/packages/failures/wrong_size"), 4);
         assert_eq!(at("/checks/passed"), true);
         assert!(
             json.pointer("/outcomes/nothing").is_none(),
@@ -451,24 +492,10 @@ mod tests {
             "connection_reset",
             "p99.9",
             "passed",
+            "5.00 grabbed",
+            "wrong_size 4",
         ] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
         }
-    }
-
-    #[test]
-    fn opened_packets_are_listed_in_order() {
-        let opened = |packet| Opened {
-            packet,
-            user: 1,
-            sponsor: 2,
-            cents: 3,
-        };
-        let mut out = Vec::new();
-        write_opened(&[opened(5), opened(4)], &mut out).expect("memory takes it");
-        assert_eq!(
-            String::from_utf8_lossy(&out),
-            "packet,user,sponsor,cents\n4,1,2,3\n5,1,2,3\n"
-        );
     }
 }

@@ -2,7 +2,7 @@
 //! engine, and judges the outcome.
 
 use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stop};
-use crate::report::Report;
+use crate::report::{Credits, Report};
 use crate::scenario::Scenario;
 use crate::tally::Opened;
 use rustls::RootCertStore;
@@ -88,6 +88,8 @@ pub struct Outcome {
     pub report: Report,
     /// Every packet opened.
     pub opened: Vec<Opened>,
+    /// Every share grabbed and every packet sent.
+    pub credits: Credits,
     /// How it ended.
     pub verdict: Verdict,
 }
@@ -104,12 +106,17 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         started_at: unix_now(),
         scenario: scenario.clone(),
     };
-    let finished = engine::run(job, stop, observe)?;
+    let mut finished = engine::run(job, stop, observe)?;
+    finished.tally.find_overdrawn();
     let report = Report::new(&scenario, &finished);
     let verdict = verdict(&finished);
     Ok(Outcome {
         report,
         opened: finished.tally.opened,
+        credits: Credits {
+            grabbed: finished.tally.grabbed,
+            sent: finished.tally.sent,
+        },
         verdict,
     })
 }

@@ -1,6 +1,13 @@
-//! What came of it: counts by name, the latency histogram, the packets opened. Tallies of parts of a run add up.
+//! What came of it: counts by name, the latency histograms, the money that moved. Tallies of parts of a run add up.
 //!
 //! Every sum that a reader may rely on is written down and tested here: see [`Tally::open_ends`].
+
+mod packets;
+mod violations;
+
+pub(crate) use packets::Course;
+pub use packets::{ErrandKind, Errands, Moved, Packages, Packets};
+pub use violations::Violations;
 
 use hdrhistogram::Histogram;
 use shake_proto::code::Code;
@@ -103,25 +110,10 @@ pub struct Claims {
     pub failed: u64,
     /// Claims still under way when the run ended.
     pub unfinished: u64,
-}
-
-/// Replies that no correct gateway sends. Any of these fails the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Violations {
-    /// Replies that do not decode, are of the wrong kind, or lack what their outcome needs.
-    pub malformed_replies: u64,
-    /// Packets opened with another sponsor than the win named.
-    pub wrong_sponsor: u64,
-    /// Packets opened by more than one claim; found when the parts of a run are put together.
-    pub opened_twice: Vec<u64>,
-}
-
-impl Violations {
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.malformed_replies == 0 && self.wrong_sponsor == 0 && self.opened_twice.is_empty()
-    }
+    /// Wins that were never claimed, because the user hoards.
+    pub hoarded: u64,
+    /// Of the opened, split packets: the winner got a share and a code.
+    pub split: u64,
 }
 
 /// How often an error was met, and the first message it came with.
@@ -146,8 +138,16 @@ pub struct Tally {
     pub unknown_outcomes: BTreeMap<i32, u64>,
     /// Claims.
     pub claims: Claims,
+    /// What users do with packets among themselves.
+    pub packets: Packets,
+    /// Resource packages.
+    pub packages: Packages,
     /// Every packet opened.
     pub opened: Vec<Opened>,
+    /// Every share grabbed, once.
+    pub grabbed: Vec<Moved>,
+    /// Every packet sent.
+    pub sent: Vec<Moved>,
     /// From the intended send time of a shake to its answer, in microseconds.
     pub latency: Histogram<u64>,
     /// From the first try of a claim to its open packet, in microseconds.
@@ -172,7 +172,11 @@ impl Default for Tally {
             outcomes: [0; OUTCOMES.len()],
             unknown_outcomes: BTreeMap::new(),
             claims: Claims::default(),
+            packets: Packets::default(),
+            packages: Packages::default(),
             opened: Vec::new(),
+            grabbed: Vec::new(),
+            sent: Vec::new(),
             latency: histogram(),
             claim_latency: histogram(),
             connect_latency: histogram(),
@@ -207,7 +211,30 @@ impl Tally {
 
     /// Counts a final refusal.
     pub fn refusal(&mut self, reason: Reason) {
-        *self.claims.refused.entry(reason.name()).or_default() += 1;
+        self.refused(ErrandKind::Claim, reason);
+    }
+
+    /// Counts a final refusal of any kind of errand.
+    pub fn refused(&mut self, kind: ErrandKind, reason: Reason) {
+        *self.errand(kind).refused.entry(reason.name()).or_default() += 1;
+    }
+
+    /// Where the errands of a kind are counted.
+    pub(crate) fn errand(&mut self, kind: ErrandKind) -> Course<'_> {
+        match kind {
+            ErrandKind::Claim => self.claims.course(),
+            ErrandKind::Send => self.packets.sends.course(),
+            ErrandKind::Grab => self.packets.grabs.course(),
+            ErrandKind::View => self.packets.views.course(),
+            ErrandKind::Wallet => self.packets.wallets.course(),
+        }
+    }
+
+    /// Counts the resource that a reply names, when no manifest has it. Without a manifest there is nothing to compare.
+    pub fn resource(&mut self, id: u32) {
+        let packages = &mut self.packages;
+        let is_unknown = id != 0 && !packages.ids.is_empty() && !packages.ids.contains(&id);
+        packages.unknown_ids += u64::from(is_unknown);
     }
 
     /// Adds another part of the run.
@@ -227,7 +254,11 @@ impl Tally {
             .zip(other.outcomes)
             .for_each(|(mine, theirs)| *mine += theirs);
         add_map(&mut self.unknown_outcomes, &other.unknown_outcomes);
+        self.packets.add(&other.packets);
+        self.packages.add(&other.packages);
         self.opened.extend_from_slice(&other.opened);
+        self.grabbed.extend_from_slice(&other.grabbed);
+        self.sent.extend_from_slice(&other.sent);
         for (mine, theirs) in [
             (&mut self.latency, &other.latency),
             (&mut self.claim_latency, &other.claim_latency),
@@ -242,8 +273,12 @@ impl Tally {
             }
             mine.count += theirs.count;
         }
-        self.violations.malformed_replies += other.violations.malformed_replies;
-        self.violations.wrong_sponsor += other.violations.wrong_sponsor;
+        self.violations.add(&other.violations);
+    }
+
+    /// Looks over the packets sent in the whole run for one of which more was grabbed than was put in.
+    pub fn find_overdrawn(&mut self) {
+        self.violations.overdrawn = packets::overdrawn(&self.sent, &self.grabbed);
     }
 
     /// Looks over the packets opened in the whole run for one that two claims got.
@@ -283,7 +318,7 @@ impl Tally {
     pub fn open_ends(&self) -> (u64, u64) {
         let claims = &self.claims;
         let refused: u64 = claims.refused.values().sum();
-        let ended = claims.opened + refused + claims.gave_up + claims.failed + claims.unfinished;
+        let ended = claims.opened + refused + claims.gave_up + claims.failed + claims.unfinished + claims.hoarded;
         let answered = self.shakes.answered + self.shakes.unanswered;
         (
             self.shakes.sent.saturating_sub(answered),
@@ -316,6 +351,20 @@ impl Claims {
         self.gave_up += other.gave_up;
         self.failed += other.failed;
         self.unfinished += other.unfinished;
+        self.hoarded += other.hoarded;
+        self.split += other.split;
+    }
+
+    fn course(&mut self) -> Course<'_> {
+        Course {
+            begun: None,
+            refused: &mut self.refused,
+            busy: &mut self.busy,
+            retries: &mut self.retries,
+            gave_up: &mut self.gave_up,
+            failed: &mut self.failed,
+            unfinished: &mut self.unfinished,
+        }
     }
 }
 

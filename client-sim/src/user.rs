@@ -4,15 +4,22 @@
 //! Invariant: no I/O, no clock, no global state. Time is [`Micros`] since the start of the run. Whatever comes from
 //! the gateway is checked here, and what a correct gateway never sends is counted as a violation.
 
-mod claim;
+mod errand;
+mod purse;
+mod resources;
+mod roles;
 
-pub use claim::{ClaimId, ClaimNext, ClaimStart};
+pub use errand::{Action, ErrandId, ErrandNext, ErrandStart, SEND_SHARES};
+pub use resources::Fetch;
+pub use roles::{PackageHabits, PacketHabits};
 
 use crate::backoff::{self, Backoff, Jitter};
 use crate::schedule::Micros;
 use crate::tally::{Tally, code_name};
 use bytes::Bytes;
-use claim::Claim;
+use errand::Errand;
+use purse::Purse;
+use roles::Roles;
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use shake_rules::cookie::COOKIE_BYTES_MAX;
@@ -24,6 +31,8 @@ use std::collections::VecDeque;
 pub struct Habits {
     /// Seed of what users draw.
     pub seed: u64,
+    /// How many users the run has.
+    pub sessions: u32,
     /// The share of users who obey the gateway's pace, 0 to 1.
     pub obey_pace: f64,
     /// The share of users who shake on streams, 0 to 1.
@@ -34,10 +43,14 @@ pub struct Habits {
     pub shake_timeout: Micros,
     /// Failed tries in a row after which a session gives up.
     pub connect_tries_max: u32,
-    /// Tries after which a claim gives up.
+    /// Tries after which a claim, or any other errand, gives up.
     pub claim_tries_max: u32,
     /// Waits after tries that failed.
     pub backoff: Backoff,
+    /// What users do with packets among themselves.
+    pub packets: PacketHabits,
+    /// What users fetch.
+    pub packages: PackageHabits,
 }
 
 /// Why a request on a stream got no reply.
@@ -113,8 +126,8 @@ struct Pending {
 #[derive(Debug)]
 pub struct User {
     id: u64,
-    obeys: bool,
-    on_streams: bool,
+    index: u32,
+    roles: Roles,
     online: bool,
     greeted: bool,
     failed_tries: u32,
@@ -128,8 +141,13 @@ pub struct User {
     last_due: Option<Micros>,
     slow_until: Micros,
     reconnect_at: Option<Micros>,
-    claims: Vec<Claim>,
-    claims_begun: u32,
+    /// Version of the resource manifest that the user has.
+    resource_version: u64,
+    errands: Vec<Errand>,
+    errands_begun: u32,
+    purse: Purse,
+    /// Nothing new is begun any more.
+    is_winding_up: bool,
 }
 
 impl User {
@@ -138,8 +156,8 @@ impl User {
     pub fn new(index: u32, id: u64, habits: &Habits) -> Self {
         Self {
             id,
-            obeys: is_among(index, habits.obey_pace),
-            on_streams: is_among(index, habits.use_streams),
+            index,
+            roles: Roles::of(index, habits),
             online: false,
             greeted: false,
             failed_tries: 0,
@@ -151,8 +169,11 @@ impl User {
             last_due: None,
             slow_until: Micros::ZERO,
             reconnect_at: None,
-            claims: Vec::new(),
-            claims_begun: 0,
+            resource_version: 0,
+            errands: Vec::new(),
+            errands_begun: 0,
+            purse: Purse::default(),
+            is_winding_up: false,
         }
     }
 
@@ -165,13 +186,13 @@ impl User {
     /// Whether this user's phone has no datagrams.
     #[must_use]
     pub fn shakes_on_streams(&self) -> bool {
-        self.on_streams
+        self.roles.is_on_streams
     }
 
-    /// Whether an answer to a shake or claim is still awaited.
+    /// Whether an answer to a shake or errand is still awaited.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty() || !self.claims.is_empty()
+        !self.pending.is_empty() || !self.errands.is_empty()
     }
 
     // ---- connection ----------------------------------------------------------------------------------------
@@ -182,7 +203,7 @@ impl User {
         v1::Hello {
             token,
             cookie: self.cookie.clone(),
-            resource_version: 0,
+            resource_version: self.resource_version,
             capabilities: CAPABLE_OF_NOTICES,
         }
     }
@@ -193,7 +214,7 @@ impl User {
         self.try_again(now, habits, tally)
     }
 
-    /// The Hello was answered, or not.
+    /// The Hello was answered, or not. Gives what the user does because of it.
     ///
     /// # Errors
     /// What to do instead of shaking; the engine closes the connection.
@@ -203,11 +224,10 @@ impl User {
         answer: Result<v1::Reply, RequestFailure>,
         habits: &Habits,
         tally: &mut Tally,
-    ) -> Result<(), ConnectNext> {
+    ) -> Result<Vec<Action>, ConnectNext> {
         let failure = match answer.map(|reply| reply.kind) {
             Ok(Some(v1::reply::Kind::Hello(reply))) if reply.cookie.len() <= COOKIE_BYTES_MAX => {
-                self.welcome(&reply, tally);
-                return Ok(());
+                return Ok(self.welcome(now, reply, habits, tally));
             }
             Ok(_) => RequestFailure::Malformed(Code::Unknown),
             Err(failure) => failure,
@@ -223,7 +243,7 @@ impl User {
         Err(self.try_again(now, habits, tally))
     }
 
-    fn welcome(&mut self, reply: &v1::HelloReply, tally: &mut Tally) {
+    fn welcome(&mut self, now: Micros, reply: v1::HelloReply, habits: &Habits, tally: &mut Tally) -> Vec<Action> {
         self.online = true;
         self.failed_tries = 0;
         self.reconnect_at = None;
@@ -234,9 +254,13 @@ impl User {
         } else {
             tally.sessions.connected += 1;
         }
+        match reply.manifest {
+            Some(manifest) => self.take_manifest(now, manifest, reply.server_time_ms, habits, tally),
+            None => Vec::new(),
+        }
     }
 
-    /// The connection ended after its Hello. Shakes under way are lost; claims go on over the next connection.
+    /// The connection ended after its Hello. Shakes under way are lost; errands go on over the next connection.
     pub fn on_connection_lost(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
         self.online = false;
         tally.sessions.lost += 1;
@@ -257,15 +281,23 @@ impl User {
         ConnectNext::At(now.plus(habits.backoff.wait(self.failed_tries, &mut self.jitter)))
     }
 
-    /// The gateway said something unasked. When it asks to go away, gives the time at which to leave this
-    /// connection, unless it ends before.
-    pub fn on_notice(&mut self, now: Micros, notice: &v1::Notice, tally: &mut Tally) -> Option<Micros> {
-        let Some(v1::notice::Kind::GoAway(go_away)) = &notice.kind else {
-            return None;
-        };
-        tally.sessions.told_to_go_away += 1;
-        let at = now.plus(backoff::told_to_reconnect(go_away.reconnect_after_ms, &mut self.jitter));
-        Some(*self.reconnect_at.get_or_insert(at))
+    /// The gateway said something unasked. Gives what the user does because of it.
+    pub fn on_notice(
+        &mut self,
+        now: Micros,
+        notice: &v1::Notice,
+        habits: &Habits,
+        tally: &mut Tally,
+    ) -> Option<Action> {
+        match &notice.kind {
+            Some(v1::notice::Kind::GoAway(go_away)) => {
+                tally.sessions.told_to_go_away += 1;
+                let at = now.plus(backoff::told_to_reconnect(go_away.reconnect_after_ms, &mut self.jitter));
+                Some(Action::Leave(*self.reconnect_at.get_or_insert(at)))
+            }
+            Some(v1::notice::Kind::PacketOffered(offer)) => self.on_offer(now, offer, habits, tally),
+            Some(v1::notice::Kind::PhaseChanged(_)) | None => None,
+        }
     }
 
     // ---- shakes --------------------------------------------------------------------------------------------
@@ -289,14 +321,14 @@ impl User {
             .last_due
             .map_or(Micros::ZERO, |last| last.plus(self.pace))
             .max(self.slow_until);
-        if self.obeys && due < allowed {
+        if self.roles.obeys && due < allowed {
             tally.shakes.skipped_by_pace += 1;
             return None;
         }
         self.last_due = Some(due);
         self.pending.push_back(Pending { sequence, due });
         tally.shakes.sent += 1;
-        tally.shakes.sent_on_streams += u64::from(self.on_streams);
+        tally.shakes.sent_on_streams += u64::from(self.roles.is_on_streams);
         Some(v1::Shake { sequence })
     }
 
@@ -309,14 +341,14 @@ impl User {
         }
     }
 
-    /// A shake was answered. Gives the claim to begin, when it won.
+    /// A shake was answered. Gives the claim of what it won.
     pub fn on_shake_reply(
         &mut self,
         now: Micros,
         reply: v1::ShakeReply,
         habits: &Habits,
         tally: &mut Tally,
-    ) -> Option<ClaimStart> {
+    ) -> Option<Action> {
         self.expire(now, habits, tally);
         match self
             .pending
@@ -336,6 +368,7 @@ impl User {
             }
         }
         tally.outcome(reply.outcome);
+        tally.resource(reply.resource_id);
         self.pace = Micros::from_ms(reply.pace_ms.into());
         match v1::Outcome::try_from(reply.outcome) {
             Ok(v1::Outcome::SlowDown) => self.slow_down(now, &reply, tally),
@@ -366,7 +399,7 @@ impl User {
         packet: Option<v1::RedPacket>,
         habits: &Habits,
         tally: &mut Tally,
-    ) -> Option<ClaimStart> {
+    ) -> Option<Action> {
         let complete = packet.filter(|packet| {
             (1..=TICKET_BYTES).contains(&packet.ticket.len()) && packet.cookie.len() <= COOKIE_BYTES_MAX
         });
@@ -376,7 +409,11 @@ impl User {
         };
         self.keep_cookie(&packet.cookie);
         tally.claims.wins += 1;
-        Some(self.begin_claim(now, packet, habits))
+        if self.roles.hoards {
+            tally.claims.hoarded += 1;
+            return None;
+        }
+        Some(self.begin_claim(now, &packet, habits, tally))
     }
 
     fn keep_cookie(&mut self, cookie: &Bytes) {
@@ -408,19 +445,12 @@ impl User {
     /// The run is over: what is still open is counted as unanswered and unfinished.
     pub fn finish(&mut self, tally: &mut Tally) {
         self.give_up_shakes(tally);
-        tally.claims.unfinished += self.claims.len() as u64;
-        self.claims.clear();
+        self.give_up_errands(tally);
     }
 }
 
 /// Bit 0 of `Hello.capabilities`: takes Notices.
 const CAPABLE_OF_NOTICES: u64 = 1;
-
-/// Whether the index is among the share; of any `n` indices in a row, `n * share` are, to within one.
-fn is_among(index: u32, share: f64) -> bool {
-    let before = (f64::from(index) * share).floor();
-    ((f64::from(index) + 1.0) * share).floor() > before
-}
 
 #[cfg(test)]
 mod tests;

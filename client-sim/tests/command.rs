@@ -41,9 +41,20 @@ fn json_stands_alone_on_stdout_and_opened_packets_in_their_file() {
     let csv = server.certs().join("opened.csv");
     let (target, certs) = (server.address.to_string(), server.certs());
     let (certs, csv_name) = (certs.to_string_lossy(), csv.to_string_lossy());
+    let credits = server.certs().join("credits.csv");
+    let credits_name = credits.to_string_lossy();
     let flags = ["--sessions", "5", "--shakes-per-second", "50", "--seconds", "1"];
     let mut arguments = vec![
-        "run", "--json", "--target", &target, "--certs", &certs, "--opened", &csv_name,
+        "run",
+        "--json",
+        "--target",
+        &target,
+        "--certs",
+        &certs,
+        "--opened",
+        &csv_name,
+        "--credits",
+        &credits_name,
     ];
     arguments.extend(flags);
     let output = client_sim(&arguments);
@@ -53,6 +64,11 @@ fn json_stands_alone_on_stdout_and_opened_packets_in_their_file() {
     assert_eq!(report["claims"]["cents_by_sponsor"]["3"], 1_250);
     assert_eq!(report["checks"]["passed"], true);
     assert!(text(&output.stderr).contains("shaking"), "progress on stderr");
+    let lines = std::fs::read_to_string(credits).expect("written");
+    assert!(
+        lines.starts_with("kind,packet,user,sponsor,cents\nopen,1,1,3,250\n"),
+        "{lines}"
+    );
     let lines = std::fs::read_to_string(csv).expect("written");
     assert_eq!(
         lines,
@@ -99,7 +115,14 @@ fn the_built_in_scenario_checks_and_missing_files_are_named() {
 #[test]
 fn help_teaches() {
     let help = text(&client_sim(&["run", "--help"]).stdout);
-    for words in ["Exit codes", "Examples", "--opened", "open-loop", "--certs"] {
+    for words in [
+        "Exit codes",
+        "Examples",
+        "--opened",
+        "--credits",
+        "open-loop",
+        "--certs",
+    ] {
         assert!(help.contains(words), "no {words:?}");
     }
 }

@@ -99,6 +99,7 @@ fn all_goes_well() {
         report,
         opened,
         verdict,
+        ..
     } = play(&server, &[]);
     assert_eq!(verdict, Verdict::Fine, "{}", report.to_text());
     assert_eq!(

@@ -3,7 +3,9 @@
 //! A [`Count`] has one writer, so adding is a plain load and store with no locked instruction.
 
 use shake_proto::code::Code;
+use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
+use shake_proto::wire::v1::reply::Kind;
 use shake_rules::outcome::Outcome;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -95,40 +97,85 @@ impl Dropped {
     }
 }
 
-/// How a claim ended, apart from refusals.
+/// What users ask of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimEnd {
-    Opened,
-    /// Opened before; the first answer was given again.
-    Repeated,
-    /// The agent is away.
-    BusyAway,
-    /// The request ring is full, or too many claims are under way.
-    BusyFull,
-    /// The agent did not answer in time.
-    BusyTimeout,
-    /// The agent said busy.
-    BusyAgent,
+pub enum AskKind {
+    Claim,
+    Send,
+    Grab,
+    PacketView,
+    Wallet,
+    /// The gateway asks it for the user, after a Hello.
+    Offers,
 }
 
-impl ClaimEnd {
+impl AskKind {
     const ALL: [Self; 6] = [
-        Self::Opened,
-        Self::Repeated,
-        Self::BusyAway,
-        Self::BusyFull,
-        Self::BusyTimeout,
-        Self::BusyAgent,
+        Self::Claim,
+        Self::Send,
+        Self::Grab,
+        Self::PacketView,
+        Self::Wallet,
+        Self::Offers,
     ];
 
     fn name(self) -> &'static str {
         match self {
-            Self::Opened => "opened",
-            Self::Repeated => "repeated",
-            Self::BusyAway => "busy_agent_away",
-            Self::BusyFull => "busy_ring_full",
-            Self::BusyTimeout => "busy_timeout",
-            Self::BusyAgent => "busy_agent",
+            Self::Claim => "claim",
+            Self::Send => "send",
+            Self::Grab => "grab",
+            Self::PacketView => "packet_view",
+            Self::Wallet => "wallet",
+            Self::Offers => "offers",
+        }
+    }
+
+    pub fn of(what: &What) -> Self {
+        match what {
+            What::Claim(_) => Self::Claim,
+            What::Send(_) => Self::Send,
+            What::Grab(_) => Self::Grab,
+            What::PacketView(_) => Self::PacketView,
+            What::Wallet => Self::Wallet,
+            What::Offers => Self::Offers,
+        }
+    }
+
+    /// The kind of request that a reply answers, if the ledger answers such.
+    pub fn of_reply(kind: &Kind) -> Option<Self> {
+        match kind {
+            Kind::Claim(_) => Some(Self::Claim),
+            Kind::Send(_) => Some(Self::Send),
+            Kind::Grab(_) => Some(Self::Grab),
+            Kind::PacketView(_) => Some(Self::PacketView),
+            Kind::Wallet(_) => Some(Self::Wallet),
+            Kind::Hello(_) | Kind::Shake(_) => None,
+        }
+    }
+}
+
+/// Why a request was answered "ask again".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    /// The agent is away.
+    AgentAway,
+    /// The request ring is full, or too many requests are under way.
+    RingFull,
+    /// The agent did not answer in time.
+    Timeout,
+    /// The agent said busy.
+    Agent,
+}
+
+impl Busy {
+    const ALL: [Self; 4] = [Self::AgentAway, Self::RingFull, Self::Timeout, Self::Agent];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::AgentAway => "agent_away",
+            Self::RingFull => "ring_full",
+            Self::Timeout => "timeout",
+            Self::Agent => "agent",
         }
     }
 }
@@ -158,7 +205,18 @@ pub struct Counters {
     /// Cookies that were not taken into account.
     pub cookies_refused: Count,
     pub wins: Count,
-    pub claims_under_way: Count,
+    /// Requests that the agent has.
+    pub asks_under_way: Count,
+    /// Requests that the ledger answered, apart from refusals and repeats.
+    pub answered: Count,
+    /// Repeats that got their first answer again.
+    pub repeated: Count,
+    pub gifts: Count,
+    /// Gifts that were due, with nobody to give to or no room in the ring.
+    pub gifts_missed: Count,
+    pub notices: Count,
+    /// Notices that the client gave no room for.
+    pub notices_missed: Count,
     /// Agent's replies that nobody waits for any more.
     pub replies_late: Count,
     /// Records or slots of the rings that made no sense.
@@ -166,8 +224,9 @@ pub struct Counters {
     shakes: [Count; Outcome::ALL.len()],
     missed: [Count; Missed::ALL.len()],
     dropped: [Count; Dropped::ALL.len()],
-    claims: [Count; ClaimEnd::ALL.len()],
-    claims_refused: [Count; Reason::ALL.len()],
+    asks: [Count; AskKind::ALL.len()],
+    busy: [Count; Busy::ALL.len()],
+    refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
 }
 
@@ -189,12 +248,16 @@ impl Counters {
         of(&self.dropped, &Dropped::ALL, &why)
     }
 
-    pub fn claim(&self, end: ClaimEnd) -> &Count {
-        of(&self.claims, &ClaimEnd::ALL, &end)
+    pub fn ask(&self, kind: AskKind) -> &Count {
+        of(&self.asks, &AskKind::ALL, &kind)
     }
 
-    pub fn claim_refused(&self, reason: Reason) -> &Count {
-        of(&self.claims_refused, &Reason::ALL, &reason)
+    pub fn busy(&self, why: Busy) -> &Count {
+        of(&self.busy, &Busy::ALL, &why)
+    }
+
+    pub fn refused(&self, reason: Reason) -> &Count {
+        of(&self.refused, &Reason::ALL, &reason)
     }
 
     pub fn stream_refused(&self, code: Code) -> &Count {
@@ -219,7 +282,13 @@ impl Counters {
             ("gateway_hellos_total", &self.hellos),
             ("gateway_cookies_refused_total", &self.cookies_refused),
             ("gateway_wins_total", &self.wins),
-            ("gateway_claims_under_way", &self.claims_under_way),
+            ("gateway_asks_under_way", &self.asks_under_way),
+            ("gateway_asks_answered_total", &self.answered),
+            ("gateway_asks_repeated_total", &self.repeated),
+            ("gateway_gifts_total", &self.gifts),
+            ("gateway_gifts_missed_total", &self.gifts_missed),
+            ("gateway_notices_total", &self.notices),
+            ("gateway_notices_missed_total", &self.notices_missed),
             ("gateway_replies_late_total", &self.replies_late),
             ("gateway_ring_errors_total", &self.ring_errors),
         ];
@@ -254,16 +323,22 @@ impl Counters {
             &self.dropped,
         );
         family(
-            "gateway_claims_total",
-            "end",
-            &ClaimEnd::ALL.map(ClaimEnd::name),
-            &self.claims,
+            "gateway_asks_total",
+            "kind",
+            &AskKind::ALL.map(AskKind::name),
+            &self.asks,
         );
         family(
-            "gateway_claims_refused_total",
+            "gateway_asks_busy_total",
+            "reason",
+            &Busy::ALL.map(Busy::name),
+            &self.busy,
+        );
+        family(
+            "gateway_asks_refused_total",
             "reason",
             &Reason::ALL.map(Reason::name),
-            &self.claims_refused,
+            &self.refused,
         );
         family(
             "gateway_streams_refused_total",
@@ -319,7 +394,7 @@ mod tests {
         for line in [
             "gateway_shakes_total{outcome=\"greeting\"} 4",
             "gateway_streams_refused_total{code=\"token_forged\"} 2",
-            "gateway_claims_total{end=\"busy_agent_away\"} 0",
+            "gateway_asks_busy_total{reason=\"agent_away\"} 0",
             "# TYPE gateway_sessions gauge",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

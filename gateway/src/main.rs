@@ -101,15 +101,33 @@ fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::E
     anyhow::anyhow!("{} error(s) in the configuration\n{}", lines.len(), lines.join("\n"))
 }
 
+/// Everything that is wrong with a configuration and its show. A phase that is over is an error here, because the file
+/// is about to be used; `run` goes on without it, because it may be a restart in the middle of the show.
 fn check(path: Option<&Path>) -> Result<()> {
     let config = load(path)?;
     let show = run::read_show(&config)?;
+    let file = config.show_file.as_deref().unwrap_or(Path::new("(built-in show)"));
+    let past: Vec<_> = show
+        .past_phases(run::now()?)
+        .map(|phase| {
+            format!(
+                "{}:{}: phase {:?} is over already",
+                file.display(),
+                phase.line,
+                phase.name
+            )
+        })
+        .collect();
+    anyhow::ensure!(
+        past.is_empty(),
+        "{} error(s) in the show\n{}",
+        past.len(),
+        past.join("\n")
+    );
+    let (shards, address, phases) = (config.shards, config.address, show.phases.len());
     println!(
-        "good: {} shard(s) on {}, show {:?} with {} phase(s)",
-        config.shards,
-        config.address,
-        show.name,
-        show.phases.len()
+        "good: {shards} shard(s) on {address}, show {:?} with {phases} phase(s)",
+        show.name
     );
     Ok(())
 }

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use quinn_proto::Endpoint;
 use shake_proto::handoff::topology::{Direction, Ring};
 use shake_rules::UnixMillis;
+use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
@@ -28,6 +29,17 @@ use tracing::{error, info, warn};
 
 /// How often the agent sees that the gateway lives.
 const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// The wall clock.
+///
+/// # Errors
+/// When it is before 1970, and so unset.
+pub fn now() -> Result<UnixMillis> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the clock is before 1970; set it")?;
+    Ok(UnixMillis(now.as_millis() as u64))
+}
 
 /// Reads the show that the configuration names.
 ///
@@ -54,13 +66,18 @@ pub fn read_show(config: &Config) -> Result<Show> {
 /// When it cannot start, or a shard ended by itself.
 pub fn run(config: &Config) -> Result<()> {
     let show = read_show(config)?;
+    for phase in show.past_phases(now()?) {
+        warn!(phase = phase.name, "a phase of the show is over already");
+    }
     let server = tls::server_config(config)?;
     let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
     let reset_keys = keys(Purpose::StatelessReset)?;
+    let ticket_keys = keys(Purpose::Ticket)?;
     let shared = Arc::new(Shared {
         tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
-        tickets: TicketKeys::new(&keys(Purpose::Ticket)?),
+        tickets: TicketKeys::new(&ticket_keys),
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
+        codes: CodeKeys::new(&ticket_keys),
         show: Arc::new(show),
         config_version: 1,
         winners: Winners::new(config.winners_max),

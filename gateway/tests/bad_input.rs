@@ -45,10 +45,7 @@ async fn broken_frames_get_their_codes_and_the_connection_lives() {
         (&too_long, Code::Oversized),
         (&[0xff; 7_000], Code::Oversized),
         (&long_ticket, Code::Malformed),
-        (&framed(Kind::Wallet(v1::Wallet {})), Code::Unsupported),
-        (&framed(Kind::Send(v1::Send::default())), Code::Unsupported),
-        (&framed(Kind::Grab(v1::Grab::default())), Code::Unsupported),
-        (&framed(Kind::PacketView(v1::PacketView::default())), Code::Unsupported),
+        (&framed(Kind::Send(v1::Send::default())), Code::Malformed),
     ];
     for (bytes, code) in cases {
         let counted = format!("gateway_streams_refused_total{{code=\"{code}\"}}");
@@ -186,7 +183,7 @@ async fn tickets_that_are_not_the_users_are_refused_by_name() {
         (sealed(2, 1), v1::Reason::TicketOtherEvent, "ticket_other_event"),
     ];
     for (ticket, reason, name) in cases {
-        let counted = format!("gateway_claims_refused_total{{reason=\"{name}\"}}");
+        let counted = format!("gateway_asks_refused_total{{reason=\"{name}\"}}");
         let before = stand.metric(&counted);
         assert_eq!(
             phone.claim(ticket).await,
@@ -196,7 +193,52 @@ async fn tickets_that_are_not_the_users_are_refused_by_name() {
     }
     // Nothing is wrong with this one, but no agent is there to open it.
     assert!(matches!(phone.claim(sealed(1, 1)).await, Claimed::Busy(_)));
-    assert_eq!(stand.metric("gateway_claims_total{end=\"busy_agent_away\"}"), 1);
+    assert_eq!(stand.metric("gateway_asks_busy_total{reason=\"agent_away\"}"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn guessed_codes_and_senseless_amounts_are_refused_without_the_ledger() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    let refused = |reason: v1::Reason| v1::Refused { reason: reason as i32 };
+    for length in [0, 8, 20] {
+        let code = Bytes::from(vec![7; length]);
+        let grab = phone
+            .request(Kind::Grab(v1::Grab { code: code.clone() }))
+            .await
+            .expect("a reply");
+        let result = v1::grab_reply::Result::Refused(refused(v1::Reason::PacketUnknown));
+        assert_eq!(grab, v1::reply::Kind::Grab(v1::GrabReply { result: Some(result) }));
+        let view = phone
+            .request(Kind::PacketView(v1::PacketView { code }))
+            .await
+            .expect("a reply");
+        let result = v1::packet_view_reply::Result::Refused(refused(v1::Reason::PacketUnknown));
+        assert_eq!(
+            view,
+            v1::reply::Kind::PacketView(v1::PacketViewReply { result: Some(result) })
+        );
+    }
+    for (total_cents, shares) in [(100, 0), (100, 101), (2, 3)] {
+        let send = v1::Send {
+            idempotency_key: vec![1; 16].into(),
+            total_cents,
+            shares,
+            recipients: Vec::new(),
+        };
+        let reply = phone.request(Kind::Send(send)).await.expect("a reply");
+        let result = v1::send_reply::Result::Refused(refused(v1::Reason::Amount));
+        assert_eq!(reply, v1::reply::Kind::Send(v1::SendReply { result: Some(result) }));
+    }
+    assert_eq!(stand.metric("gateway_asks_refused_total{reason=\"packet_unknown\"}"), 6);
+    // What only the ledger knows has to wait for it.
+    let wallet = phone.request(Kind::Wallet(v1::Wallet {})).await.expect("a reply");
+    assert!(matches!(
+        wallet,
+        v1::reply::Kind::Wallet(v1::WalletReply {
+            result: Some(v1::wallet_reply::Result::Busy(_))
+        })
+    ));
 }
 
 #[test]
@@ -216,5 +258,17 @@ fn an_unknown_config_key_stops_the_start_and_names_file_and_line() {
             assert!(text.contains(place), "{place} in {text}");
         }
         assert!(text.contains("shard"), "{text}");
+    }
+}
+
+/// The session drops its TLS state after the handshake and keeps what a key update needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn key_updates_of_the_client_are_followed() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    for sequence in 0..30 {
+        phone.connection.force_key_update();
+        assert_eq!(phone.shake_by_datagram(sequence).await.sequence, sequence);
+        assert_eq!(phone.shake(sequence).await.expect("a shake").sequence, sequence);
     }
 }

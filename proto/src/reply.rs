@@ -5,7 +5,7 @@ use crate::wire::v1;
 use bytes::Bytes;
 use shake_rules::outcome::Outcome;
 use shake_rules::ticket::TicketError;
-use shake_rules::{Cents, PacketId, SponsorId};
+use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 
 /// A final refusal; asking again changes nothing. The names are those of metrics and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -178,11 +178,313 @@ impl TryFrom<v1::ClaimReply> for ClaimResult {
                 code: opened.code,
                 repeat: opened.repeat,
             },
-            Wire::Refused(refused) => Self::Refused(Reason::from_wire(refused.reason).ok_or(Code::Unknown)?),
+            Wire::Refused(refused) => Self::Refused(refused.try_into()?),
             Wire::Busy(busy) => Self::Busy {
                 retry_after_ms: busy.retry_after_ms,
             },
         })
+    }
+}
+
+/// The answer to a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendResult {
+    /// The packet is funded, durably.
+    Sent {
+        /// The packet.
+        packet: PacketId,
+        /// What grabs it.
+        code: Bytes,
+        /// Whether it had been sent before, with the same key.
+        repeat: bool,
+    },
+    /// Refused for good.
+    Refused(Reason),
+    /// Ask again, with the same key, after so many milliseconds.
+    Busy {
+        /// When to ask again, in milliseconds.
+        retry_after_ms: u32,
+    },
+}
+
+impl From<SendResult> for v1::SendReply {
+    fn from(result: SendResult) -> Self {
+        use v1::send_reply::Result;
+        let result = match result {
+            SendResult::Sent { packet, code, repeat } => Result::Sent(v1::Sent {
+                packet_id: packet.0,
+                code,
+                repeat,
+            }),
+            SendResult::Refused(reason) => Result::Refused(reason.into()),
+            SendResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+        };
+        Self { result: Some(result) }
+    }
+}
+
+impl TryFrom<v1::SendReply> for SendResult {
+    type Error = Code;
+
+    fn try_from(reply: v1::SendReply) -> Result<Self, Code> {
+        use v1::send_reply::Result as Wire;
+        Ok(match reply.result.ok_or(Code::Unknown)? {
+            Wire::Sent(sent) => Self::Sent {
+                packet: PacketId(sent.packet_id),
+                code: sent.code,
+                repeat: sent.repeat,
+            },
+            Wire::Refused(refused) => Self::Refused(refused.try_into()?),
+            Wire::Busy(busy) => Self::Busy {
+                retry_after_ms: busy.retry_after_ms,
+            },
+        })
+    }
+}
+
+/// The answer to a grab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GrabResult {
+    /// A share is the user's, durably.
+    Grabbed {
+        /// The packet.
+        packet: PacketId,
+        /// The share.
+        amount: Cents,
+        /// Whether it had been grabbed before.
+        repeat: bool,
+    },
+    /// Everything was grabbed before.
+    Empty,
+    /// Refused for good.
+    Refused(Reason),
+    /// Ask again after so many milliseconds.
+    Busy {
+        /// When to ask again, in milliseconds.
+        retry_after_ms: u32,
+    },
+}
+
+impl From<GrabResult> for v1::GrabReply {
+    fn from(result: GrabResult) -> Self {
+        use v1::grab_reply::Result;
+        let result = match result {
+            GrabResult::Grabbed { packet, amount, repeat } => Result::Grabbed(v1::Grabbed {
+                packet_id: packet.0,
+                cents: amount.0,
+                repeat,
+            }),
+            GrabResult::Empty => Result::Empty(v1::Empty {}),
+            GrabResult::Refused(reason) => Result::Refused(reason.into()),
+            GrabResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+        };
+        Self { result: Some(result) }
+    }
+}
+
+impl TryFrom<v1::GrabReply> for GrabResult {
+    type Error = Code;
+
+    fn try_from(reply: v1::GrabReply) -> Result<Self, Code> {
+        use v1::grab_reply::Result as Wire;
+        Ok(match reply.result.ok_or(Code::Unknown)? {
+            Wire::Grabbed(grabbed) => Self::Grabbed {
+                packet: PacketId(grabbed.packet_id),
+                amount: Cents(grabbed.cents),
+                repeat: grabbed.repeat,
+            },
+            Wire::Empty(_) => Self::Empty,
+            Wire::Refused(refused) => Self::Refused(refused.try_into()?),
+            Wire::Busy(busy) => Self::Busy {
+                retry_after_ms: busy.retry_after_ms,
+            },
+        })
+    }
+}
+
+/// Who got how much of a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacketState {
+    /// The packet.
+    pub packet: PacketId,
+    /// The whole packet.
+    pub total: Cents,
+    /// How many shares it has.
+    pub shares: u16,
+    /// What is left to grab.
+    pub left: Cents,
+    /// How many shares are left.
+    pub shares_left: u16,
+    /// The shares taken, in order of time.
+    pub taken: Vec<ShareTaken>,
+}
+
+/// One share that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareTaken {
+    /// By whom.
+    pub user: UserId,
+    /// How much.
+    pub amount: Cents,
+    /// When.
+    pub at: UnixMillis,
+    /// Whether it is the largest, the first of several; said once all are taken.
+    pub is_best: bool,
+}
+
+/// The answer to a packet view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ViewResult {
+    /// Who got how much.
+    State(PacketState),
+    /// Refused for good.
+    Refused(Reason),
+    /// Ask again after so many milliseconds.
+    Busy {
+        /// When to ask again, in milliseconds.
+        retry_after_ms: u32,
+    },
+}
+
+impl From<ViewResult> for v1::PacketViewReply {
+    fn from(result: ViewResult) -> Self {
+        use v1::packet_view_reply::Result;
+        let share = |share: ShareTaken| v1::Share {
+            user_id: share.user.0,
+            cents: share.amount.0,
+            at_ms: share.at.0,
+            best: share.is_best,
+        };
+        let result = match result {
+            ViewResult::State(state) => Result::State(v1::PacketState {
+                packet_id: state.packet.0,
+                total_cents: state.total.0,
+                shares: state.shares.into(),
+                cents_left: state.left.0,
+                shares_left: state.shares_left.into(),
+                taken: state.taken.into_iter().map(share).collect(),
+            }),
+            ViewResult::Refused(reason) => Result::Refused(reason.into()),
+            ViewResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+        };
+        Self { result: Some(result) }
+    }
+}
+
+impl TryFrom<v1::PacketViewReply> for ViewResult {
+    type Error = Code;
+
+    fn try_from(reply: v1::PacketViewReply) -> Result<Self, Code> {
+        use v1::packet_view_reply::Result as Wire;
+        let share = |share: v1::Share| ShareTaken {
+            user: UserId(share.user_id),
+            amount: Cents(share.cents),
+            at: UnixMillis(share.at_ms),
+            is_best: share.best,
+        };
+        let count = |number: u32| u16::try_from(number).map_err(|_| Code::Malformed);
+        Ok(match reply.result.ok_or(Code::Unknown)? {
+            Wire::State(state) => Self::State(PacketState {
+                packet: PacketId(state.packet_id),
+                total: Cents(state.total_cents),
+                shares: count(state.shares)?,
+                left: Cents(state.cents_left),
+                shares_left: count(state.shares_left)?,
+                taken: state.taken.into_iter().map(share).collect(),
+            }),
+            Wire::Refused(refused) => Self::Refused(refused.try_into()?),
+            Wire::Busy(busy) => Self::Busy {
+                retry_after_ms: busy.retry_after_ms,
+            },
+        })
+    }
+}
+
+/// What a user has, and the last movements.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalletResult {
+    /// The balance.
+    State {
+        /// What the user has.
+        balance: Cents,
+        /// The last movements, latest first; at most [`WALLET_TRANSFERS_MAX`].
+        transfers: Vec<WalletTransfer>,
+    },
+    /// Ask again after so many milliseconds.
+    Busy {
+        /// When to ask again, in milliseconds.
+        retry_after_ms: u32,
+    },
+}
+
+/// The most movements that a wallet shows.
+pub const WALLET_TRANSFERS_MAX: usize = 20;
+
+/// One movement of a user's money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalletTransfer {
+    /// Positive when the user gained.
+    pub cents: i64,
+    /// The packet that it came from or went to.
+    pub packet: PacketId,
+    /// When.
+    pub at: UnixMillis,
+}
+
+impl From<WalletResult> for v1::WalletReply {
+    fn from(result: WalletResult) -> Self {
+        use v1::wallet_reply::Result;
+        let transfer = |transfer: WalletTransfer| v1::Transfer {
+            cents: transfer.cents,
+            packet_id: transfer.packet.0,
+            at_ms: transfer.at.0,
+        };
+        let result = match result {
+            WalletResult::State { balance, transfers } => Result::State(v1::WalletState {
+                balance_cents: balance.0,
+                transfers: transfers.into_iter().map(transfer).collect(),
+            }),
+            WalletResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+        };
+        Self { result: Some(result) }
+    }
+}
+
+impl TryFrom<v1::WalletReply> for WalletResult {
+    type Error = Code;
+
+    fn try_from(reply: v1::WalletReply) -> Result<Self, Code> {
+        use v1::wallet_reply::Result as Wire;
+        let transfer = |transfer: v1::Transfer| WalletTransfer {
+            cents: transfer.cents,
+            packet: PacketId(transfer.packet_id),
+            at: UnixMillis(transfer.at_ms),
+        };
+        Ok(match reply.result.ok_or(Code::Unknown)? {
+            Wire::State(state) => Self::State {
+                balance: Cents(state.balance_cents),
+                transfers: state.transfers.into_iter().map(transfer).collect(),
+            },
+            Wire::Busy(busy) => Self::Busy {
+                retry_after_ms: busy.retry_after_ms,
+            },
+        })
+    }
+}
+
+impl From<Reason> for v1::Refused {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason: reason.to_wire() as i32,
+        }
+    }
+}
+
+impl TryFrom<v1::Refused> for Reason {
+    type Error = Code;
+
+    fn try_from(refused: v1::Refused) -> Result<Self, Code> {
+        Self::from_wire(refused.reason).ok_or(Code::Unknown)
     }
 }
 

@@ -10,15 +10,19 @@
 
 use criterion::{Criterion, Throughput};
 use hdrhistogram::Histogram;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use shake_agent::counters::Counters;
 use shake_agent::ledger::{Checkpointer, Ledger, Release};
-use shake_agent::requests::{Judge, Origin};
+use shake_agent::requests::{Judge, Origin, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
-use shake_proto::handoff::record::{Claim, Issued, ReplyTo, Request};
+use shake_proto::handoff::record::{Ask, Issued, ReplyTo, Request, What};
+use shake_proto::request::Claim;
 use shake_rules::keys::{Key, KeyRing};
 use shake_rules::seed::SeedRecord;
 use shake_rules::ticket::{Ticket, TicketKeys};
+use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
 use std::fs::OpenOptions;
 use std::hint::black_box;
@@ -29,6 +33,16 @@ use std::time::{Duration, Instant};
 
 const EVENT: EventId = EventId(1);
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+const RULES: Rules = Rules {
+    event: EVENT,
+    part: 0,
+    limits: WinLimits {
+        packets_per_user: 8,
+        packets_per_sponsor: 8,
+    },
+    ticket_lifetime_ms: 86_400_000,
+    share_lifetime_ms: 86_400_000,
+};
 const SEED_PACKETS: u64 = 20_000_000;
 const MEASURE: Duration = Duration::from_secs(8);
 
@@ -54,12 +68,14 @@ impl Bench {
             sponsors: [(SponsorId(1), 1), (SponsorId(2), 1)].into(),
             min: Cents(1),
             max: Cents(1_000),
+            splits: seed_generate::Splits::default(),
         };
         let mut state = 1;
         seed_generate::generate(&seed, &seed_path, false, || splitmix(&mut state), |_| {}).unwrap();
         let path = directory.join("ledger.db");
         let mut ledger = Ledger::open(&path).unwrap();
-        ledger.bind_seed(&SeedFile::open(&seed_path).unwrap(), NOW).unwrap();
+        let seed = SeedFile::open(&seed_path).unwrap();
+        ledger.bind_seed(&seed, Cents(0), NOW).unwrap();
         let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
         if users > 0 {
             drop(ledger);
@@ -70,7 +86,7 @@ impl Bench {
         Self {
             _checkpointer: ledger.checkpointer().unwrap(),
             ledger,
-            judge: Judge::new(EVENT, TicketKeys::new(&ring), Arc::new(Counters::default())),
+            judge: Judge::new(RULES, &ring, StdRng::seed_from_u64(1), Arc::new(Counters::default())),
             keys: TicketKeys::new(&ring),
             lane,
             next: 0,
@@ -114,15 +130,17 @@ impl Bench {
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&release.seed_index.to_le_bytes());
         self.keys.seal(&ticket, nonce, &mut self.ticket);
-        Request::Claim(Claim {
+        Request::Ask(Ask {
             reply_to: ReplyTo {
                 request_id: release.seed_index,
                 epoch: 1,
             },
             user,
-            ticket: self.ticket.clone().into(),
-            cookie: Default::default(),
             at: NOW,
+            what: What::Claim(Claim {
+                ticket: self.ticket.clone().into(),
+                cookie: Default::default(),
+            }),
         })
     }
 
@@ -131,11 +149,11 @@ impl Bench {
             lane: self.lane,
             grants_pushed: 0,
         };
-        let (judge, next) = (&mut self.judge, self.next);
+        let judge = &mut self.judge;
         self.ledger
             .transaction(NOW, |batch| {
                 if !releases.is_empty() {
-                    batch.release(releases, next)?;
+                    batch.release(releases)?;
                 }
                 for request in requests {
                     black_box(judge.handle(batch, origin, request, NOW)?);
@@ -192,8 +210,8 @@ fn add_users(path: &Path, users: u64) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection
         .execute(
-            "INSERT INTO users (user, balance_cents, packets_opened)
-             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0 FROM n",
+            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened)
+             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0, x'' FROM n",
             [i64::try_from(users).unwrap()],
         )
         .unwrap();

@@ -11,6 +11,8 @@ use tracing::Level;
 
 /// The commented default file; running with it is the same as running with none.
 pub const DEFAULT: &str = include_str!("../../deploy/agent.toml");
+/// The commented default show, the same as the gateway's.
+pub const DEFAULT_SHOW: &str = include_str!("../../deploy/show.toml");
 
 /// Most requests in one commit, whatever the configuration asks for: a request ring holds no more.
 pub const BATCH_MAX_MAX: u32 = Ring::Request.slots();
@@ -29,6 +31,10 @@ pub struct Config {
     pub seed: PathBuf,
     /// Where the key files lie.
     pub certs: PathBuf,
+    /// The file that credits are settled to; `None` for none.
+    pub settlement: Option<PathBuf>,
+    /// The show file; empty for the built-in one.
+    pub show: PathBuf,
     /// Most requests in one commit.
     pub batch_max: u32,
     /// Packets that each shard holds in hand.
@@ -55,6 +61,8 @@ impl Config {
             ledger: check.path("[ledger] path", &file.ledger.path),
             seed: check.path("[seed] file", &file.seed.file),
             certs: check.path("[certs] directory", &file.certs.directory),
+            settlement: Some(PathBuf::from(file.settlement.file.as_ref())).filter(|path| !path.as_os_str().is_empty()),
+            show: PathBuf::from(file.show.file.as_ref()),
             batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
             grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
             log_level: check.level(&file.log.level),
@@ -74,6 +82,15 @@ impl fmt::Display for Config {
         writeln!(f, "[ledger] path           = {}", self.ledger.display())?;
         writeln!(f, "[seed]   file           = {}", self.seed.display())?;
         writeln!(f, "[certs]  directory      = {}", self.certs.display())?;
+        let show = self.show.display().to_string();
+        let show = if show.is_empty() { "(built in)" } else { &show };
+        writeln!(f, "[show]   file           = {show}")?;
+        let settlement = self.settlement.as_ref().map(|path| path.display().to_string());
+        writeln!(
+            f,
+            "[settlement] file       = {}",
+            settlement.as_deref().unwrap_or("(none)")
+        )?;
         writeln!(f, "[commit] batch_max      = {}", self.batch_max)?;
         writeln!(f, "[feed]   grants_in_hand = {}", self.grants_in_hand)?;
         writeln!(
@@ -131,6 +148,8 @@ struct File {
     ledger: LedgerTable,
     seed: SeedTable,
     certs: CertsTable,
+    settlement: SettlementTable,
+    show: ShowTable,
     commit: CommitTable,
     feed: FeedTable,
     log: LogTable,
@@ -138,7 +157,7 @@ struct File {
 
 /// A table whose keys have these defaults.
 macro_rules! table {
-    ($name:ident { $($key:ident: $type:ty = $default:expr,)* }) => {
+    ($name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
         #[derive(Deserialize)]
         #[serde(default, deny_unknown_fields)]
         struct $name {
@@ -164,6 +183,10 @@ table!(SeedTable {
 });
 table!(CertsTable {
     directory: String = "certs",
+});
+table!(ShowTable { file: String = "" });
+table!(SettlementTable {
+    file: String = "settlement.log",
 });
 table!(CommitTable {
     batch_max: u32 = 512_u32,

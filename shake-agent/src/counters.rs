@@ -32,7 +32,7 @@ impl Counter {
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// All counters. Their names are those of the fields, and `claims_refused_<reason>`.
+        /// All counters. Their names are those of the fields, and `refused_<reason>`.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
@@ -51,7 +51,7 @@ macro_rules! counters {
                     .into_iter()
                     .map(|(name, value)| (name.to_owned(), value))
                     .chain(refused.map(|(reason, counter)| {
-                        (format!("claims_refused_{}", reason.name()), counter.value())
+                        (format!("refused_{}", reason.name()), counter.value())
                     }))
                     .collect()
             }
@@ -72,8 +72,38 @@ counters! {
     claims_opened,
     /// Claims of what the same user had opened before.
     claims_repeat,
-    /// Claims answered "busy", because the ledger refuses writes.
-    claims_busy,
+    /// Packets that users sent.
+    sends_made,
+    /// Sends whose key had made a packet before.
+    sends_repeat,
+    /// Packets that the event gave.
+    gifts_made,
+    /// Gifts whose key had made a packet before.
+    gifts_repeat,
+    /// Gifts that the event's budget did not cover; nothing was made.
+    gifts_unfunded,
+    /// Gifts with fewer cents than recipients, or with a recipient named twice; nothing was made.
+    gifts_inconsistent,
+    /// Shares grabbed.
+    grabs_made,
+    /// Grabs by users who had their share before.
+    grabs_repeat,
+    /// Grabs that came when everything was taken.
+    grabs_empty,
+    /// Packets shown to who holds their code.
+    views,
+    /// Wallets shown.
+    wallets,
+    /// Packets told to users who asked what waits for them.
+    offers_told,
+    /// Packets of the seed that went back to their sponsor, whole or in part.
+    refunds_seed,
+    /// Sent packets that went back to their sender, whole or in part.
+    refunds_sent,
+    /// Gifts that went back to the event, whole or in part.
+    refunds_gift,
+    /// Asks answered "busy", because the ledger refuses writes.
+    asks_busy,
     /// Lives of shards seen to begin.
     shards_started,
     /// `ShardStarted` records that name grants which were never pushed.
@@ -88,6 +118,10 @@ counters! {
     replies_pushed,
     /// Replies dropped because ring and backlog were full; the phones ask again.
     replies_dropped,
+    /// Notices put into the rings, once for each shard.
+    notices_pushed,
+    /// Notices dropped because a ring was full; the packets are found at the users' next Hello.
+    notices_dropped,
     /// Records that do not decode.
     records_bad,
     /// Slots whose bytes were damaged.
@@ -96,12 +130,16 @@ counters! {
     rings_broken,
     /// Transactions committed.
     commits,
+    /// Credits that the settlement target took.
+    credits_settled,
+    /// Tries to settle that failed.
+    settlement_failures,
     /// Whether the feed stopped at a damaged seed record: 0 or 1.
     feed_stopped,
 }
 
 impl Counters {
-    /// The counter of claims refused for this reason.
+    /// The counter of asks refused for this reason.
     #[must_use]
     pub fn refused(&self, reason: Reason) -> &Counter {
         let index = Reason::ALL

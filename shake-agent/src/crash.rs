@@ -7,7 +7,7 @@
 #[cfg(test)]
 pub(crate) const DIE_AT: &str = "SHAKE_AGENT_DIE_AT";
 
-/// Every step there is, in the order in which a turn passes them.
+/// Every step of a turn, in the order in which it passes them.
 #[cfg(test)]
 pub(crate) const POINTS: &[&str] = &[
     "turn:read",
@@ -16,6 +16,15 @@ pub(crate) const POINTS: &[&str] = &[
     "turn:cursor-moved",
     "turn:replied",
     "turn:granted",
+];
+
+/// Every step of settlement, in the order in which a batch passes them.
+#[cfg(test)]
+pub(crate) const SETTLEMENT_POINTS: &[&str] = &[
+    "settlement:begun",
+    "settlement:read",
+    "settlement:written",
+    "settlement:synced",
 ];
 
 /// Passes the named step. Aborts the process there when a test asked for it.
@@ -32,7 +41,10 @@ pub(crate) fn point(name: &'static str) {
     static ARMED: OnceLock<Option<(String, u32)>> = OnceLock::new();
     static PASSED: AtomicU32 = AtomicU32::new(0);
 
-    debug_assert!(POINTS.contains(&name), "the step {name} is not listed");
+    debug_assert!(
+        POINTS.contains(&name) || SETTLEMENT_POINTS.contains(&name),
+        "the step {name} is not listed"
+    );
     let armed = ARMED.get_or_init(|| {
         let value = std::env::var(DIE_AT).ok()?;
         let (name, nth) = value.split_once('@').expect("a test writes <name>@<n>");

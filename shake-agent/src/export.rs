@@ -1,7 +1,7 @@
 //! Plain rows of the ledger for other programs: CSV (RFC 4180) or JSON lines. Reads one snapshot, also while an agent runs.
 
 use crate::ledger::schema::from_sql;
-use crate::ledger::{self, Account, LedgerError, State};
+use crate::ledger::{self, Account, CreditKind, LedgerError, State};
 use rusqlite::Row;
 use serde_json::{Map, Value};
 use std::io::{self, Write};
@@ -15,6 +15,10 @@ pub enum What {
     Packets,
     /// One row per movement of money
     Transfers,
+    /// One row per share that was taken of a shared packet
+    Shares,
+    /// One row per credit to a user, in the order of settlement
+    Outbox,
 }
 
 /// How they are written.
@@ -37,22 +41,36 @@ pub enum ExportError {
     Output(#[from] io::Error),
 }
 
-const PACKET_COLUMNS: [&str; 11] = [
+const PACKET_COLUMNS: [&str; 18] = [
     "packet",
-    "seed_index",
+    "origin",
     "sponsor",
+    "sender",
     "cents",
+    "shares",
+    "balance_cents",
+    "shares_left",
     "state",
+    "seed_index",
     "user",
     "stage",
     "shard",
-    "released_ms",
+    "made_ms",
     "issued_ms",
+    "opened_ms",
+    "due_ms",
     "closed_ms",
 ];
 const PACKETS: &str =
-    "SELECT packet, seed_index, sponsor, cents, state, user, stage, shard, released_ms, issued_ms, closed_ms
+    "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, state, seed_index,
+            user, stage, shard, made_ms, issued_ms, opened_ms, due_ms, closed_ms
      FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet";
+
+const SHARE_COLUMNS: [&str; 5] = ["transfer", "packet", "user", "cents", "at_ms"];
+const SHARES: &str = "SELECT transfer, packet, user, cents, at_ms FROM shares ORDER BY transfer";
+
+const OUTBOX_COLUMNS: [&str; 7] = ["seq", "at_ms", "user", "cents", "kind", "packet", "transfer"];
+const OUTBOX: &str = "SELECT seq, at_ms, user, cents, kind, packet, transfer FROM outbox ORDER BY seq";
 
 const TRANSFER_COLUMNS: [&str; 8] = [
     "transfer",
@@ -76,6 +94,8 @@ pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -
     let (columns, sql): (&[&str], _) = match what {
         What::Packets => (&PACKET_COLUMNS, PACKETS),
         What::Transfers => (&TRANSFER_COLUMNS, TRANSFERS),
+        What::Shares => (&SHARE_COLUMNS, SHARES),
+        What::Outbox => (&OUTBOX_COLUMNS, OUTBOX),
     };
     let sqlite = |source| LedgerError::sqlite("read", ledger, source);
     let mut statement = connection.prepare(sql).map_err(sqlite)?;
@@ -88,6 +108,8 @@ pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -
         let values = match what {
             What::Packets => packet(row),
             What::Transfers => transfer(row),
+            What::Shares => credit(row, &SHARE_COLUMNS),
+            What::Outbox => credit(row, &OUTBOX_COLUMNS),
         };
         write_row(columns, values.map_err(sqlite)?, format, out)?;
         count += 1;
@@ -120,25 +142,37 @@ fn write_row(columns: &[&str], values: Vec<Value>, format: Format, out: &mut imp
 }
 
 fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
-    let number = |at| {
-        row.get::<_, Option<i64>>(at)
-            .map(|value| value.map_or(Value::Null, Value::from))
+    let columns = PACKET_COLUMNS.iter().enumerate();
+    columns
+        .map(|(at, &name)| {
+            let value: Option<i64> = row.get(at)?;
+            Ok(match (name, value) {
+                (_, None) => Value::Null,
+                ("packet" | "sender" | "user", Some(id)) => from_sql(id).into(),
+                ("origin", Some(1)) => "seed".into(),
+                ("origin", Some(2)) => "sent".into(),
+                ("origin", Some(3)) => "gift".into(),
+                ("origin", Some(_)) => "unknown".into(),
+                ("state", Some(state)) => State::from_column(state).map_or("unknown", State::name).into(),
+                (_, Some(number)) => number.into(),
+            })
+        })
+        .collect()
+}
+
+/// A row of the shares or of the outbox.
+fn credit(row: &Row<'_>, columns: &[&str]) -> rusqlite::Result<Vec<Value>> {
+    let value = |(at, &name): (usize, &&str)| {
+        let value: i64 = row.get(at)?;
+        Ok(match name {
+            "packet" | "user" => from_sql(value).into(),
+            "kind" => CreditKind::from_column(value)
+                .map_or("unknown", CreditKind::name)
+                .into(),
+            _ => value.into(),
+        })
     };
-    let (state, user): (i64, Option<i64>) = (row.get(4)?, row.get(5)?);
-    let name = State::from_columns(state, user).map_or("unknown", State::name);
-    Ok(vec![
-        from_sql(row.get(0)?).into(),
-        number(1)?,
-        number(2)?,
-        number(3)?,
-        name.into(),
-        user.map(from_sql).into(),
-        number(6)?,
-        number(7)?,
-        number(8)?,
-        number(9)?,
-        number(10)?,
-    ])
+    columns.iter().enumerate().map(value).collect()
 }
 
 fn transfer(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {

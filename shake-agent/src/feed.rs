@@ -1,28 +1,38 @@
-//! The feed: packets leave the seed file in order and go to the shards' grant rings.
+//! The feed: packets leave the seed file and go to the shards' grant rings. Which sponsor's packet comes next is drawn by
+//! the weights of the phase; within one sponsor they leave in the order of the seed.
 //!
 //! A release is durable in the ledger, with the position that the grant will have in its ring, before the grant is pushed.
 //! So after a crash in between, the positions tell which grants are missing from the rings, and they are pushed again at
-//! the same positions: [`recover`].
+//! the same positions: [`recover`]. How many packets of each sponsor are released is in the ledger too; where the next one
+//! of each stands in the file is an index in memory, four bytes a packet.
+
+mod mix;
 
 use crate::counters::Counters;
 use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Held, Ledger, Release};
+use crate::ledger::{Bound, Held, Ledger, Release};
 use crate::seed_file::{SeedFile, SeedFileError};
+use mix::Mix;
 use shake_proto::handoff::record::Grant;
-use shake_rules::seed::SeedRecord;
-use shake_rules::{EventId, UnixMillis};
-use std::collections::VecDeque;
+use shake_rules::show::Phase;
+use shake_rules::{EventId, SponsorId, UnixMillis};
+use std::collections::BTreeMap;
 use tracing::{error, info, warn};
 
 /// Records read from the seed file at once.
-const READ_AHEAD: u64 = 1_024;
+const BLOCK: u64 = 4_096;
 
 /// The seed file, and how far it is released.
 #[derive(Debug)]
 pub struct Feed {
     seed: SeedFile,
-    next_index: u64,
-    ahead: VecDeque<SeedRecord>,
+    /// Per sponsor, the indexes of its records in the file.
+    index: BTreeMap<SponsorId, Vec<u32>>,
+    mix: Mix,
+    phases: Vec<Phase>,
+    unreleased: u64,
+    /// The first record that cannot be read; what stands behind it is never released.
+    damaged: Option<SeedFileError>,
     in_hand: u32,
     paused: bool,
     /// At a damaged record, for good.
@@ -32,20 +42,45 @@ pub struct Feed {
 /// What one transaction releases.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Each release with the index of its lane, in the order of the seed.
+    /// Each release with the index of its lane, in the order in which they leave.
     pub releases: Vec<(usize, Release)>,
-    /// The first record that is still unreleased after it.
-    pub next_index: u64,
+    /// Where the mix then stands.
+    mix: Mix,
 }
 
 impl Feed {
-    /// A feed that goes on at `next_index` of the seed and keeps `in_hand` grants in the hands of each shard.
+    /// A feed that goes on where the ledger stands, mixes sponsors as the phases say, and keeps `in_hand` grants in the
+    /// hands of each shard. Reads the whole seed file, to index it.
     #[must_use]
-    pub fn new(seed: SeedFile, next_index: u64, in_hand: u32) -> Self {
+    pub fn new(seed: SeedFile, bound: &Bound, phases: Vec<Phase>, in_hand: u32) -> Self {
+        let mut index: BTreeMap<SponsorId, Vec<u32>> = BTreeMap::new();
+        let mut damaged = None;
+        let mut at = 0;
+        while at < seed.header().count && damaged.is_none() {
+            // A block with a damaged record still gives those before it, one by one.
+            let records = match seed.read(at, BLOCK) {
+                Ok(records) => records,
+                Err(_) => match seed.read(at, 1) {
+                    Ok(record) => record,
+                    Err(fault) => {
+                        damaged = Some(fault);
+                        Vec::new()
+                    }
+                },
+            };
+            for record in records {
+                index.entry(record.sponsor).or_default().push(at as u32);
+                at += 1;
+            }
+        }
+        let released: u64 = bound.released.values().sum();
         Self {
+            unreleased: seed.header().count - released,
+            mix: Mix::new(bound.released.clone()),
+            index,
+            phases,
             seed,
-            next_index,
-            ahead: VecDeque::new(),
+            damaged,
             in_hand,
             paused: false,
             stopped: false,
@@ -61,7 +96,16 @@ impl Feed {
     /// Packets that are not released yet.
     #[must_use]
     pub fn unreleased(&self) -> u64 {
-        self.seed.header().count - self.next_index
+        self.unreleased
+    }
+
+    /// Sponsors of the seed that no phase has: their packets are never released.
+    pub fn sponsors_without_phase(&self) -> impl Iterator<Item = SponsorId> {
+        let has = |phase: &Phase, sponsor| phase.sponsors.contains_key(sponsor);
+        self.index
+            .keys()
+            .filter(move |sponsor| !self.phases.is_empty() && !self.phases.iter().any(|phase| has(phase, sponsor)))
+            .copied()
     }
 
     /// Releases nothing until it is told to go on: while the agent ends, or its mapping is being replaced.
@@ -69,38 +113,59 @@ impl Feed {
         self.paused = paused;
     }
 
-    /// What to release now, at most `max` packets. Changes nothing but the read-ahead: see [`Feed::released`].
-    pub fn plan(&mut self, lanes: &mut Lanes, max: usize, counters: &Counters) -> Plan {
-        let mut plan = Plan {
-            releases: Vec::new(),
-            next_index: self.next_index,
-        };
-        if self.paused || self.stopped || self.unreleased() == 0 {
+    /// What to release now, at most `max` packets. Changes nothing: see [`Feed::released`].
+    pub fn plan(&mut self, lanes: &mut Lanes, max: usize, now: UnixMillis, counters: &Counters) -> Plan {
+        let mut plan = Plan::default();
+        if self.paused || self.stopped || self.unreleased == 0 {
             return plan;
         }
         let turns = deal(&lanes.grants_wanted(self.in_hand), max, lanes.first());
-        self.read_ahead(turns.len(), counters);
+        if turns.is_empty() {
+            return plan;
+        }
+        plan.mix = self.mix.clone();
         let mut positions: Vec<u64> = (0..lanes.shards())
             .map(|lane| lanes.record(lane).grants_released)
             .collect();
-        for (lane, &record) in turns.into_iter().zip(&self.ahead) {
+        let weights = self.weights(now);
+        for lane in turns {
+            let Some(seed_index) = plan.mix.next(&weights, &self.index) else {
+                if self.damaged.is_some() && plan.releases.is_empty() {
+                    self.stop(counters);
+                }
+                return plan;
+            };
+            let record = match self.seed.read(seed_index, 1) {
+                Ok(records) => records[0],
+                Err(fault) => {
+                    // What was planned before it still goes out; the mix must not pass it.
+                    self.damaged = Some(fault);
+                    if plan.releases.is_empty() {
+                        self.stop(counters);
+                    }
+                    plan.mix.undo();
+                    return plan;
+                }
+            };
             let release = Release {
-                seed_index: plan.next_index,
+                seed_index,
                 record,
                 lane: lanes.record(lane).lane,
                 grant_position: positions[lane],
             };
             positions[lane] += 1;
-            plan.next_index += 1;
             plan.releases.push((lane, release));
         }
         plan
     }
 
     /// Takes over a plan that was committed, and pushes its grants.
-    pub fn released(&mut self, plan: &Plan, lanes: &mut Lanes, counters: &Counters) {
-        self.ahead.drain(..plan.releases.len());
-        self.next_index = plan.next_index;
+    pub fn released(&mut self, plan: Plan, lanes: &mut Lanes, counters: &Counters) {
+        if plan.releases.is_empty() {
+            return;
+        }
+        self.mix = plan.mix;
+        self.unreleased -= plan.releases.len() as u64;
         counters.packets_released.add(plan.releases.len() as u64);
         let event = self.event();
         for (lane, release) in &plan.releases {
@@ -112,35 +177,27 @@ impl Feed {
             };
             lanes.push_grant(*lane, release.grant_position, &grant);
         }
-        if !plan.releases.is_empty() && self.unreleased() == 0 {
+        if self.unreleased == 0 {
             info!("the last packet of the seed is released");
         }
     }
 
-    /// Fills the read-ahead with at least `wanted` records, or as many as can be read.
-    fn read_ahead(&mut self, wanted: usize, counters: &Counters) {
-        while self.ahead.len() < wanted {
-            let at = self.next_index + self.ahead.len() as u64;
-            // A block with a damaged record still gives those before it, one by one.
-            let read = self.seed.read(at, READ_AHEAD).or_else(|_| self.seed.read(at, 1));
-            match read {
-                Ok(records) if records.is_empty() => return,
-                Ok(records) => self.ahead.extend(records),
-                Err(fault) => {
-                    // What was read before it still goes out.
-                    if self.ahead.is_empty() {
-                        self.stop_at(&fault, counters);
-                    }
-                    return;
-                }
-            }
+    /// The weights that hold at `now`: of the phase, else of the one before, else of the one to come. Without a show, all
+    /// sponsors are equal.
+    fn weights(&self, now: UnixMillis) -> BTreeMap<SponsorId, u32> {
+        let started = self.phases.partition_point(|phase| phase.starts_at <= now);
+        match self.phases.get(started.saturating_sub(1)) {
+            Some(phase) => phase.sponsors.clone(),
+            None => self.index.keys().map(|&sponsor| (sponsor, 1)).collect(),
         }
     }
 
-    fn stop_at(&mut self, fault: &SeedFileError, counters: &Counters) {
+    fn stop(&mut self, counters: &Counters) {
         self.stopped = true;
         counters.feed_stopped.raise(1);
-        error!(%fault, index = self.next_index, "the feed stops here; claims go on. Restore the file and restart the agent");
+        if let Some(fault) = &self.damaged {
+            error!(%fault, "the feed stops here; claims go on. Restore the file and restart the agent");
+        }
     }
 }
 

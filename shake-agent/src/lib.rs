@@ -8,7 +8,9 @@
 
 pub mod config;
 
+pub mod seed_draw;
 pub mod seed_file;
+pub mod seed_fleet;
 pub mod seed_generate;
 
 pub mod feed;
@@ -18,10 +20,14 @@ pub mod requests;
 pub mod run;
 pub mod turn;
 
+pub mod settlement;
+
 pub mod audit;
 pub mod export;
+pub mod story;
 
 pub mod counters;
+pub mod differences;
 pub mod signals;
 
 mod burst;

@@ -4,6 +4,8 @@ mod commands;
 
 use clap::{Args, Parser, Subcommand};
 use shake_agent::export::{Format, What};
+use shake_agent::seed_fleet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,7 +26,8 @@ From nothing to a running agent, beside a gateway that runs with its defaults:
 
 All amounts are whole cents.
 
-Exit codes: 0 done (audit: balanced); 1 failed (audit: not balanced); 2 wrong command line (audit: could not audit).";
+Exit codes: 0 done (audit and verify: in order); 1 failed (audit and verify: differences, each named);
+2 wrong command line (audit and verify: nothing could be compared).";
 
 #[derive(Subcommand)]
 enum Command {
@@ -40,6 +43,9 @@ enum Command {
     /// Reads a ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Checks what was handed to payment
+    #[command(subcommand)]
+    Settlement(SettlementCommand),
 }
 
 #[derive(Args)]
@@ -64,6 +70,8 @@ enum SeedCommand {
     Generate(GenerateArgs),
     /// Verifies every checksum of a seed file, and sums it up
     Inspect(InspectArgs),
+    /// Proves that the seed of a fleet is whole, or names each difference
+    Verify(SeedVerifyArgs),
 }
 
 #[derive(Args)]
@@ -71,16 +79,29 @@ enum SeedCommand {
 The amounts are drawn at random between --min and --max and sum to --budget to the cent. Sponsors share the packets by
 their weights and are mixed at random. The file appears whole or not at all.
 
+With --parts, the packets are dealt out to so many files, seed-0.bin and on, one for each gateway's agent, in the directory
+--out, with a manifest that `shake-agent seed verify` checks them against.
+
+With --split-share, so many of the packets are split packets: the winner gets a share, friends grab the others.
+
 Examples:
   shake-agent seed generate --out seed.bin --event 1 --budget 1000000 --count 10000 --sponsor 1 --min 1 --max 5000
   shake-agent seed generate --out seed.bin --event 7 --budget 50000000 --count 100000 \\
       --sponsor 1:3 --sponsor 2:1 --min 100 --max 2000 --json
+  shake-agent seed generate --out seeds --parts 4 --certs certs --event 7 --budget 50000000 --count 100000 \\
+      --sponsor 1 --min 100 --max 2000 --split-share 0.2 --shares 3..10
 
 Exit codes: 0 made, 1 failed and nothing was made, 2 wrong command line.")]
 struct GenerateArgs {
-    /// File to make
+    /// File to make; with --parts, the directory for the files
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Make so many files and a manifest, for a fleet
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(seed_fleet::PARTS_MAX)))]
+    parts: u16,
+    /// Authenticate the manifest with the newest ticket key of this directory
+    #[arg(long, value_name = "DIR")]
+    certs: Option<PathBuf>,
     /// The event's number; the show file of the gateway must have the same
     #[arg(long, value_name = "N")]
     event: u32,
@@ -99,6 +120,12 @@ struct GenerateArgs {
     /// Largest amount, in cents
     #[arg(long, value_name = "CENTS")]
     max: u64,
+    /// Share of the packets that are split packets, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value = "0", requires = "shares", value_parser = commands::seed::part_of_one)]
+    split_share: f64,
+    /// Shares of each split packet, within 2 and 100, drawn at random; never more shares than cents
+    #[arg(long, value_name = "MIN..MAX", requires = "split_share", value_parser = commands::seed::shares)]
+    shares: Option<RangeInclusive<u16>>,
     /// Draw from this number, to get the same file again from the same release of this program; for tests only
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -125,12 +152,14 @@ struct InspectArgs {
 #[command(after_long_help = "\
 Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
 every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
-transfers, the zero sum, and per sponsor seed = unreleased + held + opened + void.
+transfers, the zero sum, that each credit to a user stands once in the outbox and each share has its transfer, and per
+sponsor seed + gifts = unreleased + held + opened + refunded + void (sponsor 0 is the event with its budget for gifts).
 
 Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not audit.
 
 Examples:
   shake-agent audit --config agent.toml
+  shake-agent audit --by day
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 struct AuditArgs {
     /// Configuration file that names ledger and seed; --ledger and --seed go before it
@@ -145,23 +174,132 @@ struct AuditArgs {
     /// Print as JSON
     #[arg(long)]
     json: bool,
+    /// Also print what was credited to users, by phase or by day (JSON always has both)
+    #[arg(long, value_enum)]
+    by: Option<By>,
     /// Also name each void packet (JSON always does)
     #[arg(long)]
     verbose: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Checked are: every file against the manifest (size, SHA-256, each record's checksum, sums per sponsor), that no packet
+occurs twice over all files, that they sum to the budget, that no other seed file lies beside them, and with --certs that
+a holder of the ticket keys made the manifest.
+
+Exit codes: 0 whole, 1 not whole (each difference is named), 2 could not verify.
+
+Examples:
+  shake-agent seed verify seeds --certs certs
+  shake-agent seed verify seeds --json | jq '.differences.named[].kind'")]
+struct SeedVerifyArgs {
+    /// The directory that `seed generate --parts` made
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Also check who made the manifest, with the ticket keys of this directory
+    #[arg(long, value_name = "DIR")]
+    certs: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum SettlementCommand {
+    /// Compares the settlement file with the ledger to the cent, or names each difference
+    Verify(SettlementVerifyArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Checked are: every line's checksum, number and idempotency key, that the file belongs to this ledger, and every line against
+the credit of that number in the ledger's outbox. Credits that are not settled yet are counted as backlog, and are no
+difference. Writes nothing; the agent may be running.
+
+Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
+
+Examples:
+  shake-agent settlement verify --config agent.toml
+  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents")]
+struct SettlementVerifyArgs {
+    /// Configuration file that names both; --file and --ledger go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The settlement file
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// How credits are broken down.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum By {
+    /// By the phase that the packet was won or given in
+    Phase,
+    /// By the day, in UTC
+    Day,
 }
 
 #[derive(Subcommand)]
 enum LedgerCommand {
     /// Writes plain rows to standard output, for other programs
     Export(ExportArgs),
+    /// Tells the story of one packet or user
+    #[command(subcommand)]
+    Show(ShowCommand),
+}
+
+#[derive(Subcommand)]
+enum ShowCommand {
+    /// Who funded it, who won it, who has how much of it, what went back, and when
+    Packet(ShowArgs),
+    /// Balance, packets, and the last movements of money
+    User(ShowArgs),
 }
 
 #[derive(Args)]
 #[command(after_long_help = "\
-packets    packet seed_index sponsor cents state user stage shard released_ms issued_ms closed_ms
-           state is released, issued, opened or void; closed_ms is when it was opened or voided
+Writes nothing; the agent may be running.
+
+Exit codes: 0 told, 1 not in the ledger, or it cannot be read, 2 wrong command line.
+
+Examples:
+  shake-agent ledger show packet 1970324836974592
+  shake-agent ledger show user 10023 --ledger ledger.db --json | jq .balance_cents")]
+struct ShowArgs {
+    /// Its number
+    #[arg(value_name = "ID")]
+    id: u64,
+    /// Configuration file that names the ledger; --ledger goes before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+packets    packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard
+           made_ms issued_ms opened_ms due_ms closed_ms
+           origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed), opened (all of it
+           is with users), refunded (what was left went back) or void; user is who won it; due_ms is when what is left
+           goes back; closed_ms is since when nothing is left in it
 transfers  transfer at_ms debit_kind debit credit_kind credit cents packet
-           money goes from debit to credit; kinds are bank, sponsor, packet, user and void
+           money goes from debit to credit; kinds are bank, sponsor (0 is the event), packet, user, refunded and void
+shares     transfer packet user cents at_ms
+           the shares taken of shared packets, each with the transfer that paid it
+outbox     seq at_ms user cents kind packet transfer
+           each credit to a user, as it goes to settlement; kind is open, grab, gift or refund
 Times are milliseconds since 1970 UTC. What is not there is empty in CSV and null in JSON.
 
 Examples:
@@ -188,14 +326,29 @@ fn main() -> ExitCode {
         Command::CheckConfig(args) => (commands::run::check_config(args.config.as_deref()), 1),
         Command::Seed(SeedCommand::Generate(args)) => (commands::seed::generate(&args), 1),
         Command::Seed(SeedCommand::Inspect(args)) => (commands::seed::inspect(&args), 1),
+        Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),
+        Command::Settlement(SettlementCommand::Verify(args)) => (commands::settlement::verify(&args), 2),
         Command::Audit(args) => (commands::books::audit(&args), 2),
         Command::Ledger(LedgerCommand::Export(args)) => (commands::books::export(&args), 1),
+        Command::Ledger(LedgerCommand::Show(command)) => (commands::show::show(&command), 1),
     };
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", told(&error));
             ExitCode::from(failed)
         }
     }
+}
+
+/// An error with its causes, but for those that the text before them says already.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| {
+        let cause = cause.to_string();
+        match text.as_str() {
+            "" => cause,
+            said if said.contains(&cause) => text,
+            said => format!("{said}: {cause}"),
+        }
+    })
 }

@@ -5,23 +5,28 @@
 //! | main       | the turns: the only one that writes the ledger or touches the rings   |
 //! | heartbeat  | tells the gateway that the agent lives                                |
 //! | checkpoint | moves the write-ahead log into the ledger's file                      |
+//! | settlement | copies credits from the ledger to the settlement file                 |
 //! | signals    | waits for SIGTERM and SIGINT                                          |
 
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::requests::Judge;
+use crate::requests::{Judge, Rules};
 use crate::seed_file::{SeedFile, SeedFileError};
+use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
 use crate::turn::{Agent, Turn};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use sd_notify::NotifyState;
 use shake_rules::document::Problems;
 use shake_rules::keys::{KeyRing, Purpose};
-use shake_rules::ticket::TicketKeys;
+use shake_rules::show::Show;
+use shake_rules::{EventId, UnixMillis};
 use shm_queue::{Attachment, Mapping, Side};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,6 +48,8 @@ const BACKLOG_SLEEP: Duration = Duration::from_millis(5);
 const STILL_AT_EVERY: Duration = Duration::from_secs(1);
 /// The longest that an ending agent goes on with what the rings held.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// The longest that an ending agent goes on to settle credits; what is left is settled after the next start.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// Why the agent could not run, or not go on.
 #[derive(Debug, Error)]
@@ -75,6 +82,34 @@ pub enum RunError {
         /// What is wrong.
         problems: Problems,
     },
+    /// The show file cannot be read.
+    #[error("cannot read the show file {}: {source}; give [show] file the gateway's, or leave it empty for the built-in one", path.display())]
+    ShowFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The show file is wrong.
+    #[error("{}: {problems}", path.display())]
+    Show {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problems: Problems,
+    },
+    /// The show is of another event than the seed.
+    #[error("the show {} is of event {show}, and the seed {} of event {seed}; give [show] file and [seed] file those of one event", path.display(), seed_path.display())]
+    OtherEvent {
+        /// The show file.
+        path: PathBuf,
+        /// The show's event.
+        show: EventId,
+        /// The seed file.
+        seed_path: PathBuf,
+        /// The seed's event.
+        seed: EventId,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -88,6 +123,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
     let mut agent = open(config, &counters)?;
     let checkpointer = agent.ledger().checkpointer()?;
+    let settlement = settle(config, &counters)?;
     // Before there is a gateway: units that start after this one must not wait for each other.
     notify(NotifyState::Ready);
     while let Some(mapping) = wait_for_mapping(&config.queue, stop)? {
@@ -101,37 +137,56 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
             mapping,
             config,
             counters: &counters,
+            settlement: settlement.as_ref(),
         };
         service.serve(stop)?;
         service.drain();
     }
     notify(NotifyState::Stopping);
+    if let Some(settlement) = settlement {
+        settlement.finish(SETTLE_MAX);
+    }
     drop(checkpointer);
     if let Some(reason) = agent.ledger().failure() {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
     agent.ledger().checkpoint()?;
-    log_status(&agent, &counters);
+    log_status(&agent, &counters, None);
     info!("ended in good order");
     Ok(())
 }
 
 fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
-    let tickets = read_ticket_keys(&config.certs)?;
+    let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
-    let mut ledger = Ledger::open(&config.ledger)?;
     let header = *seed.header();
+    let show = read_show(config, clock::now())?;
+    if show.event != header.event {
+        return Err(RunError::OtherEvent {
+            path: show_name(config),
+            show: show.event,
+            seed_path: config.seed.clone(),
+            seed: header.event,
+        });
+    }
+    let mut ledger = Ledger::open(&config.ledger)?;
     info!(
         ledger = %config.ledger.display(), seed = %config.seed.display(),
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"
     );
-    let next_index = ledger.bind_seed(&seed, clock::now())?;
-    let feed = Feed::new(seed, next_index, config.grants_in_hand);
-    info!(
-        unreleased = feed.unreleased(),
-        "the feed goes on at record {next_index}"
-    );
-    let judge = Judge::new(header.event, tickets, Arc::clone(counters));
+    let bound = ledger.bind_seed(&seed, show.gift_budget, clock::now())?;
+    if show.gift_budget < bound.gift_budget {
+        let funded = bound.gift_budget.0;
+        warn!(funded, "the show's gift budget is below what the event was funded with before, which stays");
+    }
+    let rules = Rules::new(&show, header.part);
+    let feed = Feed::new(seed, &bound, show.phases, config.grants_in_hand);
+    for sponsor in feed.sponsors_without_phase() {
+        warn!(sponsor = sponsor.0, "no phase of the show has this sponsor: its packets stay in the seed");
+    }
+    info!(unreleased = feed.unreleased(), "the feed is ready");
+    let rng = StdRng::from_rng(&mut rand::rng());
+    let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
     Ok(Agent::new(
         ledger,
         feed,
@@ -141,16 +196,46 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
     ))
 }
 
-fn read_ticket_keys(directory: &Path) -> Result<TicketKeys, RunError> {
+fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
     let path = directory.join(Purpose::Ticket.file_name());
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
         Err(source) => return Err(RunError::KeyFile { path, source }),
     };
-    match KeyRing::parse(&text, Purpose::Ticket) {
-        Ok(ring) => Ok(TicketKeys::new(&ring)),
-        Err(problems) => Err(RunError::Keys { path, problems }),
+    KeyRing::parse(&text, Purpose::Ticket).map_err(|problems| RunError::Keys { path, problems })
+}
+
+/// What messages call the show.
+fn show_name(config: &Config) -> PathBuf {
+    if config.show.as_os_str().is_empty() {
+        PathBuf::from("(built in)")
+    } else {
+        config.show.clone()
     }
+}
+
+fn read_show(config: &Config, now: UnixMillis) -> Result<Show, RunError> {
+    let path = show_name(config);
+    let text = if config.show.as_os_str().is_empty() {
+        DEFAULT_SHOW.to_owned()
+    } else {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(RunError::ShowFile { path, source }),
+        }
+    };
+    Show::parse(&text, now).map_err(|problems| RunError::Show { path, problems })
+}
+
+/// Starts to settle credits, where the configuration says so.
+fn settle(config: &Config, counters: &Arc<Counters>) -> Result<Option<Worker>, RunError> {
+    let Some(file) = config.settlement.clone() else {
+        return Ok(None);
+    };
+    let target = move |identity| FileTarget::new(file.clone(), identity);
+    Worker::spawn(config.ledger.clone(), target, Arc::clone(counters))
+        .map(Some)
+        .map_err(RunError::Thread)
 }
 
 /// The mapping, as soon as there is one; `None` when the agent is asked to end before.
@@ -195,6 +280,7 @@ struct Service<'a> {
     mapping: Mapping,
     config: &'a Config,
     counters: &'a Counters,
+    settlement: Option<&'a Worker>,
 }
 
 impl Service<'_> {
@@ -212,7 +298,7 @@ impl Service<'_> {
             }
             if reported.elapsed() >= self.config.status_every {
                 reported = Instant::now();
-                log_status(self.agent, self.counters);
+                log_status(self.agent, self.counters, self.settlement);
             }
         }
         Ok(())
@@ -239,7 +325,7 @@ impl Service<'_> {
     }
 }
 
-fn log_status(agent: &Agent, counters: &Counters) {
+fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
     let counted: Vec<String> = counters
         .all()
         .into_iter()
@@ -251,6 +337,8 @@ fn log_status(agent: &Agent, counters: &Counters) {
         wal_mib = agent.ledger().wal().bytes() >> 20,
         commit_us_max = counters.commit_us_max.take(),
         refusing = agent.ledger().failure().is_some(),
+        settlement_backlog = settlement.map(Worker::backlog),
+        settlement_down = settlement.is_some_and(Worker::is_down),
         "status: {}",
         counted.join(" ")
     );

@@ -2,8 +2,9 @@
 //!
 //! Nothing here writes; `seed_generate` does.
 
-use shake_rules::SponsorId;
 use shake_rules::seed::{HEADER_BYTES, PacketKind, RECORD_BYTES, SeedError, SeedHeader, SeedRecord, SeedSum};
+use shake_rules::split::SHARES_MAX;
+use shake_rules::{PacketId, SponsorId};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -41,14 +42,6 @@ pub enum SeedFileError {
         /// The packet.
         packet: u64,
     },
-    /// A kind of packet that this version does not serve.
-    #[error("the seed file {}: record {index} is a split packet, and only plain packets are served", path.display())]
-    Split {
-        /// The file.
-        path: PathBuf,
-        /// Index of the record.
-        index: u64,
-    },
 }
 
 /// A number of packets and their sum.
@@ -79,6 +72,8 @@ impl Tally {
 pub struct Survey {
     /// Packets and sum per sponsor.
     pub sponsors: BTreeMap<SponsorId, Tally>,
+    /// The largest id; zero when there is no packet.
+    pub last_packet: PacketId,
 }
 
 /// An open seed file whose header and size are in order.
@@ -140,7 +135,7 @@ impl SeedFile {
     /// Reads up to `max` records from `index` on; fewer at the end of the file.
     ///
     /// # Errors
-    /// The first record that is damaged or of a kind that is not served; the records before it are lost to the caller.
+    /// The first record that is damaged; the records before it are lost to the caller.
     pub fn read(&self, index: u64, max: u64) -> Result<Vec<SeedRecord>, SeedFileError> {
         let count = max.min(self.header.count.saturating_sub(index));
         let mut bytes = vec![0; count as usize * RECORD_BYTES];
@@ -155,11 +150,11 @@ impl SeedFile {
         let decode = |(index, bytes)| {
             let record = SeedRecord::decode(bytes, index).map_err(|source| self.damaged(source))?;
             match record.kind {
-                PacketKind::Plain => Ok(record),
-                PacketKind::Split { .. } => Err(SeedFileError::Split {
-                    path: self.path.clone(),
-                    index,
-                }),
+                // Such a packet could not be shared.
+                PacketKind::Split { shares } if shares > SHARES_MAX || u64::from(shares) > record.amount.0 => {
+                    Err(self.damaged(SeedError::Record { index }))
+                }
+                _ => Ok(record),
             }
         };
         (index..).zip(records).map(decode).collect()
@@ -200,7 +195,8 @@ impl SeedFile {
                 packet: pair[0],
             });
         }
-        Ok(Survey { sponsors })
+        let last_packet = PacketId(packets.last().copied().unwrap_or(0));
+        Ok(Survey { sponsors, last_packet })
     }
 
     fn damaged(&self, source: SeedError) -> SeedFileError {

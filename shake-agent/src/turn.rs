@@ -3,7 +3,7 @@
 //! The order is what makes it safe to die at any step (the crash tests kill it at each):
 //!
 //! ```text
-//! read ─▶ effects, cursors, releases in ONE transaction ─▶ COMMIT ─▶ ring cursors ─▶ replies ─▶ bells ─▶ grants ─▶ bells
+//! read ─▶ effects, expiries, cursors, releases in ONE transaction ─▶ COMMIT ─▶ ring cursors ─▶ replies, notices ─▶ bells ─▶ grants ─▶ bells
 //!   die: read again                                          die: handled again, same answers        die: pushed again
 //! ```
 
@@ -12,8 +12,8 @@ use crate::crash;
 use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
-use crate::requests::{Judge, Origin};
-use shake_proto::handoff::record::{Reply, Request};
+use crate::requests::{Answer, Audience, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin};
+use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,8 +40,13 @@ pub struct Agent {
     counters: Arc<Counters>,
     batch_max: usize,
     inbox: Vec<Incoming>,
-    outbox: Vec<(usize, Reply)>,
+    answers: Vec<(usize, Answer)>,
+    /// When it was last looked for what is overdue.
+    expiry_looked: UnixMillis,
 }
+
+/// How often to look for what is overdue, in milliseconds.
+const EXPIRY_EVERY_MS: u64 = 100;
 
 impl Agent {
     /// An agent that takes at most `batch_max` requests into one commit.
@@ -54,7 +59,8 @@ impl Agent {
             counters,
             batch_max,
             inbox: Vec::with_capacity(batch_max),
-            outbox: Vec::with_capacity(batch_max),
+            answers: Vec::with_capacity(batch_max),
+            expiry_looked: UnixMillis(0),
         }
     }
 
@@ -84,20 +90,21 @@ impl Agent {
     pub fn turn(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
         let backlog = lanes.push_backlog();
         self.inbox.clear();
-        self.outbox.clear();
+        self.answers.clear();
         lanes.read(self.batch_max, now, &mut self.inbox);
         if self.ledger.failure().is_some() {
             return self.refuse(lanes);
         }
         let moved: Vec<_> = lanes.moved().collect();
-        let plan = self.feed.plan(lanes, self.batch_max, &self.counters);
-        if moved.is_empty() && plan.releases.is_empty() {
+        let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
+        let expires = self.is_overdue(now);
+        if moved.is_empty() && plan.releases.is_empty() && !expires {
             lanes.ring();
             return if backlog { Turn::Waiting } else { Turn::Idle };
         }
         crash::point("turn:read");
         let begun = Instant::now();
-        if let Err(fault) = self.commit(lanes, &moved, &plan, now) {
+        if let Err(fault) = self.commit(lanes, &moved, &plan, expires, now) {
             error!(%fault, "the ledger failed: claims are answered busy until the agent is started anew. Look at the disk first");
             return self.refuse(lanes);
         }
@@ -106,15 +113,38 @@ impl Agent {
         crash::point("turn:committed");
         lanes.commit(&moved);
         crash::point("turn:cursor-moved");
-        for (lane, reply) in self.outbox.drain(..) {
-            lanes.push_reply(lane, &reply);
+        for (lane, answer) in self.answers.drain(..) {
+            if let Some(reply) = &answer.reply {
+                lanes.push_reply(lane, reply);
+            }
+            for notice in &answer.notices {
+                lanes.push_notice((answer.audience == Audience::Asker).then_some(lane), notice);
+            }
         }
         lanes.ring();
         crash::point("turn:replied");
-        self.feed.released(&plan, lanes, &self.counters);
+        self.feed.released(plan, lanes, &self.counters);
         lanes.ring();
         crash::point("turn:granted");
         Turn::Worked
+    }
+
+    /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
+    /// first.
+    fn is_overdue(&mut self, now: UnixMillis) -> bool {
+        let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
+        if self.inbox.len() >= self.batch_max || !looked_long_ago {
+            return false;
+        }
+        self.expiry_looked = now;
+        match self.ledger.first_due() {
+            Ok(due) => due.is_some_and(|due| due.plus_ms(EXPIRY_GRACE_MS) <= now),
+            Err(fault) => {
+                // A write will fail likewise, and be told by that.
+                error!(%fault, "cannot look for what is overdue");
+                false
+            }
+        }
     }
 
     fn commit(
@@ -122,13 +152,15 @@ impl Agent {
         lanes: &Lanes,
         moved: &[(usize, LaneRecord)],
         plan: &Plan,
+        expires: bool,
         now: UnixMillis,
     ) -> Result<(), LedgerError> {
         let Self {
             ledger,
             judge,
             inbox,
-            outbox,
+            answers,
+            expiry_looked,
             ..
         } = self;
         ledger.transaction(now, |batch| {
@@ -137,11 +169,14 @@ impl Agent {
                     lane: lanes.record(*lane).lane,
                     grants_pushed: lanes.grants_pushed(*lane),
                 };
-                let reply = judge.handle(batch, origin, request, now)?;
-                outbox.extend(reply.map(|reply| (*lane, reply)));
+                answers.push((*lane, judge.handle(batch, origin, request, now)?));
+            }
+            if expires && judge.expire(batch, now)? == EXPIRE_MAX {
+                // There may be more: look again in the next turn.
+                *expiry_looked = UnixMillis(0);
             }
             if !plan.releases.is_empty() {
-                batch.release(plan.releases.iter().map(|(_, release)| release), plan.next_index)?;
+                batch.release(plan.releases.iter().map(|(_, release)| release))?;
             }
             for record in records_to_store(lanes, moved, plan) {
                 batch.store_lane(&record)?;
@@ -153,13 +188,13 @@ impl Agent {
     /// Answers "busy" to what was read. The cursors stay: after a restart it is all handled again, and until then the rings
     /// fill up, so that the gateway stops to issue packets by itself.
     fn refuse(&mut self, lanes: &mut Lanes) -> Turn {
-        self.outbox.clear();
+        self.answers.clear();
         if self.inbox.is_empty() {
             return Turn::Idle;
         }
         for Incoming { lane, request } in self.inbox.drain(..) {
-            if let Request::Claim(claim) = request {
-                lanes.push_reply(lane, &self.judge.busy(&claim));
+            if let Request::Ask(ask) = request {
+                lanes.push_reply(lane, &self.judge.busy(&ask));
             }
         }
         lanes.ring();

@@ -6,6 +6,7 @@ mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use shake_agent::settlement;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{Crowd, Event, Front, PATIENCE};
@@ -90,6 +91,14 @@ fn killed_three_times_nothing_acknowledged_is_lost() {
         (report.total.opened.packets, report.total.void.packets),
         (PACKETS as u64, 0)
     );
+    // Every credit is settled once, over all the deaths.
+    let report = settlement::verify(&event.path("settlement.log"), &event.ledger(), |_| {}).unwrap();
+    assert!(report.agrees, "{report}");
+    assert_eq!(
+        (report.settled.count, report.backlog.count),
+        (PACKETS as u64, 0),
+        "{report}"
+    );
 }
 
 #[test]
@@ -173,4 +182,74 @@ fn exit_codes_and_messages() {
         1,
         "no ledger",
     );
+}
+
+#[test]
+fn fleets_settlement_and_stories_from_the_command_line() {
+    let event = Event::new(200);
+    let run = |args: &str| {
+        let output = agent(&event).args(args.split(' ')).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    let check = |args: &str, code: i32, word: &str| {
+        let (found, text) = run(args);
+        assert_eq!(found, Some(code), "{args}: {text}");
+        assert!(text.contains(word), "{args}: {text}");
+    };
+    let make = "seed generate --out fleet --parts 3 --event 7 --budget 9000 --count 90 --sponsor 1 --min 20 --max 200";
+    check(
+        &format!("{make} --certs certs --split-share 0.5 --shares 2..9"),
+        0,
+        "authenticated with ticket key 3",
+    );
+    check(make, 1, "exists already");
+    check(&format!("{make} --split-share 2"), 2, "0 to 1");
+    check(
+        &format!("{make} --force --split-share 0.5 --shares 2..900"),
+        1,
+        "2 to 100",
+    );
+    check("seed verify fleet --certs certs", 0, "whole: ");
+    check("seed verify fleet --json", 0, "\"split_packets\":45");
+    std::fs::copy(event.path("fleet/seed-0.bin"), event.path("fleet/seed-1.bin")).unwrap();
+    check("seed verify fleet --certs certs", 1, "packet_twice");
+    check("seed verify nowhere", 2, "manifest.json");
+
+    let mut agent = Running::start(&event);
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    crowd.until("all is won", |crowd| crowd.is_done(200));
+    let (packet, (user, cents)) = crowd.won.iter().next().unwrap();
+    // While it runs.
+    check(
+        &format!("ledger show packet {packet} --config agent.toml"),
+        0,
+        &format!("{cents} cents, seed, opened"),
+    );
+    check(
+        &format!("ledger show user {user} --config agent.toml --json"),
+        0,
+        &format!("\"packet\":{packet}"),
+    );
+    check(
+        "ledger show packet 5 --config agent.toml",
+        1,
+        "packet 5 is not in the ledger",
+    );
+    check(
+        "ledger show user 5 --config agent.toml",
+        1,
+        "user 5 is not in the ledger",
+    );
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    check(
+        "settlement verify --config agent.toml --json",
+        0,
+        "\"backlog\":{\"count\":0,",
+    );
+    check("settlement verify --config agent.toml --file none.log", 2, "none.log");
+    let log = std::fs::read_to_string(event.path("settlement.log")).unwrap();
+    std::fs::write(event.path("settlement.log"), log.replacen(",open,", ",grab,", 1)).unwrap();
+    check("settlement verify --config agent.toml", 1, "line 2 ");
 }

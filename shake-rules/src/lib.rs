@@ -23,6 +23,9 @@ pub mod cookie;
 pub mod ticket;
 pub mod winnings;
 
+pub mod code;
+pub mod split;
+
 pub mod amounts;
 pub mod seed;
 

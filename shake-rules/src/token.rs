@@ -109,7 +109,7 @@ impl TokenKeys {
 
 /// Compares without telling by its duration where the first difference is. ring's own HMAC verification takes
 /// full-length tags only.
-fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
     let difference = left.iter().zip(right).fold(0, |acc, (a, b)| acc | (a ^ b));
     left.len() == right.len() && std::hint::black_box(difference) == 0
 }

@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use place::Place;
 use plan::files;
-use reports::opened_packets;
+use reports::credits;
 use service::{Patience, Service, run_to_file};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,8 @@ configurations, logs, ledger (open it with sqlite3), report.json, audit.json.
 
 Examples:
   cargo xtask demo
-  cargo xtask demo --sessions 20000 --shakes-per-second 20000 --seconds 30")]
+  cargo xtask demo --sessions 20000 --shakes-per-second 20000 --seconds 30
+  cargo xtask demo --show gala")]
 pub struct Options {
     /// Phones, one QUIC session each
     #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -50,6 +51,9 @@ pub struct Options {
     /// How long they shake
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub seconds: u32,
+    /// Play a show of deploy/shows with its scenario of deploy/scenarios, which says how many phones and how long
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["sessions", "shakes_per_second", "seconds"])]
+    pub show: Option<String>,
     /// Print the result as JSON on stdout
     #[arg(long)]
     pub json: bool,
@@ -63,6 +67,7 @@ pub struct Options {
 /// # Errors
 /// When something could not run, or the result is not as it must be.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let options = &options.clone().sized()?;
     say("building the programs (release)");
     let programs = build(interrupt)?;
     let mut place = Place::fresh()?;
@@ -97,6 +102,17 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+impl Options {
+    /// With the numbers of the named show's scenario, if there is one.
+    fn sized(mut self) -> anyhow::Result<Self> {
+        if let Some(name) = &self.show {
+            let scenario = workspace::deployed("scenarios", name)?;
+            (self.sessions, self.shakes_per_second, self.seconds) = plan::named::size(&scenario)?;
+        }
+        Ok(self)
+    }
 }
 
 /// A line on stderr, so that stdout holds the result alone.
@@ -178,8 +194,12 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
         .arg("run")
         .arg(place.file(files::SCENARIO))
         .arg("--json")
-        .arg("--opened")
-        .arg(place.file(files::OPENED));
+        .arg("--target")
+        .arg(place.gateway.to_string())
+        .arg("--certs")
+        .arg(place.file(files::CERTS))
+        .arg("--credits")
+        .arg(place.file(files::CREDITS));
     let patience = Patience {
         at_most: longest_run(options),
         interrupt,
@@ -227,16 +247,16 @@ fn evidence(
     ask("shake-agent audit", &["audit", "--json"], files::AUDIT)?;
     ask(
         "shake-agent ledger export",
-        &["ledger", "export", "--what", "packets", "--format", "csv"],
-        files::PACKETS,
+        &["ledger", "export", "--what", "outbox", "--format", "csv"],
+        files::OUTBOX,
     )?
     .success()?;
     Ok(Evidence {
         phones: read(&place.file(files::REPORT), |text| Ok(serde_json::from_str(text)?))?,
         phones_succeeded,
-        phones_opened: read(&place.file(files::OPENED), opened_packets)?,
+        phones_credits: read(&place.file(files::CREDITS), credits)?,
         audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
-        ledger_opened: read(&place.file(files::PACKETS), opened_packets)?,
+        ledger_credits: read(&place.file(files::OUTBOX), credits)?,
     })
 }
 

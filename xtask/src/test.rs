@@ -44,6 +44,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         .env("CARGO_TARGET_DIR", target().join("loom"));
     steps.command("loom", &mut loom)?;
     let small = demo::Options {
+        show: None,
         sessions: 200,
         shakes_per_second: 400,
         seconds: 5,

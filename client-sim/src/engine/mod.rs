@@ -4,6 +4,8 @@
 //! goes, and hands back what it counted. Users ([`crate::user`]) and schedule ([`crate::schedule`]) are the same for
 //! every engine. An engine owns its threads and its clock; nothing of either shows through.
 
+mod fetch;
+pub mod lean;
 mod quinn;
 
 use crate::scenario::{EngineKind, Scenario};

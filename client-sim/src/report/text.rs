@@ -1,6 +1,6 @@
 //! The report as a table for people.
 
-use super::{Percentiles, Report};
+use super::{Errands, Percentiles, Report};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
@@ -59,6 +59,8 @@ pub(super) fn render(report: &Report) -> String {
     sessions(&mut table, report);
     shakes(&mut table, report);
     claims(&mut table, report);
+    packets(&mut table, report);
+    packages(&mut table, report);
     end(&mut table, report);
     table.0
 }
@@ -126,7 +128,7 @@ fn shakes(table: &mut Table, report: &Report) {
         ("left out offline", shakes.skipped_offline),
         ("scheduled but not sent", shakes.not_sent),
     ];
-    table.counts("", left_out.into_iter().filter(|(_, count)| *count > 0));
+    table.counts("  apart", left_out.into_iter().filter(|(_, count)| *count > 0));
     table.counts("  outcomes", named(&report.outcomes));
     table.percentiles("  latency", &report.latency);
 }
@@ -149,10 +151,74 @@ fn claims(table: &mut Table, report: &Report) {
     );
     table.counts("  refused", claims.refused.iter().map(|(name, count)| (*name, *count)));
     table.percentiles("  latency", &claims.latency);
-    table.line("money", format_args!("{} won", money(claims.cents)));
+    let aside = [("split", claims.split), ("hoarded", claims.hoarded)];
+    table.counts("", aside.into_iter().filter(|(_, count)| *count > 0));
+    let cents = &report.cents;
+    let mut sums = format!("{} won", money(claims.cents));
+    if cents.grabbed + cents.sent > 0 {
+        sums = format!("{sums} · {} grabbed · {} sent", money(cents.grabbed), money(cents.sent));
+    }
+    table.line("money", sums);
     for (sponsor, cents) in &claims.cents_by_sponsor {
         table.line("", format_args!("sponsor {sponsor}: {}", money(*cents)));
     }
+}
+
+fn packets(table: &mut Table, report: &Report) {
+    let packets = &report.packets;
+    let heard = [
+        ("offers", packets.offers),
+        ("codes told", packets.codes_told),
+        ("codes heard", packets.codes_heard),
+        ("ignored", packets.ignored),
+    ];
+    table.counts("heard of", heard.into_iter().filter(|(_, count)| *count > 0));
+    errands(table, "sends", &packets.sends, &[("named", packets.sends_named)]);
+    errands(table, "grabs", &packets.grabs, &[("empty", packets.grabs_empty)]);
+    errands(table, "views", &packets.views, &[]);
+    let compared = [
+        ("as known", packets.wallets_equal),
+        ("with refunds", packets.wallets_with_refunds),
+        ("not compared", packets.wallets_not_compared),
+    ];
+    errands(table, "wallets", &packets.wallets, &compared);
+}
+
+fn errands(table: &mut Table, name: &str, errands: &Errands, also: &[(&str, u64)]) {
+    if errands.begun == 0 {
+        return;
+    }
+    let rest = [
+        ("repeated", errands.repeats),
+        ("busy answers", errands.busy),
+        ("retries", errands.retries),
+        ("gave up", errands.gave_up),
+        ("failed", errands.failed),
+        ("unfinished", errands.unfinished),
+    ];
+    let mut parts = vec![
+        format!("{} begun", grouped(errands.begun)),
+        format!("{} done", grouped(errands.done)),
+    ];
+    let counts = also.iter().copied().chain(rest).filter(|(_, count)| *count > 0);
+    parts.extend(counts.map(|(name, count)| format!("{} {name}", grouped(count))));
+    table.line(name, parts.join(" · "));
+    table.counts("  refused", errands.refused.iter().map(|(name, count)| (*name, *count)));
+}
+
+fn packages(table: &mut Table, report: &Report) {
+    let packages = &report.packages;
+    let counts = [
+        ("manifests", packages.manifests),
+        ("fetches", packages.begun),
+        ("fetched", packages.fetched),
+        ("bytes", packages.bytes),
+        ("outside their window", packages.outside_window),
+        ("unfinished", packages.unfinished),
+        ("unknown ids in replies", packages.unknown_ids),
+    ];
+    table.counts("packages", counts.into_iter().filter(|(_, count)| *count > 0));
+    table.counts("  failed", named(&packages.failures));
 }
 
 fn end(table: &mut Table, report: &Report) {
@@ -179,21 +245,39 @@ fn end(table: &mut Table, report: &Report) {
     for remark in &report.remarks {
         table.line("remark", remark);
     }
+    checks(table, report);
+}
+
+fn checks(table: &mut Table, report: &Report) {
     let checks = &report.checks;
     if checks.passed {
         table.line(
             "checks",
-            "passed: no packet opened twice, sponsors right, every reply well formed",
+            "passed: no packet opened twice, no answer changed, sponsors and sums right, every reply well formed",
         );
-    } else {
-        table.line(
-            "checks",
-            format_args!(
-                "FAILED: {} malformed replies, {} with the wrong sponsor, packets opened twice: {:?}",
-                checks.malformed_replies, checks.wrong_sponsor, checks.opened_twice
-            ),
-        );
+        return;
     }
+    let counts = [
+        ("malformed replies", checks.malformed_replies),
+        ("with the wrong sponsor", checks.wrong_sponsor),
+        ("answers changed", checks.answers_changed),
+        ("paid twice", checks.paid_twice),
+        ("empty shares", checks.empty_shares),
+        ("offers broken", checks.offers_broken),
+        ("sends refused wrongly", checks.sends_refused),
+        ("views wrong", checks.views_wrong),
+        ("wallets wrong", checks.wallets_wrong),
+    ];
+    let failed = counts.iter().filter(|(_, count)| *count > 0);
+    let mut parts: Vec<_> = failed
+        .map(|(name, count)| format!("{} {name}", grouped(*count)))
+        .collect();
+    for (name, packets) in [("opened twice", &checks.opened_twice), ("overdrawn", &checks.overdrawn)] {
+        if !packets.is_empty() {
+            parts.push(format!("packets {name}: {packets:?}"));
+        }
+    }
+    table.line("checks", format_args!("FAILED: {}", parts.join(", ")));
 }
 
 fn named(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {

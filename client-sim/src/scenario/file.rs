@@ -25,6 +25,8 @@ pub(super) struct File {
     pub users: Users,
     pub load: Load,
     pub behaviour: Behaviour,
+    pub packets: Packets,
+    pub resources: Resources,
     pub engine: Engine,
     pub limits: Limits,
 }
@@ -113,6 +115,55 @@ impl Default for Behaviour {
             obey_pace: unplaced(Share::All(true)),
             use_streams_for_shakes: unplaced(Share::Some(0.0)),
             claim_delay_ms: unplaced([200, 1_500]),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Packets {
+    pub share_split: At<Share>,
+    pub friends_told: At<u32>,
+    pub send_share: At<Share>,
+    pub send_min_cents: At<u32>,
+    pub view_share: At<Share>,
+    pub wallet_share: At<Share>,
+    pub hoard_share: At<Share>,
+    pub grab_share: At<Share>,
+    pub repeat_share: At<Share>,
+    pub delay_ms: At<[u32; 2]>,
+}
+
+impl Default for Packets {
+    fn default() -> Self {
+        let nobody = || unplaced(Share::Some(0.0));
+        Self {
+            share_split: nobody(),
+            friends_told: unplaced(3),
+            send_share: nobody(),
+            send_min_cents: unplaced(100),
+            view_share: nobody(),
+            wallet_share: nobody(),
+            hoard_share: nobody(),
+            grab_share: unplaced(Share::Some(1.0)),
+            repeat_share: nobody(),
+            delay_ms: unplaced([200, 2_000]),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Resources {
+    pub fetch_share: At<Share>,
+    pub sample: At<u32>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            fetch_share: unplaced(Share::Some(0.0)),
+            sample: unplaced(100),
         }
     }
 }

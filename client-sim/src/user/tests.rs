@@ -1,3 +1,4 @@
+use super::roles::is_among;
 use super::*;
 use proptest::prelude::*;
 use shake_proto::reply::{ClaimResult, Reason};
@@ -6,6 +7,7 @@ use shake_rules::{Cents, PacketId, SponsorId};
 fn habits() -> Habits {
     Habits {
         seed: 3,
+        sessions: 10,
         obey_pace: 1.0,
         use_streams: 0.0,
         claim_delay_ms: [100, 200],
@@ -16,6 +18,43 @@ fn habits() -> Habits {
             first_ms: 100,
             max_ms: 1_000,
         },
+        packets: PacketHabits {
+            share_split: 0.0,
+            friends_told: 2,
+            send_share: 0.0,
+            send_min_cents: 40,
+            view_share: 0.0,
+            wallet_share: 0.0,
+            hoard_share: 0.0,
+            grab_share: 1.0,
+            repeat_share: 0.0,
+            delay_ms: [10, 50],
+        },
+        packages: PackageHabits {
+            fetch_share: 0.0,
+            sample: 5,
+            within: Micros::from_s(60),
+        },
+    }
+}
+
+/// The errand among these; there must be exactly one.
+fn errand(actions: impl IntoIterator<Item = Action>) -> ErrandStart {
+    let starts: Vec<_> = actions
+        .into_iter()
+        .filter_map(|action| match action {
+            Action::Errand(start) => Some(start),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(starts.len(), 1, "one errand");
+    starts[0]
+}
+
+fn claim_request(user: &mut User, now: Micros, id: ErrandId) -> v1::Claim {
+    match user.errand_request(now, id) {
+        Some(v1::request::Kind::Claim(claim)) => claim,
+        other => panic!("a claim, not {other:?}"),
     }
 }
 
@@ -172,28 +211,25 @@ fn a_claim_is_retried_with_the_same_ticket_until_it_ends() {
     let habits = habits();
     let (mut user, mut tally) = online(&habits);
     user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
-    let start = user.on_shake_reply(ms(5), win(0), &habits, &mut tally).expect("a win");
+    let start = errand(user.on_shake_reply(ms(5), win(0), &habits, &mut tally));
     assert!(start.at >= ms(105) && start.at <= ms(205));
-    let request = user.claim_request(start.at, start.id).expect("under way");
+    let request = claim_request(&mut user, start.at, start.id);
     assert_eq!(
         (&request.ticket[..], &request.cookie[..]),
         (&[9; 62][..], &b"cookie"[..])
     );
 
     let busy = claim_reply(ClaimResult::Busy { retry_after_ms: 400 });
-    let ClaimNext::At(at) = user.on_claim(ms(300), start.id, busy, &habits, &mut tally) else {
+    let (ErrandNext::At(at), _) = user.on_errand(ms(300), start.id, busy, &habits, &mut tally) else {
         panic!("busy is no end");
     };
     assert!(at >= ms(700) && at <= ms(900));
-    let offline = user.on_claim(ms(900), start.id, Err(RequestFailure::Offline), &habits, &mut tally);
-    assert!(matches!(offline, ClaimNext::At(_)));
-    assert_eq!(
-        user.claim_request(ms(950), start.id).expect("still").ticket,
-        request.ticket
-    );
-    let done = user.on_claim(ms(1_000), start.id, opened(1, 4, true), &habits, &mut tally);
-    assert_eq!(done, ClaimNext::Done);
-    assert!(user.claim_request(ms(1_001), start.id).is_none() && !user.is_waiting());
+    let (offline, _) = user.on_errand(ms(900), start.id, Err(RequestFailure::Offline), &habits, &mut tally);
+    assert!(matches!(offline, ErrandNext::At(_)));
+    assert_eq!(claim_request(&mut user, ms(950), start.id).ticket, request.ticket);
+    let (done, _) = user.on_errand(ms(1_000), start.id, opened(1, 4, true), &habits, &mut tally);
+    assert_eq!(done, ErrandNext::Done);
+    assert!(user.errand_request(ms(1_001), start.id).is_none() && !user.is_waiting());
     let claims = &tally.claims;
     assert_eq!(
         (claims.wins, claims.opened, claims.repeats, claims.busy, claims.retries),
@@ -232,13 +268,13 @@ fn each_end_of_a_claim_is_counted_once() {
         let habits = habits();
         let (mut user, mut tally) = online(&habits);
         user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
-        let start = user.on_shake_reply(ms(5), win(0), &habits, &mut tally).expect("a win");
-        let mut next = ClaimNext::At(start.at);
+        let start = errand(user.on_shake_reply(ms(5), win(0), &habits, &mut tally));
+        let mut next = ErrandNext::At(start.at);
         for answer in answers {
-            assert!(matches!(next, ClaimNext::At(_)), "case {index} ended early");
-            next = user.on_claim(ms(500), start.id, answer, &habits, &mut tally);
+            assert!(matches!(next, ErrandNext::At(_)), "case {index} ended early");
+            (next, _) = user.on_errand(ms(500), start.id, answer, &habits, &mut tally);
         }
-        assert_eq!(next, ClaimNext::Done, "case {index}");
+        assert_eq!(next, ErrandNext::Done, "case {index}");
         assert!(good(&tally), "case {index}: {tally:?}");
         assert_eq!(tally.open_ends(), (0, 0), "case {index}");
     }
@@ -282,7 +318,9 @@ fn going_away_is_spread_and_not_before_told() {
         kind: Some(v1::notice::Kind::GoAway(go_away)),
     };
     let (mut user, mut tally) = online(&habits);
-    let at = user.on_notice(ms(100), &notice, &mut tally).expect("a time");
+    let Some(Action::Leave(at)) = user.on_notice(ms(100), &notice, &habits, &mut tally) else {
+        panic!("it leaves");
+    };
     assert!(at >= ms(600) && at <= ms(1_100));
     let next = user.on_connection_lost(ms(150), "closed_done", &habits, &mut tally);
     assert_eq!(next, ConnectNext::At(at));
@@ -314,7 +352,10 @@ proptest! {
                     user.on_shake_due(now, now, sequence, &habits, &mut tally);
                     sequence += 1;
                 }
-                3 => claims.extend(user.on_shake_reply(now, win(sequence.saturating_sub(pick)), &habits, &mut tally)),
+                3 => {
+                    let won = user.on_shake_reply(now, win(sequence.saturating_sub(pick)), &habits, &mut tally);
+                    claims.extend(won.map(|action| errand([action])));
+                },
                 4 => {
                     let nothing = reply(sequence.saturating_sub(pick), v1::Outcome::Nothing, 0);
                     user.on_shake_reply(now, nothing, &habits, &mut tally);
@@ -326,7 +367,7 @@ proptest! {
                 6 => user.on_shake_failed(sequence.saturating_sub(pick), "refused", &mut tally),
                 _ => if let Some(claim) = claims.get(pick as usize) {
                     let answer = [opened(1, 4, false), Err(RequestFailure::Timeout)][(pick % 2) as usize].clone();
-                    user.on_claim(now, claim.id, answer, &habits, &mut tally);
+                    user.on_errand(now, claim.id, answer, &habits, &mut tally);
                 },
             }
         }
@@ -340,6 +381,8 @@ proptest! {
         prop_assert_eq!(tally.opened.len() as u64, tally.claims.opened);
     }
 }
+
+mod errands;
 
 #[test]
 fn shares_are_even_and_exact() {

@@ -52,6 +52,11 @@ pub trait Script: Send + Sync + 'static {
     fn claim(&self, _user: u64, _claim: &v1::Claim) -> Answer {
         Answer::Reset(Code::Unsupported)
     }
+
+    /// Send, grab, view and wallet.
+    fn ask(&self, _user: u64, _kind: v1::request::Kind) -> Answer {
+        Answer::Reset(Code::Unsupported)
+    }
 }
 
 pub fn reply(sequence: u32, outcome: v1::Outcome) -> v1::ShakeReply {
@@ -231,7 +236,8 @@ async fn serve(connection: Connection, script: Arc<dyn Script>, tokens: Arc<Toke
                             Some(Back::Reply(reply)) => Answer::Reply(v1::reply::Kind::Shake(reply)),
                             _ => Answer::Silence,
                         },
-                        _ => Answer::Reset(Code::Unsupported),
+                        Some(kind) => script.ask(user, kind),
+                        None => Answer::Reset(Code::Malformed),
                     };
                     answer(send, reply).await;
                 });

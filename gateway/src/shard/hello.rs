@@ -8,6 +8,7 @@ use shake_proto::request::Hello;
 use shake_proto::wire::v1;
 use shake_rules::UserId;
 use shake_rules::cookie::CookieError;
+use shake_rules::show::Package;
 use shake_rules::token::TokenError;
 use shake_rules::winnings::Winnings;
 
@@ -39,7 +40,7 @@ impl Serving {
             pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
             current_phase: self.phase.map(phase),
             next_phase: show.phase_after(self.now.unix).map(phase),
-            manifest: None,
+            manifest: self.manifest_newer_than(hello.resource_version),
             cookie: if winnings.as_slice().is_empty() {
                 Bytes::new()
             } else {
@@ -47,6 +48,23 @@ impl Serving {
             },
         };
         Ok((token.user, reply))
+    }
+
+    /// The resource manifest, for a client whose own is older.
+    fn manifest_newer_than(&self, version: u64) -> Option<v1::ResourceManifest> {
+        let manifest = &self.shared.show.manifest;
+        let resource = |package: &Package| v1::Resource {
+            id: package.id,
+            address: package.address.clone(),
+            size_bytes: package.size_bytes,
+            sha256: Bytes::copy_from_slice(&package.sha256),
+            fetch_after_ms: package.fetch_after.0,
+            fetch_before_ms: package.fetch_before.0,
+        };
+        (version < manifest.version).then(|| v1::ResourceManifest {
+            version: manifest.version,
+            resources: manifest.packages.iter().map(resource).collect(),
+        })
     }
 
     /// What the user has won, by the cookie and by what is known here. A cookie that is not theirs adds nothing.

@@ -4,21 +4,22 @@
 //! [`Lane::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
 
 use crate::counters::Counters;
-use shake_proto::handoff::record::{Claim, Grant, Issued, Reply, Request};
+use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
 use shake_proto::handoff::topology::Ring;
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
 use std::sync::Arc;
 
 /// An agent whose heartbeat is older than this is away, in milliseconds. It beats every 100 ms.
 const AGENT_SILENT_MS_MAX: u64 = 1_500;
-/// Answers taken in one go.
-const REPLIES_AT_ONCE: usize = 256;
+/// Records taken in one go.
+const RECORDS_AT_ONCE: usize = 256;
 
 pub struct Lane {
     attachment: Attachment,
     requests: Producer,
     replies: Consumer,
     grants: Consumer,
+    notices: Consumer,
     sleeper: Sleeper,
     bell: Bell,
     /// Whether `ShardStarted` is in the request ring. Until then nothing else may be.
@@ -40,6 +41,7 @@ impl Lane {
             requests: attachment.producer(Ring::Request.index(shard))?,
             replies: attachment.consumer(Ring::Reply.index(shard))?,
             grants: attachment.consumer(Ring::Grant.index(shard))?,
+            notices: attachment.consumer(Ring::Notice.index(shard))?,
             sleeper: attachment.sleeper(0)?,
             bell: attachment.bell(shard.into())?,
             is_announced: false,
@@ -118,45 +120,38 @@ impl Lane {
         self.push(&Request::Issued(*issued))
     }
 
-    /// Hands a claim to the agent.
-    pub fn claim(&mut self, claim: Claim) -> Result<(), Full> {
-        if !self.is_announced {
-            return Err(Full);
-        }
-        self.push(&Request::Claim(claim))
+    /// Hands a user's request to the agent.
+    pub fn ask(&mut self, ask: Ask) -> Result<(), Full> {
+        self.push_announced(&Request::Ask(ask))
     }
 
-    /// Takes the answers that are there.
+    /// Has the agent send a gift.
+    pub fn gift(&mut self, gift: Gift) -> Result<(), Full> {
+        self.push_announced(&Request::Gift(gift))
+    }
+
+    fn push_announced(&mut self, request: &Request) -> Result<(), Full> {
+        if self.is_announced {
+            self.push(request)
+        } else {
+            Err(Full)
+        }
+    }
+
+    /// Takes the answers that are there. One that is lost from here on was for a session of this life; the client asks
+    /// again.
     pub fn replies(&mut self, into: &mut Vec<Reply>) {
-        loop {
-            let counters = &self.counters;
-            let read = self
-                .replies
-                .read_batch(REPLIES_AT_ONCE, |_, bytes| match Reply::decode(bytes) {
-                    Ok(reply) => into.push(reply),
-                    Err(_) => counters.ring_errors.inc(),
-                });
-            match read {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(_) => {
-                    self.counters.ring_errors.inc();
-                    if !matches!(self.replies.skip_corrupt(), Ok(Some(_))) {
-                        break;
-                    }
-                }
-            }
-        }
-        // An answer that is lost from here on was for a session of this life; the client asks again.
-        let read_position = self.replies.read_position();
-        if read_position != self.replies.position() && self.replies.commit(read_position).is_err() {
-            self.counters.ring_errors.inc();
-        }
+        drain(&mut self.replies, &self.counters, into, |bytes| Reply::decode(bytes));
     }
 
-    /// Whether answers wait; the check between arming the bell and sleeping.
-    pub fn has_replies(&mut self) -> bool {
-        self.replies.available() > 0
+    /// Takes the notices that are there.
+    pub fn notices(&mut self, into: &mut Vec<Notice>) {
+        drain(&mut self.notices, &self.counters, into, |bytes| Notice::decode(bytes));
+    }
+
+    /// Whether answers or notices wait; the check between arming the bell and sleeping.
+    pub fn has_deliveries(&mut self) -> bool {
+        self.replies.available() > 0 || self.notices.available() > 0
     }
 
     /// Wakes the agent if anything was pushed since the last call.
@@ -172,5 +167,34 @@ impl Lane {
         self.requests.push(&self.record).map_err(|_| Full)?;
         self.has_pushed = true;
         Ok(())
+    }
+}
+
+/// Takes and commits every record of a ring; those that make no sense are counted and passed over.
+fn drain<T>(
+    ring: &mut Consumer,
+    counters: &Counters,
+    into: &mut Vec<T>,
+    decode: impl Fn(&[u8]) -> Result<T, BadRecord>,
+) {
+    loop {
+        let read = ring.read_batch(RECORDS_AT_ONCE, |_, bytes| match decode(bytes) {
+            Ok(record) => into.push(record),
+            Err(BadRecord) => counters.ring_errors.inc(),
+        });
+        match read {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(_) => {
+                counters.ring_errors.inc();
+                if !matches!(ring.skip_corrupt(), Ok(Some(_))) {
+                    break;
+                }
+            }
+        }
+    }
+    let read_position = ring.read_position();
+    if read_position != ring.position() && ring.commit(read_position).is_err() {
+        counters.ring_errors.inc();
     }
 }

@@ -13,9 +13,13 @@ mod wheel;
 
 pub mod serving;
 
-mod claim;
 mod hello;
 mod shake;
+
+mod ask;
+mod claim;
+mod gift;
+mod packet;
 
 pub mod lane;
 
@@ -23,6 +27,7 @@ pub use cid::ShardCids;
 
 use crate::config::Sessions;
 use crate::counters::Dropped;
+use ask::Delivery;
 use bytes::BytesMut;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
@@ -32,7 +37,6 @@ use serving::{Answer, Asker, Now, Serving};
 use session::{Read, Session};
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REQUEST_BYTES_MAX};
-use shake_proto::reply::ClaimResult;
 use shake_proto::request::{Request, Shake};
 use shake_proto::wire::v1;
 use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
@@ -47,13 +51,15 @@ use wheel::Wheel;
 const TICK: Duration = Duration::from_millis(2);
 /// The longest sleep: how late a shard may see the stop flag or a new phase.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// The longest sleep while gifts are due by the clock.
+const GIFT_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
 /// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
 const BATCHES_PER_TURN: usize = 16;
 /// Reply bytes allocated at a time.
 const ARENA_BYTES: usize = 64 * 1024;
-/// How long a stopping shard waits for claims that the agent has.
-const DRAIN_CLAIMS: Duration = Duration::from_secs(3);
+/// How long a stopping shard waits for requests that the agent has.
+const DRAIN_ASKS: Duration = Duration::from_secs(3);
 /// How long a stopping shard keeps answering after it closed its connections, for those who missed it.
 const DRAIN_LINGER: Duration = Duration::from_millis(200);
 
@@ -75,6 +81,7 @@ pub struct Shard {
     outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     dirty: Vec<usize>,
+    deliveries: Vec<Delivery>,
     fired: Vec<usize>,
     next_serial: u32,
     handshaking: usize,
@@ -93,6 +100,7 @@ impl Shard {
             received: Some(ReceiveBatch::new()),
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
+            deliveries: Vec::new(),
             fired: Vec::new(),
             next_serial: 0,
             handshaking: 0,
@@ -106,8 +114,8 @@ impl Shard {
             self.turn();
         }
         self.is_stopping = true;
-        let deadline = Instant::now() + DRAIN_CLAIMS;
-        while self.serving.has_claims_under_way() && Instant::now() < deadline {
+        let deadline = Instant::now() + DRAIN_ASKS;
+        while self.serving.has_asks_under_way() && Instant::now() < deadline {
             self.turn();
         }
         let now = Instant::now();
@@ -128,7 +136,8 @@ impl Shard {
         self.sleep();
         self.serving.begin_turn(Now::read(self.began));
         self.receive();
-        self.deliver_claims();
+        self.deliver();
+        self.serving.send_gifts(&mut self.sessions);
         self.fire_timers();
         self.settle();
         self.flush();
@@ -140,7 +149,7 @@ impl Shard {
     fn sleep(&mut self) {
         let bell = self.serving.lane.bell();
         bell.arm();
-        let ready = !self.dirty.is_empty() || self.serving.lane.has_replies();
+        let ready = !self.dirty.is_empty() || self.serving.lane.has_deliveries();
         let timeout = if ready {
             Duration::ZERO
         } else {
@@ -161,7 +170,11 @@ impl Shard {
         let elapsed = self.began.elapsed();
         let ticks = self.wheel.ticks_to_next();
         let at = TICK * (self.tick() + ticks) as u32;
-        at.saturating_sub(elapsed).min(SLEEP_MAX)
+        at.saturating_sub(elapsed).min(if self.serving.has_gifts() {
+            GIFT_SLEEP_MAX
+        } else {
+            SLEEP_MAX
+        })
     }
 
     /// The tick of this turn.
@@ -254,25 +267,40 @@ impl Shard {
         }
     }
 
-    fn deliver_claims(&mut self) {
+    /// Passes on what the agent sent.
+    fn deliver(&mut self) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        self.serving.take_deliveries(&mut deliveries);
         let Self {
             serving,
             sessions,
             dirty,
             ..
         } = self;
-        let mut ended: Vec<(Asker, ClaimResult)> = Vec::new();
-        serving.finish_claims(|asker, result| ended.push((asker, result)));
-        for (asker, result) in ended {
-            let Some(session) = sessions
-                .get_mut(asker.session)
-                .filter(|session| session.serial == asker.serial)
-            else {
-                continue;
-            };
-            reply(session, serving, asker.stream, v1::reply::Kind::Claim(result.into()));
-            mark(session, asker.session, dirty);
+        for delivery in deliveries.drain(..) {
+            match delivery {
+                Delivery::Reply(asker, kind) => {
+                    let session = sessions.get_mut(asker.session);
+                    if let Some(session) = session.filter(|session| session.serial == asker.serial) {
+                        reply(session, serving, asker.stream, kind);
+                        mark(session, asker.session, dirty);
+                    }
+                }
+                Delivery::Notice(index, notice) => {
+                    if let Some(session) = sessions.get_mut(index) {
+                        let counters = &serving.counters;
+                        let is_sent = notify(session, &notice);
+                        if is_sent {
+                            counters.notices.inc()
+                        } else {
+                            counters.notices_missed.inc()
+                        }
+                        mark(session, index, dirty);
+                    }
+                }
+            }
         }
+        self.deliveries = deliveries;
     }
 
     fn fire_timers(&mut self) {
@@ -356,6 +384,9 @@ impl Shard {
             if is_drained {
                 if session.is_handshaking {
                     self.handshaking -= 1;
+                }
+                if let Some(user) = session.user {
+                    self.serving.left(user, index, session.serial);
                 }
                 self.sessions.remove(index);
                 self.wheel.disarm(index);
@@ -485,6 +516,13 @@ fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v
     if let Err(code) = session.reply(stream, bytes.freeze()) {
         refuse(session, serving, stream, code);
     }
+}
+
+/// Sends a notice, unless the client takes no more server streams.
+fn notify(session: &mut Session, notice: &v1::Notice) -> bool {
+    let mut bytes = BytesMut::new();
+    frame::encode_stream(notice, &mut bytes);
+    session.notify(bytes.freeze())
 }
 
 fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {

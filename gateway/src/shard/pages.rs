@@ -33,6 +33,11 @@ impl<T> Pages<T> {
         self.len += 1;
     }
 
+    /// One more than the highest index that there is room for.
+    pub fn capacity(&self) -> usize {
+        self.pages.len() * PAGE
+    }
+
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.pages.get_mut(index / PAGE)?[index % PAGE].as_mut()
     }

@@ -1,6 +1,7 @@
 //! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
 //! Each kind of request has a file of its own that adds its handler here.
 
+use super::ask::{Due, UnderWay};
 use super::lane::Lane;
 use crate::config::Claims;
 use crate::counters::Counters;
@@ -9,9 +10,10 @@ use bytes::BytesMut;
 use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
-use shake_proto::handoff::record::Reply;
+use shake_proto::handoff::record::{Notice, Reply, What};
 use shake_proto::request::Request;
 use shake_proto::wire::v1;
+use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::release::Release;
 use shake_rules::show::Show;
@@ -19,7 +21,7 @@ use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -28,6 +30,7 @@ pub struct Shared {
     pub tokens: TokenKeys,
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
+    pub codes: CodeKeys,
     pub show: Arc<Show>,
     pub config_version: u64,
     pub winners: Winners,
@@ -84,12 +87,6 @@ pub enum Answer {
     Later,
 }
 
-/// A claim that the agent has.
-pub struct UnderWay {
-    pub asker: Asker,
-    pub serial: u32,
-}
-
 pub struct Serving {
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
@@ -99,13 +96,17 @@ pub struct Serving {
     pub phase: Option<usize>,
     /// The release rate of that phase, for this shard.
     pub(super) release: Release,
+    /// The rate of its gifts, for this shard.
+    pub(super) gifts: Release,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
     pub(super) under_way: Slab<UnderWay>,
-    /// Requests in the order in which they time out.
-    pub(super) due: VecDeque<(u64, Instant)>,
+    pub(super) due: Due,
     pub(super) next_serial: u32,
     pub(super) replies: Vec<Reply>,
+    pub(super) notices: Vec<Notice>,
+    /// The newest session of each user who is here: its index and serial.
+    pub(super) online: HashMap<UserId, (usize, u32)>,
     pub(super) ticket: Vec<u8>,
     pub(super) cookie: Vec<u8>,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
@@ -121,11 +122,14 @@ impl Serving {
             now,
             phase: None,
             release: Release::per_second(0.0),
+            gifts: Release::per_second(0.0),
             rng: rand::make_rng(),
             under_way: Slab::new(),
-            due: VecDeque::new(),
+            due: Due::new(),
             next_serial: 0,
             replies: Vec::new(),
+            notices: Vec::new(),
+            online: HashMap::new(),
             ticket: Vec::new(),
             cookie: Vec::new(),
             arena: BytesMut::new(),
@@ -138,26 +142,43 @@ impl Serving {
         let phase = self.shared.show.phase_at(now.unix);
         if phase != self.phase {
             self.phase = phase;
-            let rate = phase.map_or(0.0, |index| self.shared.show.phases[index].releases_per_second);
-            self.release = Release::per_second(rate / f64::from(self.shared.shards));
+            let phase = phase.map(|index| &self.shared.show.phases[index]);
+            let shards = f64::from(self.shared.shards);
+            self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
+            let gifts = phase.and_then(|phase| phase.gifts);
+            self.gifts = Release::per_second(gifts.map_or(0.0, |gifts| gifts.per_second) / shards);
         }
         self.lane.announce();
     }
 
     /// Serves one request of a session's stream. `user` is the session's, and is set by Hello.
     pub fn serve(&mut self, request: Request, user: &mut Option<UserId>, asker: Asker) -> Result<Answer, Code> {
-        match (request, *user) {
-            (Request::Hello(hello), _) => {
-                let (known, reply) = self.hello(&hello, *user)?;
-                *user = Some(known);
-                Ok(Answer::Now(v1::reply::Kind::Hello(reply)))
+        if let Request::Hello(hello) = request {
+            let (known, reply) = self.hello(&hello, *user)?;
+            *user = Some(known);
+            self.online.insert(known, (asker.session, asker.serial));
+            if hello.takes_notices {
+                // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
+                let _ = self.ask(known, What::Offers, asker);
             }
-            (_, None) => Err(Code::BeforeHello),
-            (Request::Shake(shake), Some(user)) => Ok(Answer::Now(v1::reply::Kind::Shake(self.shake(user, shake)))),
-            (Request::Claim(claim), Some(user)) => Ok(match self.claim(user, claim, asker) {
-                Some(reply) => Answer::Now(v1::reply::Kind::Claim(reply.into())),
-                None => Answer::Later,
-            }),
+            return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
+        }
+        let user = user.ok_or(Code::BeforeHello)?;
+        Ok(match request {
+            Request::Hello(_) => unreachable!("served above"),
+            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake(user, shake))),
+            Request::Claim(claim) => self.claim(user, claim, asker),
+            Request::Send(send) => self.send(user, send, asker),
+            Request::Grab(grab) => self.grab(user, grab, asker),
+            Request::PacketView(view) => self.packet_view(user, view, asker),
+            Request::Wallet => self.wallet(user, asker),
+        })
+    }
+
+    /// Forgets a session that ended.
+    pub fn left(&mut self, user: UserId, session: usize, serial: u32) {
+        if self.online.get(&user) == Some(&(session, serial)) {
+            self.online.remove(&user);
         }
     }
 }

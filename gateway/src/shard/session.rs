@@ -105,6 +105,14 @@ impl Session {
         }
     }
 
+    /// Sends a whole notice and FIN on a stream of our own. False when the client gives no credit for it.
+    pub fn notify(&mut self, bytes: Bytes) -> bool {
+        let Some(stream) = self.connection.streams().open(Dir::Uni) else {
+            return false;
+        };
+        self.reply(stream, bytes).is_ok()
+    }
+
     /// Ends a request stream in both directions with a named code.
     pub fn refuse(&mut self, stream: StreamId, code: Code) {
         let number = VarInt::from_u32(code.number());

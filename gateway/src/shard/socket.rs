@@ -45,10 +45,9 @@ impl Socket {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: `fd` is a fresh descriptor that nobody else owns.
-        let socket = Self {
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
-            is_ipv6: address.is_ipv6(),
-        };
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let is_ipv6 = address.is_ipv6();
+        let socket = Self { fd, is_ipv6 };
         socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(buffer_bytes as c_int))?;
         socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;

@@ -11,6 +11,7 @@ use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::wire::v1;
 use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::seed::PacketKind;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
 use std::io::{Read as _, Write as _};
@@ -110,9 +111,14 @@ impl Stand {
         stop(self.gateway.take().expect("the gateway runs"), signal)
     }
 
-    /// Makes a seed of `count` packets of 1 to 500 cents, of sponsor 1.
+    /// Makes a seed of `count` packets of 10 to 500 cents, of sponsor 1.
     pub fn make_seed(&self, budget_cents: u64, count: u64) {
-        use shake_rules::seed::{PacketKind, SeedRecord, SeedSum};
+        self.make_seed_of(budget_cents, count, 1, PacketKind::Plain);
+    }
+
+    /// Makes a seed of `count` packets of 10 to 500 cents and this kind, of `sponsors` sponsors in turn.
+    pub fn make_seed_of(&self, budget_cents: u64, count: u64, sponsors: u16, kind: PacketKind) {
+        use shake_rules::seed::{SeedRecord, SeedSum};
         use shake_rules::{Cents, EventId, PacketId, SponsorId, amounts};
         let mut state = 7_u64;
         let random = || {
@@ -122,15 +128,15 @@ impl Stand {
             state
         };
         let amounts =
-            amounts::draw(Cents(budget_cents), count, Cents(1), Cents(500), random).expect("a possible budget");
+            amounts::draw(Cents(budget_cents), count, Cents(10), Cents(500), random).expect("a possible budget");
         let (mut sum, mut records) = (SeedSum::default(), Vec::new());
         for (index, amount) in amounts.into_iter().enumerate() {
             let packet = PacketId(1_000 + index as u64);
             let record = SeedRecord {
                 packet,
                 amount,
-                sponsor: SponsorId(1),
-                kind: PacketKind::Plain,
+                sponsor: SponsorId(1 + index as u16 % sponsors),
+                kind,
             };
             sum.add(&record);
             records.extend_from_slice(&record.encode());
@@ -145,7 +151,7 @@ impl Stand {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
-             [certs]\ndirectory = \"{path}/certs\"\n"
+             [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[settlement]\nfile = \"{path}/settlement.log\"\n"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
         let mut command = Command::new(std::env::current_exe().expect("this test program"));
@@ -330,10 +336,14 @@ pub struct Phone {
 
 impl Phone {
     pub async fn hello(&self, token: Bytes) -> Result<v1::HelloReply, Option<Code>> {
-        let hello = v1::Hello {
+        self.hello_with(v1::Hello {
             token,
             ..Default::default()
-        };
+        })
+        .await
+    }
+
+    pub async fn hello_with(&self, hello: v1::Hello) -> Result<v1::HelloReply, Option<Code>> {
         match self.request(v1::request::Kind::Hello(hello)).await? {
             v1::reply::Kind::Hello(reply) => Ok(reply),
             other => panic!("Hello was answered by {other:?}"),

@@ -1,7 +1,8 @@
 //! The records of the rings, checked on the way in.
 
 use super::v1;
-use crate::reply::{ClaimResult, Reason};
+use crate::request::{Claim, Grab, PacketView, RECIPIENTS_MAX, Send};
+use crate::wire::v1 as wire;
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
@@ -13,7 +14,7 @@ use thiserror::Error;
 pub struct BadRecord;
 
 /// Shard to agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     /// A shard began a new life; see `handoff.proto`.
     ShardStarted {
@@ -24,8 +25,10 @@ pub enum Request {
     },
     /// A grant went into a ticket.
     Issued(Issued),
-    /// A user wants to open a packet.
-    Claim(Claim),
+    /// A user asks something of the ledger.
+    Ask(Ask),
+    /// The event sends a packet to random users.
+    Gift(Gift),
 }
 
 /// A grant went into a ticket for a user.
@@ -50,28 +53,58 @@ pub struct ReplyTo {
     pub epoch: u32,
 }
 
-/// A user wants to open a packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+/// A user asks something of the ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
     /// Where the answer goes.
     pub reply_to: ReplyTo,
     /// The authenticated user.
     pub user: UserId,
-    /// The ticket, unchecked.
-    pub ticket: Bytes,
-    /// The limit cookie, unchecked.
-    pub cookie: Bytes,
     /// When it was asked.
+    pub at: UnixMillis,
+    /// What is asked.
+    pub what: What,
+}
+
+/// What is asked; checked in form, not in content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Open a packet.
+    Claim(Claim),
+    /// Fund a packet for others.
+    Send(Send),
+    /// Take a share.
+    Grab(Grab),
+    /// Who got how much.
+    PacketView(PacketView),
+    /// The balance and last transfers.
+    Wallet,
+    /// Which packets wait for the user; answered by notices and an empty reply.
+    Offers,
+}
+
+/// The event sends a packet to random users.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gift {
+    /// The same key again changes nothing.
+    pub key: [u8; 16],
+    /// The whole packet.
+    pub total: Cents,
+    /// Who gets a share each; 1 to 100.
+    pub recipients: Vec<UserId>,
+    /// Index of the phase.
+    pub stage: u16,
+    /// When.
     pub at: UnixMillis,
 }
 
 /// Agent to shard: an answer, after the commit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
     /// Who asked.
     pub reply_to: ReplyTo,
-    /// The answer.
-    pub result: ClaimResult,
+    /// What the client gets; `None` for [`What::Offers`].
+    pub kind: Option<wire::reply::Kind>,
 }
 
 /// Agent to shard: a packet released.
@@ -83,6 +116,17 @@ pub struct Grant {
     pub sponsor: SponsorId,
     /// The show that it belongs to.
     pub event: EventId,
+}
+
+/// Agent to shard: a packet waits for this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Who is told, if they are online.
+    pub user: UserId,
+    /// The packet's code.
+    pub code: Bytes,
+    /// Who sent it; `None` for the event.
+    pub from: Option<UserId>,
 }
 
 impl Request {
@@ -100,13 +144,19 @@ impl Request {
                 stage: issued.stage.into(),
                 at_ms: issued.at.0,
             }),
-            Self::Claim(claim) => Kind::Claim(v1::Claim {
-                request_id: claim.reply_to.request_id,
-                epoch: claim.reply_to.epoch,
-                user_id: claim.user.0,
-                ticket: claim.ticket.clone(),
-                cookie: claim.cookie.clone(),
-                at_ms: claim.at.0,
+            Self::Ask(ask) => Kind::Ask(v1::Ask {
+                request_id: ask.reply_to.request_id,
+                epoch: ask.reply_to.epoch,
+                user_id: ask.user.0,
+                at_ms: ask.at.0,
+                kind: Some(ask.what.clone().into()),
+            }),
+            Self::Gift(gift) => Kind::Gift(v1::Gift {
+                idempotency_key: Bytes::copy_from_slice(&gift.key),
+                total_cents: gift.total.0,
+                recipients: gift.recipients.iter().map(|user| user.0).collect(),
+                stage: gift.stage.into(),
+                at_ms: gift.at.0,
             }),
         };
         put(&v1::Request { kind: Some(kind) }, out);
@@ -130,45 +180,74 @@ impl Request {
                 stage: issued.stage.try_into().map_err(|_| BadRecord)?,
                 at: UnixMillis(issued.at_ms),
             }),
-            Kind::Claim(claim) => Self::Claim(Claim {
+            Kind::Ask(ask) => Self::Ask(Ask {
                 reply_to: ReplyTo {
-                    request_id: claim.request_id,
-                    epoch: claim.epoch,
+                    request_id: ask.request_id,
+                    epoch: ask.epoch,
                 },
-                user: UserId(claim.user_id),
-                ticket: claim.ticket,
-                cookie: claim.cookie,
-                at: UnixMillis(claim.at_ms),
+                user: UserId(ask.user_id),
+                at: UnixMillis(ask.at_ms),
+                what: ask.kind.ok_or(BadRecord)?.try_into()?,
+            }),
+            Kind::Gift(gift) => Self::Gift(Gift {
+                key: gift.idempotency_key[..].try_into().map_err(|_| BadRecord)?,
+                total: Cents(gift.total_cents),
+                recipients: match gift.recipients.len() {
+                    1..=RECIPIENTS_MAX => gift.recipients.into_iter().map(UserId).collect(),
+                    _ => return Err(BadRecord),
+                },
+                stage: gift.stage.try_into().map_err(|_| BadRecord)?,
+                at: UnixMillis(gift.at_ms),
             }),
         })
+    }
+}
+
+impl From<What> for v1::ask::Kind {
+    fn from(what: What) -> Self {
+        match what {
+            What::Claim(claim) => Self::Claim(wire::Claim {
+                ticket: claim.ticket,
+                cookie: claim.cookie,
+            }),
+            What::Send(send) => Self::Send(wire::Send {
+                idempotency_key: Bytes::copy_from_slice(&send.key),
+                total_cents: send.total.0,
+                shares: send.shares.into(),
+                recipients: send.recipients.into_iter().map(|user| user.0).collect(),
+            }),
+            What::Grab(grab) => Self::Grab(wire::Grab { code: grab.code }),
+            What::PacketView(view) => Self::PacketView(wire::PacketView { code: view.code }),
+            What::Wallet => Self::Wallet(wire::Wallet {}),
+            What::Offers => Self::Offers(v1::Offers {}),
+        }
+    }
+}
+
+impl TryFrom<v1::ask::Kind> for What {
+    type Error = BadRecord;
+
+    fn try_from(kind: v1::ask::Kind) -> Result<Self, BadRecord> {
+        use v1::ask::Kind;
+        match kind {
+            Kind::Claim(claim) => claim.try_into().map(Self::Claim),
+            Kind::Send(send) => send.try_into().map(Self::Send),
+            Kind::Grab(grab) => grab.try_into().map(Self::Grab),
+            Kind::PacketView(view) => view.try_into().map(Self::PacketView),
+            Kind::Wallet(_) => Ok(Self::Wallet),
+            Kind::Offers(_) => Ok(Self::Offers),
+        }
+        .map_err(|_| BadRecord)
     }
 }
 
 impl Reply {
     /// Appends the record's bytes.
     pub fn encode(&self, out: &mut impl BufMut) {
-        use v1::reply::Result;
-        let result = match self.result.clone() {
-            ClaimResult::Opened {
-                packet,
-                amount,
-                sponsor,
-                code,
-                repeat,
-            } => Result::Opened(v1::Opened {
-                packet_id: packet.0,
-                cents: amount.0,
-                sponsor_id: sponsor.0.into(),
-                code,
-                repeat,
-            }),
-            ClaimResult::Refused(reason) => Result::Refused(reason.to_wire() as u32),
-            ClaimResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
-        };
         let reply = v1::Reply {
             request_id: self.reply_to.request_id,
             epoch: self.reply_to.epoch,
-            result: Some(result),
+            reply: self.kind.clone().map(|kind| wire::Reply { kind: Some(kind) }),
         };
         put(&reply, out);
     }
@@ -178,30 +257,18 @@ impl Reply {
     /// # Errors
     /// [`BadRecord`].
     pub fn decode(bytes: impl Buf) -> Result<Self, BadRecord> {
-        use v1::reply::Result as Wire;
         let reply = v1::Reply::decode(bytes).map_err(|_| BadRecord)?;
-        let result = match reply.result.ok_or(BadRecord)? {
-            Wire::Opened(opened) => ClaimResult::Opened {
-                packet: PacketId(opened.packet_id),
-                amount: Cents(opened.cents),
-                sponsor: SponsorId(opened.sponsor_id.try_into().map_err(|_| BadRecord)?),
-                code: opened.code,
-                repeat: opened.repeat,
-            },
-            Wire::Refused(number) => {
-                let number = i32::try_from(number).map_err(|_| BadRecord)?;
-                ClaimResult::Refused(Reason::from_wire(number).ok_or(BadRecord)?)
-            }
-            Wire::Busy(busy) => ClaimResult::Busy {
-                retry_after_ms: busy.retry_after_ms,
-            },
+        let kind = match reply.reply {
+            Some(wire::Reply { kind: None }) => return Err(BadRecord),
+            Some(wire::Reply { kind }) => kind,
+            None => None,
         };
         Ok(Self {
             reply_to: ReplyTo {
                 request_id: reply.request_id,
                 epoch: reply.epoch,
             },
-            result,
+            kind,
         })
     }
 }
@@ -231,6 +298,37 @@ impl Grant {
     }
 }
 
+impl Notice {
+    /// Appends the record's bytes.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        let offered = wire::PacketOffered {
+            code: self.code.clone(),
+            from_user_id: self.from.map_or(0, |user| user.0),
+        };
+        put(
+            &v1::Notice {
+                user_id: self.user.0,
+                packet_offered: Some(offered),
+            },
+            out,
+        );
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// [`BadRecord`].
+    pub fn decode(bytes: impl Buf) -> Result<Self, BadRecord> {
+        let notice = v1::Notice::decode(bytes).map_err(|_| BadRecord)?;
+        let offered = notice.packet_offered.ok_or(BadRecord)?;
+        Ok(Self {
+            user: UserId(notice.user_id),
+            code: offered.code,
+            from: (offered.from_user_id != 0).then_some(UserId(offered.from_user_id)),
+        })
+    }
+}
+
 fn put(message: &impl Message, out: &mut impl BufMut) {
     message
         .encode(out)
@@ -241,8 +339,11 @@ fn put(message: &impl Message, out: &mut impl BufMut) {
 mod tests {
     use super::*;
     use crate::handoff::topology::Ring;
+    use crate::reply::{GrabResult, PacketState, ShareTaken, ViewResult};
     use proptest::prelude::*;
+    use shake_rules::code::CODE_BYTES;
     use shake_rules::cookie::COOKIE_BYTES_MAX;
+    use shake_rules::split::SHARES_MAX;
     use shake_rules::ticket::TICKET_BYTES;
 
     fn check_request(request: &Request) {
@@ -256,18 +357,40 @@ mod tests {
         assert_eq!(Request::decode(&bytes[..]).as_ref(), Ok(request));
     }
 
+    const EVERYBODY: UserId = UserId(u64::MAX);
+    const LATE: UnixMillis = UnixMillis(u64::MAX);
+
+    fn ask(what: What) -> Request {
+        let reply_to = ReplyTo {
+            request_id: u64::MAX,
+            epoch: u32::MAX,
+        };
+        Request::Ask(Ask {
+            reply_to,
+            user: EVERYBODY,
+            at: LATE,
+            what,
+        })
+    }
+
     #[test]
-    fn the_largest_records_fit_their_slots() {
-        check_request(&Request::Claim(Claim {
-            reply_to: ReplyTo {
-                request_id: u64::MAX,
-                epoch: u32::MAX,
-            },
-            user: UserId(u64::MAX),
+    fn the_largest_requests_fit_their_slots() {
+        let code = Bytes::from(vec![1; CODE_BYTES]);
+        let recipients = vec![EVERYBODY; RECIPIENTS_MAX];
+        check_request(&ask(What::Claim(Claim {
             ticket: vec![1; TICKET_BYTES].into(),
             cookie: vec![1; COOKIE_BYTES_MAX].into(),
-            at: UnixMillis(u64::MAX),
-        }));
+        })));
+        check_request(&ask(What::Send(Send {
+            key: [1; 16],
+            total: Cents(u64::MAX),
+            shares: SHARES_MAX,
+            recipients: recipients.clone(),
+        })));
+        check_request(&ask(What::Grab(Grab { code: code.clone() })));
+        check_request(&ask(What::PacketView(PacketView { code })));
+        check_request(&ask(What::Wallet));
+        check_request(&ask(What::Offers));
         check_request(&Request::ShardStarted {
             epoch: u32::MAX,
             grants_taken: u64::MAX,
@@ -275,13 +398,23 @@ mod tests {
         let packet = PacketId(u64::MAX);
         check_request(&Request::Issued(Issued {
             packet,
-            user: UserId(u64::MAX),
+            user: EVERYBODY,
             stage: u16::MAX,
-            at: UnixMillis(u64::MAX),
+            at: LATE,
         }));
+        check_request(&Request::Gift(Gift {
+            key: [1; 16],
+            total: Cents(u64::MAX),
+            recipients,
+            stage: u16::MAX,
+            at: LATE,
+        }));
+    }
 
+    #[test]
+    fn the_largest_answers_fit_their_slots() {
         let grant = Grant {
-            packet,
+            packet: PacketId(u64::MAX),
             sponsor: SponsorId(u16::MAX),
             event: EventId(u32::MAX),
         };
@@ -290,26 +423,46 @@ mod tests {
         assert!(bytes.len() <= Ring::Grant.record_bytes_max() as usize);
         assert_eq!(Grant::decode(&bytes[..]), Ok(grant));
 
-        let opened = ClaimResult::Opened {
-            packet,
-            amount: Cents(u64::MAX),
-            sponsor: SponsorId(u16::MAX),
-            code: vec![1; 32].into(),
-            repeat: true,
+        let notice = Notice {
+            user: EVERYBODY,
+            code: vec![1; CODE_BYTES].into(),
+            from: Some(EVERYBODY),
         };
-        for result in [
-            opened,
-            ClaimResult::Busy {
-                retry_after_ms: u32::MAX,
-            },
-            ClaimResult::Refused(Reason::Amount),
+        let mut bytes = Vec::new();
+        notice.encode(&mut bytes);
+        assert!(bytes.len() <= Ring::Notice.record_bytes_max() as usize);
+        assert_eq!(Notice::decode(&bytes[..]), Ok(notice));
+
+        let share = ShareTaken {
+            user: EVERYBODY,
+            amount: Cents(u64::MAX),
+            at: LATE,
+            is_best: true,
+        };
+        let state = PacketState {
+            packet: PacketId(u64::MAX),
+            total: Cents(u64::MAX),
+            shares: SHARES_MAX,
+            left: Cents(u64::MAX),
+            shares_left: SHARES_MAX,
+            taken: vec![share; SHARES_MAX.into()],
+        };
+        for kind in [
+            None,
+            Some(wire::reply::Kind::PacketView(ViewResult::State(state).into())),
+            Some(wire::reply::Kind::Grab(
+                GrabResult::Busy {
+                    retry_after_ms: u32::MAX,
+                }
+                .into(),
+            )),
         ] {
             let reply = Reply {
                 reply_to: ReplyTo {
                     request_id: u64::MAX,
                     epoch: u32::MAX,
                 },
-                result,
+                kind,
             };
             let mut bytes = Vec::new();
             reply.encode(&mut bytes);
@@ -325,7 +478,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_decode_or_are_bad(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (Request::decode(&bytes[..]), Reply::decode(&bytes[..]), Grant::decode(&bytes[..]));
+            let _ = (Request::decode(&bytes[..]), Reply::decode(&bytes[..]));
+            let _ = (Grant::decode(&bytes[..]), Notice::decode(&bytes[..]));
         }
     }
 }

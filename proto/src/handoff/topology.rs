@@ -2,17 +2,20 @@
 //!
 //! | ring    | from → to     | slots | record            | when it is full                                           |
 //! |---------|---------------|-------|-------------------|-----------------------------------------------------------|
-//! | request | shard → agent | 8,192 | [`Request`]       | no win is made, a claim is answered `Busy`                |
-//! | reply   | agent → shard | 8,192 | [`Reply`]         | cannot be: a shard has at most as many claims under way   |
+//! | request | shard → agent | 8,192 | [`Request`]       | no win is made, what a user asks is answered `Busy`       |
+//! | reply   | agent → shard | 4,096 | [`Reply`]         | cannot be: a shard has at most as many asks under way     |
 //! | grant   | agent → shard | 256   | [`Grant`]         | the agent releases no more packets to this shard          |
-//! | event   | shard → agent | 8,192 | reserved          | the record is dropped and counted                         |
+//! | notice  | agent → shard | 4,096 | [`Notice`]        | dropped and counted; found at the user's next Hello       |
+//! | event   | shard → agent | 8,192 | reserved          | dropped and counted                                       |
 //!
-//! Each shard has one lane of these four rings, and one doorbell that the agent rings; the agent has one sleeper
-//! that all shards wake. The rings stand in the mapping in the order lane 0: request, reply, grant, event, lane 1: ….
+//! Each shard has one lane of these five rings, and one doorbell that the agent rings; the agent has one sleeper
+//! that all shards wake. The rings stand in the mapping in the order lane 0: request, reply,
+//! grant, notice, event, lane 1: ….
 //!
 //! [`Request`]: super::record::Request
 //! [`Reply`]: super::record::Reply
 //! [`Grant`]: super::record::Grant
+//! [`Notice`]: super::record::Notice
 
 /// The most shards that a gateway may have; a shard's number is one byte of its connection IDs.
 pub const SHARDS_MAX: u16 = 64;
@@ -35,19 +38,22 @@ pub enum Ring {
     Reply,
     /// Packets released to the shard.
     Grant,
+    /// What users who are online should hear of.
+    Notice,
     /// Behaviour, for analysis; may be dropped.
     Event,
 }
 
 impl Ring {
     /// All rings of a lane, in the order of the mapping.
-    pub const ALL: [Self; 4] = [Self::Request, Self::Reply, Self::Grant, Self::Event];
+    pub const ALL: [Self; 5] = [Self::Request, Self::Reply, Self::Grant, Self::Notice, Self::Event];
 
     /// Slots, a power of two.
     #[must_use]
     pub const fn slots(self) -> u32 {
         match self {
-            Self::Request | Self::Reply | Self::Event => 8_192,
+            Self::Request | Self::Event => 8_192,
+            Self::Reply | Self::Notice => 4_096,
             Self::Grant => 256,
         }
     }
@@ -56,8 +62,11 @@ impl Ring {
     #[must_use]
     pub const fn record_bytes_max(self) -> u32 {
         match self {
-            Self::Request => 488,
-            Self::Reply => 104,
+            // A Send or Gift with 100 recipients.
+            Self::Request => 1_256,
+            // A PacketView of 100 shares.
+            Self::Reply => 3_816,
+            Self::Notice => 72,
             Self::Grant | Self::Event => 40,
         }
     }
@@ -67,7 +76,7 @@ impl Ring {
     pub const fn direction(self) -> Direction {
         match self {
             Self::Request | Self::Event => Direction::ToAgent,
-            Self::Reply | Self::Grant => Direction::ToShard,
+            Self::Reply | Self::Grant | Self::Notice => Direction::ToShard,
         }
     }
 
@@ -78,7 +87,8 @@ impl Ring {
             Self::Request => 0,
             Self::Reply => 1,
             Self::Grant => 2,
-            Self::Event => 3,
+            Self::Notice => 3,
+            Self::Event => 4,
         };
         shard as usize * Self::ALL.len() + within
     }

@@ -1,61 +1,109 @@
 //! The audit's own book: begun from the seed file, filled with every row of the ledger, closed with a report.
 //!
-//! About 50 bytes per packet of the seed and 24 per user; no I/O but reading the seed.
+//! About 90 bytes per packet and 32 per user; no I/O but reading the seed.
 
-use super::report::{Difference, Report, SponsorRow, SponsorTotals};
-use crate::ledger::{Account, State};
+use super::report::{CreditTally, DayRow, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
+use crate::ledger::{Account, Bound, EVENT_SPONSOR, Origin, State, shares_of};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
-use shake_rules::seed::SeedHeader;
-use shake_rules::{SponsorId, UserId};
+use shake_rules::{SponsorId, UnixMillis, UserId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences that are named; more are counted only.
 pub const DIFFERENCES_MAX: usize = 10_000;
 
-/// A row of the table of packets, unchecked.
-#[derive(Debug)]
-pub(super) struct PacketRow {
-    pub(super) packet: u64,
-    pub(super) seed_index: i64,
-    pub(super) sponsor: i64,
-    pub(super) cents: i64,
-    pub(super) balance: i64,
-    pub(super) state: i64,
-    pub(super) user: Option<i64>,
-}
-
-/// What is known of one packet of the seed.
+/// What is known of one packet of the seed, or of one that was sent or given.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) packet: u64,
     pub(super) cents: u64,
-    pub(super) seed_index: u64,
-    pub(super) sponsor: SponsorId,
+    pub(super) origin: Origin,
+    pub(super) shares: u16,
+    /// Its record in the seed; meaningless for others.
+    pub(super) seed_index: u32,
+
+    // By its row:
     pub(super) state: Option<State>,
-    /// The transfer that its release needs was seen.
+    pub(super) is_opened: bool,
+    /// Who it was issued to.
+    pub(super) user: Option<UserId>,
+    pub(super) stage: Option<u16>,
+    pub(super) shares_left: u16,
+    pub(super) balance: i64,
+
+    // By the transfers:
+    /// What it holds was paid in.
     pub(super) filled: bool,
-    /// The transfer that its opening or voiding needs was seen.
-    pub(super) emptied: bool,
+    /// The user it was issued to got a part.
+    pub(super) winner_paid: bool,
+    /// Shares paid to users, and their sum.
+    pub(super) paid: u32,
+    pub(super) paid_cents: u64,
+    /// Transfers to the void or back, and their sum.
+    pub(super) closings: u32,
+    pub(super) closed_cents: u64,
+}
+
+impl Entry {
+    pub(super) fn new(packet: u64, cents: u64, origin: Origin, shares: u16, seed_index: u32) -> Self {
+        Self {
+            packet,
+            cents,
+            origin,
+            shares,
+            seed_index,
+            state: None,
+            is_opened: false,
+            user: None,
+            stage: None,
+            shares_left: shares,
+            balance: 0,
+            filled: false,
+            winner_paid: false,
+            paid: 0,
+            paid_cents: 0,
+            closings: 0,
+            closed_cents: 0,
+        }
+    }
+
+    /// Whose totals it belongs to; none for what users sent.
+    pub(super) fn sponsor(&self) -> Option<SponsorId> {
+        match self.origin {
+            Origin::Seed(sponsor) => Some(sponsor),
+            Origin::Gift => Some(EVENT_SPONSOR),
+            Origin::Sent(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct UserSum {
     pub(super) cents: i64,
     pub(super) packets: i64,
+    /// The last transfer that moved this user's money.
+    pub(super) last: Option<i64>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Book {
-    /// By packet.
+    /// By packet. Those of the seed come first: the others' ids are larger than all of them.
     pub(super) entries: Vec<Entry>,
-    pub(super) next_index: u64,
+    pub(super) bound: Bound,
     /// Where the last packet was found: the next one is often its neighbour.
     hint: usize,
     pub(super) sponsors: BTreeMap<SponsorId, SponsorTotals>,
+    pub(super) sent: SentTotals,
     /// Balances by the transfers, of all but packets and users.
     pub(super) house: BTreeMap<Account, i64>,
+    /// What the bank gave the event, by the transfers.
+    pub(super) gifts_funded: i64,
     pub(super) users: HashMap<u64, UserSum>,
+    pub(super) outbox: BTreeMap<&'static str, CreditTally>,
+    pub(super) last_seq: i64,
+    pub(super) phases: BTreeMap<Option<u16>, CreditTally>,
+    /// By days since 1970.
+    pub(super) days: BTreeMap<i64, CreditTally>,
     user_accounts: u64,
     opened_by_users: Tally,
     pub(super) stored_sum: i128,
@@ -66,16 +114,22 @@ pub(super) struct Book {
 impl Book {
     pub(super) fn of_seed(
         seed: &SeedFile,
-        next_index: u64,
+        bound: Bound,
         progress: &mut impl FnMut(&'static str, u64),
     ) -> Result<Self, SeedFileError> {
         let mut book = Self {
             entries: Vec::with_capacity(seed.header().count as usize),
-            next_index,
+            bound,
             hint: 0,
             sponsors: BTreeMap::new(),
+            sent: SentTotals::default(),
             house: BTreeMap::new(),
+            gifts_funded: 0,
             users: HashMap::new(),
+            outbox: BTreeMap::new(),
+            last_seq: 0,
+            phases: BTreeMap::new(),
+            days: BTreeMap::new(),
             user_accounts: 0,
             opened_by_users: Tally::default(),
             stored_sum: 0,
@@ -88,15 +142,10 @@ impl Book {
                 .or_default()
                 .seed
                 .add(record.amount.0);
-            book.entries.push(Entry {
-                packet: record.packet.0,
-                cents: record.amount.0,
-                seed_index,
-                sponsor: record.sponsor,
-                state: None,
-                filled: false,
-                emptied: false,
-            });
+            let origin = Origin::Seed(record.sponsor);
+            let (packet, cents) = (record.packet.0, record.amount.0);
+            book.entries
+                .push(Entry::new(packet, cents, origin, shares_of(&record), seed_index as u32));
             if seed_index.is_multiple_of(65_536) {
                 progress("seed records", seed_index);
             }
@@ -114,11 +163,11 @@ impl Book {
         Ok(book)
     }
 
-    /// A stored balance of the bank, the void or a sponsor.
+    /// A stored balance of the bank, the void, a sponsor, or what came back to one.
     pub(super) fn house_balance(&mut self, kind: i64, id: i64, balance: i64) {
         self.stored_sum += i128::from(balance);
         let account = match Account::from_columns(kind, id) {
-            Some(account @ (Account::Bank | Account::Void | Account::Sponsor(_))) => account,
+            Some(account @ (Account::Bank | Account::Void | Account::Sponsor(_) | Account::Refunded(_))) => account,
             _ => {
                 self.differ(
                     "account_extra",
@@ -147,7 +196,7 @@ impl Book {
     }
 
     /// A stored balance of a user.
-    pub(super) fn user_balance(&mut self, user: u64, balance: i64, packets: i64) {
+    pub(super) fn user_balance(&mut self, user: u64, balance: i64, packets: i64, last: Option<i64>) {
         self.stored_sum += i128::from(balance);
         self.user_accounts += 1;
         self.opened_by_users.packets += u64::try_from(packets).unwrap_or(0);
@@ -163,50 +212,46 @@ impl Book {
                 balance,
             );
         }
+        if last != expected.last {
+            let subject = format!("the last transfer of user {user}");
+            self.differ("transfer_chain", subject, None, name(expected.last), name(last));
+        }
         if packets != expected.packets {
             let subject = format!("packets opened by user {user}");
             self.differ(
                 "user_packets",
                 subject,
                 None,
-                format!("{} by the transfers", expected.packets),
+                format!("{} by the packets", expected.packets),
                 packets,
             );
         }
     }
 
     /// Closes the book: looks for what is missing, and sums up.
-    pub(super) fn close(mut self, header: SeedHeader) -> Report {
-        self.find_missing();
-        for (account, expected) in std::mem::take(&mut self.house) {
-            if expected != 0 {
-                self.differ(
-                    "account_missing",
-                    account.to_string(),
-                    None,
-                    format!("{expected} by the transfers"),
-                    "none",
-                );
-            }
-        }
-        for (user, expected) in std::mem::take(&mut self.users) {
-            let account = Account::User(UserId(user)).to_string();
+    pub(super) fn close(mut self) -> Report {
+        self.close_entries();
+        self.close_releases();
+        self.close_accounts();
+        let gift_budget = self.bound.gift_budget.0;
+        if self.gifts_funded != gift_budget as i64 {
             self.differ(
-                "account_missing",
-                account,
+                "gift_budget",
+                "the event's funding",
                 None,
-                format!("{} by the transfers", expected.cents),
-                "none",
+                gift_budget,
+                self.gifts_funded,
             );
         }
-        if self.stored_sum != 0 {
-            self.differ("zero_sum", "the sum of all balances", None, 0, self.stored_sum);
+        if gift_budget > 0 {
+            self.sponsors.entry(EVENT_SPONSOR).or_default().gifts.cents = gift_budget;
         }
         let mut total = SponsorTotals::default();
         let mut sponsors = Vec::new();
         for (sponsor, mut totals) in std::mem::take(&mut self.sponsors) {
             totals.held = totals.released;
             totals.held.merge(totals.issued);
+            totals.held.merge(totals.open);
             if !totals.is_balanced() {
                 let found: Vec<_> = totals
                     .columns()
@@ -214,13 +259,8 @@ impl Book {
                     .map(|(name, t)| format!("{name} {}/{}", t.packets, t.cents))
                     .collect();
                 let subject = format!("sponsor {sponsor}, packets/cents");
-                self.differ(
-                    "sponsor_sum",
-                    subject,
-                    None,
-                    "seed = unreleased + held + opened + void",
-                    found.join(", "),
-                );
+                let expected = "seed + gifts = unreleased + held + opened + refunded + void";
+                self.differ("sponsor_sum", subject, None, expected, found.join(", "));
             }
             total.merge(&totals);
             sponsors.push(SponsorRow {
@@ -228,14 +268,33 @@ impl Book {
                 totals,
             });
         }
+        if !self.sent.is_balanced() {
+            let found = format!("{:?}", self.sent);
+            self.differ(
+                "sent_sum",
+                "what users sent",
+                None,
+                "sent = open + grabbed + refunded",
+                found,
+            );
+        }
         let void = self.entries.iter().filter(|entry| entry.state == Some(State::Void));
+        let phase = |(&stage, &credits)| PhaseRow { stage, credits };
+        let day = |(&day, &credits)| DayRow {
+            day: day_name(day),
+            credits,
+        };
         Report {
             balanced: self.difference_count == 0,
-            event: header.event.0,
-            part: header.part,
-            parts: header.parts,
+            event: self.bound.header.event.0,
+            part: self.bound.header.part,
+            parts: self.bound.header.parts,
             total,
             sponsors,
+            sent: self.sent,
+            outbox: self.outbox,
+            phases: self.phases.iter().map(phase).collect(),
+            days: self.days.iter().map(day).collect(),
             users: self.opened_by_users,
             user_accounts: self.user_accounts,
             balance_sum_cents: self.stored_sum,
@@ -245,40 +304,46 @@ impl Book {
         }
     }
 
-    /// Packets and transfers that ought to be there.
-    fn find_missing(&mut self) {
-        for Missing { packet, kind, expected } in self.missing() {
-            self.differ_packet(kind, packet, expected, "none");
-        }
-        for entry in &self.entries {
-            if entry.state.is_none() {
-                self.sponsors.entry(entry.sponsor).or_default().unreleased.packets += 1;
+    /// Accounts that ought to be there, and the sum of all.
+    fn close_accounts(&mut self) {
+        for (account, expected) in std::mem::take(&mut self.house) {
+            if expected != 0 {
+                let expected = format!("{expected} by the transfers");
+                self.differ("account_missing", account.to_string(), None, expected, "none");
             }
+        }
+        for (user, expected) in std::mem::take(&mut self.users) {
+            let account = Account::User(UserId(user)).to_string();
+            let expected = format!("{} by the transfers", expected.cents);
+            self.differ("account_missing", account, None, expected, "none");
+        }
+        if self.stored_sum != 0 {
+            self.differ("zero_sum", "the sum of all balances", None, 0, self.stored_sum);
         }
     }
 
-    fn missing(&self) -> Vec<Missing> {
-        let mut missing = Vec::new();
-        let mut add = |entry: &Entry, kind, expected| {
-            missing.push(Missing {
-                packet: entry.packet,
-                kind,
-                expected,
-            });
-        };
+    /// Within each sponsor, the released records are the first ones of the seed, and as many as the ledger says.
+    fn close_releases(&mut self) {
+        let mut records: BTreeMap<SponsorId, Vec<(u32, bool, u64)>> = BTreeMap::new();
         for entry in &self.entries {
-            match entry.state {
-                None if entry.seed_index < self.next_index && !entry.filled => {
-                    add(entry, "packet_missing", "released, as all records before it");
-                }
-                None => {}
-                Some(_) if !entry.filled => add(entry, "transfer_missing", "a transfer from its sponsor"),
-                Some(State::Opened(_)) if !entry.emptied => add(entry, "transfer_missing", "a transfer to its user"),
-                Some(State::Void) if !entry.emptied => add(entry, "transfer_missing", "a transfer to the void"),
-                Some(_) => {}
+            if let Origin::Seed(sponsor) = entry.origin {
+                let record = (entry.seed_index, entry.state.is_some(), entry.packet);
+                records.entry(sponsor).or_default().push(record);
             }
         }
-        missing
+        for (sponsor, mut records) in records {
+            records.sort_unstable();
+            let there = records.iter().filter(|(_, is_there, _)| *is_there).count() as u64;
+            let released = self.bound.released.get(&sponsor).copied().unwrap_or(0);
+            if there != released {
+                self.differ("released_count", format!("sponsor {sponsor}"), None, released, there);
+            }
+            for &(_, is_there, packet) in records.iter().take(released as usize) {
+                if !is_there {
+                    self.differ_packet("packet_missing", packet, "released, as its sponsor's before it", "none");
+                }
+            }
+        }
     }
 
     pub(super) fn find(&mut self, packet: u64) -> Option<usize> {
@@ -322,9 +387,13 @@ impl Book {
     }
 }
 
-/// What ought to be there of a packet, and is not.
-struct Missing {
-    packet: u64,
-    kind: &'static str,
-    expected: &'static str,
+/// A row's number, or that there is none.
+pub(super) fn name(row: Option<i64>) -> String {
+    row.map_or("none".to_owned(), |row| row.to_string())
+}
+
+fn day_name(days: i64) -> String {
+    let at = UnixMillis(days.cast_unsigned().saturating_mul(super::DAY_MS));
+    jiff::Timestamp::from_millisecond(at.0.cast_signed())
+        .map_or_else(|_| "unknown".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }

@@ -2,6 +2,7 @@
 
 use crate::seed_file::Tally;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Something that is not as the seed and the transfers say.
@@ -30,21 +31,28 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Where a sponsor's packets are.
+/// Where a sponsor's packets are. Packets are counted by their state; cents by where they are, so what was taken of a
+/// packet whose rest went back counts as opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SponsorTotals {
     /// In the seed file.
     pub seed: Tally,
-    /// Not released yet.
+    /// Packets that the event (sponsor 0) gave, and its whole budget for them.
+    pub gifts: Tally,
+    /// Not released yet; of the event, what it may still give, with what came back of gifts.
     pub unreleased: Tally,
     /// Released and not issued: in the hands of a shard.
     pub released: Tally,
     /// In a ticket, not opened.
     pub issued: Tally,
-    /// Released or issued.
+    /// Open to grab.
+    pub open: Tally,
+    /// Released, issued or open.
     pub held: Tally,
-    /// Opened.
+    /// Opened or grabbed: with users.
     pub opened: Tally,
+    /// Gone back, because nobody took it in time.
+    pub refunded: Tally,
     /// Void.
     pub void: Tally,
 }
@@ -52,14 +60,17 @@ pub struct SponsorTotals {
 impl SponsorTotals {
     /// Name and tally of each column, in order.
     #[must_use]
-    pub fn columns(&self) -> [(&'static str, Tally); 7] {
+    pub fn columns(&self) -> [(&'static str, Tally); 10] {
         [
             ("seed", self.seed),
+            ("gifts", self.gifts),
             ("unreleased", self.unreleased),
             ("released", self.released),
             ("issued", self.issued),
+            ("open", self.open),
             ("held", self.held),
             ("opened", self.opened),
+            ("refunded", self.refunded),
             ("void", self.void),
         ]
     }
@@ -67,23 +78,89 @@ impl SponsorTotals {
     /// Takes another sponsor's figures into account.
     pub(super) fn merge(&mut self, other: &Self) {
         self.seed.merge(other.seed);
+        self.gifts.merge(other.gifts);
         self.unreleased.merge(other.unreleased);
         self.released.merge(other.released);
         self.issued.merge(other.issued);
+        self.open.merge(other.open);
         self.held.merge(other.held);
         self.opened.merge(other.opened);
+        self.refunded.merge(other.refunded);
         self.void.merge(other.void);
     }
 
-    /// seed = unreleased + held + opened + void, in packets and in cents.
+    /// seed + gifts = unreleased + held + opened + refunded + void, in packets and in cents.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
+        let mut funded = self.seed;
+        funded.merge(self.gifts);
         let mut sum = self.unreleased;
         sum.merge(self.held);
         sum.merge(self.opened);
+        sum.merge(self.refunded);
         sum.merge(self.void);
-        sum == self.seed
+        sum == funded
     }
+}
+
+/// Where the packets are that users sent. Counted as [`SponsorTotals`] are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SentTotals {
+    /// All that were sent.
+    pub sent: Tally,
+    /// Open to grab.
+    pub open: Tally,
+    /// Grabbed.
+    pub grabbed: Tally,
+    /// Gone back to their senders.
+    pub refunded: Tally,
+}
+
+impl SentTotals {
+    /// sent = open + grabbed + refunded, in packets and in cents.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        let mut sum = self.open;
+        sum.merge(self.grabbed);
+        sum.merge(self.refunded);
+        sum == self.sent
+    }
+}
+
+/// A number of credits to users, and their sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CreditTally {
+    /// How many.
+    pub credits: u64,
+    /// Their sum.
+    pub cents: u64,
+}
+
+impl CreditTally {
+    pub(super) fn add(&mut self, cents: u64) {
+        self.credits += 1;
+        self.cents = self.cents.saturating_add(cents);
+    }
+}
+
+/// Credits out of packets of one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct PhaseRow {
+    /// Index of the phase; none for what users sent.
+    pub stage: Option<u16>,
+    /// The credits.
+    #[serde(flatten)]
+    pub credits: CreditTally,
+}
+
+/// Credits of one day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DayRow {
+    /// The day, in UTC, as 2027-02-05.
+    pub day: String,
+    /// The credits.
+    #[serde(flatten)]
+    pub credits: CreditTally,
 }
 
 /// One sponsor's line.
@@ -111,6 +188,14 @@ pub struct Report {
     pub total: SponsorTotals,
     /// Each sponsor.
     pub sponsors: Vec<SponsorRow>,
+    /// What users sent each other.
+    pub sent: SentTotals,
+    /// The outbox by kind of credit: open, grab, gift, refund.
+    pub outbox: BTreeMap<&'static str, CreditTally>,
+    /// Credits by phase.
+    pub phases: Vec<PhaseRow>,
+    /// Credits by day.
+    pub days: Vec<DayRow>,
     /// What users have: how many packets they opened, and the sum of their balances.
     pub users: Tally,
     /// How many users have an account.
@@ -135,11 +220,24 @@ impl fmt::Display for Report {
         self.table(f, |tally| tally.cents)?;
         writeln!(
             f,
-            "\nheld = released + issued; seed = unreleased + held + opened + void"
+            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void"
         )?;
+        let sent = &self.sent;
         writeln!(
             f,
-            "{} users opened {} packets of {} cents; the sum of all balances is {}",
+            "users sent {} packets of {} cents: {} open, {} grabbed, {} gone back",
+            sent.sent.packets, sent.sent.cents, sent.open.cents, sent.grabbed.cents, sent.refunded.cents
+        )?;
+        for (kind, tally) in &self.outbox {
+            writeln!(
+                f,
+                "outbox: {} credits of kind {kind}, {} cents",
+                tally.credits, tally.cents
+            )?;
+        }
+        writeln!(
+            f,
+            "{} users opened {} packets and have {} cents; the sum of all balances is {}",
             self.user_accounts, self.users.packets, self.users.cents, self.balance_sum_cents
         )?;
         for difference in &self.differences {
@@ -158,6 +256,20 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// The credits by phase, as a table.
+    #[must_use]
+    pub fn by_phase(&self) -> String {
+        let name = |stage: Option<u16>| stage.map_or("sent".to_owned(), |stage| stage.to_string());
+        let rows = self.phases.iter().map(|row| (name(row.stage), row.credits));
+        credit_table("phase", rows)
+    }
+
+    /// The credits by day, as a table.
+    #[must_use]
+    pub fn by_day(&self) -> String {
+        credit_table("day", self.days.iter().map(|row| (row.day.clone(), row.credits)))
+    }
+
     fn table(&self, f: &mut fmt::Formatter<'_>, figure: impl Fn(Tally) -> u64) -> fmt::Result {
         let line = |name: String, totals: &SponsorTotals| {
             let figures = totals.columns().map(|(_, tally)| figure(tally).to_string());
@@ -182,4 +294,12 @@ impl Report {
         }
         Ok(())
     }
+}
+
+fn credit_table(title: &str, rows: impl Iterator<Item = (String, CreditTally)>) -> String {
+    let mut text = format!("  {title:>10}  {:>12}  {:>16}", "credits", "cents");
+    for (name, tally) in rows {
+        text += &format!("\n  {name:>10}  {:>12}  {:>16}", tally.credits, tally.cents);
+    }
+    text
 }

@@ -1,219 +1,215 @@
-//! The two large tables, row by row: each packet against its record of the seed, each transfer against its packet.
+//! The table of packets, row by row: each against its record of the seed, and at the end against its transfers.
 
-use super::book::{Book, PacketRow};
-use crate::ledger::{Account, State};
-use shake_rules::{PacketId, SponsorId};
+use super::book::{Book, Entry};
+use crate::ledger::{Origin, State};
+use shake_rules::UserId;
+
+/// A row of the table of packets, unchecked.
+#[derive(Debug)]
+pub(super) struct PacketRow {
+    pub(super) packet: u64,
+    pub(super) origin: i64,
+    pub(super) sponsor: Option<i64>,
+    pub(super) sender: Option<i64>,
+    pub(super) cents: i64,
+    pub(super) shares: i64,
+    pub(super) balance: i64,
+    pub(super) shares_left: i64,
+    pub(super) state: i64,
+    pub(super) seed_index: Option<i64>,
+    pub(super) user: Option<i64>,
+    pub(super) stage: Option<i64>,
+    pub(super) is_opened: bool,
+}
 
 impl Book {
-    /// A row of the table of packets.
+    /// A row of the table of packets. They come in the order of the ids as signed numbers: what was sent or given first.
     pub(super) fn packet(&mut self, row: &PacketRow) {
         self.stored_sum += i128::from(row.balance);
-        let Some(at) = self.find(row.packet) else {
-            self.differ_packet(
-                "packet_extra",
-                row.packet,
-                "not in the ledger (the seed has no such packet)",
-                "released",
-            );
+        let origin = Origin::from_columns(row.origin, row.sponsor, row.sender);
+        let at = match (self.find(row.packet), origin) {
+            (Some(at), _) => at,
+            (None, Some(origin @ (Origin::Sent(_) | Origin::Gift))) if row.packet >> 63 == 1 => self.made(row, origin),
+            (None, _) => {
+                let expected = "not in the ledger (the seed has no such packet)";
+                self.differ_packet("packet_extra", row.packet, expected, "there");
+                return;
+            }
+        };
+        self.compare_with_seed(at, row, origin);
+        let user = row.user.map(|user| UserId(user.cast_unsigned()));
+        let state = State::from_column(row.state);
+        // Whoever opened it is known; so is who has a ticket for it.
+        let needs_user = row.is_opened || state == Some(State::Issued);
+        let Some(state) = state.filter(|_| user.is_some() || !needs_user) else {
+            let expected = "a known state, with a user where it needs one";
+            self.differ_packet("packet_state", row.packet, expected, row.state);
             return;
         };
+        if let (Some(user), true) = (user, row.is_opened) {
+            self.users.entry(user.0).or_default().packets += 1;
+        }
+        let entry = &mut self.entries[at];
+        entry.state = Some(state);
+        entry.user = user;
+        entry.is_opened = row.is_opened;
+        entry.stage = row.stage.and_then(|stage| stage.try_into().ok());
+        entry.shares_left = u16::try_from(row.shares_left).unwrap_or(u16::MAX);
+        entry.balance = row.balance;
+    }
+
+    fn made(&mut self, row: &PacketRow, origin: Origin) -> usize {
+        let cents = u64::try_from(row.cents).unwrap_or(0);
+        let shares = u16::try_from(row.shares).unwrap_or(0);
+        self.entries
+            .push(Entry::new(row.packet, cents, origin, shares, u32::MAX));
+        if origin == Origin::Gift {
+            let totals = self.sponsors.entry(crate::ledger::EVENT_SPONSOR).or_default();
+            totals.gifts.packets += 1;
+        } else {
+            self.sent.sent.add(cents);
+        }
+        self.entries.len() - 1
+    }
+
+    fn compare_with_seed(&mut self, at: usize, row: &PacketRow, origin: Option<Origin>) {
         let entry = &self.entries[at];
-        let (cents, sponsor, seed_index) = (entry.cents, entry.sponsor, entry.seed_index);
+        let (cents, shares, seed_index) = (entry.cents, entry.shares, entry.seed_index);
+        let expected = entry.origin;
         if row.cents != cents as i64 {
             self.differ_packet("packet_amount", row.packet, cents, row.cents);
         }
-        if row.sponsor != i64::from(sponsor.0) {
-            self.differ_packet("packet_sponsor", row.packet, sponsor, row.sponsor);
+        if row.shares != i64::from(shares) {
+            self.differ_packet("packet_shares", row.packet, shares, row.shares);
         }
-        if row.seed_index != seed_index as i64 {
-            self.differ_packet("packet_index", row.packet, seed_index, row.seed_index);
+        if origin != Some(expected) {
+            let found = format!("{origin:?}");
+            self.differ_packet("packet_sponsor", row.packet, format!("{expected:?}"), found);
         }
-        if seed_index >= self.next_index {
-            let expected = format!("unreleased (records are released up to {})", self.next_index);
-            self.differ_packet("packet_released_early", row.packet, expected, "released");
+        if matches!(expected, Origin::Seed(_)) && row.seed_index != Some(seed_index.into()) {
+            let found = super::book::name(row.seed_index);
+            self.differ_packet("packet_index", row.packet, seed_index, found);
         }
-        let Some(state) = State::from_columns(row.state, row.user) else {
-            self.differ_packet(
-                "packet_state",
-                row.packet,
-                "a known state, with a user where it needs one",
-                row.state,
-            );
+    }
+
+    /// When all rows are read: each packet has exactly the transfers that its state says, and its balance.
+    pub(super) fn close_entries(&mut self) {
+        for at in 0..self.entries.len() {
+            let entry = &self.entries[at];
+            let Some(state) = entry.state else {
+                let has_transfers = entry.filled || entry.paid > 0 || entry.closings > 0;
+                if let Some(sponsor) = entry.sponsor() {
+                    self.sponsors.entry(sponsor).or_default().unreleased.packets += 1;
+                }
+                if has_transfers {
+                    let packet = self.entries[at].packet;
+                    self.differ_packet("packet_missing", packet, "the packet's row in a known state", "none");
+                }
+                continue;
+            };
+            for (kind, expected, found) in faults(entry, state) {
+                let subject = format!("packet {} ({})", self.entries[at].packet, state.name());
+                let packet = Some(self.entries[at].packet);
+                self.differ(kind, subject, packet, expected, found);
+            }
+            self.sum_up(at, state);
+        }
+    }
+
+    /// Adds a packet to its sponsor's figures, or to those of what users sent.
+    fn sum_up(&mut self, at: usize, state: State) {
+        let entry = &self.entries[at];
+        let in_it = u64::try_from(entry.balance).unwrap_or(0);
+        let (paid, closed, is_gift) = (entry.paid_cents, entry.closed_cents, entry.origin == Origin::Gift);
+        let Some(sponsor) = entry.sponsor() else {
+            self.sent.grabbed.cents += paid;
+            match state {
+                State::Open => self.sent.open.add(in_it),
+                State::Refunded => self.sent.refunded.add(closed),
+                _ => self.sent.grabbed.packets += 1,
+            }
             return;
         };
-        let expected = match state {
-            State::Released | State::Issued(_) => cents as i64,
-            State::Opened(_) | State::Void => 0,
-        };
-        if row.balance != expected {
-            let subject = format!("packet {} ({})", row.packet, state.name());
-            self.differ("packet_balance", subject, Some(row.packet), expected, row.balance);
-        }
         let totals = self.sponsors.entry(sponsor).or_default();
-        let in_it = u64::try_from(row.balance).unwrap_or(0);
+        totals.opened.cents = totals.opened.cents.saturating_add(paid);
         match state {
             State::Released => totals.released.add(in_it),
-            State::Issued(_) => totals.issued.add(in_it),
-            // The cents of these two come from the transfers.
-            State::Opened(_) => totals.opened.packets += 1,
-            State::Void => totals.void.packets += 1,
+            State::Issued => totals.issued.add(in_it),
+            State::Open => totals.open.add(in_it),
+            State::Opened => totals.opened.packets += 1,
+            State::Void => totals.void.add(closed),
+            // What comes back of a gift is the event's to give again: it counts as unreleased.
+            State::Refunded => totals.refunded.add(if is_gift { 0 } else { closed }),
         }
-        self.entries[at].state = Some(state);
     }
+}
 
-    /// A row of the journal.
-    pub(super) fn transfer(&mut self, id: i64, debit: (i64, i64), credit: (i64, i64), cents: i64) {
-        let accounts = (
-            Account::from_columns(debit.0, debit.1),
-            Account::from_columns(credit.0, credit.1),
+/// What is not as the state says: kind of difference, expected, found.
+fn faults(entry: &Entry, state: State) -> Vec<(&'static str, String, String)> {
+    let mut faults = Vec::new();
+    let mut fault = |kind, expected: String, found: String| faults.push((kind, expected, found));
+    if !entry.filled {
+        fault(
+            "transfer_missing",
+            "a transfer from who funded it".into(),
+            "none".into(),
         );
-        let (Some(from), Some(to)) = accounts else {
-            let found = format!("kinds {} and {}", debit.0, credit.0);
-            self.differ(
-                "transfer_account",
-                format!("transfer {id}"),
-                None,
-                "two known accounts",
-                found,
-            );
-            return;
-        };
-        for (account, change) in [(from, -cents), (to, cents)] {
-            match account {
-                Account::Packet(_) => {}
-                Account::User(user) => {
-                    let sum = self.users.entry(user.0).or_default();
-                    sum.cents += change;
-                    sum.packets += 1;
-                }
-                house => *self.house.entry(house).or_default() += change,
-            }
-        }
-        match (from, to) {
-            // The sum per sponsor is compared at the end.
-            (Account::Bank, Account::Sponsor(_)) => {}
-            (Account::Sponsor(sponsor), Account::Packet(packet)) => self.filled(id, sponsor, packet, cents),
-            (Account::Packet(packet), Account::User(_) | Account::Void) => self.emptied(id, packet, to, cents),
-            _ => {
-                let found = format!("{cents} cents from {from} to {to}");
-                self.differ(
-                    "transfer_kind",
-                    format!("transfer {id}"),
-                    None,
-                    "funding, release, opening or voiding",
-                    found,
-                );
-            }
+    }
+    // Shares paid, and closing transfers.
+    let (shares, closings) = match state {
+        State::Released | State::Issued => (0, 0),
+        State::Void => (0, 1),
+        State::Opened => (u32::from(entry.shares), 0),
+        State::Open => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 0),
+        State::Refunded => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 1),
+    };
+    for (what, expected, found) in [
+        ("shares paid to users", shares, entry.paid),
+        ("transfers to the void or back", closings, entry.closings),
+    ] {
+        if expected != found {
+            let kind = if found < expected {
+                "transfer_missing"
+            } else {
+                "transfer_twice"
+            };
+            fault(kind, format!("{expected} {what}"), found.to_string());
         }
     }
-
-    /// A packet's release.
-    fn filled(&mut self, id: i64, sponsor: SponsorId, packet: PacketId, cents: i64) {
-        let subject = |packet: PacketId| format!("transfer {id}, the release of packet {packet}");
-        let Some(at) = self.find(packet.0) else {
-            self.differ(
-                "transfer_extra",
-                subject(packet),
-                Some(packet.0),
-                "none (the seed has no such packet)",
-                cents,
-            );
-            return;
-        };
-        let entry = &mut self.entries[at];
-        let again = std::mem::replace(&mut entry.filled, true);
-        let (expected_cents, expected_sponsor, is_there) = (entry.cents, entry.sponsor, entry.state.is_some());
-        if again {
-            self.differ(
-                "transfer_twice",
-                subject(packet),
-                Some(packet.0),
-                "one release",
-                "another",
-            );
-        }
-        if cents != expected_cents as i64 {
-            self.differ(
-                "transfer_amount",
-                subject(packet),
-                Some(packet.0),
-                expected_cents,
-                cents,
-            );
-        }
-        if sponsor != expected_sponsor {
-            let (expected, found) = (format!("sponsor {expected_sponsor}"), format!("sponsor {sponsor}"));
-            self.differ("transfer_sponsor", subject(packet), Some(packet.0), expected, found);
-        }
-        if !is_there {
-            self.differ(
-                "packet_missing",
-                subject(packet),
-                Some(packet.0),
-                "the packet's row in a known state",
-                "none",
-            );
-        }
+    if entry.is_opened && !entry.winner_paid {
+        fault(
+            "transfer_missing",
+            "a transfer to the user who opened it".into(),
+            "none".into(),
+        );
     }
-
-    /// A packet's opening or voiding.
-    fn emptied(&mut self, id: i64, packet: PacketId, to: Account, cents: i64) {
-        let subject = |packet: PacketId| format!("transfer {id}, packet {packet} to {to}");
-        let Some(at) = self.find(packet.0) else {
-            self.differ(
-                "transfer_extra",
-                subject(packet),
-                Some(packet.0),
-                "none (the seed has no such packet)",
-                cents,
-            );
-            return;
-        };
-        let entry = &mut self.entries[at];
-        let again = std::mem::replace(&mut entry.emptied, true);
-        let (expected_cents, sponsor, state) = (entry.cents, entry.sponsor, entry.state);
-        if again {
-            self.differ(
-                "transfer_twice",
-                subject(packet),
-                Some(packet.0),
-                "one opening or voiding",
-                "another",
-            );
-        }
-        if cents != expected_cents as i64 {
-            self.differ(
-                "transfer_amount",
-                subject(packet),
-                Some(packet.0),
-                expected_cents,
-                cents,
-            );
-        }
-        let expected = match state {
-            Some(State::Opened(user)) => Some(Account::User(user)),
-            Some(State::Void) => Some(Account::Void),
-            _ => None,
-        };
-        if expected != Some(to) {
-            let expected = expected.map_or_else(
-                || format!("none (the packet is {})", state.map_or("unreleased", State::name)),
-                |account| format!("to {account}"),
-            );
-            self.differ(
-                "transfer_state",
-                subject(packet),
-                Some(packet.0),
-                expected,
-                format!("to {to}"),
-            );
-        }
-        let totals = self.sponsors.entry(sponsor).or_default();
-        let column = if to == Account::Void {
-            &mut totals.void
+    let left = entry.cents as i64 - entry.paid_cents as i64 - entry.closed_cents as i64;
+    let is_empty = matches!(state, State::Opened | State::Void | State::Refunded);
+    if is_empty != (left == 0) || left < 0 {
+        let expected = if is_empty {
+            "all of it paid"
         } else {
-            &mut totals.opened
+            "a part of it left"
         };
-        column.cents = column.cents.saturating_add(u64::try_from(cents).unwrap_or(0));
+        fault(
+            "transfer_amount",
+            expected.into(),
+            format!("{left} cents left by the transfers"),
+        );
     }
+    if entry.balance != left {
+        fault(
+            "packet_balance",
+            format!("{left} by the transfers"),
+            entry.balance.to_string(),
+        );
+    }
+    if state == State::Open && (entry.shares_left == 0 || left < i64::from(entry.shares_left)) {
+        fault(
+            "packet_shares",
+            "a cent or more for each share left".into(),
+            format!("{left} for {}", entry.shares_left),
+        );
+    }
+    faults
 }

@@ -1,7 +1,7 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
 use super::{Progress, print, read_config, unless_closed};
-use crate::{AuditArgs, ExportArgs};
+use crate::{AuditArgs, By, ExportArgs};
 use shake_agent::audit;
 use shake_agent::export::{self, ExportError};
 use std::io::{self, BufWriter};
@@ -30,6 +30,11 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             for packet in &report.void_packets {
                 print(&format!("void: packet {packet}"))?;
             }
+        }
+        match args.by {
+            Some(By::Phase) => print(&report.by_phase())?,
+            Some(By::Day) => print(&report.by_day())?,
+            None => {}
         }
         print(&report.to_string())?;
     }

@@ -3,6 +3,8 @@
 pub mod books;
 pub mod run;
 pub mod seed;
+pub mod settlement;
+pub mod show;
 
 use anyhow::{Context, anyhow};
 use shake_agent::config::{self, Config};

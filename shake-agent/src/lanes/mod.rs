@@ -9,7 +9,7 @@ use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
 use bytes::Bytes;
-use shake_proto::handoff::record::{Grant, Reply, Request};
+use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
 use shape::{check_geometry, fair_shares};
@@ -21,7 +21,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tracing::{error, warn};
 
-/// Replies kept for a shard whose ring is full: as many as the ring has. A shard never has more claims under way.
+/// Replies kept for a shard whose ring is full: as many as the ring has. A shard never has more asks under way.
 const BACKLOG_MAX: usize = Ring::Reply.slots() as usize;
 
 /// Why the rings cannot be used.
@@ -59,6 +59,7 @@ struct Lane {
     requests: Consumer,
     replies: Producer,
     grants: Producer,
+    notices: Producer,
     bell: Bell,
     backlog: VecDeque<Vec<u8>>,
     /// The cursors of the request ring are impossible; it is not read any more.
@@ -80,6 +81,8 @@ pub struct Lanes {
     first: usize,
     bad_records: Burst,
     corrupt_slots: Burst,
+    /// Where records are encoded.
+    scratch: Vec<u8>,
 }
 
 impl Lanes {
@@ -111,6 +114,7 @@ impl Lanes {
                 requests: attachment.consumer(Ring::Request.index(shard))?,
                 replies: attachment.producer(Ring::Reply.index(shard))?,
                 grants: attachment.producer(Ring::Grant.index(shard))?,
+                notices: attachment.producer(Ring::Notice.index(shard))?,
                 bell: attachment.bell(shard.into())?,
                 backlog: VecDeque::new(),
                 broken: false,
@@ -141,6 +145,7 @@ impl Lanes {
             first: 0,
             bad_records: Burst::default(),
             corrupt_slots: Burst::default(),
+            scratch: Vec::new(),
         })
     }
 
@@ -273,10 +278,10 @@ impl Lanes {
         if lane.grants_stopped {
             return;
         }
-        let mut bytes = Vec::with_capacity(Ring::Grant.record_bytes_max() as usize);
-        grant.encode(&mut bytes);
+        self.scratch.clear();
+        grant.encode(&mut self.scratch);
         let pushed = match lane.grants.position() {
-            next if next == position => lane.grants.push(&bytes).map_err(|fault| fault.to_string()),
+            next if next == position => lane.grants.push(&self.scratch).map_err(|fault| fault.to_string()),
             next => Err(format!("the ring stands at {next}")),
         };
         match pushed {
@@ -298,10 +303,10 @@ impl Lanes {
     /// phone asks again.
     pub fn push_reply(&mut self, index: usize, reply: &Reply) {
         let lane = &mut self.lanes[index];
-        let mut bytes = Vec::with_capacity(Ring::Reply.record_bytes_max() as usize);
-        reply.encode(&mut bytes);
+        self.scratch.clear();
+        reply.encode(&mut self.scratch);
         if lane.backlog.is_empty() {
-            match lane.replies.push(&bytes) {
+            match lane.replies.push(&self.scratch) {
                 Ok(_) => {
                     lane.pushed = true;
                     self.counters.replies_pushed.add(1);
@@ -315,9 +320,27 @@ impl Lanes {
             }
         }
         if lane.backlog.len() < BACKLOG_MAX {
-            lane.backlog.push_back(bytes);
+            lane.backlog.push_back(self.scratch.clone());
         } else {
             self.counters.replies_dropped.add(1);
+        }
+    }
+
+    /// Puts a notice into the notice ring of one lane, or of all. A full ring loses it, which is harmless: the packet is
+    /// found at the user's next Hello.
+    pub fn push_notice(&mut self, index: Option<usize>, notice: &Notice) {
+        self.scratch.clear();
+        notice.encode(&mut self.scratch);
+        for (at, lane) in self.lanes.iter_mut().enumerate() {
+            if index.is_some_and(|index| index != at) {
+                continue;
+            }
+            if lane.notices.push(&self.scratch).is_ok() {
+                lane.pushed = true;
+                self.counters.notices_pushed.add(1);
+            } else {
+                self.counters.notices_dropped.add(1);
+            }
         }
     }
 

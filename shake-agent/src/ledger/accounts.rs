@@ -1,9 +1,9 @@
 //! Accounts: who money moves between. Balances of the house's accounts are gathered during a transaction and written
-//! once at its end; a user's and a packet's stand in their own rows.
+//! once at its end; a packet's stands in its own row, users have `users`.
 
 use super::schema::{from_sql, to_sql};
-use rusqlite::{Connection, OptionalExtension, params};
-use shake_rules::{Cents, PacketId, SponsorId, UserId};
+use rusqlite::{Connection, params};
+use shake_rules::{PacketId, SponsorId, UserId};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,12 +14,14 @@ pub enum Account {
     Bank,
     /// What was released and can never be opened.
     Void,
-    /// What a sponsor funded and is not released yet.
+    /// What a sponsor funded and is not released yet. Sponsor 0 is the event, with what it may still give away in gifts.
     Sponsor(SponsorId),
     /// What lies in a packet.
     Packet(PacketId),
     /// What a user has.
     User(UserId),
+    /// What came back to a sponsor, because it was not opened or grabbed in time.
+    Refunded(SponsorId),
 }
 
 impl Account {
@@ -32,6 +34,7 @@ impl Account {
             Self::Sponsor(sponsor) => (2, sponsor.0.into()),
             Self::Packet(packet) => (3, to_sql(packet.0)),
             Self::User(user) => (4, to_sql(user.0)),
+            Self::Refunded(sponsor) => (5, sponsor.0.into()),
         }
     }
 
@@ -44,6 +47,7 @@ impl Account {
             2 => Self::Sponsor(SponsorId(id.try_into().ok()?)),
             3 => Self::Packet(PacketId(from_sql(id))),
             4 => Self::User(UserId(from_sql(id))),
+            5 => Self::Refunded(SponsorId(id.try_into().ok()?)),
             _ => return None,
         })
     }
@@ -57,6 +61,7 @@ impl Account {
             Self::Sponsor(_) => "sponsor",
             Self::Packet(_) => "packet",
             Self::User(_) => "user",
+            Self::Refunded(_) => "refunded",
         }
     }
 
@@ -65,7 +70,7 @@ impl Account {
     pub fn id(self) -> u64 {
         match self {
             Self::Bank | Self::Void => 0,
-            Self::Sponsor(sponsor) => sponsor.0.into(),
+            Self::Sponsor(sponsor) | Self::Refunded(sponsor) => sponsor.0.into(),
             Self::Packet(packet) => packet.0,
             Self::User(user) => user.0,
         }
@@ -91,6 +96,15 @@ impl HouseDeltas {
         *self.0.entry(account).or_default() += cents;
     }
 
+    /// The balance of one account, with what this transaction did to it.
+    pub(super) fn balance(&self, connection: &Connection, account: Account) -> rusqlite::Result<i64> {
+        let (kind, id) = account.to_columns();
+        let stored: i64 = connection
+            .prepare_cached("SELECT coalesce(sum(balance_cents), 0) FROM house WHERE kind = ?1 AND id = ?2")?
+            .query_row(params![kind, id], |row| row.get(0))?;
+        Ok(stored + self.0.get(&account).unwrap_or(&0))
+    }
+
     /// Writes and forgets all changes.
     pub(super) fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let mut statement = connection.prepare_cached(
@@ -105,26 +119,6 @@ impl HouseDeltas {
     }
 }
 
-/// Adds an opened packet to a user's account.
-pub(super) fn credit_user(connection: &Connection, user: UserId, amount: Cents) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO users (user, balance_cents, packets_opened) VALUES (?1, ?2, 1)
-             ON CONFLICT (user) DO UPDATE
-             SET balance_cents = balance_cents + excluded.balance_cents, packets_opened = packets_opened + 1",
-        )?
-        .execute(params![to_sql(user.0), to_sql(amount.0)])?;
-    Ok(())
-}
-
-/// A user's balance in cents; `None` for a user who never got anything.
-pub(super) fn user_balance(connection: &Connection, user: UserId) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT balance_cents FROM users WHERE user = ?1")?
-        .query_row([to_sql(user.0)], |row| row.get(0))
-        .optional()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +131,7 @@ mod tests {
             Account::Sponsor(SponsorId(u16::MAX)),
             Account::Packet(PacketId(u64::MAX)),
             Account::User(UserId(1 << 63)),
+            Account::Refunded(SponsorId(2)),
         ] {
             let (kind, id) = account.to_columns();
             assert_eq!(Account::from_columns(kind, id), Some(account));

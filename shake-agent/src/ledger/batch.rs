@@ -2,17 +2,39 @@
 //! together. Whether it should is the caller's decision.
 
 use super::LedgerError;
-use super::accounts::{self, Account, HouseDeltas};
+use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
-use super::packets::{self, Held, Packet, Release};
+use super::outbox::{self, Credit, CreditKind};
+use super::packets::{self, EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State};
 use super::schema::to_sql;
+use super::shares::{self, Offer, Share};
 use super::transfers::{self, Transfer};
+use super::users::{self, Movement, UserAccount};
 use crate::seed_file::Tally;
 use rusqlite::{Connection, params};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// A packet being opened.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// Its id.
+    pub id: PacketId,
+    /// What the ledger has of it.
+    pub packet: &'a Packet,
+    /// Who opens it.
+    pub user: UserId,
+    /// What the ledger has of that user.
+    pub account: UserAccount,
+    /// What the user gets of it.
+    pub share: Cents,
+    /// Index of the phase it was won in.
+    pub stage: u16,
+    /// When the rest, if any, goes back.
+    pub due: UnixMillis,
+}
 
 /// A transaction under way.
 #[derive(Debug)]
@@ -21,6 +43,8 @@ pub struct Batch<'a> {
     path: &'a Path,
     now: UnixMillis,
     house: HouseDeltas,
+    /// Packets released per sponsor in this transaction.
+    released: BTreeMap<SponsorId, u64>,
 }
 
 impl<'a> Batch<'a> {
@@ -30,13 +54,20 @@ impl<'a> Batch<'a> {
             path,
             now,
             house: HouseDeltas::default(),
+            released: BTreeMap::new(),
         }
     }
 
     /// Writes what was gathered during the transaction; the last thing before the commit.
     pub(super) fn finish(&mut self) -> Result<(), LedgerError> {
         self.run("write the balances of", |connection, batch| {
-            batch.house.flush(connection)
+            batch.house.flush(connection)?;
+            let mut statement =
+                connection.prepare_cached("UPDATE sponsors SET released = released + ?2 WHERE sponsor = ?1")?;
+            for (sponsor, count) in std::mem::take(&mut batch.released) {
+                statement.execute(params![sponsor.0, to_sql(count)])?;
+            }
+            Ok(())
         })
     }
 
@@ -57,33 +88,255 @@ impl<'a> Batch<'a> {
         self.run("read a packet of", |connection, _| packets::find(connection, packet))
     }
 
-    /// The packet is in a ticket for `user`. No money moves.
+    /// A user's account, with what this transaction did to it; an empty one for a user who never got anything.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn issue(&mut self, packet: PacketId, user: UserId, stage: u16, at: UnixMillis) -> Result<(), LedgerError> {
-        self.run("write a packet of", |connection, _| {
-            packets::set_issued(connection, packet, user, stage, at)
+    /// When the ledger cannot be read.
+    pub fn user(&mut self, user: UserId) -> Result<UserAccount, LedgerError> {
+        self.run("read a user of", |connection, _| {
+            users::find(connection, user).map(Option::unwrap_or_default)
         })
     }
 
-    /// The user gets what is in the packet. The caller has looked the packet up in this transaction and found it released
-    /// or issued, with this amount in it.
+    /// The packet is in a ticket for `user` until `due`. No money moves.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn open_packet(
+    pub fn issue(
         &mut self,
         packet: PacketId,
-        amount: Cents,
         user: UserId,
         stage: u16,
+        at: UnixMillis,
+        due: UnixMillis,
     ) -> Result<(), LedgerError> {
-        let transfer = self.transfer(Account::Packet(packet), Account::User(user), amount);
+        self.run("write a packet of", |connection, _| {
+            packets::set_issued(connection, packet, user, stage, at, due)
+        })
+    }
+
+    /// The user opens a packet of the seed and gets `share` of what is in it; the rest may be grabbed until `due`. The
+    /// caller has looked packet and account up in this transaction, and found the packet released or issued.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_packet(&mut self, opening: Opening<'_>) -> Result<(), LedgerError> {
+        let Opening {
+            id,
+            packet,
+            user,
+            mut account,
+            share,
+            stage,
+            due,
+        } = opening;
+        if let Origin::Seed(sponsor) = packet.origin {
+            account.note_opened(sponsor);
+        }
+        let left = Left::after_share(packet, share, due);
         self.run("write an opening to", |connection, batch| {
-            packets::set_opened(connection, packet, user, stage, batch.now)?;
-            transfers::append(connection, &transfer)?;
-            accounts::credit_user(connection, user, amount)
+            packets::set_opened(connection, id, user, stage, left, batch.now)?;
+            let transfer = batch.credit(connection, id, user, account, share, CreditKind::Open)?;
+            if packet.is_shared() {
+                let at = batch.now;
+                let amount = share;
+                shares::append(connection, transfer, id, &Share { user, amount, at })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The user grabs `share` of an open packet. The caller has looked the packet up in this transaction, and found it
+    /// open and the user without a share of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn grab(&mut self, id: PacketId, packet: &Packet, user: UserId, amount: Cents) -> Result<(), LedgerError> {
+        let due = packet.due.unwrap_or(self.now);
+        let left = Left::after_share(packet, amount, due);
+        let kind = if packet.origin == Origin::Gift {
+            CreditKind::Gift
+        } else {
+            CreditKind::Grab
+        };
+        let account = self.user(user)?;
+        self.run("write a grab to", |connection, batch| {
+            packets::set_left(connection, id, left, batch.now)?;
+            let transfer = batch.credit(connection, id, user, account, amount, kind)?;
+            let at = batch.now;
+            shares::append(connection, transfer, id, &Share { user, amount, at })?;
+            if packet.recipients > 0 {
+                shares::settle_offers(connection, id, (left.shares > 0).then_some(user))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Makes a packet that is open to grab, from what its maker has. The caller has found in this transaction that the
+    /// maker has that much, and that the key is new.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn make_packet(&mut self, part: u16, making: &Making<'_>) -> Result<PacketId, LedgerError> {
+        self.run("write a sent packet to", |connection, batch| {
+            let id = shares::next_id(connection, part)?;
+            packets::insert_made(connection, id, making, batch.now)?;
+            shares::note_made(connection, id, making.origin, making.key)?;
+            for &user in making.recipients {
+                shares::offer(connection, id, user)?;
+            }
+            match making.origin {
+                Origin::Sent(user) => {
+                    let mut account = users::find(connection, user)?.unwrap_or_default();
+                    let transfer = batch.transfer(Account::User(user), Account::Packet(id), making.amount);
+                    account.balance -= to_sql(making.amount.0);
+                    account.last_transfer = Some(transfers::append(connection, &transfer, account.last_transfer)?);
+                    users::store(connection, user, &account)?;
+                }
+                Origin::Gift | Origin::Seed(_) => {
+                    let sponsor = Account::Sponsor(EVENT_SPONSOR);
+                    let transfer = batch.transfer(sponsor, Account::Packet(id), making.amount);
+                    transfers::append(connection, &transfer, None)?;
+                    batch.house.add(sponsor, -to_sql(making.amount.0));
+                }
+            }
+            Ok(id)
+        })
+    }
+
+    /// What is left in the packet goes back to who funded it. The caller has looked the packet up in this transaction, and
+    /// found something in it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn refund(&mut self, id: PacketId, packet: &Packet) -> Result<(), LedgerError> {
+        self.run("refund a packet in", |connection, batch| {
+            packets::set_closed(connection, id, State::Refunded, batch.now)?;
+            if packet.recipients > 0 {
+                shares::settle_offers(connection, id, None)?;
+            }
+            let to = match packet.origin {
+                Origin::Sent(user) => {
+                    let account = users::find(connection, user)?.unwrap_or_default();
+                    return batch
+                        .credit(connection, id, user, account, packet.left, CreditKind::Refund)
+                        .map(drop);
+                }
+                Origin::Seed(sponsor) => Account::Refunded(sponsor),
+                // It may be given again.
+                Origin::Gift => Account::Sponsor(EVENT_SPONSOR),
+            };
+            let transfer = batch.transfer(Account::Packet(id), to, packet.left);
+            transfers::append(connection, &transfer, None)?;
+            batch.house.add(to, to_sql(packet.left.0));
+            Ok(())
+        })
+    }
+
+    /// Pays a user out of a packet: transfer, balance and outbox. Gives the transfer's number.
+    fn credit(
+        &self,
+        connection: &Connection,
+        packet: PacketId,
+        user: UserId,
+        mut account: UserAccount,
+        amount: Cents,
+        kind: CreditKind,
+    ) -> rusqlite::Result<i64> {
+        let transfer = self.transfer(Account::Packet(packet), Account::User(user), amount);
+        let transfer = transfers::append(connection, &transfer, account.last_transfer)?;
+        account.last_transfer = Some(transfer);
+        account.balance += to_sql(amount.0);
+        users::store(connection, user, &account)?;
+        let credit = Credit {
+            at: self.now,
+            user,
+            amount,
+            kind,
+            packet,
+            transfer,
+        };
+        outbox::append(connection, &credit)?;
+        Ok(transfer)
+    }
+
+    /// The user's share of a packet, when there is one.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn share_of(&mut self, packet: PacketId, user: UserId) -> Result<Option<Cents>, LedgerError> {
+        self.run("read the shares of", |connection, _| {
+            shares::of_user(connection, packet, user)
+        })
+    }
+
+    /// All shares of a packet, in order of time.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn shares(&mut self, packet: PacketId) -> Result<Vec<Share>, LedgerError> {
+        self.run("read the shares of", |connection, _| {
+            shares::of_packet(connection, packet)
+        })
+    }
+
+    /// Whether the packet names this user.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn is_offered(&mut self, packet: PacketId, user: UserId) -> Result<bool, LedgerError> {
+        self.run("read the offers of", |connection, _| {
+            shares::is_offered(connection, packet, user)
+        })
+    }
+
+    /// What waits for a user and is not due yet at `at`, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn offers_for(&mut self, user: UserId, at: UnixMillis, max: usize) -> Result<Vec<Offer>, LedgerError> {
+        self.run("read the offers of", |connection, _| {
+            shares::waiting_for(connection, user, at, max)
+        })
+    }
+
+    /// The packet that the same maker made with this key before.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn made_with(&mut self, origin: Origin, key: &[u8; 16]) -> Result<Option<PacketId>, LedgerError> {
+        self.run("read the sent packets of", |connection, _| {
+            shares::made_with(connection, origin, key)
+        })
+    }
+
+    /// The last movements of a user's money, latest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn movements(&mut self, account: &UserAccount, max: usize) -> Result<Vec<Movement>, LedgerError> {
+        self.run("read the transfers of", |connection, _| {
+            users::movements(connection, account, max)
+        })
+    }
+
+    /// What the event may still give away in gifts, in cents.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn gift_budget_left(&mut self) -> Result<i64, LedgerError> {
+        self.run("read the balances of", |connection, batch| {
+            batch.house.balance(connection, Account::Sponsor(EVENT_SPONSOR))
+        })
+    }
+
+    /// What is due at `now`, the longest overdue first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn due(&mut self, now: UnixMillis, max: usize) -> Result<Vec<(PacketId, Packet)>, LedgerError> {
+        self.run("read the packets of", |connection, _| {
+            packets::due(connection, now, max)
         })
     }
 
@@ -95,8 +348,8 @@ impl<'a> Batch<'a> {
         for held in held {
             let transfer = self.transfer(Account::Packet(held.packet), Account::Void, held.amount);
             self.run("void a packet in", |connection, batch| {
-                packets::set_void(connection, held.packet, batch.now)?;
-                transfers::append(connection, &transfer)?;
+                packets::set_closed(connection, held.packet, State::Void, batch.now)?;
+                transfers::append(connection, &transfer, None)?;
                 batch.house.add(Account::Void, to_sql(held.amount.0));
                 Ok(())
             })?;
@@ -104,32 +357,25 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Releases packets: the sponsor's money goes into them. Records before `next_index` of the seed are then released.
+    /// Releases packets: the sponsor's money goes into them. Each is the next one of its sponsor, in the order of the
+    /// seed.
     ///
     /// # Errors
     /// When it cannot be written; a packet that is there already counts as that.
-    pub fn release<'r>(
-        &mut self,
-        releases: impl IntoIterator<Item = &'r Release>,
-        next_index: u64,
-    ) -> Result<(), LedgerError> {
+    pub fn release<'r>(&mut self, releases: impl IntoIterator<Item = &'r Release>) -> Result<(), LedgerError> {
         for release in releases {
             let record = release.record;
             let sponsor = Account::Sponsor(record.sponsor);
             let transfer = self.transfer(sponsor, Account::Packet(record.packet), record.amount);
             self.run("release a packet in", |connection, batch| {
                 packets::insert(connection, release, batch.now)?;
-                transfers::append(connection, &transfer)?;
+                transfers::append(connection, &transfer, None)?;
                 batch.house.add(sponsor, -to_sql(record.amount.0));
+                *batch.released.entry(record.sponsor).or_default() += 1;
                 Ok(())
             })?;
         }
-        self.run("note the release in", |connection, _| {
-            connection
-                .prepare_cached("UPDATE seed SET next_index = ?1")?
-                .execute([to_sql(next_index)])
-                .map(drop)
-        })
+        Ok(())
     }
 
     /// What was released to a lane at these grant positions and is not issued.
@@ -180,16 +426,40 @@ impl<'a> Batch<'a> {
     ) -> Result<(), LedgerError> {
         self.run("store the seed in", |connection, _| store_seed(connection, header))?;
         for (&sponsor, tally) in sponsors {
-            let cents = to_sql(tally.cents);
-            let transfer = self.transfer(Account::Bank, Account::Sponsor(sponsor), Cents(tally.cents));
-            self.run("fund a sponsor in", |connection, batch| {
-                transfers::append(connection, &transfer)?;
-                batch.house.add(Account::Bank, -cents);
-                batch.house.add(Account::Sponsor(sponsor), cents);
-                Ok(())
+            self.run("store a sponsor in", |connection, _| {
+                connection
+                    .execute(
+                        "INSERT INTO sponsors (sponsor, packets, released) VALUES (?1, ?2, 0)",
+                        params![sponsor.0, to_sql(tally.packets)],
+                    )
+                    .map(drop)
             })?;
+            self.fund_sponsor(sponsor, Cents(tally.cents))?;
         }
         Ok(())
+    }
+
+    /// The bank gives the event more to give away in gifts.
+    pub(super) fn fund_gifts(&mut self, more: Cents) -> Result<(), LedgerError> {
+        self.run("store the gift budget in", |connection, _| {
+            connection
+                .execute(
+                    "UPDATE seed SET gift_budget_cents = gift_budget_cents + ?1",
+                    [to_sql(more.0)],
+                )
+                .map(drop)
+        })?;
+        self.fund_sponsor(EVENT_SPONSOR, more)
+    }
+
+    fn fund_sponsor(&mut self, sponsor: SponsorId, amount: Cents) -> Result<(), LedgerError> {
+        let transfer = self.transfer(Account::Bank, Account::Sponsor(sponsor), amount);
+        self.run("fund a sponsor in", |connection, batch| {
+            transfers::append(connection, &transfer, None)?;
+            batch.house.add(Account::Bank, -to_sql(amount.0));
+            batch.house.add(Account::Sponsor(sponsor), to_sql(amount.0));
+            Ok(())
+        })
     }
 
     fn transfer(&self, debit: Account, credit: Account, amount: Cents) -> Transfer {
@@ -204,7 +474,7 @@ impl<'a> Batch<'a> {
 
 fn store_seed(connection: &Connection, header: &SeedHeader) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, next_index)
+        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents)
          VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0)",
         params![
             header.event.0,

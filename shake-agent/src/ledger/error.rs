@@ -1,8 +1,8 @@
 //! What can go wrong with a ledger.
 
 use crate::seed_file::SeedFileError;
-use shake_rules::Cents;
 use shake_rules::seed::SeedHeader;
+use shake_rules::{Cents, PacketId};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -28,7 +28,7 @@ pub enum LedgerError {
     #[error("{} is not a ledger of this program; give [ledger] path the right file, or a new name", .0.display())]
     NotALedger(PathBuf),
     /// A ledger of another version.
-    #[error("the ledger {} has version {found} and this program knows version {supported}; use the program that made it", path.display())]
+    #[error("the ledger {} has version {found} and this program knows version {supported}; use the program that made it (`shake-agent --version`), or give [ledger] path a new name to begin a new one", path.display())]
     Version {
         /// The ledger.
         path: PathBuf,
@@ -61,8 +61,18 @@ pub enum LedgerError {
         found: Box<SeedHeader>,
     },
     /// The seed's sum does not fit the ledger's numbers.
-    #[error("the seed's total of {0} cents is over the ledger's limit of 2^63 - 1")]
+    #[error("seed and gift budget together, {0} cents, are over the ledger's limit of 2^63 - 1 cents")]
     SeedTooLarge(Cents),
+    /// The seed's ids are those of sent packets.
+    #[error(
+        "packet {0} of the seed has bit 63 set, which is for packets that users send; generate the seed with an event number below 32768"
+    )]
+    SeedIds(PacketId),
+    /// The seed has packets of the event itself.
+    #[error(
+        "the seed has packets of sponsor 0, which is the event itself with its budget for gifts; generate the seed with sponsors from 1 on"
+    )]
+    SeedSponsor,
     /// The seed file is damaged or unreadable.
     #[error(transparent)]
     SeedFile(#[from] SeedFileError),

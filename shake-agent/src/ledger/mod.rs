@@ -13,24 +13,31 @@ mod checkpoint;
 mod error;
 mod lanes;
 mod lock;
+mod outbox;
 mod packets;
+mod shares;
 mod transfers;
+mod users;
 
 pub mod schema;
 
 pub use accounts::Account;
-pub use batch::Batch;
+pub use batch::{Batch, Opening};
 pub use checkpoint::{Checkpointer, Wal};
 pub use error::LedgerError;
 pub use lanes::LaneRecord;
-pub use packets::{Held, Packet, Release, State};
+pub use outbox::CreditKind;
+pub use packets::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, shares_of};
+pub use shares::{Offer, Share};
 pub use transfers::Transfer;
+pub use users::{Movement, UserAccount};
 
 use crate::seed_file::SeedFile;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use schema::from_sql;
 use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, EventId, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,32 +128,61 @@ impl Ledger {
     }
 
     /// Ties the ledger to its seed file. At the first run, the whole file is verified, its header stored, and the bank
-    /// funds each sponsor with the sponsor's sum. Later, the header must be the same.
+    /// funds each sponsor with the sponsor's sum, and the event with `gift_budget`. Later, the header must be the same; a
+    /// larger budget is funded in addition, a smaller one changes nothing.
     ///
-    /// Gives the index of the first record that is not released.
+    /// Gives what is released.
     ///
     /// # Errors
-    /// [`LedgerError::OtherSeed`], [`LedgerError::SeedTooLarge`], [`LedgerError::SeedFile`], or a failed write.
-    pub fn bind_seed(&mut self, seed: &SeedFile, now: UnixMillis) -> Result<u64, LedgerError> {
-        let bound = bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))?;
-        if let Some((header, next_index)) = bound {
-            if header != *seed.header() {
+    /// [`LedgerError::OtherSeed`], [`LedgerError::SeedTooLarge`], [`LedgerError::SeedIds`], [`LedgerError::SeedSponsor`],
+    /// [`LedgerError::SeedFile`], or a failed write.
+    pub fn bind_seed(&mut self, seed: &SeedFile, gift_budget: Cents, now: UnixMillis) -> Result<Bound, LedgerError> {
+        if let Some(bound) = self.bound()? {
+            if bound.header != *seed.header() {
                 return Err(LedgerError::OtherSeed {
                     ledger: self.path.clone(),
                     seed: seed.path().to_owned(),
-                    bound: Box::new(header),
+                    bound: Box::new(bound.header),
                     found: Box::new(*seed.header()),
                 });
             }
-            return Ok(next_index);
+            if gift_budget > bound.gift_budget {
+                self.check_total(seed, gift_budget)?;
+                let more = Cents(gift_budget.0 - bound.gift_budget.0);
+                self.transaction(now, |batch| batch.fund_gifts(more))?;
+            }
+        } else {
+            self.check_total(seed, gift_budget)?;
+            let survey = seed.survey()?;
+            if survey.last_packet.0 >> 63 != 0 {
+                return Err(LedgerError::SeedIds(survey.last_packet));
+            }
+            if survey.sponsors.contains_key(&EVENT_SPONSOR) {
+                return Err(LedgerError::SeedSponsor);
+            }
+            let header = *seed.header();
+            self.transaction(now, |batch| {
+                batch.fund(&header, &survey.sponsors)?;
+                if gift_budget.0 > 0 {
+                    batch.fund_gifts(gift_budget)
+                } else {
+                    Ok(())
+                }
+            })?;
         }
-        if i64::try_from(seed.header().total.0).is_err() {
-            return Err(LedgerError::SeedTooLarge(seed.header().total));
-        }
-        let sponsors = seed.survey()?.sponsors;
-        let header = *seed.header();
-        self.transaction(now, |batch| batch.fund(&header, &sponsors))?;
-        Ok(0)
+        Ok(self.bound()?.expect("it was bound above"))
+    }
+
+    fn bound(&self) -> Result<Option<Bound>, LedgerError> {
+        bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+    }
+
+    /// Everything that is ever funded must fit the numbers of the tables.
+    fn check_total(&self, seed: &SeedFile, gift_budget: Cents) -> Result<(), LedgerError> {
+        let total = Cents(seed.header().total.0.saturating_add(gift_budget.0));
+        i64::try_from(total.0)
+            .map_err(|_| LedgerError::SeedTooLarge(total))
+            .map(drop)
     }
 
     /// Runs `work` in one transaction and makes it durable.
@@ -200,7 +236,9 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn user_balance(&self, user: UserId) -> Result<Option<i64>, LedgerError> {
-        accounts::user_balance(&self.connection, user).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+        users::find(&self.connection, user)
+            .map(|account| account.map(|account| account.balance))
+            .map_err(|source| LedgerError::sqlite("read", &self.path, source))
     }
 
     /// What the ledger knows of a packet; `None` when it was never released.
@@ -209,6 +247,14 @@ impl Ledger {
     /// When it cannot be read.
     pub fn packet(&self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
         packets::find(&self.connection, packet).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+    }
+
+    /// When the first packet goes back; `None` while none can.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {
+        packets::first_due(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
     }
 
     /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
@@ -240,14 +286,25 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     Ok(connection)
 }
 
-/// The seed that a ledger is tied to, and the index of its first record that is not released.
+/// What a ledger is tied to, and how far it is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The seed.
+    pub header: SeedHeader,
+    /// What the bank funded the event with, for gifts.
+    pub gift_budget: Cents,
+    /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
+    pub released: BTreeMap<SponsorId, u64>,
+}
+
+/// The seed that a ledger is tied to; `None` when it has none yet.
 ///
 /// # Errors
 /// When the ledger cannot be read.
-pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<(SeedHeader, u64)>> {
-    connection
+pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
+    let seed = connection
         .query_row(
-            "SELECT event, part, parts, count, total_cents, records_crc, next_index FROM seed",
+            "SELECT event, part, parts, count, total_cents, records_crc, gift_budget_cents FROM seed",
             [],
             |row| {
                 let header = SeedHeader {
@@ -258,10 +315,22 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<(SeedHeade
                     total: Cents(from_sql(row.get(4)?)),
                     records_crc: row.get(5)?,
                 };
-                Ok((header, from_sql(row.get(6)?)))
+                Ok((header, Cents(from_sql(row.get(6)?))))
             },
         )
-        .optional()
+        .optional()?;
+    let Some((header, gift_budget)) = seed else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare("SELECT sponsor, released FROM sponsors")?;
+    let released = statement
+        .query_map([], |row| Ok((SponsorId(row.get(0)?), from_sql(row.get(1)?))))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Bound {
+        header,
+        gift_budget,
+        released,
+    }))
 }
 
 /// Whether the file holds a ledger of our version. False for an empty file.

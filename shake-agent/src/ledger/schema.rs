@@ -1,19 +1,35 @@
 //! The tables of a ledger, and how numbers stand in them.
 //!
 //! ```text
-//! seed       the one seed file of this ledger, and how far it is released
-//! house      accounts of the bank, the void and each sponsor: few rows, written once a commit
-//! users      accounts of users
-//! packets    every packet released so far: its account, its state, who has it
+//! seed       the one seed file of this ledger, and the event's budget for gifts
+//! sponsors   per sponsor of the seed: how many of its packets are released
+//! house      accounts of bank, void, sponsors and what came back to them: few rows, written once a commit
+//! users      accounts of users, what they opened, and where the list of their transfers begins
+//! packets    every packet released, sent or given so far: its account, its state, who has it
+//! sends      packets that users or the event made, by the key that makes the request idempotent
+//! offers     for whom a packet is, when it is not for anyone with its code
+//! shares     every share taken of a packet that is shared; its key is the transfer that paid it
 //! transfers  every movement of money, in order: from the debit account to the credit account
+//! outbox     every credit to a user, in order, for settlement: rows are only ever appended, without a gap
 //! lanes      per mapping and shard: how far its request ring is done, how many grants it was given
 //! ```
 //! SQLite knows signed 64-bit integers only. Identifiers of 64 bits are stored bit by bit ([`to_sql`]), so ids from
 //! 2^63 on show as negative numbers in the `sqlite3` tool. Amounts are whole cents and stay below 2^63, because the sum
 //! of the seed does. All keys are rowids: `WITHOUT ROWID` tables were slower in measurements.
+//!
+//! A user's transfers form a list: `users.last_transfer` is its head, `transfers.previous` leads on. A transfer moves the
+//! money of one user at most, so one such column is enough, and no index grows with each claim.
+//!
+//! Ids of packets that are sent or given:
+//!
+//! ```text
+//! bit 63   62         47                                    0
+//!     │ 1 │  part     │ number within the ledger, from 1     │
+//! ```
+//! The packets of a seed have bit 63 clear (a seed that has not is refused), so the two never meet.
 
 /// The version that this program reads and writes, in SQLite's `user_version`.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// In SQLite's `application_id`: "SHKL".
 pub const APPLICATION_ID: i64 = 0x5348_4b4c;
@@ -28,18 +44,25 @@ CREATE TABLE seed (
     count INTEGER NOT NULL,
     total_cents INTEGER NOT NULL,
     records_crc INTEGER NOT NULL,
-    next_index INTEGER NOT NULL          -- records before it are released
+    gift_budget_cents INTEGER NOT NULL   -- what the bank funded the event (sponsor 0) with, over all runs
+);
+CREATE TABLE sponsors (
+    sponsor INTEGER PRIMARY KEY,
+    packets INTEGER NOT NULL,            -- in the seed
+    released INTEGER NOT NULL            -- so many of them, in the order of the seed
 );
 CREATE TABLE house (
-    kind INTEGER NOT NULL,               -- 0 bank, 1 void, 2 sponsor
-    id INTEGER NOT NULL,                 -- the sponsor's number; 0 for bank and void
+    kind INTEGER NOT NULL,               -- 0 bank, 1 void, 2 sponsor, 5 refunded to a sponsor
+    id INTEGER NOT NULL,                 -- the sponsor's number (0 is the event); 0 for bank and void
     balance_cents INTEGER NOT NULL,
     UNIQUE (kind, id)
 );
 CREATE TABLE users (
     user INTEGER PRIMARY KEY,
     balance_cents INTEGER NOT NULL,
-    packets_opened INTEGER NOT NULL
+    packets_opened INTEGER NOT NULL,     -- packets of the seed that the user won and opened
+    sponsors_opened BLOB NOT NULL,       -- their sponsors, two bytes each, most significant first
+    last_transfer INTEGER                -- the last one that moved this user's money
 );
 CREATE TABLE lanes (
     lane INTEGER PRIMARY KEY,
@@ -51,29 +74,71 @@ CREATE TABLE lanes (
 );
 CREATE TABLE packets (
     packet INTEGER PRIMARY KEY,
-    seed_index INTEGER NOT NULL,
-    sponsor INTEGER NOT NULL,
+    origin INTEGER NOT NULL,             -- 1 seed, 2 sent by a user, 3 given by the event
+    sponsor INTEGER,                     -- who funded it: a sponsor (0 is the event), or ...
+    sender INTEGER,                      -- ... a user, when origin = 2
     cents INTEGER NOT NULL,
+    shares INTEGER NOT NULL,             -- 1 when it is not shared
     balance_cents INTEGER NOT NULL,
-    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void
-    lane INTEGER NOT NULL,
-    grant_position INTEGER NOT NULL,
+    shares_left INTEGER NOT NULL,
+    recipients INTEGER NOT NULL,         -- how many offers it has; 0 when anyone with the code may grab
+    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void, 5 open to grab, 6 refunded
+    seed_index INTEGER,                  -- of origin 1 only, as lane and grant_position
+    lane INTEGER,
+    grant_position INTEGER,
     user INTEGER,                        -- who it was issued to
     stage INTEGER,                       -- index of the phase
-    released_ms INTEGER NOT NULL,        -- milliseconds since 1970 UTC, as all times
+    made_ms INTEGER NOT NULL,            -- released, sent or given; milliseconds since 1970 UTC, as all times
     issued_ms INTEGER,
-    closed_ms INTEGER                    -- opened or voided
+    opened_ms INTEGER,                   -- opened by the user it was issued to
+    due_ms INTEGER,                      -- when what is left goes back, while something can
+    closed_ms INTEGER                    -- nothing is left in it since then
 );
 -- Only what is released and not issued yet: a few hundred rows, whatever the ledger's size.
 CREATE INDEX packets_released ON packets (lane, grant_position) WHERE state = 1;
+-- Only what can still go back: issued or open to grab.
+CREATE INDEX packets_due ON packets (due_ms) WHERE due_ms IS NOT NULL;
+CREATE TABLE sends (
+    packet INTEGER PRIMARY KEY,
+    origin INTEGER NOT NULL,             -- as in packets
+    sender INTEGER NOT NULL,             -- 0 when the event gave it
+    key BLOB NOT NULL,                   -- 16 bytes
+    UNIQUE (origin, sender, key)
+);
+CREATE TABLE offers (
+    offer INTEGER PRIMARY KEY,
+    packet INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    waits INTEGER NOT NULL,              -- 1 until the user grabbed, or nothing is left in the packet
+    UNIQUE (packet, user)
+);
+CREATE INDEX offers_waiting ON offers (user) WHERE waits = 1;
+CREATE TABLE shares (
+    transfer INTEGER PRIMARY KEY,        -- what paid it
+    packet INTEGER NOT NULL,
+    user INTEGER NOT NULL,
+    cents INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    UNIQUE (packet, user)
+);
 CREATE TABLE transfers (
     transfer INTEGER PRIMARY KEY,
     at_ms INTEGER NOT NULL,
-    debit_kind INTEGER NOT NULL,         -- 0 bank, 1 void, 2 sponsor, 3 packet, 4 user
+    debit_kind INTEGER NOT NULL,         -- 0 bank, 1 void, 2 sponsor, 3 packet, 4 user, 5 refunded to a sponsor
     debit INTEGER NOT NULL,
     credit_kind INTEGER NOT NULL,
     credit INTEGER NOT NULL,
-    cents INTEGER NOT NULL CHECK (cents > 0)
+    cents INTEGER NOT NULL CHECK (cents > 0),
+    previous INTEGER                     -- the transfer before, of the user whose money it moves
+);
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,             -- 1, 2, 3, ... in the order of the commits
+    at_ms INTEGER NOT NULL,
+    user INTEGER NOT NULL,               -- who is credited
+    cents INTEGER NOT NULL,
+    kind INTEGER NOT NULL,               -- 1 open, 2 grab, 3 gift, 4 refund
+    packet INTEGER NOT NULL,             -- where the money comes from
+    transfer INTEGER NOT NULL            -- ascending with seq
 );
 ";
 

@@ -18,14 +18,15 @@ pub struct Transfer {
     pub amount: Cents,
 }
 
-/// Appends to the journal.
-pub(super) fn append(connection: &Connection, transfer: &Transfer) -> rusqlite::Result<()> {
+/// Appends to the journal, and gives the transfer's number. `previous` is the transfer before of the user whose money it
+/// moves.
+pub(super) fn append(connection: &Connection, transfer: &Transfer, previous: Option<i64>) -> rusqlite::Result<i64> {
     let (debit_kind, debit) = transfer.debit.to_columns();
     let (credit_kind, credit) = transfer.credit.to_columns();
     connection
         .prepare_cached(
-            "INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents, previous)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             to_sql(transfer.at.0),
@@ -33,7 +34,8 @@ pub(super) fn append(connection: &Connection, transfer: &Transfer) -> rusqlite::
             debit,
             credit_kind,
             credit,
-            to_sql(transfer.amount.0)
+            to_sql(transfer.amount.0),
+            previous
         ])?;
-    Ok(())
+    Ok(connection.last_insert_rowid())
 }

@@ -1,20 +1,17 @@
 //! `Claim`: a user wants to open a packet.
 
 use super::Judge;
-use crate::ledger::{Batch, LedgerError, Packet, State};
+use crate::ledger::{Batch, EVENT_SPONSOR, LedgerError, Opening, Origin, Packet, State};
 use bytes::Bytes;
-use shake_proto::handoff::record::{Claim, Reply};
 use shake_proto::reply::{ClaimResult, Reason};
+use shake_proto::request::Claim;
 use shake_rules::ticket::{Ticket, TicketError};
-use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
-
-/// What a claim is told to wait when the ledger refuses writes, in milliseconds: somebody has to restart the agent.
-pub const BUSY_RETRY_AFTER_MS: u32 = 5_000;
+use shake_rules::{Cents, EventId, UnixMillis, UserId};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
-    Open { amount: Cents, sponsor: SponsorId },
-    Repeat { amount: Cents, sponsor: SponsorId },
+    Open,
+    Repeat,
     Refuse(Reason),
 }
 
@@ -30,74 +27,99 @@ fn check_ticket(ticket: Result<Ticket, TicketError>, event: EventId, user: UserI
     Ok(ticket)
 }
 
-/// What a checked ticket gets at this moment, given what the ledger has of its packet.
+/// What a checked ticket gets at this moment, given what the ledger has of its packet, apart from limits.
 fn decide(ticket: &Ticket, found: Option<&Packet>, at: UnixMillis) -> Decision {
-    let Some(&Packet { amount, sponsor, state }) = found else {
+    let Some(packet) = found.filter(|packet| matches!(packet.origin, Origin::Seed(_))) else {
         return Decision::Refuse(Reason::PacketUnknown);
     };
-    match state {
-        State::Opened(owner) if owner == ticket.user => Decision::Repeat { amount, sponsor },
-        State::Opened(_) => Decision::Refuse(Reason::PacketTaken),
-        State::Issued(owner) if owner != ticket.user => Decision::Refuse(Reason::PacketTaken),
+    let is_owner = packet.user == Some(ticket.user);
+    match packet.state {
         State::Void => Decision::Refuse(Reason::PacketVoid),
-        _ if at >= ticket.expires_at => Decision::Refuse(Reason::TicketExpired),
         // Released only: the claim came through another shard than the `Issued` record and overtook it. The ticket, which
         // only a gateway can seal, proves the issue.
-        State::Released | State::Issued(_) => Decision::Open { amount, sponsor },
+        State::Released if at >= ticket.expires_at => Decision::Refuse(Reason::TicketExpired),
+        State::Released => Decision::Open,
+        _ if !is_owner => Decision::Refuse(Reason::PacketTaken),
+        _ if packet.is_opened => Decision::Repeat,
+        State::Issued if at < ticket.expires_at => Decision::Open,
+        // Overdue, or gone back already.
+        _ => Decision::Refuse(Reason::TicketExpired),
     }
 }
 
 impl Judge {
-    pub(super) fn claim(&mut self, batch: &mut Batch<'_>, claim: &Claim) -> Result<Reply, LedgerError> {
-        let result = match check_ticket(self.tickets.open(&claim.ticket), self.event, claim.user) {
-            Err(reason) => self.refuse(reason),
-            Ok(ticket) => self.claim_with(batch, &ticket, claim.at)?,
+    /// `at` is the claim's own time: a user who asked in time is not refused because a ring was long.
+    pub(super) fn claim(
+        &mut self,
+        batch: &mut Batch<'_>,
+        user: UserId,
+        at: UnixMillis,
+        claim: &Claim,
+        now: UnixMillis,
+    ) -> Result<ClaimResult, LedgerError> {
+        let ticket = match check_ticket(self.tickets.open(&claim.ticket), self.rules.event, user) {
+            Err(reason) => return Ok(ClaimResult::Refused(self.count_refusal(reason))),
+            Ok(ticket) => ticket,
         };
-        Ok(Reply {
-            reply_to: claim.reply_to,
-            result,
-        })
+        let found = batch.packet(ticket.packet)?;
+        match (decide(&ticket, found.as_ref(), at), found) {
+            (Decision::Open, Some(packet)) => self.open(batch, &ticket, &packet, now),
+            (Decision::Repeat, Some(packet)) => {
+                self.counters.claims_repeat.add(1);
+                let share = if packet.is_shared() {
+                    batch.share_of(ticket.packet, user)?
+                } else {
+                    None
+                };
+                Ok(self.opened(&ticket, &packet, share.unwrap_or(packet.amount), true))
+            }
+            (Decision::Refuse(reason), _) => Ok(ClaimResult::Refused(self.count_refusal(reason))),
+            (Decision::Open | Decision::Repeat, None) => unreachable!("what is not in the ledger is refused"),
+        }
     }
 
-    /// `at` is the claim's own time: a user who asked in time is not refused because a ring was long, and the same record
-    /// handled again gets the same answer.
-    fn claim_with(&self, batch: &mut Batch<'_>, ticket: &Ticket, at: UnixMillis) -> Result<ClaimResult, LedgerError> {
-        let found = batch.packet(ticket.packet)?;
-        let opened = |amount, sponsor, repeat| ClaimResult::Opened {
+    /// The limits count what was opened: a packet over them stays issued, and goes back in time.
+    fn open(
+        &mut self,
+        batch: &mut Batch<'_>,
+        ticket: &Ticket,
+        packet: &Packet,
+        now: UnixMillis,
+    ) -> Result<ClaimResult, LedgerError> {
+        let account = batch.user(ticket.user)?;
+        if let Origin::Seed(sponsor) = packet.origin
+            && !account.may_open(sponsor, &self.rules.limits)
+        {
+            return Ok(ClaimResult::Refused(self.count_refusal(Reason::LimitReached)));
+        }
+        let share = self.draw(packet.left, packet.shares_left);
+        batch.open_packet(Opening {
+            id: ticket.packet,
+            packet,
+            user: ticket.user,
+            account,
+            share,
+            stage: ticket.stage,
+            due: now.plus_ms(self.rules.share_lifetime_ms),
+        })?;
+        self.counters.claims_opened.add(1);
+        Ok(self.opened(ticket, packet, share, false))
+    }
+
+    fn opened(&self, ticket: &Ticket, packet: &Packet, amount: Cents, repeat: bool) -> ClaimResult {
+        ClaimResult::Opened {
             packet: ticket.packet,
             amount,
-            sponsor,
-            code: Bytes::new(),
-            repeat,
-        };
-        Ok(match decide(ticket, found.as_ref(), at) {
-            Decision::Open { amount, sponsor } => {
-                batch.open_packet(ticket.packet, amount, ticket.user, ticket.stage)?;
-                self.counters.claims_opened.add(1);
-                opened(amount, sponsor, false)
-            }
-            Decision::Repeat { amount, sponsor } => {
-                self.counters.claims_repeat.add(1);
-                opened(amount, sponsor, true)
-            }
-            Decision::Refuse(reason) => self.refuse(reason),
-        })
-    }
-
-    fn refuse(&self, reason: Reason) -> ClaimResult {
-        self.counters.refused(reason).add(1);
-        ClaimResult::Refused(reason)
-    }
-
-    /// The answer while the ledger refuses writes; nothing is looked up.
-    #[must_use]
-    pub fn busy(&self, claim: &Claim) -> Reply {
-        self.counters.claims_busy.add(1);
-        Reply {
-            reply_to: claim.reply_to,
-            result: ClaimResult::Busy {
-                retry_after_ms: BUSY_RETRY_AFTER_MS,
+            sponsor: match packet.origin {
+                Origin::Seed(sponsor) => sponsor,
+                Origin::Sent(_) | Origin::Gift => EVENT_SPONSOR,
             },
+            code: if packet.is_shared() {
+                self.code(ticket.packet)
+            } else {
+                Bytes::new()
+            },
+            repeat,
         }
     }
 }
@@ -105,7 +127,7 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shake_rules::PacketId;
+    use shake_rules::{PacketId, SponsorId};
 
     const ME: UserId = UserId(1);
     const OTHER: UserId = UserId(2);
@@ -134,34 +156,47 @@ mod tests {
 
     #[test]
     fn what_each_state_answers_in_time_and_late() {
-        let (amount, sponsor) = (Cents(5), SponsorId(3));
-        let open = Decision::Open { amount, sponsor };
-        let repeat = Decision::Repeat { amount, sponsor };
-        let refuse = Decision::Refuse;
-        for (state, in_time, late) in [
-            (Some(State::Opened(ME)), repeat, repeat),
+        let (taken, expired) = (
+            Decision::Refuse(Reason::PacketTaken),
+            Decision::Refuse(Reason::TicketExpired),
+        );
+        for (state, user, is_opened, in_time, late) in [
+            (State::Released, None, false, Decision::Open, expired),
+            (State::Issued, Some(ME), false, Decision::Open, expired),
+            (State::Issued, Some(OTHER), false, taken, taken),
+            (State::Opened, Some(ME), true, Decision::Repeat, Decision::Repeat),
+            (State::Opened, Some(OTHER), true, taken, taken),
+            (State::Open, Some(ME), true, Decision::Repeat, Decision::Repeat),
+            (State::Open, Some(OTHER), true, taken, taken),
+            (State::Refunded, Some(ME), true, Decision::Repeat, Decision::Repeat),
+            (State::Refunded, Some(ME), false, expired, expired),
+            (State::Refunded, Some(OTHER), false, taken, taken),
             (
-                Some(State::Opened(OTHER)),
-                refuse(Reason::PacketTaken),
-                refuse(Reason::PacketTaken),
+                State::Void,
+                None,
+                false,
+                Decision::Refuse(Reason::PacketVoid),
+                Decision::Refuse(Reason::PacketVoid),
             ),
-            (
-                Some(State::Issued(OTHER)),
-                refuse(Reason::PacketTaken),
-                refuse(Reason::PacketTaken),
-            ),
-            (
-                Some(State::Void),
-                refuse(Reason::PacketVoid),
-                refuse(Reason::PacketVoid),
-            ),
-            (None, refuse(Reason::PacketUnknown), refuse(Reason::PacketUnknown)),
-            (Some(State::Issued(ME)), open, refuse(Reason::TicketExpired)),
-            (Some(State::Released), open, refuse(Reason::TicketExpired)),
         ] {
-            let packet = state.map(|state| Packet { amount, sponsor, state });
-            assert_eq!(decide(&ticket(), packet.as_ref(), IN_TIME), in_time, "{state:?}");
-            assert_eq!(decide(&ticket(), packet.as_ref(), LATE), late, "{state:?}");
+            let mut packet = Packet {
+                origin: Origin::Seed(SponsorId(3)),
+                amount: Cents(5),
+                shares: 1,
+                left: Cents(5),
+                shares_left: 1,
+                recipients: 0,
+                state,
+                user,
+                is_opened,
+                due: None,
+            };
+            assert_eq!(decide(&ticket(), Some(&packet), IN_TIME), in_time, "{state:?}");
+            assert_eq!(decide(&ticket(), Some(&packet), LATE), late, "{state:?}");
+            packet.origin = Origin::Gift;
+            let unknown = Decision::Refuse(Reason::PacketUnknown);
+            assert_eq!(decide(&ticket(), Some(&packet), IN_TIME), unknown);
+            assert_eq!(decide(&ticket(), None, IN_TIME), unknown);
         }
     }
 }

@@ -16,9 +16,9 @@ enum Decision {
 }
 
 fn decide(found: Option<&Packet>, user: UserId) -> Decision {
-    match found.map(|packet| packet.state) {
-        Some(State::Released) => Decision::Issue,
-        Some(State::Issued(owner) | State::Opened(owner)) if owner == user => Decision::Repeat,
+    match found {
+        Some(packet) if packet.state == State::Released => Decision::Issue,
+        Some(packet) if packet.user == Some(user) => Decision::Repeat,
         _ => Decision::Inconsistent,
     }
 }
@@ -33,7 +33,9 @@ impl Judge {
         let found = batch.packet(issued.packet)?;
         match decide(found.as_ref(), issued.user) {
             Decision::Issue => {
-                batch.issue(issued.packet, issued.user, issued.stage, issued.at)?;
+                // A clock that is ahead must not keep a packet from going back.
+                let due = issued.at.min(now).plus_ms(self.rules.ticket_lifetime_ms);
+                batch.issue(issued.packet, issued.user, issued.stage, issued.at, due)?;
                 self.counters.issued.add(1);
             }
             Decision::Repeat => self.counters.issued_repeat.add(1),
@@ -56,26 +58,35 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Origin;
     use shake_rules::{Cents, SponsorId};
 
     #[test]
     fn only_a_released_packet_is_issued() {
         let (me, other) = (UserId(1), UserId(2));
-        for (state, expected) in [
-            (Some(State::Released), Decision::Issue),
-            (Some(State::Issued(me)), Decision::Repeat),
-            (Some(State::Opened(me)), Decision::Repeat),
-            (Some(State::Issued(other)), Decision::Inconsistent),
-            (Some(State::Opened(other)), Decision::Inconsistent),
-            (Some(State::Void), Decision::Inconsistent),
+        for (found, expected) in [
+            (Some((State::Released, None)), Decision::Issue),
+            (Some((State::Issued, Some(me))), Decision::Repeat),
+            (Some((State::Opened, Some(me))), Decision::Repeat),
+            (Some((State::Refunded, Some(me))), Decision::Repeat),
+            (Some((State::Issued, Some(other))), Decision::Inconsistent),
+            (Some((State::Opened, Some(other))), Decision::Inconsistent),
+            (Some((State::Void, None)), Decision::Inconsistent),
             (None, Decision::Inconsistent),
         ] {
-            let packet = state.map(|state| Packet {
+            let packet = found.map(|(state, user)| Packet {
+                origin: Origin::Seed(SponsorId(1)),
                 amount: Cents(1),
-                sponsor: SponsorId(1),
+                shares: 1,
+                left: Cents(1),
+                shares_left: 1,
+                recipients: 0,
                 state,
+                user,
+                is_opened: false,
+                due: None,
             });
-            assert_eq!(decide(packet.as_ref(), me), expected, "{state:?}");
+            assert_eq!(decide(packet.as_ref(), me), expected, "{found:?}");
         }
     }
 }

@@ -3,18 +3,35 @@
 //! Every effect may come twice (a ring is handled at least once), and then changes nothing.
 
 mod claim;
+mod expire;
+mod gift;
+mod grab;
 mod issued;
+mod send;
 mod shard_started;
+mod view;
 
-pub use claim::BUSY_RETRY_AFTER_MS;
+pub use expire::{EXPIRE_MAX, EXPIRY_GRACE_MS};
+pub use view::OFFERS_MAX;
 
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{Batch, LedgerError};
-use shake_proto::handoff::record::{Reply, Request};
+use rand::Rng;
+use rand::rngs::StdRng;
+use shake_proto::handoff::record::{Ask, Notice, Reply, Request, What};
+use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult};
+use shake_proto::wire::v1::reply::Kind;
+use shake_rules::code::CodeKeys;
+use shake_rules::keys::KeyRing;
+use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
-use shake_rules::{EventId, UnixMillis};
+use shake_rules::winnings::WinLimits;
+use shake_rules::{Cents, EventId, PacketId, UnixMillis, UserId};
 use std::sync::Arc;
+
+/// What a user is told to wait when the ledger refuses writes, in milliseconds: somebody has to restart the agent.
+pub const BUSY_RETRY_AFTER_MS: u32 = 5_000;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -25,31 +42,87 @@ pub struct Origin {
     pub grants_pushed: u64,
 }
 
+/// What the show says about packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The only event whose tickets count.
+    pub event: EventId,
+    /// Which part of the fleet's seed this agent has; ids of sent packets name it.
+    pub part: u16,
+    /// What one user may open.
+    pub limits: WinLimits,
+    /// How long a packet may be opened after its issue, in milliseconds.
+    pub ticket_lifetime_ms: u64,
+    /// How long shares may be grabbed, in milliseconds.
+    pub share_lifetime_ms: u64,
+}
+
+impl Rules {
+    /// The rules of a show, for one part of its seed.
+    #[must_use]
+    pub fn new(show: &Show, part: u16) -> Self {
+        Self {
+            event: show.event,
+            part,
+            limits: show.limits,
+            ticket_lifetime_ms: show.ticket_lifetime_ms,
+            share_lifetime_ms: show.share_lifetime_ms,
+        }
+    }
+}
+
+/// Who is to hear notices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// The shard that asked.
+    #[default]
+    Asker,
+    /// Every shard.
+    Everyone,
+}
+
+/// What comes of a request. It may leave only after the commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// The answer, if the request has one.
+    pub reply: Option<Reply>,
+    /// Users to be told of a packet.
+    pub notices: Vec<Notice>,
+    /// Where the notices go.
+    pub audience: Audience,
+}
+
 /// Answers requests.
 #[derive(Debug)]
 pub struct Judge {
-    /// The only event whose tickets count.
-    pub event: EventId,
-    /// The keys that tickets are checked with.
-    pub tickets: TicketKeys,
+    /// What the show says.
+    pub rules: Rules,
     /// What happens is counted here.
     pub counters: Arc<Counters>,
+    tickets: TicketKeys,
+    codes: CodeKeys,
+    /// Draws shares. Cryptographic, so that nobody foresees what is left.
+    rng: StdRng,
     inconsistent: Burst,
+    unfunded: Burst,
 }
 
 impl Judge {
-    /// A judge of one event's packets.
+    /// A judge of one event's packets. `rng` is seeded by the system, except in tests.
     #[must_use]
-    pub fn new(event: EventId, tickets: TicketKeys, counters: Arc<Counters>) -> Self {
+    pub fn new(rules: Rules, ticket_keys: &KeyRing, rng: StdRng, counters: Arc<Counters>) -> Self {
         Self {
-            event,
-            tickets,
+            rules,
             counters,
+            tickets: TicketKeys::new(ticket_keys),
+            codes: CodeKeys::new(ticket_keys),
+            rng,
             inconsistent: Burst::default(),
+            unfunded: Burst::default(),
         }
     }
 
-    /// Decides about a request and lets it take effect. The answer, if it has one, may leave only after the commit.
+    /// Decides about a request and lets it take effect.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
@@ -59,13 +132,80 @@ impl Judge {
         origin: Origin,
         request: &Request,
         now: UnixMillis,
-    ) -> Result<Option<Reply>, LedgerError> {
+    ) -> Result<Answer, LedgerError> {
         match request {
-            Request::Issued(issued) => self.issued(batch, issued, now).map(|()| None),
-            Request::Claim(claim) => self.claim(batch, claim).map(Some),
+            Request::Issued(issued) => self.issued(batch, issued, now).map(|()| Answer::default()),
+            Request::Ask(ask) => self.ask(batch, ask, now),
+            Request::Gift(gift) => self.gift(batch, gift, now),
             Request::ShardStarted { epoch, grants_taken } => self
                 .shard_started(batch, origin, *epoch, *grants_taken, now)
-                .map(|()| None),
+                .map(|()| Answer::default()),
         }
+    }
+
+    fn ask(&mut self, batch: &mut Batch<'_>, ask: &Ask, now: UnixMillis) -> Result<Answer, LedgerError> {
+        let mut answer = Answer::default();
+        let kind = match &ask.what {
+            What::Claim(claim) => Some(Kind::Claim(self.claim(batch, ask.user, ask.at, claim, now)?.into())),
+            What::Send(send) => {
+                let (result, notices) = self.send(batch, ask.user, send, now)?;
+                answer.notices = notices;
+                answer.audience = Audience::Everyone;
+                Some(Kind::Send(result.into()))
+            }
+            What::Grab(grab) => Some(Kind::Grab(self.grab(batch, ask.user, ask.at, grab)?.into())),
+            What::PacketView(view) => Some(Kind::PacketView(self.view(batch, view)?.into())),
+            What::Wallet => Some(Kind::Wallet(self.wallet(batch, ask.user)?.into())),
+            What::Offers => {
+                answer.notices = self.offers(batch, ask.user, ask.at)?;
+                None
+            }
+        };
+        answer.reply = Some(Reply {
+            reply_to: ask.reply_to,
+            kind,
+        });
+        Ok(answer)
+    }
+
+    /// The answer while the ledger refuses writes; nothing is looked up.
+    #[must_use]
+    pub fn busy(&self, ask: &Ask) -> Reply {
+        let retry_after_ms = BUSY_RETRY_AFTER_MS;
+        self.counters.asks_busy.add(1);
+        let kind = match &ask.what {
+            What::Claim(_) => Some(Kind::Claim(ClaimResult::Busy { retry_after_ms }.into())),
+            What::Send(_) => Some(Kind::Send(SendResult::Busy { retry_after_ms }.into())),
+            What::Grab(_) => Some(Kind::Grab(GrabResult::Busy { retry_after_ms }.into())),
+            What::PacketView(_) => Some(Kind::PacketView(ViewResult::Busy { retry_after_ms }.into())),
+            What::Wallet => Some(Kind::Wallet(WalletResult::Busy { retry_after_ms }.into())),
+            What::Offers => None,
+        };
+        Reply {
+            reply_to: ask.reply_to,
+            kind,
+        }
+    }
+
+    /// The next share of a packet with so much left.
+    fn draw(&mut self, left: Cents, shares_left: u16) -> Cents {
+        shake_rules::split::draw(left, shares_left, self.rng.next_u64())
+    }
+
+    fn notice(&self, user: UserId, packet: PacketId, from: Option<UserId>) -> Notice {
+        Notice {
+            user,
+            code: self.code(packet),
+            from,
+        }
+    }
+
+    fn code(&self, packet: PacketId) -> bytes::Bytes {
+        bytes::Bytes::copy_from_slice(&self.codes.code(packet))
+    }
+
+    fn count_refusal(&self, reason: Reason) -> Reason {
+        self.counters.refused(reason).add(1);
+        reason
     }
 }

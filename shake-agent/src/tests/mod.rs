@@ -7,4 +7,6 @@ mod support;
 mod audit;
 mod crash;
 mod oracle;
+mod packets;
+mod play;
 mod rings;

@@ -6,20 +6,28 @@
     reason = "each test binary uses a part of it"
 )]
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use shake_agent::audit::{self, Report};
 use shake_agent::config::Config;
+use shake_agent::counters::Counters;
+use shake_agent::requests::{Judge, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
-use shake_proto::handoff::record::{Claim, Grant, Issued, Reply, ReplyTo, Request};
+use shake_proto::handoff::record::{Ask, Grant, Issued, Notice, Reply, ReplyTo, Request, What};
 use shake_proto::handoff::topology::{Direction, Ring};
 use shake_proto::reply::{ClaimResult, Reason};
+use shake_proto::request::Claim;
+use shake_proto::wire::v1::reply::Kind;
 use shake_rules::keys::{Key, KeyRing, Purpose};
-use shake_rules::seed::SeedRecord;
+use shake_rules::seed::{SeedRecord, SeedSum};
+use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
 use shm_queue::{Attachment, Consumer, Geometry, Mapping, Producer, RingGeometry, Side, Sleeper};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -43,6 +51,7 @@ impl Event {
             sponsors: [(SponsorId(1), 2), (SponsorId(2), 1)].into(),
             min: Cents(1),
             max: Cents(300),
+            splits: seed_generate::Splits::default(),
         };
         let mut state = 3;
         seed_generate::generate(&seed, &event.seed(), false, || splitmix(&mut state), |_| {}).unwrap();
@@ -50,6 +59,18 @@ impl Event {
         let file = event.path("certs").join(Purpose::Ticket.file_name());
         std::fs::write(file, ring().to_file(Purpose::Ticket)).unwrap();
         std::fs::write(event.path("agent.toml"), event.config_text()).unwrap();
+        std::fs::write(event.path("show.toml"), SHOW).unwrap();
+        event
+    }
+
+    /// With a seed of these records.
+    pub fn with_records(records: &[SeedRecord]) -> Self {
+        let event = Self::new(1);
+        let mut sum = SeedSum::default();
+        records.iter().for_each(|record| sum.add(record));
+        let mut bytes = sum.header(EVENT, 0, 1).encode().to_vec();
+        records.iter().for_each(|record| bytes.extend(record.encode()));
+        std::fs::write(event.seed(), bytes).unwrap();
         event
     }
 
@@ -72,11 +93,13 @@ impl Event {
     fn config_text(&self) -> String {
         let path = |name| self.path(name).display().to_string();
         format!(
-            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[feed]\ngrants_in_hand = 8\n",
+            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\nfile = {:?}\n[settlement]\nfile = {:?}\n[feed]\ngrants_in_hand = 8\n",
             path("rings"),
             path("ledger.db"),
             path("seed.bin"),
-            path("certs")
+            path("certs"),
+            path("show.toml"),
+            path("settlement.log")
         )
     }
 
@@ -93,6 +116,37 @@ impl Event {
         assert!(report.balanced, "{report}");
         report
     }
+}
+
+/// Everybody may win as much as there is room for.
+pub const SHOW: &str = r#"
+[event]
+id = 7
+name = "test"
+[limits]
+packets_per_user = 8
+packets_per_sponsor = 8
+[gifts]
+budget_cents = 1000
+[[sponsors]]
+id = 1
+name = "one"
+[[sponsors]]
+id = 2
+name = "two"
+[[phases]]
+name = "all"
+end_s = 1000000
+weights = { red_packet = 1 }
+"#;
+
+pub fn show() -> Show {
+    Show::parse(SHOW, UnixMillis(0)).unwrap()
+}
+
+/// A judge whose draws are the same in each run.
+pub fn judge(counters: Arc<Counters>) -> Judge {
+    Judge::new(Rules::new(&show(), 0), &ring(), StdRng::seed_from_u64(7), counters)
 }
 
 pub fn ring() -> KeyRing {
@@ -121,13 +175,28 @@ pub fn ticket(keys: &TicketKeys, event: EventId, packet: PacketId, user: UserId,
 }
 
 pub fn claim(request_id: u64, user: UserId, ticket: Vec<u8>, at: UnixMillis) -> Request {
-    Request::Claim(Claim {
-        reply_to: ReplyTo { request_id, epoch: 1 },
-        user,
+    let claim = Claim {
         ticket: ticket.into(),
         cookie: Default::default(),
+    };
+    ask(request_id, user, at, What::Claim(claim))
+}
+
+pub fn ask(request_id: u64, user: UserId, at: UnixMillis, what: What) -> Request {
+    Request::Ask(Ask {
+        reply_to: ReplyTo { request_id, epoch: 1 },
+        user,
         at,
+        what,
     })
+}
+
+/// What a reply says to a claim.
+pub fn claimed(reply: &Reply) -> ClaimResult {
+    match reply.kind.clone() {
+        Some(Kind::Claim(reply)) => reply.try_into().unwrap(),
+        other => panic!("no answer to a claim: {other:?}"),
+    }
 }
 
 /// The geometry that a gateway with so many shards makes.
@@ -151,6 +220,7 @@ struct FrontLane {
     requests: Producer,
     replies: Consumer,
     grants: Consumer,
+    notices: Consumer,
 }
 
 /// The gateway's side of the rings.
@@ -169,6 +239,7 @@ impl Front {
             requests: attachment.producer(Ring::Request.index(shard)).unwrap(),
             replies: attachment.consumer(Ring::Reply.index(shard)).unwrap(),
             grants: attachment.consumer(Ring::Grant.index(shard)).unwrap(),
+            notices: attachment.consumer(Ring::Notice.index(shard)).unwrap(),
         };
         let mut front = Self {
             lanes: (0..shards).map(lane).collect(),
@@ -217,6 +288,15 @@ impl Front {
         replies
     }
 
+    pub fn notices(&mut self, shard: usize) -> Vec<Notice> {
+        let ring = &mut self.lanes[shard].notices;
+        let mut notices = Vec::new();
+        ring.read_batch(usize::MAX, |_, bytes| notices.push(Notice::decode(bytes).unwrap()))
+            .unwrap();
+        ring.commit(ring.read_position()).unwrap();
+        notices
+    }
+
     /// The one reply to come.
     pub fn reply(&mut self, shard: usize) -> Reply {
         let begun = Instant::now();
@@ -229,6 +309,9 @@ impl Front {
         }
     }
 }
+
+/// Those who come too late have numbers from here on.
+const LATE_USERS: u64 = 1_000_000_000;
 
 /// Users who win and claim all that is granted, never believe a second answer that differs, and ask again when there was
 /// none.
@@ -261,7 +344,8 @@ impl Crowd {
         for shard in 0..self.front.shards() {
             for grant in self.front.take_grants(shard) {
                 assert_eq!(grant.event, EVENT);
-                let user = UserId(grant.packet.0 % 5 + 100);
+                // Four packets each.
+                let user = UserId((grant.packet.0 & 0xffff_ffff) / 4 + 100);
                 assert_eq!(self.waiting.insert(grant.packet, user), None, "granted twice");
                 assert!(!self.won.contains_key(&grant.packet), "granted again");
                 let issued = Issued {
@@ -306,23 +390,23 @@ impl Crowd {
 
     fn take(&mut self, reply: &Reply) {
         let (asked_packet, user) = self.asked[&reply.reply_to.request_id];
-        match &reply.result {
+        match claimed(reply) {
             ClaimResult::Opened { packet, amount, .. } => {
-                assert_eq!(*packet, asked_packet);
-                self.waiting.remove(packet);
-                let earlier = self.won.insert(*packet, (user, *amount));
+                assert_eq!(packet, asked_packet);
+                self.waiting.remove(&packet);
+                let earlier = self.won.insert(packet, (user, amount));
                 match earlier {
-                    Some(earlier) => assert_eq!(earlier, (user, *amount), "another answer for {packet}"),
+                    Some(earlier) => assert_eq!(earlier, (user, amount), "another answer for {packet}"),
                     // Somebody else, with a ticket for the same packet, comes too late for good.
                     None => {
-                        let other = UserId(user.0 + 1_000);
-                        self.late.insert(*packet, other);
-                        self.ask(0, *packet, other);
+                        let other = UserId(user.0 + LATE_USERS);
+                        self.late.insert(packet, other);
+                        self.ask(0, packet, other);
                     }
                 }
             }
             ClaimResult::Refused(Reason::PacketTaken) => {
-                assert!(user.0 >= 1_000, "{asked_packet} was taken from {user}");
+                assert!(user.0 >= LATE_USERS, "{asked_packet} was taken from {user}");
                 self.late.remove(&asked_packet);
             }
             other => panic!("{asked_packet}: {other:?}"),

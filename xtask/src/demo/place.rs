@@ -70,16 +70,21 @@ impl Place {
             let path = self.file(name);
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
-        write(files::SHOW, plan::show(options))?;
+        let named = options.show.as_deref();
+        write(
+            files::SHOW,
+            named.map_or_else(|| Ok(plan::show(options)), |name| workspace::deployed("shows", name))?,
+        )?;
         write(
             files::GATEWAY,
             plan::gateway(self.gateway, self.metrics, &self.queue.path),
         )?;
         write(files::AGENT, plan::agent(&self.queue.path, &self.directory))?;
-        write(
-            files::SCENARIO,
-            plan::scenario(options, self.gateway, &self.file(files::CERTS)),
-        )
+        let scenario = named.map_or_else(
+            || Ok(plan::scenario(options, self.gateway, &self.file(files::CERTS))),
+            |name| workspace::deployed("scenarios", name),
+        )?;
+        write(files::SCENARIO, scenario)
     }
 
     /// Leaves the shared mapping where it is; gives its path.

@@ -21,9 +21,39 @@ pub mod files {
     pub const SCENARIO: &str = "scenario.toml";
     pub const LEDGER: &str = "ledger.db";
     pub const REPORT: &str = "report.json";
-    pub const OPENED: &str = "opened.csv";
+    pub const CREDITS: &str = "credits.csv";
     pub const AUDIT: &str = "audit.json";
-    pub const PACKETS: &str = "packets.csv";
+    pub const OUTBOX: &str = "outbox.csv";
+    pub const SETTLEMENT: &str = "settlement.log";
+}
+
+/// What a named show needs: its files are `deploy/shows/NAME.toml` and `deploy/scenarios/NAME.toml`.
+pub mod named {
+    use anyhow::Context;
+
+    /// Packets of the seed: more than all phases together release.
+    pub const PACKETS: u64 = 9_000;
+    /// Every second packet is split, among two to five.
+    pub const SPLIT_FLAGS: [&str; 4] = ["--split-share", "0.5", "--shares", "2..5"];
+
+    /// Sessions, shakes per second and seconds of a scenario.
+    ///
+    /// # Errors
+    /// When the scenario does not say them.
+    pub fn size(scenario: &str) -> anyhow::Result<(u32, u32, u32)> {
+        let table: toml::Table = scenario.parse().context("the scenario is no TOML")?;
+        let load = table
+            .get("load")
+            .and_then(toml::Value::as_table)
+            .context("the scenario has no [load]")?;
+        let number = |key: &str| {
+            let value = load.get(key).and_then(toml::Value::as_integer);
+            value
+                .and_then(|value| u32::try_from(value).ok())
+                .with_context(|| format!("[load] has no {key}"))
+        };
+        Ok((number("sessions")?, number("shakes_per_second")?, number("seconds")?))
+    }
 }
 
 /// Packets that the gateway gives out per second: enough that half of the most that these users may win goes out
@@ -36,6 +66,9 @@ pub fn releases_per_second(options: &Options) -> u32 {
 
 /// Packets in the seed: a few more than can go out, so that the audit meets every state a packet can be in.
 pub fn packets(options: &Options) -> u64 {
+    if options.show.is_some() {
+        return named::PACKETS;
+    }
     u64::from(releases_per_second(options)) * u64::from(options.seconds) * 5 / 4 + 100
 }
 
@@ -59,6 +92,9 @@ pub fn seed_flags(options: &Options) -> Vec<String> {
     .collect();
     for sponsor in 1..=SPONSORS {
         flags.extend(["--sponsor".to_owned(), sponsor.to_string()]);
+    }
+    if options.show.is_some() {
+        flags.extend(named::SPLIT_FLAGS.map(str::to_owned));
     }
     flags
 }
@@ -140,10 +176,18 @@ file = {:?}
 
 [certs]
 directory = {:?}
+
+[show]
+file = {:?}
+
+[settlement]
+file = {:?}
 "#,
         directory.join(files::LEDGER),
         directory.join(files::SEED),
         directory.join(files::CERTS),
+        directory.join(files::SHOW),
+        directory.join(files::SETTLEMENT),
     )
 }
 
@@ -191,6 +235,7 @@ mod tests {
                 sessions,
                 shakes_per_second,
                 seconds,
+                show: None,
                 json: false,
                 keep: false,
             };

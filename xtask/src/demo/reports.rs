@@ -1,5 +1,5 @@
 //! What the programs say about the run, as far as the demo looks at it: the simulator's report, the audit, and from each
-//! side the list of opened packets. Field names are theirs; fields that they add are passed over.
+//! side the list of credits. Field names are theirs; fields that they add are passed over.
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
@@ -51,8 +51,6 @@ pub struct Claims {
     pub gave_up: u64,
     pub failed: u64,
     pub unfinished: u64,
-    pub cents: u64,
-    pub cents_by_sponsor: BTreeMap<u32, u64>,
     pub latency: Percentiles,
 }
 
@@ -82,8 +80,8 @@ pub struct Audit {
     pub differences: Vec<Difference>,
     /// All sponsors together.
     pub total: Totals,
-    /// Each sponsor.
-    pub sponsors: Vec<SponsorRow>,
+    /// Packets that users sent to each other.
+    pub sent: Sent,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,11 +92,13 @@ pub struct Difference {
     pub found: String,
 }
 
-#[derive(Debug, Deserialize)]
-pub struct SponsorRow {
-    pub sponsor: u32,
-    #[serde(flatten)]
-    pub totals: Totals,
+/// What became of sent packets.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Sent {
+    pub sent: Tally,
+    pub open: Tally,
+    pub grabbed: Tally,
+    pub refunded: Tally,
 }
 
 /// Where packets are.
@@ -108,7 +108,10 @@ pub struct Totals {
     pub unreleased: Tally,
     pub held: Tally,
     pub opened: Tally,
+    pub refunded: Tally,
     pub void: Tally,
+    /// The event's budget for gifts.
+    pub gifts: Tally,
 }
 
 /// A number of packets and their sum.
@@ -118,31 +121,27 @@ pub struct Tally {
     pub cents: u64,
 }
 
-/// Who opened a packet, and what was in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    pub user: u64,
-    pub sponsor: u64,
-    pub cents: u64,
-}
+/// What users gained of packets: cents by packet and user.
+pub type Credits = BTreeMap<(u64, u64), u64>;
 
-/// The opened packets of a CSV file with a header line, by packet. A file with a column `state` has other packets as
-/// well; those are passed over.
+/// The gains in a CSV file with a header line. What is no gain from a packet (a debit of a sender, money that came
+/// back to one) is passed over.
 ///
 /// # Errors
-/// When a column is missing, a field is no number, or a packet occurs twice.
-pub fn opened_packets(csv: &str) -> anyhow::Result<BTreeMap<u64, Opened>> {
+/// When a column is missing, a field is no number, or a user has two gains of one packet.
+pub fn credits(csv: &str) -> anyhow::Result<Credits> {
+    const GAINS: [&str; 3] = ["open", "grab", "gift"];
     let mut lines = csv.lines();
     let header: Vec<_> = lines.next().context("the file is empty")?.split(',').collect();
-    let column = |name: &str| header.iter().position(|found| *found == name);
-    let needed = |name: &str| column(name).with_context(|| format!("there is no column {name:?}"));
-    let (packet, user) = (needed("packet")?, needed("user")?);
-    let (sponsor, cents) = (needed("sponsor")?, needed("cents")?);
-    let state = column("state");
-    let mut packets = BTreeMap::new();
+    let column = |name: &str| {
+        let at = header.iter().position(|found| *found == name);
+        at.with_context(|| format!("there is no column {name:?}"))
+    };
+    let (kind, packet, user, cents) = (column("kind")?, column("packet")?, column("user")?, column("cents")?);
+    let mut credits = BTreeMap::new();
     for (at, line) in lines.enumerate() {
         let fields: Vec<_> = line.split(',').collect();
-        if state.is_some_and(|state| fields.get(state) != Some(&"opened")) {
+        if !fields.get(kind).is_some_and(|kind| GAINS.contains(kind)) {
             continue;
         }
         let number = |column: usize| -> anyhow::Result<u64> {
@@ -151,18 +150,15 @@ pub fn opened_packets(csv: &str) -> anyhow::Result<BTreeMap<u64, Opened>> {
                 .parse()
                 .with_context(|| format!("line {}: {field:?} is no {}", at + 2, header[column]))
         };
-        let opened = Opened {
-            user: number(user)?,
-            sponsor: number(sponsor)?,
-            cents: number(cents)?,
-        };
         ensure!(
-            packets.insert(number(packet)?, opened).is_none(),
-            "line {}: a packet occurs twice",
+            credits
+                .insert((number(packet)?, number(user)?), number(cents)?)
+                .is_none(),
+            "line {}: a user has two gains of one packet",
             at + 2
         );
     }
-    Ok(packets)
+    Ok(credits)
 }
 
 #[cfg(test)]
@@ -172,33 +168,26 @@ mod tests {
 
     #[test]
     fn both_lists_read_alike() {
-        let phones = "packet,user,sponsor,cents\n7,1,2,300\n9,4,1,1\n";
-        let ledger = "packet,seed_index,sponsor,cents,state,user,stage\n7,0,2,300,opened,1,0\n8,1,2,5,released,,\n\
-                      9,2,1,1,opened,4,0\n";
-        assert_eq!(opened_packets(phones).unwrap(), opened_packets(ledger).unwrap());
-        assert_eq!(
-            opened_packets(phones).unwrap()[&7],
-            Opened {
-                user: 1,
-                sponsor: 2,
-                cents: 300
-            }
-        );
+        let phones = "kind,packet,user,sponsor,cents\nopen,7,1,2,300\ngrab,9,4,0,1\nsend,5,1,0,50\n";
+        let ledger =
+            "seq,at_ms,user,cents,kind,packet,transfer\n1,5,1,300,open,7,4\n2,5,4,1,gift,9,5\n3,6,1,50,refund,5,9\n";
+        assert_eq!(credits(phones).unwrap(), credits(ledger).unwrap());
+        assert_eq!(credits(phones).unwrap()[&(7, 1)], 300);
     }
 
     #[test]
     fn what_is_no_list_is_refused() {
         let check = |csv: &str, expected: &str| {
-            let error = format!("{:#}", opened_packets(csv).unwrap_err());
+            let error = format!("{:#}", credits(csv).unwrap_err());
             assert!(error.contains(expected), "{error}");
         };
         check("", "empty");
-        check("packet,user,sponsor\n", "\"cents\"");
-        check("packet,user,sponsor,cents\n1,2,3,x\n", "line 2: \"x\" is no cents");
-        check("packet,user,sponsor,cents\n1,2,3\n", "line 2: \"\" is no cents");
+        check("kind,packet,user\n", "\"cents\"");
+        check("kind,packet,user,cents\nopen,2,3,x\n", "line 2: \"x\" is no cents");
+        check("kind,packet,user,cents\nopen,2,3\n", "line 2: \"\" is no cents");
         check(
-            "packet,user,sponsor,cents\n1,2,3,4\n1,2,3,4\n",
-            "line 3: a packet occurs twice",
+            "kind,packet,user,cents\nopen,2,3,4\ngrab,2,3,4\n",
+            "line 3: a user has two gains",
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::reports::{Percentiles, Tally};
-use super::verdict::Evidence;
+use super::verdict::{Evidence, sum};
 use serde_json::{Value, json};
 
 /// The table.
@@ -59,7 +59,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
     );
     line("claims", percentiles(&claims.latency));
     out.push_str(&money(evidence));
-    let agree = evidence.phones_opened == evidence.ledger_opened;
+    let agree = evidence.phones_credits == evidence.ledger_credits;
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
     line(
         "audit",
@@ -72,7 +72,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
     line(
         "agreement",
         if agree {
-            "phones and ledger agree packet by packet"
+            "phones and ledger agree credit by credit"
         } else {
             "phones and ledger DIFFER"
         },
@@ -95,8 +95,9 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
 
 /// Where the packets and their cents are, and what the phones say of the opened ones.
 fn money(evidence: &Evidence) -> String {
-    let (total, claims) = (evidence.audit.total, &evidence.phones.claims);
-    let mut out = format!("\n  {:<24}  {:>12}  {:>18}\n", "", "packets", "money");
+    let total = evidence.audit.total;
+    let sent = &evidence.audit.sent;
+    let mut out = format!("\n  {:<24}  {:>12}  {:>18}\n", "", "number", "money");
     let mut row = |name: &str, tally: Tally| {
         out.push_str(&format!(
             "  {name:<24}  {:>12}  {:>18}\n",
@@ -104,18 +105,21 @@ fn money(evidence: &Evidence) -> String {
             cents(tally.cents)
         ));
     };
-    row(
-        "phones say: opened",
-        Tally {
-            packets: claims.opened,
-            cents: claims.cents,
-        },
-    );
-    row("ledger says: opened", total.opened);
+    row("phones say: credits", sum(&evidence.phones_credits));
+    row("ledger says: credits", sum(&evidence.ledger_credits));
+    row("seed, all of it", total.seed);
+    row("budget for gifts", total.gifts);
+    row("  credited", total.opened);
     row("  in tickets or in hand", total.held);
+    row("  gone back", total.refunded);
     row("  void", total.void);
     row("  not released", total.unreleased);
-    row("  seed, all of it", total.seed);
+    if sent.sent.packets > 0 {
+        row("sent by users", sent.sent);
+        row("  grabbed", sent.grabbed);
+        row("  to be grabbed", sent.open);
+        row("  gone back", sent.refunded);
+    }
     out.push('\n');
     out
 }
@@ -142,7 +146,7 @@ fn percentiles(latency: &Percentiles) -> String {
 /// The same for programs.
 pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Value {
     let phones = &evidence.phones;
-    let tally = |tally: Tally| json!({"packets": tally.packets, "cents": tally.cents});
+    let tally = |tally: Tally| json!({"number": tally.packets, "cents": tally.cents});
     let latency = |latency: &Percentiles| {
         let Percentiles {
             p50_us,
@@ -173,16 +177,19 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
         "latency": latency(&phones.latency),
         "claim_latency": latency(&claims.latency),
         "wins": claims.wins,
-        "phones_opened": {"packets": claims.opened, "cents": claims.cents},
+        "phones_credits": tally(sum(&evidence.phones_credits)),
+        "ledger_credits": tally(sum(&evidence.ledger_credits)),
         "ledger": {
             "seed": tally(total.seed),
             "unreleased": tally(total.unreleased),
             "held": tally(total.held),
             "opened": tally(total.opened),
+            "refunded": tally(total.refunded),
+            "gifts": tally(total.gifts),
             "void": tally(total.void),
         },
         "audit_balanced": evidence.audit.balanced,
-        "packets_agree": evidence.phones_opened == evidence.ledger_opened,
+        "credits_agree": evidence.phones_credits == evidence.ledger_credits,
     })
 }
 
@@ -213,6 +220,7 @@ mod tests {
         sessions: 2_000,
         shakes_per_second: 5_000,
         seconds: 20,
+        show: None,
         json: false,
         keep: false,
     };
@@ -238,7 +246,7 @@ mod tests {
             "50.00",
             "0.0100 %",
             "balanced",
-            "packet by packet",
+            "credit by credit",
             "good",
         ] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
@@ -251,7 +259,7 @@ mod tests {
     fn the_json_says_the_same() {
         let good = good();
         let json = json(&OPTIONS, &good, &good.failures());
-        assert_eq!((&json["good"], &json["packets_agree"]), (&true.into(), &true.into()));
-        assert_eq!(json["phones_opened"], json["ledger"]["opened"]);
+        assert_eq!((&json["good"], &json["credits_agree"]), (&true.into(), &true.into()));
+        assert_eq!(json["phones_credits"], json["ledger_credits"]);
     }
 }

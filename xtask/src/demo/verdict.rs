@@ -1,11 +1,10 @@
 //! Whether the run was as it must be. Pure: compares what both sides say, and names every reason why not.
 
-use super::reports::{Audit, Opened, Phones};
-use std::collections::BTreeMap;
+use super::reports::{Audit, Credits, Phones, Tally};
 
 /// The largest share of shakes without an answer: 0.1 %.
 pub const UNANSWERED_MAX: f64 = 0.001;
-/// Packets that one reason names.
+/// Credits that one reason names.
 const NAMED: usize = 3;
 
 /// Everything that the programs said.
@@ -15,12 +14,12 @@ pub struct Evidence {
     pub phones: Phones,
     /// The simulator exited with 0.
     pub phones_succeeded: bool,
-    /// The packets that the phones opened.
-    pub phones_opened: BTreeMap<u64, Opened>,
+    /// What the phones gained.
+    pub phones_credits: Credits,
     /// The audit of the ledger.
     pub audit: Audit,
-    /// The packets that the ledger has as opened.
-    pub ledger_opened: BTreeMap<u64, Opened>,
+    /// What the ledger credited to users.
+    pub ledger_credits: Credits,
 }
 
 impl Evidence {
@@ -80,57 +79,54 @@ impl Evidence {
     /// Where phones and ledger do not agree.
     fn disagreements(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let (claims, ledger) = (&self.phones.claims, self.audit.total.opened);
-        if (claims.opened, claims.cents) != (ledger.packets, ledger.cents) {
-            found.push(format!(
-                "the phones opened {} packets of {} cents, the ledger says {} of {}",
-                claims.opened, claims.cents, ledger.packets, ledger.cents
-            ));
-        }
-        for row in &self.audit.sponsors {
-            let phones = claims.cents_by_sponsor.get(&row.sponsor).copied().unwrap_or(0);
-            if phones != row.totals.opened.cents {
-                let ledger = row.totals.opened.cents;
-                found.push(format!(
-                    "of sponsor {} the phones have {phones} cents, the ledger {ledger}",
-                    row.sponsor
-                ));
-            }
-        }
-        let (phones, ledger) = (&self.phones_opened, &self.ledger_opened);
-        let missing = |of: &BTreeMap<u64, Opened>, among: &BTreeMap<u64, Opened>| -> Vec<u64> {
-            of.keys()
-                .filter(|packet| !among.contains_key(packet))
-                .copied()
-                .collect()
+        let (phones, ledger) = (&self.phones_credits, &self.ledger_credits);
+        let missing = |of: &Credits, among: &Credits| -> Vec<(u64, u64)> {
+            of.keys().filter(|key| !among.contains_key(key)).copied().collect()
         };
         let differ = phones
             .iter()
-            .filter(|(packet, opened)| ledger.get(packet).is_some_and(|other| other != *opened));
+            .filter(|(key, cents)| ledger.get(key).is_some_and(|other| other != *cents));
         name(
             &mut found,
-            "opened by a phone and not in the ledger",
+            "that a phone got and the ledger does not have",
             &missing(phones, ledger),
         );
         name(
             &mut found,
-            "opened in the ledger and by no phone",
+            "that the ledger has and no phone got",
             &missing(ledger, phones),
         );
         name(
             &mut found,
-            "with another user, sponsor or amount",
-            &differ.map(|(packet, _)| *packet).collect::<Vec<_>>(),
+            "of another amount",
+            &differ.map(|(key, _)| *key).collect::<Vec<_>>(),
         );
+        let books = self.audit.total.opened.cents;
+        let credited = sum(ledger).cents;
+        if credited != books + self.audit.sent.grabbed.cents {
+            found.push(format!(
+                "the ledger's list of credits sums to {credited} cents, its audit says {books} of the seed and gifts, and {} of sent packets",
+                self.audit.sent.grabbed.cents
+            ));
+        }
         found
     }
 }
 
-fn name(found: &mut Vec<String>, what: &str, packets: &[u64]) {
-    if !packets.is_empty() {
-        let first: Vec<_> = packets.iter().take(NAMED).map(u64::to_string).collect();
-        let more = if packets.len() > NAMED { ", …" } else { "" };
-        found.push(format!("{} packets {what}: {}{more}", packets.len(), first.join(", ")));
+/// How many credits, and what they sum to.
+pub fn sum(credits: &Credits) -> Tally {
+    Tally {
+        packets: credits.len() as u64,
+        cents: credits.values().sum(),
+    }
+}
+
+fn name(found: &mut Vec<String>, what: &str, credits: &[(u64, u64)]) {
+    if !credits.is_empty() {
+        let named = |(packet, user): &(u64, u64)| format!("packet {packet} of user {user}");
+        let first: Vec<_> = credits.iter().take(NAMED).map(named).collect();
+        let more = if credits.len() > NAMED { ", …" } else { "" };
+        found.push(format!("{} credits {what}: {}{more}", credits.len(), first.join(", ")));
     }
 }
 
@@ -150,40 +146,23 @@ pub mod tests {
             "outcomes": {"greeting": 9_997, "red_packet": 2},
             "latency": percentiles,
             "claims": {"wins": 2, "opened": 2, "busy": 0, "refused": {}, "gave_up": 0, "failed": 0, "unfinished": 0,
-                       "cents": 1_300, "cents_by_sponsor": {"1": 1_300}, "latency": percentiles},
+                       "latency": percentiles},
             "checks": {"passed": true, "opened_twice": []},
         });
         let tally = |packets: u64, cents: u64| json!({"packets": packets, "cents": cents});
         let totals = json!({"seed": tally(10, 5_000), "unreleased": tally(7, 3_600), "held": tally(1, 100),
-                            "opened": tally(2, 1_300), "void": tally(0, 0)});
-        let mut sponsor = totals.clone();
-        sponsor["sponsor"] = 1.into();
-        let audit = json!({"balanced": true, "difference_count": 0, "differences": [], "total": totals,
-                           "sponsors": [sponsor]});
-        let opened = BTreeMap::from([
-            (
-                7,
-                Opened {
-                    user: 1,
-                    sponsor: 1,
-                    cents: 300,
-                },
-            ),
-            (
-                9,
-                Opened {
-                    user: 2,
-                    sponsor: 1,
-                    cents: 1_000,
-                },
-            ),
-        ]);
+                            "opened": tally(2, 1_300), "refunded": tally(0, 0), "void": tally(0, 0),
+                            "gifts": tally(0, 0)});
+        let sent =
+            json!({"sent": tally(1, 50), "open": tally(0, 0), "grabbed": tally(1, 40), "refunded": tally(0, 10)});
+        let audit = json!({"balanced": true, "difference_count": 0, "differences": [], "total": totals, "sent": sent});
+        let credits = Credits::from([((7, 1), 300), ((9, 2), 1_000), ((5, 2), 40)]);
         Evidence {
             phones: serde_json::from_value(phones).expect("as the simulator writes it"),
             phones_succeeded: true,
-            phones_opened: opened.clone(),
+            phones_credits: credits.clone(),
             audit: serde_json::from_value(audit).expect("as the agent writes it"),
-            ledger_opened: opened,
+            ledger_credits: credits,
         }
     }
 
@@ -223,25 +202,24 @@ pub mod tests {
             &["4 differences"],
         );
         check(
-            |run| run.phones.claims.cents += 1,
-            &["1301 cents, the ledger says 2 of 1300"],
-        );
-        check(|run| run.audit.total.opened.packets += 1, &["the ledger says 3 of"]);
-        check(
-            |run| run.phones.claims.cents_by_sponsor.clear(),
-            &["of sponsor 1 the phones have 0 cents"],
+            |run| run.audit.total.opened.cents += 1,
+            &["sums to 1340 cents, its audit says 1301"],
         );
         check(
-            |run| run.ledger_opened.retain(|packet, _| *packet != 7),
-            &["1 packets opened by a phone and not in the ledger: 7"],
+            |run| {
+                run.phones_credits.remove(&(9, 2));
+            },
+            &["1 credits that the ledger has and no phone got: packet 9 of user 2"],
         );
         check(
-            |run| run.phones_opened.retain(|packet, _| *packet != 9),
-            &["1 packets opened in the ledger and by no phone: 9"],
+            |run| {
+                run.phones_credits.insert((8, 3), 5);
+            },
+            &["1 credits that a phone got and the ledger does not have: packet 8 of user 3"],
         );
         check(
-            |run| run.ledger_opened.values_mut().for_each(|opened| opened.user += 5),
-            &["with another user"],
+            |run| run.phones_credits.values_mut().for_each(|cents| *cents += 1),
+            &["3 credits of another amount"],
         );
     }
 }

@@ -39,7 +39,11 @@ impl SendBuffer {
         let first = self.pending.first()?;
         let last_byte = self.data.len() as u32;
         // The end costs no flow control credit (RFC 9000, section 4.1), so it may follow the last byte at any limit.
-        let end = if limit >= last_byte { first.end } else { first.end.min(limit) };
+        let end = if limit >= last_byte {
+            first.end
+        } else {
+            first.end.min(limit)
+        };
         (first.start < end).then_some(first.start..end)
     }
 

@@ -30,7 +30,11 @@ impl ServerCids {
     /// Before the server has chosen, its ID is the random one of our first packet.
     pub(super) fn new(first: Cid) -> Self {
         Self {
-            current: Issued { sequence: 0, id: first, token: None },
+            current: Issued {
+                sequence: 0,
+                id: first,
+                token: None,
+            },
             spare: None,
             retire_prior_to: 0,
             retiring: Vec::new(),
@@ -75,9 +79,15 @@ impl ServerCids {
         token: [u8; 16],
     ) -> Result<bool, TransportError> {
         if self.current.id.len() == 0 {
-            return Err(TransportError::violation("NEW_CONNECTION_ID from a server without connection IDs"));
+            return Err(TransportError::violation(
+                "NEW_CONNECTION_ID from a server without connection IDs",
+            ));
         }
-        let new = Issued { sequence, id, token: Some(token) };
+        let new = Issued {
+            sequence,
+            id,
+            token: Some(token),
+        };
         let mut known = false;
         for held in [Some(&self.current), self.spare.as_ref()].into_iter().flatten() {
             let same_token = held.token.is_none() || held.token == new.token;
@@ -107,7 +117,10 @@ impl ServerCids {
             moved = true;
         }
         if self.current.sequence != sequence && self.spare.replace(new).is_some() {
-            return Err(TransportError::new(Code::CONNECTION_ID_LIMIT_ERROR, "more connection IDs than we hold"));
+            return Err(TransportError::new(
+                Code::CONNECTION_ID_LIMIT_ERROR,
+                "more connection IDs than we hold",
+            ));
         }
         Ok(moved)
     }
@@ -128,7 +141,10 @@ impl ServerCids {
 
     /// A sequence number whose RETIRE_CONNECTION_ID is to be sent.
     pub(super) fn next_retirement(&self) -> Option<u64> {
-        self.retiring.iter().find(|(_, to_send)| *to_send).map(|(sequence, _)| *sequence)
+        self.retiring
+            .iter()
+            .find(|(_, to_send)| *to_send)
+            .map(|(sequence, _)| *sequence)
     }
 
     pub(super) fn on_retirement_sent(&mut self, sequence: u64) {
@@ -144,6 +160,11 @@ impl ServerCids {
         if self.retiring.is_empty() {
             self.retiring = Vec::new();
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_heap(&self) -> bool {
+        self.retiring.capacity() > 0
     }
 
     fn mark(&mut self, sequence: u64, to_send: bool) {
@@ -177,7 +198,11 @@ mod tests {
         cids.on_retirement_acknowledged(0);
         assert_eq!(cids.on_new(9, 9, cid(9), [9; 16]), Ok(true));
         assert_eq!((*cids.current(), cids.retiring.len()), (cid(9), 2));
-        assert_eq!(cids.on_new(5, 0, cid(5), [5; 16]), Ok(false), "older than what was retired");
+        assert_eq!(
+            cids.on_new(5, 0, cid(5), [5; 16]),
+            Ok(false),
+            "older than what was retired"
+        );
         assert_eq!(cids.retiring.len(), 3);
     }
 
@@ -189,7 +214,10 @@ mod tests {
             cids
         };
         let code = |result: Result<bool, TransportError>| result.expect_err("refused").code;
-        assert_eq!(code(fresh().on_new(2, 0, cid(2), [2; 16])), Code::CONNECTION_ID_LIMIT_ERROR);
+        assert_eq!(
+            code(fresh().on_new(2, 0, cid(2), [2; 16])),
+            Code::CONNECTION_ID_LIMIT_ERROR
+        );
         assert_eq!(code(fresh().on_new(1, 0, cid(2), [1; 16])), Code::PROTOCOL_VIOLATION);
         assert_eq!(code(fresh().on_new(2, 1, cid(1), [2; 16])), Code::PROTOCOL_VIOLATION);
         let mut none = ServerCids::new(Cid::new(&[]).expect("short"));

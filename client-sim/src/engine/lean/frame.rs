@@ -3,43 +3,12 @@
 //! Decoding borrows from the packet and allocates nothing. It checks what a frame says by itself; whether it may come
 //! now is for the connection to say.
 
+pub(super) mod kind;
+
 use super::cid::{CID_BYTES_MAX, Cid};
 use super::error::TransportError;
 use super::header::Level;
 use super::varint::{Reader, VARINT_MAX};
-
-/// Frame types (RFC 9000, table 3; RFC 9221, section 4).
-pub(super) mod kind {
-    pub(in super::super) const PADDING: u8 = 0x00;
-    pub(in super::super) const PING: u8 = 0x01;
-    pub(in super::super) const ACK: u8 = 0x02;
-    pub(in super::super) const ACK_ECN: u8 = 0x03;
-    pub(in super::super) const RESET_STREAM: u8 = 0x04;
-    pub(in super::super) const STOP_SENDING: u8 = 0x05;
-    pub(in super::super) const CRYPTO: u8 = 0x06;
-    pub(in super::super) const NEW_TOKEN: u8 = 0x07;
-    /// With the bits OFF (4), LEN (2) and FIN (1).
-    pub(in super::super) const STREAM: u8 = 0x08;
-    pub(in super::super) const STREAM_LAST: u8 = 0x0f;
-    pub(in super::super) const MAX_DATA: u8 = 0x10;
-    pub(in super::super) const MAX_STREAM_DATA: u8 = 0x11;
-    pub(in super::super) const MAX_STREAMS_BIDI: u8 = 0x12;
-    pub(in super::super) const MAX_STREAMS_UNI: u8 = 0x13;
-    pub(in super::super) const DATA_BLOCKED: u8 = 0x14;
-    pub(in super::super) const STREAM_DATA_BLOCKED: u8 = 0x15;
-    pub(in super::super) const STREAMS_BLOCKED_BIDI: u8 = 0x16;
-    pub(in super::super) const STREAMS_BLOCKED_UNI: u8 = 0x17;
-    pub(in super::super) const NEW_CONNECTION_ID: u8 = 0x18;
-    pub(in super::super) const RETIRE_CONNECTION_ID: u8 = 0x19;
-    pub(in super::super) const PATH_CHALLENGE: u8 = 0x1a;
-    pub(in super::super) const PATH_RESPONSE: u8 = 0x1b;
-    pub(in super::super) const CLOSE_TRANSPORT: u8 = 0x1c;
-    pub(in super::super) const CLOSE_APPLICATION: u8 = 0x1d;
-    pub(in super::super) const HANDSHAKE_DONE: u8 = 0x1e;
-    /// With the bit LEN (1).
-    pub(in super::super) const DATAGRAM: u8 = 0x30;
-    pub(in super::super) const DATAGRAM_WITH_LENGTH: u8 = 0x31;
-}
 
 const STREAM_OFFSET: u8 = 4;
 const STREAM_LENGTH: u8 = 2;
@@ -53,23 +22,50 @@ pub(super) enum Frame<'a> {
     Padding,
     Ping,
     Ack(Ack<'a>),
-    ResetStream { stream: u64, code: u64, final_size: u64 },
-    StopSending { stream: u64 },
-    Crypto { offset: u64, data: &'a [u8] },
+    ResetStream {
+        stream: u64,
+        code: u64,
+        final_size: u64,
+    },
+    StopSending {
+        stream: u64,
+    },
+    Crypto {
+        offset: u64,
+        data: &'a [u8],
+    },
     NewToken,
-    Stream { stream: u64, offset: u64, data: &'a [u8], fin: bool },
+    Stream {
+        stream: u64,
+        offset: u64,
+        data: &'a [u8],
+        fin: bool,
+    },
     MaxData(u64),
-    MaxStreamData { stream: u64, limit: u64 },
+    MaxStreamData {
+        stream: u64,
+        limit: u64,
+    },
     MaxStreamsBidi(u64),
     MaxStreamsUni,
     DataBlocked,
-    StreamDataBlocked { stream: u64 },
+    StreamDataBlocked {
+        stream: u64,
+    },
     StreamsBlocked,
-    NewConnectionId { sequence: u64, retire_prior_to: u64, id: Cid, token: [u8; 16] },
+    NewConnectionId {
+        sequence: u64,
+        retire_prior_to: u64,
+        id: Cid,
+        token: [u8; 16],
+    },
     RetireConnectionId,
     PathChallenge([u8; 8]),
     PathResponse,
-    Close { by_application: bool, code: u64 },
+    Close {
+        by_application: bool,
+        code: u64,
+    },
     HandshakeDone,
     Datagram(&'a [u8]),
 }
@@ -113,7 +109,9 @@ pub(super) fn next<'a>(level: Level, reader: &mut Reader<'a>) -> Result<Frame<'a
         kind::PADDING | kind::PING | kind::ACK | kind::ACK_ECN | kind::CRYPTO | kind::CLOSE_TRANSPORT
     );
     if level != Level::Data && !allowed {
-        return Err(TransportError::violation("a frame that may not come before the handshake is over"));
+        return Err(TransportError::violation(
+            "a frame that may not come before the handshake is over",
+        ));
     }
     match first {
         kind::STREAM..=kind::STREAM_LAST => stream(first, reader),
@@ -187,13 +185,26 @@ fn simple<'a>(first: u8, reader: &mut Reader<'a>) -> Result<Frame<'a>, Transport
 
 fn stream<'a>(first: u8, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
     let stream = reader.varint()?;
-    let offset = if first & STREAM_OFFSET != 0 { reader.varint()? } else { 0 };
-    let data = if first & STREAM_LENGTH != 0 { reader.counted()? } else { reader.rest() };
+    let offset = if first & STREAM_OFFSET != 0 {
+        reader.varint()?
+    } else {
+        0
+    };
+    let data = if first & STREAM_LENGTH != 0 {
+        reader.counted()?
+    } else {
+        reader.rest()
+    };
     if offset + data.len() as u64 > VARINT_MAX {
         return Err(TransportError::encoding("STREAM beyond the last offset")); // section 19.8
     }
     let fin = first & STREAM_FIN != 0;
-    Ok(Frame::Stream { stream, offset, data, fin })
+    Ok(Frame::Stream {
+        stream,
+        offset,
+        data,
+        fin,
+    })
 }
 
 /// RFC 9000, section 19.3. Each range ends below the one before; one that would go below zero is an error.
@@ -217,7 +228,12 @@ fn ack<'a>(first: u8, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportErr
             reader.varint()?; // ECN is never set on what we send, so its counts say nothing
         }
     }
-    Ok(Frame::Ack(Ack { largest, delay, first_range, further }))
+    Ok(Frame::Ack(Ack {
+        largest,
+        delay,
+        first_range,
+        further,
+    }))
 }
 
 /// RFC 9000, sections 19.11 and 19.14.
@@ -246,7 +262,12 @@ fn new_connection_id<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, Transport
     let id = Cid::new(id)
         .filter(|id| (1..=CID_BYTES_MAX).contains(&id.len()))
         .ok_or(TransportError::encoding("a connection ID of a wrong length"))?;
-    Ok(Frame::NewConnectionId { sequence, retire_prior_to, id, token })
+    Ok(Frame::NewConnectionId {
+        sequence,
+        retire_prior_to,
+        id,
+        token,
+    })
 }
 
 /// RFC 9000, section 19.19.
@@ -282,24 +303,58 @@ mod tests {
     fn frames_decode_by_the_book_or_name_what_is_wrong() {
         check(Level::Initial, &[kind::PING], Ok(Frame::Ping));
         check(Level::Initial, &[kind::MAX_DATA, 1], Err(Code::PROTOCOL_VIOLATION));
-        check(Level::Handshake, &[kind::CLOSE_APPLICATION, 0, 0], Err(Code::PROTOCOL_VIOLATION));
+        check(
+            Level::Handshake,
+            &[kind::CLOSE_APPLICATION, 0, 0],
+            Err(Code::PROTOCOL_VIOLATION),
+        );
         check(Level::Data, &[kind::MAX_DATA], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[0x20], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[0x40, kind::PING], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[kind::NEW_TOKEN, 0], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[kind::DATAGRAM, 7, 8], Ok(Frame::Datagram(&[7, 8])));
-        check(Level::Data, &[kind::DATAGRAM_WITH_LENGTH, 1, 8, 0], Ok(Frame::Datagram(&[8])));
+        check(
+            Level::Data,
+            &[kind::DATAGRAM_WITH_LENGTH, 1, 8, 0],
+            Ok(Frame::Datagram(&[8])),
+        );
         check(
             Level::Data,
             &[0x0b, 4, 2, 5, 6, 0],
-            Ok(Frame::Stream { stream: 4, offset: 0, data: &[5, 6], fin: true }),
+            Ok(Frame::Stream {
+                stream: 4,
+                offset: 0,
+                data: &[5, 6],
+                fin: true,
+            }),
         );
-        let too_many = [&[kind::MAX_STREAMS_BIDI][..], &(0xd000_0000_0000_0001_u64).to_be_bytes()].concat();
+        let too_many = [
+            &[kind::MAX_STREAMS_BIDI][..],
+            &(0xd000_0000_0000_0001_u64).to_be_bytes(),
+        ]
+        .concat();
         check(Level::Data, &too_many, Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[kind::ACK, 3, 0, 0, 4], Err(Code::FRAME_ENCODING_ERROR));
-        check(Level::Data, &[kind::ACK, 9, 0, 1, 1, 6, 0], Ok(Frame::Ack(Ack { largest: 9, delay: 0, first_range: 1, further: &[6, 0] })));
-        check(Level::Data, &[kind::ACK, 9, 0, 1, 1, 6, 1], Err(Code::FRAME_ENCODING_ERROR));
-        check(Level::Data, &[kind::NEW_CONNECTION_ID, 1, 2, 1, 0], Err(Code::FRAME_ENCODING_ERROR));
+        check(
+            Level::Data,
+            &[kind::ACK, 9, 0, 1, 1, 6, 0],
+            Ok(Frame::Ack(Ack {
+                largest: 9,
+                delay: 0,
+                first_range: 1,
+                further: &[6, 0],
+            })),
+        );
+        check(
+            Level::Data,
+            &[kind::ACK, 9, 0, 1, 1, 6, 1],
+            Err(Code::FRAME_ENCODING_ERROR),
+        );
+        check(
+            Level::Data,
+            &[kind::NEW_CONNECTION_ID, 1, 2, 1, 0],
+            Err(Code::FRAME_ENCODING_ERROR),
+        );
     }
 
     #[test]

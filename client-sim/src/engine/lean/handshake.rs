@@ -56,13 +56,13 @@ pub(super) struct Handshake {
 }
 
 impl Early {
-    fn new(keys: KeyPair) -> Box<Self> {
-        Box::new(Self {
+    fn new(keys: KeyPair) -> Self {
+        Self {
             keys,
             space: Space::new(),
             outgoing: SendBuffer::default(),
             incoming: Assembler::default(),
-        })
+        }
     }
 }
 
@@ -86,7 +86,7 @@ impl Handshake {
             retry: None,
             source: None,
             token: Vec::new(),
-            initial: Some(*Early::new(keys::initial(original.as_slice()))),
+            initial: Some(Early::new(keys::initial(original.as_slice()))),
             handshake: None,
             writes_at: Level::Initial,
             is_acknowledged: false,
@@ -111,7 +111,11 @@ impl Handshake {
 
     /// The level at which a probe goes out that has nothing to send again (RFC 9002, section 6.2.2.1).
     pub(super) fn probe_level(&self) -> Level {
-        if self.handshake.is_some() { Level::Handshake } else { Level::Initial }
+        if self.handshake.is_some() {
+            Level::Handshake
+        } else {
+            Level::Initial
+        }
     }
 
     /// Whether anything of the server's was understood, after which version negotiation and Retry are void.
@@ -195,7 +199,7 @@ impl Handshake {
                 None if bytes.is_empty() => return None,
                 None => {}
                 Some(KeyChange::Handshake { .. }) => {
-                    self.handshake = self.secrets.handshake_keys().map(|keys| *Early::new(keys));
+                    self.handshake = self.secrets.handshake_keys().map(Early::new);
                     self.writes_at = Level::Handshake;
                 }
                 Some(KeyChange::OneRtt { .. }) => return self.secrets.data_keys(),
@@ -245,22 +249,21 @@ impl Handshake {
         ids: (&Cid, &LocalCid),
         recovery: &mut Recovery,
     ) -> usize {
-        let token = std::mem::take(&mut self.token);
-        let follows_initial = pad && level == Level::Handshake;
-        let has_window = recovery.has_window();
-        let Some(early) = self.early(level) else {
-            self.token = token;
+        let (early, follows_initial) = match level {
+            Level::Initial => (self.initial.as_mut(), false),
+            _ => (self.handshake.as_mut(), pad),
+        };
+        let Some(early) = early else {
             return 0;
         };
-        let may_send = has_window || early.space.wants_probe;
+        let may_send = recovery.has_window() || early.space.wants_probe;
         let acknowledge = early.space.received.due() <= now;
         let wanted = acknowledge || early.space.wants_probe || (may_send && early.outgoing.has_pending());
-        let fits = buffer.len() >= LONG_OVERHEAD_BYTES_MAX + token.len() + ACK_BYTES_MAX;
+        let fits = buffer.len() >= LONG_OVERHEAD_BYTES_MAX + self.token.len() + ACK_BYTES_MAX;
         if !fits || !(wanted || follows_initial) {
-            self.token = token;
             return 0;
         }
-        let mut packet = Packet::long(buffer, level, ids, &token, early.space.next_number());
+        let mut packet = Packet::long(buffer, level, ids, &self.token, early.space.next_number());
         if acknowledge {
             early.space.received.write_ack(now, packet.writer());
         }
@@ -281,7 +284,6 @@ impl Handshake {
         } else {
             early.space.on_sent_unasked();
         }
-        self.token = token;
         self.quiet_from = now;
         if level == Level::Handshake {
             self.drop_initial(recovery);
@@ -292,7 +294,11 @@ impl Handshake {
     /// With the first Handshake packet sent, Initial keys are over (RFC 9001, section 4.9.1).
     fn drop_initial(&mut self, recovery: &mut Recovery) {
         if let Some(initial) = self.initial.take() {
-            initial.space.in_flight().iter().for_each(|sent| recovery.forget(sent.bytes));
+            initial
+                .space
+                .in_flight()
+                .iter()
+                .for_each(|sent| recovery.forget(sent.bytes));
             recovery.reset_probes(); // RFC 9002, section 6.2.2
         }
     }
@@ -320,6 +326,12 @@ impl Handshake {
             }
             _ => 0,
         }
+    }
+}
+
+impl std::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Handshake(at {:?})", self.writes_at)
     }
 }
 

@@ -39,7 +39,13 @@ pub(super) enum Header {
     /// The server wants to see its token first (RFC 9000, section 17.2.5).
     Retry { dcid: Cid, scid: Cid, token: Range<usize> },
     /// Initial or Handshake.
-    Long { level: Level, dcid: Cid, scid: Cid, number_at: usize, end: usize },
+    Long {
+        level: Level,
+        dcid: Cid,
+        scid: Cid,
+        number_at: usize,
+        end: usize,
+    },
     /// Nothing for a client (0-RTT, or an Initial with a token), but its end is known.
     Skip { end: usize },
     /// 1-RTT; ends with the datagram.
@@ -98,7 +104,13 @@ fn long(first: u8, mut reader: Reader<'_>, total: usize, dcid: Cid, scid: Cid) -
     reader.bytes(length).ok()?;
     let end = total - reader.remaining();
     Some(match level {
-        Some(level) if !has_token => Header::Long { level, dcid, scid, number_at, end },
+        Some(level) if !has_token => Header::Long {
+            level,
+            dcid,
+            scid,
+            number_at,
+            end,
+        },
         _ => Header::Skip { end },
     })
 }

@@ -172,7 +172,10 @@ impl Keys {
     pub(super) fn protect(&self, packet: &mut [u8], number_at: usize, payload_at: usize, number: u64) {
         let (header, payload) = packet.split_at_mut(payload_at);
         self.packet.seal(number, header, payload);
-        let mask = self.header.mask(packet, number_at).expect("four bytes of number and a tag hold a sample");
+        let mask = self
+            .header
+            .mask(packet, number_at)
+            .expect("four bytes of number and a tag hold a sample");
         packet[0] ^= mask[0] & first_byte_bits(packet[0]);
         apply(&mut packet[number_at..payload_at], &mask);
     }

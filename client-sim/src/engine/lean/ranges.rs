@@ -22,7 +22,11 @@ impl Ranges {
     }
 
     pub(super) fn covers(&self, range: &Range<u32>) -> bool {
-        range.is_empty() || self.0.iter().any(|own| own.start <= range.start && range.end <= own.end)
+        range.is_empty()
+            || self
+                .0
+                .iter()
+                .any(|own| own.start <= range.start && range.end <= own.end)
     }
 
     pub(super) fn insert(&mut self, mut range: Range<u32>) {
@@ -45,7 +49,8 @@ impl Ranges {
             return;
         }
         let rest = [self.0[from].start..range.start, range.end..self.0[to - 1].end];
-        self.0.splice(from..to, rest.into_iter().filter(|rest| !rest.is_empty()));
+        self.0
+            .splice(from..to, rest.into_iter().filter(|rest| !rest.is_empty()));
     }
 
     /// Inserts what `without` does not have.

@@ -36,7 +36,13 @@ pub(super) struct Received {
 
 impl Received {
     pub(super) fn new() -> Self {
-        Self { seen: 0, next: 0, largest_at: Micros::ZERO, due: NEVER, eliciting: 0 }
+        Self {
+            seen: 0,
+            next: 0,
+            largest_at: Micros::ZERO,
+            due: NEVER,
+            eliciting: 0,
+        }
     }
 
     /// The number that comes next if nothing is lost.

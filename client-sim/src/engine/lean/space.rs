@@ -87,7 +87,12 @@ impl Space {
         self.next_number += 1;
         self.last_sent_at = at;
         self.wants_probe = false;
-        self.sent.push(Sent { number, at, bytes, contents });
+        self.sent.push(Sent {
+            number,
+            at,
+            bytes,
+            contents,
+        });
     }
 
     /// Takes what is acknowledged out of flight.
@@ -161,6 +166,11 @@ impl Space {
         (!self.sent.is_empty()).then_some(self.last_sent_at)
     }
 
+    #[cfg(test)]
+    pub(super) fn has_heap(&self) -> bool {
+        self.sent.capacity() > 0
+    }
+
     pub(super) fn in_flight(&self) -> &[Sent] {
         &self.sent
     }
@@ -190,7 +200,10 @@ mod tests {
         for number in 0..6 {
             space.on_sent(Micros(number * 10), 100, vec![]);
         }
-        assert!(ack(&mut space, Micros(60), &[kind::ACK, 6, 0, 0, 0]).is_err(), "never sent");
+        assert!(
+            ack(&mut space, Micros(60), &[kind::ACK, 6, 0, 0, 0]).is_err(),
+            "never sent"
+        );
         let news = ack(&mut space, Micros(70), &[kind::ACK, 4, 0, 0, 0]).expect("sent");
         assert_eq!((numbers(&news.packets), news.rtt), (vec![4], Some(Micros(30))));
         assert_eq!(numbers(&space.take_lost(Micros(70), Micros(1_000))), [0, 1]);

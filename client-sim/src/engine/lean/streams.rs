@@ -2,11 +2,13 @@
 //!
 //! A connection without streams under way keeps only [`Flow`], which is what must outlive them.
 
+mod flow;
 mod halves;
 
 use super::buffers::SendBuffer;
 use super::error::{Code, TransportError};
 use super::events::{Event, Refused, Sink, StreamId};
+pub(super) use flow::{Flow, Limits};
 use halves::{Incoming, Outgoing, Progress};
 use std::ops::Range;
 
@@ -18,36 +20,6 @@ mod owner {
     pub(super) const CLIENT_BIDI: u64 = 0b00;
     pub(super) const SERVER_BIDI: u64 = 0b01;
     pub(super) const CLIENT_UNI: u64 = 0b10;
-}
-
-/// Counters and limits of a connection's streams.
-#[derive(Debug)]
-pub(super) struct Flow {
-    /// Bytes that we may send, over all streams, and have.
-    pub(super) data_max: u64,
-    data_sent: u64,
-    /// What a new request may send.
-    pub(super) stream_data_max: u64,
-    /// Requests that we may open, and have.
-    pub(super) streams_max: u64,
-    streams_opened: u64,
-    /// Bytes that the server may send, over all streams, and has.
-    granted: u64,
-    received: u64,
-    /// Streams that the server may open, has opened, and that are over.
-    notices_granted: u64,
-    notices_opened: u64,
-    notices_ended: u64,
-    limits: Limits,
-}
-
-/// What one connection grants at a time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Of one stream, in bytes: one more than is accepted, so that an oversized stream shows itself.
-    pub(super) stream_window: u32,
-    pub(super) data_window: u64,
-    pub(super) notices: u64,
 }
 
 #[derive(Debug, Default)]
@@ -78,70 +50,6 @@ enum Place<'a> {
     Notice(&'a mut Incoming),
     /// It is over; late frames say nothing new.
     Gone,
-}
-
-impl Flow {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            data_max: 0,
-            data_sent: 0,
-            stream_data_max: 0,
-            streams_max: 0,
-            streams_opened: 0,
-            granted: limits.data_window,
-            received: 0,
-            notices_granted: limits.notices,
-            notices_opened: 0,
-            notices_ended: 0,
-            limits,
-        }
-    }
-
-    /// The next request's stream, if the server grants one.
-    fn open(&mut self) -> Result<u64, Refused> {
-        if self.streams_opened >= self.streams_max {
-            return Err(Refused::StreamLimit);
-        }
-        self.streams_opened += 1;
-        Ok((self.streams_opened - 1) << 2)
-    }
-
-    /// Counts bytes that came (RFC 9000, section 4.1). What came is room again at once: what one stream may hold is
-    /// bounded, and so is the number of streams.
-    fn receive(&mut self, bytes: u64) -> Result<(), TransportError> {
-        self.received += bytes;
-        if self.received > self.granted {
-            return Err(TransportError::new(Code::FLOW_CONTROL_ERROR, "more data than granted"));
-        }
-        Ok(())
-    }
-
-    /// Whether half of the grant is used up, so that MAX_DATA is due (RFC 9000, section 4.2).
-    pub(super) fn wants_max_data(&self) -> bool {
-        self.granted - self.received <= self.limits.data_window / 2
-    }
-
-    /// Grants anew; gives the value for MAX_DATA.
-    pub(super) fn grant_data(&mut self) -> u64 {
-        self.granted = self.received + self.limits.data_window;
-        self.granted
-    }
-
-    /// Whether half of the streams that may stand at a time are used up and over, so that MAX_STREAMS is due.
-    pub(super) fn wants_max_streams(&self) -> bool {
-        let next = self.notices_ended + self.limits.notices;
-        next - self.notices_granted >= self.limits.notices.div_ceil(2).max(1)
-    }
-
-    /// Grants anew; gives the value for MAX_STREAMS.
-    pub(super) fn grant_streams(&mut self) -> u64 {
-        self.notices_granted = self.notices_ended + self.limits.notices;
-        self.notices_granted
-    }
-
-    pub(super) fn data_left(&self) -> u64 {
-        self.data_max.saturating_sub(self.data_sent)
-    }
 }
 
 impl Streams {
@@ -191,11 +99,18 @@ impl Streams {
                 Code::STREAM_LIMIT_ERROR,
                 "the server may not open bidirectional streams",
             )),
-            owner::CLIENT_UNI => Err(TransportError::new(STATE, "a frame for a stream of a kind that we never open")),
-            _ if !to_us => Err(TransportError::new(STATE, "a frame about our side of the server's stream")),
-            _ if index >= flow.notices_granted => {
-                Err(TransportError::new(Code::STREAM_LIMIT_ERROR, "more streams than granted"))
-            }
+            owner::CLIENT_UNI => Err(TransportError::new(
+                STATE,
+                "a frame for a stream of a kind that we never open",
+            )),
+            _ if !to_us => Err(TransportError::new(
+                STATE,
+                "a frame about our side of the server's stream",
+            )),
+            _ if index >= flow.notices_granted => Err(TransportError::new(
+                Code::STREAM_LIMIT_ERROR,
+                "more streams than granted",
+            )),
             _ => {
                 // Opening a stream opens all before it (RFC 9000, section 3.2); the grant bounds how many.
                 for opened in flow.notices_opened..=index {
@@ -395,6 +310,7 @@ impl Streams {
     }
 
     fn sweep_requests(&mut self) {
-        self.requests.retain(|request| !(request.incoming.is_over() && request.outgoing.is_over()));
+        self.requests
+            .retain(|request| !(request.incoming.is_over() && request.outgoing.is_over()));
     }
 }

@@ -174,7 +174,9 @@ impl ServerParameters {
             && self.initial_source.as_ref() == Some(source)
             && self.retry_source.as_ref() == retry;
         if !genuine {
-            return Err(TransportError::parameter("the server's connection IDs are not those of the handshake"));
+            return Err(TransportError::parameter(
+                "the server's connection IDs are not those of the handshake",
+            ));
         }
         Ok(())
     }
@@ -238,7 +240,11 @@ mod tests {
         for (bytes, fine) in cases {
             let decoded = ServerParameters::decode(bytes);
             assert_eq!(decoded.is_ok(), fine, "{bytes:02x?}");
-            assert!(decoded.err().is_none_or(|error| error.code == Code::TRANSPORT_PARAMETER_ERROR));
+            assert!(
+                decoded
+                    .err()
+                    .is_none_or(|error| error.code == Code::TRANSPORT_PARAMETER_ERROR)
+            );
         }
     }
 

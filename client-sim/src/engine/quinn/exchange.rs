@@ -72,10 +72,14 @@ pub(super) fn connection_error(error: &ConnectionError) -> (String, String) {
     (name, error.to_string())
 }
 
-/// The name of a transport error code. Codes from 0x100 to 0x1ff carry a TLS alert (RFC 9001, section 4.8), whose
-/// numbers are in RFC 8446, section 6.
+/// The name of a transport error code (RFC 9000, section 20.1). Codes from 0x100 to 0x1ff carry a TLS alert (RFC 9001,
+/// section 4.8), whose numbers are in RFC 8446, section 6.
 fn transport_error(code: u64) -> String {
     match code {
+        0x0 => "no_error".into(),
+        0x1 => "internal_error".into(),
+        0x2 => "connection_refused".into(),
+        0xa => "protocol_violation".into(),
         0x100..=0x1ff => format!("tls_alert_{}", code - 0x100),
         _ => format!("transport_{code:#x}"),
     }

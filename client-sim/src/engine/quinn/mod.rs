@@ -5,18 +5,20 @@
 //! ```text
 //! ramp ──(semaphore: handshakes at once)──▶ session task × N ──▶ connect, Hello, then read datagrams and notices
 //! shaker × threads ── every ms ──▶ seat.user.on_shake_due ──▶ connection.send_datagram
-//!                      session task ◀── reply ──▶ seat.user.on_shake_reply ──▶ on a win: one claim task
+//!                      session task ◀── reply ──▶ seat.user.on_shake_reply ──▶ on a win: one errand task
+//! errand task ──▶ exchange ──▶ seat.user.on_errand ──▶ further errands, or a friend's seat hears of a code
 //! ```
 //!
 //! Seats (user and connection) stand in shards, one mutex each, which also guards the shard's tally. A lock is held
 //! for the length of one event and never across an await. No queue of our own stands between the tasks: a datagram
-//! waits in its connection's send buffer, whose limit is in [`transport`], and a win becomes a task at once.
+//! waits in its connection's send buffer, whose limit is in [`transport`], and an errand becomes a task at once.
 
 mod exchange;
 mod session;
 mod shaker;
 mod transport;
 
+use super::fetch::Fetchers;
 use super::{EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
@@ -76,6 +78,7 @@ struct Shared {
     shaken: AtomicBool,
     /// Shakers that have not come to the end of the schedule.
     shakers: AtomicU32,
+    fetchers: Fetchers,
 }
 
 impl Shared {
@@ -153,7 +156,7 @@ pub(super) fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>))
         .build()
         .map_err(EngineError::Threads)?;
     let finished = runtime.block_on(play(job, stop, observe));
-    // What still sleeps (a back-off, a claim's delay) has nothing left to do.
+    // What still sleeps (a back-off, an errand's delay) has nothing left to do.
     runtime.shutdown_background();
     finished
 }
@@ -185,6 +188,7 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
     let stopped_early = stop.asked() > 0;
     shared.shaken.store(true, Ordering::Relaxed);
 
+    session::wind_up(&shared);
     let asked = stop.asked();
     let patience = shared.now().plus(Micros::from_s(shared.scenario.settle_s.into()));
     let settled = |now| now >= patience || stop.asked() > asked || !shared.is_anyone_waiting();
@@ -199,6 +203,7 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
         seats.iter_mut().for_each(|seat| seat.user.finish(part));
         tally.add(part);
     }
+    tally.packages.add(&shared.fetchers.end());
     tally.find_opened_twice();
     close(&shared).await;
     watch.observe(Stage::Closing, 0.0);
@@ -236,6 +241,7 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         let shard = index as usize % shards.len();
         shards[shard].seats.push(Seat { user, connection: None });
     }
+    let origin = Instant::now();
     Ok(Shared {
         schedule: scenario.schedule(),
         target,
@@ -245,7 +251,8 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         endpoints,
         shards: shards.into_iter().map(Mutex::new).collect(),
         connecting: Arc::new(Semaphore::new(scenario.connects_at_once as usize)),
-        origin: Instant::now(),
+        origin,
+        fetchers: Fetchers::new(origin),
         settled: AtomicU32::new(0),
         online: AtomicU32::new(0),
         closing: AtomicBool::new(false),

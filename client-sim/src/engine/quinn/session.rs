@@ -1,9 +1,9 @@
-//! The life of one session: connect, say Hello, read what comes, claim what it won, connect again.
+//! The life of one session: connect, say Hello, read what comes, run errands, connect again.
 
 use super::exchange::{connection_error, exchange, read_message};
 use super::{Seat, Shared};
 use crate::schedule::Micros;
-use crate::user::{ClaimNext, ClaimStart, ConnectNext, RequestFailure};
+use crate::user::{Action, ConnectNext, ErrandNext, ErrandStart, RequestFailure};
 use ::quinn::{Connection, ConnectionError, RecvStream};
 use bytes::Bytes;
 use prost::Message;
@@ -90,17 +90,22 @@ async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, Connect
         if let Err(failure) = &answer {
             tally.error(&format!("hello_{}", failure.name()), "");
         }
-        seat.user.on_hello(now, answer, habits, tally)?;
+        let actions = seat.user.on_hello(now, answer, habits, tally)?;
         tally.connect_latency.saturating_record(now.since(began).0.max(1));
         seat.connection = Some(connection.clone());
-        Ok(())
+        Ok(actions)
     });
-    if welcome.is_err() {
-        connection.close(Code::Done.number().into(), b"");
-    } else {
-        shared.online.fetch_add(1, Ordering::Relaxed);
+    match welcome {
+        Ok(actions) => {
+            shared.online.fetch_add(1, Ordering::Relaxed);
+            act(shared, index, actions);
+            Ok(connection)
+        }
+        Err(next) => {
+            connection.close(Code::Done.number().into(), b"");
+            Err(next)
+        }
     }
-    welcome.map(|()| connection)
 }
 
 /// Reads answers and notices until the connection ends.
@@ -115,7 +120,7 @@ async fn serve(shared: &Arc<Shared>, index: u32, connection: &Connection) -> Con
             },
             stream = &mut notice_stream => match stream {
                 Ok(stream) => {
-                    tokio::spawn(on_notice(shared.clone(), index, connection.clone(), stream));
+                    tokio::spawn(on_notice(shared.clone(), index, stream));
                     notice_stream.set(connection.accept_uni());
                 }
                 Err(reason) => return reason,
@@ -149,46 +154,83 @@ pub(super) fn on_shake_reply(shared: &Arc<Shared>, index: u32, reply: v1::ShakeR
     let won = shared.seat(index, |seat, habits, tally| {
         seat.user.on_shake_reply(now, reply, habits, tally)
     });
-    if let Some(start) = won {
-        tokio::spawn(claim(shared.clone(), index, start));
+    act(shared, index, won);
+}
+
+/// The shaking is over: every user finishes what is under way, and some then ask for their wallets.
+pub(super) fn wind_up(shared: &Arc<Shared>) {
+    for index in 0..shared.scenario.sessions {
+        let now = shared.now();
+        let action = shared.seat(index, |seat, habits, tally| seat.user.on_winding_up(now, habits, tally));
+        act(shared, index, action);
     }
 }
 
-async fn claim(shared: Arc<Shared>, index: u32, start: ClaimStart) {
-    let ClaimStart { id, mut at } = start;
+/// Does what a user decided to do.
+fn act(shared: &Arc<Shared>, index: u32, actions: impl IntoIterator<Item = Action>) {
+    for action in actions {
+        match action {
+            Action::Errand(start) => drop(tokio::spawn(errand(shared.clone(), index, start))),
+            Action::Leave(at) => drop(tokio::spawn(leave(shared.clone(), index, at))),
+            Action::Fetch(fetch) => shared.fetchers.order(fetch),
+            Action::Tell { friend_index, code } => {
+                let now = shared.now();
+                let grab = shared.seat(friend_index, |seat, habits, tally| {
+                    seat.user.on_told(now, &code, habits, tally)
+                });
+                // Hearing of a code begins a grab at the most, so this goes no deeper.
+                act(shared, friend_index, grab);
+            }
+        }
+    }
+}
+
+async fn errand(shared: Arc<Shared>, index: u32, start: ErrandStart) {
+    let ErrandStart { id, mut at } = start;
     loop {
         shared.sleep_until(at).await;
         let now = shared.now();
         let request = shared.seat(index, |seat, _, _| {
             seat.user
-                .claim_request(now, id)
+                .errand_request(now, id)
                 .map(|request| (seat.connection.clone(), request))
         });
         let Some((connection, request)) = request else {
             return;
         };
         let answer = match connection {
-            Some(connection) => exchange(&connection, Kind::Claim(request), shared.scenario.request_timeout_ms).await,
+            Some(connection) => exchange(&connection, request, shared.scenario.request_timeout_ms).await,
             None => Err(RequestFailure::Offline),
         };
         let now = shared.now();
-        match shared.seat(index, |seat, habits, tally| {
-            seat.user.on_claim(now, id, answer, habits, tally)
-        }) {
-            ClaimNext::At(again) => at = again,
-            ClaimNext::Done => return,
+        let (next, actions) = shared.seat(index, |seat, habits, tally| {
+            seat.user.on_errand(now, id, answer, habits, tally)
+        });
+        act(&shared, index, actions);
+        match next {
+            ErrandNext::At(again) => at = again,
+            ErrandNext::Done => return,
         }
     }
 }
 
-/// Reads a notice; when it asks to go away, leaves this connection at the time that the user picks.
-async fn on_notice(shared: Arc<Shared>, index: u32, connection: Connection, mut stream: RecvStream) {
+/// Leaves the connection at this time, as the gateway asked.
+async fn leave(shared: Arc<Shared>, index: u32, at: Micros) {
+    let connection = shared.seat(index, |seat, _, _| seat.connection.clone());
+    shared.sleep_until(at).await;
+    if let Some(connection) = connection {
+        connection.close(Code::GoingAway.number().into(), b"as told");
+    }
+}
+
+/// Reads a notice, and does what the user makes of it.
+async fn on_notice(shared: Arc<Shared>, index: u32, mut stream: RecvStream) {
     let patience = Duration::from_millis(shared.scenario.request_timeout_ms.into());
     let message = timeout(patience, read_message::<v1::Notice>(&mut stream)).await;
     let now = shared.now();
-    let leave_at = shared.seat(index, |seat, _, tally| {
+    let action = shared.seat(index, |seat, habits, tally| {
         match message.unwrap_or(Err(RequestFailure::Timeout)) {
-            Ok(notice) => seat.user.on_notice(now, &notice, tally),
+            Ok(notice) => seat.user.on_notice(now, &notice, habits, tally),
             Err(failure) => {
                 tally.violations.malformed_replies += u64::from(matches!(failure, RequestFailure::Malformed(_)));
                 tally.error(&format!("notice_{}", failure.name()), "");
@@ -196,8 +238,5 @@ async fn on_notice(shared: Arc<Shared>, index: u32, connection: Connection, mut 
             }
         }
     });
-    if let Some(at) = leave_at {
-        shared.sleep_until(at).await;
-        connection.close(Code::GoingAway.number().into(), b"as told");
-    }
+    act(&shared, index, action);
 }

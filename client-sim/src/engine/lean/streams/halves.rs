@@ -33,7 +33,12 @@ enum Sending {
 
 impl Outgoing {
     pub(super) fn new(buffer: SendBuffer, limit: u64) -> Self {
-        Self { state: Sending::Open(buffer), limit, high: 0, blocked: None }
+        Self {
+            state: Sending::Open(buffer),
+            limit,
+            high: 0,
+            blocked: None,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -43,7 +48,10 @@ impl Outgoing {
     /// Breaks off, unless everything has arrived already.
     pub(super) fn reset(&mut self, code: u64) {
         if let Sending::Open(_) = self.state {
-            self.state = Sending::Reset { code, delivery: Delivery::Pending };
+            self.state = Sending::Reset {
+                code,
+                delivery: Delivery::Pending,
+            };
         }
     }
 
@@ -67,9 +75,15 @@ impl Outgoing {
                 // Only the stream's limit is told of here (RFC 9000, section 4.1), once for each value.
                 let told = matches!(self.blocked, Some((limit, Delivery::UnderWay)) if limit == self.limit);
                 let blocked = buffer.has_pending() && self.limit <= self.high.into() && !told;
-                blocked.then_some(Wanted::Blocked { stream, limit: self.limit })
+                blocked.then_some(Wanted::Blocked {
+                    stream,
+                    limit: self.limit,
+                })
             }
-            Sending::Reset { code, delivery: Delivery::Pending } => Some(Wanted::Reset {
+            Sending::Reset {
+                code,
+                delivery: Delivery::Pending,
+            } => Some(Wanted::Reset {
                 stream,
                 code: *code,
                 final_size: self.high.into(),
@@ -194,7 +208,11 @@ impl Incoming {
     /// Asks the server to stop, unless all is there.
     pub(super) fn stop(&mut self, code: u64) {
         if let Receiving::Open(_) = self.state {
-            self.state = if self.final_size.is_some() { Receiving::Over } else { Receiving::Discarding };
+            self.state = if self.final_size.is_some() {
+                Receiving::Over
+            } else {
+                Receiving::Discarding
+            };
             self.stop = self.final_size.is_none().then_some((code, Delivery::Pending));
         }
     }
@@ -209,7 +227,10 @@ impl Incoming {
             return Err(TransportError::new(Code::FINAL_SIZE_ERROR, "the end of a stream moved"));
         }
         if end > window.into() {
-            return Err(TransportError::new(Code::FLOW_CONTROL_ERROR, "more data on a stream than granted"));
+            return Err(TransportError::new(
+                Code::FLOW_CONTROL_ERROR,
+                "more data on a stream than granted",
+            ));
         }
         if is_final {
             self.final_size = Some(end);

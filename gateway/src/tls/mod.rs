@@ -1,8 +1,12 @@
 //! Reads the certificate directory and makes the QUIC configurations from it.
 
+mod compact;
+mod lean;
+
 use crate::config::{Config, Sessions};
 use crate::shard::ShardCids;
 use anyhow::{Context, Result};
+use lean::LeanServerConfig;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
 use ring::hmac;
@@ -43,8 +47,9 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
         .with_context(|| format!("cannot read the certificate {}; {advice}", certificate.display()))?;
     let secret = PrivateKeyDer::from_pem_file(&key)
         .with_context(|| format!("cannot read the private key {}; {advice}", key.display()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites = vec![compact::suite()];
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .context("the TLS provider has no TLS 1.3")?
         .with_no_client_auth()
@@ -53,8 +58,10 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
     tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
     tls.max_early_data_size = 0;
     tls.send_tls13_tickets = 0;
-    let quic = QuicServerConfig::try_from(tls).context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
-    let mut server = ServerConfig::with_crypto(Arc::new(quic));
+    let tls = Arc::new(tls);
+    let stock = QuicServerConfig::try_from(Arc::clone(&tls));
+    let stock = stock.context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
+    let mut server = ServerConfig::with_crypto(Arc::new(LeanServerConfig::new(tls, Arc::new(stock))));
     server
         .transport_config(Arc::new(transport_config(&config.sessions)?))
         .max_incoming(config.sessions.handshakes_max)

@@ -1,0 +1,276 @@
+//! The shell around the lean core: one thread, a few sockets, one wheel of timers, all sessions in one vector.
+//!
+//! ```text
+//! sockets ─▶ seat (by the index in its connection ID) ─▶ connection ─▶ events ─▶ user
+//! wheel   ─▶ seat: connection timers, request timeouts, claims, reconnects
+//! ramp    ─▶ seat: connect        schedule ─▶ seat: shake
+//! ```
+//!
+//! A turn takes what has arrived, does what is due, connects and shakes, then sleeps until a socket or a deadline. What
+//! a connection has to say goes out as soon as it was touched. There is no queue but the kernel's; a socket that takes
+//! no more is waited for a moment, and then the datagram is lost, as on any network.
+
+mod play;
+mod seat;
+mod sockets;
+mod turn;
+mod wheel;
+
+use super::super::fetch::Fetchers;
+use super::super::{EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
+use super::{Config, tls};
+use crate::scenario::Scenario;
+use crate::schedule::{Micros, Schedule};
+use crate::tally::Tally;
+use crate::user::User;
+use ring::rand::SystemRandom;
+use rustls::pki_types::ServerName;
+use seat::{Happened, Seat};
+use shake_proto::code::Code;
+use shake_proto::frame::{LENGTH_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
+use shake_rules::UnixMillis;
+use shake_rules::token::TokenKeys;
+use sockets::Sockets;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+use wheel::Wheel;
+
+/// From the end of the ramp to the first shake.
+const RUN_UP: Micros = Micros::from_ms(100);
+/// How long after its end the schedule may still be worked off, when the machine could not keep up.
+const OVERTIME: Micros = Micros::from_s(1);
+/// Time between two looks at whether a stage is over, and between two calls of the observer.
+const LOOK: Micros = Micros::from_ms(50);
+const OBSERVE: Micros = Micros::from_ms(250);
+/// Streams that the gateway may have open towards one session.
+const NOTICES_MAX: u32 = 4;
+/// How long an acknowledgement may wait for a shake to ride on: the default of RFC 9000, section 18.2.
+const ACK_DELAY_MS_MAX: u16 = 25;
+/// Connections closed in one go at the end, before the sockets get a moment.
+const CLOSES_AT_ONCE: usize = 256;
+
+/// All of a run.
+struct Driver {
+    scenario: Scenario,
+    schedule: Schedule,
+    tokens: TokenKeys,
+    tokens_expire_at: UnixMillis,
+    server_name: ServerName<'static>,
+    config: Arc<Config>,
+    random: SystemRandom,
+    sockets: Sockets,
+    seats: Vec<Seat>,
+    /// Which seat a stateless reset is for, by the first half of its token, which the gateway draws at random.
+    by_token: HashMap<u64, u32>,
+    wheel: Wheel,
+    /// Sessions that wait for their turn to connect.
+    waiting: VecDeque<u32>,
+    connecting: u32,
+    /// Sessions begun by the ramp.
+    begun: u32,
+    /// Sessions whose first connection stands, or that gave up before.
+    settled: u32,
+    online: u32,
+    /// The next shake, and when the first is due.
+    next_shake: u64,
+    shaking_from: Option<Micros>,
+    tally: Tally,
+    /// Emptied after every datagram; kept for its memory.
+    happened: Vec<Happened>,
+    fetchers: Fetchers,
+    origin: Instant,
+}
+
+/// Plays a job on the lean engine, on the calling thread. The scenario's number of threads is not used.
+///
+/// # Errors
+/// No socket, or TLS does not accept its configuration.
+pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
+    let mut remarks = Vec::new();
+    let mut driver = Driver::new(job, &mut remarks)?;
+    let mut watch = Watch {
+        observe,
+        observed_at: Micros::ZERO,
+    };
+
+    let connecting = driver.stage(&mut watch, Stage::Connecting, |driver, _| {
+        driver.is_ramp_over() || stop.asked() > 0
+    });
+
+    let nobody = driver.tally.sessions.connected == 0;
+    let start = driver.now().plus(RUN_UP);
+    driver.shaking_from = (!nobody).then_some(start);
+    let end = start.plus(Micros::from_s(driver.scenario.seconds.into()));
+    let shaking = driver.stage(&mut watch, Stage::Shaking, |driver, now| {
+        let worked_off = driver.next_shake == driver.schedule.total() || now >= end.plus(OVERTIME);
+        nobody || stop.asked() > 0 || (now >= end && worked_off)
+    });
+    let stopped_early = stop.asked() > 0;
+    driver.shaking_from = None;
+    driver.wind_up();
+
+    let asked = stop.asked();
+    let patience = driver.now().plus(Micros::from_s(driver.scenario.settle_s.into()));
+    let settling = driver.stage(&mut watch, Stage::Settling, |driver, now| {
+        now >= patience || stop.asked() > asked || !driver.is_anyone_waiting(now)
+    });
+
+    let online = driver.online;
+    driver.end(&mut watch);
+    Ok(Finished {
+        tally: driver.tally,
+        connecting,
+        shaking,
+        settling,
+        online,
+        stopped_early,
+        remarks,
+    })
+}
+
+impl Driver {
+    fn new(job: Job, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+        let Job {
+            scenario,
+            target,
+            roots,
+            tokens,
+            started_at,
+        } = job;
+        let tls = tls(roots, shake_proto::ALPN).map_err(|error| EngineError::Tls(error.to_string()))?;
+        let server_name = ServerName::try_from(scenario.server_name.clone());
+        let config = Config {
+            tls,
+            idle_timeout: Micros::from_s(scenario.idle_timeout_s.into()),
+            keep_alive: Micros::from_s(scenario.keep_alive_s.into()),
+            ack_delay_ms_max: ACK_DELAY_MS_MAX,
+            request_bytes_max: (REQUEST_BYTES_MAX + LENGTH_BYTES_MAX) as u32,
+            response_bytes_max: (REPLY_BYTES_MAX + LENGTH_BYTES_MAX) as u32,
+            notices_max: NOTICES_MAX,
+        };
+        let user = |index| User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
+        let origin = Instant::now();
+        Ok(Self {
+            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target, remarks)?,
+            seats: (0..scenario.sessions).map(|index| Seat::new(user(index))).collect(),
+            by_token: HashMap::with_capacity(scenario.sessions as usize),
+            schedule: scenario.schedule(),
+            tokens,
+            tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
+            server_name: server_name.map_err(|error| EngineError::Tls(error.to_string()))?,
+            config: Arc::new(config),
+            random: SystemRandom::new(),
+            wheel: Wheel::new(),
+            waiting: VecDeque::new(),
+            connecting: 0,
+            begun: 0,
+            settled: 0,
+            online: 0,
+            next_shake: 0,
+            shaking_from: None,
+            tally: Tally::default(),
+            happened: Vec::new(),
+            fetchers: Fetchers::new(origin),
+            origin,
+            scenario,
+        })
+    }
+
+    fn now(&self) -> Micros {
+        Micros(self.origin.elapsed().as_micros() as u64)
+    }
+
+    /// Turns until the stage is over; gives what it took.
+    fn stage(&mut self, watch: &mut Watch<'_>, stage: Stage, is_over: impl Fn(&mut Self, Micros) -> bool) -> StageCost {
+        let (began, cpu_before) = (self.now(), cpu_seconds());
+        let mut look_at = began;
+        loop {
+            let now = self.now();
+            if now >= look_at {
+                look_at = now.plus(LOOK);
+                if is_over(self, now) {
+                    break;
+                }
+                watch.look(self, stage, began, now);
+            }
+            self.turn(now, look_at);
+        }
+        let now = self.now();
+        watch.observe(self, stage, now.since(began));
+        StageCost {
+            wall_s: now.since(began).as_seconds(),
+            cpu_s: cpu_seconds() - cpu_before,
+        }
+    }
+
+    /// Whether every session stands or gave up, or nobody ever got through when some gave up.
+    fn is_ramp_over(&self) -> bool {
+        self.settled == self.scenario.sessions || (self.settled > 0 && self.tally.sessions.connected == 0)
+    }
+
+    fn is_anyone_waiting(&mut self, now: Micros) -> bool {
+        let habits = &self.scenario.habits;
+        let tally = &mut self.tally;
+        self.seats.iter_mut().any(|seat| {
+            seat.user.expire(now, habits, tally);
+            seat.user.is_waiting()
+        })
+    }
+
+    /// The shaking is over: every user finishes what is under way, and some then ask for their wallets.
+    fn wind_up(&mut self) {
+        for index in 0..self.scenario.sessions {
+            let now = self.now();
+            let user = &mut self.seats[index as usize].user;
+            let action = user.on_winding_up(now, &self.scenario.habits, &mut self.tally);
+            self.act(now, index, action);
+            self.settle(now, index);
+        }
+    }
+
+    /// Counts what is still open, and closes every connection, so that the gateway need not wait for timeouts.
+    fn end(&mut self, watch: &mut Watch<'_>) {
+        for seat in &mut self.seats {
+            seat.user.finish(&mut self.tally);
+        }
+        self.tally.packages.add(&self.fetchers.end());
+        self.tally.find_opened_twice();
+        let began = self.now();
+        for index in 0..self.seats.len() {
+            let now = self.now();
+            if let Some(mut connection) = self.seats[index].connection.take() {
+                connection.close(now, Code::Done.number().into(), &mut |_| {});
+                self.sockets.flush(index as u32, &mut connection, now);
+            }
+            if index % CLOSES_AT_ONCE == CLOSES_AT_ONCE - 1 {
+                self.sockets.wait(Micros::from_ms(1));
+            }
+        }
+        watch.observe(self, Stage::Closing, self.now().since(began));
+    }
+}
+
+/// Calls the observer a few times a second.
+struct Watch<'a> {
+    observe: &'a mut dyn FnMut(&Snapshot<'_>),
+    observed_at: Micros,
+}
+
+impl Watch<'_> {
+    fn look(&mut self, driver: &Driver, stage: Stage, began: Micros, now: Micros) {
+        if now.since(self.observed_at) >= OBSERVE {
+            self.observed_at = now;
+            self.observe(driver, stage, now.since(began));
+        }
+    }
+
+    fn observe(&mut self, driver: &Driver, stage: Stage, since: Micros) {
+        (self.observe)(&Snapshot {
+            stage,
+            stage_s: since.as_seconds(),
+            online: driver.online,
+            tally: &driver.tally,
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! One turn of the loop: what arrived, what is due, who connects.
+
+use super::super::{Connection, LocalCid, RECEIVE_BYTES_MAX};
+use super::Driver;
+use super::seat::{Asked, Happened, Standing, Todo, token_key};
+use super::wheel::Tick;
+use crate::schedule::Micros;
+use crate::user::RequestFailure;
+use ring::rand::SecureRandom;
+use shake_proto::code::Code;
+
+/// Datagrams taken from one socket before the others get their turn.
+const BATCH: usize = 256;
+/// Handshakes begun in one turn: each takes a good part of a tenth of a millisecond.
+const CONNECTS_AT_A_TURN: u32 = 16;
+/// Where the packet's own connection ID stands: behind one byte in a short header, behind version and length in a
+/// long one (RFC 9000, section 17).
+const SHORT_CID_AT: usize = 1;
+const LONG_CID_AT: usize = 6;
+
+impl Driver {
+    pub(super) fn turn(&mut self, now: Micros, look_at: Micros) {
+        let received = self.receive(now);
+        self.work_timers(now);
+        self.ramp(now);
+        let is_behind = self.shake(now);
+        let may_connect = !self.waiting.is_empty() && self.connecting < self.scenario.connects_at_once;
+        if received || is_behind || may_connect {
+            return;
+        }
+        let mut until = self.wheel.sleeps_until(look_at);
+        if let Some(start) = self.shaking_from {
+            until = until.min(start.plus(self.schedule.due(self.next_shake)));
+        }
+        if self.begun < self.scenario.sessions {
+            until = until.min(self.begins_at(self.begun));
+        }
+        let now = self.now();
+        if until > now {
+            self.sockets.wait(until.since(now));
+        }
+    }
+
+    /// Takes what has arrived. Says whether a socket may hold more.
+    fn receive(&mut self, now: Micros) -> bool {
+        let mut buffer = [0; RECEIVE_BYTES_MAX];
+        let mut is_more = false;
+        for socket in 0..self.sockets.count() {
+            let mut count = 0;
+            while count < BATCH
+                && let Some(length) = self.sockets.receive(socket, &mut buffer)
+            {
+                count += 1;
+                if let Some(index) = self.find(&buffer[..length]) {
+                    self.deliver(now, index, &mut buffer[..length]);
+                }
+            }
+            is_more |= count == BATCH;
+        }
+        is_more
+    }
+
+    /// The seat that a datagram is for: by its connection ID, which begins with the index, or as a stateless reset.
+    fn find(&self, datagram: &[u8]) -> Option<u32> {
+        let at = if datagram.first()? & 0x80 == 0 {
+            SHORT_CID_AT
+        } else {
+            LONG_CID_AT
+        };
+        let cid: Option<LocalCid> = datagram.get(at..).and_then(|rest| rest.first_chunk()).copied();
+        if let Some(cid) = cid {
+            let index = u32::from_be_bytes([cid[0], cid[1], cid[2], cid[3]]);
+            let connection = self.seats.get(index as usize).and_then(|seat| seat.connection.as_ref());
+            if connection.is_some_and(|connection| *connection.local_cid() == cid) {
+                return Some(index);
+            }
+        }
+        let token = datagram.last_chunk::<16>()?;
+        self.by_token.get(&token_key(token)).copied()
+    }
+
+    fn deliver(&mut self, now: Micros, index: u32, datagram: &mut [u8]) {
+        let happened = &mut self.happened;
+        if let Some(connection) = &mut self.seats[index as usize].connection {
+            connection.handle_datagram(now, datagram, &mut |event| happened.extend(Happened::from_event(event)));
+        }
+        self.follow_up(now, index);
+    }
+
+    /// Does what follows from the events of a connection, lets it speak, and arms its timer.
+    pub(super) fn follow_up(&mut self, now: Micros, index: u32) {
+        let mut happened = std::mem::take(&mut self.happened);
+        for event in happened.drain(..) {
+            self.on_event(now, index, event);
+        }
+        self.happened = happened;
+        self.settle(now, index);
+    }
+
+    pub(super) fn settle(&mut self, now: Micros, index: u32) {
+        let seat = &mut self.seats[index as usize];
+        if let Some(connection) = &mut seat.connection {
+            self.sockets.flush(index, connection, now);
+        }
+        if let Some(at) = seat.deadline() {
+            self.wheel.arm(index, &mut seat.armed, at);
+        }
+    }
+
+    // ---- time ----------------------------------------------------------------------------------------------
+
+    fn work_timers(&mut self, now: Micros) {
+        while let Some((tick, indices)) = self.wheel.next(now) {
+            for index in indices {
+                let seat = &mut self.seats[index as usize];
+                if seat.armed == tick {
+                    seat.armed = Tick::NONE;
+                    self.on_time(now, index);
+                }
+            }
+        }
+    }
+
+    fn on_time(&mut self, now: Micros, index: u32) {
+        let happened = &mut self.happened;
+        if let Some(connection) = &mut self.seats[index as usize].connection
+            && connection.next_timeout().is_some_and(|at| at <= now)
+        {
+            connection.handle_timeout(now, &mut |event| happened.extend(Happened::from_event(event)));
+        }
+        while let Some(todo) = self.seats[index as usize].take_due(now) {
+            self.on_todo(now, index, todo);
+        }
+        self.follow_up(now, index);
+    }
+
+    fn on_todo(&mut self, now: Micros, index: u32, todo: Todo) {
+        match todo {
+            Todo::Connect => self.waiting.push_back(index),
+            Todo::GiveUpConnecting => {
+                self.drop_connection(now, index);
+                self.on_connect_failed(now, index, "timed_out", "no handshake within connect_timeout_ms");
+            }
+            Todo::GiveUp(stream, asked) => {
+                if let Some(connection) = &mut self.seats[index as usize].connection {
+                    connection.cancel_request(stream, 0);
+                }
+                self.on_answer(now, index, asked, Err(RequestFailure::Timeout));
+            }
+            Todo::AskAgain(asked, _, until) if until <= now => {
+                self.on_answer(now, index, asked, Err(RequestFailure::Timeout));
+            }
+            Todo::AskAgain(asked, bytes, until) => self.send_request(now, index, asked, bytes, until),
+            Todo::Errand(id) => {
+                let seat = &mut self.seats[index as usize];
+                let Some(request) = seat.user.errand_request(now, id) else {
+                    return;
+                };
+                if seat.standing == Standing::Online {
+                    self.ask(now, index, Asked::Errand(id), request);
+                } else {
+                    self.on_answer(now, index, Asked::Errand(id), Err(RequestFailure::Offline));
+                }
+            }
+            Todo::Leave => {
+                let happened = &mut self.happened;
+                if let Some(connection) = &mut self.seats[index as usize].connection {
+                    connection.close(now, Code::GoingAway.number().into(), &mut |event| {
+                        happened.extend(Happened::from_event(event));
+                    });
+                }
+            }
+        }
+    }
+
+    // ---- connecting ----------------------------------------------------------------------------------------
+
+    fn begins_at(&self, index: u32) -> Micros {
+        Micros(u64::from(index) * 1_000_000 / u64::from(self.scenario.connects_per_second))
+    }
+
+    fn ramp(&mut self, now: Micros) {
+        while self.begun < self.scenario.sessions && self.begins_at(self.begun) <= now {
+            self.waiting.push_back(self.begun);
+            self.begun += 1;
+        }
+        for _ in 0..CONNECTS_AT_A_TURN {
+            if self.connecting >= self.scenario.connects_at_once {
+                return;
+            }
+            let Some(index) = self.waiting.pop_front() else {
+                return;
+            };
+            self.connect(now, index);
+        }
+    }
+
+    fn connect(&mut self, now: Micros, index: u32) {
+        let mut random = [0; 12];
+        let drawn = self.random.fill(&mut random);
+        let [a, b, c, d, destination @ ..] = random;
+        let [w, x, y, z] = index.to_be_bytes();
+        let local = [w, x, y, z, a, b, c, d];
+        let made = Connection::new(self.config.clone(), now, self.server_name.clone(), local, destination);
+        match made {
+            Ok(connection) if drawn.is_ok() => {
+                self.connecting += 1;
+                let seat = &mut self.seats[index as usize];
+                seat.connection = Some(connection);
+                seat.standing = Standing::Connecting(now);
+                let patience = Micros::from_ms(self.scenario.connect_timeout_ms.into());
+                seat.todo.push((now.plus(patience), Todo::GiveUpConnecting));
+                self.settle(now, index);
+            }
+            Ok(_) => self.on_connect_failed(now, index, "not_started", "no random bytes"),
+            Err(error) => self.on_connect_failed(now, index, "not_started", &error.to_string()),
+        }
+    }
+}

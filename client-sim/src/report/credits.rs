@@ -1,0 +1,100 @@
+//! The lists of money that moved, as CSV with a header line: what the ledger must agree with.
+
+use crate::tally::{Moved, Opened};
+use std::io::{self, Write};
+
+/// What moved besides the packets opened.
+#[derive(Clone, Debug, Default)]
+pub struct Credits {
+    /// Every share grabbed, once.
+    pub grabbed: Vec<Moved>,
+    /// Every packet sent: a debit of its sender.
+    pub sent: Vec<Moved>,
+}
+
+/// Writes the packets opened as CSV, `packet,user,sponsor,cents` with a header line, by packet number: what the
+/// ledger must agree with.
+///
+/// # Errors
+/// When writing fails.
+pub fn write_opened(opened: &[Opened], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "packet,user,sponsor,cents")?;
+    for opened in in_order(opened) {
+        let Opened {
+            packet,
+            user,
+            sponsor,
+            cents,
+        } = opened;
+        writeln!(out, "{packet},{user},{sponsor},{cents}")?;
+    }
+    Ok(())
+}
+
+/// Writes all money that moved as CSV, `kind,packet,user,sponsor,cents` with a header line. Kinds are `open` and `grab`,
+/// which the user gained, and `send`, which the user spent; each kind is in the order of its packets. The sponsor is 0
+/// where a user does not learn of it.
+///
+/// # Errors
+/// When writing fails.
+pub fn write_credits(opened: &[Opened], credits: &Credits, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "kind,packet,user,sponsor,cents")?;
+    for opened in in_order(opened) {
+        let Opened {
+            packet,
+            user,
+            sponsor,
+            cents,
+        } = opened;
+        writeln!(out, "open,{packet},{user},{sponsor},{cents}")?;
+    }
+    for (kind, moved) in [("grab", &credits.grabbed), ("send", &credits.sent)] {
+        for Moved { packet, user, cents } in in_order(moved) {
+            writeln!(out, "{kind},{packet},{user},0,{cents}")?;
+        }
+    }
+    Ok(())
+}
+
+fn in_order<T: Copy + Ord>(rows: &[T]) -> Vec<T> {
+    let mut rows = rows.to_vec();
+    rows.sort_unstable();
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_in_order() {
+        let opened = [5, 4].map(|packet| Opened {
+            packet,
+            user: 1,
+            sponsor: 2,
+            cents: 3,
+        });
+        let moved = |packet| Moved {
+            packet,
+            user: 6,
+            cents: 7,
+        };
+        let credits = Credits {
+            grabbed: vec![moved(9), moved(8)],
+            sent: vec![moved(8)],
+        };
+        let text = |write: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {
+            let mut out = Vec::new();
+            write(&mut out).expect("memory takes it");
+            String::from_utf8(out).expect("digits")
+        };
+        assert_eq!(
+            text(&|out| write_opened(&opened, out)),
+            "packet,user,sponsor,cents\n4,1,2,3\n5,1,2,3\n"
+        );
+        assert_eq!(
+            text(&|out| write_credits(&opened, &credits, out)),
+            "kind,packet,user,sponsor,cents\nopen,4,1,2,3\nopen,5,1,2,3\ngrab,8,6,0,7\ngrab,9,6,0,7\nsend,8,6,0,7\n"
+        );
+    }
+}

@@ -1,0 +1,224 @@
+//! From the tables of a file to a [`Scenario`]: every value within its bounds, and no two that contradict each other.
+
+use super::file::{self, At, File, Share, is_placed};
+use super::{EngineKind, FRIENDS_MAX, SAMPLE_MAX, SECONDS_MAX, SESSIONS_MAX, SHAKES_PER_SECOND_MAX, Scenario};
+use crate::backoff::Backoff;
+use crate::schedule::Micros;
+use crate::user::{Habits, PackageHabits, PacketHabits, SEND_SHARES};
+use rustls_pki_types::ServerName;
+use shake_rules::document::Problems;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+
+/// Checks the parts of a scenario, and gathers what is wrong.
+pub(super) struct Check<'a> {
+    pub(super) text: &'a str,
+    pub(super) problems: Problems,
+}
+
+impl Check<'_> {
+    pub(super) fn scenario(&mut self, file: File) -> Scenario {
+        let File {
+            target,
+            users,
+            load,
+            behaviour,
+            packets,
+            resources,
+            engine,
+            limits,
+        } = file;
+        self.address(&target.address);
+        self.server_name(&target.server_name);
+        self.kind(&engine.kind);
+        let timeout = 1..=600_000;
+        let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
+        let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
+        Scenario {
+            ca: self.path("ca", target.ca),
+            address: target.address.into_inner(),
+            server_name: target.server_name.into_inner(),
+            first_id: self.first_id(&users.first_id, *load.sessions.as_ref()),
+            token_key: self.path("token_key", users.token_key),
+            token_lifetime_s: self.number("token_lifetime_s", &users.token_lifetime_s, 1..=u32::MAX),
+            sessions: self.number("sessions", &load.sessions, 1..=SESSIONS_MAX),
+            connects_per_second: self.number("connects_per_second", &load.connects_per_second, 1..=1_000_000),
+            connects_at_once: self.number("connects_at_once", &load.connects_at_once, 1..=10_000),
+            shakes_per_second: self.number("shakes_per_second", &load.shakes_per_second, 0..=SHAKES_PER_SECOND_MAX),
+            seconds: self.number("seconds", &load.seconds, 1..=SECONDS_MAX),
+            settle_s: self.number("settle_s", &load.settle_s, 0..=SECONDS_MAX),
+            seed: load.seed,
+            engine: EngineKind::Quinn,
+            sockets: self.number("sockets", &engine.sockets, 1..=256),
+            threads: self.number("threads", &engine.threads, 1..=64),
+            idle_timeout_s: self.number("idle_timeout_s", &engine.idle_timeout_s, 1..=SECONDS_MAX),
+            keep_alive_s: self.number("keep_alive_s", &engine.keep_alive_s, 0..=SECONDS_MAX),
+            request_timeout_ms: self.number("request_timeout_ms", &limits.request_timeout_ms, timeout.clone()),
+            connect_timeout_ms: self.number("connect_timeout_ms", &limits.connect_timeout_ms, timeout.clone()),
+            habits: Habits {
+                seed: load.seed,
+                sessions: *load.sessions.as_ref(),
+                obey_pace: self.share("obey_pace", &behaviour.obey_pace),
+                use_streams: self.share("use_streams_for_shakes", &behaviour.use_streams_for_shakes),
+                claim_delay_ms,
+                shake_timeout: Micros::from_ms(
+                    self.number("shake_timeout_ms", &limits.shake_timeout_ms, timeout)
+                        .into(),
+                ),
+                connect_tries_max: self.number("connect_tries_max", &limits.connect_tries_max, 1..=1_000),
+                claim_tries_max: self.number("claim_tries_max", &limits.claim_tries_max, 1..=10_000),
+                backoff: Backoff {
+                    first_ms: backoff_ms[0],
+                    max_ms: backoff_ms[1],
+                },
+                packets: self.packets(&packets),
+                packages: PackageHabits {
+                    fetch_share: self.share("fetch_share", &resources.fetch_share),
+                    sample: self.number("sample", &resources.sample, 1..=SAMPLE_MAX),
+                    within: Micros::from_s((*load.seconds.as_ref()).into()),
+                },
+            },
+        }
+    }
+
+    fn packets(&mut self, packets: &file::Packets) -> PacketHabits {
+        let [_, most_shares] = SEND_SHARES;
+        let send_min = self.number("send_min_cents", &packets.send_min_cents, most_shares as u32..=u32::MAX);
+        PacketHabits {
+            share_split: self.share("share_split", &packets.share_split),
+            friends_told: self.number("friends_told", &packets.friends_told, 1..=FRIENDS_MAX),
+            send_share: self.share("send_share", &packets.send_share),
+            send_min_cents: send_min.into(),
+            view_share: self.share("view_share", &packets.view_share),
+            wallet_share: self.share("wallet_share", &packets.wallet_share),
+            hoard_share: self.share("hoard_share", &packets.hoard_share),
+            grab_share: self.share("grab_share", &packets.grab_share),
+            repeat_share: self.share("repeat_share", &packets.repeat_share),
+            delay_ms: self.range("delay_ms", &packets.delay_ms, 0),
+        }
+    }
+
+    /// What is wrong between values that are each within their bounds.
+    pub(super) fn contradictions(&mut self, scenario: &Scenario) {
+        let shake_timeout_s = scenario.habits.shake_timeout.as_seconds();
+        if f64::from(scenario.settle_s) < shake_timeout_s {
+            self.problems.add_whole(format!(
+                "settle_s = {} is shorter than shake_timeout_ms = {}: the last shakes would be called lost before their time; raise settle_s",
+                scenario.settle_s,
+                shake_timeout_s * 1e3
+            ));
+        }
+        let ramp_s = scenario.sessions / scenario.connects_per_second.max(1);
+        let run_s = u64::from(ramp_s) + u64::from(scenario.seconds) + u64::from(scenario.settle_s);
+        if u64::from(scenario.token_lifetime_s) <= run_s {
+            self.problems.add_whole(format!(
+                "token_lifetime_s = {} ends before the run does, which takes about {run_s} s; raise it",
+                scenario.token_lifetime_s
+            ));
+        }
+        if scenario.keep_alive_s >= scenario.idle_timeout_s {
+            self.problems.add_whole(format!(
+                "keep_alive_s = {} must be shorter than idle_timeout_s = {}, or it comes too late",
+                scenario.keep_alive_s, scenario.idle_timeout_s
+            ));
+        }
+        if scenario.keep_alive_s == 0 && u64::from(scenario.idle_timeout_s) < run_s {
+            self.problems.add_whole(format!(
+                "keep_alive_s = 0 and idle_timeout_s = {} may end idle sessions within the run of about {run_s} s; set keep_alive_s or a longer timeout",
+                scenario.idle_timeout_s
+            ));
+        }
+        let shakes = u64::from(scenario.shakes_per_second) * u64::from(scenario.seconds);
+        if shakes / u64::from(scenario.sessions.max(1)) > u64::from(u32::MAX) {
+            self.problems
+                .add_whole("more shakes for one session than the 32-bit sequence counts; add sessions");
+        }
+    }
+
+    fn wrong(&mut self, span: Range<usize>, message: String) {
+        if is_placed(&span) {
+            self.problems.add(self.text, span, message);
+        } else {
+            self.problems.add_whole(message);
+        }
+    }
+
+    fn number(&mut self, name: &str, value: &At<u32>, bounds: RangeInclusive<u32>) -> u32 {
+        let found = *value.as_ref();
+        if !bounds.contains(&found) {
+            let message = format!("{name} = {found} must be {} to {}", bounds.start(), bounds.end());
+            self.wrong(value.span(), message);
+        }
+        found
+    }
+
+    fn first_id(&mut self, value: &At<u64>, sessions: u32) -> u64 {
+        let found = *value.as_ref();
+        if found == 0 || found.checked_add(sessions.into()).is_none() {
+            let message = format!("first_id = {found} must be 1 or more, with room for {sessions} users after it");
+            self.wrong(value.span(), message);
+        }
+        found
+    }
+
+    fn share(&mut self, name: &str, value: &At<Share>) -> f64 {
+        match *value.as_ref() {
+            Share::All(all) => f64::from(u8::from(all)),
+            Share::Some(share) => {
+                if !(0.0..=1.0).contains(&share) {
+                    let message = format!("{name} = {share} must be true, false or a share from 0.0 to 1.0");
+                    self.wrong(value.span(), message);
+                }
+                share
+            }
+        }
+    }
+
+    fn range(&mut self, name: &str, value: &At<[u32; 2]>, least: u32) -> [u32; 2] {
+        let [low, high] = *value.as_ref();
+        if low > high || low < least || high > 3_600_000 {
+            let message = format!("{name} = [{low}, {high}] must be [least, most] between {least} and 3600000");
+            self.wrong(value.span(), message);
+        }
+        [low, high]
+    }
+
+    fn address(&mut self, value: &At<String>) {
+        let address = value.as_ref();
+        let good = address
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
+        if !good {
+            let message = format!("address = {address:?} must be host:port, such as \"127.0.0.1:4433\"");
+            self.wrong(value.span(), message);
+        }
+    }
+
+    fn server_name(&mut self, value: &At<String>) {
+        let name = value.as_ref();
+        if ServerName::try_from(name.as_str()).is_err() {
+            let message = format!("server_name = {name:?} must be a DNS name or an IP address of the certificate");
+            self.wrong(value.span(), message);
+        }
+    }
+
+    fn kind(&mut self, value: &At<String>) {
+        let kind = value.as_ref();
+        if kind != EngineKind::Quinn.name() {
+            self.wrong(
+                value.span(),
+                format!("kind = {kind:?} is no engine; this version has \"quinn\""),
+            );
+        }
+    }
+
+    fn path(&mut self, name: &str, value: At<String>) -> PathBuf {
+        if value.as_ref().is_empty() {
+            self.wrong(
+                value.span(),
+                format!("{name} is empty; it must name a file that `certs generate` made"),
+            );
+        }
+        value.into_inner().into()
+    }
+}

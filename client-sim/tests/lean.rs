@@ -1,0 +1,182 @@
+//! The lean engine against a scripted server that is not ours: the same runs as the other engine's, with the same
+//! counts.
+
+mod support;
+
+use client_sim::engine::lean;
+use client_sim::engine::{Finished, Job, Stop};
+use client_sim::scenario::Scenario;
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use shake_proto::code::Code;
+use shake_proto::wire::v1;
+use shake_rules::UnixMillis;
+use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::token::TokenKeys;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use support::{Answer, Back, Script, Server, opened, packet_of, reply, win};
+
+const QUICK: &str = "
+[load]
+sessions = 20
+connects_per_second = 500
+shakes_per_second = 200
+seconds = 1
+settle_s = 3
+[behaviour]
+claim_delay_ms = [5, 20]
+[engine]
+sockets = 3
+[limits]
+shake_timeout_ms = 1000
+request_timeout_ms = 400
+connect_timeout_ms = 3000
+connect_tries_max = 6
+claim_tries_max = 5
+backoff_ms = [20, 100]
+";
+
+fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
+    let text = changes
+        .iter()
+        .fold(QUICK.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
+    let scenario = Scenario::parse(&text, &server.overrides()).expect("a good scenario");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(&scenario.ca).expect("a file") {
+        roots.add(certificate.expect("a certificate")).expect("an authority");
+    }
+    let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
+    let tokens = TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    let job = Job {
+        target: scenario.address.parse().expect("an address"),
+        roots,
+        tokens,
+        started_at: UnixMillis(now.as_millis() as u64),
+        scenario,
+    };
+    let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins");
+    let shakes = &finished.tally.shakes;
+    assert_eq!(shakes.sent, shakes.answered + shakes.unanswered, "{:?}", finished.tally);
+    assert_eq!(shakes.sent + shakes.skipped_by_pace + shakes.skipped_offline, 200);
+    finished
+}
+
+struct WinOnce;
+
+impl Script for WinOnce {
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        vec![Back::Reply(match sequence {
+            0 => win(sequence, user, 7),
+            _ => reply(sequence, v1::Outcome::Nothing),
+        })]
+    }
+
+    fn claim(&self, _: u64, claim: &v1::Claim) -> Answer {
+        opened(packet_of(claim), 100, 7, false)
+    }
+}
+
+#[test]
+fn all_goes_well_on_datagrams_and_on_streams() {
+    for streams in ["0.0", "0.5"] {
+        let server = Server::start(WinOnce);
+        let behaviour = format!("[behaviour]\nuse_streams_for_shakes = {streams}");
+        let finished = play(&server, &[("[behaviour]", &behaviour)]);
+        let tally = &finished.tally;
+        assert_eq!(
+            (finished.online, tally.sessions.connected, tally.sessions.lost),
+            (20, 20, 0),
+            "{tally:?}"
+        );
+        assert_eq!((tally.shakes.answered, tally.shakes.unexpected), (200, 0), "{tally:?}");
+        assert_eq!(
+            (tally.claims.wins, tally.claims.opened, tally.claims.unfinished),
+            (20, 20, 0),
+            "{tally:?}"
+        );
+        assert!(tally.errors.is_empty() && tally.violations.is_clean(), "{tally:?}");
+    }
+}
+
+/// Greets at the second try, resets one claim, stays silent on another, and closes the connection of a third user.
+#[derive(Default)]
+struct Moody {
+    hellos: AtomicU32,
+    claims: AtomicU32,
+}
+
+impl Script for Moody {
+    fn hello(&self, user: u64, _: &v1::Hello) -> Answer {
+        if user == 3 && self.hellos.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Answer::Reset(Code::TooMany);
+        }
+        Answer::Reply(v1::reply::Kind::Hello(v1::HelloReply::default()))
+    }
+
+    fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
+        match (user, sequence) {
+            (5, 2) => vec![Back::Close(Code::TooMany)],
+            (6, 1) => vec![Back::Silence],
+            _ => WinOnce.shake(user, sequence),
+        }
+    }
+
+    fn claim(&self, user: u64, claim: &v1::Claim) -> Answer {
+        match self.claims.fetch_add(1, Ordering::Relaxed) {
+            0 => Answer::Reset(Code::TooMany),
+            1 => Answer::Silence,
+            _ => WinOnce.claim(user, claim),
+        }
+    }
+}
+
+#[test]
+fn what_fails_is_counted_and_tried_again() {
+    let server = Server::start(Moody::default());
+    let finished = play(&server, &[]);
+    let tally = &finished.tally;
+    assert_eq!(
+        (finished.online, tally.sessions.connected, tally.sessions.failed),
+        (20, 20, 0),
+        "{tally:?}"
+    );
+    assert_eq!((tally.sessions.lost, tally.sessions.reconnected), (1, 1), "{tally:?}");
+    assert_eq!(tally.sessions.hello_failures.values().sum::<u64>(), 1, "{tally:?}");
+    assert_eq!((tally.claims.opened, tally.claims.retries), (20, 2), "{tally:?}");
+    assert!(tally.shakes.unanswered >= 2, "{tally:?}");
+    assert!(tally.violations.is_clean(), "{tally:?}");
+}
+
+#[test]
+fn a_gateway_that_is_not_there_is_given_up() {
+    let server = Server::start(WinOnce);
+    let address = server.address;
+    drop(server);
+    let other = Server::start(WinOnce);
+    let finished = {
+        let mut overrides = other.overrides();
+        overrides.target = Some(address.to_string());
+        let text = QUICK
+            .replace("connect_timeout_ms = 3000", "connect_timeout_ms = 200")
+            .replace("connect_tries_max = 6", "connect_tries_max = 2");
+        let scenario = Scenario::parse(&text, &overrides).expect("a good scenario");
+        let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
+        let job = Job {
+            target: address,
+            roots: RootCertStore::empty(),
+            tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring")),
+            started_at: UnixMillis(0),
+            scenario,
+        };
+        lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins")
+    };
+    assert_eq!((finished.online, finished.tally.sessions.connected), (0, 0));
+    assert!(
+        finished.tally.sessions.connect_failures["timed_out"] >= 2,
+        "{:?}",
+        finished.tally
+    );
+}

@@ -1,0 +1,69 @@
+//! Gifts: in a phase that has them, the event sends packets to random users who are online. Each shard draws among its
+//! own sessions, at its part of the rate; the agent funds and announces them.
+
+use super::pages::Pages;
+use super::serving::Serving;
+use super::session::Session;
+use rand::{Rng, RngExt};
+use shake_proto::handoff::record::Gift;
+use shake_rules::{Cents, UserId};
+
+/// Sessions looked at for each recipient, before a draw is given up for lack of users.
+const LOOKS_PER_RECIPIENT: usize = 8;
+
+impl Serving {
+    /// Whether the phase has gifts.
+    pub(super) fn has_gifts(&self) -> bool {
+        self.phase
+            .is_some_and(|index| self.shared.show.phases[index].gifts.is_some())
+    }
+
+    /// Sends the gifts that are due.
+    pub(super) fn send_gifts(&mut self, sessions: &mut Pages<Session>) {
+        let Some((stage, gifts)) = self
+            .phase
+            .and_then(|index| Some((index, self.shared.show.phases[index].gifts?)))
+        else {
+            return;
+        };
+        while self.gifts.is_due(self.now.elapsed_ns) {
+            self.gifts.take(self.now.elapsed_ns);
+            let recipients = self.draw_recipients(sessions, gifts.recipients.into());
+            if recipients.is_empty() || !self.lane.can_issue() {
+                self.counters.gifts_missed.inc();
+                continue;
+            }
+            let mut key = [0; 16];
+            self.rng.fill_bytes(&mut key);
+            let total = Cents(self.rng.random_range(gifts.min.0..=gifts.max.0));
+            let gift = Gift {
+                key,
+                total,
+                recipients,
+                stage: stage as u16,
+                at: self.now.unix,
+            };
+            match self.lane.gift(gift) {
+                Ok(()) => self.counters.gifts.inc(),
+                Err(_) => self.counters.gifts_missed.inc(),
+            }
+        }
+    }
+
+    /// Up to `count` different users at random; fewer when hardly anybody is online.
+    fn draw_recipients(&mut self, sessions: &mut Pages<Session>, count: usize) -> Vec<UserId> {
+        let mut users: Vec<UserId> = Vec::with_capacity(count);
+        for _ in 0..count * LOOKS_PER_RECIPIENT {
+            if users.len() == count || sessions.capacity() == 0 {
+                break;
+            }
+            let index = self.rng.random_range(0..sessions.capacity());
+            if let Some(user) = sessions.get_mut(index).and_then(|session| session.user)
+                && !users.contains(&user)
+            {
+                users.push(user);
+            }
+        }
+        users
+    }
+}

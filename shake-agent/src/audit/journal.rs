@@ -1,0 +1,265 @@
+//! The journal, row by row: each transfer against its packet, with the share and the outbox row that belong to it.
+
+use super::book::{Book, name};
+use crate::ledger::{Account, CreditKind, EVENT_SPONSOR, Origin, State};
+use shake_rules::{PacketId, UserId};
+
+/// A row of the journal, unchecked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TransferRow {
+    pub(super) id: i64,
+    pub(super) at_ms: i64,
+    pub(super) debit: (i64, i64),
+    pub(super) credit: (i64, i64),
+    pub(super) cents: i64,
+    pub(super) previous: Option<i64>,
+}
+
+/// A row of the shares or of the outbox, by its transfer: packet, user, cents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CreditRow {
+    pub(super) transfer: i64,
+    pub(super) packet: i64,
+    pub(super) user: i64,
+    pub(super) cents: i64,
+    /// Of the outbox.
+    pub(super) kind: i64,
+    /// Of the outbox.
+    pub(super) seq: i64,
+}
+
+impl Book {
+    /// A row of the journal, and the rows of shares and outbox with its number.
+    pub(super) fn transfer(&mut self, row: &TransferRow, share: Option<CreditRow>, outbox: Option<CreditRow>) {
+        let (id, cents) = (row.id, row.cents);
+        let accounts = (
+            Account::from_columns(row.debit.0, row.debit.1),
+            Account::from_columns(row.credit.0, row.credit.1),
+        );
+        let (Some(from), Some(to)) = accounts else {
+            let found = format!("kinds {} and {}", row.debit.0, row.credit.0);
+            self.differ(
+                "transfer_account",
+                format!("transfer {id}"),
+                None,
+                "two known accounts",
+                found,
+            );
+            return;
+        };
+        self.post(row, from, to);
+        let is_payment = matches!((from, to), (Account::Packet(_), Account::User(_)));
+        if !is_payment && (share.is_some() || outbox.is_some()) {
+            let found = format!("{cents} cents from {from} to {to}");
+            self.differ(
+                "outbox_extra",
+                format!("transfer {id}"),
+                None,
+                "a payment to a user",
+                found,
+            );
+        }
+        match (from, to) {
+            // The sum per sponsor is compared at the end.
+            (Account::Bank, Account::Sponsor(sponsor)) => {
+                if sponsor == EVENT_SPONSOR {
+                    self.gifts_funded += cents;
+                }
+            }
+            (Account::Sponsor(_) | Account::User(_), Account::Packet(packet)) => self.filled(id, from, packet, cents),
+            (Account::Packet(packet), Account::User(user)) => self.paid(row, packet, user, share, outbox),
+            (Account::Packet(packet), Account::Void | Account::Refunded(_) | Account::Sponsor(_)) => {
+                self.closed(id, packet, to, cents);
+            }
+            _ => {
+                let found = format!("{cents} cents from {from} to {to}");
+                let expected = "funding, release, sending, payment, refund or voiding";
+                self.differ("transfer_kind", format!("transfer {id}"), None, expected, found);
+            }
+        }
+    }
+
+    /// Both accounts' sums, and the user's list of transfers.
+    fn post(&mut self, row: &TransferRow, from: Account, to: Account) {
+        let mut previous = None;
+        for (account, change) in [(from, -row.cents), (to, row.cents)] {
+            match account {
+                Account::Packet(_) => {}
+                Account::User(user) => {
+                    let sum = self.users.entry(user.0).or_default();
+                    sum.cents += change;
+                    previous = sum.last.replace(row.id);
+                }
+                house => *self.house.entry(house).or_default() += change,
+            }
+        }
+        if previous != row.previous {
+            let subject = format!("the transfer before {}, of the same user", row.id);
+            self.differ("transfer_chain", subject, None, name(previous), name(row.previous));
+        }
+    }
+
+    /// The entry of a transfer's packet, or a difference.
+    fn entry_of(&mut self, id: i64, packet: PacketId, cents: i64) -> Option<usize> {
+        let at = self.find(packet.0);
+        if at.is_none() {
+            let subject = format!("transfer {id} of packet {packet}");
+            self.differ(
+                "transfer_extra",
+                subject,
+                Some(packet.0),
+                "none (there is no such packet)",
+                cents,
+            );
+        }
+        at
+    }
+
+    /// A packet's release, sending or giving.
+    fn filled(&mut self, id: i64, from: Account, packet: PacketId, cents: i64) {
+        let Some(at) = self.entry_of(id, packet, cents) else {
+            return;
+        };
+        let subject = || format!("transfer {id}, the funding of packet {packet}");
+        let entry = &mut self.entries[at];
+        let again = std::mem::replace(&mut entry.filled, true);
+        let (expected_cents, origin) = (entry.cents, entry.origin);
+        if again {
+            self.differ("transfer_twice", subject(), Some(packet.0), "one funding", "another");
+        }
+        if cents != expected_cents as i64 {
+            self.differ("transfer_amount", subject(), Some(packet.0), expected_cents, cents);
+        }
+        let expected = match origin {
+            Origin::Seed(sponsor) => Account::Sponsor(sponsor),
+            Origin::Sent(user) => Account::User(user),
+            Origin::Gift => Account::Sponsor(EVENT_SPONSOR),
+        };
+        if from != expected {
+            let kind = "transfer_sponsor";
+            self.differ(
+                kind,
+                subject(),
+                Some(packet.0),
+                format!("from {expected}"),
+                format!("from {from}"),
+            );
+        }
+    }
+
+    /// A payment to a user: an opening, a share, or what comes back to a sender.
+    fn paid(
+        &mut self,
+        row: &TransferRow,
+        packet: PacketId,
+        user: UserId,
+        share: Option<CreditRow>,
+        outbox: Option<CreditRow>,
+    ) {
+        let (id, cents) = (row.id, row.cents);
+        let Some(at) = self.entry_of(id, packet, cents) else {
+            return;
+        };
+        let entry = &mut self.entries[at];
+        let amount = u64::try_from(cents).unwrap_or(0);
+        let is_winner = entry.user == Some(user);
+        let is_refund = entry.origin == Origin::Sent(user) && share.is_none();
+        let (origin, stage, state) = (entry.origin, entry.stage, entry.state);
+        let is_shared = entry.shares > 1 || !matches!(origin, Origin::Seed(_));
+        if is_refund {
+            entry.closings += 1;
+            entry.closed_cents += amount;
+        } else {
+            entry.paid += 1;
+            entry.paid_cents += amount;
+            entry.winner_paid |= is_winner;
+        }
+        let kind = match origin {
+            _ if is_refund => CreditKind::Refund,
+            Origin::Seed(_) if is_winner => CreditKind::Open,
+            Origin::Seed(_) | Origin::Sent(_) => CreditKind::Grab,
+            Origin::Gift => CreditKind::Gift,
+        };
+        let subject = format!("transfer {id}, packet {packet} to user {user}");
+        let was_paid_to = !matches!(state, None | Some(State::Released | State::Issued | State::Void));
+        if !was_paid_to || (!is_shared && !is_winner) {
+            let expected = format!("none (the packet is {})", state.map_or("unreleased", State::name));
+            self.differ("transfer_state", subject.clone(), Some(packet.0), expected, cents);
+        }
+        let expected = CreditRow {
+            transfer: id,
+            packet: packet.0.cast_signed(),
+            user: user.0.cast_signed(),
+            cents,
+            kind: kind.to_column(),
+            seq: self.last_seq + 1,
+        };
+        let expected_share = CreditRow {
+            kind: 0,
+            seq: 0,
+            ..expected
+        };
+        let wants_share = is_shared && !is_refund;
+        if share != wants_share.then_some(expected_share) {
+            let (wanted, found) = (
+                format!("{:?}", wants_share.then_some(expected_share)),
+                format!("{share:?}"),
+            );
+            self.differ("share_differs", subject.clone(), Some(packet.0), wanted, found);
+        }
+        match outbox {
+            None => self.differ("outbox_missing", subject, Some(packet.0), kind.name(), "none"),
+            Some(found) => {
+                if found != expected {
+                    let (wanted, found) = (format!("{expected:?}"), format!("{found:?}"));
+                    self.differ("outbox_differs", subject, Some(packet.0), wanted, found);
+                }
+                self.last_seq = found.seq;
+            }
+        }
+        if let Some(found) = outbox {
+            let name = CreditKind::from_column(found.kind).map_or("unknown", CreditKind::name);
+            self.outbox
+                .entry(name)
+                .or_default()
+                .add(u64::try_from(found.cents).unwrap_or(0));
+        }
+        self.phases.entry(stage).or_default().add(amount);
+        self.days
+            .entry(row.at_ms / super::DAY_MS as i64)
+            .or_default()
+            .add(amount);
+    }
+
+    /// What is left goes to the void, or back to a sponsor or the event.
+    fn closed(&mut self, id: i64, packet: PacketId, to: Account, cents: i64) {
+        let Some(at) = self.entry_of(id, packet, cents) else {
+            return;
+        };
+        let entry = &mut self.entries[at];
+        entry.closings += 1;
+        entry.closed_cents += u64::try_from(cents).unwrap_or(0);
+        let expected = match (entry.state, entry.origin) {
+            (Some(State::Void), Origin::Seed(_)) => Some(Account::Void),
+            (Some(State::Refunded), Origin::Seed(sponsor)) => Some(Account::Refunded(sponsor)),
+            (Some(State::Refunded), Origin::Gift) => Some(Account::Sponsor(EVENT_SPONSOR)),
+            _ => None,
+        };
+        if expected != Some(to) {
+            let state = entry.state.map_or("unreleased", State::name);
+            let expected = expected.map_or_else(
+                || format!("none (the packet is {state})"),
+                |account| format!("to {account}"),
+            );
+            let subject = format!("transfer {id}, packet {packet} to {to}");
+            self.differ("transfer_state", subject, Some(packet.0), expected, format!("to {to}"));
+        }
+    }
+
+    /// A share or an outbox row whose transfer is not in the journal.
+    pub(super) fn without_transfer(&mut self, kind: &'static str, row: &CreditRow) {
+        let subject = format!("the row of transfer {}", row.transfer);
+        let packet = Some(row.packet.cast_unsigned());
+        self.differ(kind, subject, packet, "a transfer of that number", "none");
+    }
+}

@@ -1,0 +1,163 @@
+//! Shares taken, offers that wait, and the keys of what users and the event made.
+
+use super::packets::Origin;
+use super::schema::{from_sql, to_sql};
+use rusqlite::{Connection, OptionalExtension, params};
+use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+
+/// One share that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// By whom.
+    pub user: UserId,
+    /// How much.
+    pub amount: Cents,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// A packet that waits for a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The packet.
+    pub packet: PacketId,
+    /// Who sent it; `None` for the event.
+    pub from: Option<UserId>,
+}
+
+pub(super) fn append(connection: &Connection, transfer: i64, packet: PacketId, share: &Share) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO shares (transfer, packet, user, cents, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![
+            transfer,
+            to_sql(packet.0),
+            to_sql(share.user.0),
+            to_sql(share.amount.0),
+            to_sql(share.at.0)
+        ])?;
+    Ok(())
+}
+
+/// A user's share of a packet, in cents.
+pub(super) fn of_user(connection: &Connection, packet: PacketId, user: UserId) -> rusqlite::Result<Option<Cents>> {
+    connection
+        .prepare_cached("SELECT cents FROM shares WHERE packet = ?1 AND user = ?2")?
+        .query_row([to_sql(packet.0), to_sql(user.0)], |row| {
+            row.get(0).map(from_sql).map(Cents)
+        })
+        .optional()
+}
+
+/// All shares of a packet, in order of time.
+pub(super) fn of_packet(connection: &Connection, packet: PacketId) -> rusqlite::Result<Vec<Share>> {
+    connection
+        .prepare_cached("SELECT user, cents, at_ms FROM shares WHERE packet = ?1 ORDER BY transfer")?
+        .query_map([to_sql(packet.0)], |row| {
+            Ok(Share {
+                user: UserId(from_sql(row.get(0)?)),
+                amount: Cents(from_sql(row.get(1)?)),
+                at: UnixMillis(from_sql(row.get(2)?)),
+            })
+        })?
+        .collect()
+}
+
+/// The packet that was made with this key before.
+pub(super) fn made_with(connection: &Connection, origin: Origin, key: &[u8; 16]) -> rusqlite::Result<Option<PacketId>> {
+    connection
+        .prepare_cached("SELECT packet FROM sends WHERE origin = ?1 AND sender = ?2 AND key = ?3")?
+        .query_row(params![origin.to_column(), sender_column(origin), key], |row| {
+            row.get(0).map(from_sql).map(PacketId)
+        })
+        .optional()
+}
+
+pub(super) fn note_made(
+    connection: &Connection,
+    packet: PacketId,
+    origin: Origin,
+    key: &[u8; 16],
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO sends (packet, origin, sender, key) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![
+            to_sql(packet.0),
+            origin.to_column(),
+            sender_column(origin),
+            key
+        ])?;
+    Ok(())
+}
+
+/// Whose keys these are; zero for the event's own.
+fn sender_column(origin: Origin) -> i64 {
+    match origin {
+        Origin::Sent(user) => to_sql(user.0),
+        Origin::Seed(_) | Origin::Gift => 0,
+    }
+}
+
+/// The id of the next packet that is made; see the drawing in `schema`.
+pub(super) fn next_id(connection: &Connection, part: u16) -> rusqlite::Result<PacketId> {
+    const NUMBER: u64 = (1 << 47) - 1;
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT max(packet) FROM sends")?
+        .query_row([], |row| row.get(0))?;
+    let number = last.map_or(0, |last| from_sql(last) & NUMBER) + 1;
+    assert!(
+        number <= NUMBER,
+        "a ledger has fewer than 2^47 sent packets: each takes a commit's worth of disk"
+    );
+    Ok(PacketId(1 << 63 | u64::from(part) << 47 | number))
+}
+
+pub(super) fn offer(connection: &Connection, packet: PacketId, user: UserId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO offers (packet, user, waits) VALUES (?1, ?2, 1)")?
+        .execute([to_sql(packet.0), to_sql(user.0)])?;
+    Ok(())
+}
+
+/// Whether the packet names this user.
+pub(super) fn is_offered(connection: &Connection, packet: PacketId, user: UserId) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM offers WHERE packet = ?1 AND user = ?2)")?
+        .query_row([to_sql(packet.0), to_sql(user.0)], |row| row.get(0))
+}
+
+/// The offer to this user, or to all users of the packet, waits no more.
+pub(super) fn settle_offers(connection: &Connection, packet: PacketId, user: Option<UserId>) -> rusqlite::Result<()> {
+    match user {
+        Some(user) => connection
+            .prepare_cached("UPDATE offers SET waits = 0 WHERE packet = ?1 AND user = ?2")?
+            .execute([to_sql(packet.0), to_sql(user.0)])?,
+        None => connection
+            .prepare_cached("UPDATE offers SET waits = 0 WHERE packet = ?1 AND waits = 1")?
+            .execute([to_sql(packet.0)])?,
+    };
+    Ok(())
+}
+
+/// What waits for a user and is not due before `at`, oldest first.
+pub(super) fn waiting_for(
+    connection: &Connection,
+    user: UserId,
+    at: UnixMillis,
+    max: usize,
+) -> rusqlite::Result<Vec<Offer>> {
+    connection
+        .prepare_cached(
+            "SELECT packet, sender FROM offers JOIN packets USING (packet)
+             WHERE offers.user = ?1 AND waits = 1 AND due_ms > ?2 ORDER BY offer LIMIT ?3",
+        )?
+        .query_map(
+            params![to_sql(user.0), at.0.min(i64::MAX as u64) as i64, max as i64],
+            |row| {
+                Ok(Offer {
+                    packet: PacketId(from_sql(row.get(0)?)),
+                    from: row.get::<_, Option<i64>>(1)?.map(|user| UserId(from_sql(user))),
+                })
+            },
+        )?
+        .collect()
+}

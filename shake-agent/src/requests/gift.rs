@@ -1,0 +1,54 @@
+//! `Gift`: the event sends a packet to users who were online when it was drawn.
+
+use super::send::are_distinct;
+use super::{Answer, Audience, Judge};
+use crate::ledger::{Batch, LedgerError, Making, Origin};
+use shake_proto::handoff::record::Gift;
+use shake_rules::UnixMillis;
+use tracing::warn;
+
+impl Judge {
+    pub(super) fn gift(&mut self, batch: &mut Batch<'_>, gift: &Gift, now: UnixMillis) -> Result<Answer, LedgerError> {
+        let mut answer = Answer::default();
+        if batch.made_with(Origin::Gift, &gift.key)?.is_some() {
+            self.counters.gifts_repeat.add(1);
+            return Ok(answer);
+        }
+        // Decoding has bounded the number of recipients.
+        let shares = gift.recipients.len() as u16;
+        let enough = gift.total.0 >= u64::from(shares);
+        if shares == 0 || !enough || !are_distinct(&gift.recipients) {
+            self.counters.gifts_inconsistent.add(1);
+            return Ok(answer);
+        }
+        if u64::try_from(batch.gift_budget_left()?).unwrap_or(0) < gift.total.0 {
+            self.counters.gifts_unfunded.add(1);
+            if self.unfunded.begins(now.0) {
+                warn!(
+                    "the event's budget for gifts is used up; raise [gifts] budget_cents of the show and restart the agent"
+                );
+            }
+            return Ok(answer);
+        }
+        let packet = batch.make_packet(
+            self.rules.part,
+            &Making {
+                origin: Origin::Gift,
+                key: &gift.key,
+                amount: gift.total,
+                shares,
+                recipients: &gift.recipients,
+                stage: Some(gift.stage),
+                due: now.plus_ms(self.rules.share_lifetime_ms),
+            },
+        )?;
+        self.counters.gifts_made.add(1);
+        answer.notices = gift
+            .recipients
+            .iter()
+            .map(|&user| self.notice(user, packet, None))
+            .collect();
+        answer.audience = Audience::Everyone;
+        Ok(answer)
+    }
+}

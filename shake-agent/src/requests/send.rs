@@ -1,0 +1,111 @@
+//! `Send`: a user funds a packet from what they have.
+
+use super::Judge;
+use crate::ledger::{Batch, LedgerError, Making, Origin};
+use shake_proto::handoff::record::Notice;
+use shake_proto::reply::{Reason, SendResult};
+use shake_proto::request::Send;
+use shake_rules::split::SHARES_MAX;
+use shake_rules::{UnixMillis, UserId};
+
+/// Whether the numbers make sense: at least a cent for each share, everybody named once, and a taker for each share.
+fn check_amounts(send: &Send) -> Result<(), Reason> {
+    let shares_are_some = (1..=SHARES_MAX).contains(&send.shares);
+    let enough = send.total.0 >= u64::from(send.shares) && i64::try_from(send.total.0).is_ok();
+    let takers = send.recipients.is_empty() || usize::from(send.shares) <= send.recipients.len();
+    if shares_are_some && enough && takers && are_distinct(&send.recipients) {
+        Ok(())
+    } else {
+        Err(Reason::Amount)
+    }
+}
+
+/// Whether nobody is named twice.
+pub(super) fn are_distinct(users: &[UserId]) -> bool {
+    let mut sorted = users.to_vec();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
+}
+
+impl Judge {
+    /// The result, and who is to be told.
+    pub(super) fn send(
+        &mut self,
+        batch: &mut Batch<'_>,
+        user: UserId,
+        send: &Send,
+        now: UnixMillis,
+    ) -> Result<(SendResult, Vec<Notice>), LedgerError> {
+        let origin = Origin::Sent(user);
+        let sent = |judge: &Self, packet, repeat| SendResult::Sent {
+            packet,
+            code: judge.code(packet),
+            repeat,
+        };
+        if let Some(packet) = batch.made_with(origin, &send.key)? {
+            self.counters.sends_repeat.add(1);
+            return Ok((sent(self, packet, true), Vec::new()));
+        }
+        let refused = |judge: &Self, reason| Ok((SendResult::Refused(judge.count_refusal(reason)), Vec::new()));
+        if let Err(reason) = check_amounts(send) {
+            return refused(self, reason);
+        }
+        if u64::try_from(batch.user(user)?.balance).unwrap_or(0) < send.total.0 {
+            return refused(self, Reason::Balance);
+        }
+        let packet = batch.make_packet(
+            self.rules.part,
+            &Making {
+                origin,
+                key: &send.key,
+                amount: send.total,
+                shares: send.shares,
+                recipients: &send.recipients,
+                stage: None,
+                due: now.plus_ms(self.rules.share_lifetime_ms),
+            },
+        )?;
+        self.counters.sends_made.add(1);
+        let tell = |&recipient| self.notice(recipient, packet, Some(user));
+        let notices = send.recipients.iter().map(tell).collect();
+        Ok((sent(self, packet, false), notices))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shake_rules::Cents;
+
+    #[test]
+    fn what_makes_sense_and_what_does_not() {
+        let check = |total, shares, recipients: &[u64]| {
+            check_amounts(&Send {
+                key: [0; 16],
+                total: Cents(total),
+                shares,
+                recipients: recipients.iter().copied().map(UserId).collect(),
+            })
+            .is_ok()
+        };
+        for (total, shares, recipients, expected) in [
+            (1, 1, &[][..], true),
+            (100, 100, &[], true),
+            (2, 2, &[5, 6], true),
+            (2, 1, &[5, 6], true),
+            (0, 0, &[], false),
+            (5, 0, &[], false),
+            (99, 100, &[], false),
+            (200, 101, &[], false),
+            (u64::MAX, 1, &[], false),
+            (2, 2, &[5, 5], false),
+            (3, 3, &[5, 6], false),
+        ] {
+            assert_eq!(
+                check(total, shares, recipients),
+                expected,
+                "{total} {shares} {recipients:?}"
+            );
+        }
+    }
+}

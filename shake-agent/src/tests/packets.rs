@@ -1,0 +1,303 @@
+//! Shared packets one by one: each refusal, hammering, views, wallets, offers, expiry.
+
+use super::play::{DAY, Real, grabbed, sent};
+use super::support::{EVENT, claimed};
+use crate::requests::{EXPIRY_GRACE_MS, OFFERS_MAX};
+use shake_proto::handoff::record::{Request, What};
+use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult, WalletTransfer};
+use shake_proto::request::Grab;
+use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+use std::collections::BTreeSet;
+
+const HAMMERS: usize = 50;
+
+/// User 1 has opened packet 0, of 30 cents.
+fn rich() -> Real {
+    let mut real = Real::new();
+    real.release(0);
+    let now = UnixMillis(real.now);
+    assert!(matches!(real.claim(EVENT, 0, 1, 1, now), ClaimResult::Opened { .. }));
+    real
+}
+
+fn send(real: &mut Real, key: u8, cents: u64, shares: u16, named: &[u64]) -> SendResult {
+    real.send(1, key, cents, shares, &named.iter().copied().collect()).0
+}
+
+fn packet(result: &SendResult) -> PacketId {
+    match result {
+        SendResult::Sent { packet, .. } => *packet,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(result: &GrabResult) -> Reason {
+    match result {
+        GrabResult::Refused(reason) => *reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_split_packet_is_shared_by_code_until_it_is_empty() {
+    let mut real = Real::new();
+    real.release(0);
+    real.release(1);
+    let now = UnixMillis(real.now);
+    let id = real.records[1].packet;
+    assert_eq!(refused(&real.grab(id, 2)), Reason::PacketUnknown, "before it is opened");
+    let ClaimResult::Opened { amount, code, .. } = real.claim(EVENT, 1, 1, 1, now) else {
+        panic!("not opened");
+    };
+    assert_eq!(real.packet_of(&code), id);
+    let again = real.claim(EVENT, 1, 1, 1, now);
+    assert!(matches!(again, ClaimResult::Opened { amount: a, repeat: true, .. } if a == amount));
+    // The winner has a share already.
+    let winner = GrabResult::Grabbed {
+        packet: id,
+        amount,
+        repeat: true,
+    };
+    assert_eq!(real.grab(id, 1), winner);
+    let mut sum = amount.0;
+    for user in [2, 3] {
+        let GrabResult::Grabbed {
+            amount, repeat: false, ..
+        } = real.grab(id, user)
+        else {
+            panic!("no share");
+        };
+        sum += amount.0;
+        assert_eq!(real.balance(user), amount.0 as i64);
+    }
+    assert_eq!(sum, real.records[1].amount.0);
+    assert_eq!(real.grab(id, 4), GrabResult::Empty);
+    let ViewResult::State(state) = real.view(code.to_vec(), 4) else {
+        panic!("no view");
+    };
+    assert_eq!((state.left, state.shares_left, state.taken.len()), (Cents(0), 0, 3));
+    let best: Vec<_> = state.taken.iter().filter(|share| share.is_best).collect();
+    assert_eq!(best.len(), 1);
+    assert_eq!(Some(best[0].amount), state.taken.iter().map(|share| share.amount).max());
+    // The code of a packet that is not shared is nobody's to have.
+    assert_eq!(refused(&real.grab(real.records[0].packet, 1)), Reason::PacketUnknown);
+    let forged = real.request(
+        2,
+        What::Grab(Grab {
+            code: vec![1; 20].into(),
+        }),
+    );
+    assert_eq!(refused(&grabbed(&real.ask(&forged))), Reason::PacketUnknown);
+    assert_eq!(real.view(vec![2; 20], 1), ViewResult::Refused(Reason::PacketUnknown));
+    real.event.assert_balanced();
+}
+
+#[test]
+fn what_is_sent_and_to_whom() {
+    let mut real = rich();
+    for (cents, shares, named, reason) in [
+        (31, 1, &[][..], Reason::Balance),
+        (u64::MAX >> 1, 1, &[], Reason::Balance),
+        (3, 4, &[], Reason::Amount),
+        (10, 2, &[3, 3], Reason::Amount),
+        (10, 3, &[2, 3], Reason::Amount),
+    ] {
+        let request = real.send_request(1, 1, cents, shares, named);
+        assert_eq!(
+            sent(&real.ask(&request)),
+            SendResult::Refused(reason),
+            "{cents} {shares} {named:?}"
+        );
+    }
+    let first = send(&mut real, 1, 20, 1, &[2, 3]);
+    let id = packet(&first);
+    assert_eq!((id.0 >> 63, real.balance(1)), (1, 10));
+    // The first answer, though the balance is gone and the request is another.
+    let again = send(&mut real, 1, 5_000, 1, &[]);
+    assert!(matches!(again, SendResult::Sent { packet, repeat: true, .. } if packet == id));
+    assert_eq!(refused(&real.grab(id, 4)), Reason::NotEntitled);
+    assert_eq!(
+        refused(&real.grab(id, 1)),
+        Reason::NotEntitled,
+        "the sender is not named"
+    );
+    let offered = real.offers(3);
+    assert_eq!((offered.notices.len(), offered.notices[0].from), (1, Some(UserId(1))));
+    assert_eq!(offered.reply.unwrap().kind, None);
+    assert!(matches!(
+        real.grab(id, 2),
+        GrabResult::Grabbed { amount: Cents(20), .. }
+    ));
+    // Nothing is left for the other one, and nothing waits.
+    assert_eq!(real.grab(id, 3), GrabResult::Empty);
+    assert!(real.offers(3).notices.is_empty() && real.offers(2).notices.is_empty());
+    // A sender may take part in what is for anyone.
+    let open = packet(&send(&mut real, 2, 10, 2, &[]));
+    assert!(matches!(real.grab(open, 1), GrabResult::Grabbed { repeat: false, .. }));
+    let WalletResult::State { balance, transfers } = real.wallet(1) else {
+        panic!("no wallet");
+    };
+    assert_eq!(
+        balance.0 as i64,
+        transfers.iter().map(|transfer| transfer.cents).sum::<i64>()
+    );
+    let at = UnixMillis(real.now);
+    let won = WalletTransfer {
+        cents: 30,
+        packet: real.records[0].packet,
+        at,
+    };
+    assert_eq!((transfers.len(), transfers[3]), (4, won));
+    assert_eq!(transfers[2].cents, -20);
+    real.event.assert_balanced();
+}
+
+#[test]
+fn fifty_at_once_get_one_effect_and_the_same_answer() {
+    let mut real = rich();
+    real.release(1);
+    let claims: Vec<Request> = (0..HAMMERS).map(|_| real.claim_request(1, 2)).collect();
+    let opened: Vec<_> = real
+        .ask_all(&claims)
+        .iter()
+        .map(|answer| claimed(answer.reply.as_ref().unwrap()))
+        .collect();
+    let amounts: BTreeSet<_> = opened
+        .iter()
+        .map(|result| match result {
+            ClaimResult::Opened { amount, repeat, .. } => (*amount, *repeat),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let amount = amounts.first().unwrap().0;
+    assert_eq!(amounts, BTreeSet::from([(amount, false), (amount, true)]));
+    assert_eq!(real.balance(2), amount.0 as i64);
+
+    let sends: Vec<Request> = (0..HAMMERS).map(|_| real.send_request(1, 9, 20, 4, &[])).collect();
+    let packets: BTreeSet<_> = real
+        .ask_all(&sends)
+        .iter()
+        .map(|answer| packet(&sent(answer)))
+        .collect();
+    assert_eq!((packets.len(), real.balance(1)), (1, 10));
+    let id = *packets.first().unwrap();
+
+    let grabs: Vec<Request> = (0..HAMMERS).map(|_| real.grab_request(id, 3)).collect();
+    let shares: BTreeSet<_> = real
+        .ask_all(&grabs)
+        .iter()
+        .map(|answer| match grabbed(answer) {
+            GrabResult::Grabbed { amount, .. } => amount,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(shares.len(), 1);
+    assert_eq!(real.balance(3), shares.first().unwrap().0 as i64);
+    let report = real.event.assert_balanced();
+    assert_eq!((report.sent.sent.packets, report.outbox["grab"].credits), (1, 1));
+}
+
+#[test]
+fn limits_hold_at_the_claim_and_the_packet_goes_back() {
+    let mut real = Real::new();
+    let now = UnixMillis(real.now);
+    for index in 0..5 {
+        real.release(index);
+        let issued = shake_proto::handoff::record::Issued {
+            packet: real.records[index as usize].packet,
+            user: UserId(1),
+            stage: 0,
+            at: now,
+        };
+        real.ask(&Request::Issued(issued));
+    }
+    for packet in 0..3 {
+        assert!(matches!(
+            real.claim(EVENT, packet, 1, 1, now),
+            ClaimResult::Opened { .. }
+        ));
+    }
+    assert_eq!(
+        real.claim(EVENT, 3, 1, 1, now),
+        ClaimResult::Refused(Reason::LimitReached)
+    );
+    real.judge.rules.limits.packets_per_user = 8;
+    real.judge.rules.limits.packets_per_sponsor = 3;
+    assert_eq!(
+        real.claim(EVENT, 3, 1, 1, now),
+        ClaimResult::Refused(Reason::LimitReached)
+    );
+    real.now += DAY + EXPIRY_GRACE_MS;
+    assert_eq!(
+        real.expire(),
+        3,
+        "two that were never opened, and the rest of the split one"
+    );
+    assert_eq!(
+        real.claim(EVENT, 3, 1, 1, now),
+        ClaimResult::Refused(Reason::TicketExpired)
+    );
+    let report = real.event.assert_balanced();
+    assert_eq!((report.total.refunded.packets, report.total.opened.packets), (3, 2));
+}
+
+#[test]
+fn what_is_left_goes_back_on_time_also_after_a_restart() {
+    let mut real = rich();
+    real.release(1);
+    let now = UnixMillis(real.now);
+    assert!(matches!(real.claim(EVENT, 1, 2, 2, now), ClaimResult::Opened { .. }));
+    let split = real.records[1].packet;
+    let sent = packet(&send(&mut real, 1, 30, 3, &[3, 4, 5]));
+    let GrabResult::Grabbed { amount, .. } = real.grab(sent, 3) else {
+        panic!("no share");
+    };
+    let gift = real.gift(1, 40, &BTreeSet::from([1, 2]));
+    assert_eq!((gift.len(), gift[0].from), (2, None));
+    assert!(real.gift(2, 31, &BTreeSet::from([1])).is_empty(), "the budget is 70");
+    assert_eq!(real.judge.counters.gifts_unfunded.value(), 1);
+    let gift = real.packet_of(&gift[0].code);
+    assert!(matches!(real.grab(gift, 1), GrabResult::Grabbed { .. }));
+    let before = real.balance(1);
+
+    real.now += DAY - 1 + EXPIRY_GRACE_MS;
+    assert_eq!(real.expire(), 0);
+    // Its time is over, though it has not gone back yet.
+    assert_eq!(refused(&real.grab(sent, 4)), Reason::PacketExpired);
+    assert!(real.offers(4).notices.is_empty());
+    real.restart();
+    real.now += 1;
+    assert_eq!(real.expire(), 3);
+    assert_eq!(real.expire(), 0);
+    assert_eq!(real.balance(1), before + 30 - amount.0 as i64);
+    for (id, taker) in [(sent, 3), (split, 2), (gift, 1)] {
+        let late = if id == gift { 2 } else { 4 };
+        assert_eq!(refused(&real.grab(id, late)), Reason::PacketExpired);
+        assert!(matches!(real.grab(id, taker), GrabResult::Grabbed { repeat: true, .. }));
+        let ViewResult::State(state) = real.view(real.code(id), late) else {
+            panic!("no view");
+        };
+        assert_eq!((state.left, state.shares_left), (Cents(0), 0));
+        assert!(state.taken.iter().all(|share| !share.is_best));
+    }
+    let report = real.event.assert_balanced();
+    assert_eq!((report.sent.refunded.packets, report.total.refunded.packets), (1, 2));
+    assert_eq!(report.outbox["refund"].cents, 30 - amount.0);
+}
+
+#[test]
+fn at_most_so_many_offers_are_told_at_once() {
+    let mut real = rich();
+    for key in 0..30 {
+        assert!(matches!(send(&mut real, key, 1, 1, &[2]), SendResult::Sent { .. }));
+    }
+    for key in 0..10 {
+        assert_eq!(real.gift(key, 2, &BTreeSet::from([2, 3])).len(), 2);
+    }
+    assert_eq!(real.offers(2).notices.len(), OFFERS_MAX);
+    assert_eq!(real.offers(3).notices.len(), 10);
+    let WalletResult::State { transfers, .. } = real.wallet(1) else {
+        panic!("no wallet");
+    };
+    assert_eq!(transfers.len(), 20);
+}

@@ -1,0 +1,132 @@
+//! The tables of a show file, as TOML has them. `deploy/show.toml` documents each key.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ShowFile {
+    pub(super) event: EventTable,
+    pub(super) cues: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(super) limits: LimitsTable,
+    pub(super) gifts: GiftsBudgetTable,
+    pub(super) resources: ResourcesTable,
+    pub(super) sponsors: Vec<Spanned<SponsorTable>>,
+    pub(super) phases: Vec<Spanned<PhaseTable>>,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct EventTable {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) starts: Option<Spanned<String>>,
+    pub(super) rest_pace_ms: u32,
+}
+
+impl Default for EventTable {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            name: "show".into(),
+            starts: None,
+            rest_pace_ms: 5_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    pub(super) packets_per_user: Spanned<u8>,
+    pub(super) packets_per_sponsor: Spanned<u8>,
+    pub(super) ticket_lifetime_s: u32,
+    pub(super) share_lifetime_s: u32,
+}
+
+impl Default for LimitsTable {
+    fn default() -> Self {
+        Self {
+            packets_per_user: Spanned::new(0..0, 3),
+            packets_per_sponsor: Spanned::new(0..0, 1),
+            ticket_lifetime_s: 86_400,
+            share_lifetime_s: 86_400,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SponsorTable {
+    pub(super) id: u16,
+    pub(super) name: String,
+    pub(super) resource: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PhaseTable {
+    pub(super) name: String,
+    pub(super) cue: Option<Spanned<String>>,
+    pub(super) start_s: f64,
+    pub(super) end_s: f64,
+    pub(super) pace_ms: u32,
+    pub(super) releases_per_second: f64,
+    pub(super) without_packet: Option<Spanned<String>>,
+    pub(super) weights: BTreeMap<Spanned<String>, u32>,
+    pub(super) resources: BTreeMap<Spanned<String>, u32>,
+    pub(super) sponsors: BTreeMap<Spanned<String>, u32>,
+    pub(super) gifts: Option<Spanned<GiftsTable>>,
+}
+
+impl Default for PhaseTable {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            cue: None,
+            start_s: 0.0,
+            end_s: 0.0,
+            pace_ms: 1_000,
+            releases_per_second: 0.0,
+            without_packet: None,
+            weights: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            sponsors: BTreeMap::new(),
+            gifts: None,
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GiftsBudgetTable {
+    pub(super) budget_cents: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GiftsTable {
+    pub(super) per_second: f64,
+    pub(super) recipients: u16,
+    pub(super) min_cents: u64,
+    pub(super) max_cents: u64,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ResourcesTable {
+    pub(super) version: u64,
+    pub(super) packages: Vec<Spanned<PackageTable>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PackageTable {
+    pub(super) id: u32,
+    pub(super) address: String,
+    pub(super) size_bytes: u64,
+    pub(super) sha256: String,
+    pub(super) fetch_after: String,
+    pub(super) fetch_before: String,
+}
