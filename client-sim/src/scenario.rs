@@ -80,14 +80,20 @@ pub struct Scenario {
 pub enum EngineKind {
     /// The `quinn` crate, one of its connections per session.
     Quinn,
+    /// Our own client, which keeps under a kilobyte per session.
+    Lean,
 }
 
 impl EngineKind {
+    /// All engines.
+    pub const ALL: [Self; 2] = [Self::Quinn, Self::Lean];
+
     /// The name in scenario files and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Quinn => "quinn",
+            Self::Lean => "lean",
         }
     }
 }
@@ -203,7 +209,7 @@ mod tests {
             ("seconds = 20", "seconds = \"20\"", "invalid type"),
             ("address = \"127.0.0.1:4433\"", "address = \"127.0.0.1\"", "host:port"),
             ("server_name = \"localhost\"", "server_name = \"a b\"", "DNS name"),
-            ("kind = \"quinn\"", "kind = \"lean\"", "no engine"),
+            ("kind = \"quinn\"", "kind = \"fast\"", "no engine"),
             ("obey_pace = true", "obey_pace = 1.5", "share"),
             ("obey_pace = true", "obey_pace = \"yes\"", "share"),
             (

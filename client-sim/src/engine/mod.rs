@@ -133,6 +133,7 @@ pub struct Finished {
 pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
     match job.scenario.engine {
         EngineKind::Quinn => quinn::run(job, stop, observe),
+        EngineKind::Lean => lean::run(job, stop, observe),
     }
 }
 

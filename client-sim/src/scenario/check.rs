@@ -30,7 +30,6 @@ impl Check<'_> {
         } = file;
         self.address(&target.address);
         self.server_name(&target.server_name);
-        self.kind(&engine.kind);
         let timeout = 1..=600_000;
         let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
         let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
@@ -48,7 +47,7 @@ impl Check<'_> {
             seconds: self.number("seconds", &load.seconds, 1..=SECONDS_MAX),
             settle_s: self.number("settle_s", &load.settle_s, 0..=SECONDS_MAX),
             seed: load.seed,
-            engine: EngineKind::Quinn,
+            engine: self.kind(&engine.kind),
             sockets: self.number("sockets", &engine.sockets, 1..=256),
             threads: self.number("threads", &engine.threads, 1..=64),
             idle_timeout_s: self.number("idle_timeout_s", &engine.idle_timeout_s, 1..=SECONDS_MAX),
@@ -202,14 +201,15 @@ impl Check<'_> {
         }
     }
 
-    fn kind(&mut self, value: &At<String>) {
+    fn kind(&mut self, value: &At<String>) -> EngineKind {
         let kind = value.as_ref();
-        if kind != EngineKind::Quinn.name() {
-            self.wrong(
-                value.span(),
-                format!("kind = {kind:?} is no engine; this version has \"quinn\""),
-            );
-        }
+        let found = EngineKind::ALL.into_iter().find(|engine| engine.name() == kind);
+        found.unwrap_or_else(|| {
+            let names = EngineKind::ALL.map(|engine| format!("{:?}", engine.name()));
+            let message = format!("kind = {kind:?} is no engine; it must be {}", names.join(" or "));
+            self.wrong(value.span(), message);
+            EngineKind::Quinn
+        })
     }
 
     fn path(&mut self, name: &str, value: At<String>) -> PathBuf {
