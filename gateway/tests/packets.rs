@@ -124,10 +124,7 @@ async fn a_split_packet_is_shared_among_friends() {
         assert!(!first.repeat);
         assert_eq!(
             grab(&friend, &opened.code).await,
-            Grabbed::Grabbed(v1::Grabbed {
-                repeat: true,
-                ..first.clone()
-            })
+            Grabbed::Grabbed(v1::Grabbed { repeat: true, ..first })
         );
         assert_eq!(balance(&friend).await, first.cents);
         shares.push(first.cents);

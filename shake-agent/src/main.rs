@@ -155,22 +155,32 @@ every packet against the seed's record, that it has exactly the transfers that i
 transfers, the zero sum, that each credit to a user stands once in the outbox and each share has its transfer, and per
 sponsor seed + gifts = unreleased + held + opened + refunded + void (sponsor 0 is the event with its budget for gifts).
 
+With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
+the file of its part, and their figures are merged. A part without a ledger is listed and counts as unreleased.
+
 Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not audit.
 
 Examples:
   shake-agent audit --config agent.toml
   shake-agent audit --by day
+  shake-agent audit --fleet seeds --ledger a.db --ledger b.db --certs certs
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 struct AuditArgs {
     /// Configuration file that names ledger and seed; --ledger and --seed go before it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The ledger
-    #[arg(long, value_name = "FILE")]
-    ledger: Option<PathBuf>,
+    /// The ledger; with --fleet, once for each agent
+    #[arg(long = "ledger", value_name = "FILE")]
+    ledgers: Vec<PathBuf>,
     /// The seed file
     #[arg(long, value_name = "FILE")]
     seed: Option<PathBuf>,
+    /// Merge the ledgers of many agents against the whole seed, in the directory that `seed generate --parts` made
+    #[arg(long, value_name = "DIR", requires = "ledgers", conflicts_with_all = ["config", "seed", "by", "verbose"])]
+    fleet: Option<PathBuf>,
+    /// Also check who made the fleet's manifest, with the ticket keys of this directory
+    #[arg(long, value_name = "DIR", requires = "fleet")]
+    certs: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     json: bool,

@@ -177,12 +177,18 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
     let bound = ledger.bind_seed(&seed, show.gift_budget, clock::now())?;
     if show.gift_budget < bound.gift_budget {
         let funded = bound.gift_budget.0;
-        warn!(funded, "the show's gift budget is below what the event was funded with before, which stays");
+        warn!(
+            funded,
+            "the show's gift budget is below what the event was funded with before, which stays"
+        );
     }
     let rules = Rules::new(&show, header.part);
     let feed = Feed::new(seed, &bound, show.phases, config.grants_in_hand);
     for sponsor in feed.sponsors_without_phase() {
-        warn!(sponsor = sponsor.0, "no phase of the show has this sponsor: its packets stay in the seed");
+        warn!(
+            sponsor = sponsor.0,
+            "no phase of the show has this sponsor: its packets stay in the seed"
+        );
     }
     info!(unreleased = feed.unreleased(), "the feed is ready");
     let rng = StdRng::from_rng(&mut rand::rng());

@@ -204,7 +204,9 @@ fn story(packet: PacketId, row: &Row<'_>) -> rusqlite::Result<PacketStory> {
     let state: i64 = row.get(8)?;
     Ok(PacketStory {
         packet: packet.0,
-        origin: ["seed", "sent", "gift"].get((origin - 1) as usize).unwrap_or(&"unknown"),
+        origin: ["seed", "sent", "gift"]
+            .get((origin - 1) as usize)
+            .unwrap_or(&"unknown"),
         seed_index: number(1)?,
         sponsor: row.get(2)?,
         sender: number(3)?,
@@ -243,10 +245,22 @@ fn events(story: &PacketStory, times: &Times, shares: Vec<Event>) -> Vec<Event> 
     };
     let is_shared = story.shares > 1 || !shares.is_empty();
     let taken: u64 = shares.iter().filter_map(|share| share.cents).sum();
-    let event = |at_ms: Option<u64>, what, user, cents| at_ms.map(|at_ms| Event { at_ms, what, user, cents });
+    let event = |at_ms: Option<u64>, what, user, cents| {
+        at_ms.map(|at_ms| Event {
+            at_ms,
+            what,
+            user,
+            cents,
+        })
+    };
     let closed = match story.state {
         "void" => event(times.closed_ms, "void", None, Some(story.cents)),
-        "refunded" => event(times.closed_ms, "refunded", story.sender, Some(story.cents.saturating_sub(taken))),
+        "refunded" => event(
+            times.closed_ms,
+            "refunded",
+            story.sender,
+            Some(story.cents.saturating_sub(taken)),
+        ),
         _ if is_shared => event(times.closed_ms, "emptied", None, None),
         _ => None,
     };
@@ -282,7 +296,8 @@ fn read_user(connection: &Connection, user: UserId) -> rusqlite::Result<Option<U
             .query_map([to_sql(user.0)], |row| row.get(0).map(from_sql))?
             .collect()
     };
-    let issued = ids("SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND user = ?1 ORDER BY issued_ms")?;
+    let issued =
+        ids("SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND user = ?1 ORDER BY issued_ms")?;
     let sent = ids("SELECT packet FROM sends WHERE origin = 2 AND sender = ?1 ORDER BY packet")?;
     let offered = ids("SELECT packet FROM offers WHERE waits = 1 AND user = ?1 ORDER BY offer")?;
     if row.is_none() && issued.is_empty() && sent.is_empty() && offered.is_empty() {

@@ -6,7 +6,10 @@ mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use shake_agent::ledger::Ledger;
+use shake_agent::seed_file::SeedFile;
 use shake_agent::settlement;
+use shake_rules::{Cents, UnixMillis};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 use support::{Crowd, Event, Front, PATIENCE};
@@ -252,4 +255,39 @@ fn fleets_settlement_and_stories_from_the_command_line() {
     let log = std::fs::read_to_string(event.path("settlement.log")).unwrap();
     std::fs::write(event.path("settlement.log"), log.replacen(",open,", ",grab,", 1)).unwrap();
     check("settlement verify --config agent.toml", 1, "line 2 ");
+}
+
+#[test]
+fn the_ledgers_of_a_fleet_are_merged_from_the_command_line() {
+    let event = Event::new(1);
+    let check = |args: &str, code: i32, word: &str| {
+        let output = agent(&event).args(args.split(' ')).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args}: {text}");
+        assert!(text.contains(word), "{args}: {text}");
+    };
+    let make = "seed generate --out fleet --parts 3 --certs certs --event 7 --budget 9000 --count 90 --sponsor 1";
+    check(&format!("{make} --min 20 --max 200"), 0, "authenticated");
+    for part in 0..2 {
+        let seed = SeedFile::open(&event.path(&format!("fleet/seed-{part}.bin"))).unwrap();
+        let mut ledger = Ledger::open(&event.path(&format!("{part}.db"))).unwrap();
+        ledger.bind_seed(&seed, Cents(0), UnixMillis(1)).unwrap();
+    }
+    let audit = "audit --fleet fleet --ledger 0.db";
+    check(
+        &format!("{audit} --ledger 1.db --certs certs"),
+        0,
+        "parts without a ledger: 1 of 3\nbalanced",
+    );
+    check(
+        &format!("{audit} --json"),
+        0,
+        "\"part\":2,\"ledger\":null,\"balanced\":true",
+    );
+    check(&format!("{audit} --ledger 0.db"), 1, "0.db: ledger_twice");
+    check(&format!("{audit} --ledger 9.db"), 2, "there is no ledger at 9.db");
+    check(&format!("{audit} --seed fleet/seed-0.bin"), 2, "cannot be used with");
+    check("audit --fleet fleet", 2, "--ledger <FILE>");
+    check("audit --ledger 0.db --ledger 1.db", 2, "--ledger stands 2 times");
+    check("audit --ledger 0.db --seed fleet/seed-0.bin", 0, "part 1 of 3");
 }

@@ -4,6 +4,8 @@
 //! It believes nothing of the ledger by itself: what ought to be comes from the seed file, balances are computed anew from
 //! the transfers, and each packet must have exactly the transfers that its state says.
 
+pub mod fleet;
+
 mod book;
 mod journal;
 mod report;

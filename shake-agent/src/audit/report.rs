@@ -75,7 +75,7 @@ impl SponsorTotals {
         ]
     }
 
-    /// Takes another sponsor's figures into account.
+    /// Takes the figures of another sponsor, or of another part, into account.
     pub(super) fn merge(&mut self, other: &Self) {
         self.seed.merge(other.seed);
         self.gifts.merge(other.gifts);
@@ -215,9 +215,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "event {}, part {} of {}", self.event, self.part + 1, self.parts)?;
         writeln!(f, "\npackets")?;
-        self.table(f, |tally| tally.packets)?;
+        table(f, &self.sponsors, &self.total, |tally| tally.packets)?;
         writeln!(f, "\ncents")?;
-        self.table(f, |tally| tally.cents)?;
+        table(f, &self.sponsors, &self.total, |tally| tally.cents)?;
         writeln!(
             f,
             "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void"
@@ -269,31 +269,33 @@ impl Report {
     pub fn by_day(&self) -> String {
         credit_table("day", self.days.iter().map(|row| (row.day.clone(), row.credits)))
     }
+}
 
-    fn table(&self, f: &mut fmt::Formatter<'_>, figure: impl Fn(Tally) -> u64) -> fmt::Result {
-        let line = |name: String, totals: &SponsorTotals| {
-            let figures = totals.columns().map(|(_, tally)| figure(tally).to_string());
-            std::iter::once(name).chain(figures).collect::<Vec<_>>()
-        };
-        let names = SponsorTotals::default().columns().map(|(name, _)| name.to_owned());
-        let mut lines = vec![std::iter::once("sponsor".to_owned()).chain(names).collect::<Vec<_>>()];
-        lines.extend(
-            self.sponsors
-                .iter()
-                .map(|row| line(row.sponsor.to_string(), &row.totals)),
-        );
-        lines.push(line("total".into(), &self.total));
-        let widths: Vec<usize> = (0..lines[0].len())
-            .map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0))
-            .collect();
-        for line in lines {
-            for (cell, width) in line.iter().zip(&widths) {
-                write!(f, "  {cell:>width$}")?;
-            }
-            writeln!(f)?;
+/// An aligned table of one figure: a line for each sponsor, and the total.
+pub(super) fn table(
+    f: &mut fmt::Formatter<'_>,
+    sponsors: &[SponsorRow],
+    total: &SponsorTotals,
+    figure: impl Fn(Tally) -> u64,
+) -> fmt::Result {
+    let line = |name: String, totals: &SponsorTotals| {
+        let figures = totals.columns().map(|(_, tally)| figure(tally).to_string());
+        std::iter::once(name).chain(figures).collect::<Vec<_>>()
+    };
+    let names = SponsorTotals::default().columns().map(|(name, _)| name.to_owned());
+    let mut lines = vec![std::iter::once("sponsor".to_owned()).chain(names).collect::<Vec<_>>()];
+    lines.extend(sponsors.iter().map(|row| line(row.sponsor.to_string(), &row.totals)));
+    lines.push(line("total".into(), total));
+    let widths: Vec<usize> = (0..lines[0].len())
+        .map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0))
+        .collect();
+    for line in lines {
+        for (cell, width) in line.iter().zip(&widths) {
+            write!(f, "  {cell:>width$}")?;
         }
-        Ok(())
+        writeln!(f)?;
     }
+    Ok(())
 }
 
 fn credit_table(title: &str, rows: impl Iterator<Item = (String, CreditTally)>) -> String {

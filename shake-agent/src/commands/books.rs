@@ -1,20 +1,31 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
+use super::seed::read_keys;
 use super::{Progress, print, read_config, unless_closed};
 use crate::{AuditArgs, By, ExportArgs};
-use shake_agent::audit;
+use anyhow::bail;
+use shake_agent::audit::{self, fleet};
 use shake_agent::export::{self, ExportError};
 use std::io::{self, BufWriter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
-    let (ledger, seed) = match (&args.ledger, &args.seed) {
+    if let Some(directory) = &args.fleet {
+        return audit_fleet(directory, args);
+    }
+    if args.ledgers.len() > 1 {
+        bail!(
+            "--ledger stands {} times; give one ledger, or --fleet with the directory of the whole seed",
+            args.ledgers.len()
+        );
+    }
+    let (ledger, seed) = match (args.ledgers.first(), &args.seed) {
         (Some(ledger), Some(seed)) => (ledger.clone(), seed.clone()),
         (ledger, seed) => {
             let config = read_config(args.config.as_deref())?;
             (
-                ledger.clone().unwrap_or(config.ledger),
+                ledger.cloned().unwrap_or(config.ledger),
                 seed.clone().unwrap_or(config.seed),
             )
         }
@@ -36,6 +47,20 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             Some(By::Day) => print(&report.by_day())?,
             None => {}
         }
+        print(&report.to_string())?;
+    }
+    Ok(ExitCode::from(u8::from(!report.balanced)))
+}
+
+fn audit_fleet(directory: &Path, args: &AuditArgs) -> anyhow::Result<ExitCode> {
+    let keys = args.certs.as_deref().map(read_keys).transpose()?;
+    let mut progress = Progress::begin();
+    let report = fleet::audit(directory, &args.ledgers, keys.as_ref(), |file, what, done| {
+        progress.say(|| format!("{}: {done} {what} read", file.display()))
+    })?;
+    if args.json {
+        print(&serde_json::to_string(&report)?)?;
+    } else {
         print(&report.to_string())?;
     }
     Ok(ExitCode::from(u8::from(!report.balanced)))

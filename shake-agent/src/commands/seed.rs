@@ -115,7 +115,8 @@ pub fn verify(args: &SeedVerifyArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.whole)))
 }
 
-fn read_keys(certs: &Path) -> anyhow::Result<ManifestKeys> {
+/// The manifest keys of a directory of certificates.
+pub fn read_keys(certs: &Path) -> anyhow::Result<ManifestKeys> {
     let path = certs.join(Purpose::Ticket.file_name());
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}; make it with `certs generate`", path.display()))?;

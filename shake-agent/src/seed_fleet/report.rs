@@ -43,6 +43,9 @@ pub struct FileReport {
     pub split_packets: u64,
     /// Their sum.
     pub cents: u64,
+    /// Found per sponsor; the audit of a fleet merges them.
+    #[serde(skip)]
+    pub sponsors: Vec<SponsorSum>,
 }
 
 impl fmt::Display for Report {
@@ -65,12 +68,14 @@ impl fmt::Display for Report {
             packets: self.packets,
             split_packets: self.split_packets,
             cents: self.cents,
+            sponsors: Vec::new(),
         };
         for FileReport {
             name,
             packets,
             split_packets,
             cents,
+            ..
         } in self.files.iter().chain([&total])
         {
             writeln!(

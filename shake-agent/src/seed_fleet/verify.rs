@@ -89,6 +89,7 @@ pub fn verify(
             packets: found.tally.packets,
             split_packets: found.split_packets,
             cents: found.tally.cents,
+            sponsors: sums(&found.sponsors),
         });
         total.merge(&found);
     }

@@ -6,6 +6,7 @@ mod support;
 
 mod audit;
 mod crash;
+mod fleet;
 mod oracle;
 mod packets;
 mod play;
