@@ -56,7 +56,7 @@ async fn a_packet_is_won_opened_once_and_answered_the_same_again() {
     // The same user on many connections at once.
     let other = phone.win().await;
     let mut claims = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..50 {
         let (phone, ticket) = (stand.user(1).await, other.ticket.clone());
         claims.push(tokio::spawn(
             async move { opened(phone.claim_patiently(&ticket).await) },

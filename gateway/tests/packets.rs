@@ -265,3 +265,32 @@ async fn gifts_reach_random_users_who_are_online() {
     drop(phones);
     end(stand);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn clients_with_an_old_manifest_are_told_the_new_one() {
+    let sha256 = "ab".repeat(32);
+    let show = format!(
+        "{GENEROUS_SHOW}\n[resources]\nversion = 4\n[[resources.packages]]\nid = 7\naddress = \"http://cdn.example/7\"\n\
+         size_bytes = 900\nsha256 = \"{sha256}\"\nfetch_after = \"2027-02-01T00:00:00Z\"\n\
+         fetch_before = \"2027-02-02T00:00:00Z\"\n"
+    );
+    let stand = Stand::new(&show, "");
+    for (resource_version, is_told) in [(0, true), (3, true), (4, false)] {
+        let phone = stand.phone().await;
+        let hello = v1::Hello {
+            token: stand.token(1),
+            resource_version,
+            ..Default::default()
+        };
+        let manifest = phone.hello_with(hello).await.expect("a good Hello").manifest;
+        assert_eq!(manifest.is_some(), is_told, "version {resource_version}");
+        if let Some(manifest) = manifest {
+            let resource = &manifest.resources[0];
+            assert_eq!((manifest.version, resource.id, resource.size_bytes), (4, 7, 900));
+            assert_eq!(&resource.sha256[..], &[0xab; 32]);
+            assert_eq!(resource.fetch_before_ms - resource.fetch_after_ms, 86_400_000);
+        }
+    }
+    // A shake then carries the id only.
+    assert_eq!(stand.user(1).await.shake(1).await.expect("a shake").resource_id, 3);
+}

@@ -204,7 +204,7 @@ pub struct Report {
     pub balance_sum_cents: i128,
     /// How many differences there are.
     pub difference_count: u64,
-    /// The differences, at most [`super::book::DIFFERENCES_MAX`] of them.
+    /// The differences, at most 10,000 of them.
     pub differences: Vec<Difference>,
     /// The void packets, by id.
     pub void_packets: Vec<u64>,
