@@ -4,7 +4,7 @@ use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Problems};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Spanned;
 use tracing::Level;
@@ -46,14 +46,15 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a configuration.
+    /// Reads and checks a configuration. Relative paths in it start at `directory`: that of its file.
     ///
     /// # Errors
     /// Every problem, with its line.
-    pub fn parse(text: &str) -> Result<Self, Problems> {
+    pub fn parse(text: &str, directory: &Path) -> Result<Self, Problems> {
         let (file, mut problems) = document::parse::<File>(text);
         let mut check = Check {
             text,
+            directory,
             problems: &mut problems,
         };
         let config = Self {
@@ -61,8 +62,8 @@ impl Config {
             ledger: check.path("[ledger] path", &file.ledger.path),
             seed: check.path("[seed] file", &file.seed.file),
             certs: check.path("[certs] directory", &file.certs.directory),
-            settlement: Some(PathBuf::from(file.settlement.file.as_ref())).filter(|path| !path.as_os_str().is_empty()),
-            show: PathBuf::from(file.show.file.as_ref()),
+            settlement: check.path_unless_empty(&file.settlement.file),
+            show: check.path_unless_empty(&file.show.file).unwrap_or_default(),
             batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
             grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
             log_level: check.level(&file.log.level),
@@ -104,6 +105,7 @@ impl fmt::Display for Config {
 
 struct Check<'a> {
     text: &'a str,
+    directory: &'a Path,
     problems: &'a mut Problems,
 }
 
@@ -113,7 +115,11 @@ impl Check<'_> {
             let message = format!("{name} is empty; give it a file's path");
             self.problems.add(self.text, value.span(), message);
         }
-        PathBuf::from(value.as_ref())
+        self.directory.join(value.as_ref())
+    }
+
+    fn path_unless_empty(&self, value: &Spanned<String>) -> Option<PathBuf> {
+        (!value.as_ref().is_empty()).then(|| self.directory.join(value.as_ref()))
     }
 
     fn within(&mut self, name: &str, value: &Spanned<u32>, max: u32) -> u32 {
@@ -205,8 +211,14 @@ mod tests {
 
     #[test]
     fn the_default_file_says_the_defaults() {
-        let default = Config::parse(DEFAULT).expect("the shipped file");
-        assert_eq!(Ok(default.clone()), Config::parse(""));
+        let default = Config::parse(DEFAULT, Path::new("")).expect("the shipped file");
+        assert_eq!(Ok(default.clone()), Config::parse("", Path::new("")));
+        let placed = Config::parse(DEFAULT, Path::new("/etc/shake")).expect("the shipped file");
+        assert_eq!(placed.ledger, Path::new("/etc/shake/ledger.db"));
+        assert_eq!(
+            (placed.show, placed.queue),
+            (default.show.clone(), default.queue.clone())
+        );
         assert_eq!((default.batch_max, default.grants_in_hand), (512, 64));
     }
 
@@ -226,7 +238,7 @@ mod tests {
                 .lines()
                 .position(|line| line == to)
                 .expect("the default file has the key");
-            let problems = Config::parse(&text).expect_err(to);
+            let problems = Config::parse(&text, Path::new("")).expect_err(to);
             assert!(
                 problems.0.iter().any(|p| p.line == line && p.message.contains(word)),
                 "{to}: wanted line {line} with {word:?}, got:\n{problems}"

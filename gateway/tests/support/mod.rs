@@ -283,7 +283,7 @@ pub fn be_the_agent_if_asked() {
         return;
     };
     let text = std::fs::read_to_string(Path::new(&path)).expect("agent.toml");
-    let config = shake_agent::config::Config::parse(&text).expect("a good agent.toml");
+    let config = shake_agent::config::Config::parse(&text, Path::new("")).expect("a good agent.toml");
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)

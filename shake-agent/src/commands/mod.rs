@@ -22,7 +22,8 @@ fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
         }
         None => ("the built-in configuration".to_owned(), config::DEFAULT.to_owned()),
     };
-    Config::parse(&text).map_err(|problems| {
+    let directory = path.and_then(Path::parent).unwrap_or(Path::new(""));
+    Config::parse(&text, directory).map_err(|problems| {
         let lines: Vec<String> = problems.0.iter().map(|problem| format!("  {problem}")).collect();
         anyhow!("{name} is wrong:\n{}", lines.join("\n"))
     })

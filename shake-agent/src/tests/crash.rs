@@ -20,7 +20,7 @@ fn child() {
     };
     let directory = Path::new(&directory);
     let text = std::fs::read_to_string(directory.join("agent.toml")).unwrap();
-    let config = crate::config::Config::parse(&text).unwrap();
+    let config = crate::config::Config::parse(&text, std::path::Path::new("")).unwrap();
     let stop = Stop::default();
     let theirs = stop.clone();
     let file = directory.join("stop");

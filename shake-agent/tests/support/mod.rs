@@ -104,7 +104,7 @@ impl Event {
     }
 
     pub fn config(&self) -> Config {
-        Config::parse(&self.config_text()).unwrap()
+        Config::parse(&self.config_text(), std::path::Path::new("")).unwrap()
     }
 
     pub fn audit(&self) -> Report {

@@ -161,7 +161,7 @@ address = "{metrics}"
     )
 }
 
-/// The agent's configuration. `directory` is the demo's, absolute: the agent takes paths from its working directory.
+/// The agent's configuration. `directory` is the demo's, absolute.
 pub fn agent(queue: &Path, directory: &Path) -> String {
     format!(
         r#"# Made by `cargo xtask demo`. Every key is explained in deploy/agent.toml.
