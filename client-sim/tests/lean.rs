@@ -5,7 +5,6 @@ mod support;
 
 use client_sim::engine::lean;
 use client_sim::engine::{Finished, Job, Stop};
-use client_sim::scenario::Scenario;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -16,33 +15,10 @@ use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::token::TokenKeys;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use support::{Answer, Back, Script, Server, opened, packet_of, reply, win};
-
-const QUICK: &str = "
-[load]
-sessions = 20
-connects_per_second = 500
-shakes_per_second = 200
-seconds = 1
-settle_s = 3
-[behaviour]
-claim_delay_ms = [5, 20]
-[engine]
-sockets = 3
-[limits]
-shake_timeout_ms = 1000
-request_timeout_ms = 400
-connect_timeout_ms = 3000
-connect_tries_max = 6
-claim_tries_max = 5
-backoff_ms = [20, 100]
-";
+use support::{Answer, Back, Script, Server, opened, packet_of, quick_scenario, reply, win};
 
 fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
-    let text = changes
-        .iter()
-        .fold(QUICK.to_owned(), |text, (from, to)| text.replacen(from, to, 1));
-    let scenario = Scenario::parse(&text, &server.overrides()).expect("a good scenario");
+    let scenario = quick_scenario(server, changes);
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&scenario.ca).expect("a file") {
         roots.add(certificate.expect("a certificate")).expect("an authority");
@@ -157,12 +133,11 @@ fn a_gateway_that_is_not_there_is_given_up() {
     drop(server);
     let other = Server::start(WinOnce);
     let finished = {
-        let mut overrides = other.overrides();
-        overrides.target = Some(address.to_string());
-        let text = QUICK
-            .replace("connect_timeout_ms = 3000", "connect_timeout_ms = 200")
-            .replace("connect_tries_max = 6", "connect_tries_max = 2");
-        let scenario = Scenario::parse(&text, &overrides).expect("a good scenario");
+        let impatient = [
+            ("connect_timeout_ms = 3000", "connect_timeout_ms = 200"),
+            ("connect_tries_max = 6", "connect_tries_max = 2"),
+        ];
+        let scenario = quick_scenario(&other, &impatient);
         let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
         let job = Job {
             target: address,

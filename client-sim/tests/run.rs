@@ -5,43 +5,16 @@ mod support;
 use bytes::Bytes;
 use client_sim::engine::Stop;
 use client_sim::run::{Outcome, Verdict, run};
-use client_sim::scenario::Scenario;
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use support::{Answer, Back, Script, Server, claimed, opened, packet_of, reply, win};
-
-/// A few phones, one second, quick tempers: what a test needs.
-const QUICK: &str = "
-[load]
-sessions = 20
-connects_per_second = 500
-shakes_per_second = 200
-seconds = 1
-settle_s = 3
-[behaviour]
-claim_delay_ms = [5, 20]
-[engine]
-sockets = 3
-[limits]
-shake_timeout_ms = 1000
-request_timeout_ms = 400
-connect_timeout_ms = 3000
-connect_tries_max = 6
-claim_tries_max = 5
-backoff_ms = [20, 100]
-";
+use support::{Answer, Back, Script, Server, claimed, opened, packet_of, quick_scenario, reply, win};
 
 /// Plays the quick scenario, with some lines of it replaced.
 fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
-    let mut text = QUICK.to_owned();
-    for (from, to) in changes {
-        assert!(text.contains(from), "{from:?} is in the quick scenario");
-        text = text.replacen(from, to, 1);
-    }
-    let scenario = Scenario::parse(&text, &server.overrides()).expect("a good scenario");
+    let scenario = quick_scenario(server, changes);
     let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("the run begins");
     let shakes = &outcome.report.shakes;
     assert_eq!(
@@ -386,8 +359,7 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     struct Default;
     impl Script for Default {}
     let (server, stranger) = (Server::start(Default), Server::start(Default));
-    let quick = QUICK.replace("connect_tries_max = 6", "connect_tries_max = 1");
-    let mut scenario = Scenario::parse(&quick, &server.overrides()).expect("good");
+    let mut scenario = quick_scenario(&server, &[("connect_tries_max = 6", "connect_tries_max = 1")]);
     scenario.ca = stranger.certs().join("ca.pem");
     let outcome = run(scenario.clone(), &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(
@@ -421,8 +393,7 @@ fn a_request_to_stop_ends_the_run_with_a_report() {
     struct Default;
     impl Script for Default {}
     let server = Server::start(Default);
-    let text = QUICK.replace("seconds = 1", "seconds = 600");
-    let scenario = Scenario::parse(&text, &server.overrides()).expect("good");
+    let scenario = quick_scenario(&server, &[("seconds = 1", "seconds = 600")]);
     let stop = Stop::default();
     let outcome = run(scenario, &stop, &mut |snapshot| {
         if snapshot.tally.shakes.answered >= 20 && stop.asked() == 0 {

@@ -184,6 +184,8 @@ impl Busy {
 #[derive(Default)]
 pub struct Counters {
     pub packets_received: Count,
+    /// Packets that belong to no connection and start none: garbage, or long gone.
+    pub packets_discarded: Count,
     pub packets_sent: Count,
     /// Packets that the kernel did not take.
     pub packets_unsent: Count,
@@ -268,6 +270,7 @@ impl Counters {
     fn rows(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
         let plain = [
             ("gateway_packets_received_total", &self.packets_received),
+            ("gateway_packets_discarded_total", &self.packets_discarded),
             ("gateway_packets_sent_total", &self.packets_sent),
             ("gateway_packets_unsent_total", &self.packets_unsent),
             ("gateway_receive_errors_total", &self.receive_errors),

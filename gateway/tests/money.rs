@@ -46,6 +46,11 @@ async fn a_packet_is_won_opened_once_and_answered_the_same_again() {
         }
     );
 
+    assert!(
+        stand.metric("gateway_asks_repeated_total") >= 1,
+        "the second claim is counted"
+    );
+
     // Another user with the same ticket, from another connection.
     let thief = stand.user(2).await;
     let refused = v1::Refused {

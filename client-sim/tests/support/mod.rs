@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use bytes::{Bytes, BytesMut};
+use client_sim::scenario::Scenario;
 use prost::Message;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, RecvStream, SendStream, ServerConfig, TransportConfig};
@@ -283,4 +284,35 @@ async fn answer(mut send: SendStream, answer: Answer) {
         // Held open, so that the client hears nothing at all.
         Answer::Silence => std::future::pending().await,
     }
+}
+
+/// A few phones, one second, quick tempers: what a test needs.
+const QUICK: &str = "
+[load]
+sessions = 20
+connects_per_second = 500
+shakes_per_second = 200
+seconds = 1
+settle_s = 3
+[behaviour]
+claim_delay_ms = [5, 20]
+[engine]
+sockets = 3
+[limits]
+shake_timeout_ms = 1000
+request_timeout_ms = 400
+connect_timeout_ms = 3000
+connect_tries_max = 6
+claim_tries_max = 5
+backoff_ms = [20, 100]
+";
+
+/// The quick scenario, with some lines of it replaced.
+pub fn quick_scenario(server: &Server, changes: &[(&str, &str)]) -> Scenario {
+    let mut text = QUICK.to_owned();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from:?} is in the quick scenario");
+        text = text.replacen(from, to, 1);
+    }
+    Scenario::parse(&text, &server.overrides()).expect("a good scenario")
 }

@@ -13,6 +13,8 @@ mod wheel;
 
 pub mod serving;
 
+mod dispatch;
+
 mod hello;
 mod shake;
 
@@ -23,22 +25,21 @@ mod packet;
 
 pub mod lane;
 
+mod settle;
+
 pub use cid::ShardCids;
 
 use crate::config::Sessions;
-use crate::counters::Dropped;
 use ask::Delivery;
 use bytes::BytesMut;
+use dispatch::{notify, reply};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
-use quinn_proto::{ConnectionHandle, DatagramEvent, Dir, Endpoint, Event, Incoming, StreamEvent, StreamId};
-use serving::{Answer, Asker, Now, Serving};
-use session::{Read, Session};
+use quinn_proto::{DatagramEvent, Endpoint, Incoming};
+use serving::{Now, Serving};
+use session::Session;
 use shake_proto::code::Code;
-use shake_proto::frame::{self, REQUEST_BYTES_MAX};
-use shake_proto::request::{Request, Shake};
-use shake_proto::wire::v1;
 use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -56,8 +57,6 @@ const GIFT_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
 /// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
 const BATCHES_PER_TURN: usize = 16;
-/// Reply bytes allocated at a time.
-const ARENA_BYTES: usize = 64 * 1024;
 /// How long a stopping shard waits for requests that the agent has.
 const DRAIN_ASKS: Duration = Duration::from_secs(3);
 /// How long a stopping shard keeps answering after it closed its connections, for those who missed it.
@@ -224,7 +223,7 @@ impl Shard {
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.admit(incoming),
             Some(DatagramEvent::Response(transmit)) => self.outgoing.push(&transmit),
-            None => {}
+            None => self.serving.counters.packets_discarded.inc(),
         }
     }
 
@@ -324,97 +323,6 @@ impl Shard {
         self.fired = fired;
     }
 
-    /// Brings every session that something happened to up to date: its events, its packets, its timer.
-    fn settle(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for index in dirty.drain(..) {
-            self.settle_one(index);
-        }
-        // Nothing above touches a session, so the list that grew meanwhile is this one.
-        self.dirty = dirty;
-    }
-
-    fn settle_one(&mut self, index: usize) {
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        session.is_dirty = false;
-        while let Some(event) = session.connection.poll() {
-            if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
-                session.is_handshaking = false;
-                self.handshaking -= 1;
-            }
-            handle_event(session, index, &mut self.serving, event);
-        }
-        self.transmit(index);
-        if self.pass_endpoint_events(index) {
-            self.transmit(index);
-        }
-        self.arm(index);
-    }
-
-    /// Puts the packets that a session has to send into the outgoing batch.
-    fn transmit(&mut self, index: usize) {
-        loop {
-            self.make_room();
-            let Some(session) = self.sessions.get_mut(index) else {
-                return;
-            };
-            let now = self.serving.now.instant;
-            let Some(transmit) = session.connection.poll_transmit(now, 1, self.outgoing.buffer()) else {
-                return;
-            };
-            self.outgoing.push(&transmit);
-        }
-    }
-
-    /// Passes events between a connection and the endpoint. Says whether the connection got any; removes it when it
-    /// is drained.
-    fn pass_endpoint_events(&mut self, index: usize) -> bool {
-        let mut got_any = false;
-        while let Some(session) = self.sessions.get_mut(index) {
-            let Some(event) = session.connection.poll_endpoint_events() else {
-                break;
-            };
-            let is_drained = event.is_drained();
-            if let Some(event) = self.parts.endpoint.handle_event(ConnectionHandle(index), event) {
-                session.connection.handle_event(event);
-                got_any = true;
-            }
-            if is_drained {
-                if session.is_handshaking {
-                    self.handshaking -= 1;
-                }
-                if let Some(user) = session.user {
-                    self.serving.left(user, index, session.serial);
-                }
-                self.sessions.remove(index);
-                self.wheel.disarm(index);
-                self.serving.counters.connections_closed.inc();
-            }
-        }
-        got_any
-    }
-
-    /// Arms the session's timer, unless it is armed for an earlier time: then it is looked at again when that fires.
-    /// So a deadline that moves back with each packet costs nothing.
-    fn arm(&mut self, index: usize) {
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        let hello_due = (session.user.is_none() && !session.connection.is_closed()).then_some(session.hello_due);
-        let deadline = match (session.connection.poll_timeout(), hello_due) {
-            (Some(a), Some(b)) => a.min(b),
-            (Some(a), None) | (None, Some(a)) => a,
-            (None, None) => return,
-        };
-        let after = deadline.saturating_duration_since(self.began);
-        let tick = after.as_nanos().div_ceil(TICK.as_nanos()) as u64;
-        if self.wheel.armed(index).is_none_or(|armed| tick < armed) {
-            self.wheel.arm(index, tick);
-        }
-    }
-
     fn touch(&mut self, index: usize) {
         if let Some(session) = self.sessions.get_mut(index) {
             mark(session, index, &mut self.dirty);
@@ -447,85 +355,4 @@ fn mark(session: &mut Session, index: usize, dirty: &mut Vec<usize>) {
         session.is_dirty = true;
         dirty.push(index);
     }
-}
-
-fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
-    match event {
-        Event::Connected => serving.counters.connections_established.inc(),
-        Event::DatagramReceived => {
-            while let Some(datagram) = session.connection.datagrams().recv() {
-                shake_by_datagram(session, serving, datagram);
-            }
-        }
-        Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
-            while let Some(stream) = session.accept() {
-                request_on_stream(session, index, serving, stream);
-            }
-        }
-        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, index, serving, id),
-        // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
-        // what becomes of replies.
-        _ => {}
-    }
-}
-
-fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: bytes::Bytes) {
-    let shake = match frame::decode_shake(datagram) {
-        Ok(shake) => Shake::from(shake),
-        Err(Code::Oversized) => return serving.counters.dropped(Dropped::Oversized).inc(),
-        Err(_) => return serving.counters.dropped(Dropped::Malformed).inc(),
-    };
-    let Some(user) = session.user else {
-        return serving.counters.dropped(Dropped::BeforeHello).inc();
-    };
-    if session.connection.datagrams().max_size().is_none() {
-        return serving.counters.dropped(Dropped::NoReturn).inc();
-    }
-    let reply = serving.shake(user, shake);
-    let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
-    if session.connection.datagrams().send(bytes, true).is_err() {
-        serving.counters.dropped(Dropped::NoReturn).inc();
-    }
-}
-
-fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving, stream: StreamId) {
-    let served = match session.read(stream) {
-        Read::Incomplete | Read::Gone => return,
-        Read::Refused(code) => Err(code),
-        Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
-            .and_then(Request::try_from)
-            .and_then(|request| {
-                let asker = Asker {
-                    session: index,
-                    serial: session.serial,
-                    stream,
-                };
-                serving.serve(request, &mut session.user, asker)
-            }),
-    };
-    match served {
-        Ok(Answer::Now(kind)) => reply(session, serving, stream, kind),
-        Ok(Answer::Later) => {}
-        Err(code) => refuse(session, serving, stream, code),
-    }
-}
-
-fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v1::reply::Kind) {
-    let mut bytes = BytesMut::new();
-    frame::encode_stream(&v1::Reply { kind: Some(kind) }, &mut bytes);
-    if let Err(code) = session.reply(stream, bytes.freeze()) {
-        refuse(session, serving, stream, code);
-    }
-}
-
-/// Sends a notice, unless the client takes no more server streams.
-fn notify(session: &mut Session, notice: &v1::Notice) -> bool {
-    let mut bytes = BytesMut::new();
-    frame::encode_stream(notice, &mut bytes);
-    session.notify(bytes.freeze())
-}
-
-fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {
-    serving.counters.stream_refused(code).inc();
-    session.refuse(stream, code);
 }

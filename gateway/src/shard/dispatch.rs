@@ -1,0 +1,95 @@
+//! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
+
+use super::serving::{Answer, Asker, Serving};
+use super::session::{Read, Session};
+use crate::counters::Dropped;
+use bytes::BytesMut;
+use quinn_proto::{Dir, Event, StreamEvent, StreamId};
+use shake_proto::code::Code;
+use shake_proto::frame::{self, REQUEST_BYTES_MAX};
+use shake_proto::request::{Request, Shake};
+use shake_proto::wire::v1;
+
+/// Reply bytes allocated at a time.
+const ARENA_BYTES: usize = 64 * 1024;
+
+pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
+    match event {
+        Event::Connected => serving.counters.connections_established.inc(),
+        Event::DatagramReceived => {
+            while let Some(datagram) = session.connection.datagrams().recv() {
+                shake_by_datagram(session, serving, datagram);
+            }
+        }
+        Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
+            while let Some(stream) = session.accept() {
+                request_on_stream(session, index, serving, stream);
+            }
+        }
+        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, index, serving, id),
+        // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
+        // what becomes of replies.
+        _ => {}
+    }
+}
+
+fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: bytes::Bytes) {
+    let shake = match frame::decode_shake(datagram) {
+        Ok(shake) => Shake::from(shake),
+        Err(Code::Oversized) => return serving.counters.dropped(Dropped::Oversized).inc(),
+        Err(_) => return serving.counters.dropped(Dropped::Malformed).inc(),
+    };
+    let Some(user) = session.user else {
+        return serving.counters.dropped(Dropped::BeforeHello).inc();
+    };
+    if session.connection.datagrams().max_size().is_none() {
+        return serving.counters.dropped(Dropped::NoReturn).inc();
+    }
+    let reply = serving.shake(user, shake);
+    let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
+    if session.connection.datagrams().send(bytes, true).is_err() {
+        serving.counters.dropped(Dropped::NoReturn).inc();
+    }
+}
+
+fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving, stream: StreamId) {
+    let served = match session.read(stream) {
+        Read::Incomplete | Read::Gone => return,
+        Read::Refused(code) => Err(code),
+        Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
+            .and_then(Request::try_from)
+            .and_then(|request| {
+                let asker = Asker {
+                    session: index,
+                    serial: session.serial,
+                    stream,
+                };
+                serving.serve(request, &mut session.user, asker)
+            }),
+    };
+    match served {
+        Ok(Answer::Now(kind)) => reply(session, serving, stream, kind),
+        Ok(Answer::Later) => {}
+        Err(code) => refuse(session, serving, stream, code),
+    }
+}
+
+pub(super) fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v1::reply::Kind) {
+    let mut bytes = BytesMut::new();
+    frame::encode_stream(&v1::Reply { kind: Some(kind) }, &mut bytes);
+    if let Err(code) = session.reply(stream, bytes.freeze()) {
+        refuse(session, serving, stream, code);
+    }
+}
+
+/// Sends a notice, unless the client takes no more server streams.
+pub(super) fn notify(session: &mut Session, notice: &v1::Notice) -> bool {
+    let mut bytes = BytesMut::new();
+    frame::encode_stream(notice, &mut bytes);
+    session.notify(bytes.freeze())
+}
+
+fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {
+    serving.counters.stream_refused(code).inc();
+    session.refuse(stream, code);
+}

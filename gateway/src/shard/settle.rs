@@ -1,0 +1,99 @@
+//! The end of a turn for each session that something happened to: its events are handled, its packets go into the
+//! outgoing batch, what it tells the endpoint is passed on, its timer is armed.
+
+use super::dispatch::handle_event;
+use super::{Shard, TICK};
+use quinn_proto::{ConnectionHandle, Event};
+
+impl Shard {
+    /// Brings every session that something happened to up to date: its events, its packets, its timer.
+    pub(super) fn settle(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for index in dirty.drain(..) {
+            self.settle_one(index);
+        }
+        // Nothing above touches a session, so the list that grew meanwhile is this one.
+        self.dirty = dirty;
+    }
+
+    fn settle_one(&mut self, index: usize) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        session.is_dirty = false;
+        while let Some(event) = session.connection.poll() {
+            if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
+                session.is_handshaking = false;
+                self.handshaking -= 1;
+            }
+            handle_event(session, index, &mut self.serving, event);
+        }
+        self.transmit(index);
+        if self.pass_endpoint_events(index) {
+            self.transmit(index);
+        }
+        self.arm(index);
+    }
+
+    /// Puts the packets that a session has to send into the outgoing batch.
+    fn transmit(&mut self, index: usize) {
+        loop {
+            self.make_room();
+            let Some(session) = self.sessions.get_mut(index) else {
+                return;
+            };
+            let now = self.serving.now.instant;
+            let Some(transmit) = session.connection.poll_transmit(now, 1, self.outgoing.buffer()) else {
+                return;
+            };
+            self.outgoing.push(&transmit);
+        }
+    }
+
+    /// Passes events between a connection and the endpoint. Says whether the connection got any; removes it when it
+    /// is drained.
+    fn pass_endpoint_events(&mut self, index: usize) -> bool {
+        let mut got_any = false;
+        while let Some(session) = self.sessions.get_mut(index) {
+            let Some(event) = session.connection.poll_endpoint_events() else {
+                break;
+            };
+            let is_drained = event.is_drained();
+            if let Some(event) = self.parts.endpoint.handle_event(ConnectionHandle(index), event) {
+                session.connection.handle_event(event);
+                got_any = true;
+            }
+            if is_drained {
+                if session.is_handshaking {
+                    self.handshaking -= 1;
+                }
+                if let Some(user) = session.user {
+                    self.serving.left(user, index, session.serial);
+                }
+                self.sessions.remove(index);
+                self.wheel.disarm(index);
+                self.serving.counters.connections_closed.inc();
+            }
+        }
+        got_any
+    }
+
+    /// Arms the session's timer, unless it is armed for an earlier time: then it is looked at again when that fires.
+    /// So a deadline that moves back with each packet costs nothing.
+    fn arm(&mut self, index: usize) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let hello_due = (session.user.is_none() && !session.connection.is_closed()).then_some(session.hello_due);
+        let deadline = match (session.connection.poll_timeout(), hello_due) {
+            (Some(a), Some(b)) => a.min(b),
+            (Some(a), None) | (None, Some(a)) => a,
+            (None, None) => return,
+        };
+        let after = deadline.saturating_duration_since(self.began);
+        let tick = after.as_nanos().div_ceil(TICK.as_nanos()) as u64;
+        if self.wheel.armed(index).is_none_or(|armed| tick < armed) {
+            self.wheel.arm(index, tick);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Packets on their way in and out, many to a system call, in buffers that are used again.
+
+use super::address::{CONTROL_BYTES, from_storage, local_ip, put_local_ip, to_storage};
+use super::{BATCH, PACKET_BYTES_MAX, Received};
+use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::ptr;
+
+/// What a message header points at besides the bytes. Boxed, so that nothing moves.
+#[repr(C, align(8))]
+struct Slot {
+    control: [u8; CONTROL_BYTES],
+    address: sockaddr_storage,
+    iov: iovec,
+}
+
+pub struct ReceiveBatch {
+    pub(super) headers: Box<[mmsghdr]>,
+    slots: Box<[Slot]>,
+    buffers: Box<[[u8; PACKET_BYTES_MAX]]>,
+}
+
+impl ReceiveBatch {
+    pub fn new() -> Self {
+        Self {
+            headers: zeroed_boxes(),
+            slots: zeroed_boxes(),
+            buffers: zeroed_boxes(),
+        }
+    }
+
+    pub(super) fn prepare(&mut self) {
+        for ((header, slot), buffer) in self.headers.iter_mut().zip(&mut self.slots).zip(&mut self.buffers) {
+            slot.iov = iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: PACKET_BYTES_MAX,
+            };
+            let header = &mut header.msg_hdr;
+            header.msg_name = ptr::from_mut(&mut slot.address).cast();
+            header.msg_namelen = mem::size_of::<sockaddr_storage>() as socklen_t;
+            header.msg_iov = &mut slot.iov;
+            header.msg_iovlen = 1;
+            header.msg_control = slot.control.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+        }
+    }
+
+    /// The first `count` packets, `count` being what [`Socket::receive`] gave.
+    pub fn packets(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
+        let parts = self.headers.iter().zip(&self.slots).zip(&self.buffers);
+        parts.take(count).filter_map(|((header, slot), buffer)| {
+            let len = (header.msg_len as usize).min(PACKET_BYTES_MAX);
+            Some(Received {
+                remote: from_storage(&slot.address)?,
+                local_ip: local_ip(&header.msg_hdr),
+                bytes: &buffer[..len],
+            })
+        })
+    }
+}
+
+/// Packets to send, each in a buffer of its own that is used again.
+pub struct SendBatch {
+    pub(super) headers: Box<[mmsghdr]>,
+    slots: Box<[Slot]>,
+    buffers: Vec<Vec<u8>>,
+    to: Vec<(SocketAddr, Option<IpAddr>)>,
+    pub(super) len: usize,
+}
+
+impl SendBatch {
+    pub fn new() -> Self {
+        Self {
+            headers: zeroed_boxes(),
+            slots: zeroed_boxes(),
+            buffers: (0..BATCH).map(|_| Vec::with_capacity(PACKET_BYTES_MAX)).collect(),
+            to: vec![(SocketAddr::from(([0, 0, 0, 0], 0)), None); BATCH],
+            len: 0,
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.len == BATCH
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The empty buffer for the next packet. The batch must not be full.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        let buffer = &mut self.buffers[self.len];
+        buffer.clear();
+        buffer
+    }
+
+    /// Takes the packet that was written into [`SendBatch::buffer`].
+    pub fn push(&mut self, transmit: &quinn_proto::Transmit) {
+        self.buffers[self.len].truncate(transmit.size);
+        self.to[self.len] = (transmit.destination, transmit.src_ip);
+        self.len += 1;
+    }
+
+    pub(super) fn prepare(&mut self, is_ipv6: bool) {
+        let parts = self
+            .headers
+            .iter_mut()
+            .zip(&mut self.slots)
+            .zip(&mut self.buffers)
+            .zip(&self.to);
+        for (((header, slot), buffer), (remote, local_ip)) in parts.take(self.len) {
+            let (address, address_len) = to_storage(*remote);
+            slot.address = address;
+            slot.iov = iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
+            };
+            let header = &mut header.msg_hdr;
+            header.msg_name = ptr::from_mut(&mut slot.address).cast();
+            header.msg_namelen = address_len;
+            header.msg_iov = &mut slot.iov;
+            header.msg_iovlen = 1;
+            header.msg_control = slot.control.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+            let used = local_ip.map_or(0, |ip| put_local_ip(header, ip, is_ipv6));
+            header.msg_controllen = used as _;
+            if used == 0 {
+                header.msg_control = ptr::null_mut();
+            }
+        }
+    }
+}
+
+fn zeroed_boxes<T>() -> Box<[T]> {
+    // SAFETY: used for mmsghdr, Slot and byte arrays only: integers and raw pointers, for which zero is valid.
+    (0..BATCH).map(|_| unsafe { mem::zeroed() }).collect()
+}

@@ -1,0 +1,228 @@
+//! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address of each packet, and the
+//! steering program that gives every packet to its connection's shard. All `unsafe` of the gateway is in this folder.
+
+mod address;
+mod batch;
+#[cfg(test)]
+mod tests;
+
+pub use batch::{ReceiveBatch, SendBatch};
+
+use address::{from_storage, to_storage};
+use libc::{c_int, sockaddr_storage, socklen_t};
+use std::io;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+/// Packets in one system call.
+pub const BATCH: usize = 64;
+/// The most bytes of a UDP payload that we take. QUIC packets of our clients are smaller; the rest is cut off and
+/// fails authentication.
+pub const PACKET_BYTES_MAX: usize = 1_500;
+
+pub struct Socket {
+    fd: OwnedFd,
+    is_ipv6: bool,
+}
+
+/// One packet that came in.
+pub struct Received<'a> {
+    pub remote: SocketAddr,
+    pub local_ip: Option<IpAddr>,
+    pub bytes: &'a [u8],
+}
+
+impl Socket {
+    /// Binds to `address`, sharing its port with the other shards' sockets. Returns the socket and the receive
+    /// buffer's size in bytes that the kernel gave (it doubles what was asked for, up to its limit).
+    ///
+    /// Bind the shards' sockets in the order of their numbers: steering goes by that order.
+    pub fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<(Self, usize)> {
+        let domain = if address.is_ipv6() {
+            libc::AF_INET6
+        } else {
+            libc::AF_INET
+        };
+        // SAFETY: socket(2) takes plain integers; the result is checked before it is owned.
+        let fd = unsafe { libc::socket(domain, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: `fd` is a fresh descriptor that nobody else owns.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let is_ipv6 = address.is_ipv6();
+        let socket = Self { fd, is_ipv6 };
+        socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
+        socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(buffer_bytes as c_int))?;
+        socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;
+        if address.ip().is_unspecified() {
+            let (level, option) = if address.is_ipv6() {
+                (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)
+            } else {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO)
+            };
+            socket.set(level, option, &1_i32)?;
+        }
+        let (storage, len) = to_storage(address);
+        // SAFETY: `storage` holds a valid address of `len` bytes for the length of the call.
+        let bound = unsafe { libc::bind(socket.fd.as_raw_fd(), ptr::from_ref(&storage).cast(), len) };
+        if bound < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let given = socket.receive_buffer_bytes()?;
+        Ok((socket, given))
+    }
+
+    /// Attaches the program that steers each packet of this socket's port to the shard that its connection ID
+    /// names: by the first byte of the destination connection ID, which is at offset 1 in a short header and at 6
+    /// in a long one (RFC 8999, section 5), modulo the number of shards. A client's first packets carry random
+    /// connection IDs, and so spread evenly.
+    pub fn steer(&self, shards: u8) -> io::Result<()> {
+        const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+        const JUMP_IF_SET: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+        const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+        const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
+        const RETURN_A: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let mut program = [
+            step(LOAD_BYTE, 0, 0, 0),
+            step(JUMP_IF_SET, 2, 0, 0x80),
+            step(LOAD_BYTE, 0, 0, 1),
+            step(JUMP, 0, 0, 1),
+            step(LOAD_BYTE, 0, 0, 6),
+            step(MODULO, 0, 0, shards.into()),
+            step(RETURN_A, 0, 0, 0),
+        ];
+        let program = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
+        self.set(libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        // SAFETY: sockaddr_storage is plain bytes, for which zero is valid.
+        let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
+        let mut len = mem::size_of::<sockaddr_storage>() as socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `storage`.
+        let result = unsafe { libc::getsockname(self.fd.as_raw_fd(), ptr::from_mut(&mut storage).cast(), &mut len) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        from_storage(&storage).ok_or_else(|| io::Error::other("the socket has no internet address"))
+    }
+
+    /// Takes up to [`BATCH`] packets that are there. Zero when there is none.
+    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+        batch.prepare();
+        // SAFETY: `prepare` pointed each header at the batch's own boxed buffers, which outlive the call and are
+        // exclusively borrowed through `batch`.
+        let count = unsafe {
+            libc::recvmmsg(
+                self.fd.as_raw_fd(),
+                batch.headers.as_mut_ptr(),
+                BATCH as u32,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        match usize::try_from(count) {
+            Ok(count) => Ok(count),
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(0),
+                // An ICMP error of an earlier packet; the next call goes on.
+                e if e.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(0),
+                e => Err(e),
+            },
+        }
+    }
+
+    /// Sends what the batch holds, in order, and empties it. Returns how many packets the kernel did not take.
+    pub fn send(&self, batch: &mut SendBatch) -> usize {
+        let mut sent = 0;
+        let mut lost = 0;
+        batch.prepare(self.is_ipv6);
+        while sent < batch.len {
+            let rest = &mut batch.headers[sent..batch.len];
+            // SAFETY: `prepare` pointed the first `len` headers at the batch's own buffers, which outlive the call.
+            let count = unsafe {
+                libc::sendmmsg(
+                    self.fd.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as u32,
+                    libc::MSG_DONTWAIT,
+                )
+            };
+            match usize::try_from(count) {
+                Ok(count) => sent += count,
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => {
+                    if !self.wait_writable() {
+                        lost += batch.len - sent;
+                        break;
+                    }
+                }
+                // This packet cannot be sent (no route, a firewall); QUIC recovers as from any loss.
+                Err(_) => {
+                    sent += 1;
+                    lost += 1;
+                }
+            }
+        }
+        batch.len = 0;
+        lost
+    }
+
+    /// Waits a moment for room in the send buffer. A socket that stays full longer has the packets dropped, so
+    /// that one slow interface cannot stop the shard.
+    fn wait_writable(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.fd.as_raw_fd(),
+            events: libc::POLLOUT,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd for the length of the call.
+        unsafe { libc::poll(&mut poll, 1, 5) > 0 }
+    }
+
+    fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+        let bytes = mem::size_of::<T>() as socklen_t;
+        // SAFETY: the kernel reads `bytes` bytes of `value`, which is borrowed for the call.
+        let result =
+            unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, ptr::from_ref(value).cast(), bytes) };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn receive_buffer_bytes(&self) -> io::Result<usize> {
+        let mut value: c_int = 0;
+        let mut len = mem::size_of::<c_int>() as socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `value`.
+        let result = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF,
+                ptr::from_mut(&mut value).cast(),
+                &mut len,
+            )
+        };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(value.max(0) as usize)
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

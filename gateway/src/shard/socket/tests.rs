@@ -1,0 +1,77 @@
+use super::*;
+use std::net::UdpSocket;
+use std::time::{Duration, Instant};
+
+fn receive_until(sockets: &[Socket], wanted: usize) -> Vec<(usize, SocketAddr, Option<IpAddr>, Vec<u8>)> {
+    let (mut found, mut batch) = (Vec::new(), ReceiveBatch::new());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while found.len() < wanted && Instant::now() < deadline {
+        for (index, socket) in sockets.iter().enumerate() {
+            let count = socket.receive(&mut batch).expect("receive");
+            found.extend(
+                batch
+                    .packets(count)
+                    .map(|p| (index, p.remote, p.local_ip, p.bytes.to_vec())),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn every_packet_reaches_the_shard_that_its_connection_id_names() {
+    let (first, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1 << 20).expect("bind");
+    let address = first.local_address().expect("bound");
+    let mut sockets = vec![first];
+    sockets.extend((1..3).map(|_| Socket::bind(address, 1 << 20).expect("bind the same port").0));
+    sockets[0].steer(3).expect("steer");
+    for index in 0..200_u8 {
+        // Another source port each time: without steering the kernel would go by its hash.
+        let client = UdpSocket::bind("127.0.0.1:0").expect("client");
+        let is_long = index % 2 == 0;
+        let mut packet = [index; 20];
+        packet[0] = if is_long { 0xc0 } else { 0x40 };
+        packet[if is_long { 6 } else { 1 }] = index;
+        client.send_to(&packet, address).expect("send");
+    }
+    let found = receive_until(&sockets, 200);
+    assert_eq!(found.len(), 200);
+    assert!(
+        found
+            .iter()
+            .all(|(shard, .., bytes)| usize::from(bytes[19] % 3) == *shard)
+    );
+}
+
+/// A server bound to every address must answer from the one that was asked, on both families.
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    for (any, asked, from) in [("0.0.0.0:0", "127.0.0.5", "127.0.0.1:0"), ("[::]:0", "::1", "[::1]:0")] {
+        let Ok((server, _)) = Socket::bind(any.parse().expect("address"), 1 << 20) else {
+            continue;
+        };
+        let asked: IpAddr = asked.parse().expect("address");
+        let port = server.local_address().expect("bound").port();
+        let client = UdpSocket::bind(from).expect("client");
+        client.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+        client.send_to(b"ping", (asked, port)).expect("send");
+        let servers = [server];
+        let found = receive_until(&servers, 1);
+        let (_, remote, local_ip, bytes) = found.first().expect("the packet");
+        assert_eq!((*local_ip, &bytes[..]), (Some(asked), &b"ping"[..]));
+
+        let mut batch = SendBatch::new();
+        batch.buffer().extend_from_slice(b"pong");
+        batch.push(&quinn_proto::Transmit {
+            destination: *remote,
+            ecn: None,
+            size: 4,
+            segment_size: None,
+            src_ip: *local_ip,
+        });
+        assert_eq!(servers[0].send(&mut batch), 0);
+        let mut bytes = [0; 10];
+        let (len, sender) = client.recv_from(&mut bytes).expect("the answer");
+        assert_eq!((&bytes[..len], sender.ip()), (&b"pong"[..], asked));
+    }
+}
