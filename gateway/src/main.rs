@@ -2,6 +2,7 @@
 
 mod config;
 mod counters;
+mod live;
 mod metrics;
 mod run;
 mod shard;

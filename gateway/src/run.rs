@@ -2,6 +2,7 @@
 
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
+use crate::live::{Current, Live};
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -73,13 +74,16 @@ pub fn run(config: &Config) -> Result<()> {
     let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
     let reset_keys = keys(Purpose::StatelessReset)?;
     let ticket_keys = keys(Purpose::Ticket)?;
+    let live = Live {
+        version: 1,
+        show: Arc::new(show),
+    };
     let shared = Arc::new(Shared {
         tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
         tickets: TicketKeys::new(&ticket_keys),
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
-        show: Arc::new(show),
-        config_version: 1,
+        current: Current::new(live),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,
@@ -120,7 +124,8 @@ pub fn run(config: &Config) -> Result<()> {
             info!(address = %listener.local_addr()?, "metrics");
             tokio::spawn(metrics::serve(listener, shown));
         }
-        info!(%address, shards = config.shards, event = %shared.show.event, show = shared.show.name, "ready");
+        let show = Arc::clone(&shared.current.load().show);
+        info!(%address, shards = config.shards, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         control(&attachment, &shards).await
     });

@@ -15,14 +15,14 @@ impl Serving {
     /// Whether the phase has gifts.
     pub(super) fn has_gifts(&self) -> bool {
         self.phase
-            .is_some_and(|index| self.shared.show.phases[index].gifts.is_some())
+            .is_some_and(|index| self.live.show.phases[index].gifts.is_some())
     }
 
     /// Sends the gifts that are due.
     pub(super) fn send_gifts(&mut self, sessions: &mut Pages<Session>) {
         let Some((stage, gifts)) = self
             .phase
-            .and_then(|index| Some((index, self.shared.show.phases[index].gifts?)))
+            .and_then(|index| Some((index, self.live.show.phases[index].gifts?)))
         else {
             return;
         };

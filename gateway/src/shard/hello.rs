@@ -28,7 +28,7 @@ impl Serving {
         }
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
-        let show = &self.shared.show;
+        let show = &self.live.show;
         let phase = |index: usize| v1::Phase {
             name: show.phases[index].name.clone(),
             starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
@@ -36,7 +36,7 @@ impl Serving {
         };
         let reply = v1::HelloReply {
             server_time_ms: self.now.unix.0,
-            config_version: self.shared.config_version,
+            config_version: self.live.version,
             pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
             current_phase: self.phase.map(phase),
             next_phase: show.phase_after(self.now.unix).map(phase),
@@ -52,7 +52,7 @@ impl Serving {
 
     /// The resource manifest, for a client whose own is older.
     fn manifest_newer_than(&self, version: u64) -> Option<v1::ResourceManifest> {
-        let manifest = &self.shared.show.manifest;
+        let manifest = &self.live.show.manifest;
         let resource = |package: &Package| v1::Resource {
             id: package.id,
             address: package.address.clone(),
@@ -72,7 +72,7 @@ impl Serving {
         if cookie.is_empty() {
             return self.shared.winners.of(user);
         }
-        match self.shared.cookies.open(self.shared.show.event, user, cookie) {
+        match self.shared.cookies.open(self.live.show.event, user, cookie) {
             Ok(said) => self.shared.winners.merge(user, &said),
             Err(error) => {
                 if error != CookieError::OtherEvent {
@@ -89,7 +89,7 @@ impl Serving {
         self.rng.fill_bytes(&mut nonce);
         self.shared
             .cookies
-            .seal(self.shared.show.event, user, winnings, nonce, &mut self.cookie);
+            .seal(self.live.show.event, user, winnings, nonce, &mut self.cookie);
         Bytes::copy_from_slice(&self.cookie)
     }
 }

@@ -5,6 +5,7 @@ use super::ask::{Due, UnderWay};
 use super::lane::Lane;
 use crate::config::Claims;
 use crate::counters::Counters;
+use crate::live::{Current, Live};
 use crate::winners::Winners;
 use bytes::BytesMut;
 use quinn_proto::StreamId;
@@ -16,7 +17,6 @@ use shake_proto::wire::v1;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::release::Release;
-use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
@@ -25,14 +25,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What all shards share; nothing in it is written to but the table of winners.
+/// What all shards share; nothing in it is written to but the table of winners and, by operators, what is live.
 pub struct Shared {
     pub tokens: TokenKeys,
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
     pub codes: CodeKeys,
-    pub show: Arc<Show>,
-    pub config_version: u64,
+    pub current: Current,
     pub winners: Winners,
     pub claims: Claims,
     pub shards: u16,
@@ -89,6 +88,8 @@ pub enum Answer {
 
 pub struct Serving {
     pub shared: Arc<Shared>,
+    /// What holds for this turn of what operators push.
+    pub(super) live: Arc<Live>,
     pub counters: Arc<Counters>,
     pub lane: Lane,
     pub now: Now,
@@ -116,6 +117,7 @@ pub struct Serving {
 impl Serving {
     pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
         Self {
+            live: shared.current.load(),
             shared,
             counters,
             lane,
@@ -136,13 +138,18 @@ impl Serving {
         }
     }
 
-    /// Begins a turn: takes the time, finds the phase, and makes its release rate this shard's.
+    /// Begins a turn: takes the time and what operators pushed, finds the phase, and makes its release rate this shard's.
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
-        let phase = self.shared.show.phase_at(now.unix);
-        if phase != self.phase {
+        let mut is_new_show = false;
+        if let Some(live) = self.shared.current.newer_than(&self.live) {
+            is_new_show = !Arc::ptr_eq(&live.show, &self.live.show);
+            self.live = live;
+        }
+        let phase = self.live.show.phase_at(now.unix);
+        if phase != self.phase || is_new_show {
             self.phase = phase;
-            let phase = phase.map(|index| &self.shared.show.phases[index]);
+            let phase = phase.map(|index| &self.live.show.phases[index]);
             let shards = f64::from(self.shared.shards);
             self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
             let gifts = phase.and_then(|phase| phase.gifts);

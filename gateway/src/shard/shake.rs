@@ -19,7 +19,7 @@ impl Serving {
     pub fn shake(&mut self, user: UserId, shake: Shake) -> v1::ShakeReply {
         let (outcome, resource_id, pace_ms, red_packet) = match self.phase {
             Some(index) => self.draw(user, index),
-            None => (Outcome::RestPage, 0, self.shared.show.rest_pace_ms, None),
+            None => (Outcome::RestPage, 0, self.live.show.rest_pace_ms, None),
         };
         self.counters.shake(outcome).inc();
         v1::ShakeReply {
@@ -27,7 +27,7 @@ impl Serving {
             outcome: outcome_to_wire(outcome) as i32,
             resource_id,
             pace_ms,
-            config_version: self.shared.config_version,
+            config_version: self.live.version,
             red_packet,
             slow_down: None,
         }
@@ -35,14 +35,14 @@ impl Serving {
 
     fn draw(&mut self, user: UserId, index: usize) -> (Outcome, u32, u32, Option<v1::RedPacket>) {
         let random = self.rng.next_u64();
-        let phase = &self.shared.show.phases[index];
+        let phase = &self.live.show.phases[index];
         let (pace_ms, resources, without_packet) = (phase.pace_ms, phase.resources, phase.without_packet);
         let mut outcome = phase.weights.draw(random);
         if outcome == Outcome::RedPacket {
             match self.win(user, index) {
                 Ok((sponsor, won)) => {
                     let resource = self
-                        .shared
+                        .live
                         .show
                         .sponsors
                         .get(&sponsor)
@@ -69,7 +69,7 @@ impl Serving {
         if !self.release.is_due(self.now.elapsed_ns) {
             return Err(Missed::NotDue);
         }
-        let limits = self.shared.show.limits;
+        let limits = self.live.show.limits;
         if self.shared.winners.is_at_limit(user, limits) {
             return Err(Missed::UserLimit);
         }
@@ -77,7 +77,7 @@ impl Serving {
             return Err(Missed::RingFull);
         }
         let grant = self.lane.next_grant().ok_or(Missed::NoGrant)?;
-        if grant.event != self.shared.show.event {
+        if grant.event != self.live.show.event {
             return Err(Missed::OtherEvent);
         }
         let won = Won {
@@ -107,7 +107,7 @@ impl Serving {
             user,
             sponsor: grant.sponsor,
             stage: stage as u16,
-            expires_at: self.now.unix.plus_ms(self.shared.show.ticket_lifetime_ms),
+            expires_at: self.now.unix.plus_ms(self.live.show.ticket_lifetime_ms),
         };
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
