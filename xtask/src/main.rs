@@ -1,6 +1,7 @@
 //! What a contributor runs: `cargo xtask demo | test | bench`. Needs nothing but a Rust toolchain and a C compiler.
 
 mod interrupt;
+mod stage;
 mod steps;
 mod workspace;
 

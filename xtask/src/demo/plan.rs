@@ -2,6 +2,7 @@
 //! text. Pure: opens and binds nothing.
 
 use super::Options;
+use crate::stage::files;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -11,22 +12,6 @@ pub const AMOUNT_CENTS: (u64, u64) = (100, 20_000);
 pub const EVENT: u32 = 1;
 /// Sponsors of the show, by number from 1.
 pub const SPONSORS: u16 = 3;
-/// Names of the files in the demo's directory.
-pub mod files {
-    pub const CERTS: &str = "certs";
-    pub const SEED: &str = "seed.bin";
-    pub const SHOW: &str = "show.toml";
-    pub const GATEWAY: &str = "gateway.toml";
-    pub const AGENT: &str = "agent.toml";
-    pub const SCENARIO: &str = "scenario.toml";
-    pub const LEDGER: &str = "ledger.db";
-    pub const REPORT: &str = "report.json";
-    pub const CREDITS: &str = "credits.csv";
-    pub const AUDIT: &str = "audit.json";
-    pub const OUTBOX: &str = "outbox.csv";
-    pub const SETTLEMENT: &str = "settlement.log";
-}
-
 /// What a named show needs: its files are `deploy/shows/NAME.toml` and `deploy/scenarios/NAME.toml`.
 pub mod named {
     use anyhow::Context;

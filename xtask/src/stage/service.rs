@@ -118,7 +118,8 @@ impl Service {
         Ok(())
     }
 
-    fn pid(&self) -> Pid {
+    /// The process.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.0.id()).expect("Linux process ids are at most 2^22"))
     }
 
@@ -230,7 +231,7 @@ struct Notices {
 impl Notices {
     /// In the directory for temporary files, because a socket's path has at most 107 bytes.
     fn bind(name: &str) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("shake-demo-{}-{name}.socket", std::process::id()));
+        let path = std::env::temp_dir().join(format!("shake-xtask-{}-{name}.socket", std::process::id()));
         // One of an earlier process with the same number, if any.
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;
@@ -284,7 +285,7 @@ mod tests {
 
     #[test]
     fn ends_when_asked() {
-        // As the demo does: whatever is done here about signals, the program must still hear of its own.
+        // As the real runs do: whatever is done here about signals, the program must still hear of its own.
         let _interrupt = Interrupt::watch().unwrap();
         let (service, _log) = shell("obeys", "trap 'exit 0' TERM; echo set; while :; do sleep 0.01; done");
         wait_for_log(&service, "set");

@@ -1,7 +1,5 @@
-//! The demo's directory, its free ports, and the shared mapping's name; cleans up what is outside of the directory.
+//! The directory of a run, its free ports, and the shared mapping's name; cleans up what is outside of the directory.
 
-use super::Options;
-use super::plan::{self, files};
 use crate::workspace;
 use anyhow::{Context, bail};
 use std::fs::{self, File, TryLockError};
@@ -12,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// A fresh directory, and the names and addresses that the programs use.
 pub struct Place {
-    /// `target/demo`.
+    /// `target/NAME`.
     pub directory: PathBuf,
     /// Where the gateway listens.
     pub gateway: SocketAddr,
@@ -23,13 +21,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// Removes what an earlier demo left, makes the directory with mode 0700, and finds free loopback ports.
+    /// Removes what an earlier run of this name left, makes the directory with mode 0700, and finds free loopback
+    /// ports.
     ///
     /// # Errors
-    /// Also when another demo is at work in the directory.
-    pub fn fresh() -> anyhow::Result<Self> {
-        let directory = workspace::target().join("demo");
-        let lock = lock(&workspace::target().join("demo.lock"))?;
+    /// Also when another run is at work in the directory.
+    pub fn fresh(name: &str) -> anyhow::Result<Self> {
+        let directory = workspace::target().join(name);
+        let lock = lock(&workspace::target().join(format!("{name}.lock")))?;
         match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
@@ -64,27 +63,15 @@ impl Place {
         self.directory.join(name)
     }
 
-    /// Writes the show, the scenario and both configurations.
-    pub fn write_configs(&self, options: &Options) -> anyhow::Result<()> {
-        let write = |name: &str, text: String| {
-            let path = self.file(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        let named = options.show.as_deref();
-        write(
-            files::SHOW,
-            named.map_or_else(|| Ok(plan::show(options)), |name| workspace::deployed("shows", name))?,
-        )?;
-        write(
-            files::GATEWAY,
-            plan::gateway(self.gateway, self.metrics, &self.queue.path),
-        )?;
-        write(files::AGENT, plan::agent(&self.queue.path, &self.directory))?;
-        let scenario = named.map_or_else(
-            || Ok(plan::scenario(options, self.gateway, &self.file(files::CERTS))),
-            |name| workspace::deployed("scenarios", name),
-        )?;
-        write(files::SCENARIO, scenario)
+    /// Writes a file of the directory.
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.file(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The file of the shared mapping.
+    pub fn queue(&self) -> &Path {
+        &self.queue.path
     }
 
     /// Leaves the shared mapping where it is; gives its path.
@@ -94,16 +81,13 @@ impl Place {
     }
 }
 
-/// The lock that lets one demo at a time use the directory. The kernel drops it with the process.
+/// The lock that lets one run at a time use the directory. The kernel drops it with the process.
 fn lock(path: &Path) -> anyhow::Result<File> {
     let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {
-            bail!(
-                "another demo is running (it holds {}); wait for its end",
-                path.display()
-            )
+            bail!("another run is at work (it holds {}); wait for its end", path.display())
         }
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
     }
@@ -117,7 +101,7 @@ struct Queue {
 
 impl Queue {
     fn named_for_this_process() -> Self {
-        let name = format!("shake-demo-{}", std::process::id());
+        let name = format!("shake-xtask-{}", std::process::id());
         let shared_memory = Path::new("/dev/shm");
         let parent = if shared_memory.is_dir() {
             shared_memory.to_owned()
@@ -160,10 +144,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_demo_at_a_time() {
+    fn one_run_at_a_time() {
         let path = std::env::temp_dir().join(format!("xtask-test-{}-lock", std::process::id()));
         let held = lock(&path).unwrap();
-        assert!(lock(&path).unwrap_err().to_string().contains("another demo is running"));
+        assert!(lock(&path).unwrap_err().to_string().contains("another run is at work"));
         drop(held);
         lock(&path).unwrap();
         fs::remove_file(&path).unwrap();
