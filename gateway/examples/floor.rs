@@ -56,6 +56,9 @@ struct Load {
     per_second: u32,
     #[arg(long)]
     seconds: u32,
+    /// Pause between two looks at what is due; 0 sends each datagram at its moment
+    #[arg(long, default_value_t = 0)]
+    tick_us: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -208,9 +211,8 @@ fn serve(address: SocketAddrV4, sessions: u32) -> anyhow::Result<()> {
     }
 }
 
-/// Sends evenly, a batch a millisecond, to sessions all over the table.
+/// Sends evenly, to sessions all over the table.
 fn offer(load: &Load) -> anyhow::Result<()> {
-    const TICK: Duration = Duration::from_millis(1);
     let keys = keys(load.sessions);
     let socket = bind(SocketAddrV4::new([127, 0, 0, 1].into(), 0))?;
     let target = Some(SockaddrIn::from(load.target));
@@ -251,7 +253,9 @@ fn offer(load: &Load) -> anyhow::Result<()> {
             }
         }
         wait(&socket, Duration::ZERO)?;
-        std::thread::sleep(TICK);
+        if load.tick_us > 0 {
+            std::thread::sleep(Duration::from_micros(load.tick_us));
+        }
     }
     println!("{{\"sent\": {sent}, \"answered\": {answered}}}");
     Ok(())

@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+mod cost;
+
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
@@ -12,13 +14,24 @@ use serde_json::Value;
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench ring -- --quick           what follows -- goes to criterion
+  cargo xtask bench cost                      the whole path: CPU per shake against a floor")]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    whole: Option<Whole>,
     /// Only the benchmarks whose name contains this
     name: Option<String>,
     /// Arguments for criterion
     #[arg(last = true)]
     criterion: Vec<String>,
+}
+
+/// Benchmarks of whole programs.
+#[derive(Subcommand)]
+enum Whole {
+    /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
+    Cost(cost::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -29,6 +42,10 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    match &options.whole {
+        Some(Whole::Cost(options)) => return cost::run(options, interrupt),
+        None => {}
+    }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
         let benches = benches(&metadata(manifest)?);

@@ -2,7 +2,7 @@
 //! gateway and agent as processes, lets simulated phones shake, stops everything, audits the ledger, and compares what
 //! the phones say they got with what the ledger says they got.
 
-mod plan;
+pub mod plan;
 mod reports;
 mod table;
 mod verdict;
@@ -97,6 +97,18 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 impl Options {
+    /// A run of this size, without a named show.
+    pub const fn of_size(sessions: u32, shakes_per_second: u32, seconds: u32) -> Self {
+        Self {
+            sessions,
+            shakes_per_second,
+            seconds,
+            show: None,
+            json: false,
+            keep: false,
+        }
+    }
+
     /// With the numbers of the named show's scenario, if there is one.
     fn sized(mut self) -> anyhow::Result<Self> {
         if let Some(name) = &self.show {

@@ -43,14 +43,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     loom.env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target().join("loom"));
     steps.command("loom", &mut loom)?;
-    let small = demo::Options {
-        show: None,
-        sessions: 200,
-        shakes_per_second: 400,
-        seconds: 5,
-        json: false,
-        keep: false,
-    };
+    let small = demo::Options::of_size(200, 400, 5);
     let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5";
     steps.step("demo", line, || demo::run(&small, interrupt))?;
     steps.finish()

@@ -216,14 +216,7 @@ mod tests {
             (20_000, 20_000, 30),
             (1_000_000, 1_000_000, 86_400),
         ] {
-            let options = Options {
-                sessions,
-                shakes_per_second,
-                seconds,
-                show: None,
-                json: false,
-                keep: false,
-            };
+            let options = Options::of_size(sessions, shakes_per_second, seconds);
             let (packets, budget) = (packets(&options), budget_cents(&options));
             assert!(packets >= 100);
             assert!(

@@ -6,8 +6,8 @@ mod service;
 mod usage;
 
 pub use place::Place;
-pub use service::{Patience, Service, TICK, run_to_file};
-pub use usage::Usage;
+pub use service::{Patience, Service, run_to_file};
+pub use usage::{Sampler, Samples, unix_ms};
 
 use crate::interrupt::Interrupt;
 use crate::workspace::{self, cargo};
