@@ -12,13 +12,14 @@ use serde_json::Value;
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
+  cargo xtask bench ring -- --quick           what follows -- goes to the benchmark")]
 pub struct Options {
     /// Only the benchmarks whose name contains this
     name: Option<String>,
-    /// Arguments for criterion
+    /// Arguments for the benchmarks
     #[arg(last = true)]
-    criterion: Vec<String>,
+    arguments: Vec<String>,
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -48,7 +49,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         command
             .env("CARGO_TARGET_DIR", target())
             .arg("--")
-            .args(&options.criterion);
+            .args(&options.arguments);
         steps.command(name, &mut command)?;
     }
     steps.finish()
