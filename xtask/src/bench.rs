@@ -14,22 +14,23 @@ use serde_json::Value;
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion
+  cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
+  cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
   cargo xtask bench cost                      the whole path: CPU per shake against a floor")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
-    whole: Option<Whole>,
+    what: Option<What>,
     /// Only the benchmarks whose name contains this
     name: Option<String>,
-    /// Arguments for criterion
+    /// Arguments for the benchmarks
     #[arg(last = true)]
-    criterion: Vec<String>,
+    arguments: Vec<String>,
 }
 
 /// Benchmarks of whole programs.
 #[derive(Subcommand)]
-enum Whole {
+enum What {
     /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
     Cost(cost::Options),
 }
@@ -42,8 +43,8 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    match &options.whole {
-        Some(Whole::Cost(options)) => return cost::run(options, interrupt),
+    match &options.what {
+        Some(What::Cost(options)) => return cost::run(options, interrupt),
         None => {}
     }
     let mut found = Vec::new();
@@ -65,7 +66,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         command
             .env("CARGO_TARGET_DIR", target())
             .arg("--")
-            .args(&options.criterion);
+            .args(&options.arguments);
         steps.command(name, &mut command)?;
     }
     steps.finish()
