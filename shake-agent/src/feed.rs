@@ -87,6 +87,12 @@ impl Feed {
         }
     }
 
+    /// Goes on where the ledger stands now: what was planned and not committed is planned anew.
+    pub fn resume(&mut self, bound: &Bound) {
+        self.unreleased = self.seed.header().count - bound.released.values().sum::<u64>();
+        self.mix = Mix::new(bound.released.clone());
+    }
+
     /// The event of the seed.
     #[must_use]
     pub fn event(&self) -> EventId {

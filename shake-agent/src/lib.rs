@@ -16,6 +16,7 @@ pub mod seed_generate;
 pub mod feed;
 pub mod lanes;
 pub mod ledger;
+pub mod outage;
 pub mod requests;
 pub mod run;
 pub mod turn;

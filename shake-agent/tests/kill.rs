@@ -2,64 +2,18 @@
 //! commands' exit codes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod process;
 mod support;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use process::{Running, agent};
 use shake_agent::ledger::Ledger;
 use shake_agent::seed_file::SeedFile;
 use shake_agent::settlement;
 use shake_rules::{Cents, UnixMillis};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
-use support::{Crowd, Event, Front, PATIENCE};
-
-fn agent(event: &Event) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shake-agent"));
-    command
-        .current_dir(event.directory.path())
-        .env_remove("RUST_LOG")
-        .env_remove("NOTIFY_SOCKET");
-    command
-}
-
-/// A running agent, killed when the test ends early.
-struct Running(Child);
-
-impl Running {
-    fn start(event: &Event) -> Self {
-        Self(
-            agent(event)
-                .args(["run", "--config", "agent.toml"])
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the agent does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use std::process::Output;
+use std::time::Duration;
+use support::{Crowd, Event, Front};
 
 fn audit(event: &Event) -> Output {
     agent(event)

@@ -8,6 +8,10 @@
 //! | settlement | copies credits from the ledger to the settlement file                 |
 //! | signals    | waits for SIGTERM and SIGINT                                          |
 
+mod error;
+
+pub use error::RunError;
+
 use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
@@ -15,25 +19,24 @@ use crate::feed::{self, Feed};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
+use crate::outage::TRY_EVERY_MS;
 use crate::requests::{Judge, Rules};
-use crate::seed_file::{SeedFile, SeedFileError};
+use crate::seed_file::SeedFile;
 use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
 use crate::turn::{Agent, Turn};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
-use shake_rules::document::Problems;
+use shake_proto::handoff::status::AgentStatus;
+use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::show::Show;
-use shake_rules::{EventId, UnixMillis};
 use shm_queue::{Attachment, Mapping, Side};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 use tracing::{debug, info, warn};
 
 /// How often the agent looks for the mapping while there is none.
@@ -51,70 +54,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The longest that an ending agent goes on to settle credits; what is left is settled after the next start.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
-/// Why the agent could not run, or not go on.
-#[derive(Debug, Error)]
-pub enum RunError {
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The seed file.
-    #[error(transparent)]
-    Seed(#[from] SeedFileError),
-    /// The rings.
-    #[error(transparent)]
-    Lanes(#[from] LanesError),
-    /// The mapping.
-    #[error(transparent)]
-    Queue(#[from] shm_queue::Error),
-    /// A key file cannot be read.
-    #[error("cannot read {}: {source}; make it with `certs generate`, or give [certs] directory the right place", path.display())]
-    KeyFile {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A key file is wrong.
-    #[error("{}: {problems}", path.display())]
-    Keys {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problems: Problems,
-    },
-    /// The show file cannot be read.
-    #[error("cannot read the show file {}: {source}; give [show] file the gateway's, or leave it empty for the built-in one", path.display())]
-    ShowFile {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The show file is wrong.
-    #[error("{}: {problems}", path.display())]
-    Show {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problems: Problems,
-    },
-    /// The show is of another event than the seed.
-    #[error("the show {} is of event {show}, and the seed {} of event {seed}; give [show] file and [seed] file those of one event", path.display(), seed_path.display())]
-    OtherEvent {
-        /// The show file.
-        path: PathBuf,
-        /// The show's event.
-        show: EventId,
-        /// The seed file.
-        seed_path: PathBuf,
-        /// The seed's event.
-        seed: EventId,
-    },
-    /// A thread cannot be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-}
-
 /// Runs until it is asked to end.
 ///
 /// # Errors
@@ -127,12 +66,23 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     // Before there is a gateway: units that start after this one must not wait for each other.
     notify(NotifyState::Ready);
     while let Some(mapping) = wait_for_mapping(&config.queue, stop)? {
+        if !wait_for_ledger(&mut agent, stop) {
+            break;
+        }
         let attachment = mapping.attach(Side::Back, clock::monotonic_ms())?;
         let heartbeat = Heartbeat::spawn(attachment.clone()).map_err(RunError::Thread)?;
-        let lanes = bind(&mut agent, &attachment, &counters)?;
+        let lanes = match bind(&mut agent, &attachment, &counters) {
+            Err(fault) if !fault.is_for_a_person() => {
+                warn!(%fault, "the ledger cannot be written; the rings wait");
+                continue;
+            }
+            bound => bound?,
+        };
         let mut service = Service {
             agent: &mut agent,
             lanes,
+            attachment,
+            told: AgentStatus::default(),
             heartbeat,
             mapping,
             config,
@@ -262,7 +212,25 @@ fn wait_for_mapping(path: &Path, stop: &Stop) -> Result<Option<Mapping>, RunErro
     Ok(None)
 }
 
-fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) -> Result<Lanes, RunError> {
+/// Waits until the ledger can be written; false when the agent is asked to end before.
+fn wait_for_ledger(agent: &mut Agent, stop: &Stop) -> bool {
+    let mut tried = Instant::now();
+    while agent.ledger().failure().is_some() {
+        if stop.is_asked() {
+            return false;
+        }
+        if tried.elapsed() >= Duration::from_millis(TRY_EVERY_MS) {
+            tried = Instant::now();
+            if let Err(fault) = agent.reopen_ledger() {
+                debug!(%fault, "the ledger cannot be written yet");
+            }
+        }
+        thread::sleep(SLEEP_MAX);
+    }
+    true
+}
+
+fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) -> Result<Lanes, LanesError> {
     let event = agent.feed().event();
     let ledger = agent.ledger_mut();
     let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), clock::now())?;
@@ -282,6 +250,9 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
 struct Service<'a> {
     agent: &'a mut Agent,
     lanes: Lanes,
+    attachment: Attachment,
+    /// What the gateway was told of the agent's modes.
+    told: AgentStatus,
     heartbeat: Heartbeat,
     mapping: Mapping,
     config: &'a Config,
@@ -317,6 +288,19 @@ impl Service<'_> {
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
             Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
         }
+        self.tell();
+    }
+
+    /// Tells the gateway of the modes that were entered or left.
+    fn tell(&mut self) {
+        let status = AgentStatus {
+            ledger_read_only: self.agent.ledger().failure().is_some(),
+            settlement_down: self.settlement.is_some_and(Worker::is_down),
+        };
+        if status != self.told {
+            self.told = status;
+            self.attachment.set_status(status.encode());
+        }
     }
 
     /// Goes on with what the rings hold at this moment; what comes later waits in them for the next start.
@@ -342,7 +326,7 @@ fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
         unreleased = agent.feed().unreleased(),
         wal_mib = agent.ledger().wal().bytes() >> 20,
         commit_us_max = counters.commit_us_max.take(),
-        refusing = agent.ledger().failure().is_some(),
+        ledger_read_only = agent.ledger().failure().is_some(),
         settlement_backlog = settlement.map(Worker::backlog),
         settlement_down = settlement.is_some_and(Worker::is_down),
         "status: {}",
