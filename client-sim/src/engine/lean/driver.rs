@@ -241,12 +241,14 @@ impl Driver {
             let now = self.now();
             if let Some(mut connection) = self.seats[index].connection.take() {
                 connection.close(now, Code::Done.number().into(), &mut |_| {});
-                self.sockets.flush(index as u32, &mut connection, now);
+                self.sockets.take_from(index as u32, &mut connection, now);
             }
             if index % CLOSES_AT_ONCE == CLOSES_AT_ONCE - 1 {
+                self.sockets.flush();
                 self.sockets.wait(Micros::from_ms(1));
             }
         }
+        self.sockets.flush();
         watch.observe(self, Stage::Closing, self.now().since(began));
     }
 }

@@ -185,7 +185,7 @@ impl Driver {
         let seat = &mut self.seats[index as usize];
         if let Some(mut connection) = seat.connection.take() {
             connection.close(now, Code::Done.number().into(), &mut |_| {});
-            self.sockets.flush(index, &mut connection, now);
+            self.sockets.take_from(index, &mut connection, now);
         }
         seat.stop_connecting();
         match std::mem::replace(&mut seat.standing, Standing::Offline) {
