@@ -1,24 +1,35 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+mod memory;
+
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
-#[command(after_long_help = "\
+#[command(args_conflicts_with_subcommands = true, after_long_help = "\
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench ring -- --quick           what follows -- goes to criterion
+  cargo xtask bench memory                    bytes per idle session of the gateway, by owner")]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only the benchmarks whose name contains this
     name: Option<String>,
     /// Arguments for criterion
     #[arg(last = true)]
     criterion: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Bytes per session of a real gateway, by owner
+    Memory(memory::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -29,6 +40,9 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if let Some(What::Memory(options)) = &options.what {
+        return memory::run(options, interrupt);
+    }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
         let benches = benches(&metadata(manifest)?);
