@@ -124,7 +124,11 @@ fn count(address: usize, requested: usize, reserved: usize, sign: i64) {
     let site = frames.iter().fold(0_u64, |hash, frame| {
         (hash.rotate_left(5) ^ *frame as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
-    sites.entry(site).or_insert((frames, Held::default())).1.add(1, requested, reserved);
+    sites
+        .entry(site)
+        .or_insert((frames, Held::default()))
+        .1
+        .add(1, requested, reserved);
     live.insert(address, (site, requested));
 }
 
@@ -215,11 +219,20 @@ fn text() -> String {
     }
     // Copied, because naming the frames takes seconds, and the shards must not wait for it.
     let sampled = SAMPLED.lock().unwrap_or_else(PoisonError::into_inner);
-    let sites: Vec<_> = sampled.sites.values().filter(|(_, held)| held.count != 0).cloned().collect();
+    let sites: Vec<_> = sampled
+        .sites
+        .values()
+        .filter(|(_, held)| held.count != 0)
+        .cloned()
+        .collect();
     drop(sampled);
     let mut names = HashMap::new();
     for (frames, held) in sites {
-        let weight = if held.requested / held.count >= LARGE_BYTES as i64 { 1 } else { SAMPLE as i64 };
+        let weight = if held.requested / held.count >= LARGE_BYTES as i64 {
+            1
+        } else {
+            SAMPLE as i64
+        };
         let [count, requested, reserved] = [held.count, held.requested, held.reserved].map(|n| n * weight);
         let _ = write!(text, "site {count} {requested} {reserved} ");
         for frame in frames {

@@ -10,12 +10,15 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
   cargo xtask bench ring -- --quick           what follows -- goes to criterion
-  cargo xtask bench memory                    bytes per idle session of the gateway, by owner")]
+  cargo xtask bench memory                    bytes per idle session of the gateway, by owner"
+)]
 pub struct Options {
     #[command(subcommand)]
     what: Option<What>,

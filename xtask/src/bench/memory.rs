@@ -54,7 +54,11 @@ pub struct Options {
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let place = Place::fresh()?;
     // The profiled gateway first: both have the same file name, and what stays under it is the one to serve with.
-    let profiled = if options.totals { None } else { Some(place.build_profiled(interrupt)?) };
+    let profiled = if options.totals {
+        None
+    } else {
+        Some(place.build_profiled(interrupt)?)
+    };
     let programs = place.build(interrupt)?;
     place.prepare(&programs, options, interrupt)?;
     let gateway = options.gateway.clone().unwrap_or_else(|| programs.join("gateway"));
@@ -69,7 +73,10 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         }
     };
     if options.json {
-        println!("{}", serde_json::to_string_pretty(&json(options, &plain, profile.as_ref()))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&json(options, &plain, profile.as_ref()))?
+        );
     } else {
         print!("{}", totals(options, &plain));
         if let Some(profile) = &profile {
@@ -93,17 +100,20 @@ fn totals(options: &Options, plain: &Measured) -> String {
          {:>8.0} bytes per session resident ({:.2} GB for 1,000,000)\n\
          {:>8.0} bytes per session of page tables\n\
          {:>8.0} % of the resident memory in huge pages\n\
-         {:>8.2} ms the shards' longest turn\n",
+         {:>8.2} ms the longest growth of an endpoint's tables (CPU time, one handshake's beginning included, worst shard at the most)\n",
         options.sessions,
         plain.state,
         resident,
         resident / 1e3,
         per_session(plain.page_table_bytes),
         100.0 * plain.huge_bytes as f64 / plain.resident_bytes.max(1) as f64,
-        plain.turn_ms_max.unwrap_or(f64::NAN),
+        plain.growth_ms_max.unwrap_or(f64::NAN),
     );
     if let Some(cpu_us) = plain.cpu_us_per_shake {
-        text.push_str(&format!("{cpu_us:>8.2} µs of CPU per shake, over {} shakes\n", plain.shakes));
+        text.push_str(&format!(
+            "{cpu_us:>8.2} µs of CPU per shake, over {} shakes\n",
+            plain.shakes
+        ));
     }
     text
 }
@@ -115,7 +125,7 @@ fn json(options: &Options, plain: &Measured, profile: Option<&Profile>) -> serde
         "resident_bytes_per_session": plain.resident_bytes as f64 / sessions,
         "page_table_bytes_per_session": plain.page_table_bytes as f64 / sessions,
         "huge_page_bytes_per_session": plain.huge_bytes as f64 / sessions,
-        "turn_ms_max": plain.turn_ms_max,
+        "growth_ms_max": plain.growth_ms_max,
         "cpu_us_per_shake": plain.cpu_us_per_shake,
         "owners": profile.map(|profile| owners::json(profile, options.sessions)),
     })

@@ -4,46 +4,59 @@ use super::profile::{Held, Profile};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Owner, and a part of the names of functions that allocate for it. The innermost function that matches any line
-/// decides; of several lines that match it, the first.
-const OWNERS: [(&str, &str); 30] = [
-    ("session (pages, Connection inline)", "shard::pages::Pages"),
-    ("timer wheel", "shard::wheel::Wheel"),
-    ("online users", "shard::online"),
-    ("online users", "serving::Serving::serve"),
-    ("partial requests", "shard::session::Session::read"),
-    ("sent packets", "spaces::PacketSpace::sent"),
-    ("retransmits", "ThinRetransmits"),
-    ("retransmits", "Retransmits"),
-    ("crypto stream buffers", "Assembler"),
-    ("streams", "connection::streams"),
+/// Owner, and a part of the names of functions that allocate for it: most name the type that they make room for. The
+/// innermost function that matches any line decides; of several lines that match it, the first.
+const OWNERS: [(&str, &str); 31] = [
+    ("session, its connection inline", "gateway::shard::session::Session>"),
+    ("sent packets", "connection::spaces::SentPacket"),
+    ("reassembly of crypto and streams", "connection::assembler::Buffer"),
+    ("crypto frames to send", "quinn_proto::frame::Crypto"),
+    ("events for the gateway", "quinn_proto::connection::Event"),
+    ("events for the endpoint", "EndpointEventInner"),
+    ("connection ids, in the connection", "shared::IssuedCid"),
+    ("connection ids, in the connection", "(u64, ())"),
+    (
+        "connection ids, in the endpoint",
+        "(u64, quinn_proto::shared::ConnectionId)",
+    ),
+    ("connection ids, in the endpoint", "ConnectionHandle"),
+    ("connection ids, in the endpoint", "RouteDatagramTo"),
+    ("table of connections (endpoint)", "ConnectionMeta"),
+    ("streams", "quinn_proto::connection::streams"),
+    ("streams", "quinn_proto::frame::StopSending"),
     ("datagrams", "connection::datagrams"),
-    ("connection ids (connection)", "cid_state::CidState"),
-    ("connection ids (endpoint)", "Endpoint::new_cid"),
-    ("connection ids (endpoint)", "Endpoint::send_new_identifiers"),
-    ("connection ids (endpoint)", "ConnectionIndex"),
-    ("connection table (endpoint)", "Endpoint::add_connection"),
-    ("tls: next secrets", "lean::LeanSession"),
-    ("tls: next secrets", "lean::LeanServerConfig"),
-    ("keys", "tls::compact"),
-    ("keys", "quinn_proto::crypto::ring_like"),
+    ("secrets of the next key update", "rustls::quic::Secrets"),
+    ("secrets of the next key update", "tls::lean"),
+    ("packet and header keys", "PacketKey"),
+    ("packet and header keys", "HeaderProtectionKey"),
+    ("packet and header keys", "CompactHeaderKey"),
+    ("congestion controller", "congestion::"),
+    ("timer wheel", "shard::wheel::"),
+    ("online users", "shard::online::"),
+    ("online users", "shake_rules::UserId"),
+    ("partial requests", "bytes::bytes_mut::BytesMut)"),
     ("tls: rustls", "rustls::"),
-    ("congestion controller", "congestion"),
-    ("path", "paths::PathData"),
-    ("events", "Connection::poll"),
-    ("endpoint events", "issue_first_cids"),
     ("connection, other", "quinn_proto::connection"),
     ("endpoint, other", "quinn_proto::endpoint"),
-    ("packets in and out", "shard::socket"),
+    ("batches of packets", "shard::socket"),
     ("replies", "shard::dispatch"),
-    ("asks", "shard::ask"),
+    ("replies", "shake_proto::"),
 ];
-/// Stacks of the unnamed owner that are shown, innermost functions first.
-const FUNCTIONS: usize = 6;
+/// Generic code that growing vectors of types of one size share is named for any one of the types.
+const SHARED_CODE: [&str; 2] = ["grow_one<", "finish_grow<"];
+/// Stacks shown, and characters of each.
+const STACKS: (usize, usize) = (30, 120);
+
+/// The functions of a stack that tell something, innermost first.
+fn telling(stack: &str) -> impl Iterator<Item = &str> {
+    stack
+        .split(';')
+        .filter(|function| !SHARED_CODE.iter().any(|shared| function.starts_with(shared)))
+}
 
 fn owner(stack: &str) -> &'static str {
     let find = |function: &str| OWNERS.iter().find(|(_, part)| function.contains(part));
-    stack.split(';').find_map(find).map_or("the rest", |(owner, _)| owner)
+    telling(stack).find_map(find).map_or("the rest", |(owner, _)| owner)
 }
 
 /// What each owner holds; the most first.
@@ -76,7 +89,10 @@ pub fn table(profile: &Profile, sessions: u32, resident_bytes: i64) -> String {
     let _ = writeln!(
         text,
         "  {:<34} {:>7} {:>10} {:>10.0}",
-        "resident, but no live block's", "", "", per_session(slack)
+        "resident, but no live block's",
+        "",
+        "",
+        per_session(slack)
     );
     text.push_str("\nblocks by size             blocks  requested   reserved\n");
     for (bytes, held) in by_size(profile) {
@@ -87,8 +103,13 @@ pub fn table(profile: &Profile, sessions: u32, resident_bytes: i64) -> String {
         }
     }
     text.push_str("\nstacks that hold most (requested bytes per session)\n");
-    for (held, stack) in by_stack(profile).into_iter().take(30) {
-        let _ = writeln!(text, "{:>8.0} × {:.2}  {stack}", per_session(held.requested), per_session(held.count));
+    for (held, stack) in by_stack(profile).into_iter().take(STACKS.0) {
+        let _ = writeln!(
+            text,
+            "{:>8.0} × {:.2}  {stack}",
+            per_session(held.requested),
+            per_session(held.count)
+        );
     }
     text
 }
@@ -105,14 +126,21 @@ fn by_size(profile: &Profile) -> BTreeMap<i64, Held> {
     sizes
 }
 
-/// The innermost functions of this workspace and of quinn-proto, with what they hold; the most first.
+/// The innermost function of this workspace or of its transport, with what it holds; the most first.
 fn by_stack(profile: &Profile) -> Vec<(Held, String)> {
     let mut stacks: BTreeMap<String, Held> = BTreeMap::new();
     for (held, stack) in &profile.sites {
-        let ours = |name: &&str| ["gateway", "quinn_proto", "rustls"].iter().any(|part| name.contains(part));
-        let not_the_allocator = |name: &&str| !name.contains("heap::");
-        let names: Vec<_> = stack.split(';').filter(ours).filter(not_the_allocator).take(FUNCTIONS).collect();
-        stacks.entry(names.join(" < ")).or_default().add(*held, 1);
+        let is_ours = |name: &&str| {
+            ["gateway::", "quinn_proto::", "rustls::"]
+                .iter()
+                .any(|part| name.contains(part))
+        };
+        let name = telling(stack)
+            .filter(|name| !name.contains("heap::"))
+            .find(is_ours)
+            .unwrap_or("?");
+        let name: String = name.chars().take(STACKS.1).collect();
+        stacks.entry(name).or_default().add(*held, 1);
     }
     let mut stacks: Vec<_> = stacks.into_iter().map(|(stack, held)| (held, stack)).collect();
     stacks.sort_by_key(|(held, _)| -held.requested);
@@ -129,7 +157,9 @@ pub fn json(profile: &Profile, sessions: u32) -> serde_json::Value {
             "reserved_bytes": per_session(held.reserved),
         })
     };
-    let owners = by_owner(profile).into_iter().map(|(name, held)| (name.to_owned(), one(held)));
+    let owners = by_owner(profile)
+        .into_iter()
+        .map(|(name, held)| (name.to_owned(), one(held)));
     let mut all: serde_json::Map<_, _> = owners.collect();
     all.insert("all".to_owned(), one(profile.total()));
     serde_json::Value::Object(all)
@@ -143,8 +173,14 @@ mod tests {
     #[test]
     fn the_innermost_known_function_decides() {
         for (stack, expected) in [
-            ("alloc::alloc;quinn_proto::connection::spaces::PacketSpace::sent;gateway::shard::dispatch::reply;", "sent packets"),
-            ("alloc::alloc;gateway::shard::dispatch::reply;gateway::shard::Shard::turn;", "replies"),
+            (
+                "grow_one<quinn_proto::connection::Event>;new_leaf<quinn_proto::connection::spaces::SentPacket>;gateway::shard::dispatch::reply;",
+                "sent packets",
+            ),
+            (
+                "alloc::alloc;gateway::shard::dispatch::reply;gateway::shard::Shard::turn;",
+                "replies",
+            ),
             ("alloc::alloc;main;", "the rest"),
         ] {
             assert_eq!(owner(stack), expected);

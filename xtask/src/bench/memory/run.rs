@@ -45,7 +45,7 @@ pub struct Measured {
     pub shakes: u64,
     pub cpu_us_per_shake: Option<f64>,
     /// `None`: this gateway does not count it.
-    pub turn_ms_max: Option<f64>,
+    pub growth_ms_max: Option<f64>,
     pub profile: Option<Profile>,
 }
 
@@ -61,8 +61,12 @@ impl Place {
         }
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
         let any = (Ipv4Addr::LOCALHOST, 0);
-        let gateway = UdpSocket::bind(any).and_then(|socket| socket.local_addr()).context("no free UDP port")?;
-        let metrics = TcpListener::bind(any).and_then(|socket| socket.local_addr()).context("no free TCP port")?;
+        let gateway = UdpSocket::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free UDP port")?;
+        let metrics = TcpListener::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free TCP port")?;
         Ok(Self {
             directory,
             gateway,
@@ -100,7 +104,8 @@ impl Place {
             interrupt,
         };
         run_to_file("certs generate", certs, &self.file("certs.log"), &patience, || Ok(()))?.success()?;
-        let pace_ms = (u64::from(options.sessions) * 900 / u64::from(options.shakes_per_second.max(1))).clamp(1, 60_000);
+        let pace_ms =
+            (u64::from(options.sessions) * 900 / u64::from(options.shakes_per_second.max(1))).clamp(1, 60_000);
         for (name, text) in [
             ("show.toml", show(pace_ms)),
             ("gateway.toml", gateway(self.gateway, self.metrics)),
@@ -131,12 +136,22 @@ impl Place {
         })?;
         let pid = service.pid();
         let is_profiled = gateway.ends_with("gateway-heap-profile");
-        let profiled = || if is_profiled { take_profile(pid, &profile, interrupt).map(Some) } else { Ok(None) };
+        let profiled = || {
+            if is_profiled {
+                take_profile(pid, &profile, interrupt).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
         let before = (memory(pid)?, profiled()?);
 
         let mut command = Command::new(programs.join("client-sim"));
         command.arg("run").arg(self.file("scenario.toml"));
-        command.arg("--target").arg(self.gateway.to_string()).arg("--certs").arg(self.file("certs"));
+        command
+            .arg("--target")
+            .arg(self.gateway.to_string())
+            .arg("--certs")
+            .arg(self.file("certs"));
         let mut phones = Service::start("client-sim", command, self.file("client-sim.log"))?;
         let mut check = || {
             interrupt.check()?;
@@ -160,7 +175,7 @@ impl Place {
             "only {held} of {} sessions are still there",
             options.sessions
         );
-        let turn_ms_max = self.metric("gateway_turn_ns_max")?.map(|ns| ns / 1e6);
+        let growth_ms_max = self.metric("gateway_growth_ns_max")?.map(|ns| ns / 1e6);
         // Ended here and not in good order: their report is not wanted.
         drop(phones);
         service.end(END)?;
@@ -172,13 +187,17 @@ impl Place {
             state: state(options),
             shakes,
             cpu_us_per_shake: (shakes > 0 && options.shakes_per_second > 0).then(|| cpu_us as f64 / shakes as f64),
-            turn_ms_max,
+            growth_ms_max,
             profile,
         })
     }
 
     /// Waits until every phone has said Hello.
-    fn wait_for_sessions(&self, options: &Options, check: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn wait_for_sessions(
+        &self,
+        options: &Options,
+        check: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(u64::from(options.sessions / 200) + 60);
         let mut told = Instant::now();
         loop {
@@ -205,7 +224,9 @@ impl Place {
     fn shakes(&self) -> anyhow::Result<u64> {
         let text = self.http_metrics()?;
         let shakes = text.lines().filter(|line| line.starts_with("gateway_shakes_total{"));
-        Ok(shakes.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+        Ok(shakes
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum())
     }
 
     /// A metric of the gateway, if there is one of this name.
@@ -229,7 +250,9 @@ impl Place {
 }
 
 fn build(packages: &[&str], interrupt: &Interrupt) -> anyhow::Result<()> {
-    let status = cargo(["build", "--release"].iter().chain(packages).copied()).status().context("cannot run cargo")?;
+    let status = cargo(["build", "--release"].iter().chain(packages).copied())
+        .status()
+        .context("cannot run cargo")?;
     interrupt.check()?;
     ensure!(status.success(), "cargo build: {status}");
     Ok(())
@@ -240,7 +263,12 @@ fn memory(pid: Pid) -> anyhow::Result<[i64; 3]> {
     let status = read(Path::new(&format!("/proc/{pid}/status")))?;
     let maps = read(Path::new(&format!("/proc/{pid}/smaps_rollup")))?;
     // Anonymous only: the rings and the program's text do not grow with the sessions.
-    Ok([kib(&status, "RssAnon:")?, kib(&status, "VmPTE:")?, kib(&maps, "AnonHugePages:")?].map(|kib| kib * 1_024))
+    Ok([
+        kib(&status, "RssAnon:")?,
+        kib(&status, "VmPTE:")?,
+        kib(&maps, "AnonHugePages:")?,
+    ]
+    .map(|kib| kib * 1_024))
 }
 
 fn kib(text: &str, name: &str) -> anyhow::Result<i64> {
@@ -255,7 +283,12 @@ fn cpu_us(pid: Pid) -> anyhow::Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = read(&task?.path().join("schedstat"))?;
-        let ns: u64 = text.split(' ').next().unwrap_or_default().parse().context("schedstat")?;
+        let ns: u64 = text
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .context("schedstat")?;
         sum += ns / 1_000;
     }
     Ok(sum)
