@@ -189,7 +189,7 @@ table!(SessionsTable {
     handshakes_max: Spanned<u64> = plain(20_000),
     idle_timeout_s: Spanned<u64> = plain(120),
     hello_timeout_s: Spanned<u64> = plain(10),
-    requests_at_once: Spanned<u64> = plain(8),
+    requests_at_once: Spanned<u64> = plain(3),
 });
 table!(ClaimsTable {
     under_way_max: Spanned<u64> = plain(4_096),

@@ -223,6 +223,8 @@ pub struct Counters {
     pub replies_late: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
+    /// The most CPU time, in nanoseconds, that a call of an endpoint took in which its tables may grow.
+    pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
     missed: [Count; Missed::ALL.len()],
     dropped: [Count; Dropped::ALL.len()],
@@ -294,6 +296,7 @@ impl Counters {
             ("gateway_notices_missed_total", &self.notices_missed),
             ("gateway_replies_late_total", &self.replies_late),
             ("gateway_ring_errors_total", &self.ring_errors),
+            ("gateway_growth_ns_max", &self.growth_ns_max),
         ];
         let mut rows: Vec<_> = plain
             .into_iter()
@@ -353,7 +356,7 @@ impl Counters {
     }
 }
 
-/// All shards' counts in the Prometheus text format, each summed over the shards.
+/// All shards' counts in the Prometheus text format, each summed over the shards; of a maximum, the largest.
 pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
     let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
     for counters in shards {
@@ -361,7 +364,13 @@ pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
         if sums.is_empty() {
             sums = rows;
         } else {
-            sums.iter_mut().zip(rows).for_each(|(sum, row)| sum.3 += row.3);
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                sum.3 = if sum.0.ends_with("_max") {
+                    sum.3.max(row.3)
+                } else {
+                    sum.3 + row.3
+                };
+            }
         }
     }
     let mut text = String::new();
@@ -393,12 +402,15 @@ mod tests {
             shard.shake(Outcome::Greeting).add(2);
             shard.stream_refused(Code::TokenForged).inc();
         }
+        shards[1].growth_ns_max.set(7);
+        shards[0].growth_ns_max.set(5);
         let text = render(shards.iter());
         for line in [
             "gateway_shakes_total{outcome=\"greeting\"} 4",
             "gateway_streams_refused_total{code=\"token_forged\"} 2",
             "gateway_asks_busy_total{reason=\"agent_away\"} 0",
             "# TYPE gateway_sessions gauge",
+            "gateway_growth_ns_max 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

@@ -2,6 +2,8 @@
 
 mod config;
 mod counters;
+#[cfg(feature = "heap-profile")]
+mod heap;
 mod live;
 mod metrics;
 mod run;
@@ -17,8 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+#[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[cfg(feature = "heap-profile")]
+#[global_allocator]
+static ALLOCATOR: heap::Profiled = heap::Profiled;
 
 /// QUIC access server for live "shake and win" events.
 ///
@@ -72,6 +78,8 @@ fn try_main() -> Result<()> {
         Command::Run(args) => {
             let config = load(args.config.as_deref())?;
             start_log(&config);
+            #[cfg(feature = "heap-profile")]
+            heap::watch()?;
             run::run(&config)
         }
         Command::CheckConfig(args) => check(args.config.as_deref()),

@@ -7,11 +7,10 @@ use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
 use crate::shard::socket::Socket;
-use crate::shard::{Parts, Shard};
+use crate::shard::{Endpoints, Parts, Shard};
 use crate::tls;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
-use quinn_proto::Endpoint;
 use shake_proto::handoff::topology::{Direction, Ring};
 use shake_rules::UnixMillis;
 use shake_rules::code::CodeKeys;
@@ -99,10 +98,11 @@ pub fn run(config: &Config) -> Result<()> {
         all_counters.push(Arc::clone(&counters));
         let lane = Lane::open(&attachment, number as u16, Arc::clone(&counters))
             .with_context(|| format!("shard {number} cannot take its rings"))?;
-        let endpoint_config = tls::endpoint_config(&reset_keys, number as u8, attachment.epoch() as u8);
+        let generation = attachment.epoch() as u8;
+        let endpoint_config = |endpoint| tls::endpoint_config(&reset_keys, number as u8, generation, endpoint);
         let parts = Parts {
             socket,
-            endpoint: Endpoint::new(endpoint_config, Some(Arc::clone(&server)), false, None),
+            endpoints: Endpoints::new(endpoint_config, &server),
             sessions: config.sessions,
             stop: Arc::clone(&stop),
         };

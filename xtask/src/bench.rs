@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
 mod cost;
+mod memory;
 
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
@@ -10,13 +11,16 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
-#[command(after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
   cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
   cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
-  cargo xtask bench cost                      the whole path: CPU per shake against a floor")]
+  cargo xtask bench cost                      the whole path: CPU per shake against a floor
+  cargo xtask bench memory                    bytes per idle session of the gateway, by owner")]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
@@ -33,6 +37,8 @@ pub struct Options {
 enum What {
     /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
     Cost(cost::Options),
+    /// Bytes per session of a real gateway, by owner
+    Memory(memory::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -45,6 +51,7 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     match &options.what {
         Some(What::Cost(options)) => return cost::run(options, interrupt),
+        Some(What::Memory(options)) => return memory::run(options, interrupt),
         None => {}
     }
     let mut found = Vec::new();

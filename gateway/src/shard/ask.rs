@@ -127,7 +127,7 @@ impl Serving {
         let mut notices: Vec<Notice> = std::mem::take(&mut self.notices);
         self.lane.notices(&mut notices);
         for notice in notices.drain(..) {
-            let Some(&(session, _)) = self.online.get(&notice.user) else {
+            let Some(session) = self.online.session(notice.user) else {
                 continue;
             };
             let offered = v1::PacketOffered {

@@ -7,10 +7,12 @@
 pub mod socket;
 
 mod cid;
+mod endpoints;
 mod pages;
 mod session;
 mod wheel;
 
+mod online;
 pub mod serving;
 
 mod dispatch;
@@ -28,15 +30,15 @@ pub mod lane;
 mod settle;
 
 pub use cid::ShardCids;
+pub use endpoints::Endpoints;
 
 use crate::config::Sessions;
 use ask::Delivery;
-use bytes::BytesMut;
 use dispatch::{notify, reply};
+use endpoints::{Arrival, Arrived};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
-use quinn_proto::{DatagramEvent, Endpoint, Incoming};
 use serving::{Now, Serving};
 use session::Session;
 use shake_proto::code::Code;
@@ -68,7 +70,7 @@ const DRAIN_LINGER: Duration = Duration::from_millis(200);
 /// What a shard is made of; made by `run`, before the thread starts.
 pub struct Parts {
     pub socket: Socket,
-    pub endpoint: Endpoint,
+    pub endpoints: Endpoints,
     pub sessions: Sessions,
     pub stop: Arc<AtomicBool>,
 }
@@ -215,27 +217,21 @@ impl Shard {
     fn handle_packet(&mut self, packet: &socket::Received<'_>) {
         self.make_room();
         let now = self.serving.now.instant;
-        let bytes = BytesMut::from(packet.bytes);
-        let buffer = self.outgoing.buffer();
-        match self
-            .parts
-            .endpoint
-            .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)
-        {
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                if let Some(session) = self.sessions.get_mut(handle.0) {
+        match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
+            Some(Arrived::Session(index, event)) => {
+                if let Some(session) = self.sessions.get_mut(index) {
                     session.connection.handle_event(event);
-                    self.touch(handle.0);
+                    self.touch(index);
                 }
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.admit(incoming),
-            Some(DatagramEvent::Response(transmit)) => self.outgoing.push(&transmit),
+            Some(Arrived::New(arrival)) => self.admit(arrival),
+            Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
             None => self.serving.counters.packets_discarded.inc(),
         }
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
-    fn admit(&mut self, incoming: Incoming) {
+    fn admit(&mut self, arrival: Arrival) {
         let counters = Arc::clone(&self.serving.counters);
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
@@ -243,26 +239,26 @@ impl Shard {
         let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
         if self.is_stopping || is_full {
             counters.connections_refused.inc();
-            let transmit = self.parts.endpoint.refuse(incoming, buffer);
+            let transmit = self.parts.endpoints.refuse(arrival, buffer);
             self.outgoing.push(&transmit);
             return;
         }
-        if self.handshaking >= limits.handshakes_max / 2 && !incoming.remote_address_validated() {
+        if self.handshaking >= limits.handshakes_max / 2 && !arrival.incoming.remote_address_validated() {
             counters.connections_retried.inc();
-            match self.parts.endpoint.retry(incoming, buffer) {
-                Ok(transmit) => self.outgoing.push(&transmit),
-                Err(error) => self.parts.endpoint.ignore(error.into_incoming()),
+            if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
+                self.outgoing.push(&transmit);
             }
             return;
         }
-        match self.parts.endpoint.accept(incoming, now, buffer, None) {
-            Ok((handle, connection)) => {
+        match self.parts.endpoints.accept(arrival, now, buffer) {
+            Ok((place, connection)) => {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
-                let session = Session::new(connection, self.next_serial, now + limits.hello_timeout);
-                self.sessions.insert(handle.0, session);
-                self.touch(handle.0);
+                let session = Session::new(connection, place, self.next_serial, now + limits.hello_timeout);
+                let index = self.sessions.insert(session);
+                self.parts.endpoints.seat(place, index);
+                self.touch(index);
             }
             Err(error) => {
                 counters.connections_failed.inc();
@@ -354,6 +350,8 @@ impl Shard {
     fn count(&self) {
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
+        let growth_max = self.parts.endpoints.growth_max();
+        self.serving.counters.growth_ns_max.set(growth_max.as_nanos() as u64);
     }
 }
 

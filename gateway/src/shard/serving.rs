@@ -3,6 +3,7 @@
 
 use super::ask::{Due, UnderWay};
 use super::lane::Lane;
+use super::online::Online;
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
@@ -21,7 +22,6 @@ use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -106,8 +106,7 @@ pub struct Serving {
     pub(super) next_serial: u32,
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
-    /// The newest session of each user who is here: its index and serial.
-    pub(super) online: HashMap<UserId, (usize, u32)>,
+    pub(super) online: Online,
     pub(super) ticket: Vec<u8>,
     pub(super) cookie: Vec<u8>,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
@@ -131,7 +130,7 @@ impl Serving {
             next_serial: 0,
             replies: Vec::new(),
             notices: Vec::new(),
-            online: HashMap::new(),
+            online: Online::new(),
             ticket: Vec::new(),
             cookie: Vec::new(),
             arena: BytesMut::new(),
@@ -163,7 +162,7 @@ impl Serving {
         if let Request::Hello(hello) = request {
             let (known, reply) = self.hello(&hello, *user)?;
             *user = Some(known);
-            self.online.insert(known, (asker.session, asker.serial));
+            self.online.insert(known, asker.session, asker.serial);
             if hello.takes_notices {
                 // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
                 let _ = self.ask(known, What::Offers, asker);
@@ -184,8 +183,6 @@ impl Serving {
 
     /// Forgets a session that ended.
     pub fn left(&mut self, user: UserId, session: usize, serial: u32) {
-        if self.online.get(&user) == Some(&(session, serial)) {
-            self.online.remove(&user);
-        }
+        self.online.remove(user, session, serial);
     }
 }

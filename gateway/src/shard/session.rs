@@ -1,5 +1,6 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
+use super::endpoints::Place;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
 use shake_proto::code::Code;
@@ -12,6 +13,7 @@ const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
 
 pub struct Session {
     pub connection: Connection,
+    pub place: Place,
     /// Set by the first Hello.
     pub user: Option<UserId>,
     /// Tells this session from later ones with the same index.
@@ -38,9 +40,10 @@ pub enum Read {
 }
 
 impl Session {
-    pub fn new(connection: Connection, serial: u32, hello_due: Instant) -> Self {
+    pub fn new(connection: Connection, place: Place, serial: u32, hello_due: Instant) -> Self {
         Self {
             connection,
+            place,
             user: None,
             serial,
             hello_due,
