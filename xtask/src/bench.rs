@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+use crate::hostile;
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
@@ -12,11 +13,13 @@ use serde_json::Value;
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench ring -- --quick           what follows -- goes to criterion
+  cargo xtask bench hostile                   no criterion: every attack of `client-sim hostile`, with its bounds
+  cargo xtask bench hostile -- shake-flood    only this attack")]
 pub struct Options {
     /// Only the benchmarks whose name contains this
     name: Option<String>,
-    /// Arguments for criterion
+    /// Arguments for criterion, or the names of attacks
     #[arg(last = true)]
     criterion: Vec<String>,
 }
@@ -29,6 +32,9 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if options.name.as_deref() == Some("hostile") {
+        return hostile::run(&options.criterion, interrupt);
+    }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
         let benches = benches(&metadata(manifest)?);

@@ -40,7 +40,16 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     }
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
     // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain.
-    let independent = ["test", "-p", "gateway", "--test", "independent", "--", "--ignored", "--nocapture"];
+    let independent = [
+        "test",
+        "-p",
+        "gateway",
+        "--test",
+        "independent",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ];
     steps.command("independent", &mut cargo(independent))?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.

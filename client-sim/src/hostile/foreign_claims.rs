@@ -108,7 +108,7 @@ async fn claim_at_once(winners: &[Phone], ticket: &Bytes, findings: &mut Finding
 }
 
 async fn guess_codes(thief: &Phone, number: u64, findings: &mut Findings) {
-    let mut code = vec![0; 24];
+    let mut code = [0; 24];
     code[..8].copy_from_slice(&number.to_le_bytes());
     for length in [8, 16, 20, 24] {
         findings.sent += 1;
