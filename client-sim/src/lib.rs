@@ -16,6 +16,8 @@ pub mod tally;
 
 pub mod engine;
 
+pub mod hostile;
+
 pub mod progress;
 pub mod report;
 pub mod run;

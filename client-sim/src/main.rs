@@ -29,6 +29,8 @@ enum Command {
     /// Connects, shakes, claims, sends, grabs, and reports.
     #[command(after_long_help = RUN_HELP)]
     Run(Run),
+    /// Attacks a gateway in one named way, and tells what it answered.
+    Hostile(client_sim::hostile::Options),
     /// Reads a scenario and prints every error with its line; opens no socket.
     Check {
         /// The scenario file.
@@ -97,6 +99,7 @@ Examples:
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(flags) => simulate(&flags),
+        Command::Hostile(options) => client_sim::hostile::run(&options).map_err(Into::into),
         Command::Check { scenario } => check(&scenario),
         Command::Scenario => print(DEFAULT).map(|()| 0),
     };

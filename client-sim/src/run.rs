@@ -131,7 +131,7 @@ fn verdict(finished: &Finished) -> Verdict {
     }
 }
 
-fn resolve(address: &str) -> Result<SocketAddr, RunError> {
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, RunError> {
     let fail = |reason: String| RunError::Address {
         address: address.to_owned(),
         reason,
@@ -147,7 +147,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     })
 }
 
-fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
+pub(crate) fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     let fail = |reason: String| RunError::Authority {
         path: path.to_owned(),
         reason,
@@ -164,7 +164,7 @@ fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     }
 }
 
-fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
+pub(crate) fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
     let text = String::from_utf8_lossy(&read(path)?).into_owned();
     let ring = KeyRing::parse(&text, Purpose::UserToken).map_err(|problems| RunError::TokenKey {
         path: path.to_owned(),
@@ -173,7 +173,7 @@ fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
     Ok(TokenKeys::new(&ring))
 }
 
-fn unix_now() -> UnixMillis {
+pub(crate) fn unix_now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since_epoch.as_millis() as u64)
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
 mod cost;
+mod hostile;
 mod memory;
 
 use crate::interrupt::Interrupt;
@@ -20,7 +21,10 @@ Examples:
   cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
   cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
-  cargo xtask bench memory                    bytes per idle session of the gateway, by owner")]
+  cargo xtask bench memory                    bytes per idle session of the gateway, by owner
+  cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
+  cargo xtask bench hostile shake-flood       only this attack"
+)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
@@ -39,6 +43,11 @@ enum What {
     Cost(cost::Options),
     /// Bytes per session of a real gateway, by owner
     Memory(memory::Options),
+    /// What each attack costs the gateway and the honest phones beside it, against stated bounds
+    Hostile {
+        /// Only these attacks
+        attacks: Vec<String>,
+    },
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -52,6 +61,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     match &options.what {
         Some(What::Cost(options)) => return cost::run(options, interrupt),
         Some(What::Memory(options)) => return memory::run(options, interrupt),
+        Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
         None => {}
     }
     let mut found = Vec::new();

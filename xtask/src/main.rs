@@ -26,6 +26,7 @@ Examples:
   cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
   cargo xtask test          everything that must hold before a change goes in
   cargo xtask bench         every benchmark, one after the other
+  cargo xtask bench hostile every attack, with honest phones beside it
 
 Exit codes:
   0    all is well

@@ -47,7 +47,7 @@ mod driver;
 mod tests;
 
 pub use cid::{LOCAL_CID_BYTES, LocalCid};
-pub use connection::Connection;
+pub use connection::{Connection, seal_initial};
 pub use driver::run;
 pub use error::{CloseReason, Code, TransportError};
 pub use events::{Event, Refused, Sink, StreamId};

@@ -2,8 +2,8 @@
 
 use super::profile::Profile;
 use super::{Options, read, say};
-use crate::stage::{Patience, Service, run_to_file};
 use crate::interrupt::Interrupt;
+use crate::stage::{Patience, Service, run_to_file};
 use crate::workspace::{cargo, target};
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
