@@ -80,6 +80,9 @@ mod tests {
         );
         assert_eq!(of(before, before), [] as [&str; 0]);
         let twice = "[[p]]\nk = 1\n[[p]]\nk = 2\n";
-        assert_eq!(of(twice, &twice.replace('2', "3")), ["- p[ #2].k = 2", "+ p[ #2].k = 3"]);
+        assert_eq!(
+            of(twice, &twice.replace('2', "3")),
+            ["- p[ #2].k = 2", "+ p[ #2].k = 3"]
+        );
     }
 }
