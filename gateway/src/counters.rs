@@ -353,31 +353,47 @@ impl Counters {
     }
 }
 
-/// All shards' counts in the Prometheus text format, each summed over the shards.
-pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
-    let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
+/// All shards' counts by name with labels, each summed over the shards.
+pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
+    let named =
+        |(metric, label, value, sum): (&str, &str, &str, u64)| (format!("{metric}{}", labels(label, value)), sum);
+    summed(shards).into_iter().map(named).collect()
+}
+
+fn labels(label: &str, value: &str) -> String {
+    if label.is_empty() {
+        String::new()
+    } else {
+        format!("{{{label}=\"{value}\"}}")
+    }
+}
+
+fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+    let mut sums = Vec::new();
     for counters in shards {
         let rows = counters.rows();
         if sums.is_empty() {
             sums = rows;
         } else {
-            sums.iter_mut().zip(rows).for_each(|(sum, row)| sum.3 += row.3);
+            sums.iter_mut()
+                .zip(rows)
+                .for_each(|(sum, row): (&mut (_, _, _, u64), _)| sum.3 += row.3);
         }
     }
+    sums
+}
+
+/// All shards' counts in the Prometheus text format, each summed over the shards.
+pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
     let mut text = String::new();
     let mut last = "";
-    for (metric, label, value, sum) in sums {
+    for (metric, label, value, sum) in summed(shards) {
         if metric != last {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
             last = metric;
         }
-        let labels = if label.is_empty() {
-            String::new()
-        } else {
-            format!("{{{label}=\"{value}\"}}")
-        };
-        writeln!(text, "{metric}{labels} {sum}").expect("writing to a String cannot fail");
+        writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
     text
 }

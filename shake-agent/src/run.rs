@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
+use crate::follow::Follower;
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
@@ -34,7 +35,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 use thiserror::Error;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the agent looks for the mapping while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -121,7 +122,7 @@ pub enum RunError {
 /// [`RunError`]; also when it ends in good order but the ledger had failed.
 pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
-    let mut agent = open(config, &counters)?;
+    let (mut agent, mut follower) = open(config, &counters)?;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
     // Before there is a gateway: units that start after this one must not wait for each other.
@@ -132,6 +133,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
         let lanes = bind(&mut agent, &attachment, &counters)?;
         let mut service = Service {
             agent: &mut agent,
+            follower: &mut follower,
             lanes,
             heartbeat,
             mapping,
@@ -156,7 +158,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
+fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower), RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
@@ -183,7 +185,7 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
         );
     }
     let rules = Rules::new(&show, header.part);
-    let feed = Feed::new(seed, &bound, show.phases, config.grants_in_hand);
+    let feed = Feed::new(seed, &bound, show.phases.clone(), config.grants_in_hand);
     for sponsor in feed.sponsors_without_phase() {
         warn!(
             sponsor = sponsor.0,
@@ -193,13 +195,9 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
     info!(unreleased = feed.unreleased(), "the feed is ready");
     let rng = StdRng::from_rng(&mut rand::rng());
     let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
-    Ok(Agent::new(
-        ledger,
-        feed,
-        judge,
-        Arc::clone(counters),
-        config.batch_max as usize,
-    ))
+    let batch_max = config.batch_max as usize;
+    let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
+    Ok((agent, Follower::new(config.state.as_deref(), show)))
 }
 
 fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
@@ -281,6 +279,7 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
 /// One mapping being served.
 struct Service<'a> {
     agent: &'a mut Agent,
+    follower: &'a mut Follower,
     lanes: Lanes,
     heartbeat: Heartbeat,
     mapping: Mapping,
@@ -312,6 +311,11 @@ impl Service<'_> {
 
     fn turn(&mut self) {
         self.heartbeat.progress(clock::monotonic_ms());
+        if let Some(show) = self.follower.look()
+            && let Err(fault) = self.agent.take_show(show, clock::now())
+        {
+            error!(%fault, "the gateway's new show cannot be taken; the one before holds");
+        }
         match self.agent.turn(&mut self.lanes, clock::now()) {
             Turn::Worked => {}
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
