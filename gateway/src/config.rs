@@ -1,6 +1,7 @@
 //! The gateway's configuration: a TOML file becomes a checked [`Config`] before anything is bound or opened.
 //! `deploy/gateway.toml` documents each key and is built in as the default.
 
+use anyhow::Context as _;
 use serde::Deserialize;
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
 use shake_rules::document::{self, Problems};
@@ -29,6 +30,10 @@ pub struct Config {
     pub queue_path: PathBuf,
     /// `None`: no metrics.
     pub metrics_address: Option<SocketAddr>,
+    /// `None`: no control port.
+    pub admin_address: Option<SocketAddr>,
+    /// Where pushed changes and the audit log are kept. `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
     pub log_level: String,
 }
 
@@ -95,9 +100,36 @@ impl Config {
                 "" => None,
                 _ => Some(check.address("address", &file.metrics.address, "127.0.0.1:9433")),
             },
+            admin_address: match file.admin.address.as_ref().as_str() {
+                "" => None,
+                _ => Some(check.address("address", &file.admin.address, "127.0.0.1:4434")),
+            },
+            state_directory: (!file.state.directory.as_os_str().is_empty())
+                .then(|| directory.join(&file.state.directory)),
             log_level: check.log_level(&file.log.level),
         };
         problems.or_value(config)
+    }
+
+    /// The show file, as messages name it.
+    pub fn show_name(&self) -> String {
+        let built_in = || "the built-in show".to_owned();
+        self.show_file
+            .as_ref()
+            .map_or_else(built_in, |path| path.display().to_string())
+    }
+
+    /// The text of the show that the configuration names.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn show_text(&self) -> anyhow::Result<String> {
+        match &self.show_file {
+            None => Ok(DEFAULT_SHOW.to_owned()),
+            Some(path) => {
+                std::fs::read_to_string(path).with_context(|| format!("cannot read the show file {}", path.display()))
+            }
+        }
     }
 }
 
@@ -155,6 +187,8 @@ struct ConfigFile {
     show: ShowTable,
     queue: QueueTable,
     metrics: MetricsTable,
+    admin: AdminTable,
+    state: StateTable,
     log: LogTable,
 }
 
@@ -207,6 +241,10 @@ table!(QueueTable {
     path: PathBuf = "/dev/shm/shake-gateway".into()
 });
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
+table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
+table!(StateTable {
+    directory: PathBuf = "state".into()
+});
 table!(LogTable { level: Spanned<String> = plain("info".into()) });
 
 #[cfg(test)]

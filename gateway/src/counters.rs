@@ -356,8 +356,22 @@ impl Counters {
     }
 }
 
-/// All shards' counts in the Prometheus text format, each summed over the shards; of a maximum, the largest.
-pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
+/// All shards' counts by name with labels, each summed over the shards; of a maximum, the largest.
+pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
+    let named =
+        |(metric, label, value, sum): (&str, &str, &str, u64)| (format!("{metric}{}", labels(label, value)), sum);
+    summed(shards).into_iter().map(named).collect()
+}
+
+fn labels(label: &str, value: &str) -> String {
+    if label.is_empty() {
+        String::new()
+    } else {
+        format!("{{{label}=\"{value}\"}}")
+    }
+}
+
+fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, &'static str, &'static str, u64)> {
     let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
     for counters in shards {
         let rows = counters.rows();
@@ -373,20 +387,20 @@ pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
             }
         }
     }
+    sums
+}
+
+/// The same in the Prometheus text format.
+pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
     let mut text = String::new();
     let mut last = "";
-    for (metric, label, value, sum) in sums {
+    for (metric, label, value, sum) in summed(shards) {
         if metric != last {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
             last = metric;
         }
-        let labels = if label.is_empty() {
-            String::new()
-        } else {
-            format!("{{{label}=\"{value}\"}}")
-        };
-        writeln!(text, "{metric}{labels} {sum}").expect("writing to a String cannot fail");
+        writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
     text
 }

@@ -1,6 +1,8 @@
 //! The HTTP port for operators: `/metrics`, `/live`, `/ready`. On loopback unless configured otherwise.
 
+use crate::control::counters::AdminCounters;
 use crate::counters::{self, Counters};
+use crate::shard::serving::Shared;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -13,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Shown {
     pub shards: Arc<[Arc<Counters>]>,
     pub is_stopping: Arc<AtomicBool>,
+    pub admin: Arc<AdminCounters>,
+    pub shared: Arc<Shared>,
 }
 
 /// Serves until the listener fails or the task is dropped.
@@ -29,13 +33,16 @@ pub async fn serve(listener: tokio::net::TcpListener, shown: Shown) -> std::io::
 }
 
 fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
-    let text = counters::render(shown.shards.iter().map(AsRef::as_ref));
+    let mut text = counters::render(shown.shards.iter().map(AsRef::as_ref));
+    text.push_str(&shown.admin.render());
     ([("content-type", "text/plain; version=0.0.4")], text)
 }
 
 fn ready(shown: &Shown) -> (StatusCode, &'static str) {
     if shown.is_stopping.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if shown.shared.current.drain().is_some() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
     } else {
         (StatusCode::OK, "ready\n")
     }

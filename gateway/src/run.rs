@@ -1,8 +1,9 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
-use crate::config::{Config, DEFAULT_SHOW};
+use crate::config::Config;
+use crate::control::{Control, start, transport};
 use crate::counters::Counters;
-use crate::live::{Current, Live};
+use crate::live::Current;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -46,43 +47,26 @@ pub fn now() -> Result<UnixMillis> {
 /// # Errors
 /// Every problem of the show file, with its line.
 pub fn read_show(config: &Config) -> Result<Show> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is before 1970; set it")?;
-    let started_at = UnixMillis(now.as_millis() as u64);
-    match &config.show_file {
-        None => Show::parse(DEFAULT_SHOW, started_at).context("the built-in show"),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the show file {}", path.display()))?;
-            Show::parse(&text, started_at).with_context(|| path.display().to_string())
-        }
-    }
+    Show::parse(&config.show_text()?, now()?).with_context(|| config.show_name())
 }
 
-/// Runs the gateway until SIGTERM or SIGINT.
+/// Runs the gateway until SIGTERM or SIGINT, or until it has drained.
 ///
 /// # Errors
 /// When it cannot start, or a shard ended by itself.
-pub fn run(config: &Config) -> Result<()> {
-    let show = read_show(config)?;
-    for phase in show.past_phases(now()?) {
-        warn!(phase = phase.name, "a phase of the show is over already");
-    }
+pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
+    now()?;
+    let (start, live) = start::begin(config, forget_pushed)?;
     let server = tls::server_config(config)?;
     let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
     let reset_keys = keys(Purpose::StatelessReset)?;
     let ticket_keys = keys(Purpose::Ticket)?;
-    let live = Live {
-        version: 1,
-        show: Arc::new(show),
-    };
     let shared = Arc::new(Shared {
         tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
         tickets: TicketKeys::new(&ticket_keys),
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
-        current: Current::new(live),
+        current: Current::new(live, config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,
@@ -108,9 +92,16 @@ pub fn run(config: &Config) -> Result<()> {
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
+    let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
+    let bells = bells
+        .collect::<Result<_, _>>()
+        .context("cannot take the shards' bells")?;
+    let control = start.control(Arc::clone(&shared), bells, all_counters.into());
     let shown = Shown {
-        shards: all_counters.into(),
+        shards: Arc::clone(&control.shards),
         is_stopping: Arc::clone(&stop),
+        admin: Arc::clone(&control.counters),
+        shared: Arc::clone(&shared),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -124,10 +115,15 @@ pub fn run(config: &Config) -> Result<()> {
             info!(address = %listener.local_addr()?, "metrics");
             tokio::spawn(metrics::serve(listener, shown));
         }
+        if let Some(admin_address) = config.admin_address {
+            let endpoint = transport::bind(admin_address, &config.certs_directory)?;
+            info!(address = %endpoint.local_addr()?, "control port");
+            tokio::spawn(transport::serve(endpoint, Arc::clone(&control)));
+        }
         let show = Arc::clone(&shared.current.load().show);
         info!(%address, shards = config.shards, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        control(&attachment, &shards).await
+        look_after(&attachment, &shards, &control).await
     });
     stop.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -204,21 +200,23 @@ fn spawn(
         .name(format!("shard-{number}"))
         .spawn(move || {
             let began = Instant::now();
-            let serving = Serving::new(shared, counters, lane, Now::read(began));
+            let serving = Serving::new(shared, number as u16, counters, lane, Now::read(began));
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")
 }
 
-/// Beats the heartbeat until a signal comes or a shard ends.
-async fn control(attachment: &Attachment, shards: &[JoinHandle<()>]) -> Result<()> {
+/// Beats the heartbeat until a signal comes, the gateway has drained, or a shard ends.
+async fn look_after(attachment: &Attachment, shards: &[JoinHandle<()>], control: &Control) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    let mut drained = std::pin::pin!(control.drained());
     loop {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM: letting claims finish, closing connections"),
             _ = interrupt.recv() => info!("SIGINT: letting claims finish, closing connections"),
+            () = &mut drained => info!("drained: letting claims finish, closing what stayed"),
             _ = heartbeat.tick() => {
                 attachment.beat(monotonic_ms());
                 if shards.iter().any(JoinHandle::is_finished) {

@@ -99,6 +99,17 @@ impl Feed {
         self.seed.header().event
     }
 
+    /// The seed file.
+    #[must_use]
+    pub fn seed(&self) -> &SeedFile {
+        &self.seed
+    }
+
+    /// Mixes sponsors by other phases from now on.
+    pub fn take_phases(&mut self, phases: Vec<Phase>) {
+        self.phases = phases;
+    }
+
     /// Packets that are not released yet.
     #[must_use]
     pub fn unreleased(&self) -> u64 {

@@ -14,6 +14,7 @@ pub mod seed_fleet;
 pub mod seed_generate;
 
 pub mod feed;
+pub mod follow;
 pub mod lanes;
 pub mod ledger;
 pub mod outage;

@@ -15,9 +15,10 @@ use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
 use crate::outage::Outage;
-use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin, only_reads};
+use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin, Rules, only_reads};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
+use shake_rules::show::Show;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::error;
@@ -89,6 +90,18 @@ impl Agent {
     /// Pauses the feed, or lets it go on.
     pub fn pause_feed(&mut self, paused: bool) {
         self.feed.pause(paused);
+    }
+
+    /// Goes by another show of the same event from the next turn on. A larger gift budget is funded; a smaller one takes
+    /// nothing back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; then nothing changes.
+    pub fn take_show(&mut self, show: &Show, now: UnixMillis) -> Result<(), LedgerError> {
+        self.ledger.bind_seed(self.feed.seed(), show.gift_budget, now)?;
+        self.judge.rules = Rules::new(show, self.judge.rules.part);
+        self.feed.take_phases(show.phases.clone());
+        Ok(())
     }
 
     /// Does one turn.

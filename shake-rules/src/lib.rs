@@ -9,10 +9,12 @@
 mod ids;
 mod sealed;
 
+pub mod difference;
 pub mod document;
 pub mod hex;
 pub mod keys;
 
+pub mod kept;
 pub mod show;
 pub mod token;
 

@@ -21,7 +21,7 @@ pub enum Delivery {
     /// The answer to a request.
     Reply(Asker, Kind),
     /// A notice for a user who is here.
-    Notice(usize, v1::Notice),
+    Notice(usize, v1::notice::Kind),
 }
 
 impl Serving {
@@ -135,7 +135,7 @@ impl Serving {
                 from_user_id: notice.from.map_or(0, |user| user.0),
             };
             let kind = v1::notice::Kind::PacketOffered(offered);
-            into.push(Delivery::Notice(session, v1::Notice { kind: Some(kind) }));
+            into.push(Delivery::Notice(session, kind));
         }
         self.notices = notices;
     }

@@ -20,7 +20,7 @@ impl Serving {
 
     /// Sends the gifts that are due.
     pub(super) fn send_gifts(&mut self, sessions: &mut Pages<Session>) {
-        let Some((stage, gifts)) = self
+        let Some((phase, gifts)) = self
             .phase
             .and_then(|index| Some((index, self.live.show.phases[index].gifts?)))
         else {
@@ -40,7 +40,7 @@ impl Serving {
                 key,
                 total,
                 recipients,
-                stage: stage as u16,
+                stage: self.stage(phase),
                 at: self.now.unix,
             };
             match self.lane.gift(gift) {

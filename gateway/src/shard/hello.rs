@@ -29,17 +29,13 @@ impl Serving {
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
         let show = &self.live.show;
-        let phase = |index: usize| v1::Phase {
-            name: show.phases[index].name.clone(),
-            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
-            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
-        };
+        let (current_phase, next_phase) = self.phases_to_wire();
         let reply = v1::HelloReply {
             server_time_ms: self.now.unix.0,
             config_version: self.live.version,
             pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
-            current_phase: self.phase.map(phase),
-            next_phase: show.phase_after(self.now.unix).map(phase),
+            current_phase,
+            next_phase,
             manifest: self.manifest_newer_than(hello.resource_version),
             cookie: if winnings.as_slice().is_empty() {
                 Bytes::new()
@@ -48,6 +44,17 @@ impl Serving {
             },
         };
         Ok((token.user, reply))
+    }
+
+    /// The phase that holds now and the next one, as clients see them.
+    pub(super) fn phases_to_wire(&self) -> (Option<v1::Phase>, Option<v1::Phase>) {
+        let show = &self.live.show;
+        let phase = |index: usize| v1::Phase {
+            name: show.phases[index].name.clone(),
+            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
+            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
+        };
+        (self.phase.map(phase), show.phase_after(self.now.unix).map(phase))
     }
 
     /// The resource manifest, for a client whose own is older.

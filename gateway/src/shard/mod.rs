@@ -27,6 +27,8 @@ mod packet;
 
 pub mod lane;
 
+mod sweep;
+
 mod settle;
 
 pub use cid::ShardCids;
@@ -47,6 +49,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use sweep::Sweeps;
 use wheel::Wheel;
 
 /// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about
@@ -57,8 +60,8 @@ const TICK: Duration = Duration::from_millis(2);
 const TURN_MIN: Duration = Duration::from_millis(1);
 /// The longest sleep: how late a shard may see the stop flag or a new phase.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
-/// The longest sleep while gifts are due by the clock.
-const GIFT_SLEEP_MAX: Duration = Duration::from_millis(2);
+/// The longest sleep while something is due by the clock alone: gifts, or the next sessions of a sweep.
+const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
 /// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
 const BATCHES_PER_TURN: usize = 16;
@@ -89,6 +92,7 @@ pub struct Shard {
     fired: Vec<usize>,
     next_serial: u32,
     handshaking: usize,
+    sweeps: Sweeps,
     is_stopping: bool,
 }
 
@@ -108,6 +112,7 @@ impl Shard {
             fired: Vec::new(),
             next_serial: 0,
             handshaking: 0,
+            sweeps: Sweeps::default(),
             is_stopping: false,
         }
     }
@@ -142,6 +147,7 @@ impl Shard {
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
+        self.sweep();
         self.fire_timers();
         self.settle();
         self.flush();
@@ -178,11 +184,12 @@ impl Shard {
         let elapsed = self.began.elapsed();
         let ticks = self.wheel.ticks_to_next();
         let at = TICK * (self.tick() + ticks) as u32;
-        at.saturating_sub(elapsed).min(if self.serving.has_gifts() {
-            GIFT_SLEEP_MAX
-        } else {
-            SLEEP_MAX
-        })
+        at.saturating_sub(elapsed)
+            .min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
+                PACED_SLEEP_MAX
+            } else {
+                SLEEP_MAX
+            })
     }
 
     /// The tick of this turn.
@@ -237,7 +244,8 @@ impl Shard {
         let now = self.serving.now.instant;
         let buffer = self.outgoing.buffer();
         let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
-        if self.is_stopping || is_full {
+        let is_going = self.is_stopping || self.serving.shared.current.drain().is_some();
+        if is_going || is_full {
             counters.connections_refused.inc();
             let transmit = self.parts.endpoints.refuse(arrival, buffer);
             self.outgoing.push(&transmit);
@@ -291,7 +299,7 @@ impl Shard {
                 Delivery::Notice(index, notice) => {
                     if let Some(session) = sessions.get_mut(index) {
                         let counters = &serving.counters;
-                        let is_sent = notify(session, &notice);
+                        let is_sent = notify(session, notice);
                         if is_sent {
                             counters.notices.inc()
                         } else {

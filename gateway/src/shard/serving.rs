@@ -88,6 +88,7 @@ pub enum Answer {
 
 pub struct Serving {
     pub shared: Arc<Shared>,
+    shard: u16,
     /// What holds for this turn of what operators push.
     pub(super) live: Arc<Live>,
     pub counters: Arc<Counters>,
@@ -95,6 +96,9 @@ pub struct Serving {
     pub now: Now,
     /// Index of the phase that holds now.
     pub phase: Option<usize>,
+    /// Clients are to be told of a phase that began or ended, or of another show.
+    pub(super) is_new_phase: bool,
+    is_draining: bool,
     /// The release rate of that phase, for this shard.
     pub(super) release: Release,
     /// The rate of its gifts, for this shard.
@@ -114,14 +118,19 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+    pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+        let live = shared.current.load();
+        shared.current.runs(shard, live.version);
         Self {
-            live: shared.current.load(),
+            live,
             shared,
+            shard,
             counters,
             lane,
             now,
             phase: None,
+            is_new_phase: false,
+            is_draining: false,
             release: Release::per_second(0.0),
             gifts: Release::per_second(0.0),
             rng: rand::make_rng(),
@@ -138,17 +147,24 @@ impl Serving {
     }
 
     /// Begins a turn: takes the time and what operators pushed, finds the phase, and makes its release rate this shard's.
+    /// A gateway that drains gives nothing more out, so that who holds a ticket has all of the window to open it.
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
         let mut is_new_show = false;
         if let Some(live) = self.shared.current.newer_than(&self.live) {
             is_new_show = !Arc::ptr_eq(&live.show, &self.live.show);
             self.live = live;
+            self.shared.current.runs(self.shard, self.live.version);
         }
+        let is_draining = self.shared.current.drain().is_some();
         let phase = self.live.show.phase_at(now.unix);
-        if phase != self.phase || is_new_show {
+        if phase != self.phase || is_new_show || is_draining != self.is_draining {
             self.phase = phase;
-            let phase = phase.map(|index| &self.live.show.phases[index]);
+            self.is_draining = is_draining;
+            self.is_new_phase = true;
+            let phase = phase
+                .filter(|_| !is_draining)
+                .map(|index| &self.live.show.phases[index]);
             let shards = f64::from(self.shared.shards);
             self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
             let gifts = phase.and_then(|phase| phase.gifts);
@@ -179,6 +195,11 @@ impl Serving {
             Request::PacketView(view) => self.packet_view(user, view, asker),
             Request::Wallet => self.wallet(user, asker),
         })
+    }
+
+    /// The stage of a phase: its number in tickets and in the ledger.
+    pub(super) fn stage(&self, phase: usize) -> u16 {
+        self.live.stages[phase]
     }
 
     /// Forgets a session that ended.

@@ -16,6 +16,8 @@ pub struct Session {
     pub place: Place,
     /// Set by the first Hello.
     pub user: Option<UserId>,
+    /// Said by the last Hello.
+    pub takes_notices: bool,
     /// Tells this session from later ones with the same index.
     pub serial: u32,
     /// When it is closed if it has not said Hello.
@@ -45,6 +47,7 @@ impl Session {
             connection,
             place,
             user: None,
+            takes_notices: false,
             serial,
             hello_due,
             is_handshaking: true,

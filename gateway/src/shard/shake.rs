@@ -65,7 +65,7 @@ impl Serving {
     /// Gives the next packet to `user`, in this order: check that the issue can be recorded, count the win into the
     /// user's limits, move the grant ring's cursor, record the issue, make the ticket. A failure or a crash between
     /// two steps costs a packet at worst, and never gives one twice.
-    fn win(&mut self, user: UserId, stage: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
+    fn win(&mut self, user: UserId, phase: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
         if !self.release.is_due(self.now.elapsed_ns) {
             return Err(Missed::NotDue);
         }
@@ -92,10 +92,11 @@ impl Serving {
                 Refusal::Limit => Missed::UserLimit,
                 Refusal::Full => Missed::WinnersFull,
             })?;
+        let stage = self.stage(phase);
         let issued = Issued {
             packet: grant.packet,
             user,
-            stage: stage as u16,
+            stage,
             at: self.now.unix,
         };
         self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
@@ -106,7 +107,7 @@ impl Serving {
             packet: grant.packet,
             user,
             sponsor: grant.sponsor,
-            stage: stage as u16,
+            stage,
             expires_at: self.now.unix.plus_ms(self.live.show.ticket_lifetime_ms),
         };
         let mut nonce = [0; 12];

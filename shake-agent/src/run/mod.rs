@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
+use crate::follow::Follower;
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
@@ -37,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the agent looks for the mapping while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -60,7 +61,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// [`RunError`]; also when it ends in good order but the ledger had failed.
 pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
-    let mut agent = open(config, &counters)?;
+    let (mut agent, mut follower) = open(config, &counters)?;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
     // Before there is a gateway: units that start after this one must not wait for each other.
@@ -80,6 +81,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
         };
         let mut service = Service {
             agent: &mut agent,
+            follower: &mut follower,
             lanes,
             attachment,
             told: AgentStatus::default(),
@@ -106,7 +108,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
+fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower), RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
@@ -133,7 +135,7 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
         );
     }
     let rules = Rules::new(&show, header.part);
-    let feed = Feed::new(seed, &bound, show.phases, config.grants_in_hand);
+    let feed = Feed::new(seed, &bound, show.phases.clone(), config.grants_in_hand);
     for sponsor in feed.sponsors_without_phase() {
         warn!(
             sponsor = sponsor.0,
@@ -143,13 +145,9 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<Agent, RunError> {
     info!(unreleased = feed.unreleased(), "the feed is ready");
     let rng = StdRng::from_rng(&mut rand::rng());
     let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
-    Ok(Agent::new(
-        ledger,
-        feed,
-        judge,
-        Arc::clone(counters),
-        config.batch_max as usize,
-    ))
+    let batch_max = config.batch_max as usize;
+    let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
+    Ok((agent, Follower::new(config.state.as_deref(), show)))
 }
 
 fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
@@ -249,6 +247,7 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
 /// One mapping being served.
 struct Service<'a> {
     agent: &'a mut Agent,
+    follower: &'a mut Follower,
     lanes: Lanes,
     attachment: Attachment,
     /// What the gateway was told of the agent's modes.
@@ -283,6 +282,11 @@ impl Service<'_> {
 
     fn turn(&mut self) {
         self.heartbeat.progress(clock::monotonic_ms());
+        if let Some(show) = self.follower.look()
+            && let Err(fault) = self.agent.take_show(show, clock::now())
+        {
+            error!(%fault, "the gateway's new show cannot be taken; the one before holds");
+        }
         match self.agent.turn(&mut self.lanes, clock::now()) {
             Turn::Worked => {}
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
