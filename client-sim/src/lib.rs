@@ -18,6 +18,7 @@ pub mod engine;
 
 pub mod hostile;
 
+pub mod control;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -33,8 +33,8 @@ impl Driver {
             return;
         }
         let mut until = self.wheel.sleeps_until(look_at);
-        if let Some(start) = self.shaking_from {
-            until = until.min(start.plus(self.schedule.due(self.next_shake)));
+        if let Some(due) = self.schedule.next_due().filter(|_| self.is_shaking) {
+            until = until.min(due);
         }
         if self.begun < self.scenario.sessions {
             until = until.min(self.begins_at(self.begun));
