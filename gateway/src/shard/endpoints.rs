@@ -75,16 +75,15 @@ impl Endpoints {
     }
 
     /// Begins a connection. Its session's index must be told by [`Self::seat`] before the next packet.
-    #[allow(clippy::result_large_err, reason = "quinn-proto's error, passed on")]
     pub fn accept(
         &mut self,
         arrival: Arrival,
         now: Instant,
         buffer: &mut Vec<u8>,
-    ) -> Result<(Place, Connection), AcceptError> {
+    ) -> Result<(Place, Connection), Box<AcceptError>> {
         let Arrival { incoming, endpoint } = arrival;
         let one = &mut self.all[usize::from(endpoint)];
-        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, None)?;
+        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, None).map_err(Box::new)?;
         let handle = handle.0 as u32;
         Ok((Place { handle, endpoint }, connection))
     }
