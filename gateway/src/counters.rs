@@ -223,7 +223,7 @@ pub struct Counters {
     pub replies_late: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
-    /// The most CPU time, in nanoseconds, that a call of an endpoint took in which its tables may grow.
+    /// The most CPU time, in nanoseconds, that a call took in which a table or the sessions' pages may grow.
     pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
     missed: [Count; Missed::ALL.len()],

@@ -8,13 +8,12 @@
 use super::cid::{ENDPOINTS, endpoint_of};
 use super::socket::Received;
 use bytes::BytesMut;
-use nix::time::{ClockId, clock_gettime};
 use quinn_proto::{
     AcceptError, Connection, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
     Incoming, ServerConfig, Transmit,
 };
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A connection: the endpoint that it belongs to, and what it is called there.
 #[derive(Clone, Copy)]
@@ -46,8 +45,6 @@ struct One {
 
 pub struct Endpoints {
     all: Vec<One>,
-    /// The most CPU time that one call took which may let a table grow.
-    growth_max: Duration,
 }
 
 impl Endpoints {
@@ -59,7 +56,6 @@ impl Endpoints {
         };
         Self {
             all: (0..ENDPOINTS).map(one).collect(),
-            growth_max: Duration::ZERO,
         }
     }
 
@@ -79,21 +75,17 @@ impl Endpoints {
     }
 
     /// Begins a connection. Its session's index must be told by [`Self::seat`] before the next packet.
-    #[allow(clippy::result_large_err, reason = "quinn-proto's error, passed on")]
     pub fn accept(
         &mut self,
         arrival: Arrival,
         now: Instant,
         buffer: &mut Vec<u8>,
-    ) -> Result<(Place, Connection), AcceptError> {
+    ) -> Result<(Place, Connection), Box<AcceptError>> {
         let Arrival { incoming, endpoint } = arrival;
-        self.timed(|all| {
-            let (handle, connection) = all[usize::from(endpoint)]
-                .endpoint
-                .accept(incoming, now, buffer, None)?;
-            let handle = handle.0 as u32;
-            Ok((Place { handle, endpoint }, connection))
-        })
+        let one = &mut self.all[usize::from(endpoint)];
+        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, None).map_err(Box::new)?;
+        let handle = handle.0 as u32;
+        Ok((Place { handle, endpoint }, connection))
     }
 
     /// Notes which session has a connection.
@@ -127,25 +119,7 @@ impl Endpoints {
     /// Passes on what a connection tells its endpoint; gives what that tells the connection.
     pub fn handle_event(&mut self, place: Place, event: EndpointEvent) -> Option<ConnectionEvent> {
         let handle = ConnectionHandle(place.handle as usize);
-        self.timed(|all| all[usize::from(place.endpoint)].endpoint.handle_event(handle, event))
+        let one = &mut self.all[usize::from(place.endpoint)];
+        one.endpoint.handle_event(handle, event)
     }
-
-    /// The most CPU time that one call took which may let a table grow: a handshake's beginning among them.
-    pub fn growth_max(&self) -> Duration {
-        self.growth_max
-    }
-
-    /// CPU time and not the clock's, because a shard that waits for its turn on a busy machine does not grow a table.
-    fn timed<T>(&mut self, work: impl FnOnce(&mut [One]) -> T) -> T {
-        let began = cpu_time();
-        let result = work(&mut self.all);
-        self.growth_max = self.growth_max.max(cpu_time().saturating_sub(began));
-        result
-    }
-}
-
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .expect("Linux always has this clock")
-        .into()
 }

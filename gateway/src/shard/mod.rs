@@ -8,6 +8,7 @@ pub mod socket;
 
 mod cid;
 mod endpoints;
+mod growth;
 mod pages;
 mod session;
 mod wheel;
@@ -38,6 +39,7 @@ use crate::config::Sessions;
 use ask::Delivery;
 use dispatch::{notify, reply};
 use endpoints::{Arrival, Arrived};
+use growth::Growth;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
@@ -90,6 +92,7 @@ pub struct Shard {
     dirty: Vec<usize>,
     deliveries: Vec<Delivery>,
     fired: Vec<usize>,
+    growth: Growth,
     next_serial: u32,
     handshaking: usize,
     sweeps: Sweeps,
@@ -110,6 +113,7 @@ impl Shard {
             dirty: Vec::new(),
             deliveries: Vec::new(),
             fired: Vec::new(),
+            growth: Growth::default(),
             next_serial: 0,
             handshaking: 0,
             sweeps: Sweeps::default(),
@@ -258,13 +262,14 @@ impl Shard {
             }
             return;
         }
-        match self.parts.endpoints.accept(arrival, now, buffer) {
+        let accepted = self.growth.time(|| self.parts.endpoints.accept(arrival, now, buffer));
+        match accepted {
             Ok((place, connection)) => {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
                 let session = Session::new(connection, place, self.next_serial, now + limits.hello_timeout);
-                let index = self.sessions.insert(session);
+                let index = self.growth.time(|| self.sessions.insert(session));
                 self.parts.endpoints.seat(place, index);
                 self.touch(index);
             }
@@ -358,8 +363,8 @@ impl Shard {
     fn count(&self) {
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
-        let growth_max = self.parts.endpoints.growth_max();
-        self.serving.counters.growth_ns_max.set(growth_max.as_nanos() as u64);
+        let growth = self.growth.longest().as_nanos() as u64;
+        self.serving.counters.growth_ns_max.set(growth);
     }
 }
 

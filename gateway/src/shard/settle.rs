@@ -59,7 +59,9 @@ impl Shard {
                 break;
             };
             let is_drained = event.is_drained();
-            if let Some(event) = self.parts.endpoints.handle_event(session.place, event) {
+            let place = session.place;
+            let answer = self.growth.time(|| self.parts.endpoints.handle_event(place, event));
+            if let Some(event) = answer {
                 session.connection.handle_event(event);
                 got_any = true;
             }

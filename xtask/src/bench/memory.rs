@@ -100,7 +100,7 @@ fn totals(options: &Options, plain: &Measured) -> String {
          {:>8.0} bytes per session resident ({:.2} GB for 1,000,000)\n\
          {:>8.0} bytes per session of page tables\n\
          {:>8.0} % of the resident memory in huge pages\n\
-         {:>8.2} ms the longest growth of an endpoint's tables (CPU time, one handshake's beginning included, worst shard at the most)\n",
+         {:>8.2} ms of CPU time, the longest growth of a table or page\n",
         options.sessions,
         plain.state,
         resident,
