@@ -5,16 +5,16 @@
 
 mod check;
 mod file;
+mod part;
+
+pub use part::{Start, Users};
 
 use crate::schedule::{Schedule, Step};
 use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
-use shake_rules::UnixMillis;
 use shake_rules::document::{self, Problems};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// The built-in scenario: the same file as `deploy/scenarios/default.toml`.
 pub const DEFAULT: &str = include_str!("../../deploy/scenarios/default.toml");
@@ -102,54 +102,6 @@ impl EngineKind {
             Self::Quinn => "quinn",
             Self::Lean => "lean",
         }
-    }
-}
-
-/// When the first step begins, after the ramp.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// At once.
-    #[default]
-    Soon,
-    /// At the first full minute of the wall clock.
-    NextMinute,
-    /// At this time of the wall clock, or at once when it has passed.
-    At(UnixMillis),
-}
-
-impl FromStr for Start {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text == "next-minute" {
-            return Ok(Self::NextMinute);
-        }
-        let seconds: Option<u64> = text.parse().ok();
-        seconds
-            .and_then(|seconds| seconds.checked_mul(1_000))
-            .map(|ms| Self::At(UnixMillis(ms)))
-            .ok_or_else(|| {
-                format!(
-                    "{text:?} must be a Unix time in whole seconds (such as `date -d 20:00 +%s` gives), or next-minute"
-                )
-            })
-    }
-}
-
-/// Ids of users, the first and the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Users(pub RangeInclusive<u64>);
-
-impl FromStr for Users {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let ends = text
-            .split_once("..")
-            .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-        ends.filter(|(first, last)| first <= last)
-            .map(|(first, last)| Self(first..=last))
-            .ok_or_else(|| format!("{text:?} must be FIRST..LAST, two ids that are both included, such as 1..500000"))
     }
 }
 
@@ -432,15 +384,5 @@ seconds = 60
             let problems = part(outside).expect_err(outside);
             assert!(problems.to_string().contains("101..1100"), "{problems}");
         }
-        for bad in ["", "5", "7..6", "a..b"] {
-            assert!(bad.parse::<Users>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn starts_are_a_time_or_the_next_minute() {
-        assert_eq!("next-minute".parse(), Ok(Start::NextMinute));
-        assert_eq!("1700000000".parse(), Ok(Start::At(UnixMillis(1_700_000_000_000))));
-        assert!("soonish".parse::<Start>().is_err());
     }
 }

@@ -138,6 +138,9 @@ fn ctl_says_when_nobody_listens() {
         let output = client_sim(&arguments);
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stderr);
-        assert!(told.contains("no run listens at") && told.contains("nobody.sock"), "{told}");
+        assert!(
+            told.contains("no run listens at") && told.contains("nobody.sock"),
+            "{told}"
+        );
     }
 }

@@ -71,7 +71,9 @@ fn play(engine: &str, overrides: &Overrides) -> Report {
 /// Name, scheduled, sent, unanswered of each step.
 fn figures(report: &Report) -> Vec<(&str, u64, u64, u64)> {
     let steps = report.steps.iter();
-    steps.map(|step| (&step.name[..], step.scheduled, step.sent, step.unanswered)).collect()
+    steps
+        .map(|step| (&step.name[..], step.scheduled, step.sent, step.unanswered))
+        .collect()
 }
 
 #[test]
@@ -86,10 +88,22 @@ fn both_engines_play_the_same_steps_and_count_the_same_outcomes() {
     for report in &reports {
         let text = report.to_text();
         let silent = |sequences| count(sequences, &|number| number == 6);
-        let wanted = [("slow", 300, 300, silent(0..1)), ("hold", 0, 0, 0), ("fast", 900, 900, silent(1..4))];
+        let wanted = [
+            ("slow", 300, 300, silent(0..1)),
+            ("hold", 0, 0, 0),
+            ("fast", 900, 900, silent(1..4)),
+        ];
         assert_eq!(figures(report), wanted, "{text}");
-        assert_eq!(report.outcomes["red_packet"], count(0..4, &|number| number == 0), "{text}");
-        assert_eq!(report.outcomes["nothing"], count(0..4, &|number| (1..6).contains(&number)), "{text}");
+        assert_eq!(
+            report.outcomes["red_packet"],
+            count(0..4, &|number| number == 0),
+            "{text}"
+        );
+        assert_eq!(
+            report.outcomes["nothing"],
+            count(0..4, &|number| (1..6).contains(&number)),
+            "{text}"
+        );
         assert_eq!(report.outcomes["greeting"], count(0..4, &|number| number > 6), "{text}");
         assert_eq!(report.claims.opened, report.claims.wins, "{text}");
         let began: Vec<u64> = report.steps.iter().map(|step| step.began_unix_ms).collect();
@@ -135,24 +149,54 @@ fn a_rate_set_while_it_runs_makes_a_step_of_its_own() {
                 assert!(control::is_taken(&path));
                 told.push(control::ask(&path, "rate 5"));
             } else if is_hold && !std::mem::replace(&mut was_held, true) {
-                told.extend(["status", "rate 1000001", "dance", "rate 400"].map(|request| control::ask(&path, request)));
+                told.extend(
+                    ["status", "rate 1000001", "dance", "rate 400"].map(|request| control::ask(&path, request)),
+                );
             }
         })
         .expect("the run begins");
         let [early, status, too_much, nonsense, changed] = &told[..] else {
             panic!("{told:?}");
         };
-        assert!(early.as_ref().is_err_and(|error| error.to_string().contains("while it is shaking")), "{early:?}");
+        assert!(
+            early
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("while it is shaking")),
+            "{early:?}"
+        );
         let status: control::Status = serde_json::from_str(status.as_ref().expect("told")).expect("JSON");
-        assert_eq!((status.stage.as_str(), status.step.as_str(), status.online), ("shaking", "hold", 300));
-        assert!(too_much.as_ref().is_err_and(|error| error.to_string().contains("0 to 1000000")), "{too_much:?}");
-        assert!(nonsense.as_ref().is_err_and(|error| error.to_string().contains("status, stop and rate")), "{nonsense:?}");
-        assert!(changed.as_ref().is_ok_and(|text| text.starts_with("from 0 to 400 shakes/s")), "{changed:?}");
+        assert_eq!(
+            (status.stage.as_str(), status.step.as_str(), status.online),
+            ("shaking", "hold", 300)
+        );
+        assert!(
+            too_much
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("0 to 1000000")),
+            "{too_much:?}"
+        );
+        assert!(
+            nonsense
+                .as_ref()
+                .is_err_and(|error| error.to_string().contains("status, stop and rate")),
+            "{nonsense:?}"
+        );
+        assert!(
+            changed
+                .as_ref()
+                .is_ok_and(|text| text.starts_with("from 0 to 400 shakes/s")),
+            "{changed:?}"
+        );
         let names: Vec<&str> = report.steps.iter().map(|step| &step.name[..]).collect();
         assert_eq!(names, ["slow", "hold", "hold, set to 400/s", "fast"], "{engine}");
         let set = &report.steps[2];
         let wanted = (set.seconds * 400.0).ceil() as u64;
-        assert_eq!((set.scheduled, set.sent), (wanted, wanted), "{engine}: {}", report.to_text());
+        assert_eq!(
+            (set.scheduled, set.sent),
+            (wanted, wanted),
+            "{engine}: {}",
+            report.to_text()
+        );
         assert!(wanted > 0 && !path.exists(), "{engine}: the socket goes with the run");
         assert!(control::ask(&path, "status").is_err_and(|error| error.to_string().contains("no run listens")));
     }
@@ -176,7 +220,11 @@ fn ctl_stop_ends_the_run_and_a_taken_socket_is_named() {
     })
     .expect("the run begins")
     .report;
-    assert!(report.stopped_early && report.shakes.not_sent > 0, "{}", report.to_text());
+    assert!(
+        report.stopped_early && report.shakes.not_sent > 0,
+        "{}",
+        report.to_text()
+    );
     let refused = second.expect("tried").expect_err("taken").to_string();
     assert!(refused.contains("another run listens at"), "{refused}");
 }

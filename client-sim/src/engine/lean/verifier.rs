@@ -126,12 +126,12 @@ mod tests {
         assert_eq!(check(stranger, &[], "localhost", 1), (false, Some(0)));
         assert_eq!(check(leaf, &[], "example.com", 1), (false, Some(0)));
         assert_eq!(
-            check(leaf, &[stranger.clone()], "localhost", 1),
+            check(leaf, std::slice::from_ref(stranger), "localhost", 1),
             (true, Some(1)),
             "asked anew"
         );
         assert_eq!(
-            check(leaf, &[stranger.clone()], "localhost", HOLDS_S + 1),
+            check(leaf, std::slice::from_ref(stranger), "localhost", HOLDS_S + 1),
             (true, Some(HOLDS_S + 1))
         );
     }
