@@ -1,4 +1,4 @@
-//! What a contributor runs: `cargo xtask demo | test | bench`. Needs nothing but a Rust toolchain and a C compiler.
+//! What a contributor runs: `cargo xtask demo | test | bench | fuzz`. Needs nothing but a Rust toolchain and a C compiler.
 
 mod interrupt;
 mod steps;
@@ -6,6 +6,7 @@ mod workspace;
 
 mod bench;
 mod demo;
+mod fuzz;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +26,7 @@ Examples:
   cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
   cargo xtask test          everything that must hold before a change goes in
   cargo xtask bench         every benchmark, one after the other
+  cargo xtask fuzz          every fuzz target for 10 s
 
 Exit codes:
   0    all is well
@@ -40,6 +42,8 @@ enum Command {
     Test(test::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),
+    /// Runs the fuzz targets and prints a table.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options, &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
+        Command::Fuzz(options) => fuzz::run(options, &interrupt),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@ The steps, all of them run even when one fails:
   lints        cargo clippy, warnings are errors
   tests        cargo nextest when it is installed, else cargo test
   doctests     the examples in the documentation
+  fuzz         the fuzz targets over their seeds and fixed mutations of them
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances")]
 pub struct Options {}
@@ -38,6 +39,9 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         )?;
     }
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
+    let mut fuzz = cargo(["test", "--manifest-path", "fuzz/Cargo.toml"]);
+    fuzz.env("CARGO_TARGET_DIR", target());
+    steps.command("fuzz", &mut fuzz)?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
     loom.env("RUSTFLAGS", "--cfg loom")
