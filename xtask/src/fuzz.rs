@@ -186,7 +186,7 @@ fn fuzz(place: &Place, programs: &Path, name: &str, seconds: u32, interrupt: &In
         .arg(format!("-timeout={INPUT_SECONDS_MAX}"))
         .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
         .arg(format!("-artifact_prefix={}", crashes.display()))
-        .args(["-print_final_stats=1", "-use_value_profile=1"])
+        .arg("-print_final_stats=1")
         .env("TMPDIR", &place.scratch)
         .stdout(Stdio::null())
         .stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?)
