@@ -46,7 +46,10 @@ pub fn frames(level: u8, packet: &[u8]) {
         };
         assert!(reader.remaining() < before);
         if let Frame::Ack(ack) = &frame {
-            assert!(ack.ranges().all(|(least, largest)| least <= largest && largest <= ack.largest));
+            assert!(
+                ack.ranges()
+                    .all(|(least, largest)| least <= largest && largest <= ack.largest)
+            );
         }
         let _ = frame.is_ack_eliciting();
     }
