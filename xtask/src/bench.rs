@@ -25,7 +25,6 @@ Examples:
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
   cargo xtask bench hostile shake-flood       only this attack"
 )]
-#[command(args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
     what: Option<What>,

@@ -3,9 +3,9 @@
 //! the phones say they got with what the ledger says they got.
 
 pub mod plan;
-mod reports;
+pub mod reports;
 mod table;
-mod verdict;
+pub mod verdict;
 
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Patience, Place, Programs, Stage, files, run_to_file};
@@ -177,7 +177,7 @@ fn longest_run(options: &Options) -> Duration {
 }
 
 /// Asks the ledger, and reads what both sides wrote.
-fn evidence(
+pub fn evidence(
     place: &Place,
     programs: &Programs,
     phones_succeeded: bool,

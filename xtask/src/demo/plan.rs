@@ -65,10 +65,19 @@ pub fn budget_cents(options: &Options) -> u64 {
 
 /// What `shake-agent seed generate` is told, without the file's name.
 pub fn seed_flags(options: &Options) -> Vec<String> {
+    let mut flags = seed_flags_of(packets(options), budget_cents(options));
+    if options.show.is_some() {
+        flags.extend(named::SPLIT_FLAGS.map(str::to_owned));
+    }
+    flags
+}
+
+/// The same for a seed of so many packets that sum to so much.
+pub fn seed_flags_of(packets: u64, budget_cents: u64) -> Vec<String> {
     let mut flags: Vec<String> = [
         ("--event", u64::from(EVENT)),
-        ("--count", packets(options)),
-        ("--budget", budget_cents(options)),
+        ("--count", packets),
+        ("--budget", budget_cents),
         ("--min", AMOUNT_CENTS.0),
         ("--max", AMOUNT_CENTS.1),
     ]
@@ -77,9 +86,6 @@ pub fn seed_flags(options: &Options) -> Vec<String> {
     .collect();
     for sponsor in 1..=SPONSORS {
         flags.extend(["--sponsor".to_owned(), sponsor.to_string()]);
-    }
-    if options.show.is_some() {
-        flags.extend(named::SPLIT_FLAGS.map(str::to_owned));
     }
     flags
 }

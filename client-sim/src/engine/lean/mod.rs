@@ -44,6 +44,9 @@ mod connection;
 
 mod driver;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 #[cfg(test)]
 mod tests;
 

@@ -147,7 +147,7 @@ pub fn json(rows: &[Row]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hostile::plan::ALL;
+    use crate::bench::hostile::plan::ALL;
 
     fn row() -> Row {
         Row {
