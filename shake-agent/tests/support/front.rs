@@ -66,6 +66,18 @@ impl Front {
         self.sleeper.notify();
     }
 
+    /// The next grant, left in the ring.
+    pub fn next_grant(&mut self, shard: usize) -> Option<Grant> {
+        let next = self.lanes[shard].grants.peek().unwrap();
+        next.map(|(_, bytes)| Grant::decode(bytes).unwrap())
+    }
+
+    /// Takes the grant out that [`Front::next_grant`] showed.
+    pub fn take_grant(&mut self, shard: usize) {
+        let ring = &mut self.lanes[shard].grants;
+        ring.commit(ring.read_position() + 1).unwrap();
+    }
+
     /// Takes every grant there is, as a shard does before it issues them.
     pub fn take_grants(&mut self, shard: usize) -> Vec<Grant> {
         let ring = &mut self.lanes[shard].grants;
