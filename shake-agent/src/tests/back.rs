@@ -39,16 +39,18 @@ impl Back {
             gift_budget: Cents(0),
             ..show()
         };
-        Self::open_with(event, Setting { show, now: NOW, rng: 7 })
+        let mapping = Mapping::open(&event.path("rings"))?;
+        Self::open_on(&mapping, event, Setting { show, now: NOW, rng: 7 })
     }
 
-    pub fn open_with(event: &Event, setting: Setting) -> Result<Self, LanesError> {
+    /// On rings that are there.
+    pub fn open_on(mapping: &Mapping, event: &Event, setting: Setting) -> Result<Self, LanesError> {
         let Setting { show, now, rng } = setting;
         let counters = Arc::new(Counters::default());
         let seed = SeedFile::open(&event.seed()).unwrap();
         let mut ledger = Ledger::open(&event.ledger())?;
         let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
-        let attachment = Mapping::open(&event.path("rings"))?.attach(Side::Back, 1)?;
+        let attachment = mapping.attach(Side::Back, 1)?;
         let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), now)?;
         feed::recover(&mut ledger, &mut lanes, EVENT, &counters, now)?;
         let judge = Judge::new(

@@ -25,7 +25,14 @@ pub struct Front {
 
 impl Front {
     pub fn new(event: &Event, shards: u16) -> Self {
-        let mapping = Mapping::open_or_create(&event.path("rings"), &geometry(shards)).unwrap();
+        Self::on(
+            &Mapping::open_or_create(&event.path("rings"), &geometry(shards)).unwrap(),
+            shards,
+        )
+    }
+
+    /// On rings that are there.
+    pub fn on(mapping: &Mapping, shards: u16) -> Self {
         let attachment = mapping.attach(Side::Front, 1).unwrap();
         let lane = |shard| FrontLane {
             requests: attachment.producer(Ring::Request.index(shard)).unwrap(),

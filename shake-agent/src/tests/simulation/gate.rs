@@ -1,6 +1,6 @@
 //! A gateway without a network: the rules of a win in the order of the real one, and the way of asks to the rings and back.
 
-use super::super::support::{EVENT, Event, Front, ask, ring};
+use super::super::support::{EVENT, Front, ask, ring};
 use super::phone::Errand;
 use shake_proto::handoff::record::{Issued, Reply, Request, What};
 use shake_proto::request::{Claim, Grab, Send};
@@ -10,6 +10,7 @@ use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::winnings::{Winnings, Won};
 use shake_rules::{Cents, SponsorId, UnixMillis, UserId};
+use shm_queue::Mapping;
 use std::collections::BTreeMap;
 
 /// One life of a gateway.
@@ -42,9 +43,9 @@ pub enum Death {
 
 impl Gate {
     /// The life number `life` of the gateway: answers to what an earlier one asked mean nothing to it.
-    pub fn new(event: &Event, shards: u16, life: u64) -> Self {
+    pub fn new(mapping: &Mapping, shards: u16, life: u64) -> Self {
         Self {
-            front: Front::new(event, shards),
+            front: Front::on(mapping, shards),
             tickets: TicketKeys::new(&ring()),
             cookies: CookieKeys::new(&ring()),
             codes: CodeKeys::new(&ring()),

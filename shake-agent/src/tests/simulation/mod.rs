@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use world::World;
 
-const RUNS: u64 = 200;
+const RUNS: u64 = 1_000;
 const STEPS: u32 = 400;
 
 /// What a run did, to see that it was not idle.

@@ -2,7 +2,7 @@
 
 use super::super::back::{Back, Setting};
 use super::super::disk::Disk;
-use super::super::support::{EVENT, Event, splitmix};
+use super::super::support::{EVENT, Event, geometry, splitmix};
 use super::Tally;
 use super::gate::{Death, Gate, Win, sponsor_of};
 use super::phone::{Errand, Phone};
@@ -74,6 +74,8 @@ pub struct World {
     disk: Disk,
     gate: Option<Gate>,
     shards: u16,
+    /// One mapping for all lives: opening it anew takes longer than a whole life.
+    rings: Mapping,
     back: Option<Back>,
     phones: Vec<Phone>,
     truth: Truth,
@@ -109,13 +111,15 @@ impl World {
         let disk = Disk::under(&event, seed);
         // Most runs have one: making the rings of two takes most of a run's time.
         let shards = if seed.is_multiple_of(4) { 2 } else { 1 };
-        let gate = Gate::new(&event, shards, 0);
+        let rings = Mapping::create(&event.path("rings"), &geometry(shards)).unwrap();
+        let gate = Gate::new(&rings, shards, 0);
         let mut world = Self {
             event,
             show: Show::parse(SHOW, UnixMillis(0)).unwrap(),
             disk,
             gate: Some(gate),
             shards,
+            rings,
             back: None,
             phones: (1..=USERS).map(|user| Phone::new(UserId(user))).collect(),
             truth: Truth::default(),
@@ -161,7 +165,7 @@ impl World {
     fn start_what_is_missing(&mut self) {
         if self.gate.is_none() {
             self.gates += 1;
-            self.gate = Some(Gate::new(&self.event, self.shards, self.gates));
+            self.gate = Some(Gate::new(&self.rings, self.shards, self.gates));
         }
         if self.back.is_none() {
             self.start_agent();
@@ -169,17 +173,13 @@ impl World {
     }
 
     fn start_agent(&mut self) {
-        // Without a gateway's mapping an agent waits.
-        if self.gate.is_none() && !self.event.path("rings").exists() {
-            return;
-        }
         let rng = splitmix(&mut self.random);
         let setting = Setting {
             show: self.show.clone(),
             now: self.now,
             rng,
         };
-        let opened = Back::open_with(&self.event, setting);
+        let opened = Back::open_on(&self.rings, &self.event, setting);
         let is_dead = self.is_agent_dead();
         match opened {
             Ok(back) if !is_dead => {
@@ -256,6 +256,7 @@ impl World {
         self.gate = None;
         self.bury();
         Mapping::remove(&self.event.path("rings")).unwrap();
+        self.rings = Mapping::create(&self.event.path("rings"), &geometry(self.shards)).unwrap();
         self.truth.power_losses += 1;
     }
 
