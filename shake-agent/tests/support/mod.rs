@@ -8,6 +8,7 @@
 
 mod crowd;
 mod front;
+pub mod party;
 
 pub use crowd::Crowd;
 pub use front::Front;

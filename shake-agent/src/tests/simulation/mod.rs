@@ -8,21 +8,15 @@
 //! SHAKE_SIMULATION_SEED=42 cargo nextest run -p shake-agent simulation  # one run, told step by step
 //! ```
 
-mod gate;
-mod phone;
-mod truth;
 mod world;
 
-use std::collections::BTreeMap;
+use super::support::party::Tally;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use world::World;
 
 const RUNS: u64 = 1_000;
 const STEPS: u32 = 400;
-
-/// What a run did, to see that it was not idle.
-type Tally = BTreeMap<&'static str, u32>;
 
 fn run(seed: u64, tells: bool) -> Tally {
     let mut world = World::new(seed, tells);

@@ -1,6 +1,6 @@
 //! A gateway without a network: the rules of a win in the order of the real one, and the way of asks to the rings and back.
 
-use super::super::support::{EVENT, Front, ask, ring};
+use super::super::{EVENT, Front, ask, ring};
 use super::phone::Errand;
 use shake_proto::handoff::record::{Issued, Reply, Request, What};
 use shake_proto::request::{Claim, Grab, Send};
@@ -9,7 +9,7 @@ use shake_rules::cookie::CookieKeys;
 use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::winnings::{Winnings, Won};
-use shake_rules::{Cents, SponsorId, UnixMillis, UserId};
+use shake_rules::{Cents, UnixMillis, UserId};
 use shm_queue::Mapping;
 use std::collections::BTreeMap;
 
@@ -146,9 +146,4 @@ impl Gate {
     pub fn asked(&self, reply: &Reply) -> Option<(UserId, Errand, UnixMillis)> {
         self.asked.get(&reply.reply_to.request_id).cloned()
     }
-}
-
-/// The sponsor of a simulated packet.
-pub fn sponsor_of(index: u64) -> SponsorId {
-    SponsorId(1 + (index % 2) as u16)
 }
