@@ -14,3 +14,4 @@ mod outage;
 mod packets;
 mod play;
 mod rings;
+mod simulation;

@@ -25,7 +25,14 @@ pub struct Front {
 
 impl Front {
     pub fn new(event: &Event, shards: u16) -> Self {
-        let mapping = Mapping::open_or_create(&event.path("rings"), &geometry(shards)).unwrap();
+        Self::on(
+            &Mapping::open_or_create(&event.path("rings"), &geometry(shards)).unwrap(),
+            shards,
+        )
+    }
+
+    /// On rings that are there.
+    pub fn on(mapping: &Mapping, shards: u16) -> Self {
         let attachment = mapping.attach(Side::Front, 1).unwrap();
         let lane = |shard| FrontLane {
             requests: attachment.producer(Ring::Request.index(shard)).unwrap(),
@@ -64,6 +71,18 @@ impl Front {
     pub fn push_bytes(&mut self, shard: usize, bytes: &[u8]) {
         self.lanes[shard].requests.push(bytes).unwrap();
         self.sleeper.notify();
+    }
+
+    /// The next grant, left in the ring.
+    pub fn next_grant(&mut self, shard: usize) -> Option<Grant> {
+        let next = self.lanes[shard].grants.peek().unwrap();
+        next.map(|(_, bytes)| Grant::decode(bytes).unwrap())
+    }
+
+    /// Takes the grant out that [`Front::next_grant`] showed.
+    pub fn take_grant(&mut self, shard: usize) {
+        let ring = &mut self.lanes[shard].grants;
+        ring.commit(ring.read_position() + 1).unwrap();
     }
 
     /// Takes every grant there is, as a shard does before it issues them.

@@ -8,6 +8,7 @@
 
 mod crowd;
 mod front;
+pub mod party;
 
 pub use crowd::Crowd;
 pub use front::Front;
@@ -79,12 +80,17 @@ impl Event {
     /// With a seed of these records.
     pub fn with_records(records: &[SeedRecord]) -> Self {
         let event = Self::new(1);
+        event.put_seed(records);
+        event
+    }
+
+    /// Puts a seed of these records in the place of the one that was generated.
+    pub fn put_seed(&self, records: &[SeedRecord]) {
         let mut sum = SeedSum::default();
         records.iter().for_each(|record| sum.add(record));
         let mut bytes = sum.header(EVENT, 0, 1).encode().to_vec();
         records.iter().for_each(|record| bytes.extend(record.encode()));
-        std::fs::write(event.seed(), bytes).unwrap();
-        event
+        std::fs::write(self.seed(), bytes).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -189,13 +189,13 @@ impl State {
         (self.room, self.failing_syncs, self.failing_writes, self.dies_after) = (None, 0, 0, None);
     }
 
-    /// Whether the process that opened its files in this life is dead.
-    pub fn is_dead(&self, life: u64) -> bool {
+    /// Whether the process that opened files in that life is dead.
+    fn is_dead(&self, life: u64) -> bool {
         self.life != life
     }
 
-    /// The number of the present life.
-    pub fn life(&self) -> u64 {
+    /// How many processes have died on it.
+    pub fn deaths(&self) -> u64 {
         self.life
     }
 }

@@ -153,7 +153,7 @@ unsafe extern "C" fn open(
             } else if !state.files.contains_key(&name_here) {
                 return ffi::SQLITE_CANTOPEN;
             }
-            state.life()
+            state.deaths()
         };
         let number = {
             let mut shared = shared.lock().unwrap();
