@@ -4,6 +4,7 @@ mod config;
 mod counters;
 mod metrics;
 mod run;
+mod secrecy;
 mod shard;
 mod tls;
 mod winners;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
 fn try_main() -> Result<()> {
     match Cli::parse().command {
         Command::Run(args) => {
+            secrecy::keep().context("cannot keep this process's memory to itself")?;
             let config = load(args.config.as_deref())?;
             start_log(&config);
             run::run(&config)

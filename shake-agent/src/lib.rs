@@ -18,6 +18,7 @@ pub mod lanes;
 pub mod ledger;
 pub mod requests;
 pub mod run;
+pub mod secrecy;
 pub mod turn;
 
 pub mod settlement;
