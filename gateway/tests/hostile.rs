@@ -48,7 +48,10 @@ fn check(kind: Attack, rate: u32) -> Findings {
     let mut stand = Stand::new(GENEROUS_SHOW, "[sessions]\nhandshakes_max = 200\nhello_timeout_s = 1\n");
     stand.make_seed(50_000, 500);
     stand.start_agent();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
     let runtime = runtime.expect("a runtime");
     let honest = runtime.block_on(stand.user(1));
     let before = resident_bytes(stand.gateway_id());
@@ -78,14 +81,20 @@ fn check(kind: Attack, rate: u32) -> Findings {
 #[test]
 fn forged_tokens_are_never_accepted() {
     let findings = check(Attack::ForgedTokens, 300);
-    assert!(findings.answers["token_forged"] > 0 && findings.answers["token_expired"] > 0, "{findings:?}");
+    assert!(
+        findings.answers["token_forged"] > 0 && findings.answers["token_expired"] > 0,
+        "{findings:?}"
+    );
 }
 
 #[test]
 fn nobody_is_paid_for_anothers_ticket() {
     let findings = check(Attack::ForeignClaims, 50);
     assert!(findings.answers["reason_ticket_foreign"] > 0, "{findings:?}");
-    assert!(findings.answers["opened"] > 0 && findings.answers["opened, repeat"] > 0, "{findings:?}");
+    assert!(
+        findings.answers["opened"] > 0 && findings.answers["opened, repeat"] > 0,
+        "{findings:?}"
+    );
 }
 
 #[test]
@@ -97,7 +106,10 @@ fn forgetting_what_was_won_gains_nothing() {
 #[test]
 fn first_packets_from_many_addresses_are_bounded() {
     let findings = check(Attack::InitialFlood, 500);
-    assert!(findings.answers["retry"] > 0, "half of the bound was passed: {findings:?}");
+    assert!(
+        findings.answers["retry"] > 0,
+        "half of the bound was passed: {findings:?}"
+    );
 }
 
 #[test]
@@ -124,5 +136,8 @@ fn path_challenges_amplify_nothing() {
 #[test]
 fn altered_packets_of_a_session_are_passed_over() {
     let findings = check(Attack::Corruption, 900);
-    assert!(!findings.answers.contains_key("victims' shakes unanswered"), "{findings:?}");
+    assert!(
+        !findings.answers.contains_key("victims' shakes unanswered"),
+        "{findings:?}"
+    );
 }

@@ -35,7 +35,9 @@ async fn no_log_holds_a_secret() {
     for name in keys.iter().map(String::as_str).chain(["certs/server.key.pem"]) {
         let text = read(name);
         // Key files: the hex digits. PEM: each line between the markers.
-        let lines = text.lines().filter(|line| line.len() >= 24 && !line.starts_with(['-', '#']));
+        let lines = text
+            .lines()
+            .filter(|line| line.len() >= 24 && !line.starts_with(['-', '#']));
         secrets.extend(lines.map(|line| line.trim_start_matches("secret = ").trim_matches('"').to_owned()));
     }
     assert!(secrets.len() > 2 + Purpose::ALL.len());
@@ -46,7 +48,10 @@ async fn no_log_holds_a_secret() {
             assert!(!text.contains(&secret[..TELLING]), "{log} holds {secret}");
         }
     }
-    assert!(read("gateway.log").contains("TRACE") || read("gateway.log").contains("DEBUG"), "the log tells all");
+    assert!(
+        read("gateway.log").contains("TRACE") || read("gateway.log").contains("DEBUG"),
+        "the log tells all"
+    );
 }
 
 fn hex(bytes: &[u8]) -> String {

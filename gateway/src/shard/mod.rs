@@ -7,6 +7,7 @@
 pub mod socket;
 
 mod cid;
+mod moves;
 mod pages;
 mod session;
 mod wheel;
@@ -217,7 +218,9 @@ impl Shard {
         {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(session) = self.sessions.get_mut(handle.0) {
-                    session.connection.handle_event(event);
+                    if !session.take(now, packet.remote, event) {
+                        self.serving.counters.moves_refused.inc();
+                    }
                     self.touch(handle.0);
                 }
             }
@@ -253,7 +256,7 @@ impl Shard {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
-                let session = Session::new(connection, self.next_serial, now + limits.hello_timeout);
+                let session = Session::new(connection, self.next_serial, now, limits.hello_timeout);
                 self.sessions.insert(handle.0, session);
                 self.touch(handle.0);
             }

@@ -2,8 +2,8 @@
 
 use super::{print, read_config};
 use anyhow::Context;
-use shake_agent::{run, secrecy};
 use shake_agent::signals::Stop;
+use shake_agent::{run, secrecy};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
