@@ -186,6 +186,8 @@ pub struct Counters {
     pub packets_received: Count,
     /// Packets that belong to no connection and start none: garbage, or long gone.
     pub packets_discarded: Count,
+    /// Packets from a new address of a session whose address changes too often.
+    pub moves_refused: Count,
     pub packets_sent: Count,
     /// Packets that the kernel did not take.
     pub packets_unsent: Count,
@@ -273,6 +275,7 @@ impl Counters {
         let plain = [
             ("gateway_packets_received_total", &self.packets_received),
             ("gateway_packets_discarded_total", &self.packets_discarded),
+            ("gateway_moves_refused_total", &self.moves_refused),
             ("gateway_packets_sent_total", &self.packets_sent),
             ("gateway_packets_unsent_total", &self.packets_unsent),
             ("gateway_receive_errors_total", &self.receive_errors),

@@ -8,6 +8,7 @@ mod heap;
 mod live;
 mod metrics;
 mod run;
+mod secrecy;
 mod shard;
 mod tls;
 mod winners;
@@ -101,6 +102,7 @@ fn main() -> ExitCode {
 fn try_main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Run { config, forget_pushed } => {
+            secrecy::keep().context("cannot keep this process's memory to itself")?;
             let config = load(config.config.as_deref())?;
             start_log(&config);
             #[cfg(feature = "heap-profile")]

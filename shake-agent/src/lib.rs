@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod outage;
 pub mod requests;
 pub mod run;
+pub mod secrecy;
 pub mod turn;
 
 pub mod settlement;

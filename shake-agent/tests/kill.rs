@@ -128,6 +128,25 @@ fn killed_among_splits_sends_grabs_and_gifts_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn what_it_writes_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let event = Event::new(100);
+    let mut agent = Running::start(&event);
+    let begun = Instant::now();
+    let files = || ["ledger.db", "ledger.db-wal", "settlement.log"].map(|name| event.path(name));
+    while !files().iter().all(|path| path.exists()) {
+        assert!(begun.elapsed() < PATIENCE, "not all of {:?} are there", files());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for path in files() {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+}
+
+#[test]
 fn it_waits_for_the_gateway_follows_a_new_mapping_and_ends_on_a_signal() {
     let event = Event::new(20_000);
     let mut agent = Running::start(&event);

@@ -56,11 +56,11 @@ pub enum Attack {
     SlowReaders,
     /// Requests that come one byte at a time and never end.
     SlowWriters,
-    /// Streams opened and reset at once, over and over.
+    /// Requests given up as soon as they are asked, over and over.
     StreamStuffing,
     /// NEW_CONNECTION_ID and RETIRE_CONNECTION_ID without end.
     CidStuffing,
-    /// Acknowledgements of what has not been received, and of what was never sent.
+    /// Acknowledgements of what has not been read, and of what was never sent.
     OptimisticAcks,
     /// PATH_CHALLENGE frames by the hundred, and from addresses that change.
     PathChallenges,

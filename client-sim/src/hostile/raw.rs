@@ -139,6 +139,13 @@ impl Raw {
         if self.connection.next_timeout().is_some_and(|due| due <= now) {
             self.connection.handle_timeout(now, &mut sink);
         }
+        self.transmit();
+        seen
+    }
+
+    /// Sends what is to go, and reads nothing.
+    pub(super) fn transmit(&mut self) {
+        let now = self.now();
         let mut datagram = [0; DATAGRAM_BYTES];
         while let Some(length) = self.connection.poll_transmit(now, &mut datagram) {
             if let Some(recorded) = &mut self.recorded {
@@ -146,7 +153,6 @@ impl Raw {
             }
             self.send(&datagram[..length]);
         }
-        seen
     }
 
     /// A packet with these frames. Says whether it went out.

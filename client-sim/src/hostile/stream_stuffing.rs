@@ -1,27 +1,35 @@
-//! Streams that are opened and reset at once, over and over: each costs the gateway a slot, an event and a new credit
-//! (the "rapid reset" of HTTP/2, CVE-2023-44487).
+//! Requests that are given up as soon as they are asked, over and over, as fast as the gateway grants streams: each costs it
+//! a slot, an event and a new credit (the "rapid reset" of HTTP/2, CVE-2023-44487).
 
+use super::phone::framed;
 use super::stage::HostileError;
 use super::{Findings, Stage, raw};
+use shake_proto::code::Code;
+use shake_proto::wire::v1::{Wallet, request::Kind};
 
-/// Streams of one packet.
-const STREAMS_EACH: u64 = 4;
-/// Frame types (RFC 9000, section 19).
-const RESET_STREAM: u8 = 0x04;
-const STOP_SENDING: u8 = 0x05;
-const STREAM_WITH_LENGTH: u8 = 0x0a;
+/// Streams of one act.
+const STREAMS_EACH: u32 = 4;
 
 pub(super) fn run(stage: &Stage, findings: &mut Findings) -> Result<(), HostileError> {
+    let request = framed(Kind::Wallet(Wallet {}));
+    let (mut opened, mut without_credit) = (0, 0);
     raw::assault(stage, findings, |raw, _| {
-        // Stream 0 was the Hello's. A session that outruns its credit is closed by name.
-        let mut frames = raw::Frames::default();
-        let first = 1 + raw.acts * STREAMS_EACH;
-        for index in first..first + STREAMS_EACH {
-            let stream = index * 4;
-            frames.byte(STREAM_WITH_LENGTH).varint(stream).varint(1).byte(0);
-            frames.byte(RESET_STREAM).varint(stream).varint(0).varint(1);
-            frames.byte(STOP_SENDING).varint(stream).varint(0);
+        let mut streams = Vec::new();
+        for _ in 0..STREAMS_EACH {
+            match raw.connection.open_request(&request) {
+                Ok(stream) => streams.push(stream),
+                Err(_) => without_credit += 1,
+            }
         }
-        raw.send_frames(&frames.0)
-    })
+        raw.transmit();
+        for &stream in &streams {
+            raw.connection.cancel_request(stream, Code::Done.number().into());
+        }
+        raw.transmit();
+        opened += streams.len() as u64;
+        !streams.is_empty()
+    })?;
+    findings.answers_add("streams opened and reset", opened);
+    findings.answers_add("no credit for a stream", without_credit);
+    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod socket;
 mod cid;
 mod endpoints;
 mod growth;
+mod moves;
 mod pages;
 mod session;
 mod wheel;
@@ -231,7 +232,9 @@ impl Shard {
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
                 if let Some(session) = self.sessions.get_mut(index) {
-                    session.connection.handle_event(event);
+                    if !session.take(now, packet.remote, event) {
+                        self.serving.counters.moves_refused.inc();
+                    }
                     self.touch(index);
                 }
             }
@@ -268,7 +271,7 @@ impl Shard {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
-                let session = Session::new(connection, place, self.next_serial, now + limits.hello_timeout);
+                let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
                 let index = self.growth.time(|| self.sessions.insert(session));
                 self.parts.endpoints.seat(place, index);
                 self.touch(index);

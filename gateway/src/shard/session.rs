@@ -1,12 +1,14 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
 use super::endpoints::Place;
+use super::moves::Moves;
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
+use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt};
 use shake_proto::code::Code;
 use shake_proto::frame::{LENGTH_BYTES_MAX, REQUEST_BYTES_MAX};
 use shake_rules::UserId;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
@@ -25,6 +27,7 @@ pub struct Session {
     pub is_handshaking: bool,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
+    moves: Moves,
     /// Requests that have come in part; empty for nearly all sessions nearly always.
     partial: Vec<(StreamId, BytesMut)>,
 }
@@ -42,18 +45,34 @@ pub enum Read {
 }
 
 impl Session {
-    pub fn new(connection: Connection, place: Place, serial: u32, hello_due: Instant) -> Self {
+    pub fn new(connection: Connection, place: Place, serial: u32, now: Instant, hello_timeout: Duration) -> Self {
         Self {
             connection,
             place,
             user: None,
             takes_notices: false,
             serial,
-            hello_due,
+            hello_due: now + hello_timeout,
             is_handshaking: true,
             is_dirty: false,
+            moves: Moves::new(now),
             partial: Vec::new(),
         }
+    }
+
+    /// Takes a packet that came from this address. False when it was dropped, because the session's address changes too
+    /// often.
+    pub fn take(&mut self, now: Instant, remote: SocketAddr, event: ConnectionEvent) -> bool {
+        let known = self.connection.remote_address();
+        if remote != known && !self.moves.may(now) {
+            return false;
+        }
+        self.connection.handle_event(event);
+        // Counted only when the packet proved authentic and moved the session.
+        if self.connection.remote_address() != known {
+            self.moves.count(now);
+        }
+        true
     }
 
     /// The next stream that the client opened.

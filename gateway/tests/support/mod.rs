@@ -131,6 +131,11 @@ impl Stand {
         });
     }
 
+    /// The gateway's process.
+    pub fn gateway_id(&self) -> u32 {
+        self.gateway.as_ref().expect("the gateway runs").id()
+    }
+
     /// Sends the gateway a signal and waits for its end. Gives its exit code.
     pub fn stop_gateway(&mut self, signal: nix::sys::signal::Signal) -> Option<i32> {
         stop(self.gateway.take().expect("the gateway runs"), signal)

@@ -40,10 +40,10 @@ impl Row {
             ));
         }
         let growth = self.growth_bytes as f64 / MIB;
-        if growth > self.attack.growth_mib_max as f64 {
+        if self.growth_bytes > self.attack.growth_bytes_max() {
             broken.push(format!(
-                "memory grew by {growth:.0} MiB, not {}",
-                self.attack.growth_mib_max
+                "memory grew by {growth:.0} MiB, not {:.0}",
+                self.attack.growth_bytes_max() as f64 / MIB
             ));
         }
         if !self.is_balanced {
@@ -71,7 +71,7 @@ pub fn text(rows: &[Row]) -> String {
     for row in rows {
         writeln!(
             text,
-            "{:<21} {:>8} {:>7} {:>6.2} → {:>6.2} {:>7.1} → {:>7.1} {:>6.1} / {:>2} MiB {:>4.0} %  {}",
+            "{:<21} {:>8} {:>7} {:>6.2} → {:>6.2} {:>7.1} → {:>7.1} {:>6.1} / {:>2.0} MiB {:>4.0} %  {}",
             row.attack.name,
             row.sent,
             row.connections,
@@ -80,7 +80,7 @@ pub fn text(rows: &[Row]) -> String {
             row.p99_alone_us as f64 / 1_000.0,
             row.p99_under_us as f64 / 1_000.0,
             row.growth_bytes as f64 / MIB,
-            row.attack.growth_mib_max,
+            row.attack.growth_bytes_max() as f64 / MIB,
             row.cpu_share * 100.0,
             row.verdict()
         )
@@ -134,7 +134,7 @@ pub fn json(rows: &[Row]) -> Value {
             "p99_alone_us": row.p99_alone_us,
             "p99_under_us": row.p99_under_us,
             "growth_bytes": row.growth_bytes,
-            "growth_mib_max": row.attack.growth_mib_max,
+            "growth_bytes_max": row.attack.growth_bytes_max(),
             "cpu_share": row.cpu_share,
             "counters": row.counters,
             "answers": row.answers,
