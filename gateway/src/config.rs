@@ -26,6 +26,8 @@ pub struct Config {
     pub certs_directory: PathBuf,
     /// `None`: the built-in show.
     pub show_file: Option<PathBuf>,
+    /// `None`: the built-in throttle.
+    pub throttle_file: Option<PathBuf>,
     pub queue_path: PathBuf,
     /// `None`: no metrics.
     pub metrics_address: Option<SocketAddr>,
@@ -90,6 +92,7 @@ impl Config {
             winners_max: check.number("winners_max", &file.users.winners_max, 1, 1 << 30) as usize,
             certs_directory: directory.join(file.certs.directory),
             show_file: (!file.show.file.as_os_str().is_empty()).then(|| directory.join(&file.show.file)),
+            throttle_file: (!file.throttle.file.as_os_str().is_empty()).then(|| directory.join(&file.throttle.file)),
             queue_path: directory.join(file.queue.path),
             metrics_address: match file.metrics.address.as_ref().as_str() {
                 "" => None,
@@ -153,6 +156,7 @@ struct ConfigFile {
     users: UsersTable,
     certs: CertsTable,
     show: ShowTable,
+    throttle: ThrottleTable,
     queue: QueueTable,
     metrics: MetricsTable,
     log: LogTable,
@@ -201,6 +205,9 @@ table!(CertsTable {
     directory: PathBuf = "certs".into()
 });
 table!(ShowTable {
+    file: PathBuf = "".into()
+});
+table!(ThrottleTable {
     file: PathBuf = "".into()
 });
 table!(QueueTable {

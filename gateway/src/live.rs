@@ -3,6 +3,7 @@
 
 use arc_swap::ArcSwap;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,6 +12,7 @@ pub struct Live {
     /// Only grows. Replies to clients carry it.
     pub version: u64,
     pub show: Arc<Show>,
+    pub throttle: Arc<Throttle>,
 }
 
 /// Where the present [`Live`] stands.

@@ -3,6 +3,7 @@
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::live::{Current, Live};
+use crate::load::board::Board;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -18,6 +19,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
+use shake_rules::throttle::{self, Throttle};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
@@ -61,6 +63,21 @@ pub fn read_show(config: &Config) -> Result<Show> {
     }
 }
 
+/// Reads the throttle that the configuration names.
+///
+/// # Errors
+/// Every problem of the throttle file, with its line.
+pub fn read_throttle(config: &Config) -> Result<Throttle> {
+    match &config.throttle_file {
+        None => Throttle::parse(throttle::DEFAULT).context("the built-in throttle"),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the throttle file {}", path.display()))?;
+            Throttle::parse(&text).with_context(|| path.display().to_string())
+        }
+    }
+}
+
 /// Runs the gateway until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -77,6 +94,7 @@ pub fn run(config: &Config) -> Result<()> {
     let live = Live {
         version: 1,
         show: Arc::new(show),
+        throttle: Arc::new(read_throttle(config)?),
     };
     let shared = Arc::new(Shared {
         tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
@@ -84,6 +102,7 @@ pub fn run(config: &Config) -> Result<()> {
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
         current: Current::new(live),
+        board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,

@@ -16,6 +16,10 @@ pub mod keys;
 pub mod show;
 pub mod token;
 
+pub mod cell;
+pub mod grade;
+pub mod throttle;
+
 pub mod outcome;
 pub mod release;
 
