@@ -4,6 +4,7 @@ mod config;
 mod control;
 mod counters;
 mod live;
+mod load;
 mod metrics;
 mod run;
 mod shard;
@@ -134,6 +135,7 @@ fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::E
 fn check(path: Option<&Path>) -> Result<()> {
     let config = load(path)?;
     let show = run::read_show(&config)?;
+    run::read_throttle(&config)?;
     let file = config.show_file.as_deref().unwrap_or(Path::new("(built-in show)"));
     let past: Vec<_> = show
         .past_phases(run::now()?)

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::live::Current;
+use crate::load::board::Board;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -19,6 +20,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
@@ -51,6 +53,14 @@ pub fn read_show(config: &Config) -> Result<Show> {
     Show::parse(&config.show_text()?, now()?).with_context(|| config.show_name())
 }
 
+/// Reads the throttle that the configuration names.
+///
+/// # Errors
+/// Every problem of the throttle file, with its line.
+pub fn read_throttle(config: &Config) -> Result<Throttle> {
+    Throttle::parse(&config.throttle_text()?).with_context(|| config.throttle_name())
+}
+
 /// Runs the gateway until SIGTERM or SIGINT, or until it has drained.
 ///
 /// # Errors
@@ -68,6 +78,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
         current: Current::new(live, config.shards),
+        board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,

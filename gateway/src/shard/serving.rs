@@ -6,6 +6,7 @@ use super::lane::Lane;
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
+use crate::load::board::Board;
 use crate::winners::Winners;
 use bytes::BytesMut;
 use quinn_proto::StreamId;
@@ -25,13 +26,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What all shards share; nothing in it is written to but the table of winners and, by operators, what is live.
+/// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
+/// is live.
 pub struct Shared {
     pub tokens: TokenKeys,
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
     pub codes: CodeKeys,
     pub current: Current,
+    pub board: Board,
     pub winners: Winners,
     pub claims: Claims,
     pub shards: u16,
