@@ -139,10 +139,11 @@ impl Shard {
     fn turn(&mut self) {
         self.sleep();
         self.serving.begin_turn(Now::read(self.began));
+        // Before what arrives: who says Hello in this turn hears of the phase by the reply.
+        self.sweep();
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
-        self.sweep();
         self.fire_timers();
         self.settle();
         self.flush();
