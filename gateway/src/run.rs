@@ -4,6 +4,7 @@ use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::live::{Current, Live};
 use crate::load::board::Board;
+use crate::load::watch;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -127,8 +128,17 @@ pub fn run(config: &Config) -> Result<()> {
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
+    let all_counters: Arc<[_]> = all_counters.into();
+    let watch = watch::spawn(
+        Arc::clone(&shared),
+        Arc::clone(&all_counters),
+        attachment.clone(),
+        Arc::clone(&stop),
+    )
+    .context("cannot start the watch's thread")?;
     let shown = Shown {
-        shards: all_counters.into(),
+        shards: all_counters,
+        shared: Arc::clone(&shared),
         is_stopping: Arc::clone(&stop),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -154,6 +164,9 @@ pub fn run(config: &Config) -> Result<()> {
         if shard.join().is_err() {
             error!("a shard panicked");
         }
+    }
+    if watch.join().is_err() {
+        error!("the watch panicked");
     }
     info!("stopped");
     result
@@ -223,7 +236,7 @@ fn spawn(
         .name(format!("shard-{number}"))
         .spawn(move || {
             let began = Instant::now();
-            let serving = Serving::new(shared, counters, lane, Now::read(began));
+            let serving = Serving::new(shared, number as u16, counters, lane, Now::read(began));
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")

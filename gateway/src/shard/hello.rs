@@ -28,6 +28,7 @@ impl Serving {
         }
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
+        let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
         let show = &self.live.show;
         let phase = |index: usize| v1::Phase {
             name: show.phases[index].name.clone(),
@@ -37,7 +38,7 @@ impl Serving {
         let reply = v1::HelloReply {
             server_time_ms: self.now.unix.0,
             config_version: self.live.version,
-            pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
+            pace_ms,
             current_phase: self.phase.map(phase),
             next_phase: show.phase_after(self.now.unix).map(phase),
             manifest: self.manifest_newer_than(hello.resource_version),

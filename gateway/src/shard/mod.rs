@@ -6,6 +6,7 @@
 
 pub mod socket;
 
+mod arrivals;
 mod cid;
 mod pages;
 mod session;
@@ -14,6 +15,8 @@ mod wheel;
 pub mod serving;
 
 mod dispatch;
+
+pub mod admit;
 
 mod hello;
 mod shake;
@@ -30,6 +33,8 @@ mod settle;
 pub use cid::ShardCids;
 
 use crate::config::Sessions;
+use crate::counters::Turned;
+use arrivals::Arrivals;
 use ask::Delivery;
 use bytes::BytesMut;
 use dispatch::{notify, reply};
@@ -84,6 +89,7 @@ pub struct Shard {
     fired: Vec<usize>,
     next_serial: u32,
     handshaking: usize,
+    arrivals: Arrivals,
     is_stopping: bool,
 }
 
@@ -103,6 +109,7 @@ impl Shard {
             fired: Vec::new(),
             next_serial: 0,
             handshaking: 0,
+            arrivals: Arrivals::default(),
             is_stopping: false,
         }
     }
@@ -134,6 +141,7 @@ impl Shard {
     fn turn(&mut self) {
         self.sleep();
         self.serving.begin_turn(Now::read(self.began));
+        self.arrivals.begin_turn(&self.serving);
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
@@ -195,6 +203,9 @@ impl Shard {
                 }
             };
             self.serving.counters.packets_received.add(count as u64);
+            if let Some(at_ns) = received.received_at_ns(count) {
+                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            }
             for packet in received.packets(count) {
                 self.handle_packet(&packet);
             }
@@ -217,6 +228,12 @@ impl Shard {
         {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(session) = self.sessions.get_mut(handle.0) {
+                    let serving = &mut self.serving;
+                    let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+                    if let Some(why) = shed {
+                        serving.counters.shed(why).inc();
+                        return;
+                    }
                     session.connection.handle_event(event);
                     self.touch(handle.0);
                 }
@@ -233,14 +250,37 @@ impl Shard {
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
         let buffer = self.outgoing.buffer();
-        let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
-        if self.is_stopping || is_full {
-            counters.connections_refused.inc();
+        let rules = self.serving.rules();
+        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
+        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
+        let is_proven = incoming.remote_address_validated();
+        let mut turned = if self.is_stopping {
+            Some(Turned::Going)
+        } else if self.sessions.len() >= limits.max {
+            Some(Turned::SessionsFull)
+        } else if self.handshaking >= handshakes_max {
+            Some(Turned::HandshakesFull)
+        } else {
+            None
+        };
+        let mut must_retry = must_prove && !is_proven;
+        if turned.is_none() && !must_retry {
+            let live = &self.serving.live;
+            turned = self
+                .serving
+                .admission
+                .connection(incoming.remote_address().ip(), live)
+                .err();
+            // A prefix is only turned away for addresses that are proven to be in it.
+            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+        }
+        if let Some(why) = turned {
+            counters.turned(why).inc();
             let transmit = self.parts.endpoint.refuse(incoming, buffer);
             self.outgoing.push(&transmit);
             return;
         }
-        if self.handshaking >= limits.handshakes_max / 2 && !incoming.remote_address_validated() {
+        if must_retry {
             counters.connections_retried.inc();
             match self.parts.endpoint.retry(incoming, buffer) {
                 Ok(transmit) => self.outgoing.push(&transmit),
@@ -344,7 +384,8 @@ impl Shard {
         }
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
+        self.arrivals.end_turn(&mut self.serving);
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
     }
