@@ -6,13 +6,15 @@
 
 mod credits;
 mod packets;
+mod steps;
 mod text;
 
 pub use credits::{Credits, write_credits, write_opened};
 pub use packets::{Cents, Errands, Packages, Packets};
+pub use steps::StepReport;
 pub(crate) use text::{grouped, milliseconds};
 
-use crate::engine::{Finished, StageCost, memory_peak_bytes};
+use crate::engine::{Finished, memory_peak_bytes};
 use crate::scenario::Scenario;
 use crate::tally::{OUTCOMES, Tally, Violations};
 use hdrhistogram::Histogram;
@@ -30,6 +32,8 @@ pub struct Report {
     pub sessions: Sessions,
     /// Shakes.
     pub shakes: Shakes,
+    /// The steps, each with its own figures.
+    pub steps: Vec<StepReport>,
     /// Answers by outcome, late ones included; an outcome that the contract does not have is `unknown_<number>`.
     pub outcomes: BTreeMap<String, u64>,
     /// From the intended send time of a shake to its answer in time.
@@ -61,7 +65,7 @@ pub struct ScenarioSummary {
     pub engine: &'static str,
     /// Sessions.
     pub sessions: u32,
-    /// Shakes per second over all.
+    /// Shakes per second over all, in the step with the highest rate.
     pub shakes_per_second: u32,
     /// Length of the shaking.
     pub seconds: u32,
@@ -248,13 +252,14 @@ impl Report {
                 target: scenario.address.clone(),
                 engine: scenario.engine.name(),
                 sessions: scenario.sessions,
-                shakes_per_second: scenario.shakes_per_second,
-                seconds: scenario.seconds,
+                shakes_per_second: scenario.shakes_per_second(),
+                seconds: scenario.seconds(),
                 seed: scenario.seed,
             },
             stopped_early: finished.stopped_early,
             sessions: sessions(tally, finished),
-            shakes: shakes(tally, scenario, shaking),
+            shakes: shakes(finished),
+            steps: steps::steps(finished),
             outcomes: outcomes(tally),
             latency: Percentiles::of(&tally.latency),
             claims: claims(tally),
@@ -329,9 +334,9 @@ fn sessions(tally: &Tally, finished: &Finished) -> Sessions {
     }
 }
 
-fn shakes(tally: &Tally, scenario: &Scenario, shaking: &StageCost) -> Shakes {
-    let shakes = &tally.shakes;
-    let scheduled = scenario.schedule().total();
+fn shakes(finished: &Finished) -> Shakes {
+    let (shakes, shaking) = (&finished.tally.shakes, &finished.shaking);
+    let scheduled = finished.steps.iter().map(|step| step.span.shakes()).sum::<u64>();
     Shakes {
         scheduled,
         not_sent: scheduled.saturating_sub(shakes.sent + shakes.skipped_by_pace + shakes.skipped_offline),
@@ -406,6 +411,7 @@ fn ratio(part: f64, whole: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::StageCost;
     use crate::scenario::Overrides;
     use crate::tally::{Moved, Opened};
 
@@ -449,6 +455,7 @@ mod tests {
             settling,
             online: 10,
             stopped_early: false,
+            steps: Vec::new(),
             remarks: Vec::new(),
         };
         Report::new(&scenario, &finished)

@@ -1,7 +1,8 @@
 //! A run from scenario to report: reads the files that the scenario names, resolves the gateway's address, starts the
 //! engine, and judges the outcome.
 
-use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stop};
+use crate::control::{Board, ControlError, Listener};
+use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stop};
 use crate::report::{Credits, Report};
 use crate::scenario::Scenario;
 use crate::tally::Opened;
@@ -53,6 +54,9 @@ pub enum RunError {
         /// What the system said.
         reason: String,
     },
+    /// The channel for `client-sim ctl` cannot be opened.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -99,14 +103,28 @@ pub struct Outcome {
 /// # Errors
 /// When it cannot begin. A run that began gives a report, whatever it met.
 pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Outcome, RunError> {
+    let dial = Arc::new(Dial::default());
+    let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
     let job = Job {
         target: resolve(&scenario.address)?,
         roots: read_authority(&scenario.ca)?,
         tokens: read_token_key(&scenario.token_key)?,
         started_at: unix_now(),
+        dial: dial.clone(),
         scenario: scenario.clone(),
     };
-    let mut finished = engine::run(job, stop, observe)?;
+    let board = Board::new(dial, stop);
+    let mut finished = std::thread::scope(|scope| {
+        if let Some(listener) = &listener {
+            scope.spawn(|| listener.serve(&board));
+        }
+        let finished = engine::run(job, stop, &mut |snapshot| {
+            board.show(snapshot);
+            observe(snapshot);
+        });
+        board.close();
+        finished
+    })?;
     finished.tally.find_overdrawn();
     let report = Report::new(&scenario, &finished);
     let verdict = verdict(&finished);

@@ -6,12 +6,15 @@
 mod check;
 mod file;
 
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Step};
 use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
+use shake_rules::UnixMillis;
 use shake_rules::document::{self, Problems};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The built-in scenario: the same file as `deploy/scenarios/default.toml`.
 pub const DEFAULT: &str = include_str!("../../deploy/scenarios/default.toml");
@@ -22,6 +25,8 @@ pub const SESSIONS_MAX: u32 = 1_000_000;
 pub const SHAKES_PER_SECOND_MAX: u32 = 1_000_000;
 /// The longest run, in seconds.
 pub const SECONDS_MAX: u32 = 86_400;
+/// The most steps; each has a histogram in the report.
+pub const STEPS_MAX: usize = 64;
 
 /// The most friends who hear of a code.
 pub const FRIENDS_MAX: u32 = 100;
@@ -49,10 +54,12 @@ pub struct Scenario {
     pub connects_per_second: u32,
     /// Handshakes under way at one time, at the most.
     pub connects_at_once: u32,
-    /// Shakes per second over all sessions; zero to connect and hold.
-    pub shakes_per_second: u32,
-    /// How long the shaking lasts, in seconds.
-    pub seconds: u32,
+    /// The rates that follow each other once all are connected; at least one.
+    pub steps: Vec<Step>,
+    /// When the first step begins.
+    pub start: Start,
+    /// The Unix socket on which the run listens to `client-sim ctl`, if any.
+    pub control: Option<PathBuf>,
     /// How long to wait for the last answers and claims afterwards, in seconds.
     pub settle_s: u32,
     /// Seed of everything that is drawn.
@@ -98,6 +105,54 @@ impl EngineKind {
     }
 }
 
+/// When the first step begins, after the ramp.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    #[default]
+    Soon,
+    /// At the first full minute of the wall clock.
+    NextMinute,
+    /// At this time of the wall clock, or at once when it has passed.
+    At(UnixMillis),
+}
+
+impl FromStr for Start {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "next-minute" {
+            return Ok(Self::NextMinute);
+        }
+        let seconds: Option<u64> = text.parse().ok();
+        seconds
+            .and_then(|seconds| seconds.checked_mul(1_000))
+            .map(|ms| Self::At(UnixMillis(ms)))
+            .ok_or_else(|| {
+                format!(
+                    "{text:?} must be a Unix time in whole seconds (such as `date -d 20:00 +%s` gives), or next-minute"
+                )
+            })
+    }
+}
+
+/// Ids of users, the first and the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Users(pub RangeInclusive<u64>);
+
+impl FromStr for Users {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ends = text
+            .split_once("..")
+            .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+        ends.filter(|(first, last)| first <= last)
+            .map(|(first, last)| Self(first..=last))
+            .ok_or_else(|| format!("{text:?} must be FIRST..LAST, two ids that are both included, such as 1..500000"))
+    }
+}
+
 /// What flags say instead of the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -107,6 +162,12 @@ pub struct Overrides {
     pub shakes_per_second: Option<u32>,
     /// Instead of `load.seconds`.
     pub seconds: Option<u32>,
+    /// Only these of the scenario's users, with their share of its rates.
+    pub users: Option<Users>,
+    /// When the first step begins.
+    pub start: Start,
+    /// Where the run listens to `client-sim ctl`.
+    pub control: Option<PathBuf>,
     /// Instead of `target.address`.
     pub target: Option<String>,
     /// A directory that `certs generate` made, instead of `target.ca` and `users.token_key`.
@@ -122,7 +183,13 @@ impl Scenario {
         let (mut file, problems) = document::parse::<File>(text);
         overrides.apply(&mut file);
         let mut check = Check { text, problems };
-        let scenario = check.scenario(file);
+        overrides.contradict(&file, &mut check.problems);
+        let mut scenario = check.scenario(file);
+        if let Some(users) = overrides.users.as_ref().filter(|_| check.problems.0.is_empty()) {
+            check.part(&mut scenario, users);
+        }
+        scenario.start = overrides.start;
+        scenario.control.clone_from(&overrides.control);
         check.contradictions(&scenario);
         check.problems.or_value(scenario)
     }
@@ -130,11 +197,39 @@ impl Scenario {
     /// When each shake is due.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.sessions, self.shakes_per_second, self.seconds, self.seed)
+        Schedule::new(self.sessions, &self.steps, self.seed)
+    }
+
+    /// How long the shaking lasts, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> u32 {
+        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.seconds))
+    }
+
+    /// The highest rate of its steps.
+    #[must_use]
+    pub fn shakes_per_second(&self) -> u32 {
+        self.steps.iter().map(|step| step.shakes_per_second).max().unwrap_or(0)
     }
 }
 
 impl Overrides {
+    /// Flags that say something else than the file, and neither is surely meant.
+    fn contradict(&self, file: &File, problems: &mut Problems) {
+        let told = [
+            ("--shakes-per-second", self.shakes_per_second),
+            ("--seconds", self.seconds),
+        ];
+        for (flag, _) in told
+            .into_iter()
+            .filter(|(_, value)| value.is_some() && !file.steps.is_empty())
+        {
+            problems.add_whole(format!(
+                "{flag} does not go with the scenario's [[steps]], which tell it for each step"
+            ));
+        }
+    }
+
     fn apply(&self, file: &mut File) {
         let number = |place: &mut At<u32>, value: Option<u32>| {
             if let Some(value) = value {
@@ -246,6 +341,16 @@ mod tests {
             ("[load]\nsettle_s = 1", "raise settle_s"),
             ("[users]\ntoken_lifetime_s = 30", "raise it"),
             ("[engine]\nkeep_alive_s = 60", "comes too late"),
+            (
+                "[load]\nseconds = 5\n[[steps]]\nshakes_per_second = 1\nseconds = 9",
+                "take it out",
+            ),
+            ("[[steps]]\nshakes_per_second = 1", "seconds"),
+            ("[[steps]]\nshakes_per_second = 1\nseconds = 0", "1 to"),
+            (
+                "[[steps]]\nshakes_per_second = 1\nseconds = 86400\n[[steps]]\nshakes_per_second = 1\nseconds = 1",
+                "at most 64 steps",
+            ),
             ("[engine]\nkeep_alive_s = 0\nidle_timeout_s = 10", "set keep_alive_s"),
         ];
         for (text, word) in between {
@@ -262,10 +367,11 @@ mod tests {
             seconds: Some(3),
             target: Some("[::1]:9".into()),
             certs: Some("made".into()),
+            ..Overrides::default()
         };
         let scenario = Scenario::parse(DEFAULT, &overrides).expect("good");
         assert_eq!(
-            (scenario.sessions, scenario.shakes_per_second, scenario.seconds),
+            (scenario.sessions, scenario.shakes_per_second(), scenario.seconds()),
             (7, 0, 3)
         );
         assert_eq!(scenario.address, "[::1]:9");
@@ -277,5 +383,64 @@ mod tests {
         };
         let problems = Scenario::parse(DEFAULT, &bad).expect_err("no sessions");
         assert_eq!(problems.0[0].line, 0);
+    }
+
+    const STEPS: &str = "
+[users]
+first_id = 101
+[load]
+sessions = 1000
+connects_per_second = 100
+[[steps]]
+name = \"hold\"
+shakes_per_second = 0
+seconds = 10
+[[steps]]
+shakes_per_second = 3001
+seconds = 60
+";
+
+    #[test]
+    fn steps_follow_each_other() {
+        let scenario = parse(STEPS).expect("good");
+        let names: Vec<&str> = scenario.steps.iter().map(|step| &step.name[..]).collect();
+        assert_eq!(names, ["hold", "3001/s"]);
+        assert_eq!((scenario.seconds(), scenario.shakes_per_second()), (70, 3_001));
+        let overrides = Overrides {
+            seconds: Some(3),
+            ..Overrides::default()
+        };
+        let problems = Scenario::parse(STEPS, &overrides).expect_err("which seconds?");
+        assert!(problems.to_string().contains("--seconds does not go"), "{problems}");
+    }
+
+    #[test]
+    fn parts_of_the_users_add_up_to_the_whole() {
+        let part = |users: &str| {
+            let overrides = Overrides {
+                users: Some(users.parse().expect("a range")),
+                ..Overrides::default()
+            };
+            Scenario::parse(STEPS, &overrides)
+        };
+        let parts = ["101..400", "401..401", "402..1100"].map(|users| part(users).expect("within"));
+        let sum = |of: fn(&Scenario) -> u32| parts.iter().map(of).sum::<u32>();
+        assert_eq!(sum(|part| part.sessions), 1_000);
+        assert_eq!(sum(Scenario::shakes_per_second), 3_001);
+        assert_eq!(parts[2].first_id, 402);
+        for outside in ["100..200", "101..1101"] {
+            let problems = part(outside).expect_err(outside);
+            assert!(problems.to_string().contains("101..1100"), "{problems}");
+        }
+        for bad in ["", "5", "7..6", "a..b"] {
+            assert!(bad.parse::<Users>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn starts_are_a_time_or_the_next_minute() {
+        assert_eq!("next-minute".parse(), Ok(Start::NextMinute));
+        assert_eq!("1700000000".parse(), Ok(Start::At(UnixMillis(1_700_000_000_000))));
+        assert!("soonish".parse::<Start>().is_err());
     }
 }

@@ -3,10 +3,12 @@
 //! Every sum that a reader may rely on is written down and tested here: see [`Tally::open_ends`].
 
 mod packets;
+mod steps;
 mod violations;
 
 pub(crate) use packets::Course;
 pub use packets::{ErrandKind, Errands, Moved, Packages, Packets};
+pub use steps::{StepCounts, Steps};
 pub use violations::Violations;
 
 use hdrhistogram::Histogram;
@@ -132,6 +134,8 @@ pub struct Tally {
     pub sessions: Sessions,
     /// Shakes.
     pub shakes: Shakes,
+    /// The same shakes, by the step in which they were due.
+    pub steps: Steps,
     /// Answers in time or late, in the order of [`OUTCOMES`].
     pub outcomes: [u64; OUTCOMES.len()],
     /// Answers with an outcome that the contract does not have, by its number.
@@ -169,6 +173,7 @@ impl Default for Tally {
         Self {
             sessions: Sessions::default(),
             shakes: Shakes::default(),
+            steps: Steps::default(),
             outcomes: [0; OUTCOMES.len()],
             unknown_outcomes: BTreeMap::new(),
             claims: Claims::default(),
@@ -248,6 +253,7 @@ impl Tally {
         add_map(&mut mine.connect_failures, &theirs.connect_failures);
         add_map(&mut mine.hello_failures, &theirs.hello_failures);
         self.shakes.add(&other.shakes);
+        self.steps.add(&other.steps);
         self.claims.add(&other.claims);
         self.outcomes
             .iter_mut()

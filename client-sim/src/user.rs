@@ -314,6 +314,7 @@ impl User {
         self.expire(now, habits, tally);
         if !self.online {
             tally.shakes.skipped_offline += 1;
+            tally.steps.skipped(due);
             return None;
         }
         // Intended times are compared, not those at which a busy engine came round to it.
@@ -323,11 +324,13 @@ impl User {
             .max(self.slow_until);
         if self.roles.obeys && due < allowed {
             tally.shakes.skipped_by_pace += 1;
+            tally.steps.skipped(due);
             return None;
         }
         self.last_due = Some(due);
         self.pending.push_back(Pending { sequence, due });
         tally.shakes.sent += 1;
+        tally.steps.sent(due);
         tally.shakes.sent_on_streams += u64::from(self.roles.is_on_streams);
         Some(v1::Shake { sequence })
     }
@@ -336,8 +339,9 @@ impl User {
     pub fn on_shake_failed(&mut self, sequence: u32, reason: &str, tally: &mut Tally) {
         tally.error(&format!("shake_{reason}"), "");
         if let Some(at) = self.pending.iter().position(|pending| pending.sequence == sequence) {
-            self.pending.remove(at);
+            let pending = self.pending.remove(at).expect("`position` found it");
             tally.shakes.unanswered += 1;
+            tally.steps.unanswered(pending.due);
         }
     }
 
@@ -359,6 +363,7 @@ impl User {
                 let pending = self.pending.remove(at).expect("`position` found it");
                 tally.shakes.answered += 1;
                 tally.latency.saturating_record(now.since(pending.due).0.max(1));
+                tally.steps.answered(pending.due, now.since(pending.due));
             }
             // A phone shows a late answer all the same, and a late win is claimed.
             None if reply.sequence < self.settled_below => tally.shakes.late += 1,
@@ -429,6 +434,7 @@ impl User {
             && oldest.due.plus(habits.shake_timeout) <= now
         {
             self.settled_below = oldest.sequence + 1;
+            tally.steps.unanswered(oldest.due);
             self.pending.pop_front();
             tally.shakes.unanswered += 1;
         }
@@ -439,6 +445,9 @@ impl User {
             self.settled_below = newest.sequence + 1;
         }
         tally.shakes.unanswered += self.pending.len() as u64;
+        self.pending
+            .iter()
+            .for_each(|pending| tally.steps.unanswered(pending.due));
         self.pending.clear();
     }
 

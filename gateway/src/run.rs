@@ -5,6 +5,7 @@ use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::live::Current;
 use crate::load::board::Board;
+use crate::load::watch;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -103,13 +104,21 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
+    let all_counters: Arc<[_]> = all_counters.into();
+    let watch = watch::spawn(
+        Arc::clone(&shared),
+        Arc::clone(&all_counters),
+        attachment.clone(),
+        Arc::clone(&stop),
+    )
+    .context("cannot start the watch's thread")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let bells = bells
         .collect::<Result<_, _>>()
         .context("cannot take the shards' bells")?;
-    let control = start.control(Arc::clone(&shared), bells, all_counters.into());
+    let control = start.control(Arc::clone(&shared), bells, Arc::clone(&all_counters));
     let shown = Shown {
-        shards: Arc::clone(&control.shards),
+        shards: all_counters,
         is_stopping: Arc::clone(&stop),
         admin: Arc::clone(&control.counters),
         shared: Arc::clone(&shared),
@@ -142,6 +151,9 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         if shard.join().is_err() {
             error!("a shard panicked");
         }
+    }
+    if watch.join().is_err() {
+        error!("the watch panicked");
     }
     info!("stopped");
     result

@@ -1,24 +1,38 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+mod overload;
+
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
-#[command(after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench ring -- --quick           what follows -- goes to criterion
+  cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve"
+)]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only the benchmarks whose name contains this
     name: Option<String>,
     /// Arguments for criterion
     #[arg(last = true)]
     criterion: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// A gateway and its agent on one core under up to three times the load that they can serve
+    Overload(overload::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -29,6 +43,9 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if let Some(What::Overload(options)) = &options.what {
+        return overload::run(options, interrupt);
+    }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
         let benches = benches(&metadata(manifest)?);

@@ -5,7 +5,7 @@
 mod place;
 mod plan;
 mod reports;
-mod service;
+pub mod service;
 mod table;
 mod verdict;
 

@@ -6,9 +6,11 @@
 
 mod fetch;
 pub mod lean;
+mod pace;
 mod quinn;
 
 use crate::scenario::{EngineKind, Scenario};
+use crate::schedule::Span;
 use crate::tally::Tally;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -16,8 +18,11 @@ use rustls::RootCertStore;
 use shake_rules::UnixMillis;
 use shake_rules::token::TokenKeys;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use thiserror::Error;
+
+pub use pace::{Dial, StepRun};
 
 /// What an engine is to do.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub struct Job {
     pub tokens: TokenKeys,
     /// The time at the start of the run.
     pub started_at: UnixMillis,
+    /// Who may wish for another rate.
+    pub dial: Arc<Dial>,
 }
 
 /// Why an engine could not start.
@@ -77,6 +84,8 @@ impl Stop {
 pub enum Stage {
     /// Ramping up.
     Connecting,
+    /// All are connected; the time of the first step has not come.
+    Waiting,
     /// Shaking by the schedule.
     Shaking,
     /// Waiting for the last answers and claims.
@@ -94,6 +103,8 @@ pub struct Snapshot<'a> {
     pub stage_s: f64,
     /// Sessions with a connection that has said Hello.
     pub online: u32,
+    /// The step that is played, or comes next.
+    pub step: &'a Span,
     /// All counts so far.
     pub tally: &'a Tally,
 }
@@ -116,6 +127,8 @@ pub struct Finished {
     pub connecting: StageCost,
     /// The shaking.
     pub shaking: StageCost,
+    /// Its steps.
+    pub steps: Vec<StepRun>,
     /// The waiting afterwards.
     pub settling: StageCost,
     /// Sessions with a connection when the settling ended.

@@ -32,6 +32,8 @@ pub struct ShardGauges {
     pub was_ring_full: AtomicBool,
     /// Users who shook in the last ten seconds or so.
     pub shakers: AtomicU32,
+    /// The longest turn since the watch last looked, in microseconds.
+    pub turn_us_max: AtomicU32,
 }
 
 /// What happened in the last second, over all shards.
@@ -72,6 +74,8 @@ pub struct Board {
     /// Users who shook lately, over all shards.
     pub shakers: AtomicU64,
     pub per_second: PerSecond,
+    /// The longest turn of a shard in the last second, in milliseconds.
+    pub turn_ms_max: Gauge,
     /// When an operator was last heard, CLOCK_MONOTONIC in milliseconds; 0 for never in this life.
     operator_heard_ms: AtomicU64,
     /// What was pushed could not be kept on disk, or the kept file could not be used.
@@ -88,6 +92,7 @@ impl Board {
             capacity_per_second: Gauge::default(),
             shakers: AtomicU64::new(0),
             per_second: PerSecond::default(),
+            turn_ms_max: Gauge::default(),
             operator_heard_ms: AtomicU64::new(0),
             is_config_unkept: AtomicBool::new(false),
             shards: (0..shards).map(|_| ShardGauges::default()).collect(),

@@ -6,6 +6,7 @@
 
 pub mod socket;
 
+mod arrivals;
 mod cid;
 mod pages;
 mod session;
@@ -14,6 +15,8 @@ mod wheel;
 pub mod serving;
 
 mod dispatch;
+
+pub mod admit;
 
 mod hello;
 mod shake;
@@ -32,6 +35,8 @@ mod settle;
 pub use cid::ShardCids;
 
 use crate::config::Sessions;
+use crate::counters::Turned;
+use arrivals::Arrivals;
 use ask::Delivery;
 use bytes::BytesMut;
 use dispatch::{notify, reply};
@@ -88,6 +93,7 @@ pub struct Shard {
     next_serial: u32,
     handshaking: usize,
     sweeps: Sweeps,
+    arrivals: Arrivals,
     is_stopping: bool,
 }
 
@@ -108,6 +114,7 @@ impl Shard {
             next_serial: 0,
             handshaking: 0,
             sweeps: Sweeps::default(),
+            arrivals: Arrivals::default(),
             is_stopping: false,
         }
     }
@@ -141,6 +148,7 @@ impl Shard {
         self.serving.begin_turn(Now::read(self.began));
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();
+        self.arrivals.begin_turn(&self.serving);
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
@@ -203,6 +211,9 @@ impl Shard {
                 }
             };
             self.serving.counters.packets_received.add(count as u64);
+            if let Some(at_ns) = received.received_at_ns(count) {
+                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            }
             for packet in received.packets(count) {
                 self.handle_packet(&packet);
             }
@@ -225,6 +236,12 @@ impl Shard {
         {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(session) = self.sessions.get_mut(handle.0) {
+                    let serving = &mut self.serving;
+                    let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+                    if let Some(why) = shed {
+                        serving.counters.shed(why).inc();
+                        return;
+                    }
                     session.connection.handle_event(event);
                     self.touch(handle.0);
                 }
@@ -241,15 +258,37 @@ impl Shard {
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
         let buffer = self.outgoing.buffer();
-        let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
-        let is_going = self.is_stopping || self.serving.shared.current.drain().is_some();
-        if is_going || is_full {
-            counters.connections_refused.inc();
+        let rules = self.serving.rules();
+        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
+        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
+        let is_proven = incoming.remote_address_validated();
+        let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
+            Some(Turned::Going)
+        } else if self.sessions.len() >= limits.max {
+            Some(Turned::SessionsFull)
+        } else if self.handshaking >= handshakes_max {
+            Some(Turned::HandshakesFull)
+        } else {
+            None
+        };
+        let mut must_retry = must_prove && !is_proven;
+        if turned.is_none() && !must_retry {
+            let live = &self.serving.live;
+            turned = self
+                .serving
+                .admission
+                .connection(incoming.remote_address().ip(), live)
+                .err();
+            // A prefix is only turned away for addresses that are proven to be in it.
+            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+        }
+        if let Some(why) = turned {
+            counters.turned(why).inc();
             let transmit = self.parts.endpoint.refuse(incoming, buffer);
             self.outgoing.push(&transmit);
             return;
         }
-        if self.handshaking >= limits.handshakes_max / 2 && !incoming.remote_address_validated() {
+        if must_retry {
             counters.connections_retried.inc();
             match self.parts.endpoint.retry(incoming, buffer) {
                 Ok(transmit) => self.outgoing.push(&transmit),
@@ -353,7 +392,8 @@ impl Shard {
         }
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
+        self.arrivals.end_turn(&mut self.serving);
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
     }

@@ -1,5 +1,6 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
+use super::admit::Gate;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
 use shake_proto::code::Code;
@@ -21,6 +22,8 @@ pub struct Session {
     /// When it is closed if it has not said Hello.
     pub hello_due: Instant,
     pub is_handshaking: bool,
+    /// What its user has used up of the limits.
+    pub gate: Gate,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
     /// Requests that have come in part; empty for nearly all sessions nearly always.
@@ -48,6 +51,7 @@ impl Session {
             serial,
             hello_due,
             is_handshaking: true,
+            gate: Gate::default(),
             is_dirty: false,
             partial: Vec::new(),
         }

@@ -118,6 +118,7 @@ impl Check<'_> {
             sends: self.rate("sends", &grade.sends),
             connections: self.rate("connections", &grade.connections),
             user: self.rate("user", &grade.user),
+            user_requests: self.rate("user_requests", &grade.user_requests),
             prefix: self.rate("prefix", &grade.prefix),
             handshakes_share: self.within("handshakes_share", &grade.handshakes_share, 0.0, 1.0),
             prove_address: grade.prove_address,

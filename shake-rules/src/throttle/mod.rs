@@ -164,6 +164,8 @@ pub struct GradeRules {
     pub connections: Rate,
     /// Shakes of one user. In grades above 0 the pace that was told limits them too.
     pub user: Rate,
+    /// Requests of one user to the ledger; the claim of a fresh win is not counted.
+    pub user_requests: Rate,
     /// New connections of one address prefix.
     pub prefix: Rate,
     /// What share of `handshakes_max` may be under way; new clients must prove their address over half of it.

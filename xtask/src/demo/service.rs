@@ -118,7 +118,8 @@ impl Service {
         Ok(())
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.0.id()).expect("Linux process ids are at most 2^22"))
     }
 
