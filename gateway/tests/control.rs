@@ -131,6 +131,13 @@ async fn who_has_no_good_operator_certificate_gets_nowhere_and_is_written_down()
     });
     // Nothing was done for any of them, and each is in the audit log with address and reason.
     assert_eq!(stand.metric("gateway_admin_connections_total"), 0);
+    let turned_away = || {
+        audit_log(&stand)
+            .iter()
+            .filter(|line| line["what"] == "connect")
+            .count()
+    };
+    wait("the last is in the audit log too", || turned_away() == 5);
     let reasons: Vec<_> = audit_log(&stand)
         .into_iter()
         .filter(|line| line["what"] == "connect")
