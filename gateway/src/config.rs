@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use serde::Deserialize;
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
 use shake_rules::document::{self, Problems};
+use shake_rules::throttle;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Config {
     pub certs_directory: PathBuf,
     /// `None`: the built-in show.
     pub show_file: Option<PathBuf>,
+    /// `None`: the built-in throttle.
+    pub throttle_file: Option<PathBuf>,
     pub queue_path: PathBuf,
     /// `None`: no metrics.
     pub metrics_address: Option<SocketAddr>,
@@ -95,6 +98,7 @@ impl Config {
             winners_max: check.number("winners_max", &file.users.winners_max, 1, 1 << 30) as usize,
             certs_directory: directory.join(file.certs.directory),
             show_file: (!file.show.file.as_os_str().is_empty()).then(|| directory.join(&file.show.file)),
+            throttle_file: (!file.throttle.file.as_os_str().is_empty()).then(|| directory.join(&file.throttle.file)),
             queue_path: directory.join(file.queue.path),
             metrics_address: match file.metrics.address.as_ref().as_str() {
                 "" => None,
@@ -113,10 +117,12 @@ impl Config {
 
     /// The show file, as messages name it.
     pub fn show_name(&self) -> String {
-        let built_in = || "the built-in show".to_owned();
-        self.show_file
-            .as_ref()
-            .map_or_else(built_in, |path| path.display().to_string())
+        name(self.show_file.as_deref(), "the built-in show")
+    }
+
+    /// The throttle file, as messages name it.
+    pub fn throttle_name(&self) -> String {
+        name(self.throttle_file.as_deref(), "the built-in throttle")
     }
 
     /// The text of the show that the configuration names.
@@ -124,12 +130,26 @@ impl Config {
     /// # Errors
     /// When the file cannot be read.
     pub fn show_text(&self) -> anyhow::Result<String> {
-        match &self.show_file {
-            None => Ok(DEFAULT_SHOW.to_owned()),
-            Some(path) => {
-                std::fs::read_to_string(path).with_context(|| format!("cannot read the show file {}", path.display()))
-            }
-        }
+        text(self.show_file.as_deref(), DEFAULT_SHOW)
+    }
+
+    /// The text of the throttle that the configuration names.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn throttle_text(&self) -> anyhow::Result<String> {
+        text(self.throttle_file.as_deref(), throttle::DEFAULT)
+    }
+}
+
+fn name(path: Option<&Path>, built_in: &str) -> String {
+    path.map_or_else(|| built_in.to_owned(), |path| path.display().to_string())
+}
+
+fn text(path: Option<&Path>, built_in: &str) -> anyhow::Result<String> {
+    match path {
+        None => Ok(built_in.to_owned()),
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -185,6 +205,7 @@ struct ConfigFile {
     users: UsersTable,
     certs: CertsTable,
     show: ShowTable,
+    throttle: ThrottleTable,
     queue: QueueTable,
     metrics: MetricsTable,
     admin: AdminTable,
@@ -235,6 +256,9 @@ table!(CertsTable {
     directory: PathBuf = "certs".into()
 });
 table!(ShowTable {
+    file: PathBuf = "".into()
+});
+table!(ThrottleTable {
     file: PathBuf = "".into()
 });
 table!(QueueTable {

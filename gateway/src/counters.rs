@@ -2,6 +2,7 @@
 //!
 //! A [`Count`] has one writer, so adding is a plain load and store with no locked instruction.
 
+use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
 use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
@@ -82,10 +83,18 @@ pub enum Dropped {
     BeforeHello,
     /// The client takes no datagrams, so its shakes must come on streams.
     NoReturn,
+    /// The user was told to slow down a moment ago, and did not.
+    ToldBefore,
 }
 
 impl Dropped {
-    const ALL: [Self; 4] = [Self::Malformed, Self::Oversized, Self::BeforeHello, Self::NoReturn];
+    const ALL: [Self; 5] = [
+        Self::Malformed,
+        Self::Oversized,
+        Self::BeforeHello,
+        Self::NoReturn,
+        Self::ToldBefore,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -93,6 +102,86 @@ impl Dropped {
             Self::Oversized => "oversized",
             Self::BeforeHello => "before_hello",
             Self::NoReturn => "no_return",
+            Self::ToldBefore => "told_before",
+        }
+    }
+}
+
+/// Why a session's packet was dropped unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// Its user has used up what one user may shake.
+    OverRate,
+    /// It waited in the socket for longer than the grade lets pass.
+    TooLate,
+}
+
+impl Shed {
+    const ALL: [Self; 2] = [Self::OverRate, Self::TooLate];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::OverRate => "over_rate",
+            Self::TooLate => "too_late",
+        }
+    }
+}
+
+/// Why a shake was answered "slow down".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowDown {
+    /// The user shook more often than one user may in this grade.
+    UserRate,
+    /// The grade admits no more shakes in all.
+    GradeRate,
+}
+
+impl SlowDown {
+    const ALL: [Self; 2] = [Self::UserRate, Self::GradeRate];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::UserRate => "user_rate",
+            Self::GradeRate => "grade_rate",
+        }
+    }
+}
+
+/// Why a new connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// The gateway is going away.
+    Going,
+    /// There are as many sessions as there may be.
+    SessionsFull,
+    /// There are as many handshakes as there may be in this grade.
+    HandshakesFull,
+    /// Too many of its address prefix.
+    PrefixRate,
+    /// Too many address prefixes to remember.
+    PrefixesFull,
+    /// The grade admits no more new connections.
+    GradeRate,
+}
+
+impl Turned {
+    const ALL: [Self; 6] = [
+        Self::Going,
+        Self::SessionsFull,
+        Self::HandshakesFull,
+        Self::PrefixRate,
+        Self::PrefixesFull,
+        Self::GradeRate,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Going => "going",
+            Self::SessionsFull => "sessions_full",
+            Self::HandshakesFull => "handshakes_full",
+            Self::PrefixRate => "prefix_rate",
+            Self::PrefixesFull => "prefixes_full",
+            Self::GradeRate => "grade_rate",
         }
     }
 }
@@ -165,10 +254,24 @@ pub enum Busy {
     Timeout,
     /// The agent said busy.
     Agent,
+    /// The grade switches this service off.
+    SwitchedOff,
+    /// The grade admits no more of this.
+    GradeRate,
+    /// The user asks more often than one user may in this grade.
+    UserRate,
 }
 
 impl Busy {
-    const ALL: [Self; 4] = [Self::AgentAway, Self::RingFull, Self::Timeout, Self::Agent];
+    const ALL: [Self; 7] = [
+        Self::AgentAway,
+        Self::RingFull,
+        Self::Timeout,
+        Self::Agent,
+        Self::SwitchedOff,
+        Self::GradeRate,
+        Self::UserRate,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -176,6 +279,9 @@ impl Busy {
             Self::RingFull => "ring_full",
             Self::Timeout => "timeout",
             Self::Agent => "agent",
+            Self::SwitchedOff => "switched_off",
+            Self::GradeRate => "grade_rate",
+            Self::UserRate => "user_rate",
         }
     }
 }
@@ -198,8 +304,6 @@ pub struct Counters {
     pub connections_accepted: Count,
     /// Handshakes completed.
     pub connections_established: Count,
-    /// Refused because the shard is full or going away.
-    pub connections_refused: Count,
     /// Asked to prove their address first.
     pub connections_retried: Count,
     /// Initial packets that could not be accepted.
@@ -228,12 +332,19 @@ pub struct Counters {
     /// The most CPU time, in nanoseconds, that a call took in which a table or the sessions' pages may grow.
     pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
+    slowed: [Count; SlowDown::ALL.len()],
     missed: [Count; Missed::ALL.len()],
     dropped: [Count; Dropped::ALL.len()],
+    shed: [Count; Shed::ALL.len()],
+    turned: [Count; Turned::ALL.len()],
     asks: [Count; AskKind::ALL.len()],
     busy: [Count; Busy::ALL.len()],
     refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
+    /// From the kernel's receipt of a packet to its handling; of the first packet of each batch, for all of the batch.
+    pub queue_wait: Histogram,
+    /// From the kernel's receipt of a shake to its answer's handing to the kernel.
+    pub shake_latency: Histogram,
 }
 
 fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count {
@@ -241,9 +352,45 @@ fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count 
     &counts[index.expect("every variant stands in its ALL")]
 }
 
+fn sum(counts: &[Count]) -> u64 {
+    counts.iter().map(Count::value).sum()
+}
+
 impl Counters {
     pub fn shake(&self, outcome: Outcome) -> &Count {
         of(&self.shakes, &Outcome::ALL, &outcome)
+    }
+
+    pub fn slowed(&self, why: SlowDown) -> &Count {
+        of(&self.slowed, &SlowDown::ALL, &why)
+    }
+
+    pub fn shed(&self, why: Shed) -> &Count {
+        of(&self.shed, &Shed::ALL, &why)
+    }
+
+    pub fn turned(&self, why: Turned) -> &Count {
+        of(&self.turned, &Turned::ALL, &why)
+    }
+
+    /// Shakes that got an outcome.
+    pub fn shakes_served(&self) -> u64 {
+        sum(&self.shakes)
+    }
+
+    /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread.
+    pub fn shakes_refused(&self) -> u64 {
+        sum(&self.slowed) + sum(&self.shed) + self.dropped(Dropped::ToldBefore).value()
+    }
+
+    /// Requests of every kind that the ledger answers.
+    pub fn asks_in_all(&self) -> u64 {
+        sum(&self.asks)
+    }
+
+    /// Requests that were answered "ask again".
+    pub fn busy_in_all(&self) -> u64 {
+        sum(&self.busy)
     }
 
     pub fn missed(&self, why: Missed) -> &Count {
@@ -283,7 +430,6 @@ impl Counters {
             ("gateway_handshakes", &self.handshakes_now),
             ("gateway_connections_accepted_total", &self.connections_accepted),
             ("gateway_connections_established_total", &self.connections_established),
-            ("gateway_connections_refused_total", &self.connections_refused),
             ("gateway_connections_retried_total", &self.connections_retried),
             ("gateway_connections_failed_total", &self.connections_failed),
             ("gateway_connections_closed_total", &self.connections_closed),
@@ -318,6 +464,24 @@ impl Counters {
             "outcome",
             &Outcome::ALL.map(Outcome::name),
             &self.shakes,
+        );
+        family(
+            "gateway_shakes_refused_total",
+            "reason",
+            &SlowDown::ALL.map(SlowDown::name),
+            &self.slowed,
+        );
+        family(
+            "gateway_packets_shed_total",
+            "reason",
+            &Shed::ALL.map(Shed::name),
+            &self.shed,
+        );
+        family(
+            "gateway_connections_refused_total",
+            "reason",
+            &Turned::ALL.map(Turned::name),
+            &self.turned,
         );
         family(
             "gateway_wins_missed_total",
@@ -394,10 +558,10 @@ fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, 
 }
 
 /// The same in the Prometheus text format.
-pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
+pub fn render<'a>(shards: impl Iterator<Item = &'a Counters> + Clone) -> String {
     let mut text = String::new();
     let mut last = "";
-    for (metric, label, value, sum) in summed(shards) {
+    for (metric, label, value, sum) in summed(shards.clone()) {
         if metric != last {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
@@ -405,6 +569,10 @@ pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
         }
         writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
+    let waits = shards.clone().map(|counters| &counters.queue_wait);
+    text.push_str(&histogram::render("gateway_queue_wait_seconds", waits));
+    let latencies = shards.map(|counters| &counters.shake_latency);
+    text.push_str(&histogram::render("gateway_shake_latency_seconds", latencies));
     text
 }
 

@@ -3,6 +3,7 @@
 
 use arc_swap::ArcSwap;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -14,6 +15,7 @@ pub struct Live {
     pub show: Arc<Show>,
     /// The stage of each phase of the show: its number in tickets and in the ledger, whatever is pushed later.
     pub stages: Vec<u16>,
+    pub throttle: Arc<Throttle>,
 }
 
 /// Where the present [`Live`] stands, and which version each shard runs.

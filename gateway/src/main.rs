@@ -6,6 +6,7 @@ mod counters;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod live;
+mod load;
 mod metrics;
 mod run;
 mod secrecy;
@@ -144,6 +145,7 @@ fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::E
 fn check(path: Option<&Path>) -> Result<()> {
     let config = load(path)?;
     let show = run::read_show(&config)?;
+    run::read_throttle(&config)?;
     let file = config.show_file.as_deref().unwrap_or(Path::new("(built-in show)"));
     let past: Vec<_> = show
         .past_phases(run::now()?)

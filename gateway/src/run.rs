@@ -4,6 +4,8 @@ use crate::config::Config;
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::live::Current;
+use crate::load::board::Board;
+use crate::load::watch;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
@@ -18,6 +20,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
@@ -50,6 +53,14 @@ pub fn read_show(config: &Config) -> Result<Show> {
     Show::parse(&config.show_text()?, now()?).with_context(|| config.show_name())
 }
 
+/// Reads the throttle that the configuration names.
+///
+/// # Errors
+/// Every problem of the throttle file, with its line.
+pub fn read_throttle(config: &Config) -> Result<Throttle> {
+    Throttle::parse(&config.throttle_text()?).with_context(|| config.throttle_name())
+}
+
 /// Runs the gateway until SIGTERM or SIGINT, or until it has drained.
 ///
 /// # Errors
@@ -67,6 +78,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
         current: Current::new(live, config.shards),
+        board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,
@@ -92,13 +104,21 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
+    let all_counters: Arc<[_]> = all_counters.into();
+    let watch = watch::spawn(
+        Arc::clone(&shared),
+        Arc::clone(&all_counters),
+        attachment.clone(),
+        Arc::clone(&stop),
+    )
+    .context("cannot start the watch's thread")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let bells = bells
         .collect::<Result<_, _>>()
         .context("cannot take the shards' bells")?;
-    let control = start.control(Arc::clone(&shared), bells, all_counters.into());
+    let control = start.control(Arc::clone(&shared), bells, Arc::clone(&all_counters));
     let shown = Shown {
-        shards: Arc::clone(&control.shards),
+        shards: all_counters,
         is_stopping: Arc::clone(&stop),
         admin: Arc::clone(&control.counters),
         shared: Arc::clone(&shared),
@@ -131,6 +151,9 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         if shard.join().is_err() {
             error!("a shard panicked");
         }
+    }
+    if watch.join().is_err() {
+        error!("the watch panicked");
     }
     info!("stopped");
     result

@@ -18,6 +18,10 @@ pub mod kept;
 pub mod show;
 pub mod token;
 
+pub mod cell;
+pub mod grade;
+pub mod throttle;
+
 pub mod outcome;
 pub mod release;
 

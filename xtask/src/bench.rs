@@ -3,6 +3,7 @@
 mod cost;
 mod hostile;
 mod memory;
+mod overload;
 
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
@@ -23,7 +24,8 @@ Examples:
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
   cargo xtask bench memory                    bytes per idle session of the gateway, by owner
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
-  cargo xtask bench hostile shake-flood       only this attack"
+  cargo xtask bench hostile shake-flood       only this attack
+  cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve"
 )]
 pub struct Options {
     #[command(subcommand)]
@@ -47,6 +49,8 @@ enum What {
         /// Only these attacks
         attacks: Vec<String>,
     },
+    /// A gateway and its agent on one core under up to three times the load that they can serve
+    Overload(overload::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -61,6 +65,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         Some(What::Cost(options)) => return cost::run(options, interrupt),
         Some(What::Memory(options)) => return memory::run(options, interrupt),
         Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
+        Some(What::Overload(options)) => return overload::run(options, interrupt),
         None => {}
     }
     let mut found = Vec::new();

@@ -24,7 +24,7 @@ mod audit;
 pub mod counters;
 
 use crate::counters::Counters;
-use crate::shard::serving::Shared;
+use crate::shard::serving::{Shared, monotonic_ms};
 use audit::{Audit, Entry};
 use counters::{AdminCounters, Done};
 use disk::Disk;
@@ -91,6 +91,7 @@ fn now() -> UnixMillis {
 impl Control {
     /// Answers a request, or says why not. Every change and every refusal is logged.
     pub async fn answer(self: &Arc<Self>, operator: &Operator, request: Result<Request, Refusal>) -> v1::reply::Result {
+        self.shared.board.operator_heard(monotonic_ms());
         let answered = match &request {
             Ok(Request::Status) => return v1::reply::Result::Status(self.status().await),
             Ok(Request::Change(change)) => self
@@ -199,8 +200,12 @@ impl Control {
             None => Ok(()),
         });
         match written.await {
-            Ok(Ok(())) => String::new(),
+            Ok(Ok(())) => {
+                self.shared.board.set_config_unkept(false);
+                String::new()
+            }
             Ok(Err(fault)) => {
+                self.shared.board.set_config_unkept(true);
                 self.counters.not_kept.inc();
                 error!(%fault, "a change could not be kept; it will not outlive a restart");
                 fault.to_string()

@@ -6,6 +6,7 @@ use shake_proto::admin::{Change, Refusal, What};
 use shake_rules::document::{Problem, Problems};
 use shake_rules::kept::Kept;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use shake_rules::{UnixMillis, difference};
 use std::sync::Arc;
 
@@ -62,10 +63,11 @@ pub fn plan(kept: &Kept, live: &Live, change: &Change, by: &str, now: UnixMillis
         What::Cue { name, at_ms } => set_cue(&mut new, &live.show, name, UnixMillis(*at_ms), now)?,
     };
     let live = match &change.what {
-        What::Throttle(_) => Live {
+        What::Throttle(text) => Live {
             version: new.version,
             show: Arc::clone(&live.show),
             stages: live.stages.clone(),
+            throttle: Arc::new(Throttle::parse(text).map_err(errors)?),
         },
         What::Show(_) | What::Cue { .. } => {
             let show = check_show(&mut new, &live.show, now, &mut remarks)?;
@@ -73,6 +75,7 @@ pub fn plan(kept: &Kept, live: &Live, change: &Change, by: &str, now: UnixMillis
                 version: new.version,
                 stages: new.number_stages(&show),
                 show: Arc::new(show),
+                throttle: Arc::clone(&live.throttle),
             }
         }
     };
@@ -212,6 +215,7 @@ mod tests {
     use super::*;
     use shake_rules::EventId;
     use shake_rules::kept::Configured;
+    use shake_rules::throttle;
 
     const SHOW: &str = "[cues]\nfinal = \"\"\n[[phases]]\nname = \"a\"\nend_s = 10\nweights = { nothing = 1 }\n\
                         [[phases]]\nname = \"b\"\ncue = \"final\"\nend_s = 10\nweights = { nothing = 1 }\n";
@@ -232,6 +236,7 @@ mod tests {
             version: 7,
             stages: kept.number_stages(&show),
             show: Arc::new(show),
+            throttle: Arc::new(Throttle::parse(throttle::DEFAULT).expect("the default")),
         };
         (kept, live)
     }
@@ -268,6 +273,8 @@ mod tests {
             (show("[cues]", "[event]\nid = 2\n[cues]"), 8, Some(Refusal::OtherEvent)),
             // Errors go before versions: an operator who looks wants to see them.
             (show("end_s = 10", "end_s = 0"), 1, Some(Refusal::Errors)),
+            (What::Throttle(throttle::DEFAULT.to_owned()), 8, None),
+            (What::Throttle("grade = 1".to_owned()), 8, Some(Refusal::Errors)),
             (cue("final", later.0), 8, None),
             (cue("final", later.0), 7, Some(Refusal::VersionTaken)),
             (cue("finale", later.0), 8, Some(Refusal::CueUnknown)),

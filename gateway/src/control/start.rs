@@ -11,6 +11,7 @@ use crate::shard::serving::Shared;
 use anyhow::{Context, Result};
 use shake_rules::kept::{Configured, Kept};
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use shm_queue::Bell;
 use std::sync::Arc;
 use tokio::sync::{Mutex, Notify};
@@ -19,6 +20,7 @@ use tracing::{error, info, warn};
 /// What the gateway begins with, and where it keeps what comes after.
 pub struct Start {
     kept: Kept,
+    is_unkept: bool,
     disk: Option<Disk>,
     audit: Audit,
 }
@@ -32,18 +34,22 @@ pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
     let show_text = config.show_text()?;
     let now = now();
     let show = Show::parse(&show_text, now).with_context(|| config.show_name())?;
+    let throttle_text = config.throttle_text()?;
+    let throttle = Throttle::parse(&throttle_text).with_context(|| config.throttle_name())?;
     let configured = Configured {
         show: show_text,
-        throttle: String::new(),
+        throttle: throttle_text,
         event: show.event,
         now,
         forget_pushed,
     };
     let disk = config.state_directory.as_deref().map(Disk::open).transpose();
     let disk = disk.context("give [state] directory a place that this user may write, or leave it empty")?;
+    let mut is_unkept = false;
     let before = match disk.as_ref().map_or(Ok(None), Disk::read) {
         Ok(before) => before,
         Err(fault) => {
+            is_unkept = true;
             error!(fault, "what was pushed cannot be read; the configured files hold");
             None
         }
@@ -56,16 +62,20 @@ pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
             "what was pushed holds no more; the configured files do"
         );
     }
-    let show = match kept.parse_show() {
-        Ok(show) => show,
+    let parsed = kept
+        .parse_show()
+        .and_then(|show| Ok((show, Throttle::parse(&kept.throttle)?)));
+    let (show, throttle) = match parsed {
+        Ok(parsed) => parsed,
         Err(problems) => {
+            is_unkept = true;
             error!(%problems, "what was pushed cannot be used; the configured files hold");
             let forget = Configured {
                 forget_pushed: true,
                 ..configured
             };
             kept = Kept::at_start(Some(kept), forget).0;
-            show
+            (show, throttle)
         }
     };
     if kept.is_pushed {
@@ -78,17 +88,24 @@ pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
         version: kept.version,
         stages: kept.number_stages(&show),
         show: Arc::new(show),
+        throttle: Arc::new(throttle),
     };
     if let Some(disk) = &disk
         && let Err(fault) = disk.write(&kept)
     {
+        is_unkept = true;
         error!(%fault, "what runs cannot be kept; pushed changes will not outlive a restart, and the agent does not see them");
     }
     let audit = Audit::open(config.state_directory.as_deref()).or_else(|fault| {
         error!(%fault, file = audit::FILE, "the audit log cannot be opened");
         Audit::open(None)
     })?;
-    let start = Start { kept, disk, audit };
+    let start = Start {
+        kept,
+        is_unkept,
+        disk,
+        audit,
+    };
     start.write_down();
     Ok((start, live))
 }
@@ -109,6 +126,7 @@ impl Start {
 
     /// The control plane of a gateway whose shards run.
     pub fn control(self, shared: Arc<Shared>, bells: Vec<Bell>, shards: Arc<[Arc<Counters>]>) -> Arc<Control> {
+        shared.board.set_config_unkept(self.is_unkept);
         Arc::new(Control {
             shared,
             kept: Mutex::new(self.kept),

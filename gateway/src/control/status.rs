@@ -4,6 +4,7 @@ use super::{Control, now};
 use crate::counters;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
+use shake_rules::grade::Signals;
 use shake_rules::kept::sha256;
 use shake_rules::show::Phase;
 use std::sync::Arc;
@@ -20,6 +21,11 @@ impl Control {
         let show = &live.show;
         let phase = |index: usize| phase(&show.phases[index], live.stages[index], now);
         let drain = self.shared.current.drain();
+        let board = &self.shared.board;
+        let signal = |(name, value): (&str, f64)| v1::Signal {
+            name: name.to_owned(),
+            value,
+        };
         let metric = |(name, value)| v1::Metric { name, value };
         v1::Status {
             version: live.version,
@@ -46,7 +52,14 @@ impl Control {
                 .into_iter()
                 .map(metric)
                 .collect(),
-            ..Default::default()
+            grade: board.grade().number().into(),
+            signals: Signals::NAMES
+                .into_iter()
+                .zip(board.signals().values())
+                .map(signal)
+                .collect(),
+            per_second: board.per_second.rows().into_iter().map(signal).collect(),
+            modes: board.modes().iter().map(|mode| mode.name().to_owned()).collect(),
         }
     }
 }

@@ -45,7 +45,9 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Byt
     if session.connection.datagrams().max_size().is_none() {
         return serving.counters.dropped(Dropped::NoReturn).inc();
     }
-    let reply = serving.shake(user, shake);
+    let Some(reply) = serving.shake(user, shake, &mut session.gate) else {
+        return;
+    };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
     if session.connection.datagrams().send(bytes, true).is_err() {
         serving.counters.dropped(Dropped::NoReturn).inc();
@@ -68,7 +70,7 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
                     serial: session.serial,
                     stream,
                 };
-                let answer = serving.serve(request, &mut session.user, asker)?;
+                let answer = serving.serve(request, &mut session.user, &mut session.gate, asker)?;
                 session.takes_notices = takes_notices;
                 Ok(answer)
             }),

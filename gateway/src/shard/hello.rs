@@ -28,12 +28,12 @@ impl Serving {
         }
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
-        let show = &self.live.show;
+        let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
         let (current_phase, next_phase) = self.phases_to_wire();
         let reply = v1::HelloReply {
             server_time_ms: self.now.unix.0,
             config_version: self.live.version,
-            pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
+            pace_ms,
             current_phase,
             next_phase,
             manifest: self.manifest_newer_than(hello.resource_version),

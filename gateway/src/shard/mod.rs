@@ -6,6 +6,7 @@
 
 pub mod socket;
 
+mod arrivals;
 mod cid;
 mod endpoints;
 mod growth;
@@ -18,6 +19,8 @@ mod online;
 pub mod serving;
 
 mod dispatch;
+
+pub mod admit;
 
 mod hello;
 mod shake;
@@ -37,6 +40,8 @@ pub use cid::ShardCids;
 pub use endpoints::Endpoints;
 
 use crate::config::Sessions;
+use crate::counters::Turned;
+use arrivals::Arrivals;
 use ask::Delivery;
 use dispatch::{notify, reply};
 use endpoints::{Arrival, Arrived};
@@ -97,6 +102,7 @@ pub struct Shard {
     next_serial: u32,
     handshaking: usize,
     sweeps: Sweeps,
+    arrivals: Arrivals,
     is_stopping: bool,
 }
 
@@ -118,6 +124,7 @@ impl Shard {
             next_serial: 0,
             handshaking: 0,
             sweeps: Sweeps::default(),
+            arrivals: Arrivals::default(),
             is_stopping: false,
         }
     }
@@ -149,10 +156,12 @@ impl Shard {
     fn turn(&mut self) {
         self.sleep();
         self.serving.begin_turn(Now::read(self.began));
+        // Before what arrives: who says Hello in this turn hears of the phase by the reply.
+        self.sweep();
+        self.arrivals.begin_turn(&self.serving);
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
-        self.sweep();
         self.fire_timers();
         self.settle();
         self.flush();
@@ -216,6 +225,9 @@ impl Shard {
                 }
             };
             self.serving.counters.packets_received.add(count as u64);
+            if let Some(at_ns) = received.received_at_ns(count) {
+                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            }
             for packet in received.packets(count) {
                 self.handle_packet(&packet);
             }
@@ -232,8 +244,14 @@ impl Shard {
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
                 if let Some(session) = self.sessions.get_mut(index) {
+                    let serving = &mut self.serving;
+                    let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+                    if let Some(why) = shed {
+                        serving.counters.shed(why).inc();
+                        return;
+                    }
                     if !session.take(now, packet.remote, event) {
-                        self.serving.counters.moves_refused.inc();
+                        serving.counters.moves_refused.inc();
                     }
                     self.touch(index);
                 }
@@ -250,15 +268,37 @@ impl Shard {
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
         let buffer = self.outgoing.buffer();
-        let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
-        let is_going = self.is_stopping || self.serving.shared.current.drain().is_some();
-        if is_going || is_full {
-            counters.connections_refused.inc();
+        let rules = self.serving.rules();
+        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
+        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
+        let is_proven = arrival.incoming.remote_address_validated();
+        let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
+            Some(Turned::Going)
+        } else if self.sessions.len() >= limits.max {
+            Some(Turned::SessionsFull)
+        } else if self.handshaking >= handshakes_max {
+            Some(Turned::HandshakesFull)
+        } else {
+            None
+        };
+        let mut must_retry = must_prove && !is_proven;
+        if turned.is_none() && !must_retry {
+            let live = &self.serving.live;
+            turned = self
+                .serving
+                .admission
+                .connection(arrival.incoming.remote_address().ip(), live)
+                .err();
+            // A prefix is only turned away for addresses that are proven to be in it.
+            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+        }
+        if let Some(why) = turned {
+            counters.turned(why).inc();
             let transmit = self.parts.endpoints.refuse(arrival, buffer);
             self.outgoing.push(&transmit);
             return;
         }
-        if self.handshaking >= limits.handshakes_max / 2 && !arrival.incoming.remote_address_validated() {
+        if must_retry {
             counters.connections_retried.inc();
             if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
                 self.outgoing.push(&transmit);
@@ -363,7 +403,8 @@ impl Shard {
         }
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
+        self.arrivals.end_turn(&mut self.serving);
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
         let growth = self.growth.longest().as_nanos() as u64;

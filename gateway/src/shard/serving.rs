@@ -1,12 +1,14 @@
 //! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
 //! Each kind of request has a file of its own that adds its handler here.
 
+use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
 use super::lane::Lane;
 use super::online::Online;
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
+use crate::load::board::Board;
 use crate::winners::Winners;
 use bytes::BytesMut;
 use quinn_proto::StreamId;
@@ -18,6 +20,7 @@ use shake_proto::wire::v1;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::release::Release;
+use shake_rules::throttle::{GradeRules, Service};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
@@ -25,13 +28,15 @@ use slab::Slab;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What all shards share; nothing in it is written to but the table of winners and, by operators, what is live.
+/// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
+/// is live.
 pub struct Shared {
     pub tokens: TokenKeys,
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
     pub codes: CodeKeys,
     pub current: Current,
+    pub board: Board,
     pub winners: Winners,
     pub claims: Claims,
     pub shards: u16,
@@ -42,6 +47,8 @@ pub struct Shared {
 pub struct Now {
     pub instant: Instant,
     pub unix: UnixMillis,
+    /// The same in nanoseconds.
+    pub unix_ns: u64,
     /// Nanoseconds since the shard began.
     pub elapsed_ns: u64,
     /// CLOCK_MONOTONIC, as heartbeats carry it.
@@ -51,17 +58,28 @@ pub struct Now {
 impl Now {
     pub fn read(began: Instant) -> Self {
         let instant = Instant::now();
-        // Before 1970 the clock is unset; tokens and tickets then count as fresh, and TLS fails first.
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
+        let unix_ns = unix_ns();
         Self {
             instant,
-            unix: UnixMillis(unix),
+            unix: UnixMillis(unix_ns / 1_000_000),
+            unix_ns,
             elapsed_ns: (instant - began).as_nanos() as u64,
             monotonic_ms: monotonic_ms(),
         }
     }
+}
+
+/// The wall clock in nanoseconds since 1970. Before 1970 the clock is unset; tokens and tickets then count as fresh, and
+/// TLS fails first.
+pub fn unix_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// The wall clock in milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    unix_ns() / 1_000_000
 }
 
 /// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share.
@@ -88,7 +106,7 @@ pub enum Answer {
 
 pub struct Serving {
     pub shared: Arc<Shared>,
-    shard: u16,
+    pub(super) shard: u16,
     /// What holds for this turn of what operators push.
     pub(super) live: Arc<Live>,
     pub counters: Arc<Counters>,
@@ -105,6 +123,7 @@ pub struct Serving {
     pub(super) gifts: Release,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
+    pub(super) admission: Admission,
     pub(super) under_way: Slab<UnderWay>,
     pub(super) due: Due,
     pub(super) next_serial: u32,
@@ -123,8 +142,6 @@ impl Serving {
         shared.current.runs(shard, live.version);
         Self {
             live,
-            shared,
-            shard,
             counters,
             lane,
             now,
@@ -134,6 +151,9 @@ impl Serving {
             release: Release::per_second(0.0),
             gifts: Release::per_second(0.0),
             rng: rand::make_rng(),
+            admission: Admission::new(shared.shards),
+            shared,
+            shard,
             under_way: Slab::new(),
             due: Due::new(),
             next_serial: 0,
@@ -170,25 +190,49 @@ impl Serving {
             let gifts = phase.and_then(|phase| phase.gifts);
             self.gifts = Release::per_second(gifts.map_or(0.0, |gifts| gifts.per_second) / shards);
         }
+        let show_pace_ms = self.show_pace_ms();
+        let board = &self.shared.board;
+        self.admission
+            .begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
         self.lane.announce();
     }
 
-    /// Serves one request of a session's stream. `user` is the session's, and is set by Hello.
-    pub fn serve(&mut self, request: Request, user: &mut Option<UserId>, asker: Asker) -> Result<Answer, Code> {
+    /// The pace of the show, whatever the load.
+    pub(super) fn show_pace_ms(&self) -> u32 {
+        let show = &self.live.show;
+        self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms)
+    }
+
+    /// What the grade of this turn says.
+    pub(super) fn rules(&self) -> &GradeRules {
+        self.live.throttle.at(self.admission.grade())
+    }
+
+    /// Serves one request of a session's stream. `user` and `gate` are the session's; the user is set by Hello.
+    pub fn serve(
+        &mut self,
+        request: Request,
+        user: &mut Option<UserId>,
+        gate: &mut Gate,
+        asker: Asker,
+    ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
             let (known, reply) = self.hello(&hello, *user)?;
             *user = Some(known);
             self.online.insert(known, asker.session, asker.serial);
-            if hello.takes_notices {
+            if hello.takes_notices && !self.rules().is_off(Service::Offers) {
                 // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
                 let _ = self.ask(known, What::Offers, asker);
             }
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }
         let user = user.ok_or(Code::BeforeHello)?;
+        if let Some(busy) = self.kept_out(&request, gate) {
+            return Ok(busy);
+        }
         Ok(match request {
             Request::Hello(_) => unreachable!("served above"),
-            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake(user, shake))),
+            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, gate))),
             Request::Claim(claim) => self.claim(user, claim, asker),
             Request::Send(send) => self.send(user, send, asker),
             Request::Grab(grab) => self.grab(user, grab, asker),

@@ -1,5 +1,6 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
+use super::admit::Gate;
 use super::endpoints::Place;
 use super::moves::Moves;
 use bytes::{Bytes, BytesMut};
@@ -25,6 +26,8 @@ pub struct Session {
     /// When it is closed if it has not said Hello.
     pub hello_due: Instant,
     pub is_handshaking: bool,
+    /// What its user has used up of the limits.
+    pub gate: Gate,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
     moves: Moves,
@@ -54,6 +57,7 @@ impl Session {
             serial,
             hello_due: now + hello_timeout,
             is_handshaking: true,
+            gate: Gate::default(),
             is_dirty: false,
             moves: Moves::new(now),
             partial: Vec::new(),

@@ -182,6 +182,11 @@ fn in_full(client: &Client) -> String {
     if let Some(left_ms) = status.draining_for_ms {
         say("draining", format!("for {}", seconds(left_ms)));
     }
+    let rates = status
+        .per_second
+        .iter()
+        .map(|rate| format!("{} {:.0}", rate.name, rate.value));
+    say("last s", rates.collect::<Vec<_>>().join(", "));
     let totals = totals(status);
     let numbers = COLUMNS.iter().zip(totals).map(|((name, _, _), total)| {
         let name = name.trim_end_matches("/s");
@@ -219,8 +224,13 @@ fn json(client: &Client) -> serde_json::Value {
         .iter()
         .map(|s| (s.name.clone(), s.value.into()))
         .collect();
+    let rates: serde_json::Map<_, _> = status
+        .per_second
+        .iter()
+        .map(|s| (s.name.clone(), s.value.into()))
+        .collect();
     serde_json::json!({
-        "target": client.target, "result": "status", "version": status.version, "changed_by": status.changed_by,
+        "per_second": rates, "target": client.target, "result": "status", "version": status.version, "changed_by": status.changed_by,
         "changed_at_ms": status.changed_at_ms, "event": status.event, "show": status.show,
         "show_sha256": status.show_sha256, "throttle_sha256": status.throttle_sha256,
         "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
