@@ -23,8 +23,11 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOKS_PER_SECOND: u32 = 10;
 /// The process share from which on the cost of a shake is measured: below it, idle turns count for too much.
 const BUSY_SHARE: f64 = 0.5;
-/// Time constant of the measured capacity.
-const CAPACITY_CONSTANT_MS: f64 = 1_000.0;
+/// Packets for each shake served, at the most, for the cost of a shake to be measured: the shake, an acknowledgement, and
+/// as much again. With more, handshakes or refusals take the CPU.
+const PACKETS_PER_SHAKE_MAX: u64 = 4;
+/// Time constant of the measured capacity as it falls; it rises at once, because only what was really served raises it.
+const CAPACITY_CONSTANT_MS: f64 = 5_000.0;
 
 /// Sums over all shards at one moment.
 #[derive(Clone, Copy, Default)]
@@ -49,6 +52,7 @@ pub struct Watch {
     modes: Modes,
     looked_at: Instant,
     shakes_before: u64,
+    packets_before: u64,
     second: (Instant, Sums),
     looks: u32,
 }
@@ -85,6 +89,7 @@ impl Watch {
             modes: Modes::default(),
             looked_at: now,
             shakes_before: 0,
+            packets_before: 0,
             second: (now, Sums::default()),
             looks: 0,
         }
@@ -94,7 +99,7 @@ impl Watch {
         let elapsed_ms = (now - self.looked_at).as_millis() as u64;
         self.looked_at = now;
         let sums = self.sums();
-        let sample = self.sample(now, elapsed_ms, sums.shakes);
+        let sample = self.sample(now, elapsed_ms, &sums);
         self.grade(&sample, elapsed_ms);
         self.judge_modes();
         self.looks += 1;
@@ -104,7 +109,7 @@ impl Watch {
     }
 
     /// Measures the load since the last look, and from it what the gateway can serve.
-    fn sample(&mut self, now: Instant, elapsed_ms: u64, shakes: u64) -> Signals {
+    fn sample(&mut self, now: Instant, elapsed_ms: u64, sums: &Sums) -> Signals {
         let board = &self.shared.board;
         let shares = self.cpu.look(now);
         let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
@@ -114,17 +119,18 @@ impl Watch {
             shakers += u64::from(shard.shakers.load(Relaxed));
         }
         board.shakers.store(shakers, Relaxed);
-        let served = shakes - self.shakes_before;
-        self.shakes_before = shakes;
-        if shares.process >= BUSY_SHARE && served > 0 {
+        let served = sums.shakes - self.shakes_before;
+        let packets = sums.packets - self.packets_before;
+        (self.shakes_before, self.packets_before) = (sums.shakes, sums.packets);
+        if shares.process >= BUSY_SHARE && served > 0 && packets <= served * PACKETS_PER_SHAKE_MAX {
             let elapsed_s = elapsed_ms as f64 / 1e3;
             // Served at this cost, with all of the CPU that the process may use: used time / share = time there was.
             let at_full_share = served as f64 / elapsed_s.max(1e-3) / shares.process;
             let known = board.capacity_per_second.value();
-            let weight = if known > 0.0 {
-                1.0 - (-(elapsed_ms as f64) / CAPACITY_CONSTANT_MS).exp()
-            } else {
+            let weight = if at_full_share > known {
                 1.0
+            } else {
+                1.0 - (-(elapsed_ms as f64) / CAPACITY_CONSTANT_MS).exp()
             };
             board.capacity_per_second.set(known + (at_full_share - known) * weight);
         }

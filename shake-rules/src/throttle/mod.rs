@@ -205,14 +205,15 @@ impl Throttle {
 }
 
 /// The pace to tell: what can be served split over those who shake, within the grade's bounds, and never below the show's.
-/// `capacity_per_second` is what the gateway can serve; zero when it is not known yet, which gives the largest pace.
+/// `capacity_per_second` is what the gateway can serve; zero when it is not known yet,
+/// which gives the smallest pace: what is served at that one will show it.
 #[must_use]
 pub fn fair_pace_ms(rules: &GradeRules, show_pace_ms: u32, shakers: u64, capacity_per_second: f64) -> u32 {
     let admitted = (capacity_per_second * rules.capacity_share).min(rules.shakes.per_second);
-    let fair_ms = if admitted > 0.0 {
+    let fair_ms = if capacity_per_second > 0.0 {
         shakers as f64 * 1e3 / admitted
     } else {
-        f64::INFINITY
+        0.0
     };
     let [min, max] = rules.pace_ms;
     (fair_ms.clamp(min.into(), max.into()) as u32).max(show_pace_ms)
