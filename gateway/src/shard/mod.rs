@@ -49,10 +49,12 @@ use growth::Growth;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
+use quinn_proto::ConnectionEvent;
 use serving::{Now, Serving};
 use session::Session;
 use shake_proto::code::Code;
 use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,6 +95,8 @@ pub struct Shard {
     serving: Serving,
     began: Instant,
     received: Option<ReceiveBatch>,
+    /// What a batch has for sessions: whose it is, where it came from, and the packet.
+    found: Vec<(usize, SocketAddr, ConnectionEvent)>,
     outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     dirty: Vec<usize>,
@@ -116,6 +120,7 @@ impl Shard {
             serving,
             began,
             received: Some(ReceiveBatch::new()),
+            found: Vec::with_capacity(BATCH),
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
             deliveries: Vec::new(),
@@ -229,37 +234,51 @@ impl Shard {
                 self.arrivals.batch(&mut self.serving, at_ns, count as u64);
             }
             for packet in received.packets(count) {
-                self.handle_packet(&packet);
+                self.look_up(&packet);
             }
             self.received = Some(received);
+            self.pass_on();
             if count < BATCH {
                 break;
             }
         }
     }
 
-    fn handle_packet(&mut self, packet: &socket::Received<'_>) {
+    /// Finds whom a packet is for. What is for a session waits for the rest of the batch, while the session is fetched.
+    fn look_up(&mut self, packet: &socket::Received<'_>) {
         self.make_room();
         let now = self.serving.now.instant;
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
-                if let Some(session) = self.sessions.get_mut(index) {
-                    let serving = &mut self.serving;
-                    let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
-                    if let Some(why) = shed {
-                        serving.counters.shed(why).inc();
-                        return;
-                    }
-                    if !session.take(now, packet.remote, event) {
-                        serving.counters.moves_refused.inc();
-                    }
-                    self.touch(index);
-                }
+                self.sessions.prefetch(index);
+                self.found.push((index, packet.remote, event));
             }
             Some(Arrived::New(arrival)) => self.admit(arrival),
             Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
             None => self.serving.counters.packets_discarded.inc(),
         }
+    }
+
+    /// Gives the sessions their packets of a batch, in the order in which they came.
+    fn pass_on(&mut self) {
+        let now = self.serving.now.instant;
+        let mut found = std::mem::take(&mut self.found);
+        for (index, remote, event) in found.drain(..) {
+            let Some(session) = self.sessions.get_mut(index) else {
+                continue;
+            };
+            let serving = &mut self.serving;
+            let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+            if let Some(why) = shed {
+                serving.counters.shed(why).inc();
+                continue;
+            }
+            if !session.take(now, remote, event) {
+                serving.counters.moves_refused.inc();
+            }
+            mark(session, index, &mut self.dirty);
+        }
+        self.found = found;
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.

@@ -73,6 +73,19 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
             .as_mut()
     }
 
+    /// Asks the processor to fetch a value that is about to be used. With hundreds of thousands of sessions each packet
+    /// finds its own outside of the caches, and waits for some thirty lines one after the other; asked for beforehand
+    /// they come side by side.
+    pub fn prefetch(&self, index: usize) {
+        let slot = self
+            .pages
+            .get(index / Self::PAGE)
+            .and_then(|page| page.get(index % Self::PAGE));
+        if let Some(slot) = slot {
+            prefetch_lines(std::ptr::from_ref(slot).cast(), size_of::<Option<T>>());
+        }
+    }
+
     pub fn remove(&mut self, index: usize) -> Option<T> {
         let value = self
             .pages
@@ -91,6 +104,21 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
         })
     }
 }
+
+/// Asks for each cache line of so many bytes.
+#[cfg(target_arch = "x86_64")]
+fn prefetch_lines(begin: *const u8, bytes: usize) {
+    use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+    const LINE_BYTES: usize = 64;
+    for at in (0..bytes).step_by(LINE_BYTES) {
+        // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(begin.wrapping_add(at).cast()) };
+    }
+}
+
+/// Elsewhere the processor is left to itself.
+#[cfg(not(target_arch = "x86_64"))]
+fn prefetch_lines(_begin: *const u8, _bytes: usize) {}
 
 /// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any.
 fn want_huge_pages<T>(block: &Vec<T>) {

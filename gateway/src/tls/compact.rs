@@ -1,15 +1,24 @@
 //! AES-128-GCM packet protection that stores raw keys. The stock keys hold expanded AES schedules and GHASH tables,
 //! some 700 bytes each, and a session has six of them; here each is 16 bytes and a nonce, expanded for each packet.
 //! Correct by RFC 9001, section 5; the primitives are ring's.
+//!
+//! rustls gives keys out as trait objects, and quinn-proto takes others: a box in a box, and with many sessions each box
+//! is a miss of the caches. [`packet_key`] and [`header_key`] give quinn-proto the keys themselves.
 
+use bytes::BytesMut;
+use quinn_proto::crypto::{self, CryptoError};
 use ring::aead::{self, AES_128_GCM, Aad, LessSafeKey, UnboundKey};
-use rustls::crypto::cipher::{AeadKey, Iv, Nonce};
+use rustls::crypto::cipher::{AeadKey, Iv, NONCE_LEN};
 use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
 use rustls::{Error, SupportedCipherSuite, Tls13CipherSuite};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::OnceLock;
 
 const KEY_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
+/// RFC 9001, section 5.4.3.
+const SAMPLE_BYTES: usize = 16;
 /// RFC 9001, appendix B.1.1.
 const CONFIDENTIALITY_LIMIT: u64 = 1 << 23;
 /// RFC 9001, appendix B.1.2.
@@ -39,15 +48,76 @@ struct Compact;
 
 impl Algorithm for Compact {
     fn packet_key(&self, key: AeadKey, iv: Iv) -> Box<dyn PacketKey> {
-        Box::new(CompactPacketKey { key: raw(&key), iv })
+        let mut nonce = [0; NONCE_LEN];
+        nonce.copy_from_slice(iv.as_ref());
+        let key = CompactPacketKey {
+            key: raw(&key),
+            iv: nonce,
+        };
+        let boxed = Box::new(key);
+        remember(address(&*boxed), Made::Packet(key));
+        boxed
     }
 
     fn header_protection_key(&self, key: AeadKey) -> Box<dyn HeaderProtectionKey> {
-        Box::new(CompactHeaderKey { key: raw(&key) })
+        let key = CompactHeaderKey { key: raw(&key) };
+        let boxed = Box::new(key);
+        remember(address(&*boxed), Made::Header(key));
+        boxed
     }
 
     fn aead_key_len(&self) -> usize {
         KEY_BYTES
+    }
+}
+
+/// A key that was made a moment ago, to be found again by where its box lies.
+enum Made {
+    Packet(CompactPacketKey),
+    Header(CompactHeaderKey),
+}
+
+/// Keys are asked for right after they are made, at the most eight at a time; those of Initial packets never are.
+const MADE_MAX: usize = 8;
+
+thread_local! {
+    static MADE: RefCell<VecDeque<(usize, Made)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+fn address<T: ?Sized>(key: &T) -> usize {
+    std::ptr::from_ref(key).addr()
+}
+
+fn remember(address: usize, key: Made) {
+    MADE.with_borrow_mut(|made| {
+        if made.len() == MADE_MAX {
+            made.pop_front();
+        }
+        made.push_back((address, key));
+    });
+}
+
+/// The key whose box lies there: of several, the one made last, because the others' boxes are gone.
+fn recall(address: usize) -> Option<Made> {
+    MADE.with_borrow_mut(|made| {
+        let at = made.iter().rposition(|(of, _)| *of == address)?;
+        made.remove(at).map(|(_, key)| key)
+    })
+}
+
+/// What rustls made, as quinn-proto takes it.
+pub fn packet_key(boxed: Box<dyn PacketKey>) -> Box<dyn crypto::PacketKey> {
+    match recall(address(&*boxed)) {
+        Some(Made::Packet(key)) => Box::new(key),
+        _ => Box::new(boxed),
+    }
+}
+
+/// What rustls made, as quinn-proto takes it.
+pub fn header_key(boxed: Box<dyn HeaderProtectionKey>) -> Box<dyn crypto::HeaderKey> {
+    match recall(address(&*boxed)) {
+        Some(Made::Header(key)) => Box::new(key),
+        _ => Box::new(boxed),
     }
 }
 
@@ -57,16 +127,53 @@ fn raw(key: &AeadKey) -> [u8; KEY_BYTES] {
         .expect("rustls gives keys of `aead_key_len` bytes")
 }
 
+/// Aligned, as the header key is, so that a connection's four keys come from one class of blocks and lie side by side.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
 struct CompactPacketKey {
     key: [u8; KEY_BYTES],
-    iv: Iv,
+    iv: [u8; NONCE_LEN],
 }
 
 impl CompactPacketKey {
     fn expand(&self, packet_number: u64) -> (LessSafeKey, aead::Nonce) {
         let key = UnboundKey::new(&AES_128_GCM, &self.key).expect("AES-128 takes 16 bytes");
-        let nonce = aead::Nonce::assume_unique_for_key(Nonce::new(&self.iv, packet_number).0);
-        (LessSafeKey::new(key), nonce)
+        // RFC 9001, section 5.3.
+        let mut nonce = self.iv;
+        let number = packet_number.to_be_bytes();
+        nonce[NONCE_LEN - number.len()..]
+            .iter_mut()
+            .zip(number)
+            .for_each(|(byte, number)| *byte ^= number);
+        (LessSafeKey::new(key), aead::Nonce::assume_unique_for_key(nonce))
+    }
+}
+
+impl crypto::PacketKey for CompactPacketKey {
+    fn encrypt(&self, packet: u64, buf: &mut [u8], header_len: usize) {
+        let (header, rest) = buf.split_at_mut(header_len);
+        let (payload, tag_at) = rest.split_at_mut(rest.len() - TAG_BYTES);
+        let tag = PacketKey::encrypt_in_place(self, packet, header, payload);
+        tag_at.copy_from_slice(tag.expect("a packet is shorter than AES-GCM's limit").as_ref());
+    }
+
+    fn decrypt(&self, packet: u64, header: &[u8], payload: &mut BytesMut) -> Result<(), CryptoError> {
+        let opened = PacketKey::decrypt_in_place(self, packet, header, payload).map_err(|_| CryptoError)?;
+        let length = opened.len();
+        payload.truncate(length);
+        Ok(())
+    }
+
+    fn tag_len(&self) -> usize {
+        TAG_BYTES
+    }
+
+    fn confidentiality_limit(&self) -> u64 {
+        CONFIDENTIALITY_LIMIT
+    }
+
+    fn integrity_limit(&self) -> u64 {
+        INTEGRITY_LIMIT
     }
 }
 
@@ -103,6 +210,8 @@ impl PacketKey for CompactPacketKey {
     }
 }
 
+#[derive(Clone, Copy)]
+#[repr(align(32))]
 struct CompactHeaderKey {
     key: [u8; KEY_BYTES],
 }
@@ -137,6 +246,36 @@ impl CompactHeaderKey {
     }
 }
 
+impl CompactHeaderKey {
+    /// Applies or removes the protection of a packet whose number begins at `pn_offset`.
+    fn mask_packet(&self, pn_offset: usize, packet: &mut [u8], is_masked: bool) {
+        // The sample begins where it would if the number had its greatest length, four bytes.
+        let (header, sample) = packet.split_at_mut(pn_offset + 4);
+        let (first, rest) = header.split_at_mut(1);
+        let masked = self.mask(
+            &sample[..SAMPLE_BYTES],
+            &mut first[0],
+            &mut rest[pn_offset - 1..],
+            is_masked,
+        );
+        masked.expect("the sample and the number have their lengths");
+    }
+}
+
+impl crypto::HeaderKey for CompactHeaderKey {
+    fn decrypt(&self, pn_offset: usize, packet: &mut [u8]) {
+        self.mask_packet(pn_offset, packet, true);
+    }
+
+    fn encrypt(&self, pn_offset: usize, packet: &mut [u8]) {
+        self.mask_packet(pn_offset, packet, false);
+    }
+
+    fn sample_size(&self) -> usize {
+        SAMPLE_BYTES
+    }
+}
+
 impl HeaderProtectionKey for CompactHeaderKey {
     fn encrypt_in_place(&self, sample: &[u8], first: &mut u8, packet_number: &mut [u8]) -> Result<(), Error> {
         self.mask(sample, first, packet_number, false)
@@ -147,7 +286,7 @@ impl HeaderProtectionKey for CompactHeaderKey {
     }
 
     fn sample_len(&self) -> usize {
-        aead::quic::AES_128.sample_len()
+        SAMPLE_BYTES
     }
 }
 
@@ -188,5 +327,46 @@ mod tests {
                 prop_assert!(other.packet.decrypt_in_place(number.into(), &header, &mut sealed).is_err());
             }
         }
+    }
+
+    /// rustls's boxes come out as quinn-proto's, and those protect and open as rustls's do.
+    #[test]
+    fn the_keys_themselves_agree_with_their_boxes() {
+        let (ours, theirs) = (keys(suite(), Side::Server), keys(suite(), Side::Client));
+        let (packet, header) = (packet_key(ours.local.packet), header_key(ours.local.header));
+        assert_eq!(
+            (size_of_val(&*packet), size_of_val(&*header)),
+            (32, 32),
+            "no box in a box"
+        );
+        for packet_number in [0, 7, 1 << 31] {
+            let clear = *b"\x43\x01\x02\x03\x04 what is sealed, and the tag: ................";
+            let mut bytes = clear;
+            packet.encrypt(packet_number, &mut bytes, 5);
+            header.encrypt(1, &mut bytes);
+            let (head, body) = bytes.split_at_mut(5);
+            let (first, number) = head.split_at_mut(1);
+            theirs
+                .remote
+                .header
+                .decrypt_in_place(&body[..16], &mut first[0], number)
+                .expect("unmasks");
+            assert_eq!(head, &clear[..5]);
+            let opened = theirs
+                .remote
+                .packet
+                .decrypt_in_place(packet_number, head, body)
+                .expect("opens");
+            assert_eq!(opened, &clear[5..clear.len() - 16]);
+        }
+        let (sealing, opening) = (theirs.local.packet, packet_key(ours.remote.packet));
+        let mut bytes = BytesMut::from(&b"what comes in"[..]);
+        let tag = sealing.encrypt_in_place(9, b"head", &mut bytes).expect("seals");
+        bytes.extend_from_slice(tag.as_ref());
+        let mut altered = bytes.clone();
+        altered[0] ^= 1;
+        assert!(opening.decrypt(9, b"head", &mut altered).is_err());
+        opening.decrypt(9, b"head", &mut bytes).expect("opens");
+        assert_eq!(&bytes[..], b"what comes in");
     }
 }

@@ -4,7 +4,7 @@
 //! After the handshake a QUIC client has nothing to say in TLS but what is forbidden (RFC 9001, section 6: no TLS key
 //! update) or unused here (no client certificates after the handshake), so any such message ends the connection.
 
-use super::parameters;
+use super::{compact, parameters};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session, UnsupportedVersion,
@@ -165,12 +165,12 @@ impl Session for LeanSession {
         };
         Some(Keys {
             header: KeyPair {
-                local: Box::new(keys.local.header),
-                remote: Box::new(keys.remote.header),
+                local: compact::header_key(keys.local.header),
+                remote: compact::header_key(keys.remote.header),
             },
             packet: KeyPair {
-                local: Box::new(keys.local.packet),
-                remote: Box::new(keys.remote.packet),
+                local: compact::packet_key(keys.local.packet),
+                remote: compact::packet_key(keys.remote.packet),
             },
         })
     }
@@ -182,8 +182,8 @@ impl Session for LeanSession {
         };
         let keys = secrets.next_packet_keys();
         Some(KeyPair {
-            local: Box::new(keys.local),
-            remote: Box::new(keys.remote),
+            local: compact::packet_key(keys.local),
+            remote: compact::packet_key(keys.remote),
         })
     }
 
