@@ -16,6 +16,7 @@ pub mod tally;
 
 pub mod engine;
 
+pub mod cues;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -141,6 +141,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Micros;
     use crate::tally::Tally;
 
     #[test]
@@ -158,6 +159,7 @@ mod tests {
                 stage,
                 stage_s,
                 online: 1_500,
+                now: Micros::ZERO,
                 tally,
             }
         }

@@ -1,9 +1,11 @@
 //! A run from scenario to report: reads the files that the scenario names, resolves the gateway's address, starts the
 //! engine, and judges the outcome.
 
-use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stop};
-use crate::report::{Credits, Report};
+use crate::cues::Cues;
+use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stage, Stop};
+use crate::report::{Beside, Credits, Report};
 use crate::scenario::Scenario;
+use crate::schedule::Micros;
 use crate::tally::Opened;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -15,7 +17,7 @@ use shake_rules::token::TokenKeys;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Why there was no run.
@@ -106,9 +108,26 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         started_at: unix_now(),
         scenario: scenario.clone(),
     };
-    let mut finished = engine::run(job, stop, observe)?;
+    let mut cues = None;
+    let mut watch = |snapshot: &Snapshot<'_>| {
+        if snapshot.stage == Stage::Shaking && cues.is_none() {
+            cues = Some(begin_cues(&scenario, snapshot));
+        }
+        observe(snapshot);
+    };
+    let mut finished = engine::run(job, stop, &mut watch)?;
     finished.tally.find_overdrawn();
-    let report = Report::new(&scenario, &finished);
+    let given = match cues {
+        Some(Ok(cues)) => cues.end(),
+        Some(Err(error)) => {
+            finished
+                .remarks
+                .push(format!("no cue was given, for lack of a thread: {error}"));
+            Vec::new()
+        }
+        None => Vec::new(),
+    };
+    let report = Report::new(&scenario, &finished, Beside { cues: given });
     let verdict = verdict(&finished);
     Ok(Outcome {
         report,
@@ -119,6 +138,13 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         },
         verdict,
     })
+}
+
+/// Starts the cues on the engine's clock. A snapshot tells when the shaking began.
+fn begin_cues(scenario: &Scenario, snapshot: &Snapshot<'_>) -> std::io::Result<Cues> {
+    let origin = Instant::now() - Duration::from(snapshot.now);
+    let start = snapshot.now.since(Micros((snapshot.stage_s * 1e6) as u64));
+    Cues::begin(scenario.cues.clone(), origin, start)
 }
 
 fn verdict(finished: &Finished) -> Verdict {

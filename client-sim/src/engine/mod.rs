@@ -5,10 +5,12 @@
 //! every engine. An engine owns its threads and its clock; nothing of either shows through.
 
 mod fetch;
+mod gateways;
 pub mod lean;
 mod quinn;
 
 use crate::scenario::{EngineKind, Scenario};
+use crate::schedule::Micros;
 use crate::tally::Tally;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -94,6 +96,8 @@ pub struct Snapshot<'a> {
     pub stage_s: f64,
     /// Sessions with a connection that has said Hello.
     pub online: u32,
+    /// Since the start of the run: the clock of all that is counted.
+    pub now: Micros,
     /// All counts so far.
     pub tally: &'a Tally,
 }

@@ -23,6 +23,9 @@ impl Check<'_> {
             users,
             load,
             behaviour,
+            phones,
+            operator,
+            cues,
             packets,
             resources,
             engine,
@@ -33,6 +36,7 @@ impl Check<'_> {
         let timeout = 1..=600_000;
         let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
         let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
+        let silence_ms = self.range("silence_backoff_ms", &phones.silence_backoff_ms, 1);
         Scenario {
             ca: self.path("ca", target.ca),
             address: target.address.into_inner(),
@@ -70,6 +74,11 @@ impl Check<'_> {
                     first_ms: backoff_ms[0],
                     max_ms: backoff_ms[1],
                 },
+                silence: Backoff {
+                    first_ms: silence_ms[0],
+                    max_ms: silence_ms[1],
+                },
+                hello_delay_ms: self.range("hello_delay_ms", &phones.hello_delay_ms, 0),
                 packets: self.packets(&packets),
                 packages: PackageHabits {
                     fetch_share: self.share("fetch_share", &resources.fetch_share),
@@ -77,6 +86,7 @@ impl Check<'_> {
                     within: Micros::from_s((*load.seconds.as_ref()).into()),
                 },
             },
+            cues: self.cues(&operator, cues, *load.seconds.as_ref()),
         }
     }
 
@@ -134,7 +144,7 @@ impl Check<'_> {
         }
     }
 
-    fn wrong(&mut self, span: Range<usize>, message: String) {
+    pub(super) fn wrong(&mut self, span: Range<usize>, message: String) {
         if is_placed(&span) {
             self.problems.add(self.text, span, message);
         } else {
@@ -182,7 +192,7 @@ impl Check<'_> {
         [low, high]
     }
 
-    fn address(&mut self, value: &At<String>) {
+    pub(super) fn address(&mut self, value: &At<String>) {
         let address = value.as_ref();
         let good = address
             .rsplit_once(':')

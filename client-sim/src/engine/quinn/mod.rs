@@ -19,6 +19,7 @@ mod shaker;
 mod transport;
 
 use super::fetch::Fetchers;
+use super::gateways::{Gateway, Gateways};
 use super::{EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
@@ -29,7 +30,6 @@ use bytes::Bytes;
 use shake_proto::code::Code;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -50,6 +50,7 @@ const CLOSING: Duration = Duration::from_secs(3);
 struct Seat {
     user: User,
     connection: Option<Connection>,
+    gateway: Gateway,
 }
 
 struct Shard {
@@ -61,7 +62,7 @@ struct Shard {
 struct Shared {
     scenario: Scenario,
     schedule: Schedule,
-    target: SocketAddr,
+    gateways: Mutex<Gateways>,
     tokens: TokenKeys,
     tokens_expire_at: UnixMillis,
     client: ClientConfig,
@@ -102,6 +103,12 @@ impl Shared {
         self.shards[shard]
             .lock()
             .expect("no event panics: `user` and `tally` treat all input as untrusted")
+    }
+
+    fn gateways(&self) -> std::sync::MutexGuard<'_, Gateways> {
+        self.gateways
+            .lock()
+            .expect("nothing panics under this lock: it looks up and adds")
     }
 
     fn endpoint(&self, index: u32) -> &Endpoint {
@@ -239,12 +246,16 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
     for index in 0..scenario.sessions {
         let user = User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let shard = index as usize % shards.len();
-        shards[shard].seats.push(Seat { user, connection: None });
+        shards[shard].seats.push(Seat {
+            user,
+            connection: None,
+            gateway: Gateway::HOME,
+        });
     }
     let origin = Instant::now();
     Ok(Shared {
         schedule: scenario.schedule(),
-        target,
+        gateways: Mutex::new(Gateways::new(target)),
         tokens,
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
@@ -311,6 +322,7 @@ impl Watch<'_> {
             stage,
             stage_s,
             online,
+            now: self.shared.now(),
             tally: &tally,
         });
     }

@@ -69,7 +69,7 @@ async fn shake_all(shared: &Arc<Shared>, start: Micros, first: u64, step: u64) {
 fn shake(shared: &Arc<Shared>, number: u64, start: Micros, now: Micros, arena: &mut BytesMut) {
     let slot = shared.schedule.slot(number);
     let due = start.plus(shared.schedule.due(number));
-    let on_stream = shared.seat(slot.session, |Seat { user, connection }, habits, tally| {
+    let on_stream = shared.seat(slot.session, |Seat { user, connection, .. }, habits, tally| {
         let shake = user.on_shake_due(now, due, slot.sequence, habits, tally)?;
         let Some(connection) = connection else {
             user.on_shake_failed(slot.sequence, "offline", tally);

@@ -15,12 +15,57 @@ const BUFFER_BYTES: usize = 4 << 20;
 const PATIENCE_MS: u8 = 5;
 
 pub(super) struct Sockets {
+    /// In groups of the same size, one for each gateway that sessions were led to.
     sockets: Vec<UdpSocket>,
+    group_size: usize,
+    /// The gateway of each group, by its place among those known.
+    groups: Vec<usize>,
+    /// The group of each seat; empty as long as there is only one.
+    group_of: Vec<u8>,
 }
 
 impl Sockets {
     /// Opens and connects the sockets. A kernel that grants smaller buffers is remarked upon.
     pub(super) fn open(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+        Ok(Self {
+            sockets: Self::open_group(count, target, remarks)?,
+            group_size: count as usize,
+            groups: vec![0],
+            group_of: Vec::new(),
+        })
+    }
+
+    /// From now on what this seat says goes to that gateway, the first of them being the scenario's.
+    pub(super) fn lead_to(&mut self, index: u32, gateway: usize, target: SocketAddr) -> Result<(), EngineError> {
+        if gateway == 0 && self.group_of.is_empty() {
+            return Ok(());
+        }
+        let known = self.groups.iter().position(|known| *known == gateway);
+        let group = match known {
+            Some(group) => group,
+            None => {
+                let more = Self::open_group(self.group_size as u32, target, &mut Vec::new())?;
+                self.sockets.extend(more);
+                self.groups.push(gateway);
+                self.groups.len() - 1
+            }
+        };
+        let index = index as usize;
+        if self.group_of.len() <= index {
+            self.group_of.resize(index + 1, 0);
+        }
+        self.group_of[index] = group as u8; // at most as many as gateways are kept
+        Ok(())
+    }
+
+    /// The socket of a seat.
+    fn of(&self, index: u32) -> usize {
+        let group = self.group_of.get(index as usize).copied().unwrap_or(0);
+        usize::from(group) * self.group_size + index as usize % self.group_size
+    }
+
+    /// Opens and connects sockets. A kernel that grants smaller buffers is remarked upon.
+    fn open_group(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Vec<UdpSocket>, EngineError> {
         let open = || {
             let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
             socket.connect(target)?;
@@ -41,7 +86,7 @@ impl Sockets {
             }
             sockets.push(socket);
         }
-        Ok(Self { sockets })
+        Ok(sockets)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -62,7 +107,7 @@ impl Sockets {
 
     /// Sends all that a connection has to say, over the seat's socket.
     pub(super) fn flush(&self, index: u32, connection: &mut Connection, now: Micros) {
-        let socket = &self.sockets[index as usize % self.sockets.len()];
+        let socket = &self.sockets[self.of(index)];
         let mut buffer = [0; DATAGRAM_BYTES];
         while let Some(length) = connection.poll_transmit(now, &mut buffer) {
             if let Err(error) = socket.send(&buffer[..length])
