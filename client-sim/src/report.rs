@@ -7,12 +7,21 @@
 //! added.
 
 mod build;
+mod chart;
+mod compare;
 mod credits;
+mod html;
+mod processes;
 mod pushes;
+mod series;
 mod text;
 
+pub use compare::{Comparison, Pair};
 pub use credits::{Credits, write_credits, write_opened};
+pub use html::page;
+pub use processes::{Environment, Usage, Watched};
 pub use pushes::Push;
+pub use series::{Recorder, Row, Step};
 pub(crate) use text::{grouped, milliseconds};
 
 use crate::cues::CueGiven;
@@ -59,6 +68,12 @@ pub struct Report {
     pub cues: Vec<CueGiven>,
     /// What the simulation itself used.
     pub resources: Resources,
+    /// Where it took place, and the exact command.
+    pub environment: Environment,
+    /// The figures of each step; of the whole shaking when there are none.
+    pub steps: Vec<Step>,
+    /// What was seen over time.
+    pub series: Vec<Row>,
     /// Errors by name, with the first message of each.
     pub errors: BTreeMap<String, ErrorCount>,
     /// What no correct gateway does; exit code 2 when any is not zero.
@@ -213,6 +228,12 @@ pub struct Checks {
 pub struct Beside {
     /// Cues given.
     pub cues: Vec<CueGiven>,
+    /// What was seen over time.
+    pub series: Vec<Row>,
+    /// The figures of each step.
+    pub steps: Vec<Step>,
+    /// What a reader should know of these.
+    pub remarks: Vec<String>,
 }
 
 impl Report {

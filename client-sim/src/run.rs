@@ -3,7 +3,7 @@
 
 use crate::cues::Cues;
 use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stage, Stop};
-use crate::report::{Beside, Credits, Report};
+use crate::report::{Beside, Credits, Recorder, Report, Watched};
 use crate::scenario::Scenario;
 use crate::schedule::Micros;
 use crate::tally::Opened;
@@ -96,11 +96,16 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
-/// Plays the scenario. `observe` is called a few times a second.
+/// Plays the scenario, and watches these processes beside its own. `observe` is called a few times a second.
 ///
 /// # Errors
 /// When it cannot begin. A run that began gives a report, whatever it met.
-pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Outcome, RunError> {
+pub fn run(
+    scenario: Scenario,
+    watched: &[Watched],
+    stop: &Stop,
+    observe: &mut dyn FnMut(&Snapshot<'_>),
+) -> Result<Outcome, RunError> {
     let job = Job {
         target: resolve(&scenario.address)?,
         roots: read_authority(&scenario.ca)?,
@@ -109,25 +114,28 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         scenario: scenario.clone(),
     };
     let mut cues = None;
+    let mut recorder = Recorder::new(watched);
     let mut watch = |snapshot: &Snapshot<'_>| {
         if snapshot.stage == Stage::Shaking && cues.is_none() {
             cues = Some(begin_cues(&scenario, snapshot));
         }
+        recorder.look(snapshot);
         observe(snapshot);
     };
     let mut finished = engine::run(job, stop, &mut watch)?;
     finished.tally.find_overdrawn();
-    let given = match cues {
-        Some(Ok(cues)) => cues.end(),
-        Some(Err(error)) => {
-            finished
-                .remarks
-                .push(format!("no cue was given, for lack of a thread: {error}"));
-            Vec::new()
-        }
-        None => Vec::new(),
-    };
-    let report = Report::new(&scenario, &finished, Beside { cues: given });
+    let mut beside = Beside::default();
+    for name in &recorder.missing {
+        let remark = format!("there is no process for --watch-pid {name}; its curves are missing");
+        beside.remarks.push(remark);
+    }
+    (beside.series, beside.steps) = recorder.end();
+    match cues {
+        Some(Ok(cues)) => beside.cues = cues.end(),
+        Some(Err(error)) => beside.remarks.push(format!("no cue was given: {error}")),
+        None => {}
+    }
+    let report = Report::new(&scenario, &finished, beside);
     let verdict = verdict(&finished);
     Ok(Outcome {
         report,

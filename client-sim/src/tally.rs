@@ -13,6 +13,7 @@ pub use phases::{PhaseId, Phases};
 pub use versions::{Version, Versions};
 pub use violations::Violations;
 
+use crate::schedule::Micros;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use shake_proto::code::Code;
@@ -139,6 +140,15 @@ pub struct ErrorCount {
     pub example: String,
 }
 
+/// The beginning of a step of the run, such as another rate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub at: Micros,
+    /// What the step is called in the report.
+    pub name: String,
+}
+
 /// All counts of a run, or of a part of it.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -176,6 +186,8 @@ pub struct Tally {
     pub claim_latency: Histogram<u64>,
     /// From the first packet of a connection to the answer to its Hello, in microseconds.
     pub connect_latency: Histogram<u64>,
+    /// Where steps of the run begin; a step lasts until the next, the last until the shaking is over.
+    pub marks: Vec<Mark>,
     /// Errors by name.
     pub errors: BTreeMap<String, ErrorCount>,
     /// What a correct gateway never does.
@@ -206,6 +218,7 @@ impl Default for Tally {
             latency: histogram(),
             claim_latency: histogram(),
             connect_latency: histogram(),
+            marks: Vec::new(),
             errors: BTreeMap::new(),
             violations: Violations::default(),
         }
@@ -222,6 +235,12 @@ impl Tally {
             }
             None => *self.unknown_outcomes.entry(number).or_default() += 1,
         }
+    }
+
+    /// A step of the run begins: the report gives its figures apart. A few dozen at the most.
+    pub fn mark(&mut self, at: Micros, name: &str) {
+        let name = name.to_owned();
+        self.marks.push(Mark { at, name });
     }
 
     /// Counts an answer to slow down by its grade.
@@ -302,6 +321,7 @@ impl Tally {
         self.opened.extend_from_slice(&other.opened);
         self.grabbed.extend_from_slice(&other.grabbed);
         self.sent.extend_from_slice(&other.sent);
+        self.marks.extend_from_slice(&other.marks);
         for (mine, theirs) in [
             (&mut self.latency, &other.latency),
             (&mut self.claim_latency, &other.claim_latency),

@@ -426,7 +426,7 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
 #[test]
 fn all_kinds_are_played_and_the_books_agree() {
     let (bank, _server, scenario) = start(Fault::None);
-    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     let books = bank.books.lock().expect("sound");
     check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
@@ -456,7 +456,7 @@ fn the_lean_engine_plays_them_too() {
 fn a_bank_that_errs_fails_the_run() {
     for fault in [Fault::Wallet, Fault::Grab, Fault::View] {
         let (_bank, _server, scenario) = start(fault);
-        let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
         assert_eq!(
             outcome.verdict,
             Verdict::ChecksFailed,

@@ -1,7 +1,8 @@
 //! Puts a run's counts together into its report.
 
 use super::{
-    Beside, Cents, Checks, Claims, Packages, Percentiles, Push, Report, Resources, ScenarioSummary, Sessions, Shakes,
+    Beside, Cents, Checks, Claims, Environment, Packages, Percentiles, Push, Report, Resources, ScenarioSummary,
+    Sessions, Shakes,
 };
 use crate::engine::{Finished, StageCost, memory_peak_bytes};
 use crate::scenario::Scenario;
@@ -13,7 +14,12 @@ impl Report {
     #[must_use]
     pub fn new(scenario: &Scenario, finished: &Finished, beside: Beside) -> Self {
         let tally = &finished.tally;
-        let Beside { cues } = beside;
+        let Beside {
+            cues,
+            series,
+            steps,
+            remarks,
+        } = beside;
         Self {
             scenario: ScenarioSummary {
                 target: scenario.address.clone(),
@@ -48,12 +54,15 @@ impl Report {
             pushes: Push::all(&tally.versions, &cues),
             cues,
             resources: resources(finished),
+            environment: Environment::here(),
+            steps,
+            series,
             errors: tally.errors.clone(),
             checks: Checks {
                 passed: tally.violations.is_clean(),
                 violations: tally.violations.clone(),
             },
-            remarks: finished.remarks.clone(),
+            remarks: finished.remarks.iter().cloned().chain(remarks).collect(),
         }
     }
 }
