@@ -393,7 +393,7 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     let (server, stranger) = (Server::start(Default), Server::start(Default));
     let mut scenario = quick_scenario(&server, &[("connect_tries_max = 6", "connect_tries_max = 1")]);
     scenario.ca = stranger.certs().join("ca.pem");
-    let outcome = run(scenario.clone(), &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario.clone(), &[], &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(
         outcome.verdict,
         Verdict::NobodyConnected,
