@@ -1,7 +1,7 @@
-//! Compiles the two contracts with the pure-Rust `protox`, so that nobody needs a `protoc`.
+//! Compiles the contracts with the pure-Rust `protox`, so that nobody needs a `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    for file in ["shake.proto", "handoff.proto"] {
+    for file in ["shake.proto", "handoff.proto", "admin.proto"] {
         println!("cargo::rerun-if-changed={file}");
         let mut config = prost_build::Config::new();
         config.bytes(["."]);

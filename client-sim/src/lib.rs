@@ -16,6 +16,9 @@ pub mod tally;
 
 pub mod engine;
 
+pub mod hostile;
+
+pub mod control;
 pub mod cues;
 pub mod progress;
 pub mod report;

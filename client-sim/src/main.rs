@@ -2,11 +2,12 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use client_sim::control::{self, Status};
 use client_sim::engine::Stop;
 use client_sim::progress::Progress;
 use client_sim::report::{Comparison, Report, Watched, page, write_credits, write_opened};
 use client_sim::run::{self, Verdict};
-use client_sim::scenario::{DEFAULT, Overrides, Scenario};
+use client_sim::scenario::{DEFAULT, Overrides, Scenario, Start, Users};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,11 @@ enum Command {
     Run(Run),
     /// Compares two runs, or draws one again, from the JSON that `run --json` printed.
     Report(Compare),
+    /// Attacks a gateway in one named way, and tells what it answered.
+    Hostile(client_sim::hostile::Options),
+    /// Steers a run that is going on this machine: tells how it stands, changes its rate, ends it.
+    #[command(after_long_help = CTL_HELP)]
+    Ctl(Ctl),
     /// Reads a scenario and prints every error with its line; opens no socket.
     Check {
         /// The scenario file.
@@ -39,6 +45,45 @@ enum Command {
     /// Prints the built-in scenario, with every key explained; a good start for one of your own.
     Scenario,
 }
+
+#[derive(Args)]
+struct Ctl {
+    /// The socket of the run, when it is not the usual one.
+    #[arg(long, value_name = "PATH", global = true)]
+    control: Option<PathBuf>,
+    #[command(subcommand)]
+    request: Request,
+}
+
+#[derive(Subcommand)]
+enum Request {
+    /// Changes the rate until the step that is being played ends.
+    Rate {
+        /// Shakes per second over all sessions of that run; 0 to hold.
+        shakes_per_second: u32,
+    },
+    /// Tells how the run stands.
+    Status {
+        /// As one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ends the shaking; the run still waits for the last answers and reports. A second time it does not wait.
+    Stop,
+}
+
+const CTL_HELP: &str = "\
+A run listens on a Unix socket that only its user can open: client-sim.sock in $XDG_RUNTIME_DIR, or else \
+/tmp/client-sim-<uid>.sock. Of several runs on one machine the first has it; give the others a --control of their own.
+
+A changed rate ends the step there, and the rest of its time is a step of its own in the report.
+
+Exit codes: 0 done; 1 no run listens, or it refuses.
+
+Examples:
+  client-sim ctl status
+  client-sim ctl rate 60000
+  client-sim ctl rate 60000 --control /tmp/second.sock";
 
 #[derive(Args)]
 struct Run {
@@ -62,6 +107,17 @@ struct Run {
     /// Instead of load.seconds: how long the shaking lasts.
     #[arg(long, value_name = "N")]
     seconds: Option<u32>,
+    /// Plays only these of the scenario's users, both included, with their share of its rates: for several processes
+    /// or hosts that together play all.
+    #[arg(long, value_name = "FIRST..LAST", conflicts_with = "sessions")]
+    users: Option<Users>,
+    /// When the first step begins: a Unix time in seconds, or next-minute, the first full minute after the ramp. Several
+    /// processes that start at one time play their steps side by side, so that their reports can be added up.
+    #[arg(long, value_name = "TIME")]
+    start_at: Option<Start>,
+    /// Where the run listens to `client-sim ctl`, instead of the usual socket.
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// Instead of target.address: where the gateway listens.
     #[arg(long, value_name = "HOST:PORT")]
     target: Option<String>,
@@ -95,14 +151,15 @@ struct Compare {
 
 const RUN_HELP: &str = "\
 A run has four stages: all sessions connect and say Hello; they shake by an open-loop schedule, even over users and \
-time, and claim, send, grab and look as [packets] says; the last answers are waited for, and some users ask for their \
+time, in one step or several with a rate each, and claim, send, grab and look as [packets] says; the last answers are waited for, and some users ask for their \
 wallets; the connections are closed. Ctrl-C ends the shaking early and still \
 reports; a second Ctrl-C does not wait for the last answers.
 
 Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
 
-JSON, one object: scenario, stopped_early, sessions, shakes, outcomes, latency, claims, packets, cents, packages, \
-phases, slow_downs, refusals, hellos_again, pushes, cues, resources, environment, steps, series, errors, checks, remarks. Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
+JSON, one object: scenario, stopped_early, sessions, shakes, steps, outcomes, phases, slow_downs, refusals, latency, \
+claims, packets, cents, packages, hellos_again, pushes, cues, resources, environment, series, errors, checks, remarks. \
+Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
 
 Exit codes:
   0  the run went through
@@ -114,12 +171,15 @@ Examples:
   client-sim run --certs certs
   client-sim run deploy/scenarios/twenty-thousand.toml --target 10.0.0.5:4433 --json > run.json
   client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv
+  client-sim run deploy/scenarios/million.toml --users 1..500000 --start-at next-minute
   client-sim run deploy/scenarios/gala.toml --certs certs --credits credits.csv";
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(flags) => simulate(&flags),
         Command::Report(flags) => compare(&flags),
+        Command::Hostile(options) => client_sim::hostile::run(&options).map_err(Into::into),
+        Command::Ctl(flags) => steer(&flags),
         Command::Check { scenario } => check(&scenario),
         Command::Scenario => print(DEFAULT).map(|()| 0),
     };
@@ -137,6 +197,9 @@ fn simulate(flags: &Run) -> Result<u8> {
         sessions: flags.sessions,
         shakes_per_second: flags.shakes_per_second,
         seconds: flags.seconds,
+        users: flags.users.clone(),
+        start: flags.start_at.unwrap_or_default(),
+        control: flags.control.clone().or_else(usual_control),
         target: flags.target.clone(),
         certs: flags.certs.clone(),
     };
@@ -147,7 +210,7 @@ fn simulate(flags: &Run) -> Result<u8> {
 
     let stop = Arc::new(Stop::default());
     run::stop_on_signals(stop.clone()).context("cannot wait for signals")?;
-    let mut progress = (!flags.quiet).then(|| Progress::new(scenario.sessions, scenario.seconds));
+    let mut progress = (!flags.quiet).then(|| Progress::new(scenario.sessions, scenario.seconds()));
     let outcome = run::run(scenario, &flags.watch_pid, &stop, &mut |snapshot| {
         if let Some(progress) = &mut progress {
             progress.show(snapshot);
@@ -210,15 +273,60 @@ fn compare(flags: &Compare) -> Result<u8> {
     Ok(0)
 }
 
+/// The usual socket; none when another run has it, which is told.
+fn usual_control() -> Option<PathBuf> {
+    let path = control::default_path();
+    if control::is_taken(&path) {
+        eprintln!(
+            "client-sim: another run listens at {}; `client-sim ctl` will not reach this one without a --control of its own",
+            path.display()
+        );
+        return None;
+    }
+    Some(path)
+}
+
+fn steer(flags: &Ctl) -> Result<u8> {
+    let path = flags.control.clone().unwrap_or_else(control::default_path);
+    let (request, is_table) = match &flags.request {
+        Request::Rate { shakes_per_second } => (format!("rate {shakes_per_second}"), false),
+        Request::Status { json } => ("status".to_owned(), !json),
+        Request::Stop => ("stop".to_owned(), false),
+    };
+    let mut answer = control::ask(&path, &request)?;
+    if is_table {
+        let status: Status = serde_json::from_str(&answer).context("the run speaks another version's language")?;
+        answer = format!(
+            "{} for {} s · step {} at {} shakes/s · {} online · {} sent, {} answered, {} unanswered, p99 {:.1} ms · {} packets opened",
+            status.stage,
+            status.stage_ms / 1_000,
+            status.step,
+            status.shakes_per_second,
+            status.online,
+            status.sent,
+            status.answered,
+            status.unanswered,
+            status.p99_us as f64 / 1e3,
+            status.opened
+        );
+    }
+    print(&format!("{answer}\n")).map(|()| 0)
+}
+
 fn check(path: &Path) -> Result<u8> {
     let scenario = read_scenario(Some(path), &Overrides::default())?;
     print(&format!(
-        "{}: good: {} sessions to {}, {} shakes/s for {} s\n",
+        "{}: good: {} sessions to {}, up to {} shakes/s for {} s in {}\n",
         path.display(),
         scenario.sessions,
         scenario.address,
-        scenario.shakes_per_second,
-        scenario.seconds
+        scenario.shakes_per_second(),
+        scenario.seconds(),
+        if scenario.steps.len() == 1 {
+            "one step".to_owned()
+        } else {
+            format!("{} steps", scenario.steps.len())
+        }
     ))?;
     Ok(0)
 }

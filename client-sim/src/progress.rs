@@ -96,13 +96,19 @@ impl Progress {
                     grouped(self.sessions.into())
                 )
             }
+            Stage::Waiting => format!(
+                "waiting {:.0} s for the first step: {} online",
+                snapshot.stage_s,
+                grouped(snapshot.online.into())
+            ),
             Stage::Shaking => {
                 let (sent, answered) = self.rates(snapshot);
                 let latency = Percentiles::of(&tally.latency);
                 format!(
-                    "shaking {:.0} of {} s: {} sent/s, {} answered/s, p50 {}, p99 {}, {} won, {} opened, {} online",
+                    "shaking {:.0} of {} s, {}: {} sent/s, {} answered/s, p50 {}, p99 {}, {} won, {} opened, {} online",
                     snapshot.stage_s,
                     self.seconds,
+                    snapshot.step.name,
                     grouped(sent),
                     grouped(answered),
                     milliseconds(latency.p50_us),
@@ -141,7 +147,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Micros;
+    use crate::schedule::{Micros, Span};
     use crate::tally::Tally;
 
     #[test]
@@ -154,16 +160,23 @@ mod tests {
             last: None,
             drawn_at_s: 0.0,
         };
-        fn snapshot(stage: Stage, stage_s: f64, tally: &Tally) -> Snapshot<'_> {
+        let step = Span {
+            name: "hold".into(),
+            shakes_per_second: 0,
+            from: Micros::ZERO,
+            until: Micros::from_s(20),
+        };
+        fn snapshot<'a>(step: &'a Span, stage: Stage, stage_s: f64, tally: &'a Tally) -> Snapshot<'a> {
             Snapshot {
                 stage,
                 stage_s,
                 online: 1_500,
                 now: Micros::ZERO,
+                step,
                 tally,
             }
         }
-        let line = progress.line(&snapshot(Stage::Connecting, 1.0, &tally));
+        let line = progress.line(&snapshot(&step, Stage::Connecting, 1.0, &tally));
         assert_eq!(line, "connecting 1 s: 1,500 of 2,000 sessions");
         progress.last = Some(Last {
             stage: Stage::Shaking,
@@ -173,9 +186,12 @@ mod tests {
         });
         tally.shakes.sent = 10_000;
         tally.shakes.answered = 9_000;
-        let line = progress.line(&snapshot(Stage::Shaking, 3.0, &tally));
-        assert!(line.contains("5,000 sent/s, 4,500 answered/s"), "{line}");
-        let line = progress.line(&snapshot(Stage::Settling, 0.0, &tally));
+        let line = progress.line(&snapshot(&step, Stage::Shaking, 3.0, &tally));
+        assert!(
+            line.contains("3 of 20 s, hold: 5,000 sent/s, 4,500 answered/s"),
+            "{line}"
+        );
+        let line = progress.line(&snapshot(&step, Stage::Settling, 0.0, &tally));
         assert!(line.contains("1,000 answers, 0 claims and 0 other"), "{line}");
         assert!(ProgressStyle::with_template("{spinner} {msg}").is_ok());
     }

@@ -14,6 +14,7 @@ mod html;
 mod processes;
 mod pushes;
 mod series;
+mod steps;
 mod text;
 
 pub use compare::{Comparison, Pair};
@@ -21,7 +22,8 @@ pub use credits::{Credits, write_credits, write_opened};
 pub use html::page;
 pub use processes::{Environment, Usage, Watched};
 pub use pushes::Push;
-pub use series::{Recorder, Row, Step};
+pub use series::{Recorder, Row};
+pub use steps::StepReport;
 pub(crate) use text::{grouped, milliseconds};
 
 use crate::cues::CueGiven;
@@ -42,6 +44,8 @@ pub struct Report {
     pub sessions: Sessions,
     /// Shakes.
     pub shakes: Shakes,
+    /// The steps, each with its own figures.
+    pub steps: Vec<StepReport>,
     /// Answers by outcome, late ones included; an outcome that the contract does not have is `unknown_<number>`.
     pub outcomes: BTreeMap<String, u64>,
     /// The same by the phase of the show, as each phone knew it from its countdown.
@@ -70,8 +74,6 @@ pub struct Report {
     pub resources: Resources,
     /// Where it took place, and the exact command.
     pub environment: Environment,
-    /// The figures of each step; of the whole shaking when there are none.
-    pub steps: Vec<Step>,
     /// What was seen over time.
     pub series: Vec<Row>,
     /// Errors by name, with the first message of each.
@@ -92,7 +94,7 @@ pub struct ScenarioSummary {
     pub engine: String,
     /// Sessions.
     pub sessions: u32,
-    /// Shakes per second over all.
+    /// Shakes per second over all, in the step with the highest rate.
     pub shakes_per_second: u32,
     /// Length of the shaking.
     pub seconds: u32,
@@ -230,8 +232,6 @@ pub struct Beside {
     pub cues: Vec<CueGiven>,
     /// What was seen over time.
     pub series: Vec<Row>,
-    /// The figures of each step.
-    pub steps: Vec<Step>,
     /// What a reader should know of these.
     pub remarks: Vec<String>,
 }

@@ -1,8 +1,9 @@
 //! A run from scenario to report: reads the files that the scenario names, resolves the gateway's address, starts the
 //! engine, and judges the outcome.
 
+use crate::control::{Board, ControlError, Listener};
 use crate::cues::Cues;
-use crate::engine::{self, EngineError, Finished, Job, Snapshot, Stage, Stop};
+use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stage, Stop};
 use crate::report::{Beside, Credits, Recorder, Report, Watched};
 use crate::scenario::Scenario;
 use crate::schedule::Micros;
@@ -55,6 +56,9 @@ pub enum RunError {
         /// What the system said.
         reason: String,
     },
+    /// The channel for `client-sim ctl` cannot be opened.
+    #[error(transparent)]
+    Control(#[from] ControlError),
     /// The engine did not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -106,30 +110,41 @@ pub fn run(
     stop: &Stop,
     observe: &mut dyn FnMut(&Snapshot<'_>),
 ) -> Result<Outcome, RunError> {
+    let dial = Arc::new(Dial::default());
+    let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
     let job = Job {
         target: resolve(&scenario.address)?,
         roots: read_authority(&scenario.ca)?,
         tokens: read_token_key(&scenario.token_key)?,
         started_at: unix_now(),
+        dial: dial.clone(),
         scenario: scenario.clone(),
     };
     let mut cues = None;
     let mut recorder = Recorder::new(watched);
-    let mut watch = |snapshot: &Snapshot<'_>| {
-        if snapshot.stage == Stage::Shaking && cues.is_none() {
-            cues = Some(begin_cues(&scenario, snapshot));
+    let board = Board::new(dial, stop);
+    let mut finished = std::thread::scope(|scope| {
+        if let Some(listener) = &listener {
+            scope.spawn(|| listener.serve(&board));
         }
-        recorder.look(snapshot);
-        observe(snapshot);
-    };
-    let mut finished = engine::run(job, stop, &mut watch)?;
+        let finished = engine::run(job, stop, &mut |snapshot| {
+            if snapshot.stage == Stage::Shaking && cues.is_none() {
+                cues = Some(begin_cues(&scenario, snapshot));
+            }
+            recorder.look(snapshot);
+            board.show(snapshot);
+            observe(snapshot);
+        });
+        board.close();
+        finished
+    })?;
     finished.tally.find_overdrawn();
     let mut beside = Beside::default();
     for name in &recorder.missing {
         let remark = format!("there is no process for --watch-pid {name}; its curves are missing");
         beside.remarks.push(remark);
     }
-    (beside.series, beside.steps) = recorder.end();
+    beside.series = recorder.end();
     match cues {
         Some(Ok(cues)) => beside.cues = cues.end(),
         Some(Err(error)) => beside.remarks.push(format!("no cue was given: {error}")),
@@ -165,7 +180,7 @@ fn verdict(finished: &Finished) -> Verdict {
     }
 }
 
-fn resolve(address: &str) -> Result<SocketAddr, RunError> {
+pub(crate) fn resolve(address: &str) -> Result<SocketAddr, RunError> {
     let fail = |reason: String| RunError::Address {
         address: address.to_owned(),
         reason,
@@ -181,7 +196,7 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     })
 }
 
-fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
+pub(crate) fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     let fail = |reason: String| RunError::Authority {
         path: path.to_owned(),
         reason,
@@ -198,7 +213,7 @@ fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     }
 }
 
-fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
+pub(crate) fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
     let text = String::from_utf8_lossy(&read(path)?).into_owned();
     let ring = KeyRing::parse(&text, Purpose::UserToken).map_err(|problems| RunError::TokenKey {
         path: path.to_owned(),
@@ -207,7 +222,7 @@ fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
     Ok(TokenKeys::new(&ring))
 }
 
-fn unix_now() -> UnixMillis {
+pub(crate) fn unix_now() -> UnixMillis {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(since_epoch.as_millis() as u64)
 }

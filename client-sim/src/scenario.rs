@@ -6,8 +6,11 @@
 mod check;
 mod cues;
 mod file;
+mod part;
 
-use crate::schedule::{Micros, Schedule};
+pub use part::{Start, Users};
+
+use crate::schedule::{Micros, Schedule, Step};
 use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
@@ -23,6 +26,8 @@ pub const SESSIONS_MAX: u32 = 1_000_000;
 pub const SHAKES_PER_SECOND_MAX: u32 = 1_000_000;
 /// The longest run, in seconds.
 pub const SECONDS_MAX: u32 = 86_400;
+/// The most steps; each has a histogram in the report.
+pub const STEPS_MAX: usize = 64;
 
 /// The most friends who hear of a code.
 pub const FRIENDS_MAX: u32 = 100;
@@ -50,10 +55,12 @@ pub struct Scenario {
     pub connects_per_second: u32,
     /// Handshakes under way at one time, at the most.
     pub connects_at_once: u32,
-    /// Shakes per second over all sessions; zero to connect and hold.
-    pub shakes_per_second: u32,
-    /// How long the shaking lasts, in seconds.
-    pub seconds: u32,
+    /// The rates that follow each other once all are connected; at least one.
+    pub steps: Vec<Step>,
+    /// When the first step begins.
+    pub start: Start,
+    /// The Unix socket on which the run listens to `client-sim ctl`, if any.
+    pub control: Option<PathBuf>,
     /// How long to wait for the last answers and claims afterwards, in seconds.
     pub settle_s: u32,
     /// Seed of everything that is drawn.
@@ -121,6 +128,12 @@ pub struct Overrides {
     pub shakes_per_second: Option<u32>,
     /// Instead of `load.seconds`.
     pub seconds: Option<u32>,
+    /// Only these of the scenario's users, with their share of its rates.
+    pub users: Option<Users>,
+    /// When the first step begins.
+    pub start: Start,
+    /// Where the run listens to `client-sim ctl`.
+    pub control: Option<PathBuf>,
     /// Instead of `target.address`.
     pub target: Option<String>,
     /// A directory that `certs generate` made, instead of `target.ca` and `users.token_key`.
@@ -136,7 +149,13 @@ impl Scenario {
         let (mut file, problems) = document::parse::<File>(text);
         overrides.apply(&mut file);
         let mut check = Check { text, problems };
-        let scenario = check.scenario(file);
+        overrides.contradict(&file, &mut check.problems);
+        let mut scenario = check.scenario(file);
+        if let Some(users) = overrides.users.as_ref().filter(|_| check.problems.0.is_empty()) {
+            check.part(&mut scenario, users);
+        }
+        scenario.start = overrides.start;
+        scenario.control.clone_from(&overrides.control);
         check.contradictions(&scenario);
         check.problems.or_value(scenario)
     }
@@ -144,11 +163,39 @@ impl Scenario {
     /// When each shake is due.
     #[must_use]
     pub fn schedule(&self) -> Schedule {
-        Schedule::new(self.sessions, self.shakes_per_second, self.seconds, self.seed)
+        Schedule::new(self.sessions, &self.steps, self.seed)
+    }
+
+    /// How long the shaking lasts, in seconds.
+    #[must_use]
+    pub fn seconds(&self) -> u32 {
+        self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.seconds))
+    }
+
+    /// The highest rate of its steps.
+    #[must_use]
+    pub fn shakes_per_second(&self) -> u32 {
+        self.steps.iter().map(|step| step.shakes_per_second).max().unwrap_or(0)
     }
 }
 
 impl Overrides {
+    /// Flags that say something else than the file, and neither is surely meant.
+    fn contradict(&self, file: &File, problems: &mut Problems) {
+        let told = [
+            ("--shakes-per-second", self.shakes_per_second),
+            ("--seconds", self.seconds),
+        ];
+        for (flag, _) in told
+            .into_iter()
+            .filter(|(_, value)| value.is_some() && !file.steps.is_empty())
+        {
+            problems.add_whole(format!(
+                "{flag} does not go with the scenario's [[steps]], which tell it for each step"
+            ));
+        }
+    }
+
     fn apply(&self, file: &mut File) {
         let number = |place: &mut At<u32>, value: Option<u32>| {
             if let Some(value) = value {
@@ -272,6 +319,16 @@ mod tests {
             ("[load]\nsettle_s = 1", "raise settle_s"),
             ("[users]\ntoken_lifetime_s = 30", "raise it"),
             ("[engine]\nkeep_alive_s = 60", "comes too late"),
+            (
+                "[load]\nseconds = 5\n[[steps]]\nshakes_per_second = 1\nseconds = 9",
+                "take it out",
+            ),
+            ("[[steps]]\nshakes_per_second = 1", "seconds"),
+            ("[[steps]]\nshakes_per_second = 1\nseconds = 0", "1 to"),
+            (
+                "[[steps]]\nshakes_per_second = 1\nseconds = 86400\n[[steps]]\nshakes_per_second = 1\nseconds = 1",
+                "at most 64 steps",
+            ),
             ("[engine]\nkeep_alive_s = 0\nidle_timeout_s = 10", "set keep_alive_s"),
         ];
         for (text, word) in between {
@@ -312,6 +369,22 @@ mod tests {
     }
 
     #[test]
+    fn cues_go_by_the_steps_and_one_process_of_several_gives_them() {
+        let text = "[[steps]]\nshakes_per_second = 10\nseconds = 20\n[[steps]]\nshakes_per_second = 20\nseconds = 20\n\
+                    [[cues]]\nat_s = 40\nname = \"end\"\n";
+        assert_eq!(parse(text).expect("good").cues.len(), 1);
+        assert!(parse(&text.replace("at_s = 40", "at_s = 40.5")).is_err());
+        for (users, cues) in [(1..=500, 1), (501..=1_000, 0)] {
+            let overrides = Overrides {
+                users: Some(Users(users.clone())),
+                ..Overrides::default()
+            };
+            let scenario = Scenario::parse(text, &overrides).expect("good");
+            assert_eq!(scenario.cues.len(), cues, "{users:?}");
+        }
+    }
+
+    #[test]
     fn flags_win_and_are_checked_too() {
         let overrides = Overrides {
             sessions: Some(7),
@@ -319,10 +392,11 @@ mod tests {
             seconds: Some(3),
             target: Some("[::1]:9".into()),
             certs: Some("made".into()),
+            ..Overrides::default()
         };
         let scenario = Scenario::parse(DEFAULT, &overrides).expect("good");
         assert_eq!(
-            (scenario.sessions, scenario.shakes_per_second, scenario.seconds),
+            (scenario.sessions, scenario.shakes_per_second(), scenario.seconds()),
             (7, 0, 3)
         );
         assert_eq!(scenario.address, "[::1]:9");
@@ -334,5 +408,54 @@ mod tests {
         };
         let problems = Scenario::parse(DEFAULT, &bad).expect_err("no sessions");
         assert_eq!(problems.0[0].line, 0);
+    }
+
+    const STEPS: &str = "
+[users]
+first_id = 101
+[load]
+sessions = 1000
+connects_per_second = 100
+[[steps]]
+name = \"hold\"
+shakes_per_second = 0
+seconds = 10
+[[steps]]
+shakes_per_second = 3001
+seconds = 60
+";
+
+    #[test]
+    fn steps_follow_each_other() {
+        let scenario = parse(STEPS).expect("good");
+        let names: Vec<&str> = scenario.steps.iter().map(|step| &step.name[..]).collect();
+        assert_eq!(names, ["hold", "3001/s"]);
+        assert_eq!((scenario.seconds(), scenario.shakes_per_second()), (70, 3_001));
+        let overrides = Overrides {
+            seconds: Some(3),
+            ..Overrides::default()
+        };
+        let problems = Scenario::parse(STEPS, &overrides).expect_err("which seconds?");
+        assert!(problems.to_string().contains("--seconds does not go"), "{problems}");
+    }
+
+    #[test]
+    fn parts_of_the_users_add_up_to_the_whole() {
+        let part = |users: &str| {
+            let overrides = Overrides {
+                users: Some(users.parse().expect("a range")),
+                ..Overrides::default()
+            };
+            Scenario::parse(STEPS, &overrides)
+        };
+        let parts = ["101..400", "401..401", "402..1100"].map(|users| part(users).expect("within"));
+        let sum = |of: fn(&Scenario) -> u32| parts.iter().map(of).sum::<u32>();
+        assert_eq!(sum(|part| part.sessions), 1_000);
+        assert_eq!(sum(Scenario::shakes_per_second), 3_001);
+        assert_eq!(parts[2].first_id, 402);
+        for outside in ["100..200", "101..1101"] {
+            let problems = part(outside).expect_err(outside);
+            assert!(problems.to_string().contains("101..1100"), "{problems}");
+        }
     }
 }

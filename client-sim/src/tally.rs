@@ -4,16 +4,17 @@
 
 mod packets;
 mod phases;
+mod steps;
 mod versions;
 mod violations;
 
 pub(crate) use packets::Course;
 pub use packets::{ErrandKind, Errands, Moved, Packages, Packets};
 pub use phases::{PhaseId, Phases};
+pub use steps::{StepCounts, Steps};
 pub use versions::{Version, Versions};
 pub use violations::Violations;
 
-use crate::schedule::Micros;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use shake_proto::code::Code;
@@ -140,15 +141,6 @@ pub struct ErrorCount {
     pub example: String,
 }
 
-/// The beginning of a step of the run, such as another rate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// When.
-    pub at: Micros,
-    /// What the step is called in the report.
-    pub name: String,
-}
-
 /// All counts of a run, or of a part of it.
 #[derive(Clone, Debug)]
 pub struct Tally {
@@ -156,6 +148,8 @@ pub struct Tally {
     pub sessions: Sessions,
     /// Shakes.
     pub shakes: Shakes,
+    /// The same shakes, by the step in which they were due.
+    pub steps: Steps,
     /// Answers in time or late, in the order of [`OUTCOMES`].
     pub outcomes: [u64; OUTCOMES.len()],
     /// Answers with an outcome that the contract does not have, by its number.
@@ -186,8 +180,6 @@ pub struct Tally {
     pub claim_latency: Histogram<u64>,
     /// From the first packet of a connection to the answer to its Hello, in microseconds.
     pub connect_latency: Histogram<u64>,
-    /// Where steps of the run begin; a step lasts until the next, the last until the shaking is over.
-    pub marks: Vec<Mark>,
     /// Errors by name.
     pub errors: BTreeMap<String, ErrorCount>,
     /// What a correct gateway never does.
@@ -203,6 +195,7 @@ impl Default for Tally {
         Self {
             sessions: Sessions::default(),
             shakes: Shakes::default(),
+            steps: Steps::default(),
             outcomes: [0; OUTCOMES.len()],
             unknown_outcomes: BTreeMap::new(),
             phases: Phases::default(),
@@ -218,7 +211,6 @@ impl Default for Tally {
             latency: histogram(),
             claim_latency: histogram(),
             connect_latency: histogram(),
-            marks: Vec::new(),
             errors: BTreeMap::new(),
             violations: Violations::default(),
         }
@@ -235,12 +227,6 @@ impl Tally {
             }
             None => *self.unknown_outcomes.entry(number).or_default() += 1,
         }
-    }
-
-    /// A step of the run begins: the report gives its figures apart. A few dozen at the most.
-    pub fn mark(&mut self, at: Micros, name: &str) {
-        let name = name.to_owned();
-        self.marks.push(Mark { at, name });
     }
 
     /// Counts an answer to slow down by its grade.
@@ -303,6 +289,7 @@ impl Tally {
         add_map(&mut mine.connect_failures, &theirs.connect_failures);
         add_map(&mut mine.hello_failures, &theirs.hello_failures);
         self.shakes.add(&other.shakes);
+        self.steps.add(&other.steps);
         self.claims.add(&other.claims);
         self.outcomes
             .iter_mut()
@@ -321,7 +308,6 @@ impl Tally {
         self.opened.extend_from_slice(&other.opened);
         self.grabbed.extend_from_slice(&other.grabbed);
         self.sent.extend_from_slice(&other.sent);
-        self.marks.extend_from_slice(&other.marks);
         for (mine, theirs) in [
             (&mut self.latency, &other.latency),
             (&mut self.claim_latency, &other.claim_latency),

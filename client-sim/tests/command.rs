@@ -126,3 +126,21 @@ fn help_teaches() {
         assert!(help.contains(words), "no {words:?}");
     }
 }
+
+#[test]
+fn ctl_says_when_nobody_listens() {
+    let folder = tempfile::TempDir::new().expect("a temporary directory");
+    let path = folder.path().join("nobody.sock");
+    for request in [&["ctl", "status"][..], &["ctl", "rate", "5"], &["ctl", "stop"]] {
+        let mut arguments = request.to_vec();
+        let path = path.to_string_lossy();
+        arguments.extend(["--control", &path]);
+        let output = client_sim(&arguments);
+        assert_eq!(output.status.code(), Some(1));
+        let told = text(&output.stderr);
+        assert!(
+            told.contains("no run listens at") && told.contains("nobody.sock"),
+            "{told}"
+        );
+    }
+}

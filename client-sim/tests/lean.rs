@@ -5,6 +5,7 @@ mod support;
 
 use client_sim::engine::lean;
 use client_sim::engine::{Finished, Job, Stop};
+use client_sim::scenario::Scenario;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -17,12 +18,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::{Answer, Back, Script, Server, opened, packet_of, quick_scenario, reply, win};
 
-fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
-    let scenario = quick_scenario(server, changes);
+fn roots(scenario: &Scenario) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(&scenario.ca).expect("a file") {
         roots.add(certificate.expect("a certificate")).expect("an authority");
     }
+    roots
+}
+
+fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
+    let scenario = quick_scenario(server, changes);
+    let roots = roots(&scenario);
     let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
     let tokens = TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring"));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
@@ -31,6 +37,7 @@ fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
         roots,
         tokens,
         started_at: UnixMillis(now.as_millis() as u64),
+        dial: Default::default(),
         scenario,
     };
     let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins");
@@ -138,12 +145,14 @@ fn a_gateway_that_is_not_there_is_given_up() {
             ("connect_tries_max = 6", "connect_tries_max = 2"),
         ];
         let scenario = quick_scenario(&other, &impatient);
+        let roots = roots(&scenario);
         let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
         let job = Job {
             target: address,
-            roots: RootCertStore::empty(),
+            roots,
             tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring")),
             started_at: UnixMillis(0),
+            dial: Default::default(),
             scenario,
         };
         lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins")

@@ -444,6 +444,7 @@ fn the_lean_engine_plays_them_too() {
         roots,
         tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key")),
         started_at: UnixMillis(1),
+        dial: Default::default(),
         scenario: scenario.clone(),
     };
     let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("it begins");

@@ -1,9 +1,11 @@
 //! The gateway's configuration: a TOML file becomes a checked [`Config`] before anything is bound or opened.
 //! `deploy/gateway.toml` documents each key and is built in as the default.
 
+use anyhow::Context as _;
 use serde::Deserialize;
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
 use shake_rules::document::{self, Problems};
+use shake_rules::throttle;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,9 +28,15 @@ pub struct Config {
     pub certs_directory: PathBuf,
     /// `None`: the built-in show.
     pub show_file: Option<PathBuf>,
+    /// `None`: the built-in throttle.
+    pub throttle_file: Option<PathBuf>,
     pub queue_path: PathBuf,
     /// `None`: no metrics.
     pub metrics_address: Option<SocketAddr>,
+    /// `None`: no control port.
+    pub admin_address: Option<SocketAddr>,
+    /// Where pushed changes and the audit log are kept. `None`: nowhere.
+    pub state_directory: Option<PathBuf>,
     pub log_level: String,
 }
 
@@ -90,14 +98,58 @@ impl Config {
             winners_max: check.number("winners_max", &file.users.winners_max, 1, 1 << 30) as usize,
             certs_directory: directory.join(file.certs.directory),
             show_file: (!file.show.file.as_os_str().is_empty()).then(|| directory.join(&file.show.file)),
+            throttle_file: (!file.throttle.file.as_os_str().is_empty()).then(|| directory.join(&file.throttle.file)),
             queue_path: directory.join(file.queue.path),
             metrics_address: match file.metrics.address.as_ref().as_str() {
                 "" => None,
                 _ => Some(check.address("address", &file.metrics.address, "127.0.0.1:9433")),
             },
+            admin_address: match file.admin.address.as_ref().as_str() {
+                "" => None,
+                _ => Some(check.address("address", &file.admin.address, "127.0.0.1:4434")),
+            },
+            state_directory: (!file.state.directory.as_os_str().is_empty())
+                .then(|| directory.join(&file.state.directory)),
             log_level: check.log_level(&file.log.level),
         };
         problems.or_value(config)
+    }
+
+    /// The show file, as messages name it.
+    pub fn show_name(&self) -> String {
+        name(self.show_file.as_deref(), "the built-in show")
+    }
+
+    /// The throttle file, as messages name it.
+    pub fn throttle_name(&self) -> String {
+        name(self.throttle_file.as_deref(), "the built-in throttle")
+    }
+
+    /// The text of the show that the configuration names.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn show_text(&self) -> anyhow::Result<String> {
+        text(self.show_file.as_deref(), DEFAULT_SHOW)
+    }
+
+    /// The text of the throttle that the configuration names.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn throttle_text(&self) -> anyhow::Result<String> {
+        text(self.throttle_file.as_deref(), throttle::DEFAULT)
+    }
+}
+
+fn name(path: Option<&Path>, built_in: &str) -> String {
+    path.map_or_else(|| built_in.to_owned(), |path| path.display().to_string())
+}
+
+fn text(path: Option<&Path>, built_in: &str) -> anyhow::Result<String> {
+    match path {
+        None => Ok(built_in.to_owned()),
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
@@ -153,8 +205,11 @@ struct ConfigFile {
     users: UsersTable,
     certs: CertsTable,
     show: ShowTable,
+    throttle: ThrottleTable,
     queue: QueueTable,
     metrics: MetricsTable,
+    admin: AdminTable,
+    state: StateTable,
     log: LogTable,
 }
 
@@ -189,7 +244,7 @@ table!(SessionsTable {
     handshakes_max: Spanned<u64> = plain(20_000),
     idle_timeout_s: Spanned<u64> = plain(120),
     hello_timeout_s: Spanned<u64> = plain(10),
-    requests_at_once: Spanned<u64> = plain(8),
+    requests_at_once: Spanned<u64> = plain(3),
 });
 table!(ClaimsTable {
     under_way_max: Spanned<u64> = plain(4_096),
@@ -203,10 +258,17 @@ table!(CertsTable {
 table!(ShowTable {
     file: PathBuf = "".into()
 });
+table!(ThrottleTable {
+    file: PathBuf = "".into()
+});
 table!(QueueTable {
     path: PathBuf = "/dev/shm/shake-gateway".into()
 });
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
+table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
+table!(StateTable {
+    directory: PathBuf = "state".into()
+});
 table!(LogTable { level: Spanned<String> = plain("info".into()) });
 
 #[cfg(test)]

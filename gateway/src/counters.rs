@@ -2,6 +2,7 @@
 //!
 //! A [`Count`] has one writer, so adding is a plain load and store with no locked instruction.
 
+use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
 use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
@@ -82,10 +83,18 @@ pub enum Dropped {
     BeforeHello,
     /// The client takes no datagrams, so its shakes must come on streams.
     NoReturn,
+    /// The user was told to slow down a moment ago, and did not.
+    ToldBefore,
 }
 
 impl Dropped {
-    const ALL: [Self; 4] = [Self::Malformed, Self::Oversized, Self::BeforeHello, Self::NoReturn];
+    const ALL: [Self; 5] = [
+        Self::Malformed,
+        Self::Oversized,
+        Self::BeforeHello,
+        Self::NoReturn,
+        Self::ToldBefore,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -93,6 +102,86 @@ impl Dropped {
             Self::Oversized => "oversized",
             Self::BeforeHello => "before_hello",
             Self::NoReturn => "no_return",
+            Self::ToldBefore => "told_before",
+        }
+    }
+}
+
+/// Why a session's packet was dropped unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shed {
+    /// Its user has used up what one user may shake.
+    OverRate,
+    /// It waited in the socket for longer than the grade lets pass.
+    TooLate,
+}
+
+impl Shed {
+    const ALL: [Self; 2] = [Self::OverRate, Self::TooLate];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::OverRate => "over_rate",
+            Self::TooLate => "too_late",
+        }
+    }
+}
+
+/// Why a shake was answered "slow down".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowDown {
+    /// The user shook more often than one user may in this grade.
+    UserRate,
+    /// The grade admits no more shakes in all.
+    GradeRate,
+}
+
+impl SlowDown {
+    const ALL: [Self; 2] = [Self::UserRate, Self::GradeRate];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::UserRate => "user_rate",
+            Self::GradeRate => "grade_rate",
+        }
+    }
+}
+
+/// Why a new connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// The gateway is going away.
+    Going,
+    /// There are as many sessions as there may be.
+    SessionsFull,
+    /// There are as many handshakes as there may be in this grade.
+    HandshakesFull,
+    /// Too many of its address prefix.
+    PrefixRate,
+    /// Too many address prefixes to remember.
+    PrefixesFull,
+    /// The grade admits no more new connections.
+    GradeRate,
+}
+
+impl Turned {
+    const ALL: [Self; 6] = [
+        Self::Going,
+        Self::SessionsFull,
+        Self::HandshakesFull,
+        Self::PrefixRate,
+        Self::PrefixesFull,
+        Self::GradeRate,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Going => "going",
+            Self::SessionsFull => "sessions_full",
+            Self::HandshakesFull => "handshakes_full",
+            Self::PrefixRate => "prefix_rate",
+            Self::PrefixesFull => "prefixes_full",
+            Self::GradeRate => "grade_rate",
         }
     }
 }
@@ -165,10 +254,24 @@ pub enum Busy {
     Timeout,
     /// The agent said busy.
     Agent,
+    /// The grade switches this service off.
+    SwitchedOff,
+    /// The grade admits no more of this.
+    GradeRate,
+    /// The user asks more often than one user may in this grade.
+    UserRate,
 }
 
 impl Busy {
-    const ALL: [Self; 4] = [Self::AgentAway, Self::RingFull, Self::Timeout, Self::Agent];
+    const ALL: [Self; 7] = [
+        Self::AgentAway,
+        Self::RingFull,
+        Self::Timeout,
+        Self::Agent,
+        Self::SwitchedOff,
+        Self::GradeRate,
+        Self::UserRate,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -176,6 +279,9 @@ impl Busy {
             Self::RingFull => "ring_full",
             Self::Timeout => "timeout",
             Self::Agent => "agent",
+            Self::SwitchedOff => "switched_off",
+            Self::GradeRate => "grade_rate",
+            Self::UserRate => "user_rate",
         }
     }
 }
@@ -186,6 +292,8 @@ pub struct Counters {
     pub packets_received: Count,
     /// Packets that belong to no connection and start none: garbage, or long gone.
     pub packets_discarded: Count,
+    /// Packets from a new address of a session whose address changes too often.
+    pub moves_refused: Count,
     pub packets_sent: Count,
     /// Packets that the kernel did not take.
     pub packets_unsent: Count,
@@ -196,8 +304,6 @@ pub struct Counters {
     pub connections_accepted: Count,
     /// Handshakes completed.
     pub connections_established: Count,
-    /// Refused because the shard is full or going away.
-    pub connections_refused: Count,
     /// Asked to prove their address first.
     pub connections_retried: Count,
     /// Initial packets that could not be accepted.
@@ -223,13 +329,22 @@ pub struct Counters {
     pub replies_late: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
+    /// The most CPU time, in nanoseconds, that a call took in which a table or the sessions' pages may grow.
+    pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
+    slowed: [Count; SlowDown::ALL.len()],
     missed: [Count; Missed::ALL.len()],
     dropped: [Count; Dropped::ALL.len()],
+    shed: [Count; Shed::ALL.len()],
+    turned: [Count; Turned::ALL.len()],
     asks: [Count; AskKind::ALL.len()],
     busy: [Count; Busy::ALL.len()],
     refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
+    /// From the kernel's receipt of a packet to its handling; of the first packet of each batch, for all of the batch.
+    pub queue_wait: Histogram,
+    /// From the kernel's receipt of a shake to its answer's handing to the kernel.
+    pub shake_latency: Histogram,
 }
 
 fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count {
@@ -237,9 +352,45 @@ fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count 
     &counts[index.expect("every variant stands in its ALL")]
 }
 
+fn sum(counts: &[Count]) -> u64 {
+    counts.iter().map(Count::value).sum()
+}
+
 impl Counters {
     pub fn shake(&self, outcome: Outcome) -> &Count {
         of(&self.shakes, &Outcome::ALL, &outcome)
+    }
+
+    pub fn slowed(&self, why: SlowDown) -> &Count {
+        of(&self.slowed, &SlowDown::ALL, &why)
+    }
+
+    pub fn shed(&self, why: Shed) -> &Count {
+        of(&self.shed, &Shed::ALL, &why)
+    }
+
+    pub fn turned(&self, why: Turned) -> &Count {
+        of(&self.turned, &Turned::ALL, &why)
+    }
+
+    /// Shakes that got an outcome.
+    pub fn shakes_served(&self) -> u64 {
+        sum(&self.shakes)
+    }
+
+    /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread.
+    pub fn shakes_refused(&self) -> u64 {
+        sum(&self.slowed) + sum(&self.shed) + self.dropped(Dropped::ToldBefore).value()
+    }
+
+    /// Requests of every kind that the ledger answers.
+    pub fn asks_in_all(&self) -> u64 {
+        sum(&self.asks)
+    }
+
+    /// Requests that were answered "ask again".
+    pub fn busy_in_all(&self) -> u64 {
+        sum(&self.busy)
     }
 
     pub fn missed(&self, why: Missed) -> &Count {
@@ -271,6 +422,7 @@ impl Counters {
         let plain = [
             ("gateway_packets_received_total", &self.packets_received),
             ("gateway_packets_discarded_total", &self.packets_discarded),
+            ("gateway_moves_refused_total", &self.moves_refused),
             ("gateway_packets_sent_total", &self.packets_sent),
             ("gateway_packets_unsent_total", &self.packets_unsent),
             ("gateway_receive_errors_total", &self.receive_errors),
@@ -278,7 +430,6 @@ impl Counters {
             ("gateway_handshakes", &self.handshakes_now),
             ("gateway_connections_accepted_total", &self.connections_accepted),
             ("gateway_connections_established_total", &self.connections_established),
-            ("gateway_connections_refused_total", &self.connections_refused),
             ("gateway_connections_retried_total", &self.connections_retried),
             ("gateway_connections_failed_total", &self.connections_failed),
             ("gateway_connections_closed_total", &self.connections_closed),
@@ -294,6 +445,7 @@ impl Counters {
             ("gateway_notices_missed_total", &self.notices_missed),
             ("gateway_replies_late_total", &self.replies_late),
             ("gateway_ring_errors_total", &self.ring_errors),
+            ("gateway_growth_ns_max", &self.growth_ns_max),
         ];
         let mut rows: Vec<_> = plain
             .into_iter()
@@ -312,6 +464,24 @@ impl Counters {
             "outcome",
             &Outcome::ALL.map(Outcome::name),
             &self.shakes,
+        );
+        family(
+            "gateway_shakes_refused_total",
+            "reason",
+            &SlowDown::ALL.map(SlowDown::name),
+            &self.slowed,
+        );
+        family(
+            "gateway_packets_shed_total",
+            "reason",
+            &Shed::ALL.map(Shed::name),
+            &self.shed,
+        );
+        family(
+            "gateway_connections_refused_total",
+            "reason",
+            &Turned::ALL.map(Turned::name),
+            &self.turned,
         );
         family(
             "gateway_wins_missed_total",
@@ -353,32 +523,56 @@ impl Counters {
     }
 }
 
-/// All shards' counts in the Prometheus text format, each summed over the shards.
-pub fn render<'a>(shards: impl Iterator<Item = &'a Counters>) -> String {
+/// All shards' counts by name with labels, each summed over the shards; of a maximum, the largest.
+pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
+    let named =
+        |(metric, label, value, sum): (&str, &str, &str, u64)| (format!("{metric}{}", labels(label, value)), sum);
+    summed(shards).into_iter().map(named).collect()
+}
+
+fn labels(label: &str, value: &str) -> String {
+    if label.is_empty() {
+        String::new()
+    } else {
+        format!("{{{label}=\"{value}\"}}")
+    }
+}
+
+fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, &'static str, &'static str, u64)> {
     let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
     for counters in shards {
         let rows = counters.rows();
         if sums.is_empty() {
             sums = rows;
         } else {
-            sums.iter_mut().zip(rows).for_each(|(sum, row)| sum.3 += row.3);
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                sum.3 = if sum.0.ends_with("_max") {
+                    sum.3.max(row.3)
+                } else {
+                    sum.3 + row.3
+                };
+            }
         }
     }
+    sums
+}
+
+/// The same in the Prometheus text format.
+pub fn render<'a>(shards: impl Iterator<Item = &'a Counters> + Clone) -> String {
     let mut text = String::new();
     let mut last = "";
-    for (metric, label, value, sum) in sums {
+    for (metric, label, value, sum) in summed(shards.clone()) {
         if metric != last {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
             last = metric;
         }
-        let labels = if label.is_empty() {
-            String::new()
-        } else {
-            format!("{{{label}=\"{value}\"}}")
-        };
-        writeln!(text, "{metric}{labels} {sum}").expect("writing to a String cannot fail");
+        writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
+    let waits = shards.clone().map(|counters| &counters.queue_wait);
+    text.push_str(&histogram::render("gateway_queue_wait_seconds", waits));
+    let latencies = shards.map(|counters| &counters.shake_latency);
+    text.push_str(&histogram::render("gateway_shake_latency_seconds", latencies));
     text
 }
 
@@ -393,12 +587,15 @@ mod tests {
             shard.shake(Outcome::Greeting).add(2);
             shard.stream_refused(Code::TokenForged).inc();
         }
+        shards[1].growth_ns_max.set(7);
+        shards[0].growth_ns_max.set(5);
         let text = render(shards.iter());
         for line in [
             "gateway_shakes_total{outcome=\"greeting\"} 4",
             "gateway_streams_refused_total{code=\"token_forged\"} 2",
             "gateway_asks_busy_total{reason=\"agent_away\"} 0",
             "# TYPE gateway_sessions gauge",
+            "gateway_growth_ns_max 7",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }

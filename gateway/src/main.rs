@@ -1,9 +1,15 @@
 //! The gateway: the QUIC access server of a "shake and win" event.
 
 mod config;
+mod control;
 mod counters;
+#[cfg(feature = "heap-profile")]
+mod heap;
+mod live;
+mod load;
 mod metrics;
 mod run;
+mod secrecy;
 mod shard;
 mod tls;
 mod winners;
@@ -11,13 +17,18 @@ mod winners;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
+use control::operator;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+#[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[cfg(feature = "heap-profile")]
+#[global_allocator]
+static ALLOCATOR: heap::Profiled = heap::Profiled;
 
 /// QUIC access server for live "shake and win" events.
 ///
@@ -37,16 +48,39 @@ Examples:
   gateway run --config gateway.toml            run with your own
   gateway print-config > gateway.toml          start from the commented default
 
-Exit codes: 0 stopped by a signal; 1 could not start, or a configuration has errors.";
+Steering a gateway that runs, from anywhere, with the operator's certificate in certs/:
+  gateway status --watch --target gw1:4434 --target gw2:4434
+  gateway push show show.toml --dry-run        what would change, and every error
+  gateway push show show.toml --target gw1:4434
+  gateway cue countdown --in 10s               phases of this cue start by each gateway's own clock
+  gateway drain --over 60s --alternative gw2:4433
+
+Exit codes: 0 stopped by a signal or drained, or all targets did what was asked; 1 could not start, a configuration has
+errors, or a target failed, refused, or could not keep a change on disk; 2 wrong usage.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve until SIGTERM or SIGINT
-    Run(ConfigArgs),
+    /// Serve until SIGTERM or SIGINT, or until drained
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Begin with the configured show and throttle, whatever was pushed before
+        #[arg(long)]
+        forget_pushed: bool,
+    },
     /// Tell every error of a configuration and its show file, with their lines
     CheckConfig(ConfigArgs),
     /// Print the commented default configuration
     PrintConfig,
+    /// Replace the show or the throttle of running gateways
+    #[command(subcommand)]
+    Push(operator::Push),
+    /// Set the moment of a cue: now, --in a while, or --at a time
+    Cue(operator::CueArgs),
+    /// Tell how running gateways stand
+    Status(operator::StatusArgs),
+    /// Send a gateway's sessions away over a window, and let it end
+    Drain(operator::DrainArgs),
 }
 
 #[derive(Args)]
@@ -58,7 +92,7 @@ struct ConfigArgs {
 
 fn main() -> ExitCode {
     match try_main() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("gateway: {error:#}");
             ExitCode::FAILURE
@@ -66,19 +100,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn try_main() -> Result<()> {
+fn try_main() -> Result<ExitCode> {
     match Cli::parse().command {
-        Command::Run(args) => {
-            let config = load(args.config.as_deref())?;
+        Command::Run { config, forget_pushed } => {
+            secrecy::keep().context("cannot keep this process's memory to itself")?;
+            let config = load(config.config.as_deref())?;
             start_log(&config);
-            run::run(&config)
+            #[cfg(feature = "heap-profile")]
+            heap::watch()?;
+            run::run(&config, forget_pushed)?;
         }
-        Command::CheckConfig(args) => check(args.config.as_deref()),
-        Command::PrintConfig => {
-            print!("{}", config::DEFAULT);
-            Ok(())
-        }
+        Command::CheckConfig(args) => check(args.config.as_deref())?,
+        Command::PrintConfig => print!("{}", config::DEFAULT),
+        Command::Push(push) => return operator::push(&push),
+        Command::Cue(args) => return operator::cue(&args),
+        Command::Status(args) => return operator::status(&args),
+        Command::Drain(args) => return operator::drain(&args),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Reads the configuration. Paths in a file are relative to its directory; in the built-in one, to where we are.
@@ -106,6 +145,7 @@ fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::E
 fn check(path: Option<&Path>) -> Result<()> {
     let config = load(path)?;
     let show = run::read_show(&config)?;
+    run::read_throttle(&config)?;
     let file = config.show_file.as_deref().unwrap_or(Path::new("(built-in show)"));
     let past: Vec<_> = show
         .past_phases(run::now()?)

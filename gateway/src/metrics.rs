@@ -1,6 +1,9 @@
 //! The HTTP port for operators: `/metrics`, `/live`, `/ready`. On loopback unless configured otherwise.
 
+use crate::control::counters::AdminCounters;
 use crate::counters::{self, Counters};
+use crate::load::{self, modes::Mode};
+use crate::shard::serving::Shared;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Clone)]
 pub struct Shown {
     pub shards: Arc<[Arc<Counters>]>,
+    pub shared: Arc<Shared>,
     pub is_stopping: Arc<AtomicBool>,
+    pub admin: Arc<AdminCounters>,
 }
 
 /// Serves until the listener fails or the task is dropped.
@@ -29,14 +34,26 @@ pub async fn serve(listener: tokio::net::TcpListener, shown: Shown) -> std::io::
 }
 
 fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
-    let text = counters::render(shown.shards.iter().map(AsRef::as_ref));
+    let mut text = counters::render(shown.shards.iter().map(AsRef::as_ref));
+    text.push_str(&shown.admin.render());
+    text.push_str(&load::render(&shown.shared.board));
     ([("content-type", "text/plain; version=0.0.4")], text)
 }
 
-fn ready(shown: &Shown) -> (StatusCode, &'static str) {
+/// A gateway without its agent is ready: it serves shakes, and sending all of its phones elsewhere would be worse. Which
+/// modes it is in stands in the text.
+fn ready(shown: &Shown) -> (StatusCode, String) {
     if shown.is_stopping.load(Ordering::Relaxed) {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
+    } else if shown.shared.current.drain().is_some() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into())
     } else {
-        (StatusCode::OK, "ready\n")
+        let modes: Vec<_> = shown.shared.board.modes().iter().map(Mode::name).collect();
+        let text = if modes.is_empty() {
+            "ready\n".into()
+        } else {
+            format!("ready; degraded: {}\n", modes.join(", "))
+        };
+        (StatusCode::OK, text)
     }
 }

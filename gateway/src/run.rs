@@ -1,22 +1,26 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
-use crate::config::{Config, DEFAULT_SHOW};
+use crate::config::Config;
+use crate::control::{Control, start, transport};
 use crate::counters::Counters;
+use crate::live::Current;
+use crate::load::board::Board;
+use crate::load::watch;
 use crate::metrics::{self, Shown};
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
 use crate::shard::socket::Socket;
-use crate::shard::{Parts, Shard};
+use crate::shard::{Endpoints, Parts, Shard};
 use crate::tls;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
-use quinn_proto::Endpoint;
 use shake_proto::handoff::topology::{Direction, Ring};
 use shake_rules::UnixMillis;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
+use shake_rules::throttle::Throttle;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
@@ -46,29 +50,24 @@ pub fn now() -> Result<UnixMillis> {
 /// # Errors
 /// Every problem of the show file, with its line.
 pub fn read_show(config: &Config) -> Result<Show> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is before 1970; set it")?;
-    let started_at = UnixMillis(now.as_millis() as u64);
-    match &config.show_file {
-        None => Show::parse(DEFAULT_SHOW, started_at).context("the built-in show"),
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the show file {}", path.display()))?;
-            Show::parse(&text, started_at).with_context(|| path.display().to_string())
-        }
-    }
+    Show::parse(&config.show_text()?, now()?).with_context(|| config.show_name())
 }
 
-/// Runs the gateway until SIGTERM or SIGINT.
+/// Reads the throttle that the configuration names.
+///
+/// # Errors
+/// Every problem of the throttle file, with its line.
+pub fn read_throttle(config: &Config) -> Result<Throttle> {
+    Throttle::parse(&config.throttle_text()?).with_context(|| config.throttle_name())
+}
+
+/// Runs the gateway until SIGTERM or SIGINT, or until it has drained.
 ///
 /// # Errors
 /// When it cannot start, or a shard ended by itself.
-pub fn run(config: &Config) -> Result<()> {
-    let show = read_show(config)?;
-    for phase in show.past_phases(now()?) {
-        warn!(phase = phase.name, "a phase of the show is over already");
-    }
+pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
+    now()?;
+    let (start, live) = start::begin(config, forget_pushed)?;
     let server = tls::server_config(config)?;
     let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
     let reset_keys = keys(Purpose::StatelessReset)?;
@@ -78,8 +77,8 @@ pub fn run(config: &Config) -> Result<()> {
         tickets: TicketKeys::new(&ticket_keys),
         cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
         codes: CodeKeys::new(&ticket_keys),
-        show: Arc::new(show),
-        config_version: 1,
+        current: Current::new(live, config.shards),
+        board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,
@@ -95,18 +94,34 @@ pub fn run(config: &Config) -> Result<()> {
         all_counters.push(Arc::clone(&counters));
         let lane = Lane::open(&attachment, number as u16, Arc::clone(&counters))
             .with_context(|| format!("shard {number} cannot take its rings"))?;
-        let endpoint_config = tls::endpoint_config(&reset_keys, number as u8, attachment.epoch() as u8);
+        let generation = attachment.epoch() as u8;
+        let endpoint_config = |endpoint| tls::endpoint_config(&reset_keys, number as u8, generation, endpoint);
         let parts = Parts {
             socket,
-            endpoint: Endpoint::new(endpoint_config, Some(Arc::clone(&server)), false, None),
+            endpoints: Endpoints::new(endpoint_config, &server),
             sessions: config.sessions,
             stop: Arc::clone(&stop),
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
+    let all_counters: Arc<[_]> = all_counters.into();
+    let watch = watch::spawn(
+        Arc::clone(&shared),
+        Arc::clone(&all_counters),
+        attachment.clone(),
+        Arc::clone(&stop),
+    )
+    .context("cannot start the watch's thread")?;
+    let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
+    let bells = bells
+        .collect::<Result<_, _>>()
+        .context("cannot take the shards' bells")?;
+    let control = start.control(Arc::clone(&shared), bells, Arc::clone(&all_counters));
     let shown = Shown {
-        shards: all_counters.into(),
+        shards: all_counters,
         is_stopping: Arc::clone(&stop),
+        admin: Arc::clone(&control.counters),
+        shared: Arc::clone(&shared),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -120,9 +135,15 @@ pub fn run(config: &Config) -> Result<()> {
             info!(address = %listener.local_addr()?, "metrics");
             tokio::spawn(metrics::serve(listener, shown));
         }
-        info!(%address, shards = config.shards, event = %shared.show.event, show = shared.show.name, "ready");
+        if let Some(admin_address) = config.admin_address {
+            let endpoint = transport::bind(admin_address, &config.certs_directory)?;
+            info!(address = %endpoint.local_addr()?, "control port");
+            tokio::spawn(transport::serve(endpoint, Arc::clone(&control)));
+        }
+        let show = Arc::clone(&shared.current.load().show);
+        info!(%address, shards = config.shards, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        control(&attachment, &shards).await
+        look_after(&attachment, &shards, &control).await
     });
     stop.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
@@ -130,6 +151,9 @@ pub fn run(config: &Config) -> Result<()> {
         if shard.join().is_err() {
             error!("a shard panicked");
         }
+    }
+    if watch.join().is_err() {
+        error!("the watch panicked");
     }
     info!("stopped");
     result
@@ -199,21 +223,23 @@ fn spawn(
         .name(format!("shard-{number}"))
         .spawn(move || {
             let began = Instant::now();
-            let serving = Serving::new(shared, counters, lane, Now::read(began));
+            let serving = Serving::new(shared, number as u16, counters, lane, Now::read(began));
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")
 }
 
-/// Beats the heartbeat until a signal comes or a shard ends.
-async fn control(attachment: &Attachment, shards: &[JoinHandle<()>]) -> Result<()> {
+/// Beats the heartbeat until a signal comes, the gateway has drained, or a shard ends.
+async fn look_after(attachment: &Attachment, shards: &[JoinHandle<()>], control: &Control) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
+    let mut drained = std::pin::pin!(control.drained());
     loop {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM: letting claims finish, closing connections"),
             _ = interrupt.recv() => info!("SIGINT: letting claims finish, closing connections"),
+            () = &mut drained => info!("drained: letting claims finish, closing what stayed"),
             _ = heartbeat.tick() => {
                 attachment.beat(monotonic_ms());
                 if shards.iter().any(JoinHandle::is_finished) {

@@ -8,6 +8,10 @@ use dashmap::mapref::entry::Entry;
 use shake_rules::UserId;
 use shake_rules::winnings::{WinLimits, Winnings, Won};
 
+/// Tables that the users are spread over. A table grows by moving all of its entries while the shards wait for it; with
+/// so many, at four million users each has eight thousand.
+const TABLES: usize = 512;
+
 pub struct Winners {
     users: DashMap<UserId, Winnings>,
     users_max: usize,
@@ -25,7 +29,7 @@ pub enum Refusal {
 impl Winners {
     pub fn new(users_max: usize) -> Self {
         Self {
-            users: DashMap::new(),
+            users: DashMap::with_shard_amount(TABLES),
             users_max,
         }
     }

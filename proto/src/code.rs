@@ -96,6 +96,17 @@ impl std::error::Error for Code {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::v1::ErrorCode;
+
+    #[test]
+    fn the_contract_lists_the_same_codes() {
+        for code in Code::ALL {
+            let listed = ErrorCode::try_from(code.number() as i32).map(|listed| listed.as_str_name().to_lowercase());
+            assert_eq!(listed, Ok(format!("error_code_{}", code.name())));
+        }
+        let listed = (1..0x1000).filter(|number| ErrorCode::try_from(*number).is_ok());
+        assert_eq!(listed.count(), Code::ALL.len());
+    }
 
     #[test]
     fn numbers_round_trip_and_names_differ() {

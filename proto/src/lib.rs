@@ -1,8 +1,8 @@
-//! The contracts: between phones and gateway ([`wire`], `shake.proto`) and between gateway and agent over shared
-//! memory ([`handoff`], `handoff.proto`).
+//! The contracts: between phones and gateway ([`wire`], `shake.proto`), between gateway and agent over shared
+//! memory ([`handoff`], `handoff.proto`), and between operators and gateway ([`admin`], `admin.proto`).
 //!
-//! Invariant: the generated types ([`wire::v1`], [`handoff::v1`]) are for the border only. Behind it stand the
-//! checked types of [`request`], [`reply`] and [`handoff`], made by `TryFrom`.
+//! Invariant: the generated types ([`wire::v1`], [`handoff::v1`], [`admin_v1`]) are for the border only. Behind it stand
+//! the checked types of [`request`], [`reply`], [`handoff`] and [`admin`], made by `TryFrom`.
 
 pub mod code;
 pub mod frame;
@@ -10,6 +10,14 @@ pub mod reply;
 pub mod request;
 
 pub mod handoff;
+
+pub mod admin;
+
+pub mod admin_v1 {
+    //! Types generated from `admin.proto`.
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/shake.admin.v1.rs"));
+}
 
 pub mod wire {
     //! Types generated from `shake.proto`.

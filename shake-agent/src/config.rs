@@ -35,6 +35,8 @@ pub struct Config {
     pub settlement: Option<PathBuf>,
     /// The show file; empty for the built-in one.
     pub show: PathBuf,
+    /// The gateway's state directory, whose show is followed; `None` for none.
+    pub state: Option<PathBuf>,
     /// Most requests in one commit.
     pub batch_max: u32,
     /// Packets that each shard holds in hand.
@@ -64,6 +66,7 @@ impl Config {
             certs: check.path("[certs] directory", &file.certs.directory),
             settlement: check.path_unless_empty(&file.settlement.file),
             show: check.path_unless_empty(&file.show.file).unwrap_or_default(),
+            state: check.path_unless_empty(&file.state.directory),
             batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
             grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
             log_level: check.level(&file.log.level),
@@ -86,12 +89,12 @@ impl fmt::Display for Config {
         let show = self.show.display().to_string();
         let show = if show.is_empty() { "(built in)" } else { &show };
         writeln!(f, "[show]   file           = {show}")?;
-        let settlement = self.settlement.as_ref().map(|path| path.display().to_string());
-        writeln!(
-            f,
-            "[settlement] file       = {}",
-            settlement.as_deref().unwrap_or("(none)")
-        )?;
+        let or_none = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map_or("(none)".to_owned(), |path| path.display().to_string())
+        };
+        writeln!(f, "[state]  directory      = {}", or_none(&self.state))?;
+        writeln!(f, "[settlement] file       = {}", or_none(&self.settlement))?;
         writeln!(f, "[commit] batch_max      = {}", self.batch_max)?;
         writeln!(f, "[feed]   grants_in_hand = {}", self.grants_in_hand)?;
         writeln!(
@@ -156,6 +159,7 @@ struct File {
     certs: CertsTable,
     settlement: SettlementTable,
     show: ShowTable,
+    state: StateTable,
     commit: CommitTable,
     feed: FeedTable,
     log: LogTable,
@@ -191,6 +195,9 @@ table!(CertsTable {
     directory: String = "certs",
 });
 table!(ShowTable { file: String = "" });
+table!(StateTable {
+    directory: String = "state"
+});
 table!(SettlementTable {
     file: String = "settlement.log",
 });

@@ -1,4 +1,5 @@
-//! Every counter of the agent, in one place. They only grow, and start at zero with the process.
+//! Every counter of the agent, in one place. They only grow, and start at zero with the process. What a failed transaction
+//! did is counted, and once more when it is repeated.
 
 use shake_proto::reply::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,6 +131,10 @@ counters! {
     rings_broken,
     /// Transactions committed.
     commits,
+    /// Times that the ledger became read-only, because a commit failed.
+    ledger_outages,
+    /// Tries to write again while it was.
+    ledger_retries,
     /// Credits that the settlement target took.
     credits_settled,
     /// Tries to settle that failed.

@@ -1,7 +1,8 @@
 //! Named steps at which a test can let its process die.
 //!
 //! In a normal build [`point`] is empty and disappears. In this crate's unit tests, a process started with
-//! `SHAKE_AGENT_DIE_AT=<name>@<n>` aborts when it reaches the step of that name for the n-th time.
+//! `SHAKE_AGENT_DIE_AT=<name>@<n>` aborts when it reaches the step of that name for the n-th time, and a thread that
+//! was told to by [`unwind_at`] unwinds from it.
 
 /// The environment variable that arms one step: `<name>@<n>`, n from 1.
 #[cfg(test)]
@@ -50,10 +51,30 @@ pub(crate) fn point(name: &'static str) {
         let (name, nth) = value.split_once('@').expect("a test writes <name>@<n>");
         Some((name.to_owned(), nth.parse().expect("a test writes <name>@<n>")))
     });
+    if UNWIND_AT.get() == Some(name) {
+        UNWIND_AT.set(None);
+        std::panic::resume_unwind(Box::new(Died));
+    }
     if let Some((armed_name, nth)) = armed
         && armed_name == name
         && PASSED.fetch_add(1, Ordering::Relaxed) + 1 == *nth
     {
         std::process::abort();
     }
+}
+
+/// What a thread unwinds with that "dies".
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct Died;
+
+#[cfg(test)]
+thread_local! {
+    static UNWIND_AT: std::cell::Cell<Option<&'static str>> = const { std::cell::Cell::new(None) };
+}
+
+/// Has this thread unwind when it next passes the named step; `None` for not at all.
+#[cfg(test)]
+pub(crate) fn unwind_at(name: Option<&'static str>) {
+    UNWIND_AT.set(name);
 }

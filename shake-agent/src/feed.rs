@@ -87,10 +87,27 @@ impl Feed {
         }
     }
 
+    /// Goes on where the ledger stands now: what was planned and not committed is planned anew.
+    pub fn resume(&mut self, bound: &Bound) {
+        self.unreleased = self.seed.header().count - bound.released.values().sum::<u64>();
+        self.mix = Mix::new(bound.released.clone());
+    }
+
     /// The event of the seed.
     #[must_use]
     pub fn event(&self) -> EventId {
         self.seed.header().event
+    }
+
+    /// The seed file.
+    #[must_use]
+    pub fn seed(&self) -> &SeedFile {
+        &self.seed
+    }
+
+    /// Mixes sponsors by other phases from now on.
+    pub fn take_phases(&mut self, phases: Vec<Phase>) {
+        self.phases = phases;
     }
 
     /// Packets that are not released yet.

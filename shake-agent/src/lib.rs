@@ -14,10 +14,13 @@ pub mod seed_fleet;
 pub mod seed_generate;
 
 pub mod feed;
+pub mod follow;
 pub mod lanes;
 pub mod ledger;
+pub mod outage;
 pub mod requests;
 pub mod run;
+pub mod secrecy;
 pub mod turn;
 
 pub mod settlement;

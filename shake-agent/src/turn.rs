@@ -6,15 +6,19 @@
 //! read ─▶ effects, expiries, cursors, releases in ONE transaction ─▶ COMMIT ─▶ ring cursors ─▶ replies, notices ─▶ bells ─▶ grants ─▶ bells
 //!   die: read again                                          die: handled again, same answers        die: pushed again
 //! ```
+//! When the commit fails, none of what stands behind it is done, and the ledger is read-only until a commit works again
+//! ([`Agent::turn`] tries each second): see [`outage`](crate::outage).
 
 use crate::counters::Counters;
 use crate::crash;
 use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
-use crate::requests::{Answer, Audience, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin};
+use crate::outage::Outage;
+use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin, Rules, only_reads};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
+use shake_rules::show::Show;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::error;
@@ -34,12 +38,13 @@ pub enum Turn {
 /// replaced while it lives.
 #[derive(Debug)]
 pub struct Agent {
-    ledger: Ledger,
-    feed: Feed,
-    judge: Judge,
-    counters: Arc<Counters>,
+    pub(crate) ledger: Ledger,
+    pub(crate) feed: Feed,
+    pub(crate) judge: Judge,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) outage: Outage,
+    pub(crate) inbox: Vec<Incoming>,
     batch_max: usize,
-    inbox: Vec<Incoming>,
     answers: Vec<(usize, Answer)>,
     /// When it was last looked for what is overdue.
     expiry_looked: UnixMillis,
@@ -58,6 +63,7 @@ impl Agent {
             judge,
             counters,
             batch_max,
+            outage: Outage::default(),
             inbox: Vec::with_capacity(batch_max),
             answers: Vec::with_capacity(batch_max),
             expiry_looked: UnixMillis(0),
@@ -86,14 +92,27 @@ impl Agent {
         self.feed.pause(paused);
     }
 
+    /// Goes by another show of the same event from the next turn on. A larger gift budget is funded; a smaller one takes
+    /// nothing back.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; then nothing changes.
+    pub fn take_show(&mut self, show: &Show, now: UnixMillis) -> Result<(), LedgerError> {
+        self.ledger.bind_seed(self.feed.seed(), show.gift_budget, now)?;
+        self.judge.rules = Rules::new(show, self.judge.rules.part);
+        self.feed.take_phases(show.phases.clone());
+        Ok(())
+    }
+
     /// Does one turn.
     pub fn turn(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
         let backlog = lanes.push_backlog();
         self.inbox.clear();
         self.answers.clear();
+        let is_read_only = self.ledger.failure().is_some() && !self.try_to_leave_outage(lanes, now);
         lanes.read(self.batch_max, now, &mut self.inbox);
-        if self.ledger.failure().is_some() {
-            return self.refuse(lanes);
+        if is_read_only {
+            return self.serve_read_only(lanes, now);
         }
         let moved: Vec<_> = lanes.moved().collect();
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
@@ -105,8 +124,8 @@ impl Agent {
         crash::point("turn:read");
         let begun = Instant::now();
         if let Err(fault) = self.commit(lanes, &moved, &plan, expires, now) {
-            error!(%fault, "the ledger failed: claims are answered busy until the agent is started anew. Look at the disk first");
-            return self.refuse(lanes);
+            self.enter_outage(&fault, now);
+            return self.serve_read_only(lanes, now);
         }
         self.counters.commits.add(1);
         self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
@@ -114,12 +133,7 @@ impl Agent {
         lanes.commit(&moved);
         crash::point("turn:cursor-moved");
         for (lane, answer) in self.answers.drain(..) {
-            if let Some(reply) = &answer.reply {
-                lanes.push_reply(lane, reply);
-            }
-            for notice in &answer.notices {
-                lanes.push_notice((answer.audience == Audience::Asker).then_some(lane), notice);
-            }
+            lanes.push_answer(lane, &answer);
         }
         lanes.ring();
         crash::point("turn:replied");
@@ -164,12 +178,20 @@ impl Agent {
             ..
         } = self;
         ledger.transaction(now, |batch| {
-            for Incoming { lane, request } in inbox.iter() {
+            for incoming in inbox.iter() {
+                let Incoming { lane, request, .. } = incoming;
+                if incoming.is_answered && matches!(request, Request::Ask(ask) if only_reads(&ask.what)) {
+                    continue;
+                }
                 let origin = Origin {
                     lane: lanes.record(*lane).lane,
                     grants_pushed: lanes.grants_pushed(*lane),
                 };
-                answers.push((*lane, judge.handle(batch, origin, request, now)?));
+                let mut answer = judge.handle(batch, origin, request, now)?;
+                if incoming.is_answered {
+                    answer.reply = None;
+                }
+                answers.push((*lane, answer));
             }
             if expires && judge.expire(batch, now)? == EXPIRE_MAX {
                 // There may be more: look again in the next turn.
@@ -183,22 +205,6 @@ impl Agent {
             }
             Ok(())
         })
-    }
-
-    /// Answers "busy" to what was read. The cursors stay: after a restart it is all handled again, and until then the rings
-    /// fill up, so that the gateway stops to issue packets by itself.
-    fn refuse(&mut self, lanes: &mut Lanes) -> Turn {
-        self.answers.clear();
-        if self.inbox.is_empty() {
-            return Turn::Idle;
-        }
-        for Incoming { lane, request } in self.inbox.drain(..) {
-            if let Request::Ask(ask) = request {
-                lanes.push_reply(lane, &self.judge.busy(&ask));
-            }
-        }
-        lanes.ring();
-        Turn::Worked
     }
 }
 

@@ -2,64 +2,20 @@
 //! commands' exit codes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod process;
 mod support;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use process::{Running, agent};
 use shake_agent::ledger::Ledger;
 use shake_agent::seed_file::SeedFile;
 use shake_agent::settlement;
 use shake_rules::{Cents, UnixMillis};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
-use support::{Crowd, Event, Front, PATIENCE};
-
-fn agent(event: &Event) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_shake-agent"));
-    command
-        .current_dir(event.directory.path())
-        .env_remove("RUST_LOG")
-        .env_remove("NOTIFY_SOCKET");
-    command
-}
-
-/// A running agent, killed when the test ends early.
-struct Running(Child);
-
-impl Running {
-    fn start(event: &Event) -> Self {
-        Self(
-            agent(event)
-                .args(["run", "--config", "agent.toml"])
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id().cast_signed()), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let begun = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the agent does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use shm_queue::Mapping;
+use std::process::Output;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::party::{self, Party};
+use support::{Crowd, Event, Front, PATIENCE, geometry};
 
 fn audit(event: &Event) -> Output {
     agent(event)
@@ -102,6 +58,92 @@ fn killed_three_times_nothing_acknowledged_is_lost() {
         (PACKETS as u64, 0),
         "{report}"
     );
+}
+
+#[test]
+fn killed_among_splits_sends_grabs_and_gifts_nothing_acknowledged_is_lost() {
+    const PACKETS: u64 = 900;
+    let event = Event::new(1);
+    event.put_seed(&(0..PACKETS).map(party::record).collect::<Vec<_>>());
+    std::fs::write(event.path("show.toml"), party::SHOW).unwrap();
+    let rings = Mapping::create(&event.path("rings"), &geometry(2)).unwrap();
+    let mut party = Party::new(9, 250, 2);
+    party.start_gate(&rings);
+    let play = |party: &mut Party, what: &str, done: &dyn Fn(&Party) -> bool| {
+        let begun = Instant::now();
+        while !done(party) {
+            assert!(begun.elapsed() < PATIENCE, "not in time: {what}; {:?}", party.tally);
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            party.now = UnixMillis(since.as_millis() as u64);
+            (0..20).for_each(|_| party.shake_and_live());
+            party.run_an_errand();
+            party.deliver(true);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let count = |party: &Party, kind: &str| party.tally.get(kind).copied().unwrap_or(0);
+    for part in 1..=4 {
+        let mut agent = Running::start(&event);
+        party.give();
+        play(&mut party, "a part is played", &|party| {
+            count(party, "claim") >= 100 * part
+                && count(party, "send") >= 10 * part
+                && count(party, "grab") >= 20 * part
+        });
+        agent.signal(Signal::SIGKILL);
+        agent.wait();
+        party.deliver(false);
+        party.assert_kept(&Ledger::open(&event.ledger()).unwrap());
+        event.assert_balanced();
+    }
+    let mut agent = Running::start(&event);
+    let begun = Instant::now();
+    while !party.is_done() {
+        assert!(begun.elapsed() < PATIENCE, "not everything is answered");
+        party.ask_for_everything();
+        std::thread::sleep(Duration::from_millis(50));
+        party.deliver(false);
+    }
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    party.deliver(false);
+    let ledger = Ledger::open(&event.ledger()).unwrap();
+    party.assert_kept(&ledger);
+    for phone in &party.phones {
+        let found = ledger.user_balance(phone.user).unwrap().unwrap_or(0);
+        assert_eq!(
+            found,
+            party.truth.balance(phone.user) as i64,
+            "balance of {}",
+            phone.user
+        );
+    }
+    let report = event.assert_balanced();
+    assert!(
+        report.total.gifts.packets > 0 && report.sent.sent.packets > 0,
+        "{report}"
+    );
+    let report = settlement::verify(&event.path("settlement.log"), &event.ledger(), |_| {}).unwrap();
+    assert!(report.agrees && report.backlog.count == 0, "{report}");
+}
+
+#[test]
+fn what_it_writes_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let event = Event::new(100);
+    let mut agent = Running::start(&event);
+    let begun = Instant::now();
+    let files = || ["ledger.db", "ledger.db-wal", "settlement.log"].map(|name| event.path(name));
+    while !files().iter().all(|path| path.exists()) {
+        assert!(begun.elapsed() < PATIENCE, "not all of {:?} are there", files());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for path in files() {
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
 }
 
 #[test]

@@ -9,12 +9,18 @@
 mod ids;
 mod sealed;
 
+pub mod difference;
 pub mod document;
 pub mod hex;
 pub mod keys;
 
+pub mod kept;
 pub mod show;
 pub mod token;
+
+pub mod cell;
+pub mod grade;
+pub mod throttle;
 
 pub mod outcome;
 pub mod release;

@@ -74,6 +74,11 @@ impl Attachment {
             .memory
             .word(line + layout::SIDE_HEARTBEAT)
             .store(now_ms, Ordering::Relaxed);
+        // What a predecessor said does not hold for this one.
+        inner
+            .memory
+            .word(line + layout::SIDE_STATUS)
+            .store(0, Ordering::Relaxed);
         crash::point("attach:heartbeat-stored");
         // SYNC POINT E: pairs with the acquire in `Mapping::peer`.
         let before = inner
@@ -122,6 +127,17 @@ impl Attachment {
             .memory
             .word(line + layout::SIDE_HEARTBEAT)
             .store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Stores this side's status for the other to see in [`crate::Peer`]: one word whose meaning is the application's. It is
+    /// one value by itself: nothing else that this side wrote is ordered by it.
+    pub fn set_status(&self, status: u64) {
+        let inner = &self.0.mapping.0;
+        let line = inner.layout.side(self.0.side);
+        inner
+            .memory
+            .word(line + layout::SIDE_STATUS)
+            .store(status, Ordering::Relaxed);
     }
 
     /// The end that pushes into a ring, continuing at the published position.

@@ -17,6 +17,7 @@
 //!  control ├──────────────────────────────────────────────┤
 //!          │ Front side, one line of 128:                 │
 //!          │   0 heartbeat ms u64     8 epoch u32         │
+//!          │  12 zero u32            16 status u64        │
 //!          │ Back side, the same                          │
 //!          │ bells,    one line each: 0 armed u32         │
 //!          │ sleepers, one line each: 0 asleep u32 (futex)│
@@ -40,7 +41,7 @@ use crate::ring::{self, Shape};
 /// The first eight bytes of every mapping.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SPSCRING");
 /// The version of this layout. Any change to the drawing changes it.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const RING_ENTRY_BYTES: usize = 16;
@@ -64,6 +65,7 @@ const ENTRY_PRODUCER: usize = 8;
 /// Offsets inside a side's line.
 pub(crate) const SIDE_HEARTBEAT: usize = 0;
 pub(crate) const SIDE_EPOCH: usize = 8;
+pub(crate) const SIDE_STATUS: usize = 16;
 
 const _: () = {
     assert!(usize::BITS >= 64, "offsets are computed in usize");
@@ -71,7 +73,8 @@ const _: () = {
     assert!(AT_INSTANCE == AT_FILE_BYTES + 8 && AT_BELLS == AT_INSTANCE + 8 && AT_SLEEPERS == AT_BELLS + 2);
     assert!(AT_CHECKSUM + 4 == HEADER_BYTES);
     assert!(ENTRY_PRODUCER + 8 == RING_ENTRY_BYTES);
-    assert!(SIDE_EPOCH + 4 <= LINE_BYTES);
+    assert!(SIDE_EPOCH == SIDE_HEARTBEAT + 8 && SIDE_STATUS == SIDE_EPOCH + 8);
+    assert!(SIDE_STATUS.is_multiple_of(8) && SIDE_STATUS + 8 <= LINE_BYTES);
     assert!(PAGE_BYTES.is_multiple_of(LINE_BYTES));
     assert!(ring::HEAD_WORD == 0 && ring::TAIL_WORD * 8 == LINE_BYTES && ring::SLOTS_WORD * 8 == 2 * LINE_BYTES);
     assert!(ring::SLOT_HEADER_WORDS * 8 == 16);

@@ -45,6 +45,9 @@ pub struct Peer {
     /// What that side last gave to [`Attachment::beat`], in CLOCK_MONOTONIC milliseconds (which two processes of one
     /// machine share). 0 after it detached in good order.
     pub heartbeat_ms: u64,
+    /// What that side last gave to [`Attachment::set_status`]; 0 since it attached until it does. Its meaning is the
+    /// application's. It stays when the side detaches or dies, so read it together with the heartbeat.
+    pub status: u64,
 }
 
 impl Mapping {
@@ -190,7 +193,7 @@ impl Mapping {
         &self.0.path
     }
 
-    /// Takes one side for this process, raises that side's epoch and stores its first heartbeat. `now_ms` is
+    /// Takes one side for this process, raises that side's epoch, stores its first heartbeat and clears its status. `now_ms` is
     /// CLOCK_MONOTONIC in milliseconds.
     ///
     /// At most one attachment of a side is alive on the whole machine; the kernel frees the side when its process dies. (A
@@ -202,11 +205,12 @@ impl Mapping {
         Attachment::take(self, side, now_ms)
     }
 
-    /// What `side` shows: its epoch and its last heartbeat.
+    /// What `side` shows: its epoch, its last heartbeat and its status.
     #[must_use]
     pub fn peer(&self, side: Side) -> Peer {
         let line = self.0.layout.side(side);
-        // SYNC POINT E: pairs with the release in `Attachment::take`; whoever sees an epoch sees a heartbeat of it.
+        // SYNC POINT E: pairs with the release in `Attachment::take`; whoever sees an epoch sees heartbeat and status
+        // of it, or of a later one.
         let epoch = self
             .0
             .memory
@@ -217,7 +221,12 @@ impl Mapping {
             .memory
             .word(line + layout::SIDE_HEARTBEAT)
             .load(Ordering::Relaxed);
-        Peer { epoch, heartbeat_ms }
+        let status = self.0.memory.word(line + layout::SIDE_STATUS).load(Ordering::Relaxed);
+        Peer {
+            epoch,
+            heartbeat_ms,
+            status,
+        }
     }
 
     /// Whether the file at `path` is still this mapping: false when it was removed or replaced, and then the other side

@@ -39,47 +39,32 @@ fn handles_may_move_to_other_threads() {
 }
 
 #[test]
-fn the_peer_sees_epoch_and_heartbeat() {
+fn the_peer_sees_epoch_heartbeat_and_status() {
     let place = Place::new();
     let (front, back) = (place.create(&geometry(4, 8)), place.open());
-    assert_eq!(
-        back.peer(Side::Front),
-        Peer {
-            epoch: 0,
-            heartbeat_ms: 0
-        }
-    );
+    let check = |side, epoch, heartbeat_ms, status| {
+        let expected = Peer {
+            epoch,
+            heartbeat_ms,
+            status,
+        };
+        assert_eq!(back.peer(side), expected);
+    };
+    check(Side::Front, 0, 0, 0);
     let held = front.attach(Side::Front, 100).unwrap();
-    assert_eq!(
-        back.peer(Side::Front),
-        Peer {
-            epoch: 1,
-            heartbeat_ms: 100
-        }
-    );
+    check(Side::Front, 1, 100, 0);
     held.beat(250);
-    assert_eq!(
-        back.peer(Side::Front),
-        Peer {
-            epoch: 1,
-            heartbeat_ms: 250
-        }
-    );
+    check(Side::Front, 1, 250, 0);
+    held.set_status(u64::MAX);
+    check(Side::Front, 1, 250, u64::MAX);
+    // The last word stays, but a successor begins without one.
     drop(held);
-    assert_eq!(
-        back.peer(Side::Front),
-        Peer {
-            epoch: 1,
-            heartbeat_ms: 0
-        }
-    );
-    assert_eq!(
-        back.peer(Side::Back),
-        Peer {
-            epoch: 0,
-            heartbeat_ms: 0
-        }
-    );
+    check(Side::Front, 1, 0, u64::MAX);
+    let held = front.attach(Side::Front, 300).unwrap();
+    check(Side::Front, 2, 300, 0);
+    held.set_status(7);
+    check(Side::Front, 2, 300, 7);
+    check(Side::Back, 0, 0, 0);
 }
 
 #[test]

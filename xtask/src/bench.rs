@@ -1,24 +1,56 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+mod cost;
+mod hostile;
+mod memory;
+mod overload;
+
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
 use anyhow::{Context, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::Value;
 
 #[derive(Args)]
-#[command(after_long_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "\
 Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
-  cargo xtask bench ring -- --quick           what follows -- goes to criterion")]
+  cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
+  cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
+  cargo xtask bench cost                      the whole path: CPU per shake against a floor
+  cargo xtask bench memory                    bytes per idle session of the gateway, by owner
+  cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
+  cargo xtask bench hostile shake-flood       only this attack
+  cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve"
+)]
 pub struct Options {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Only the benchmarks whose name contains this
     name: Option<String>,
-    /// Arguments for criterion
+    /// Arguments for the benchmarks
     #[arg(last = true)]
-    criterion: Vec<String>,
+    arguments: Vec<String>,
+}
+
+/// Benchmarks of whole programs.
+#[derive(Subcommand)]
+enum What {
+    /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
+    Cost(cost::Options),
+    /// Bytes per session of a real gateway, by owner
+    Memory(memory::Options),
+    /// What each attack costs the gateway and the honest phones beside it, against stated bounds
+    Hostile {
+        /// Only these attacks
+        attacks: Vec<String>,
+    },
+    /// A gateway and its agent on one core under up to three times the load that they can serve
+    Overload(overload::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -29,6 +61,13 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// # Errors
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    match &options.what {
+        Some(What::Cost(options)) => return cost::run(options, interrupt),
+        Some(What::Memory(options)) => return memory::run(options, interrupt),
+        Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
+        Some(What::Overload(options)) => return overload::run(options, interrupt),
+        None => {}
+    }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
         let benches = benches(&metadata(manifest)?);
@@ -48,7 +87,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         command
             .env("CARGO_TARGET_DIR", target())
             .arg("--")
-            .args(&options.criterion);
+            .args(&options.arguments);
         steps.command(name, &mut command)?;
     }
     steps.finish()

@@ -2,31 +2,22 @@
 //! gateway and agent as processes, lets simulated phones shake, stops everything, audits the ledger, and compares what
 //! the phones say they got with what the ledger says they got.
 
-mod place;
-mod plan;
-mod reports;
-mod service;
+pub mod plan;
+pub mod reports;
 mod table;
-mod verdict;
+pub mod verdict;
 
 use crate::interrupt::Interrupt;
-use crate::workspace::{self, cargo};
+use crate::stage::{self, Patience, Place, Programs, Stage, files, run_to_file};
+use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
-use place::Place;
-use plan::files;
 use reports::credits;
-use service::{Patience, Service, run_to_file};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 use verdict::Evidence;
 
-/// How long a program may take to be ready, or to make its files.
-const START: Duration = Duration::from_secs(30);
-/// How long the gateway may take to close all connections, and the agent to finish what is in the rings.
-const END: Duration = Duration::from_secs(60);
 /// How long the audit may take.
 const AUDIT: Duration = Duration::from_secs(120);
 
@@ -69,13 +60,14 @@ pub struct Options {
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let options = &options.clone().sized()?;
     say("building the programs (release)");
-    let programs = build(interrupt)?;
-    let mut place = Place::fresh()?;
+    let programs = Programs::build(interrupt)?;
+    let mut place = Place::fresh("demo")?;
     say(&format!(
         "certificates, seed and configurations in {}",
         place.directory.display()
     ));
-    prepare(&place, &programs, options, interrupt)?;
+    stage::make_certs_and_seed(&place, &programs, &plan::seed_flags(options), interrupt)?;
+    write_configs(&place, options)?;
     if options.keep {
         say(&format!(
             "the shared mapping will stay: {}",
@@ -105,6 +97,18 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 impl Options {
+    /// A run of this size, without a named show.
+    pub const fn of_size(sessions: u32, shakes_per_second: u32, seconds: u32) -> Self {
+        Self {
+            sessions,
+            shakes_per_second,
+            seconds,
+            show: None,
+            json: false,
+            keep: false,
+        }
+    }
+
     /// With the numbers of the named show's scenario, if there is one.
     fn sized(mut self) -> anyhow::Result<Self> {
         if let Some(name) = &self.show {
@@ -120,76 +124,30 @@ fn say(line: &str) {
     eprintln!("demo: {line}");
 }
 
-/// Where the built programs are.
-struct Programs(PathBuf);
-
-impl Programs {
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-fn build(interrupt: &Interrupt) -> anyhow::Result<Programs> {
-    const PACKAGES: [&str; 8] = ["-p", "gateway", "-p", "shake-agent", "-p", "client-sim", "-p", "certs"];
-    let status = cargo(["build", "--release"].into_iter().chain(PACKAGES))
-        .status()
-        .context("cannot run cargo")?;
-    interrupt.check()?;
-    if !status.success() {
-        bail!("cargo build: {status}");
-    }
-    Ok(Programs(workspace::target().join("release")))
-}
-
-/// Makes everything that the programs read.
-fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let patience = Patience {
-        at_most: START,
-        interrupt,
-    };
-    let mut certs = Command::new(programs.path("certs"));
-    certs.arg("generate").arg("--out").arg(place.file(files::CERTS));
-    run_to_file("certs generate", certs, &place.file("certs.log"), &patience, || Ok(()))?.success()?;
-    let mut seed = Command::new(programs.path("shake-agent"));
-    seed.args(["seed", "generate"])
-        .args(plan::seed_flags(options))
-        .arg("--out")
-        .arg(place.file(files::SEED));
-    run_to_file(
-        "shake-agent seed generate",
-        seed,
-        &place.file("seed.log"),
-        &patience,
-        || Ok(()),
-    )?
-    .success()?;
-    place.write_configs(options)
+/// Writes the show, the scenario and both configurations.
+fn write_configs(place: &Place, options: &Options) -> anyhow::Result<()> {
+    let named = |folder: &str| options.show.as_deref().map(|name| workspace::deployed(folder, name));
+    let show = named("shows").unwrap_or_else(|| Ok(plan::show(options)))?;
+    let scenario = || Ok(plan::scenario(options, place.gateway, &place.file(files::CERTS)));
+    let scenario = named("scenarios").unwrap_or_else(scenario)?;
+    place.write(files::SHOW, &show)?;
+    place.write(files::SCENARIO, &scenario)?;
+    place.write(
+        files::GATEWAY,
+        &plan::gateway(place.gateway, place.metrics, place.queue()),
+    )?;
+    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))
 }
 
 /// Runs agent, gateway and phones, and ends them in order: phones, gateway, agent. Tells whether the phones succeeded.
 fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<bool> {
-    let start = |name: &'static str, config: &str| {
-        let config = place.file(config);
-        let mut command = Command::new(programs.path(name));
-        command.args(["run", "--config"]).arg(config);
-        let mut service = Service::start(name, command, place.file(&format!("{name}.log")))?;
-        service.wait_ready(&Patience {
-            at_most: START,
-            interrupt,
-        })?;
-        say(&format!("{name} is ready"));
-        anyhow::Ok(service)
-    };
-    // In the order of the service units: the agent is ready first and waits for the gateway's mapping. On an error
-    // both are dropped the other way round.
-    let mut agent = start("shake-agent", files::AGENT)?;
-    let mut gateway = start("gateway", files::GATEWAY)?;
+    let mut stage = Stage::start(place, programs, interrupt)?;
     say(&format!(
         "gateway on {}, metrics at http://{}/metrics",
         place.gateway, place.metrics
     ));
 
-    let mut phones = Command::new(programs.path("client-sim"));
+    let mut phones = programs.command("client-sim");
     phones
         .arg("run")
         .arg(place.file(files::SCENARIO))
@@ -205,14 +163,10 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
         interrupt,
     };
     let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
-        gateway.check()?;
-        agent.check()
+        stage.check()
     })?;
     say("ending gateway and agent");
-    let gateway_ended = gateway.end(END);
-    let agent_ended = agent.end(END);
-    gateway_ended?;
-    agent_ended?;
+    stage.end()?;
     Ok(ended.is_success())
 }
 
@@ -223,14 +177,14 @@ fn longest_run(options: &Options) -> Duration {
 }
 
 /// Asks the ledger, and reads what both sides wrote.
-fn evidence(
+pub fn evidence(
     place: &Place,
     programs: &Programs,
     phones_succeeded: bool,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Evidence> {
     let ask = |name: &'static str, args: &[&str], output: &str| {
-        let mut command = Command::new(programs.path("shake-agent"));
+        let mut command = programs.command("shake-agent");
         command.args(args).arg("--config").arg(place.file(files::AGENT));
         run_to_file(
             name,

@@ -1,11 +1,14 @@
-//! What a contributor runs: `cargo xtask demo | test | bench`. Needs nothing but a Rust toolchain and a C compiler.
+//! What a contributor runs: `cargo xtask demo | test | bench | fuzz`. Needs nothing but a Rust toolchain and a C compiler.
 
 mod interrupt;
+mod stage;
 mod steps;
 mod workspace;
 
 mod bench;
 mod demo;
+mod fuzz;
+mod million;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -23,8 +26,11 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
+  cargo xtask million       a million sessions, then 30,000 to 60,000 shakes/s; ten minutes
   cargo xtask test          everything that must hold before a change goes in
   cargo xtask bench         every benchmark, one after the other
+  cargo xtask bench hostile every attack, with honest phones beside it
+  cargo xtask fuzz          every fuzz target for 10 s
 
 Exit codes:
   0    all is well
@@ -38,8 +44,12 @@ enum Command {
     Demo(demo::Options),
     /// Checks format, lints, tests, interleavings and a small demo.
     Test(test::Options),
+    /// Plays a million phones, and tells whether every bound held.
+    Million(million::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),
+    /// Runs the fuzz targets and prints a table.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -53,8 +63,10 @@ fn main() -> ExitCode {
     };
     let done = match &cli.command {
         Command::Demo(options) => demo::run(options, &interrupt),
+        Command::Million(options) => million::run(options, &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
+        Command::Fuzz(options) => fuzz::run(options, &interrupt),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

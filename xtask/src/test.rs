@@ -14,6 +14,8 @@ The steps, all of them run even when one fails:
   lints        cargo clippy, warnings are errors
   tests        cargo nextest when it is installed, else cargo test
   doctests     the examples in the documentation
+  independent  a client that shares no code with this project: aioquic, from shake.proto alone
+  fuzz         the fuzz targets over their seeds and fixed mutations of them
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances")]
 pub struct Options {}
@@ -38,19 +40,27 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         )?;
     }
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
+    // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain.
+    let independent = [
+        "test",
+        "-p",
+        "gateway",
+        "--test",
+        "independent",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ];
+    steps.command("independent", &mut cargo(independent))?;
+    let mut fuzz = cargo(["test", "--manifest-path", "fuzz/Cargo.toml"]);
+    fuzz.env("CARGO_TARGET_DIR", target());
+    steps.command("fuzz", &mut fuzz)?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
     loom.env("RUSTFLAGS", "--cfg loom")
         .env("CARGO_TARGET_DIR", target().join("loom"));
     steps.command("loom", &mut loom)?;
-    let small = demo::Options {
-        show: None,
-        sessions: 200,
-        shakes_per_second: 400,
-        seconds: 5,
-        json: false,
-        keep: false,
-    };
+    let small = demo::Options::of_size(200, 400, 5);
     let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5";
     steps.step("demo", line, || demo::run(&small, interrupt))?;
     steps.finish()

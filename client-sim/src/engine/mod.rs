@@ -7,10 +7,11 @@
 mod fetch;
 mod gateways;
 pub mod lean;
+mod pace;
 mod quinn;
 
 use crate::scenario::{EngineKind, Scenario};
-use crate::schedule::Micros;
+use crate::schedule::{Micros, Span};
 use crate::tally::Tally;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -18,8 +19,11 @@ use rustls::RootCertStore;
 use shake_rules::UnixMillis;
 use shake_rules::token::TokenKeys;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use thiserror::Error;
+
+pub use pace::{Dial, StepRun};
 
 /// What an engine is to do.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Job {
     pub tokens: TokenKeys,
     /// The time at the start of the run.
     pub started_at: UnixMillis,
+    /// Who may wish for another rate.
+    pub dial: Arc<Dial>,
 }
 
 /// Why an engine could not start.
@@ -79,6 +85,8 @@ impl Stop {
 pub enum Stage {
     /// Ramping up.
     Connecting,
+    /// All are connected; the time of the first step has not come.
+    Waiting,
     /// Shaking by the schedule.
     Shaking,
     /// Waiting for the last answers and claims.
@@ -98,6 +106,8 @@ pub struct Snapshot<'a> {
     pub online: u32,
     /// Since the start of the run: the clock of all that is counted.
     pub now: Micros,
+    /// The step that is played, or comes next.
+    pub step: &'a Span,
     /// All counts so far.
     pub tally: &'a Tally,
 }
@@ -120,6 +130,8 @@ pub struct Finished {
     pub connecting: StageCost,
     /// The shaking.
     pub shaking: StageCost,
+    /// Its steps.
+    pub steps: Vec<StepRun>,
     /// The waiting afterwards.
     pub settling: StageCost,
     /// Sessions with a connection when the settling ended.

@@ -1,10 +1,11 @@
 //! Puts a run's counts together into its report.
 
+use super::steps::steps;
 use super::{
     Beside, Cents, Checks, Claims, Environment, Packages, Percentiles, Push, Report, Resources, ScenarioSummary,
     Sessions, Shakes,
 };
-use crate::engine::{Finished, StageCost, memory_peak_bytes};
+use crate::engine::{Finished, memory_peak_bytes};
 use crate::scenario::Scenario;
 use crate::tally::{GRADES, Moved, OUTCOMES, Tally};
 use std::collections::BTreeMap;
@@ -14,25 +15,21 @@ impl Report {
     #[must_use]
     pub fn new(scenario: &Scenario, finished: &Finished, beside: Beside) -> Self {
         let tally = &finished.tally;
-        let Beside {
-            cues,
-            series,
-            steps,
-            remarks,
-        } = beside;
+        let Beside { cues, series, remarks } = beside;
         Self {
             scenario: ScenarioSummary {
                 target: scenario.address.clone(),
                 engine: scenario.engine.name().to_owned(),
                 sessions: scenario.sessions,
-                shakes_per_second: scenario.shakes_per_second,
-                seconds: scenario.seconds,
+                shakes_per_second: scenario.shakes_per_second(),
+                seconds: scenario.seconds(),
                 seed: scenario.seed,
                 obey_share: scenario.habits.obey_pace,
             },
             stopped_early: finished.stopped_early,
             sessions: sessions(finished),
-            shakes: shakes(tally, scenario, &finished.shaking),
+            shakes: shakes(finished),
+            steps: steps(finished),
             outcomes: outcomes(tally),
             phases: tally.phases.by_name(),
             slow_downs: slow_downs(tally),
@@ -55,7 +52,6 @@ impl Report {
             cues,
             resources: resources(finished),
             environment: Environment::here(),
-            steps,
             series,
             errors: tally.errors.clone(),
             checks: Checks {
@@ -78,9 +74,9 @@ fn sessions(finished: &Finished) -> Sessions {
     }
 }
 
-fn shakes(tally: &Tally, scenario: &Scenario, shaking: &StageCost) -> Shakes {
-    let counts = tally.shakes.clone();
-    let scheduled = scenario.schedule().total();
+fn shakes(finished: &Finished) -> Shakes {
+    let (counts, shaking) = (finished.tally.shakes.clone(), &finished.shaking);
+    let scheduled = finished.steps.iter().map(|step| step.span.shakes()).sum::<u64>();
     Shakes {
         scheduled,
         not_sent: scheduled.saturating_sub(counts.sent + counts.held_back + counts.skipped_offline),
@@ -159,6 +155,7 @@ pub(super) fn ratio(part: f64, whole: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::StageCost;
     use crate::scenario::Overrides;
     use crate::tally::{Opened, PhaseId};
 
@@ -202,6 +199,7 @@ mod tests {
             settling,
             online: 10,
             stopped_early: false,
+            steps: Vec::new(),
             remarks: Vec::new(),
         };
         Report::new(&scenario, &finished, Beside::default())

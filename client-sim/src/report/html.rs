@@ -160,10 +160,11 @@ fn steps(report: &Report) -> String {
         .map(|step| {
             vec![
                 step.name.clone(),
-                format!("{:.1} s", step.span_s),
+                grouped(step.shakes_per_second.into()),
+                format!("{:.1} s", step.seconds),
                 grouped(step.sent_per_second as u64),
                 grouped(step.answered_per_second as u64),
-                grouped(step.held_back_per_second as u64),
+                grouped(step.held_back),
                 format!("{:.3} %", step.unanswered_share * 100.0),
                 milliseconds(step.latency.p50_us),
                 milliseconds(step.latency.p99_us),
@@ -173,10 +174,11 @@ fn steps(report: &Report) -> String {
         .collect();
     let header = [
         "step",
-        "took",
+        "asked/s",
+        "length",
         "sent/s",
         "answered/s",
-        "held back/s",
+        "held back",
         "unanswered",
         "p50",
         "p99",

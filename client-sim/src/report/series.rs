@@ -1,4 +1,4 @@
-//! What was seen over time: one row a second, and the figures of each step.
+//! What was seen over time: one row a second.
 
 use super::build::ratio;
 use super::processes::Processes;
@@ -14,8 +14,6 @@ use std::collections::BTreeMap;
 const EVERY: Micros = Micros::from_ms(950);
 /// Rows kept. When there are more, two become one, and what is kept stands for twice the time.
 const ROWS_MAX: usize = 1_200;
-/// Steps kept.
-const STEPS_MAX: usize = 256;
 
 /// A second of the run, or a few. Rates are per second.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +25,8 @@ pub struct Row {
     pub span_s: f64,
     /// Sessions with a connection at its end.
     pub sessions: u32,
+    /// The step that was played at its end; empty before and after the shaking.
+    pub step: String,
     /// Shakes offered by the schedule: sent, held back, or left out offline.
     pub offered: f64,
     /// Shakes sent.
@@ -49,28 +49,6 @@ pub struct Row {
     pub errors: BTreeMap<String, u64>,
     /// What each process used.
     pub processes: BTreeMap<String, Usage>,
-}
-
-/// The figures of one step, or of the whole shaking when there are none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Step {
-    /// Its name.
-    pub name: String,
-    /// When it began, since the start of the run.
-    pub from_s: f64,
-    /// How long it took; seen to within a quarter of a second.
-    pub span_s: f64,
-    /// Shakes sent, per second.
-    pub sent_per_second: f64,
-    /// Answered in time, per second.
-    pub answered_per_second: f64,
-    /// Held back, per second.
-    pub held_back_per_second: f64,
-    /// Unanswered of sent; shakes still under way at the end of a step are counted in the next.
-    pub unanswered_share: f64,
-    /// Latency of the answers.
-    pub latency: Percentiles,
 }
 
 /// Counts at one moment, for differences.
@@ -114,7 +92,7 @@ impl Before {
     }
 }
 
-/// Makes rows and steps out of snapshots.
+/// Makes rows out of snapshots.
 #[derive(Debug)]
 pub struct Recorder {
     processes: Processes,
@@ -123,9 +101,6 @@ pub struct Recorder {
     rows: Vec<Row>,
     every: Micros,
     row_before: Before,
-    steps: Vec<Step>,
-    step_before: Option<(String, Before)>,
-    marks_seen: usize,
 }
 
 impl Recorder {
@@ -139,63 +114,20 @@ impl Recorder {
             rows: Vec::new(),
             every: EVERY,
             row_before: Before::of(Micros::ZERO, &Tally::default()),
-            steps: Vec::new(),
-            step_before: None,
-            marks_seen: 0,
         }
     }
 
     /// Takes what a snapshot shows.
     pub fn look(&mut self, snapshot: &Snapshot<'_>) {
-        let tally = snapshot.tally;
-        let now = snapshot.now;
-        let shakes = snapshot.stage == Stage::Shaking;
-        if shakes && self.step_before.is_none() && self.steps.is_empty() && tally.marks.is_empty() {
-            self.step_before = Some(("all".into(), Before::of(now, tally)));
-        }
-        while let Some(mark) = tally.marks.get(self.marks_seen) {
-            // What was before the first step is the run-up to it.
-            if self.marks_seen == 0 {
-                self.step_before = None;
-            }
-            self.marks_seen += 1;
-            self.end_step(now, tally);
-            self.step_before = Some((mark.name.clone(), Before::of(now, tally)));
-        }
-        if !shakes && snapshot.stage != Stage::Connecting {
-            self.end_step(now, tally);
-        }
-        if now.since(self.row_before.at) >= self.every || snapshot.stage == Stage::Closing {
+        if snapshot.now.since(self.row_before.at) >= self.every || snapshot.stage == Stage::Closing {
             self.add_row(snapshot);
         }
     }
 
-    /// Rows and steps.
+    /// The rows, in the order of time.
     #[must_use]
-    pub fn end(self) -> (Vec<Row>, Vec<Step>) {
-        (self.rows, self.steps)
-    }
-
-    fn end_step(&mut self, now: Micros, tally: &Tally) {
-        let Some((name, before)) = self.step_before.take() else {
-            return;
-        };
-        if self.steps.len() == STEPS_MAX {
-            return;
-        }
-        let span_s = now.since(before.at).as_seconds();
-        let sent = (tally.shakes.sent - before.shakes.sent) as f64;
-        let per_second = |now: u64, before: u64| ratio((now - before) as f64, span_s);
-        self.steps.push(Step {
-            name,
-            from_s: before.at.as_seconds(),
-            span_s,
-            sent_per_second: ratio(sent, span_s),
-            answered_per_second: per_second(tally.shakes.answered, before.shakes.answered),
-            held_back_per_second: per_second(tally.shakes.held_back, before.shakes.held_back),
-            unanswered_share: ratio((tally.shakes.unanswered - before.shakes.unanswered) as f64, sent),
-            latency: before.latency_since(tally),
-        });
+    pub fn end(self) -> Vec<Row> {
+        self.rows
     }
 
     fn add_row(&mut self, snapshot: &Snapshot<'_>) {
@@ -205,6 +137,11 @@ impl Recorder {
         let after = Before::of(snapshot.now, tally);
         let rate = |now: u64, before: u64| ratio(now.saturating_sub(before) as f64, span_s);
         let offered = |shakes: &Shakes| shakes.sent + shakes.held_back + shakes.skipped_offline;
+        let step = if snapshot.stage == Stage::Shaking {
+            snapshot.step.name.clone()
+        } else {
+            String::new()
+        };
         let errors = after.errors.iter().map(|(name, count)| {
             let before = before.errors.get(name).copied().unwrap_or(0);
             (name.clone(), count - before)
@@ -213,6 +150,7 @@ impl Recorder {
             at_s: snapshot.now.as_seconds(),
             span_s,
             sessions: snapshot.online,
+            step,
             offered: rate(offered(&after.shakes), offered(&before.shakes)),
             sent: rate(after.shakes.sent, before.shakes.sent),
             held_back: rate(after.shakes.held_back, before.shakes.held_back),
@@ -250,6 +188,7 @@ fn merge(rows: &[Row]) -> Row {
             at_s: row.at_s,
             span_s,
             sessions: row.sessions,
+            step: row.step.clone(),
             offered: mean(sum.offered, row.offered),
             sent: mean(sum.sent, row.sent),
             held_back: mean(sum.held_back, row.held_back),
@@ -276,55 +215,62 @@ fn merge(rows: &[Row]) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Span;
 
-    fn snapshot(stage: Stage, now_s: u64, tally: &Tally) -> Snapshot<'_> {
+    fn step(name: &str) -> Span {
+        Span {
+            name: name.into(),
+            shakes_per_second: 0,
+            from: Micros::ZERO,
+            until: Micros::from_s(9),
+        }
+    }
+
+    fn snapshot<'a>(stage: Stage, now_s: u64, step: &'a Span, tally: &'a Tally) -> Snapshot<'a> {
         Snapshot {
             stage,
             stage_s: 0.0,
             online: 5,
             now: Micros::from_s(now_s),
+            step,
             tally,
         }
     }
 
     #[test]
-    fn rows_are_differences_and_steps_have_their_own_latency() {
+    fn rows_are_differences_with_the_step_of_their_time() {
         let mut recorder = Recorder::new(&[]);
         let mut tally = Tally::default();
+        let (low, high) = (step("low"), step("high"));
         for second in 1..=6_u64 {
-            if second == 2 || second == 4 {
-                tally.mark(Micros::from_s(second), &format!("from {second}"));
-                recorder.look(&snapshot(Stage::Shaking, second, &tally));
-            }
             tally.shakes.sent += 10 * second;
             tally.shakes.answered += 10 * second;
             tally.latency.saturating_record(second * 1_000);
-            recorder.look(&snapshot(Stage::Shaking, second + 1, &tally));
+            let step = if second < 4 { &low } else { &high };
+            recorder.look(&snapshot(Stage::Shaking, second, step, &tally));
         }
-        recorder.look(&snapshot(Stage::Settling, 7, &tally));
-        let (rows, steps) = recorder.end();
+        recorder.look(&snapshot(Stage::Settling, 7, &high, &tally));
+        let rows = recorder.end();
         let sent: Vec<u64> = rows.iter().map(|row| row.sent as u64).collect();
-        assert_eq!(sent[1..], [20, 30, 40, 50, 60], "{rows:?}");
-        assert!(rows.iter().all(|row| row.latency.count == 1));
-        let names: Vec<_> = steps.iter().map(|step| (&step.name[..], step.span_s)).collect();
-        assert_eq!(names, [("from 2", 2.0), ("from 4", 3.0)]);
-        assert_eq!(steps[1].sent_per_second, 50.0);
-        assert_eq!((steps[0].latency.count, steps[1].latency.count), (2, 3));
+        assert_eq!(sent, [10, 20, 30, 40, 50, 60, 0], "{rows:?}");
+        assert!(rows[..6].iter().all(|row| row.latency.count == 1));
+        let steps: Vec<_> = rows.iter().map(|row| &row.step[..]).collect();
+        assert_eq!(steps, ["low", "low", "low", "high", "high", "high", ""]);
     }
 
     #[test]
     fn memory_is_bounded_and_nothing_is_forgotten() {
         let mut recorder = Recorder::new(&[]);
         let mut tally = Tally::default();
+        let step = step("all");
         for second in 1..=5_000 {
             tally.shakes.sent += 7;
-            recorder.look(&snapshot(Stage::Shaking, second, &tally));
+            recorder.look(&snapshot(Stage::Shaking, second, &step, &tally));
         }
-        recorder.look(&snapshot(Stage::Closing, 5_001, &tally));
-        let (rows, steps) = recorder.end();
+        recorder.look(&snapshot(Stage::Closing, 5_001, &step, &tally));
+        let rows = recorder.end();
         assert!(rows.len() <= ROWS_MAX);
         let sent: f64 = rows.iter().map(|row| row.sent * row.span_s).sum();
         assert!((sent - 35_000.0).abs() < 1e-3, "{sent}");
-        assert_eq!(steps.len(), 1, "the whole shaking, when nobody made steps");
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn render(report: &Report) -> String {
     scenario(&mut table, report);
     sessions(&mut table, report);
     shakes(&mut table, report);
+    steps(&mut table, report);
     claims(&mut table, report);
     packets(&mut table, report);
     changes(&mut table, report);
@@ -81,6 +82,25 @@ fn scenario(table: &mut Table, report: &Report) {
             scenario.engine
         ),
     );
+}
+
+fn steps(table: &mut Table, report: &Report) {
+    for step in report.steps.iter().filter(|_| report.steps.len() > 1) {
+        table.line(
+            "  step",
+            format_args!(
+                "{} for {:.0} s: {} sent/s · {} answered/s · {} unanswered ({:.3} %) · p50 {} · p99 {}",
+                step.name,
+                step.seconds,
+                grouped(step.sent_per_second as u64),
+                grouped(step.answered_per_second as u64),
+                grouped(step.unanswered),
+                step.unanswered_share * 100.0,
+                milliseconds(step.latency.p50_us),
+                milliseconds(step.latency.p99_us)
+            ),
+        );
+    }
 }
 
 fn sessions(table: &mut Table, report: &Report) {

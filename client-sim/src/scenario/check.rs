@@ -1,9 +1,10 @@
 //! From the tables of a file to a [`Scenario`]: every value within its bounds, and no two that contradict each other.
 
 use super::file::{self, At, File, Share, is_placed};
-use super::{EngineKind, FRIENDS_MAX, SAMPLE_MAX, SECONDS_MAX, SESSIONS_MAX, SHAKES_PER_SECOND_MAX, Scenario};
+use super::{EngineKind, Scenario, Start, Users};
+use super::{FRIENDS_MAX, SAMPLE_MAX, SECONDS_MAX, SESSIONS_MAX, SHAKES_PER_SECOND_MAX, STEPS_MAX};
 use crate::backoff::Backoff;
-use crate::schedule::Micros;
+use crate::schedule::{Micros, Step};
 use crate::user::{Habits, PackageHabits, PacketHabits, SEND_SHARES};
 use rustls_pki_types::ServerName;
 use shake_rules::document::Problems;
@@ -22,6 +23,7 @@ impl Check<'_> {
             target,
             users,
             load,
+            steps,
             behaviour,
             phones,
             operator,
@@ -34,6 +36,8 @@ impl Check<'_> {
         self.address(&target.address);
         self.server_name(&target.server_name);
         let timeout = 1..=600_000;
+        let steps = self.steps(&load, steps);
+        let seconds = steps.iter().map(|step| u64::from(step.seconds)).sum();
         let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
         let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
         let silence_ms = self.range("silence_backoff_ms", &phones.silence_backoff_ms, 1);
@@ -47,8 +51,9 @@ impl Check<'_> {
             sessions: self.number("sessions", &load.sessions, 1..=SESSIONS_MAX),
             connects_per_second: self.number("connects_per_second", &load.connects_per_second, 1..=1_000_000),
             connects_at_once: self.number("connects_at_once", &load.connects_at_once, 1..=10_000),
-            shakes_per_second: self.number("shakes_per_second", &load.shakes_per_second, 0..=SHAKES_PER_SECOND_MAX),
-            seconds: self.number("seconds", &load.seconds, 1..=SECONDS_MAX),
+            steps,
+            start: Start::Soon,
+            control: None,
             settle_s: self.number("settle_s", &load.settle_s, 0..=SECONDS_MAX),
             seed: load.seed,
             engine: self.kind(&engine.kind),
@@ -83,10 +88,78 @@ impl Check<'_> {
                 packages: PackageHabits {
                     fetch_share: self.share("fetch_share", &resources.fetch_share),
                     sample: self.number("sample", &resources.sample, 1..=SAMPLE_MAX),
-                    within: Micros::from_s((*load.seconds.as_ref()).into()),
+                    within: Micros::from_s(seconds),
                 },
             },
-            cues: self.cues(&operator, cues, *load.seconds.as_ref()),
+            cues: self.cues(&operator, cues, seconds),
+        }
+    }
+
+    /// The steps of the file, or the one that `[load]` tells.
+    fn steps(&mut self, load: &file::Load, steps: Vec<file::Step>) -> Vec<Step> {
+        if steps.is_empty() {
+            let rate = self.number("shakes_per_second", &load.shakes_per_second, 0..=SHAKES_PER_SECOND_MAX);
+            return vec![Step {
+                name: format!("{rate}/s"),
+                shakes_per_second: rate,
+                seconds: self.number("seconds", &load.seconds, 1..=SECONDS_MAX),
+            }];
+        }
+        for (name, place) in [
+            ("shakes_per_second", &load.shakes_per_second),
+            ("seconds", &load.seconds),
+        ] {
+            if is_placed(&place.span()) {
+                let message =
+                    format!("{name} stands beside [[steps]], which tell it for each step; take it out of [load]");
+                self.wrong(place.span(), message);
+            }
+        }
+        let steps = steps.into_iter().map(|step| {
+            let rate = self.number("shakes_per_second", &step.shakes_per_second, 0..=SHAKES_PER_SECOND_MAX);
+            Step {
+                name: step.name.unwrap_or_else(|| format!("{rate}/s")),
+                shakes_per_second: rate,
+                seconds: self.number("seconds", &step.seconds, 1..=SECONDS_MAX),
+            }
+        });
+        let steps: Vec<Step> = steps.collect();
+        let seconds: u64 = steps.iter().map(|step| u64::from(step.seconds)).sum();
+        if steps.len() > STEPS_MAX || seconds > SECONDS_MAX.into() {
+            self.problems.add_whole(format!(
+                "{} steps of {seconds} s together; at most {STEPS_MAX} steps and {SECONDS_MAX} s",
+                steps.len()
+            ));
+        }
+        steps
+    }
+
+    /// Leaves only these users, both included, with their share of every rate.
+    pub(super) fn part(&mut self, scenario: &mut Scenario, users: &Users) {
+        let (first, last) = (*users.0.start(), *users.0.end());
+        let whole = u64::from(scenario.sessions);
+        let end = scenario.first_id + whole - 1;
+        if first < scenario.first_id || last > end || first > last {
+            let message = format!(
+                "--users {first}..{last} must lie within the scenario's users {}..{end}",
+                scenario.first_id
+            );
+            self.problems.add_whole(message);
+            return;
+        }
+        // Rounded so that the parts of a whole add up to it.
+        let (from, to) = (first - scenario.first_id, last + 1 - scenario.first_id);
+        let share = |rate: u32| (u64::from(rate) * to / whole - u64::from(rate) * from / whole) as u32;
+        for step in &mut scenario.steps {
+            step.shakes_per_second = share(step.shakes_per_second);
+        }
+        scenario.connects_per_second = share(scenario.connects_per_second).max(1);
+        scenario.connects_at_once = share(scenario.connects_at_once).max(1);
+        scenario.first_id = first;
+        scenario.sessions = (to - from) as u32;
+        scenario.habits.sessions = scenario.sessions;
+        if from > 0 {
+            scenario.cues.clear(); // whoever plays the first users gives them, once for all
         }
     }
 
@@ -118,7 +191,7 @@ impl Check<'_> {
             ));
         }
         let ramp_s = scenario.sessions / scenario.connects_per_second.max(1);
-        let run_s = u64::from(ramp_s) + u64::from(scenario.seconds) + u64::from(scenario.settle_s);
+        let run_s = u64::from(ramp_s) + u64::from(scenario.seconds()) + u64::from(scenario.settle_s);
         if u64::from(scenario.token_lifetime_s) <= run_s {
             self.problems.add_whole(format!(
                 "token_lifetime_s = {} ends before the run does, which takes about {run_s} s; raise it",
@@ -137,8 +210,7 @@ impl Check<'_> {
                 scenario.idle_timeout_s
             ));
         }
-        let shakes = u64::from(scenario.shakes_per_second) * u64::from(scenario.seconds);
-        if shakes / u64::from(scenario.sessions.max(1)) > u64::from(u32::MAX) {
+        if scenario.schedule().total() / u64::from(scenario.sessions.max(1)) > u64::from(u32::MAX) {
             self.problems
                 .add_whole("more shakes for one session than the 32-bit sequence counts; add sessions");
         }

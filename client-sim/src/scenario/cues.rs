@@ -7,7 +7,7 @@ use crate::schedule::Micros;
 
 impl Check<'_> {
     /// The cues as commands, in the order of time.
-    pub(super) fn cues(&mut self, operator: &file::Operator, cues: Vec<file::Cue>, seconds: u32) -> Vec<Cue> {
+    pub(super) fn cues(&mut self, operator: &file::Operator, cues: Vec<file::Cue>, seconds: u64) -> Vec<Cue> {
         self.address(&operator.address);
         for (key, value) in [("program", &operator.program), ("certs", &operator.certs)] {
             if value.as_ref().is_empty() {
@@ -19,9 +19,9 @@ impl Check<'_> {
         checked
     }
 
-    fn cue(&mut self, operator: &file::Operator, cue: file::Cue, seconds: u32) -> Cue {
+    fn cue(&mut self, operator: &file::Operator, cue: file::Cue, seconds: u64) -> Cue {
         let at_s = self.span_s("at_s", &cue.at_s);
-        if at_s > f64::from(seconds) {
+        if at_s > seconds as f64 {
             let message = format!("at_s = {at_s} is after the end of the shaking, which lasts {seconds} s");
             self.wrong(cue.at_s.span(), message);
         }

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub target: Target,
     pub users: Users,
     pub load: Load,
+    pub steps: Vec<Step>,
     pub behaviour: Behaviour,
     pub phones: Phones,
     pub operator: Operator,
@@ -94,6 +95,15 @@ impl Default for Load {
             seed: 1,
         }
     }
+}
+
+/// Nothing of a step has a default but its name.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub name: Option<String>,
+    pub shakes_per_second: At<u32>,
+    pub seconds: At<u32>,
 }
 
 #[derive(Deserialize)]

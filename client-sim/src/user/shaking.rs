@@ -21,15 +21,18 @@ impl User {
         self.expire(now, habits, tally);
         if !self.online {
             tally.shakes.skipped_offline += 1;
+            tally.steps.skipped_offline(due);
             return None;
         }
         if !self.manners.may_shake(due) {
             tally.shakes.held_back += 1;
+            tally.steps.held_back(due);
             return None;
         }
         self.manners.on_sent(due);
         self.pending.push_back(Pending { sequence, due });
         tally.shakes.sent += 1;
+        tally.steps.sent(due);
         tally.shakes.sent_on_streams += u64::from(self.roles.is_on_streams);
         Some(v1::Shake { sequence })
     }
@@ -38,8 +41,9 @@ impl User {
     pub fn on_shake_failed(&mut self, sequence: u32, reason: &str, tally: &mut Tally) {
         tally.error(&format!("shake_{reason}"), "");
         if let Some(at) = self.pending.iter().position(|pending| pending.sequence == sequence) {
-            self.pending.remove(at);
+            let pending = self.pending.remove(at).expect("`position` found it");
             tally.shakes.unanswered += 1;
+            tally.steps.unanswered(pending.due);
         }
     }
 
@@ -61,6 +65,7 @@ impl User {
                 let pending = self.pending.remove(at).expect("`position` found it");
                 tally.shakes.answered += 1;
                 tally.latency.saturating_record(now.since(pending.due).0.max(1));
+                tally.steps.answered(pending.due, now.since(pending.due));
             }
             // A phone shows a late answer all the same, and a late win is claimed.
             None if reply.sequence < self.settled_below => tally.shakes.late += 1,
@@ -139,6 +144,7 @@ impl User {
             self.settled_below = oldest.sequence + 1;
             self.pending.pop_front();
             tally.shakes.unanswered += 1;
+            tally.steps.unanswered(due);
             self.manners.on_silence(now, due, &habits.silence, &mut self.jitter);
         }
     }
@@ -148,6 +154,9 @@ impl User {
             self.settled_below = newest.sequence + 1;
         }
         tally.shakes.unanswered += self.pending.len() as u64;
+        self.pending
+            .iter()
+            .for_each(|pending| tally.steps.unanswered(pending.due));
         self.pending.clear();
     }
 }

@@ -8,14 +8,15 @@ use crate::schedule::Micros;
 use crate::tally::{PhaseId, Tally};
 use shake_proto::wire::v1;
 
-/// The phase that holds and the one that comes next, as last told.
+/// The phase that holds and the one that comes next, as last told. Every user has one, so its times are whole
+/// milliseconds of the run, of which 32 bits count 49 days.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Countdown {
     current: PhaseId,
     next: PhaseId,
-    current_ends: Micros,
-    next_starts: Micros,
-    next_ends: Micros,
+    current_ends_ms: u32,
+    next_starts_ms: u32,
+    next_ends_ms: u32,
 }
 
 impl Countdown {
@@ -23,36 +24,41 @@ impl Countdown {
     pub(super) const NONE: Self = Self {
         current: PhaseId::NONE,
         next: PhaseId::NONE,
-        current_ends: Micros::ZERO,
-        next_starts: Micros::ZERO,
-        next_ends: Micros::ZERO,
+        current_ends_ms: 0,
+        next_starts_ms: 0,
+        next_ends_ms: 0,
     };
 
     fn heard(now: Micros, current: Option<&v1::Phase>, next: Option<&v1::Phase>, tally: &mut Tally) -> Self {
-        let after = |ms: u64| now.plus(Micros::from_ms(ms));
+        let after = |span_ms: u64| u32::try_from(whole_ms(now).saturating_add(span_ms)).unwrap_or(u32::MAX);
         let mut countdown = Self::NONE;
         if let Some(phase) = current {
             countdown.current = tally.phases.id(&phase.name);
-            countdown.current_ends = after(phase.ends_in_ms);
+            countdown.current_ends_ms = after(phase.ends_in_ms);
         }
         if let Some(phase) = next {
             countdown.next = tally.phases.id(&phase.name);
-            countdown.next_starts = after(phase.starts_in_ms);
-            countdown.next_ends = after(phase.ends_in_ms);
+            countdown.next_starts_ms = after(phase.starts_in_ms);
+            countdown.next_ends_ms = after(phase.ends_in_ms);
         }
         countdown
     }
 
     /// The phase that holds at this time.
     fn at(&self, now: Micros) -> PhaseId {
-        if (self.next_starts..self.next_ends).contains(&now) {
+        let now_ms = whole_ms(now);
+        if (self.next_starts_ms.into()..self.next_ends_ms.into()).contains(&now_ms) {
             self.next
-        } else if now < self.current_ends {
+        } else if now_ms < self.current_ends_ms.into() {
             self.current
         } else {
             PhaseId::NONE
         }
     }
+}
+
+fn whole_ms(time: Micros) -> u64 {
+    time.0 / 1_000
 }
 
 impl User {

@@ -407,3 +407,10 @@ fn shares_are_even_and_exact() {
         );
     }
 }
+
+/// A million users are to fit into one process beside their connections: what is rare is on the heap while it lasts.
+#[test]
+fn a_user_is_small() {
+    const USER_BYTES_MAX: usize = 296;
+    assert!(size_of::<User>() <= USER_BYTES_MAX, "{}", size_of::<User>());
+}

@@ -1,12 +1,15 @@
 //! What the ledger must answer: the way of a request to the agent and of its answer back. The kinds of request
 //! themselves (`claim`, `packet`) only decide whether to ask.
 
+use super::admit::{Asked, Gate};
 use super::serving::{Answer, Asker, Serving};
 use crate::counters::{AskKind, Busy};
 use shake_proto::handoff::record::{Ask, Notice, ReplyTo, What};
 use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult};
+use shake_proto::request::Request;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::UserId;
+use shake_rules::throttle::Service;
 use std::time::Instant;
 
 /// A request that the agent has.
@@ -21,10 +24,28 @@ pub enum Delivery {
     /// The answer to a request.
     Reply(Asker, Kind),
     /// A notice for a user who is here.
-    Notice(usize, v1::Notice),
+    Notice(usize, v1::notice::Kind),
 }
 
 impl Serving {
+    /// The busy answer to a request that the grade or the user's limit keeps from the ledger; `None` for one that may go on.
+    pub(super) fn kept_out(&mut self, request: &Request, gate: &mut Gate) -> Option<Answer> {
+        let (kind, asked) = match request {
+            Request::Hello(_) | Request::Shake(_) => return None,
+            Request::Claim(_) => (AskKind::Claim, Asked::Claim),
+            Request::Send(_) => (AskKind::Send, Asked::Service(Service::Send)),
+            Request::Grab(_) => (AskKind::Grab, Asked::Service(Service::Grab)),
+            Request::PacketView(_) => (AskKind::PacketView, Asked::Service(Service::PacketView)),
+            Request::Wallet => (AskKind::Wallet, Asked::Service(Service::Wallet)),
+        };
+        let rules = self.live.throttle.at(self.admission.grade());
+        let why = self.admission.ask(gate, asked, rules).err()?;
+        self.counters.ask(kind).inc();
+        self.counters.busy(why).inc();
+        let retry_after_ms = self.admission.retry_ms(rules, &mut self.rng);
+        Some(Answer::Now(busy_reply(kind, retry_after_ms)))
+    }
+
     /// Hands a request to the agent; says busy at once when it cannot be.
     pub(super) fn ask(&mut self, user: UserId, what: What, asker: Asker) -> Answer {
         let kind = AskKind::of(&what);
@@ -127,7 +148,7 @@ impl Serving {
         let mut notices: Vec<Notice> = std::mem::take(&mut self.notices);
         self.lane.notices(&mut notices);
         for notice in notices.drain(..) {
-            let Some(&(session, _)) = self.online.get(&notice.user) else {
+            let Some(session) = self.online.session(notice.user) else {
                 continue;
             };
             let offered = v1::PacketOffered {
@@ -135,7 +156,7 @@ impl Serving {
                 from_user_id: notice.from.map_or(0, |user| user.0),
             };
             let kind = v1::notice::Kind::PacketOffered(offered);
-            into.push(Delivery::Notice(session, v1::Notice { kind: Some(kind) }));
+            into.push(Delivery::Notice(session, kind));
         }
         self.notices = notices;
     }

@@ -20,7 +20,7 @@ impl Serving {
     /// was opened in time, the answer stands.
     fn check_ticket(&self, user: UserId, claim: &Claim) -> Result<(), TicketError> {
         let ticket = self.shared.tickets.open(&claim.ticket)?;
-        match ticket.check(self.shared.show.event, user, self.now.unix) {
+        match ticket.check(self.live.show.event, user, self.now.unix) {
             Err(TicketError::Expired) | Ok(()) => Ok(()),
             Err(error) => Err(error),
         }

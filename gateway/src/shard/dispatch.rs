@@ -3,7 +3,7 @@
 use super::serving::{Answer, Asker, Serving};
 use super::session::{Read, Session};
 use crate::counters::Dropped;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, Event, StreamEvent, StreamId};
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REQUEST_BYTES_MAX};
@@ -33,7 +33,7 @@ pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Se
     }
 }
 
-fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: bytes::Bytes) {
+fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
         Err(Code::Oversized) => return serving.counters.dropped(Dropped::Oversized).inc(),
@@ -45,7 +45,9 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: byt
     if session.connection.datagrams().max_size().is_none() {
         return serving.counters.dropped(Dropped::NoReturn).inc();
     }
-    let reply = serving.shake(user, shake);
+    let Some(reply) = serving.shake(user, shake, &mut session.gate) else {
+        return;
+    };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
     if session.connection.datagrams().send(bytes, true).is_err() {
         serving.counters.dropped(Dropped::NoReturn).inc();
@@ -59,12 +61,18 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
         Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
             .and_then(Request::try_from)
             .and_then(|request| {
+                let takes_notices = match &request {
+                    Request::Hello(hello) => hello.takes_notices,
+                    _ => session.takes_notices,
+                };
                 let asker = Asker {
                     session: index,
                     serial: session.serial,
                     stream,
                 };
-                serving.serve(request, &mut session.user, asker)
+                let answer = serving.serve(request, &mut session.user, &mut session.gate, asker)?;
+                session.takes_notices = takes_notices;
+                Ok(answer)
             }),
     };
     match served {
@@ -83,10 +91,15 @@ pub(super) fn reply(session: &mut Session, serving: &mut Serving, stream: Stream
 }
 
 /// Sends a notice, unless the client takes no more server streams.
-pub(super) fn notify(session: &mut Session, notice: &v1::Notice) -> bool {
+pub(super) fn notify(session: &mut Session, kind: v1::notice::Kind) -> bool {
+    session.notify(encode_notice(kind))
+}
+
+/// A notice as a stream carries it.
+pub(super) fn encode_notice(kind: v1::notice::Kind) -> Bytes {
     let mut bytes = BytesMut::new();
-    frame::encode_stream(notice, &mut bytes);
-    session.notify(bytes.freeze())
+    frame::encode_stream(&v1::Notice { kind: Some(kind) }, &mut bytes);
+    bytes.freeze()
 }
 
 fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {

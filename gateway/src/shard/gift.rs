@@ -6,23 +6,27 @@ use super::serving::Serving;
 use super::session::Session;
 use rand::{Rng, RngExt};
 use shake_proto::handoff::record::Gift;
+use shake_rules::throttle::Service;
 use shake_rules::{Cents, UserId};
 
 /// Sessions looked at for each recipient, before a draw is given up for lack of users.
 const LOOKS_PER_RECIPIENT: usize = 8;
 
 impl Serving {
-    /// Whether the phase has gifts.
+    /// Whether the phase has gifts, and the grade lets them be sent.
     pub(super) fn has_gifts(&self) -> bool {
         self.phase
-            .is_some_and(|index| self.shared.show.phases[index].gifts.is_some())
+            .is_some_and(|index| self.live.show.phases[index].gifts.is_some() && !self.rules().is_off(Service::Gift))
     }
 
     /// Sends the gifts that are due.
     pub(super) fn send_gifts(&mut self, sessions: &mut Pages<Session>) {
-        let Some((stage, gifts)) = self
+        if !self.has_gifts() {
+            return;
+        }
+        let Some((phase, gifts)) = self
             .phase
-            .and_then(|index| Some((index, self.shared.show.phases[index].gifts?)))
+            .and_then(|index| Some((index, self.live.show.phases[index].gifts?)))
         else {
             return;
         };
@@ -40,7 +44,7 @@ impl Serving {
                 key,
                 total,
                 recipients,
-                stage: stage as u16,
+                stage: self.stage(phase),
                 at: self.now.unix,
             };
             match self.lane.gift(gift) {

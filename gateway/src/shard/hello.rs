@@ -28,18 +28,14 @@ impl Serving {
         }
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
-        let show = &self.shared.show;
-        let phase = |index: usize| v1::Phase {
-            name: show.phases[index].name.clone(),
-            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
-            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
-        };
+        let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
+        let (current_phase, next_phase) = self.phases_to_wire();
         let reply = v1::HelloReply {
             server_time_ms: self.now.unix.0,
-            config_version: self.shared.config_version,
-            pace_ms: self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms),
-            current_phase: self.phase.map(phase),
-            next_phase: show.phase_after(self.now.unix).map(phase),
+            config_version: self.live.version,
+            pace_ms,
+            current_phase,
+            next_phase,
             manifest: self.manifest_newer_than(hello.resource_version),
             cookie: if winnings.as_slice().is_empty() {
                 Bytes::new()
@@ -50,9 +46,20 @@ impl Serving {
         Ok((token.user, reply))
     }
 
+    /// The phase that holds now and the next one, as clients see them.
+    pub(super) fn phases_to_wire(&self) -> (Option<v1::Phase>, Option<v1::Phase>) {
+        let show = &self.live.show;
+        let phase = |index: usize| v1::Phase {
+            name: show.phases[index].name.clone(),
+            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
+            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
+        };
+        (self.phase.map(phase), show.phase_after(self.now.unix).map(phase))
+    }
+
     /// The resource manifest, for a client whose own is older.
     fn manifest_newer_than(&self, version: u64) -> Option<v1::ResourceManifest> {
-        let manifest = &self.shared.show.manifest;
+        let manifest = &self.live.show.manifest;
         let resource = |package: &Package| v1::Resource {
             id: package.id,
             address: package.address.clone(),
@@ -72,7 +79,7 @@ impl Serving {
         if cookie.is_empty() {
             return self.shared.winners.of(user);
         }
-        match self.shared.cookies.open(self.shared.show.event, user, cookie) {
+        match self.shared.cookies.open(self.live.show.event, user, cookie) {
             Ok(said) => self.shared.winners.merge(user, &said),
             Err(error) => {
                 if error != CookieError::OtherEvent {
@@ -89,7 +96,7 @@ impl Serving {
         self.rng.fill_bytes(&mut nonce);
         self.shared
             .cookies
-            .seal(self.shared.show.event, user, winnings, nonce, &mut self.cookie);
+            .seal(self.live.show.event, user, winnings, nonce, &mut self.cookie);
         Bytes::copy_from_slice(&self.cookie)
     }
 }

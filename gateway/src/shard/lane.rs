@@ -10,7 +10,7 @@ use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sl
 use std::sync::Arc;
 
 /// An agent whose heartbeat is older than this is away, in milliseconds. It beats every 100 ms.
-const AGENT_SILENT_MS_MAX: u64 = 1_500;
+pub const AGENT_SILENT_MS_MAX: u64 = 1_500;
 /// Records taken in one go.
 const RECORDS_AT_ONCE: usize = 256;
 
@@ -25,6 +25,7 @@ pub struct Lane {
     /// Whether `ShardStarted` is in the request ring. Until then nothing else may be.
     is_announced: bool,
     has_pushed: bool,
+    was_full: bool,
     record: Vec<u8>,
     counters: Arc<Counters>,
 }
@@ -46,6 +47,7 @@ impl Lane {
             bell: attachment.bell(shard.into())?,
             is_announced: false,
             has_pushed: false,
+            was_full: false,
             record: Vec::with_capacity(Ring::Request.record_bytes_max() as usize),
             counters,
         })
@@ -80,7 +82,16 @@ impl Lane {
 
     /// Whether an issue can be recorded. Only this shard fills the ring, so a yes stays true until it pushes.
     pub fn can_issue(&mut self) -> bool {
-        self.is_announced && self.requests.free() > 0
+        let has_room = self.requests.free() > 0;
+        self.was_full |= !has_room;
+        self.is_announced && has_room
+    }
+
+    /// How full the request ring is, in thousandths; and whether it had no room for something since the last call.
+    pub fn fill(&mut self) -> (u32, bool) {
+        let slots = Ring::Request.slots() as usize;
+        let used = slots - self.requests.free().min(slots);
+        ((used * 1_000 / slots) as u32, std::mem::take(&mut self.was_full))
     }
 
     /// The next packet that the agent released to this shard. It stays in the ring.
@@ -164,7 +175,10 @@ impl Lane {
     fn push(&mut self, request: &Request) -> Result<(), Full> {
         self.record.clear();
         request.encode(&mut self.record);
-        self.requests.push(&self.record).map_err(|_| Full)?;
+        if self.requests.push(&self.record).is_err() {
+            self.was_full = true;
+            return Err(Full);
+        }
         self.has_pushed = true;
         Ok(())
     }

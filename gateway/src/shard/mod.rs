@@ -6,14 +6,21 @@
 
 pub mod socket;
 
+mod arrivals;
 mod cid;
+mod endpoints;
+mod growth;
+mod moves;
 mod pages;
 mod session;
 mod wheel;
 
+mod online;
 pub mod serving;
 
 mod dispatch;
+
+pub mod admit;
 
 mod hello;
 mod shake;
@@ -25,18 +32,23 @@ mod packet;
 
 pub mod lane;
 
+mod sweep;
+
 mod settle;
 
 pub use cid::ShardCids;
+pub use endpoints::Endpoints;
 
 use crate::config::Sessions;
+use crate::counters::Turned;
+use arrivals::Arrivals;
 use ask::Delivery;
-use bytes::BytesMut;
 use dispatch::{notify, reply};
+use endpoints::{Arrival, Arrived};
+use growth::Growth;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
-use quinn_proto::{DatagramEvent, Endpoint, Incoming};
 use serving::{Now, Serving};
 use session::Session;
 use shake_proto::code::Code;
@@ -45,15 +57,19 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use sweep::Sweeps;
 use wheel::Wheel;
 
 /// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about
 /// 30 ms); firing one up to 2 ms late is harmless, and with many sessions each tick has one.
 const TICK: Duration = Duration::from_millis(2);
+/// The shortest time from one turn to the next. Packets that are handled together cost less: the wake-up, two system
+/// calls and the cold caches are shared. Half of this is what a reply takes longer on average.
+const TURN_MIN: Duration = Duration::from_millis(1);
 /// The longest sleep: how late a shard may see the stop flag or a new phase.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
-/// The longest sleep while gifts are due by the clock.
-const GIFT_SLEEP_MAX: Duration = Duration::from_millis(2);
+/// The longest sleep while something is due by the clock alone: gifts, or the next sessions of a sweep.
+const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
 /// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
 const BATCHES_PER_TURN: usize = 16;
@@ -65,7 +81,7 @@ const DRAIN_LINGER: Duration = Duration::from_millis(200);
 /// What a shard is made of; made by `run`, before the thread starts.
 pub struct Parts {
     pub socket: Socket,
-    pub endpoint: Endpoint,
+    pub endpoints: Endpoints,
     pub sessions: Sessions,
     pub stop: Arc<AtomicBool>,
 }
@@ -82,8 +98,11 @@ pub struct Shard {
     dirty: Vec<usize>,
     deliveries: Vec<Delivery>,
     fired: Vec<usize>,
+    growth: Growth,
     next_serial: u32,
     handshaking: usize,
+    sweeps: Sweeps,
+    arrivals: Arrivals,
     is_stopping: bool,
 }
 
@@ -101,8 +120,11 @@ impl Shard {
             dirty: Vec::new(),
             deliveries: Vec::new(),
             fired: Vec::new(),
+            growth: Growth::default(),
             next_serial: 0,
             handshaking: 0,
+            sweeps: Sweeps::default(),
+            arrivals: Arrivals::default(),
             is_stopping: false,
         }
     }
@@ -134,6 +156,9 @@ impl Shard {
     fn turn(&mut self) {
         self.sleep();
         self.serving.begin_turn(Now::read(self.began));
+        // Before what arrives: who says Hello in this turn hears of the phase by the reply.
+        self.sweep();
+        self.arrivals.begin_turn(&self.serving);
         self.receive();
         self.deliver();
         self.serving.send_gifts(&mut self.sessions);
@@ -144,8 +169,12 @@ impl Shard {
         self.count();
     }
 
-    /// Sleeps until a packet, an answer of the agent, or a timer.
+    /// Sleeps until a packet, an answer of the agent, or a timer, but never begins turns faster than [`TURN_MIN`].
     fn sleep(&mut self) {
+        let since_turn = self.serving.now.instant.elapsed();
+        if self.dirty.is_empty() && since_turn < TURN_MIN {
+            std::thread::sleep(TURN_MIN - since_turn);
+        }
         let bell = self.serving.lane.bell();
         bell.arm();
         let ready = !self.dirty.is_empty() || self.serving.lane.has_deliveries();
@@ -169,11 +198,12 @@ impl Shard {
         let elapsed = self.began.elapsed();
         let ticks = self.wheel.ticks_to_next();
         let at = TICK * (self.tick() + ticks) as u32;
-        at.saturating_sub(elapsed).min(if self.serving.has_gifts() {
-            GIFT_SLEEP_MAX
-        } else {
-            SLEEP_MAX
-        })
+        at.saturating_sub(elapsed)
+            .min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
+                PACED_SLEEP_MAX
+            } else {
+                SLEEP_MAX
+            })
     }
 
     /// The tick of this turn.
@@ -195,6 +225,9 @@ impl Shard {
                 }
             };
             self.serving.counters.packets_received.add(count as u64);
+            if let Some(at_ns) = received.received_at_ns(count) {
+                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            }
             for packet in received.packets(count) {
                 self.handle_packet(&packet);
             }
@@ -208,54 +241,80 @@ impl Shard {
     fn handle_packet(&mut self, packet: &socket::Received<'_>) {
         self.make_room();
         let now = self.serving.now.instant;
-        let bytes = BytesMut::from(packet.bytes);
-        let buffer = self.outgoing.buffer();
-        match self
-            .parts
-            .endpoint
-            .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)
-        {
-            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                if let Some(session) = self.sessions.get_mut(handle.0) {
-                    session.connection.handle_event(event);
-                    self.touch(handle.0);
+        match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
+            Some(Arrived::Session(index, event)) => {
+                if let Some(session) = self.sessions.get_mut(index) {
+                    let serving = &mut self.serving;
+                    let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+                    if let Some(why) = shed {
+                        serving.counters.shed(why).inc();
+                        return;
+                    }
+                    if !session.take(now, packet.remote, event) {
+                        serving.counters.moves_refused.inc();
+                    }
+                    self.touch(index);
                 }
             }
-            Some(DatagramEvent::NewConnection(incoming)) => self.admit(incoming),
-            Some(DatagramEvent::Response(transmit)) => self.outgoing.push(&transmit),
+            Some(Arrived::New(arrival)) => self.admit(arrival),
+            Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
             None => self.serving.counters.packets_discarded.inc(),
         }
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
-    fn admit(&mut self, incoming: Incoming) {
+    fn admit(&mut self, arrival: Arrival) {
         let counters = Arc::clone(&self.serving.counters);
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
         let buffer = self.outgoing.buffer();
-        let is_full = self.sessions.len() >= limits.max || self.handshaking >= limits.handshakes_max;
-        if self.is_stopping || is_full {
-            counters.connections_refused.inc();
-            let transmit = self.parts.endpoint.refuse(incoming, buffer);
+        let rules = self.serving.rules();
+        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
+        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
+        let is_proven = arrival.incoming.remote_address_validated();
+        let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
+            Some(Turned::Going)
+        } else if self.sessions.len() >= limits.max {
+            Some(Turned::SessionsFull)
+        } else if self.handshaking >= handshakes_max {
+            Some(Turned::HandshakesFull)
+        } else {
+            None
+        };
+        let mut must_retry = must_prove && !is_proven;
+        if turned.is_none() && !must_retry {
+            let live = &self.serving.live;
+            turned = self
+                .serving
+                .admission
+                .connection(arrival.incoming.remote_address().ip(), live)
+                .err();
+            // A prefix is only turned away for addresses that are proven to be in it.
+            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+        }
+        if let Some(why) = turned {
+            counters.turned(why).inc();
+            let transmit = self.parts.endpoints.refuse(arrival, buffer);
             self.outgoing.push(&transmit);
             return;
         }
-        if self.handshaking >= limits.handshakes_max / 2 && !incoming.remote_address_validated() {
+        if must_retry {
             counters.connections_retried.inc();
-            match self.parts.endpoint.retry(incoming, buffer) {
-                Ok(transmit) => self.outgoing.push(&transmit),
-                Err(error) => self.parts.endpoint.ignore(error.into_incoming()),
+            if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
+                self.outgoing.push(&transmit);
             }
             return;
         }
-        match self.parts.endpoint.accept(incoming, now, buffer, None) {
-            Ok((handle, connection)) => {
+        let accepted = self.growth.time(|| self.parts.endpoints.accept(arrival, now, buffer));
+        match accepted {
+            Ok((place, connection)) => {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
-                let session = Session::new(connection, self.next_serial, now + limits.hello_timeout);
-                self.sessions.insert(handle.0, session);
-                self.touch(handle.0);
+                let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
+                let index = self.growth.time(|| self.sessions.insert(session));
+                self.parts.endpoints.seat(place, index);
+                self.touch(index);
             }
             Err(error) => {
                 counters.connections_failed.inc();
@@ -288,7 +347,7 @@ impl Shard {
                 Delivery::Notice(index, notice) => {
                     if let Some(session) = sessions.get_mut(index) {
                         let counters = &serving.counters;
-                        let is_sent = notify(session, &notice);
+                        let is_sent = notify(session, notice);
                         if is_sent {
                             counters.notices.inc()
                         } else {
@@ -344,9 +403,12 @@ impl Shard {
         }
     }
 
-    fn count(&self) {
+    fn count(&mut self) {
+        self.arrivals.end_turn(&mut self.serving);
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
+        let growth = self.growth.longest().as_nanos() as u64;
+        self.serving.counters.growth_ns_max.set(growth);
     }
 }
 

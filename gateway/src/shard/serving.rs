@@ -1,10 +1,14 @@
 //! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
 //! Each kind of request has a file of its own that adds its handler here.
 
+use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
 use super::lane::Lane;
+use super::online::Online;
 use crate::config::Claims;
 use crate::counters::Counters;
+use crate::live::{Current, Live};
+use crate::load::board::Board;
 use crate::winners::Winners;
 use bytes::BytesMut;
 use quinn_proto::StreamId;
@@ -16,23 +20,23 @@ use shake_proto::wire::v1;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::release::Release;
-use shake_rules::show::Show;
+use shake_rules::throttle::{GradeRules, Service};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// What all shards share; nothing in it is written to but the table of winners.
+/// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
+/// is live.
 pub struct Shared {
     pub tokens: TokenKeys,
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
     pub codes: CodeKeys,
-    pub show: Arc<Show>,
-    pub config_version: u64,
+    pub current: Current,
+    pub board: Board,
     pub winners: Winners,
     pub claims: Claims,
     pub shards: u16,
@@ -43,6 +47,8 @@ pub struct Shared {
 pub struct Now {
     pub instant: Instant,
     pub unix: UnixMillis,
+    /// The same in nanoseconds.
+    pub unix_ns: u64,
     /// Nanoseconds since the shard began.
     pub elapsed_ns: u64,
     /// CLOCK_MONOTONIC, as heartbeats carry it.
@@ -52,17 +58,28 @@ pub struct Now {
 impl Now {
     pub fn read(began: Instant) -> Self {
         let instant = Instant::now();
-        // Before 1970 the clock is unset; tokens and tickets then count as fresh, and TLS fails first.
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_millis() as u64);
+        let unix_ns = unix_ns();
         Self {
             instant,
-            unix: UnixMillis(unix),
+            unix: UnixMillis(unix_ns / 1_000_000),
+            unix_ns,
             elapsed_ns: (instant - began).as_nanos() as u64,
             monotonic_ms: monotonic_ms(),
         }
     }
+}
+
+/// The wall clock in nanoseconds since 1970. Before 1970 the clock is unset; tokens and tickets then count as fresh, and
+/// TLS fails first.
+pub fn unix_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// The wall clock in milliseconds since 1970.
+pub fn unix_ms() -> u64 {
+    unix_ns() / 1_000_000
 }
 
 /// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share.
@@ -89,24 +106,30 @@ pub enum Answer {
 
 pub struct Serving {
     pub shared: Arc<Shared>,
+    pub(super) shard: u16,
+    /// What holds for this turn of what operators push.
+    pub(super) live: Arc<Live>,
     pub counters: Arc<Counters>,
     pub lane: Lane,
     pub now: Now,
     /// Index of the phase that holds now.
     pub phase: Option<usize>,
+    /// Clients are to be told of a phase that began or ended, or of another show.
+    pub(super) is_new_phase: bool,
+    is_draining: bool,
     /// The release rate of that phase, for this shard.
     pub(super) release: Release,
     /// The rate of its gifts, for this shard.
     pub(super) gifts: Release,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
+    pub(super) admission: Admission,
     pub(super) under_way: Slab<UnderWay>,
     pub(super) due: Due,
     pub(super) next_serial: u32,
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
-    /// The newest session of each user who is here: its index and serial.
-    pub(super) online: HashMap<UserId, (usize, u32)>,
+    pub(super) online: Online,
     pub(super) ticket: Vec<u8>,
     pub(super) cookie: Vec<u8>,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
@@ -114,59 +137,102 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+    pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+        let live = shared.current.load();
+        shared.current.runs(shard, live.version);
         Self {
-            shared,
+            live,
             counters,
             lane,
             now,
             phase: None,
+            is_new_phase: false,
+            is_draining: false,
             release: Release::per_second(0.0),
             gifts: Release::per_second(0.0),
             rng: rand::make_rng(),
+            admission: Admission::new(shared.shards),
+            shared,
+            shard,
             under_way: Slab::new(),
             due: Due::new(),
             next_serial: 0,
             replies: Vec::new(),
             notices: Vec::new(),
-            online: HashMap::new(),
+            online: Online::new(),
             ticket: Vec::new(),
             cookie: Vec::new(),
             arena: BytesMut::new(),
         }
     }
 
-    /// Begins a turn: takes the time, finds the phase, and makes its release rate this shard's.
+    /// Begins a turn: takes the time and what operators pushed, finds the phase, and makes its release rate this shard's.
+    /// A gateway that drains gives nothing more out, so that who holds a ticket has all of the window to open it.
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
-        let phase = self.shared.show.phase_at(now.unix);
-        if phase != self.phase {
+        let mut is_new_show = false;
+        if let Some(live) = self.shared.current.newer_than(&self.live) {
+            is_new_show = !Arc::ptr_eq(&live.show, &self.live.show);
+            self.live = live;
+            self.shared.current.runs(self.shard, self.live.version);
+        }
+        let is_draining = self.shared.current.drain().is_some();
+        let phase = self.live.show.phase_at(now.unix);
+        if phase != self.phase || is_new_show || is_draining != self.is_draining {
             self.phase = phase;
-            let phase = phase.map(|index| &self.shared.show.phases[index]);
+            self.is_draining = is_draining;
+            self.is_new_phase = true;
+            let phase = phase
+                .filter(|_| !is_draining)
+                .map(|index| &self.live.show.phases[index]);
             let shards = f64::from(self.shared.shards);
             self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
             let gifts = phase.and_then(|phase| phase.gifts);
             self.gifts = Release::per_second(gifts.map_or(0.0, |gifts| gifts.per_second) / shards);
         }
+        let show_pace_ms = self.show_pace_ms();
+        let board = &self.shared.board;
+        self.admission
+            .begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
         self.lane.announce();
     }
 
-    /// Serves one request of a session's stream. `user` is the session's, and is set by Hello.
-    pub fn serve(&mut self, request: Request, user: &mut Option<UserId>, asker: Asker) -> Result<Answer, Code> {
+    /// The pace of the show, whatever the load.
+    pub(super) fn show_pace_ms(&self) -> u32 {
+        let show = &self.live.show;
+        self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms)
+    }
+
+    /// What the grade of this turn says.
+    pub(super) fn rules(&self) -> &GradeRules {
+        self.live.throttle.at(self.admission.grade())
+    }
+
+    /// Serves one request of a session's stream. `user` and `gate` are the session's; the user is set by Hello.
+    pub fn serve(
+        &mut self,
+        request: Request,
+        user: &mut Option<UserId>,
+        gate: &mut Gate,
+        asker: Asker,
+    ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
             let (known, reply) = self.hello(&hello, *user)?;
             *user = Some(known);
-            self.online.insert(known, (asker.session, asker.serial));
-            if hello.takes_notices {
+            self.online.insert(known, asker.session, asker.serial);
+            if hello.takes_notices && !self.rules().is_off(Service::Offers) {
                 // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
                 let _ = self.ask(known, What::Offers, asker);
             }
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }
         let user = user.ok_or(Code::BeforeHello)?;
+        if let Some(busy) = self.kept_out(&request, gate) {
+            return Ok(busy);
+        }
         Ok(match request {
             Request::Hello(_) => unreachable!("served above"),
-            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake(user, shake))),
+            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, gate))),
             Request::Claim(claim) => self.claim(user, claim, asker),
             Request::Send(send) => self.send(user, send, asker),
             Request::Grab(grab) => self.grab(user, grab, asker),
@@ -175,10 +241,13 @@ impl Serving {
         })
     }
 
+    /// The stage of a phase: its number in tickets and in the ledger.
+    pub(super) fn stage(&self, phase: usize) -> u16 {
+        self.live.stages[phase]
+    }
+
     /// Forgets a session that ended.
     pub fn left(&mut self, user: UserId, session: usize, serial: u32) {
-        if self.online.get(&user) == Some(&(session, serial)) {
-            self.online.remove(&user);
-        }
+        self.online.remove(user, session, serial);
     }
 }

@@ -1,26 +1,36 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
+use super::admit::Gate;
+use super::endpoints::Place;
+use super::moves::Moves;
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{Connection, Dir, ReadError, StreamId, VarInt};
+use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt};
 use shake_proto::code::Code;
 use shake_proto::frame::{LENGTH_BYTES_MAX, REQUEST_BYTES_MAX};
 use shake_rules::UserId;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
 
 pub struct Session {
     pub connection: Connection,
+    pub place: Place,
     /// Set by the first Hello.
     pub user: Option<UserId>,
+    /// Said by the last Hello.
+    pub takes_notices: bool,
     /// Tells this session from later ones with the same index.
     pub serial: u32,
     /// When it is closed if it has not said Hello.
     pub hello_due: Instant,
     pub is_handshaking: bool,
+    /// What its user has used up of the limits.
+    pub gate: Gate,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
+    moves: Moves,
     /// Requests that have come in part; empty for nearly all sessions nearly always.
     partial: Vec<(StreamId, BytesMut)>,
 }
@@ -38,16 +48,35 @@ pub enum Read {
 }
 
 impl Session {
-    pub fn new(connection: Connection, serial: u32, hello_due: Instant) -> Self {
+    pub fn new(connection: Connection, place: Place, serial: u32, now: Instant, hello_timeout: Duration) -> Self {
         Self {
             connection,
+            place,
             user: None,
+            takes_notices: false,
             serial,
-            hello_due,
+            hello_due: now + hello_timeout,
             is_handshaking: true,
+            gate: Gate::default(),
             is_dirty: false,
+            moves: Moves::new(now),
             partial: Vec::new(),
         }
+    }
+
+    /// Takes a packet that came from this address. False when it was dropped, because the session's address changes too
+    /// often.
+    pub fn take(&mut self, now: Instant, remote: SocketAddr, event: ConnectionEvent) -> bool {
+        let known = self.connection.remote_address();
+        if remote != known && !self.moves.may(now) {
+            return false;
+        }
+        self.connection.handle_event(event);
+        // Counted only when the packet proved authentic and moved the session.
+        if self.connection.remote_address() != known {
+            self.moves.count(now);
+        }
+        true
     }
 
     /// The next stream that the client opened.

@@ -3,7 +3,7 @@
 
 use super::dispatch::handle_event;
 use super::{Shard, TICK};
-use quinn_proto::{ConnectionHandle, Event};
+use quinn_proto::Event;
 
 impl Shard {
     /// Brings every session that something happened to up to date: its events, its packets, its timer.
@@ -59,7 +59,9 @@ impl Shard {
                 break;
             };
             let is_drained = event.is_drained();
-            if let Some(event) = self.parts.endpoint.handle_event(ConnectionHandle(index), event) {
+            let place = session.place;
+            let answer = self.growth.time(|| self.parts.endpoints.handle_event(place, event));
+            if let Some(event) = answer {
                 session.connection.handle_event(event);
                 got_any = true;
             }

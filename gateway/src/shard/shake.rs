@@ -1,7 +1,8 @@
-//! `Shake`: draws the outcome, and on a win issues a packet.
+//! `Shake`: draws the outcome, and on a win issues a packet; or says "slow down".
 
+use super::admit::{Gate, Verdict};
 use super::serving::Serving;
-use crate::counters::Missed;
+use crate::counters::{Dropped, Missed};
 use crate::winners::Refusal;
 use bytes::Bytes;
 use rand::Rng;
@@ -15,39 +16,78 @@ use shake_rules::winnings::Won;
 use shake_rules::{SponsorId, UserId};
 
 impl Serving {
-    /// The reply to a shake.
-    pub fn shake(&mut self, user: UserId, shake: Shake) -> v1::ShakeReply {
-        let (outcome, resource_id, pace_ms, red_packet) = match self.phase {
+    /// The reply to a shake; none for a user who shakes on after being told to slow down.
+    pub fn shake(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> Option<v1::ShakeReply> {
+        let rules = self.live.throttle.at(self.admission.grade());
+        match self.admission.shake(gate, rules, &self.counters, &mut self.rng) {
+            Verdict::Serve => Some(self.serve_shake(user, shake, gate)),
+            Verdict::Refuse { retry_after_ms } => Some(self.slow_down(shake, retry_after_ms)),
+            Verdict::Drop => {
+                self.counters.dropped(Dropped::ToldBefore).inc();
+                None
+            }
+        }
+    }
+
+    /// The same on a stream, where every request gets an answer.
+    pub(super) fn shake_on_stream(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> v1::ShakeReply {
+        let retry_after_ms = self.rules().retry_ms[1];
+        match self.shake(user, shake, gate) {
+            Some(reply) => reply,
+            None => self.slow_down(shake, retry_after_ms),
+        }
+    }
+
+    fn slow_down(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {
+        v1::ShakeReply {
+            sequence: shake.sequence,
+            outcome: v1::Outcome::SlowDown as i32,
+            resource_id: 0,
+            pace_ms: retry_after_ms.max(self.show_pace_ms()),
+            config_version: self.live.version,
+            red_packet: None,
+            slow_down: Some(v1::SlowDown {
+                grade: self.admission.grade().number().into(),
+                retry_after_ms,
+            }),
+        }
+    }
+
+    fn serve_shake(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> v1::ShakeReply {
+        let (outcome, resource_id, red_packet) = match self.phase {
             Some(index) => self.draw(user, index),
-            None => (Outcome::RestPage, 0, self.shared.show.rest_pace_ms, None),
+            None => (Outcome::RestPage, 0, None),
         };
         self.counters.shake(outcome).inc();
+        if red_packet.is_some() {
+            self.admission.won(gate);
+        }
         v1::ShakeReply {
             sequence: shake.sequence,
             outcome: outcome_to_wire(outcome) as i32,
             resource_id,
-            pace_ms,
-            config_version: self.shared.config_version,
+            pace_ms: self.admission.pace_ms(self.show_pace_ms(), &mut self.rng),
+            config_version: self.live.version,
             red_packet,
             slow_down: None,
         }
     }
 
-    fn draw(&mut self, user: UserId, index: usize) -> (Outcome, u32, u32, Option<v1::RedPacket>) {
+    fn draw(&mut self, user: UserId, index: usize) -> (Outcome, u32, Option<v1::RedPacket>) {
         let random = self.rng.next_u64();
-        let phase = &self.shared.show.phases[index];
-        let (pace_ms, resources, without_packet) = (phase.pace_ms, phase.resources, phase.without_packet);
+        let phase = &self.live.show.phases[index];
+        let (resources, without_packet) = (phase.resources, phase.without_packet);
         let mut outcome = phase.weights.draw(random);
         if outcome == Outcome::RedPacket {
             match self.win(user, index) {
                 Ok((sponsor, won)) => {
                     let resource = self
-                        .shared
+                        .live
                         .show
                         .sponsors
                         .get(&sponsor)
                         .map_or(0, |sponsor| sponsor.resource);
-                    return (outcome, resource, pace_ms, Some(won));
+                    return (outcome, resource, Some(won));
                 }
                 Err(missed) => {
                     self.counters.missed(missed).inc();
@@ -59,17 +99,17 @@ impl Serving {
             .iter()
             .position(|one| *one == outcome)
             .expect("every outcome stands in ALL");
-        (outcome, resources[at], pace_ms, None)
+        (outcome, resources[at], None)
     }
 
     /// Gives the next packet to `user`, in this order: check that the issue can be recorded, count the win into the
     /// user's limits, move the grant ring's cursor, record the issue, make the ticket. A failure or a crash between
     /// two steps costs a packet at worst, and never gives one twice.
-    fn win(&mut self, user: UserId, stage: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
+    fn win(&mut self, user: UserId, phase: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
         if !self.release.is_due(self.now.elapsed_ns) {
             return Err(Missed::NotDue);
         }
-        let limits = self.shared.show.limits;
+        let limits = self.live.show.limits;
         if self.shared.winners.is_at_limit(user, limits) {
             return Err(Missed::UserLimit);
         }
@@ -77,7 +117,7 @@ impl Serving {
             return Err(Missed::RingFull);
         }
         let grant = self.lane.next_grant().ok_or(Missed::NoGrant)?;
-        if grant.event != self.shared.show.event {
+        if grant.event != self.live.show.event {
             return Err(Missed::OtherEvent);
         }
         let won = Won {
@@ -92,10 +132,11 @@ impl Serving {
                 Refusal::Limit => Missed::UserLimit,
                 Refusal::Full => Missed::WinnersFull,
             })?;
+        let stage = self.stage(phase);
         let issued = Issued {
             packet: grant.packet,
             user,
-            stage: stage as u16,
+            stage,
             at: self.now.unix,
         };
         self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
@@ -106,8 +147,8 @@ impl Serving {
             packet: grant.packet,
             user,
             sponsor: grant.sponsor,
-            stage: stage as u16,
-            expires_at: self.now.unix.plus_ms(self.shared.show.ticket_lifetime_ms),
+            stage,
+            expires_at: self.now.unix.plus_ms(self.live.show.ticket_lifetime_ms),
         };
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);

@@ -4,6 +4,7 @@
 //! After the handshake a QUIC client has nothing to say in TLS but what is forbidden (RFC 9001, section 6: no TLS key
 //! update) or unused here (no client certificates after the handshake), so any such message ends the connection.
 
+use super::parameters;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session, UnsupportedVersion,
@@ -12,7 +13,6 @@ use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectionId, Side, TransportError, TransportErrorCode};
 use rustls::quic::{KeyChange, Secrets, ServerConnection, Version};
 use std::any::Any;
-use std::io::Cursor;
 use std::sync::Arc;
 
 /// TLS alert `unexpected_message` (RFC 8446, section 6.2).
@@ -144,7 +144,7 @@ impl Session for LeanSession {
         };
         match handshake.connection.quic_transport_parameters() {
             None => Ok(None),
-            Some(bytes) => Ok(Some(TransportParameters::read(Side::Server, &mut Cursor::new(bytes))?)),
+            Some(bytes) => Ok(Some(parameters::read(bytes)?)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod compact;
 mod lean;
+mod parameters;
 
 use crate::config::{Config, Sessions};
 use crate::shard::ShardCids;
@@ -90,11 +91,11 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
     Ok(transport)
 }
 
-/// The endpoint configuration of one shard. The reset key outlives the process, so that clients of an earlier life
+/// The configuration of one endpoint of a shard. The reset key outlives the process, so that clients of an earlier life
 /// learn at once that their connection is gone (RFC 9000, section 10.3).
-pub fn endpoint_config(reset_keys: &KeyRing, shard: u8, generation: u8) -> Arc<EndpointConfig> {
+pub fn endpoint_config(reset_keys: &KeyRing, shard: u8, generation: u8, number: u16) -> Arc<EndpointConfig> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, reset_keys.newest().secret());
     let mut endpoint = EndpointConfig::new(Arc::new(key));
-    endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation)));
+    endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
     Arc::new(endpoint)
 }

@@ -2,7 +2,10 @@
 //! made of the stock `quinn` crate.
 #![allow(dead_code)]
 
+pub mod operator;
+
 use bytes::{Bytes, BytesMut};
+use nix::sys::ptrace;
 use prost::Message as _;
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls_pki_types::CertificateDer;
@@ -49,6 +52,7 @@ pub struct Stand {
     pub directory: TempDir,
     pub address: SocketAddr,
     pub metrics: SocketAddr,
+    pub admin: SocketAddr,
     gateway: Option<Child>,
     agent: Option<Child>,
 }
@@ -56,6 +60,15 @@ pub struct Stand {
 impl Stand {
     /// A gateway with this show and these lines added to its configuration.
     pub fn new(show: &str, more_config: &str) -> Self {
+        Self::with_certs(show, more_config, None)
+    }
+
+    /// Another gateway of the same fleet: with the same certificates and keys.
+    pub fn beside(&self, show: &str) -> Self {
+        Self::with_certs(show, "", Some(&self.path("certs")))
+    }
+
+    fn with_certs(show: &str, more_config: &str, certs: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path();
         let request = certs::generate::Request {
@@ -64,23 +77,28 @@ impl Stand {
             days: 1,
             replace: false,
         };
-        certs::generate::generate(&path.join("certs"), &request, jiff::Timestamp::now()).expect("certificates");
+        match certs {
+            None => {
+                certs::generate::generate(&path.join("certs"), &request, jiff::Timestamp::now()).expect("certificates");
+            }
+            Some(certs) => copy_directory(certs, &path.join("certs")),
+        }
         std::fs::write(path.join("show.toml"), show).expect("show.toml");
-        let address = UdpSocket::bind("127.0.0.1:0")
-            .and_then(|s| s.local_addr())
-            .expect("a free UDP port");
+        let udp = || UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr());
+        let (address, admin) = (udp().expect("a free UDP port"), udp().expect("another one"));
         let metrics = TcpListener::bind("127.0.0.1:0")
             .and_then(|s| s.local_addr())
             .expect("a free TCP port");
         let config = format!(
             "[listen]\naddress = \"{address}\"\nshards = 2\nbuffer_bytes = 1048576\n[show]\nfile = \"show.toml\"\n[queue]\n\
-             path = \"queue\"\n[metrics]\naddress = \"{metrics}\"\n{more_config}"
+             path = \"queue\"\n[metrics]\naddress = \"{metrics}\"\n[admin]\naddress = \"{admin}\"\n{more_config}"
         );
         std::fs::write(path.join("gateway.toml"), config).expect("gateway.toml");
         let mut stand = Self {
             directory,
             address,
             metrics,
+            admin,
             gateway: None,
             agent: None,
         };
@@ -93,8 +111,15 @@ impl Stand {
     }
 
     pub fn start_gateway(&mut self) {
+        self.start_gateway_with(&[]);
+    }
+
+    pub fn start_gateway_with(&mut self, arguments: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command.args(["run", "--config"]).arg(self.path("gateway.toml"));
+        command
+            .args(["run", "--config"])
+            .arg(self.path("gateway.toml"))
+            .args(arguments);
         self.gateway = Some(
             command
                 .stderr(self.log("gateway.log"))
@@ -106,9 +131,55 @@ impl Stand {
         });
     }
 
+    /// The gateway's process.
+    pub fn gateway_id(&self) -> u32 {
+        self.gateway.as_ref().expect("the gateway runs").id()
+    }
+
     /// Sends the gateway a signal and waits for its end. Gives its exit code.
     pub fn stop_gateway(&mut self, signal: nix::sys::signal::Signal) -> Option<i32> {
         stop(self.gateway.take().expect("the gateway runs"), signal)
+    }
+
+    /// Stops the gateway's first thread, which is its control plane, until the value is dropped; the shards go on. The
+    /// tracing stop of Linux is per thread, unlike SIGSTOP.
+    pub fn freeze_control_thread(&self) -> Frozen {
+        let id = self.gateway.as_ref().expect("the gateway runs").id();
+        let thread = nix::unistd::Pid::from_raw(id as i32);
+        ptrace::seize(thread, ptrace::Options::empty())
+            .expect("a process may trace its children; is ptrace forbidden here?");
+        ptrace::interrupt(thread).expect("it is traced");
+        Frozen(thread)
+    }
+
+    /// Whether the control plane answers on the metrics port.
+    pub fn metrics_answer(&self) -> bool {
+        self.http("/live").is_some_and(|text| text.contains("200 OK"))
+    }
+
+    /// Waits for a gateway that ends by itself. Gives its exit code.
+    pub fn gateway_ended(&mut self) -> Option<i32> {
+        ended(self.gateway.take().expect("the gateway runs"))
+    }
+
+    /// Runs an operator's command against the gateway, with the certificates in `certs`.
+    pub fn operate_with(&self, certs: &Path, arguments: &[&str]) -> Operated {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(arguments).arg("--certs").arg(certs);
+        if !arguments.contains(&"--target") {
+            command.args(["--target", &self.admin.to_string()]);
+        }
+        let output = command.output().expect("the operator's command runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Operated {
+            is_good: output.status.success(),
+            text: text(&output.stdout) + &text(&output.stderr),
+        }
+    }
+
+    /// Runs an operator's command against the gateway.
+    pub fn operate(&self, arguments: &[&str]) -> Operated {
+        self.operate_with(&self.path("certs"), arguments)
     }
 
     /// Makes a seed of `count` packets of 10 to 500 cents, of sponsor 1.
@@ -118,6 +189,11 @@ impl Stand {
 
     /// Makes a seed of `count` packets of 10 to 500 cents and this kind, of `sponsors` sponsors in turn.
     pub fn make_seed_of(&self, budget_cents: u64, count: u64, sponsors: u16, kind: PacketKind) {
+        self.make_seed_part(budget_cents, count, sponsors, kind, 0);
+    }
+
+    /// The same, as this part of a fleet's seed of two: packets of different parts differ.
+    pub fn make_seed_part(&self, budget_cents: u64, count: u64, sponsors: u16, kind: PacketKind, part: u16) {
         use shake_rules::seed::{SeedRecord, SeedSum};
         use shake_rules::{Cents, EventId, PacketId, SponsorId, amounts};
         let mut state = 7_u64;
@@ -131,7 +207,7 @@ impl Stand {
             amounts::draw(Cents(budget_cents), count, Cents(10), Cents(500), random).expect("a possible budget");
         let (mut sum, mut records) = (SeedSum::default(), Vec::new());
         for (index, amount) in amounts.into_iter().enumerate() {
-            let packet = PacketId(1_000 + index as u64);
+            let packet = PacketId(1_000 + 1_000_000 * u64::from(part) + index as u64);
             let record = SeedRecord {
                 packet,
                 amount,
@@ -141,7 +217,7 @@ impl Stand {
             sum.add(&record);
             records.extend_from_slice(&record.encode());
         }
-        let mut file = sum.header(EventId(1), 0, 1).encode().to_vec();
+        let mut file = sum.header(EventId(1), part, part + 1).encode().to_vec();
         file.append(&mut records);
         std::fs::write(self.path("seed.bin"), file).expect("seed.bin");
     }
@@ -151,7 +227,8 @@ impl Stand {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
-             [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[settlement]\nfile = \"{path}/settlement.log\"\n"
+             [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/state\"\n\
+             [settlement]\nfile = \"{path}/settlement.log\"\n"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
         let mut command = Command::new(std::env::current_exe().expect("this test program"));
@@ -224,6 +301,21 @@ impl Stand {
 
     /// A phone that has connected but not said Hello.
     pub async fn phone(&self) -> Phone {
+        self.connect().await.expect("a connection")
+    }
+
+    /// Holds that the gateway lets nobody in.
+    pub async fn cannot_connect(&self) {
+        let refused = self.connect().await.err();
+        let code = refused.as_ref().map(|error| match error {
+            quinn::ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
+            other => panic!("{other}"),
+        });
+        // CONNECTION_REFUSED (RFC 9000, section 20.1).
+        assert_eq!(code, Some(2));
+    }
+
+    async fn connect(&self) -> Result<Phone, quinn::ConnectionError> {
         let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).expect("a CA certificate");
@@ -240,11 +332,8 @@ impl Stand {
         let connecting = endpoint
             .connect_with(config, self.address, "localhost")
             .expect("a good configuration");
-        let connection = tokio::time::timeout(PATIENCE, connecting)
-            .await
-            .expect("in time")
-            .expect("a connection");
-        Phone { endpoint, connection }
+        let connection = tokio::time::timeout(PATIENCE, connecting).await.expect("in time")?;
+        Ok(Phone { endpoint, connection })
     }
 
     /// A phone that has said Hello.
@@ -305,6 +394,14 @@ pub fn be_the_agent_if_asked() {
     ));
 }
 
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a new directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+    }
+}
+
 fn stop(child: Child, signal: nix::sys::signal::Signal) -> Option<i32> {
     let id = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(id, signal).expect("the process is there");
@@ -325,6 +422,31 @@ pub fn wait(what: &str, mut until: impl FnMut() -> bool) {
     while !until() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A stopped thread. Tracing is bound to the thread that began it, so a test must keep this where it made it.
+pub struct Frozen(nix::unistd::Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = ptrace::detach(self.0, None);
+    }
+}
+
+/// What an operator's command said.
+#[derive(Debug)]
+pub struct Operated {
+    pub is_good: bool,
+    /// Its output and errors.
+    pub text: String,
+}
+
+impl Operated {
+    /// Its output as JSON, one value a line.
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let value = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        self.text.lines().map(value).collect()
     }
 }
 

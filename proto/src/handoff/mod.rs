@@ -1,6 +1,8 @@
-//! What gateway and agent say to each other: the rings ([`topology`]) and the records in them ([`record`]).
+//! What gateway and agent say to each other: the rings ([`topology`]), the records in them ([`record`]), and the word that
+//! each side keeps about itself ([`status`]).
 
 pub mod record;
+pub mod status;
 pub mod topology;
 
 /// Types generated from `handoff.proto`.

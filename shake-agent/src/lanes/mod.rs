@@ -3,19 +3,20 @@
 //! Nothing here decides about packets, and nothing here moves a cursor before the ledger's commit: the caller does so by
 //! [`Lanes::commit`].
 
+mod out;
 mod shape;
 
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
 use bytes::Bytes;
-use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
+use shake_proto::handoff::record::Request;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
 use shape::{check_geometry, fair_shares};
-use shm_queue::{Attachment, Bell, Consumer, Producer, PushError, ReadError, Sleeper};
+use shm_queue::{Attachment, Bell, Consumer, Producer, ReadError, Sleeper};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -43,6 +44,14 @@ pub enum LanesError {
     Ledger(#[from] LedgerError),
 }
 
+impl LanesError {
+    /// Whether somebody has to mend something: waiting for the storage does not help.
+    #[must_use]
+    pub fn is_for_a_person(&self) -> bool {
+        !matches!(self, Self::Ledger(fault) if fault.is_storage())
+    }
+}
+
 /// A request and the lane it came from.
 #[derive(Debug)]
 pub struct Incoming {
@@ -50,6 +59,8 @@ pub struct Incoming {
     pub lane: usize,
     /// The request.
     pub request: Request,
+    /// It was read and answered before, while the ledger could not be written.
+    pub is_answered: bool,
 }
 
 /// One shard's rings.
@@ -62,6 +73,8 @@ struct Lane {
     notices: Producer,
     bell: Bell,
     backlog: VecDeque<Vec<u8>>,
+    /// What stands before this position was read and answered, whether or not it is committed.
+    answered_up_to: u64,
     /// The cursors of the request ring are impossible; it is not read any more.
     broken: bool,
     /// A grant that the ledger released was not taken. Another one would get its position: the lane gets no more.
@@ -102,11 +115,7 @@ impl Lanes {
             path: mapping.path().to_owned(),
             found,
         })?;
-        let records = ledger.transaction(now, |batch| {
-            (0..shards)
-                .map(|shard| batch.lane(mapping.instance(), shard))
-                .collect::<Result<Vec<_>, _>>()
-        })?;
+        let records = records_of(ledger, mapping.instance(), shards, now)?;
         let mut lanes = Vec::with_capacity(records.len());
         for (shard, record) in (0..shards).zip(records) {
             let lane = Lane {
@@ -117,24 +126,12 @@ impl Lanes {
                 notices: attachment.producer(Ring::Notice.index(shard))?,
                 bell: attachment.bell(shard.into())?,
                 backlog: VecDeque::new(),
+                answered_up_to: 0,
                 broken: false,
                 grants_stopped: false,
                 pushed: false,
             };
-            let behind = |ring, ring_position, ledger_position| LedgerError::Behind {
-                ledger: ledger.path().to_owned(),
-                mapping: mapping.path().to_owned(),
-                shard,
-                ring,
-                ring_position,
-                ledger_position,
-            };
-            if lane.requests.position() > record.requests_done {
-                return Err(behind("request", lane.requests.position(), record.requests_done).into());
-            }
-            if lane.grants.position() > record.grants_released {
-                return Err(behind("grant", lane.grants.position(), record.grants_released).into());
-            }
+            lane.check(&record, shard, ledger.path(), mapping.path())?;
             lanes.push(lane);
         }
         Ok(Self {
@@ -147,6 +144,24 @@ impl Lanes {
             corrupt_slots: Burst::default(),
             scratch: Vec::new(),
         })
+    }
+
+    /// Reads anew what the ledger has of the cursors, after a write to it failed: the transaction may be there after all.
+    /// What was read since the last commit will be read once more, as [`Incoming::is_answered`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Behind`] when a ring is further than the ledger, or when the ledger cannot be read or written.
+    pub fn rewind(&mut self, ledger: &mut Ledger, now: UnixMillis) -> Result<(), LedgerError> {
+        let shards = self.lanes.len() as u16;
+        let records = records_of(ledger, self.instance(), shards, now)?;
+        let mapping = self.attachment.mapping();
+        for (shard, (lane, record)) in (0..shards).zip(self.lanes.iter_mut().zip(records)) {
+            lane.check(&record, shard, ledger.path(), mapping.path())?;
+            lane.record = record;
+            lane.answered_up_to = lane.answered_up_to.max(lane.requests.read_position());
+            lane.requests.rewind();
+        }
+        Ok(())
     }
 
     /// The mapping's instance number.
@@ -193,10 +208,15 @@ impl Lanes {
         let mut left = share;
         while left > 0 {
             let mut bad = 0;
-            let outcome = lane.requests.read_batch(left, |_, bytes| {
+            let answered_up_to = lane.answered_up_to;
+            let outcome = lane.requests.read_batch(left, |position, bytes| {
                 // One copy, of which ticket and cookie are then parts.
                 match Request::decode(Bytes::copy_from_slice(bytes)) {
-                    Ok(request) => inbox.push(Incoming { lane: index, request }),
+                    Ok(request) => inbox.push(Incoming {
+                        lane: index,
+                        request,
+                        is_answered: position < answered_up_to,
+                    }),
                     Err(_) => bad += 1,
                 }
             });
@@ -272,103 +292,6 @@ impl Lanes {
         self.first
     }
 
-    /// Puts a released packet into a lane's grant ring, at the position that the ledger has for it.
-    pub fn push_grant(&mut self, index: usize, position: u64, grant: &Grant) {
-        let lane = &mut self.lanes[index];
-        if lane.grants_stopped {
-            return;
-        }
-        self.scratch.clear();
-        grant.encode(&mut self.scratch);
-        let pushed = match lane.grants.position() {
-            next if next == position => lane.grants.push(&self.scratch).map_err(|fault| fault.to_string()),
-            next => Err(format!("the ring stands at {next}")),
-        };
-        match pushed {
-            Ok(_) => {
-                lane.pushed = true;
-                self.counters.grants_pushed.add(1);
-            }
-            Err(fault) => {
-                lane.grants_stopped = true;
-                error!(
-                    shard = index,
-                    position, fault, "a grant was not taken; this shard gets no more before a restart"
-                );
-            }
-        }
-    }
-
-    /// Puts a reply into a lane's reply ring, or behind those that wait for room. Beyond the backlog it is dropped: the
-    /// phone asks again.
-    pub fn push_reply(&mut self, index: usize, reply: &Reply) {
-        let lane = &mut self.lanes[index];
-        self.scratch.clear();
-        reply.encode(&mut self.scratch);
-        if lane.backlog.is_empty() {
-            match lane.replies.push(&self.scratch) {
-                Ok(_) => {
-                    lane.pushed = true;
-                    self.counters.replies_pushed.add(1);
-                    return;
-                }
-                Err(PushError::Full(_)) => {}
-                Err(PushError::TooLong { .. } | PushError::Corrupt { .. }) => {
-                    self.counters.replies_dropped.add(1);
-                    return;
-                }
-            }
-        }
-        if lane.backlog.len() < BACKLOG_MAX {
-            lane.backlog.push_back(self.scratch.clone());
-        } else {
-            self.counters.replies_dropped.add(1);
-        }
-    }
-
-    /// Puts a notice into the notice ring of one lane, or of all. A full ring loses it, which is harmless: the packet is
-    /// found at the user's next Hello.
-    pub fn push_notice(&mut self, index: Option<usize>, notice: &Notice) {
-        self.scratch.clear();
-        notice.encode(&mut self.scratch);
-        for (at, lane) in self.lanes.iter_mut().enumerate() {
-            if index.is_some_and(|index| index != at) {
-                continue;
-            }
-            if lane.notices.push(&self.scratch).is_ok() {
-                lane.pushed = true;
-                self.counters.notices_pushed.add(1);
-            } else {
-                self.counters.notices_dropped.add(1);
-            }
-        }
-    }
-
-    /// Pushes what waits for room; true when some of it still does.
-    pub fn push_backlog(&mut self) -> bool {
-        let mut left = false;
-        for lane in &mut self.lanes {
-            while let Some(bytes) = lane.backlog.front() {
-                if lane.replies.push(bytes).is_err() {
-                    left = true;
-                    break;
-                }
-                lane.backlog.pop_front();
-                lane.pushed = true;
-                self.counters.replies_pushed.add(1);
-            }
-        }
-        left
-    }
-
-    /// Rings the bell of each shard that got something.
-    pub fn ring(&mut self) {
-        for lane in self.lanes.iter_mut().filter(|lane| lane.pushed) {
-            lane.bell.ring();
-            lane.pushed = false;
-        }
-    }
-
     /// Sleeps until a shard has pushed something, at most `timeout`.
     pub fn sleep(&mut self, timeout: Duration) {
         self.sleeper.prepare();
@@ -402,7 +325,38 @@ impl Lanes {
     }
 }
 
+/// What the ledger has of each shard's rings in a mapping.
+fn records_of(
+    ledger: &mut Ledger,
+    instance: u64,
+    shards: u16,
+    now: UnixMillis,
+) -> Result<Vec<LaneRecord>, LedgerError> {
+    ledger.transaction(now, |batch| {
+        (0..shards).map(|shard| batch.lane(instance, shard)).collect()
+    })
+}
+
 impl Lane {
+    /// Whether the ledger is at least as far as the rings.
+    fn check(&self, record: &LaneRecord, shard: u16, ledger: &Path, mapping: &Path) -> Result<(), LedgerError> {
+        let positions = [
+            ("request", self.requests.position(), record.requests_done),
+            ("grant", self.grants.position(), record.grants_released),
+        ];
+        match positions.into_iter().find(|(_, ring, known)| ring > known) {
+            None => Ok(()),
+            Some((ring, ring_position, ledger_position)) => Err(LedgerError::Behind {
+                ledger: ledger.to_owned(),
+                mapping: mapping.to_owned(),
+                shard,
+                ring,
+                ring_position,
+                ledger_position,
+            }),
+        }
+    }
+
     /// How many requests wait; notices a broken ring.
     fn waiting(&mut self, shard: usize, counters: &Counters) -> usize {
         if self.broken {

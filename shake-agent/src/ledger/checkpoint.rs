@@ -120,7 +120,7 @@ fn watch(connection: &Connection, wal: &Wal, path: &Path) {
     let mut moved = 0;
     let mut last_pages = 0;
     let mut quiet_looks = 0;
-    let mut alerted = false;
+    let (mut alerted, mut failing) = (false, false);
     while !wal.stop.load(Ordering::Relaxed) {
         thread::park_timeout(LOOK_EVERY);
         let pages = wal.pages.load(Ordering::Relaxed);
@@ -136,6 +136,7 @@ fn watch(connection: &Connection, wal: &Wal, path: &Path) {
         }
         match passive(connection) {
             Ok(progress) => {
+                failing = false;
                 moved = progress.moved;
                 wal.finish.store(writer_should_finish(progress), Ordering::Relaxed);
                 debug!(pages = progress.pages, moved, "checkpoint");
@@ -149,7 +150,12 @@ fn watch(connection: &Connection, wal: &Wal, path: &Path) {
                 }
                 alerted = over;
             }
-            Err(error) => warn!(ledger = %path.display(), %error, "checkpoint failed; it is tried again"),
+            Err(error) => {
+                if !failing {
+                    warn!(ledger = %path.display(), %error, "checkpoint failed; it is tried again until it works");
+                }
+                failing = true;
+            }
         }
     }
 }

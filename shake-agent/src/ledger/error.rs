@@ -117,8 +117,8 @@ pub enum LedgerError {
         /// SQLite's reason.
         source: rusqlite::Error,
     },
-    /// An earlier write failed; nothing is written until the agent is started anew.
-    #[error("the ledger refuses writes until the agent is started anew, after: {0}")]
+    /// An earlier write failed, and no later one worked yet.
+    #[error("the ledger refuses writes since this failure: {0}")]
     Failed(String),
 }
 

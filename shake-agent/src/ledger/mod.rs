@@ -3,13 +3,16 @@
 //!
 //! One process, and in it one thread, writes ([`Ledger`]); anyone may read meanwhile. All effects of a transaction are
 //! durable when [`Ledger::transaction`] returns, or none of them is there. After a failed write nothing more is written
-//! until the program is started anew ([`LedgerError::Failed`]): what a failed sync left on the disk is unknown.
+//! ([`LedgerError::Failed`]) until [`Ledger::recover`] has opened the file anew and made a commit in it: what a failed write
+//! or sync left on the disk is unknown. Until then the ledger is read-only: [`Ledger::read`] shows what is committed.
 //!
 //! The modules never decide whether something may be done; `requests` does.
 
 mod accounts;
 mod batch;
+mod bound;
 mod checkpoint;
+mod connect;
 mod error;
 mod lanes;
 mod lock;
@@ -23,7 +26,9 @@ pub mod schema;
 
 pub use accounts::Account;
 pub use batch::{Batch, Opening};
+pub use bound::{Bound, bound_seed};
 pub use checkpoint::{Checkpointer, Wal};
+pub use connect::open_read_only;
 pub use error::LedgerError;
 pub use lanes::LaneRecord;
 pub use outbox::CreditKind;
@@ -32,22 +37,10 @@ pub use shares::{Offer, Share};
 pub use transfers::Transfer;
 pub use users::{Movement, UserAccount};
 
-use crate::seed_file::SeedFile;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
-use schema::from_sql;
-use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
-use std::collections::BTreeMap;
+use rusqlite::Connection;
+use shake_rules::{PacketId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Statements kept prepared; there are fewer than this.
-const STATEMENTS: usize = 64;
-/// SQLite's page cache in KiB: the upper levels of the trees and the pages in use.
-const CACHE_KIB: i64 = 262_144;
-/// How long the writer waits when somebody else (a person with `sqlite3`) holds the write lock. Longer is a failure.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The one writer of a ledger. Holds its lock for as long as it lives.
 #[derive(Debug)]
@@ -67,31 +60,11 @@ impl Ledger {
     /// [`LedgerError::NoWal`], [`LedgerError::Io`] or [`LedgerError::Sqlite`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         let lock = lock::Lock::take(path)?;
-        let sqlite = |source| LedgerError::sqlite("open", path, source);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
-        connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let made = schema_is_there(&connection, path)?;
-        let mode = prepare_writer(&connection).map_err(sqlite)?;
-        if mode != "wal" {
-            return Err(LedgerError::NoWal {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        if !made {
-            make_schema(&mut connection).map_err(|source| LedgerError::sqlite("make the tables of", path, source))?;
-            lock::sync_directory_of(path)?;
-        }
         let wal = Arc::new(Wal::default());
-        let noted = Arc::clone(&wal);
-        // Replaces SQLite's own checkpoint at every 1,000 pages.
-        connection
-            .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
-                noted.note(u64::try_from(pages).unwrap_or(0));
-                Ok(())
-            }))
-            .map_err(sqlite)?;
+        let connection = connect::writer(path, &wal)?;
+        // What the log holds may be in the system's cache only: the last run may have ended because a sync failed, and the
+        // next sync of the same pages would then say "success". Moved into the file, it is written and synced anew.
+        checkpoint::passive(&connection).map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
         Ok(Self {
             connection,
             path: path.to_owned(),
@@ -119,70 +92,32 @@ impl Ledger {
         self.failed.as_deref()
     }
 
+    /// Refuses writes from now on, until [`Ledger::recover`].
+    pub fn refuse_writes(&mut self, reason: String) {
+        self.failed = Some(reason);
+    }
+
+    /// Tries to leave the state of refusing writes: opens the file anew and makes a small commit. Whatever was known of the
+    /// ledger's content has to be read again then: the transaction that failed may be there after all.
+    ///
+    /// # Errors
+    /// When the storage fails still; it goes on to refuse writes.
+    pub fn recover(&mut self) -> Result<(), LedgerError> {
+        let connection = connect::writer(&self.path, &self.wal)?;
+        connect::probe(&connection).map_err(|source| LedgerError::sqlite("write to", &self.path, source))?;
+        // The old connection was open until here. SQLite reads the log anew only when nobody has the file open, so it never
+        // came to believe a commit whose sync failed; the probe went over its bytes.
+        self.connection = connection;
+        self.failed = None;
+        Ok(())
+    }
+
     /// Starts the thread that checkpoints. Without one the WAL grows until the ledger is closed.
     ///
     /// # Errors
     /// When its connection or the thread cannot be made.
     pub fn checkpointer(&self) -> Result<Checkpointer, LedgerError> {
         Checkpointer::spawn(&self.path, Arc::clone(&self.wal))
-    }
-
-    /// Ties the ledger to its seed file. At the first run, the whole file is verified, its header stored, and the bank
-    /// funds each sponsor with the sponsor's sum, and the event with `gift_budget`. Later, the header must be the same; a
-    /// larger budget is funded in addition, a smaller one changes nothing.
-    ///
-    /// Gives what is released.
-    ///
-    /// # Errors
-    /// [`LedgerError::OtherSeed`], [`LedgerError::SeedTooLarge`], [`LedgerError::SeedIds`], [`LedgerError::SeedSponsor`],
-    /// [`LedgerError::SeedFile`], or a failed write.
-    pub fn bind_seed(&mut self, seed: &SeedFile, gift_budget: Cents, now: UnixMillis) -> Result<Bound, LedgerError> {
-        if let Some(bound) = self.bound()? {
-            if bound.header != *seed.header() {
-                return Err(LedgerError::OtherSeed {
-                    ledger: self.path.clone(),
-                    seed: seed.path().to_owned(),
-                    bound: Box::new(bound.header),
-                    found: Box::new(*seed.header()),
-                });
-            }
-            if gift_budget > bound.gift_budget {
-                self.check_total(seed, gift_budget)?;
-                let more = Cents(gift_budget.0 - bound.gift_budget.0);
-                self.transaction(now, |batch| batch.fund_gifts(more))?;
-            }
-        } else {
-            self.check_total(seed, gift_budget)?;
-            let survey = seed.survey()?;
-            if survey.last_packet.0 >> 63 != 0 {
-                return Err(LedgerError::SeedIds(survey.last_packet));
-            }
-            if survey.sponsors.contains_key(&EVENT_SPONSOR) {
-                return Err(LedgerError::SeedSponsor);
-            }
-            let header = *seed.header();
-            self.transaction(now, |batch| {
-                batch.fund(&header, &survey.sponsors)?;
-                if gift_budget.0 > 0 {
-                    batch.fund_gifts(gift_budget)
-                } else {
-                    Ok(())
-                }
-            })?;
-        }
-        Ok(self.bound()?.expect("it was bound above"))
-    }
-
-    fn bound(&self) -> Result<Option<Bound>, LedgerError> {
-        bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
-    }
-
-    /// Everything that is ever funded must fit the numbers of the tables.
-    fn check_total(&self, seed: &SeedFile, gift_budget: Cents) -> Result<(), LedgerError> {
-        let total = Cents(seed.header().total.0.saturating_add(gift_budget.0));
-        i64::try_from(total.0)
-            .map_err(|_| LedgerError::SeedTooLarge(total))
-            .map(drop)
     }
 
     /// Runs `work` in one transaction and makes it durable.
@@ -231,6 +166,23 @@ impl Ledger {
         Ok(value)
     }
 
+    /// Runs `work`, which only looks, on what is committed; also while writes are refused.
+    ///
+    /// # Errors
+    /// Whatever `work` gives, and when the ledger cannot be read.
+    pub fn read<T>(
+        &self,
+        now: UnixMillis,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let sqlite = |source| LedgerError::sqlite("read", &self.path, source);
+        self.connection.execute_batch("BEGIN").map_err(sqlite)?;
+        let outcome = work(&mut Batch::new(&self.connection, &self.path, now));
+        // Whatever it did, nothing comes of it.
+        self.connection.execute_batch("ROLLBACK").map_err(sqlite)?;
+        outcome
+    }
+
     /// A user's balance in cents; `None` for a user who never got anything.
     ///
     /// # Errors
@@ -267,111 +219,4 @@ impl Ledger {
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(|source| LedgerError::sqlite("checkpoint", &self.path, source))
     }
-}
-
-/// Opens a ledger for reading only, while an agent may be writing to it.
-///
-/// # Errors
-/// [`LedgerError::Missing`], [`LedgerError::NotALedger`], [`LedgerError::Version`] or [`LedgerError::Sqlite`].
-pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
-    if !path.exists() {
-        return Err(LedgerError::Missing(path.to_owned()));
-    }
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection =
-        Connection::open_with_flags(path, flags).map_err(|source| LedgerError::sqlite("open", path, source))?;
-    if !schema_is_there(&connection, path)? {
-        return Err(LedgerError::NotALedger(path.to_owned()));
-    }
-    Ok(connection)
-}
-
-/// What a ledger is tied to, and how far it is released.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bound {
-    /// The seed.
-    pub header: SeedHeader,
-    /// What the bank funded the event with, for gifts.
-    pub gift_budget: Cents,
-    /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
-    pub released: BTreeMap<SponsorId, u64>,
-}
-
-/// The seed that a ledger is tied to; `None` when it has none yet.
-///
-/// # Errors
-/// When the ledger cannot be read.
-pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
-    let seed = connection
-        .query_row(
-            "SELECT event, part, parts, count, total_cents, records_crc, gift_budget_cents FROM seed",
-            [],
-            |row| {
-                let header = SeedHeader {
-                    event: EventId(row.get(0)?),
-                    part: row.get(1)?,
-                    parts: row.get(2)?,
-                    count: from_sql(row.get(3)?),
-                    total: Cents(from_sql(row.get(4)?)),
-                    records_crc: row.get(5)?,
-                };
-                Ok((header, Cents(from_sql(row.get(6)?))))
-            },
-        )
-        .optional()?;
-    let Some((header, gift_budget)) = seed else {
-        return Ok(None);
-    };
-    let mut statement = connection.prepare("SELECT sponsor, released FROM sponsors")?;
-    let released = statement
-        .query_map([], |row| Ok((SponsorId(row.get(0)?), from_sql(row.get(1)?))))?
-        .collect::<Result<_, _>>()?;
-    Ok(Some(Bound {
-        header,
-        gift_budget,
-        released,
-    }))
-}
-
-/// Whether the file holds a ledger of our version. False for an empty file.
-fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
-    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-    let read = || -> rusqlite::Result<_> {
-        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
-        Ok((tables, pragma("application_id")?, pragma("user_version")?))
-    };
-    let not_a_database = Some(rusqlite::ErrorCode::NotADatabase);
-    match read() {
-        Ok((0, 0, 0)) => Ok(false),
-        Ok((_, schema::APPLICATION_ID, schema::VERSION)) => Ok(true),
-        Ok((_, schema::APPLICATION_ID, found)) => Err(LedgerError::Version {
-            path: path.to_owned(),
-            found,
-            supported: schema::VERSION,
-        }),
-        Ok(_) => Err(LedgerError::NotALedger(path.to_owned())),
-        Err(error) if error.sqlite_error_code() == not_a_database => Err(LedgerError::NotALedger(path.to_owned())),
-        Err(source) => Err(LedgerError::sqlite("read", path, source)),
-    }
-}
-
-/// Sets the writer's connection up; gives the journal mode that the ledger then has.
-fn prepare_writer(connection: &Connection) -> rusqlite::Result<String> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
-    connection.execute_batch(&format!(
-        "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE_KIB};"
-    ))?;
-    Ok(mode)
-}
-
-fn make_schema(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(schema::CREATE)?;
-    transaction.execute_batch(&format!(
-        "PRAGMA application_id = {}; PRAGMA user_version = {};",
-        schema::APPLICATION_ID,
-        schema::VERSION
-    ))?;
-    transaction.commit()
 }

@@ -30,8 +30,18 @@ use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, EventId, PacketId, UnixMillis, UserId};
 use std::sync::Arc;
 
-/// What a user is told to wait when the ledger refuses writes, in milliseconds: somebody has to restart the agent.
+/// What a user is told to wait when the ledger refuses writes, in milliseconds. The agent tries each second whether it
+/// still does; a disk that is full or failing stays so for longer, as a rule.
 pub const BUSY_RETRY_AFTER_MS: u32 = 5_000;
+
+/// Whether this only looks at the ledger, so that it can be answered while nothing can be written.
+#[must_use]
+pub fn only_reads(what: &What) -> bool {
+    match what {
+        What::PacketView(_) | What::Wallet | What::Offers => true,
+        What::Claim(_) | What::Send(_) | What::Grab(_) => false,
+    }
+}
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]

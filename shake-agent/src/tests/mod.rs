@@ -5,9 +5,13 @@
 mod support;
 
 mod audit;
+mod back;
 mod crash;
+mod disk;
 mod fleet;
 mod oracle;
+mod outage;
 mod packets;
 mod play;
 mod rings;
+mod simulation;

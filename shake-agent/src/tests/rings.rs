@@ -1,49 +1,19 @@
 //! The agent's turns on real rings, in one process.
 
-use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, judge, show, ticket};
-use crate::counters::Counters;
-use crate::feed::{self, Feed};
-use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Ledger, LedgerError};
+use super::back::{Back, NOW};
+use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, show, ticket};
+use crate::lanes::LanesError;
+use crate::ledger::LedgerError;
 use crate::requests::EXPIRY_GRACE_MS;
-use crate::seed_file::SeedFile;
-use crate::turn::{Agent, Turn};
+use crate::turn::Turn;
 use rusqlite::Connection;
 use shake_proto::handoff::record::{Issued, Notice, Request, What};
 use shake_proto::handoff::topology::Ring;
 use shake_proto::reply::{ClaimResult, Reason};
 use shake_proto::request::Send;
 use shake_proto::wire::v1::reply::Kind;
-use shake_rules::{Cents, PacketId, UnixMillis, UserId};
-use shm_queue::{Mapping, Side};
-use std::sync::Arc;
-
-const NOW: UnixMillis = UnixMillis(1);
-
-struct Back {
-    agent: Agent,
-    lanes: Lanes,
-    counters: Arc<Counters>,
-}
-
-impl Back {
-    fn open(event: &Event) -> Result<Self, LanesError> {
-        let counters = Arc::new(Counters::default());
-        let seed = SeedFile::open(&event.seed()).unwrap();
-        let mut ledger = Ledger::open(&event.ledger())?;
-        let bound = ledger.bind_seed(&seed, Cents(0), NOW)?;
-        let attachment = Mapping::open(&event.path("rings"))?.attach(Side::Back, 1)?;
-        let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), NOW)?;
-        feed::recover(&mut ledger, &mut lanes, EVENT, &counters, NOW)?;
-        let feed = Feed::new(seed, &bound, show().phases, 8);
-        let agent = Agent::new(ledger, feed, judge(Arc::clone(&counters)), Arc::clone(&counters), 512);
-        Ok(Self { agent, lanes, counters })
-    }
-
-    fn work(&mut self) {
-        while self.agent.turn(&mut self.lanes, NOW) == Turn::Worked {}
-    }
-}
+use shake_rules::{PacketId, UserId};
+use shm_queue::Mapping;
 
 #[test]
 fn every_packet_is_won_once() {
@@ -205,42 +175,6 @@ fn a_mapping_of_another_kind_is_refused() {
     Mapping::create(&event.path("rings"), &geometry).unwrap();
     let error = Back::open(&event).err().unwrap();
     assert!(matches!(error, LanesError::Geometry { .. }), "{error}");
-}
-
-#[test]
-fn after_a_failed_write_claims_are_busy_and_nothing_is_lost() {
-    let event = Event::new(100);
-    let mut front = Front::new(&event, 1);
-    let mut back = Back::open(&event).unwrap();
-    back.work();
-    let packet = front.take_grants(0)[0].packet;
-    let sealed = ticket(&front.keys, EVENT, packet, UserId(1), FAR);
-    // A table that is gone makes the next write fail, as a full disk would.
-    let saboteur = Connection::open(event.ledger()).unwrap();
-    saboteur.execute_batch("ALTER TABLE transfers RENAME TO gone").unwrap();
-    front.push(0, &claim(1, UserId(1), sealed.clone(), NOW));
-    back.work();
-    assert!(matches!(claimed(&front.reply(0)), ClaimResult::Busy { .. }));
-    // Mended or not: no writes before a restart.
-    saboteur.execute_batch("ALTER TABLE gone RENAME TO transfers").unwrap();
-    front.push(0, &claim(2, UserId(1), sealed, NOW));
-    back.work();
-    assert!(matches!(claimed(&front.reply(0)), ClaimResult::Busy { .. }));
-    assert!(back.agent.ledger().failure().is_some());
-    drop((back, saboteur));
-
-    let mut back = Back::open(&event).unwrap();
-    back.work();
-    let replies = front.replies(0);
-    let repeats: Vec<bool> = replies
-        .iter()
-        .map(|reply| match claimed(reply) {
-            ClaimResult::Opened { repeat, .. } => repeat,
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(repeats, [false, true]);
-    event.assert_balanced();
 }
 
 #[test]

@@ -15,15 +15,20 @@ use toml::Spanned;
 /// The moment of what has no time yet.
 const NEVER: UnixMillis = UnixMillis(u64::MAX);
 
-/// Reads a show file into a plan.
-pub(super) fn show(text: &str, started_at: UnixMillis) -> Result<Show, Problems> {
+/// Reads a show file into a plan; `set` are cues that go before those in the file.
+pub(super) fn show(text: &str, started_at: UnixMillis, set: &BTreeMap<String, UnixMillis>) -> Result<Show, Problems> {
     let (file, mut problems) = document::parse::<ShowFile>(text);
     let mut check = Check {
         text,
         problems: &mut problems,
     };
     let starts_at = check.event_start(&file.event, started_at);
-    let cues = check.cues(&file.cues, starts_at);
+    let mut cues = check.cues(&file.cues, starts_at);
+    for (name, moment) in &mut cues {
+        if let Some(at) = set.get(name) {
+            *moment = *at;
+        }
+    }
     let limits = check.limits(&file.limits);
     let sponsors = check.sponsors(&file.sponsors);
     let known = Known {
@@ -47,6 +52,11 @@ pub(super) fn show(text: &str, started_at: UnixMillis) -> Result<Show, Problems>
             .add_whole("a phase has gifts, and [gifts] budget_cents is 0; give the event a budget for them");
     }
     let manifest = check.manifest(&file.resources);
+    let cues = known
+        .cues
+        .into_iter()
+        .map(|(name, at)| (name, (at != NEVER).then_some(at)))
+        .collect();
     let show = Show {
         event: EventId(file.event.id),
         name: file.event.name.clone(),
@@ -57,6 +67,7 @@ pub(super) fn show(text: &str, started_at: UnixMillis) -> Result<Show, Problems>
         gift_budget: Cents(file.gifts.budget_cents),
         manifest,
         sponsors,
+        cues,
         phases,
     };
     problems.or_value(show)

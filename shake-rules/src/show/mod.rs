@@ -34,6 +34,8 @@ pub struct Show {
     pub manifest: Manifest,
     /// Sponsors by number.
     pub sponsors: BTreeMap<SponsorId, Sponsor>,
+    /// The moments of the cues by name; `None` for one that waits for the operator.
+    pub cues: BTreeMap<String, Option<UnixMillis>>,
     /// Phases in order of time; they never overlap. Those whose cue has no time yet stand last, at the end of time.
     pub phases: Vec<Phase>,
 }
@@ -119,7 +121,20 @@ impl Show {
     /// # Errors
     /// Every problem, with its line.
     pub fn parse(text: &str, started_at: UnixMillis) -> Result<Self, Problems> {
-        check::show(text, started_at)
+        check::show(text, started_at, &BTreeMap::new())
+    }
+
+    /// The same, with cues that an operator has set: they go before the times in the file. One that the file does not
+    /// have changes nothing.
+    ///
+    /// # Errors
+    /// Every problem, with its line.
+    pub fn parse_with_cues(
+        text: &str,
+        started_at: UnixMillis,
+        set: &BTreeMap<String, UnixMillis>,
+    ) -> Result<Self, Problems> {
+        check::show(text, started_at, set)
     }
 
     /// The phases that were over before `now`: a mistake in a new show file, ordinary after a restart.
@@ -213,6 +228,14 @@ weights = { nothing = 1 }
         assert_eq!(waits.phase_after(start.plus_ms(1 << 40)), Some(1));
         assert_eq!(waits.phase_at(start.plus_ms(1 << 40)), None);
         assert_eq!(waits.past_phases(start.plus_ms(10_000)).count(), 1);
+        let at = start.plus_ms(40_000);
+        let set = BTreeMap::from([("final".to_owned(), at), ("gone".to_owned(), at)]);
+        let set = Show::parse_with_cues(&with(""), UnixMillis(0), &set).expect("good");
+        assert_eq!(set.phases[1].starts_at, at.plus_ms(20_500));
+        assert_eq!(set.cues, BTreeMap::from([("final".to_owned(), Some(at))]));
+        let early = BTreeMap::from([("final".to_owned(), UnixMillis(start.0 - 15_000))]);
+        let problems = Show::parse_with_cues(&with(""), UnixMillis(0), &early).expect_err("in the first phase");
+        assert!(problems.to_string().contains("overlap"), "{problems}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! text. Pure: opens and binds nothing.
 
 use super::Options;
+use crate::stage::files;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -11,22 +12,6 @@ pub const AMOUNT_CENTS: (u64, u64) = (100, 20_000);
 pub const EVENT: u32 = 1;
 /// Sponsors of the show, by number from 1.
 pub const SPONSORS: u16 = 3;
-/// Names of the files in the demo's directory.
-pub mod files {
-    pub const CERTS: &str = "certs";
-    pub const SEED: &str = "seed.bin";
-    pub const SHOW: &str = "show.toml";
-    pub const GATEWAY: &str = "gateway.toml";
-    pub const AGENT: &str = "agent.toml";
-    pub const SCENARIO: &str = "scenario.toml";
-    pub const LEDGER: &str = "ledger.db";
-    pub const REPORT: &str = "report.json";
-    pub const CREDITS: &str = "credits.csv";
-    pub const AUDIT: &str = "audit.json";
-    pub const OUTBOX: &str = "outbox.csv";
-    pub const SETTLEMENT: &str = "settlement.log";
-}
-
 /// What a named show needs: its files are `deploy/shows/NAME.toml` and `deploy/scenarios/NAME.toml`.
 pub mod named {
     use anyhow::Context;
@@ -80,10 +65,19 @@ pub fn budget_cents(options: &Options) -> u64 {
 
 /// What `shake-agent seed generate` is told, without the file's name.
 pub fn seed_flags(options: &Options) -> Vec<String> {
+    let mut flags = seed_flags_of(packets(options), budget_cents(options));
+    if options.show.is_some() {
+        flags.extend(named::SPLIT_FLAGS.map(str::to_owned));
+    }
+    flags
+}
+
+/// The same for a seed of so many packets that sum to so much.
+pub fn seed_flags_of(packets: u64, budget_cents: u64) -> Vec<String> {
     let mut flags: Vec<String> = [
         ("--event", u64::from(EVENT)),
-        ("--count", packets(options)),
-        ("--budget", budget_cents(options)),
+        ("--count", packets),
+        ("--budget", budget_cents),
         ("--min", AMOUNT_CENTS.0),
         ("--max", AMOUNT_CENTS.1),
     ]
@@ -92,9 +86,6 @@ pub fn seed_flags(options: &Options) -> Vec<String> {
     .collect();
     for sponsor in 1..=SPONSORS {
         flags.extend(["--sponsor".to_owned(), sponsor.to_string()]);
-    }
-    if options.show.is_some() {
-        flags.extend(named::SPLIT_FLAGS.map(str::to_owned));
     }
     flags
 }
@@ -231,14 +222,7 @@ mod tests {
             (20_000, 20_000, 30),
             (1_000_000, 1_000_000, 86_400),
         ] {
-            let options = Options {
-                sessions,
-                shakes_per_second,
-                seconds,
-                show: None,
-                json: false,
-                keep: false,
-            };
+            let options = Options::of_size(sessions, shakes_per_second, seconds);
             let (packets, budget) = (packets(&options), budget_cents(&options));
             assert!(packets >= 100);
             assert!(

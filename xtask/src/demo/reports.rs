@@ -22,6 +22,43 @@ pub struct Phones {
     pub claims: Claims,
     /// What no correct gateway does.
     pub checks: Checks,
+    /// Parts of the run with figures of their own.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// What the simulator used.
+    #[serde(default)]
+    pub resources: Resources,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Step {
+    pub name: String,
+    pub shakes_per_second: u32,
+    pub seconds: f64,
+    pub began_unix_ms: u64,
+    pub scheduled: u64,
+    pub answered: u64,
+    pub sent_per_second: f64,
+    pub answered_per_second: f64,
+    pub cpu_s: f64,
+    pub latency: Percentiles,
+}
+
+impl Step {
+    /// Not answered in time, of all that were due.
+    pub fn unanswered_share(&self) -> f64 {
+        1.0 - self.answered as f64 / self.scheduled.max(1) as f64
+    }
+
+    pub fn ends_unix_ms(&self) -> u64 {
+        self.began_unix_ms + (self.seconds * 1_000.0) as u64
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    pub memory_peak_bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]

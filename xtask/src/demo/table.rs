@@ -216,14 +216,7 @@ mod tests {
     use super::super::verdict::tests::good;
     use super::*;
 
-    const OPTIONS: Options = Options {
-        sessions: 2_000,
-        shakes_per_second: 5_000,
-        seconds: 20,
-        show: None,
-        json: false,
-        keep: false,
-    };
+    const OPTIONS: Options = Options::of_size(2_000, 5_000, 20);
 
     #[test]
     fn numbers_are_grouped() {

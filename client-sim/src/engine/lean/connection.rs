@@ -2,6 +2,7 @@
 //! their own.
 
 mod closing;
+mod forge;
 mod frames;
 mod receive;
 mod timers;
@@ -20,6 +21,7 @@ use super::transport_parameters::{Offer, ServerParameters};
 use super::{Config, DATAGRAM_PAYLOAD_BYTES_MAX, RECEIVE_BYTES_MAX};
 use crate::schedule::Micros;
 use closing::Closing;
+pub use forge::seal_initial;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
 

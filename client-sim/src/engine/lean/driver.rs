@@ -18,7 +18,8 @@ mod wheel;
 
 use super::super::fetch::Fetchers;
 use super::super::gateways::Gateways;
-use super::super::{EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
+use super::super::pace::{StepClock, first_step, late_start, unix_now};
+use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use super::{Config, tls};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
@@ -37,8 +38,6 @@ use std::sync::Arc;
 use std::time::Instant;
 use wheel::Wheel;
 
-/// From the end of the ramp to the first shake.
-const RUN_UP: Micros = Micros::from_ms(100);
 /// How long after its end the schedule may still be worked off, when the machine could not keep up.
 const OVERTIME: Micros = Micros::from_s(1);
 /// Time between two looks at whether a stage is over, and between two calls of the observer.
@@ -74,14 +73,16 @@ struct Driver {
     /// Sessions whose first connection stands, or that gave up before.
     settled: u32,
     online: u32,
-    /// The next shake, and when the first is due.
-    next_shake: u64,
-    shaking_from: Option<Micros>,
+    /// Whether what is due of the schedule is sent.
+    is_shaking: bool,
     tally: Tally,
     /// Emptied after every datagram; kept for its memory.
     happened: Vec<Happened>,
     fetchers: Fetchers,
+    dial: Arc<Dial>,
     origin: Instant,
+    /// The wall clock at `origin`.
+    wall_origin: UnixMillis,
 }
 
 /// Plays a job on the lean engine, on the calling thread. The scenario's number of threads is not used.
@@ -94,6 +95,7 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
     let mut watch = Watch {
         observe,
         observed_at: Micros::ZERO,
+        clock: StepClock::default(),
     };
 
     let connecting = driver.stage(&mut watch, Stage::Connecting, |driver, _| {
@@ -101,15 +103,22 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
     });
 
     let nobody = driver.tally.sessions.connected == 0;
-    let start = driver.now().plus(RUN_UP);
-    driver.shaking_from = (!nobody).then_some(start);
-    let end = start.plus(Micros::from_s(driver.scenario.seconds.into()));
+    let (start, late) = first_step(driver.scenario.start, driver.wall_origin, driver.now());
+    remarks.extend(late_start(late).filter(|_| !nobody));
+    driver.stage(&mut watch, Stage::Waiting, |_, now| {
+        nobody || stop.asked() > 0 || now >= start
+    });
+    driver.begin_shaking(start);
     let shaking = driver.stage(&mut watch, Stage::Shaking, |driver, now| {
-        let worked_off = driver.next_shake == driver.schedule.total() || now >= end.plus(OVERTIME);
+        driver.turn_dial(now);
+        let end = driver.schedule.end().unwrap_or(now);
+        let worked_off = driver.schedule.is_through() || now >= end.plus(OVERTIME);
         nobody || stop.asked() > 0 || (now >= end && worked_off)
     });
     let stopped_early = stop.asked() > 0;
-    driver.shaking_from = None;
+    driver.is_shaking = false;
+    let steps = watch.clock.finish(&driver.schedule, driver.wall_origin);
+    watch.clock = StepClock::default();
     driver.wind_up();
 
     let asked = stop.asked();
@@ -124,6 +133,7 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
         tally: driver.tally,
         connecting,
         shaking,
+        steps,
         settling,
         online,
         stopped_early,
@@ -139,6 +149,7 @@ impl Driver {
             roots,
             tokens,
             started_at,
+            dial,
         } = job;
         let tls = tls(roots, shake_proto::ALPN).map_err(|error| EngineError::Tls(error.to_string()))?;
         let server_name = ServerName::try_from(scenario.server_name.clone());
@@ -170,8 +181,9 @@ impl Driver {
             begun: 0,
             settled: 0,
             online: 0,
-            next_shake: 0,
-            shaking_from: None,
+            is_shaking: false,
+            dial,
+            wall_origin: unix_now(),
             tally: Tally::default(),
             happened: Vec::new(),
             fetchers: Fetchers::new(origin),
@@ -182,6 +194,28 @@ impl Driver {
 
     fn now(&self) -> Micros {
         Micros(self.origin.elapsed().as_micros() as u64)
+    }
+
+    fn begin_shaking(&mut self, start: Micros) {
+        self.schedule.begin(start);
+        self.is_shaking = true;
+        self.mark_steps();
+    }
+
+    /// Takes another rate that somebody wished for.
+    fn turn_dial(&mut self, now: Micros) {
+        if let Some(rate) = self.dial.take()
+            && self.schedule.change_rate(now, rate).is_some()
+        {
+            self.mark_steps();
+        }
+    }
+
+    fn mark_steps(&mut self) {
+        let start = self.schedule.began().unwrap_or(Micros::ZERO);
+        for span in self.schedule.spans() {
+            self.tally.steps.begin(start.plus(span.from));
+        }
     }
 
     /// Turns until the stage is over; gives what it took.
@@ -244,12 +278,14 @@ impl Driver {
             let now = self.now();
             if let Some(mut connection) = self.seats[index].connection.take() {
                 connection.close(now, Code::Done.number().into(), &mut |_| {});
-                self.sockets.flush(index as u32, &mut connection, now);
+                self.sockets.take_from(index as u32, &mut connection, now);
             }
             if index % CLOSES_AT_ONCE == CLOSES_AT_ONCE - 1 {
+                self.sockets.flush();
                 self.sockets.wait(Micros::from_ms(1));
             }
         }
+        self.sockets.flush();
         watch.observe(self, Stage::Closing, self.now().since(began));
     }
 }
@@ -258,10 +294,14 @@ impl Driver {
 struct Watch<'a> {
     observe: &'a mut dyn FnMut(&Snapshot<'_>),
     observed_at: Micros,
+    clock: StepClock,
 }
 
 impl Watch<'_> {
     fn look(&mut self, driver: &Driver, stage: Stage, began: Micros, now: Micros) {
+        if stage == Stage::Shaking {
+            self.clock.look(&driver.schedule, now);
+        }
         if now.since(self.observed_at) >= OBSERVE {
             self.observed_at = now;
             self.observe(driver, stage, now.since(began));
@@ -274,6 +314,7 @@ impl Watch<'_> {
             stage_s: since.as_seconds(),
             online: driver.online,
             now: driver.now(),
+            step: driver.schedule.span(driver.now()),
             tally: &driver.tally,
         });
     }

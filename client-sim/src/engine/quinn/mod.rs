@@ -20,7 +20,8 @@ mod transport;
 
 use super::fetch::Fetchers;
 use super::gateways::{Gateway, Gateways};
-use super::{EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
+use super::pace::{StepClock, first_step, late_start, unix_now};
+use super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
 use crate::tally::Tally;
@@ -39,8 +40,6 @@ use tokio::sync::Semaphore;
 const LOOK: Duration = Duration::from_millis(50);
 /// Every so many looks the observer is called.
 const LOOKS_PER_OBSERVATION: u32 = 5;
-/// From the end of the ramp to the first shake.
-const RUN_UP: Micros = Micros::from_ms(100);
 /// How long after its end the schedule may still be worked off, when the machine could not keep up.
 const OVERTIME: Micros = Micros::from_s(1);
 /// The longest wait for closed connections to drain.
@@ -61,7 +60,7 @@ struct Shard {
 /// What all tasks of a run share.
 struct Shared {
     scenario: Scenario,
-    schedule: Schedule,
+    schedule: Mutex<Schedule>,
     gateways: Mutex<Gateways>,
     tokens: TokenKeys,
     tokens_expire_at: UnixMillis,
@@ -70,6 +69,9 @@ struct Shared {
     shards: Vec<Mutex<Shard>>,
     connecting: Arc<Semaphore>,
     origin: Instant,
+    /// The wall clock at `origin`.
+    wall_origin: UnixMillis,
+    dial: Arc<Dial>,
     /// Sessions whose first connection stands, or that gave up before.
     settled: AtomicU32,
     online: AtomicU32,
@@ -77,8 +79,6 @@ struct Shared {
     closing: AtomicBool,
     /// No more shaking.
     shaken: AtomicBool,
-    /// Shakers that have not come to the end of the schedule.
-    shakers: AtomicU32,
     fetchers: Fetchers,
 }
 
@@ -109,6 +109,37 @@ impl Shared {
         self.gateways
             .lock()
             .expect("nothing panics under this lock: it looks up and adds")
+    }
+
+    fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
+        self.schedule
+            .lock()
+            .expect("nothing panics under this lock: it is arithmetic")
+    }
+
+    fn begin_shaking(&self, start: Micros) {
+        self.schedule().begin(start);
+        self.mark_steps();
+    }
+
+    /// Takes another rate that somebody wished for.
+    fn turn_dial(&self, now: Micros) {
+        if let Some(rate) = self.dial.take()
+            && self.schedule().change_rate(now, rate).is_some()
+        {
+            self.mark_steps();
+        }
+    }
+
+    fn mark_steps(&self) {
+        let schedule = self.schedule();
+        let start = schedule.began().unwrap_or(Micros::ZERO);
+        for shard in 0..self.shards.len() {
+            let mut shard = self.lock(shard);
+            for span in schedule.spans() {
+                shard.tally.steps.begin(start.plus(span.from));
+            }
+        }
     }
 
     fn endpoint(&self, index: u32) -> &Endpoint {
@@ -175,25 +206,35 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
         shared: &shared,
         observe,
         looks: 0,
+        clock: StepClock::default(),
     };
 
     tokio::spawn(session::ramp(shared.clone()));
     let ramp_over = |_: Micros| shared.is_ramp_over() || stop.asked() > 0;
     let connecting = watch.stage(Stage::Connecting, ramp_over).await;
 
-    let start = shared.now().plus(RUN_UP);
     let nobody = !shared.is_anyone_connected();
+    let (start, late) = first_step(shared.scenario.start, shared.wall_origin, shared.now());
+    remarks.extend(late_start(late).filter(|_| !nobody));
+    let has_come = |now| nobody || stop.asked() > 0 || now >= start;
+    watch.stage(Stage::Waiting, has_come).await;
+    shared.begin_shaking(start);
     if !nobody {
-        shaker::spawn_all(&shared, start);
+        shaker::spawn_all(&shared);
     }
-    let end = start.plus(Micros::from_s(shared.scenario.seconds.into()));
     let through = |now: Micros| {
-        let worked_off = shared.shakers.load(Ordering::Relaxed) == 0 || now >= end.plus(OVERTIME);
+        shared.turn_dial(now);
+        let (end, is_through) = {
+            let schedule = shared.schedule();
+            (schedule.end().unwrap_or(now), schedule.is_through())
+        };
+        let worked_off = is_through || now >= end.plus(OVERTIME);
         nobody || stop.asked() > 0 || (now >= end && worked_off)
     };
     let shaking = watch.stage(Stage::Shaking, through).await;
     let stopped_early = stop.asked() > 0;
     shared.shaken.store(true, Ordering::Relaxed);
+    let steps = std::mem::take(&mut watch.clock).finish(&shared.schedule(), shared.wall_origin);
 
     session::wind_up(&shared);
     let asked = stop.asked();
@@ -218,6 +259,7 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
         tally,
         connecting,
         shaking,
+        steps,
         settling,
         online,
         stopped_early,
@@ -232,6 +274,7 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         roots,
         tokens,
         started_at,
+        dial,
     } = job;
     let client = transport::client(roots, &scenario)?;
     let count = scenario.sockets.min(scenario.sessions);
@@ -254,8 +297,10 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
     }
     let origin = Instant::now();
     Ok(Shared {
-        schedule: scenario.schedule(),
+        schedule: Mutex::new(scenario.schedule()),
         gateways: Mutex::new(Gateways::new(target)),
+        dial,
+        wall_origin: unix_now(),
         tokens,
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
@@ -268,7 +313,6 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         online: AtomicU32::new(0),
         closing: AtomicBool::new(false),
         shaken: AtomicBool::new(false),
-        shakers: AtomicU32::new(0),
         scenario,
     })
 }
@@ -294,6 +338,7 @@ struct Watch<'a> {
     shared: &'a Shared,
     observe: &'a mut dyn FnMut(&Snapshot<'_>),
     looks: u32,
+    clock: StepClock,
 }
 
 impl Watch<'_> {
@@ -305,6 +350,9 @@ impl Watch<'_> {
             cpu_s: cpu_seconds() - cpu_before,
         };
         while !is_over(self.shared.now()) {
+            if stage == Stage::Shaking {
+                self.clock.look(&self.shared.schedule(), self.shared.now());
+            }
             if self.looks.is_multiple_of(LOOKS_PER_OBSERVATION) {
                 self.observe(stage, began.elapsed().as_secs_f64());
             }
@@ -318,11 +366,13 @@ impl Watch<'_> {
     fn observe(&mut self, stage: Stage, stage_s: f64) {
         let tally = self.shared.tally();
         let online = self.shared.online.load(Ordering::Relaxed);
+        let schedule = self.shared.schedule();
         (self.observe)(&Snapshot {
             stage,
             stage_s,
             online,
             now: self.shared.now(),
+            step: schedule.span(self.shared.now()),
             tally: &tally,
         });
     }

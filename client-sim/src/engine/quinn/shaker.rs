@@ -5,7 +5,7 @@
 use super::exchange::exchange;
 use super::session::on_shake_reply;
 use super::{Seat, Shared};
-use crate::schedule::Micros;
+use crate::schedule::{Due, Micros};
 use crate::user::RequestFailure;
 use ::quinn::{Connection, SendDatagramError};
 use bytes::BytesMut;
@@ -24,35 +24,29 @@ const BATCH: u32 = 64;
 /// Shakes are encoded into chunks of this size.
 const ARENA_BYTES: usize = 16 << 10;
 
-/// Starts as many shakers as there are threads; shaker `w` of `n` takes every n-th shake from the w-th on.
-pub(super) fn spawn_all(shared: &Arc<Shared>, start: Micros) {
-    let shakers = u64::from(shared.scenario.threads);
-    shared.shakers.store(shared.scenario.threads, Ordering::Relaxed);
-    for first in 0..shakers {
+/// Starts as many shakers as there are threads. Each takes what is due next, in turn with the others.
+pub(super) fn spawn_all(shared: &Arc<Shared>) {
+    for _ in 0..shared.scenario.threads {
         let shared = shared.clone();
-        tokio::spawn(async move {
-            shake_all(&shared, start, first, shakers).await;
-            shared.shakers.fetch_sub(1, Ordering::Relaxed);
-        });
+        tokio::spawn(async move { shake_all(&shared).await });
     }
 }
 
-async fn shake_all(shared: &Arc<Shared>, start: Micros, first: u64, step: u64) {
-    let schedule = shared.schedule;
+/// Goes on after the last shake, because the rate may be raised until the shaking is over.
+async fn shake_all(shared: &Arc<Shared>) {
     let mut arena = BytesMut::new();
-    let mut number = first;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while number < schedule.total() {
+    while !shared.shaken.load(Ordering::Relaxed) {
         ticks.tick().await;
         let mut now = shared.now();
         let mut batch = 0;
-        while number < schedule.total() && start.plus(schedule.due(number)) <= now {
-            if shared.shaken.load(Ordering::Relaxed) {
-                return;
-            }
-            shake(shared, number, start, now, &mut arena);
-            number += step;
+        while !shared.shaken.load(Ordering::Relaxed) {
+            let due = shared.schedule().pop(now);
+            let Some(due) = due else {
+                break;
+            };
+            shake(shared, due, now, &mut arena);
             batch += 1;
             if batch == BATCH {
                 batch = 0;
@@ -60,15 +54,11 @@ async fn shake_all(shared: &Arc<Shared>, start: Micros, first: u64, step: u64) {
                 now = shared.now();
             }
         }
-        if shared.shaken.load(Ordering::Relaxed) {
-            return;
-        }
     }
 }
 
-fn shake(shared: &Arc<Shared>, number: u64, start: Micros, now: Micros, arena: &mut BytesMut) {
-    let slot = shared.schedule.slot(number);
-    let due = start.plus(shared.schedule.due(number));
+fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) {
+    let due = slot.at;
     let on_stream = shared.seat(slot.session, |Seat { user, connection, .. }, habits, tally| {
         let shake = user.on_shake_due(now, due, slot.sequence, habits, tally)?;
         let Some(connection) = connection else {

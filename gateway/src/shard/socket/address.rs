@@ -5,8 +5,8 @@ use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
-/// Room for one packet-info control message, with its header and padding.
-pub(super) const CONTROL_BYTES: usize = 64;
+/// Room for one packet-info and one timestamp control message, with their headers and padding.
+pub(super) const CONTROL_BYTES: usize = 128;
 
 /// The address that a packet was sent to, from its packet-info control message.
 pub(super) fn local_ip(header: &libc::msghdr) -> Option<IpAddr> {
@@ -27,6 +27,23 @@ pub(super) fn local_ip(header: &libc::msghdr) -> Option<IpAddr> {
                 }
                 _ => at = libc::CMSG_NXTHDR(header, at),
             }
+        }
+    }
+    None
+}
+
+/// When the kernel received a packet, from its timestamp control message: nanoseconds since 1970 by the wall clock.
+pub(super) fn received_at_ns(header: &libc::msghdr) -> Option<u64> {
+    // SAFETY: as in `local_ip`.
+    let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !at.is_null() {
+        // SAFETY: as in `local_ip`; SCM_TIMESTAMPNS carries one timespec.
+        unsafe {
+            if ((*at).cmsg_level, (*at).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+                let time: libc::timespec = ptr::read_unaligned(libc::CMSG_DATA(at).cast());
+                return Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64);
+            }
+            at = libc::CMSG_NXTHDR(header, at);
         }
     }
     None

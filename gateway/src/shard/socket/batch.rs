@@ -1,6 +1,6 @@
 //! Packets on their way in and out, many to a system call, in buffers that are used again.
 
-use super::address::{CONTROL_BYTES, from_storage, local_ip, put_local_ip, to_storage};
+use super::address::{CONTROL_BYTES, from_storage, local_ip, put_local_ip, received_at_ns, to_storage};
 use super::{BATCH, PACKET_BYTES_MAX, Received};
 use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
 use std::mem;
@@ -44,6 +44,13 @@ impl ReceiveBatch {
             header.msg_control = slot.control.as_mut_ptr().cast();
             header.msg_controllen = CONTROL_BYTES as _;
         }
+    }
+
+    /// When the kernel received the first packet, which has waited the longest: nanoseconds since 1970. Only this one is
+    /// looked at, because the others differ from it by no more than the batch is long. `None` for an empty batch.
+    pub fn received_at_ns(&self, count: usize) -> Option<u64> {
+        let first = self.headers.first().filter(|_| count > 0)?;
+        received_at_ns(&first.msg_hdr)
     }
 
     /// The first `count` packets, `count` being what [`Socket::receive`] gave.

@@ -57,6 +57,8 @@ impl Socket {
         socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(buffer_bytes as c_int))?;
         socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;
+        // Each packet tells when the kernel received it; how long it waited is the measure of load.
+        socket.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
         if address.ip().is_unspecified() {
             let (level, option) = if address.is_ipv6() {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)

@@ -43,6 +43,27 @@ fn every_packet_reaches_the_shard_that_its_connection_id_names() {
     );
 }
 
+#[test]
+fn a_batch_tells_when_its_first_packet_came() {
+    let (server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1 << 20).expect("bind");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("client");
+    let unix_ns = || std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64;
+    let before_ns = unix_ns();
+    client
+        .send_to(b"ping", server.local_address().expect("bound"))
+        .expect("send");
+    let mut batch = ReceiveBatch::new();
+    assert_eq!(batch.received_at_ns(0), None);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut count = 0;
+    while count == 0 && Instant::now() < deadline {
+        count = server.receive(&mut batch).expect("receive");
+    }
+    let at_ns = batch.received_at_ns(count).expect("a timestamp");
+    // The kernel's clock of packets may be a tick behind.
+    assert!(at_ns + 10_000_000 >= before_ns && at_ns <= unix_ns() + 10_000_000);
+}
+
 /// A server bound to every address must answer from the one that was asked, on both families.
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {

@@ -3,7 +3,7 @@
 use super::super::{CloseReason, Refused, StreamId};
 use super::Driver;
 use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
-use crate::schedule::Micros;
+use crate::schedule::{Due, Micros};
 use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -189,7 +189,7 @@ impl Driver {
         let seat = &mut self.seats[index as usize];
         if let Some(mut connection) = seat.connection.take() {
             connection.close(now, Code::Done.number().into(), &mut |_| {});
-            self.sockets.flush(index, &mut connection, now);
+            self.sockets.take_from(index, &mut connection, now);
         }
         seat.stop_connecting();
         match std::mem::replace(&mut seat.standing, Standing::Offline) {
@@ -245,23 +245,21 @@ impl Driver {
 
     /// Sends what is due of the schedule. Says whether there is more.
     pub(super) fn shake(&mut self, now: Micros) -> bool {
-        let Some(start) = self.shaking_from else {
-            return false;
-        };
-        for _ in 0..BATCH {
-            if self.next_shake == self.schedule.total() || start.plus(self.schedule.due(self.next_shake)) > now {
+        for _ in 0..if self.is_shaking { BATCH } else { 0 } {
+            let Some(due) = self.schedule.pop(now) else {
                 return false;
-            }
-            self.shake_one(now, start);
-            self.next_shake += 1;
+            };
+            self.shake_one(now, due);
         }
-        true
+        self.is_shaking
     }
 
-    fn shake_one(&mut self, now: Micros, start: Micros) {
-        let slot = self.schedule.slot(self.next_shake);
-        let due = start.plus(self.schedule.due(self.next_shake));
-        let (index, sequence) = (slot.session, slot.sequence);
+    fn shake_one(&mut self, now: Micros, due: Due) {
+        let Due {
+            at: due,
+            session: index,
+            sequence,
+        } = due;
         let seat = &mut self.seats[index as usize];
         let habits = &self.scenario.habits;
         let Some(shake) = seat.user.on_shake_due(now, due, sequence, habits, &mut self.tally) else {

@@ -1,22 +1,31 @@
-//! The UDP sockets that the sessions share.
+//! The UDP sockets that the sessions share: recvmmsg(2) and sendmmsg(2), in buffers that are used again.
 
 use super::super::super::EngineError;
 use super::super::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
 use crate::schedule::Micros;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
-use std::io::ErrorKind;
+use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recvmmsg, sendmmsg, setsockopt, sockopt};
+use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
-/// Kernel buffer of each socket, each way. A tenth of a second of 20,000 replies fits into one.
+/// Datagrams in one system call.
+pub(super) const BATCH: usize = 64;
+/// Refusals that are read from a socket in a row before the others get their turn.
+const ERRORS_AT_ONCE: u32 = 64;
+/// Kernel buffer of each socket, each way. It counts some 1,300 bytes for a reply, so a twentieth of a second at 60,000
+/// replies a second fits into one.
 const BUFFER_BYTES: usize = 4 << 20;
 /// How long a full socket is waited for before a datagram is given up.
 const PATIENCE_MS: u8 = 5;
 
+/// The sockets, and what waits to leave through them.
 pub(super) struct Sockets {
     /// In groups of the same size, one for each gateway that sessions were led to.
     sockets: Vec<UdpSocket>,
+    outboxes: Vec<Outbox>,
+    inbox: Inbox,
     group_size: usize,
     /// The gateway of each group, by its place among those known.
     groups: Vec<usize>,
@@ -27,8 +36,11 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Opens and connects the sockets. A kernel that grants smaller buffers is remarked upon.
     pub(super) fn open(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+        let sockets = Self::open_group(count, target, remarks)?;
         Ok(Self {
-            sockets: Self::open_group(count, target, remarks)?,
+            outboxes: sockets.iter().map(|_| Outbox::new()).collect(),
+            inbox: Inbox::new(),
+            sockets,
             group_size: count as usize,
             groups: vec![0],
             group_of: Vec::new(),
@@ -45,6 +57,7 @@ impl Sockets {
             Some(group) => group,
             None => {
                 let more = Self::open_group(self.group_size as u32, target, &mut Vec::new())?;
+                self.outboxes.extend(more.iter().map(|_| Outbox::new()));
                 self.sockets.extend(more);
                 self.groups.push(gateway);
                 self.groups.len() - 1
@@ -93,30 +106,36 @@ impl Sockets {
         self.sockets.len()
     }
 
-    /// The next datagram of a socket, or `None` when there is none now.
-    pub(super) fn receive(&self, socket: usize, buffer: &mut [u8; RECEIVE_BYTES_MAX]) -> Option<usize> {
-        loop {
-            match self.sockets[socket].recv(buffer) {
-                Ok(length) => return Some(length),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                // Such as a port that is closed: the datagram it answers is lost, and QUIC finds that out by itself.
-                Err(_) => {}
+    /// Takes what has arrived at a socket, up to [`BATCH`] datagrams; [`datagram`](Self::datagram) gives each.
+    pub(super) fn receive(&mut self, socket: usize) -> usize {
+        self.inbox.fill(&self.sockets[socket])
+    }
+
+    /// One of the datagrams that were received last. It is handed out once: what comes of it may scramble it.
+    pub(super) fn datagram(&self, at: usize, buffer: &mut [u8; RECEIVE_BYTES_MAX]) -> usize {
+        let length = self.inbox.lengths[at];
+        buffer[..length].copy_from_slice(&self.inbox.buffers[at][..length]);
+        length
+    }
+
+    /// Queues all that a connection has to say at the seat's socket. It leaves with [`flush`](Self::flush) at the
+    /// latest.
+    pub(super) fn take_from(&mut self, index: u32, connection: &mut Connection, now: Micros) {
+        let socket = self.of(index);
+        let outbox = &mut self.outboxes[socket];
+        while let Some(length) = connection.poll_transmit(now, &mut outbox.buffers[outbox.count]) {
+            outbox.lengths[outbox.count] = length;
+            outbox.count += 1;
+            if outbox.count == BATCH {
+                outbox.empty(&self.sockets[socket]);
             }
         }
     }
 
-    /// Sends all that a connection has to say, over the seat's socket.
-    pub(super) fn flush(&self, index: u32, connection: &mut Connection, now: Micros) {
-        let socket = &self.sockets[self.of(index)];
-        let mut buffer = [0; DATAGRAM_BYTES];
-        while let Some(length) = connection.poll_transmit(now, &mut buffer) {
-            if let Err(error) = socket.send(&buffer[..length])
-                && error.kind() == ErrorKind::WouldBlock
-            {
-                let mut one = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-                let _ = poll(&mut one, PATIENCE_MS);
-                let _ = socket.send(&buffer[..length]); // or it is lost
-            }
+    /// Sends what is queued.
+    pub(super) fn flush(&mut self) {
+        for (socket, outbox) in self.sockets.iter().zip(&mut self.outboxes) {
+            outbox.empty(socket);
         }
     }
 
@@ -129,6 +148,104 @@ impl Sockets {
         let mut watched: Vec<PollFd<'_>> = watched.collect();
         let timeout = PollTimeout::try_from(span.0.div_ceil(1_000)).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut watched, timeout); // interrupted or not, the next turn looks by itself
+    }
+}
+
+/// Datagrams of one system call, on their way in.
+struct Inbox {
+    headers: MultiHeaders<()>,
+    buffers: Box<[[u8; RECEIVE_BYTES_MAX]; BATCH]>,
+    lengths: [usize; BATCH],
+}
+
+impl Inbox {
+    fn new() -> Self {
+        Self {
+            headers: MultiHeaders::preallocate(BATCH, None),
+            buffers: Box::new([[0; RECEIVE_BYTES_MAX]; BATCH]),
+            lengths: [0; BATCH],
+        }
+    }
+
+    /// How many came; none when there is none now.
+    fn fill(&mut self, socket: &UdpSocket) -> usize {
+        for _ in 0..ERRORS_AT_ONCE {
+            match self.receive(socket) {
+                Ok(count) => return count,
+                Err(Errno::EAGAIN) => return 0,
+                // Such as a port that is closed: the datagram it answers is lost, and QUIC finds that out by itself.
+                Err(_) => {}
+            }
+        }
+        0
+    }
+
+    fn receive(&mut self, socket: &UdpSocket) -> nix::Result<usize> {
+        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+        let messages = recvmmsg(
+            socket.as_raw_fd(),
+            &mut self.headers,
+            &mut slices,
+            MsgFlags::MSG_DONTWAIT,
+            None,
+        )?;
+        let places = messages.zip(&mut self.lengths);
+        Ok(places.map(|(message, length)| *length = message.bytes).count())
+    }
+}
+
+/// Datagrams that wait for one system call, on their way out.
+struct Outbox {
+    headers: MultiHeaders<()>,
+    buffers: Box<[[u8; DATAGRAM_BYTES]; BATCH]>,
+    lengths: [usize; BATCH],
+    count: usize,
+}
+
+impl Outbox {
+    fn new() -> Self {
+        Self {
+            headers: MultiHeaders::preallocate(BATCH, None),
+            buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
+            lengths: [0; BATCH],
+            count: 0,
+        }
+    }
+
+    /// Sends all. A socket that stays full for a moment has the rest dropped, as any network may.
+    fn empty(&mut self, socket: &UdpSocket) {
+        let mut sent = 0;
+        let mut is_patient = true;
+        while sent < self.count {
+            match self.send(sent, socket) {
+                Ok(count) => sent += count.max(1),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if is_patient => {
+                    is_patient = false;
+                    let mut one = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll(&mut one, PATIENCE_MS);
+                }
+                Err(Errno::EAGAIN) => break,
+                // This one cannot be sent (an earlier one was refused, or there is no route); QUIC recovers.
+                Err(_) => sent += 1,
+            }
+        }
+        self.count = 0;
+    }
+
+    /// One system call for what stands from `first` on. Gives how many the kernel took.
+    fn send(&mut self, first: usize, socket: &UdpSocket) -> nix::Result<usize> {
+        let slices: [[IoSlice<'_>; 1]; BATCH] =
+            std::array::from_fn(|at| [IoSlice::new(&self.buffers[at][..self.lengths[at]])]);
+        let sent = sendmmsg(
+            socket.as_raw_fd(),
+            &mut self.headers,
+            &slices[first..self.count],
+            [None; BATCH],
+            [],
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        Ok(sent.count())
     }
 }
 

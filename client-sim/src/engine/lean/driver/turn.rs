@@ -4,14 +4,17 @@ use super::super::{Connection, LocalCid, RECEIVE_BYTES_MAX};
 use super::Driver;
 use super::play::mint;
 use super::seat::{Asked, Happened, Standing, Todo, token_key};
+use super::sockets::BATCH;
 use super::wheel::Tick;
 use crate::schedule::Micros;
 use crate::user::RequestFailure;
 use ring::rand::SecureRandom;
 use shake_proto::code::Code;
 
-/// Datagrams taken from one socket before the others get their turn.
-const BATCH: usize = 256;
+/// Batches taken from one socket before the others get their turn.
+const ROUNDS: u32 = 4;
+/// From the start of one turn to that of the next at the least, when nothing is behind: latencies are told to this.
+const TURN: Micros = Micros(500);
 /// Handshakes begun in one turn: each takes a good part of a tenth of a millisecond.
 const CONNECTS_AT_A_TURN: u32 = 16;
 /// Where the packet's own connection ID stands: behind one byte in a short header, behind version and length in a
@@ -21,21 +24,25 @@ const LONG_CID_AT: usize = 6;
 
 impl Driver {
     pub(super) fn turn(&mut self, now: Micros, look_at: Micros) {
-        let received = self.receive(now);
+        let is_more = self.receive(now);
         self.work_timers(now);
         self.ramp(now);
         let is_behind = self.shake(now);
+        self.sockets.flush();
         let may_connect = !self.waiting.is_empty() && self.connecting < self.scenario.connects_at_once;
-        if received || is_behind || may_connect {
+        if is_more || is_behind || may_connect {
             return;
         }
         let mut until = self.wheel.sleeps_until(look_at);
-        if let Some(start) = self.shaking_from {
-            until = until.min(start.plus(self.schedule.due(self.next_shake)));
+        if let Some(due) = self.schedule.next_due().filter(|_| self.is_shaking) {
+            until = until.min(due);
         }
         if self.begun < self.scenario.sessions {
             until = until.min(self.begins_at(self.begun));
         }
+        // What comes in the meantime comes in one batch.
+        let rest = now.plus(TURN).since(self.now());
+        std::thread::sleep(rest.into());
         let now = self.now();
         if until > now {
             self.sockets.wait(until.since(now));
@@ -47,16 +54,19 @@ impl Driver {
         let mut buffer = [0; RECEIVE_BYTES_MAX];
         let mut is_more = false;
         for socket in 0..self.sockets.count() {
-            let mut count = 0;
-            while count < BATCH
-                && let Some(length) = self.sockets.receive(socket, &mut buffer)
-            {
-                count += 1;
-                if let Some(index) = self.find(&buffer[..length]) {
-                    self.deliver(now, index, &mut buffer[..length]);
+            for round in 0..ROUNDS {
+                let count = self.sockets.receive(socket);
+                for at in 0..count {
+                    let length = self.sockets.datagram(at, &mut buffer);
+                    if let Some(index) = self.find(&buffer[..length]) {
+                        self.deliver(now, index, &mut buffer[..length]);
+                    }
                 }
+                if count < BATCH {
+                    break;
+                }
+                is_more |= round == ROUNDS - 1;
             }
-            is_more |= count == BATCH;
         }
         is_more
     }
@@ -101,7 +111,7 @@ impl Driver {
     pub(super) fn settle(&mut self, now: Micros, index: u32) {
         let seat = &mut self.seats[index as usize];
         if let Some(connection) = &mut seat.connection {
-            self.sockets.flush(index, connection, now);
+            self.sockets.take_from(index, connection, now);
         }
         if let Some(at) = seat.deadline() {
             self.wheel.arm(index, &mut seat.armed, at);

@@ -113,8 +113,11 @@ fn another_version_only_ends_it_by_name() {
 
 #[test]
 fn a_server_that_cannot_be_trusted_is_told_so() {
+    let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a valid name");
+    let mut roots = RootCertStore::empty();
+    roots.add(stranger.cert.der().clone()).expect("a certificate");
     let client = Config {
-        tls: tls(RootCertStore::empty(), ALPN).expect("TLS"),
+        tls: tls(roots, ALPN).expect("TLS"),
         ..client_config()
     };
     let mut pair = Pair::new(Setup {

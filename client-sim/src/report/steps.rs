@@ -1,0 +1,73 @@
+//! The steps of the run, each with figures of its own.
+
+use super::Percentiles;
+use super::build::ratio;
+use crate::engine::Finished;
+use serde::{Deserialize, Serialize};
+
+/// One step: a stretch of time with one rate.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepReport {
+    /// The scenario's name for it. A rate set by `client-sim ctl rate` ends a step, and the rest of its time is another.
+    pub name: String,
+    /// The rate that was asked for.
+    pub shakes_per_second: u32,
+    /// Since the first step began.
+    pub from_s: f64,
+    /// Its length as planned.
+    pub seconds: f64,
+    /// When it began, on the wall clock, in milliseconds since 1970.
+    pub began_unix_ms: u64,
+    /// By the schedule.
+    pub scheduled: u64,
+    /// Sent.
+    pub sent: u64,
+    /// Answered in time, be it during the next step.
+    pub answered: u64,
+    /// Not answered in time.
+    pub unanswered: u64,
+    /// Unanswered of sent.
+    pub unanswered_share: f64,
+    /// Left out by users who obey.
+    pub held_back: u64,
+    /// Left out because the session had no connection.
+    pub skipped_offline: u64,
+    /// Sent, per second of its length.
+    pub sent_per_second: f64,
+    /// Answered, per second of its length.
+    pub answered_per_second: f64,
+    /// CPU time of this process.
+    pub cpu_s: f64,
+    /// From the intended send time of a shake to its answer in time.
+    pub latency: Percentiles,
+}
+
+pub(super) fn steps(finished: &Finished) -> Vec<StepReport> {
+    let counts = finished.tally.steps.counts();
+    // The engine began a step in the tally for each that it played, in the same order.
+    let both = finished.steps.iter().zip(counts);
+    both.map(|(run, counts)| {
+        let span = &run.span;
+        let seconds = span.until.since(span.from).as_seconds();
+        StepReport {
+            name: span.name.clone(),
+            shakes_per_second: span.shakes_per_second,
+            from_s: span.from.as_seconds(),
+            seconds,
+            began_unix_ms: run.began_at.0,
+            scheduled: span.shakes(),
+            sent: counts.sent,
+            answered: counts.answered,
+            unanswered: counts.unanswered,
+            unanswered_share: ratio(counts.unanswered as f64, counts.sent as f64),
+            held_back: counts.held_back,
+            skipped_offline: counts.skipped_offline,
+            sent_per_second: ratio(counts.sent as f64, seconds),
+            answered_per_second: ratio(counts.answered as f64, seconds),
+            cpu_s: run.cpu_s,
+            latency: Percentiles::of(&counts.latency),
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,176 @@
+//! What the control plane counts. Its one thread writes, anyone may read.
+
+use crate::counters::Count;
+use shake_proto::admin::{Refusal, What};
+use std::fmt::Write as _;
+
+/// Why a connection to the control port came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// No client certificate.
+    NoCertificate,
+    /// The certificate's time is over, or has not begun.
+    Expired,
+    /// Signed by another authority.
+    OtherAuthority,
+    /// A good certificate that is not for operators.
+    NotOperator,
+    /// A certificate that does not hold.
+    BadCertificate,
+    /// Not `shake-admin/1`.
+    OtherProtocol,
+    /// More connections than there may be.
+    Full,
+    /// The handshake did not end in time, or otherwise.
+    Handshake,
+}
+
+impl Turned {
+    pub const ALL: [Self; 8] = [
+        Self::NoCertificate,
+        Self::Expired,
+        Self::OtherAuthority,
+        Self::NotOperator,
+        Self::BadCertificate,
+        Self::OtherProtocol,
+        Self::Full,
+        Self::Handshake,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Expired => "certificate_expired",
+            Self::OtherAuthority => "other_authority",
+            Self::NotOperator => "not_operator",
+            Self::BadCertificate => "bad_certificate",
+            Self::OtherProtocol => "other_protocol",
+            Self::Full => "full",
+            Self::Handshake => "handshake",
+        }
+    }
+}
+
+/// What was done for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    Show,
+    Throttle,
+    Cue,
+}
+
+impl Done {
+    const ALL: [Self; 3] = [Self::Show, Self::Throttle, Self::Cue];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Show => "show",
+            Self::Throttle => "throttle",
+            Self::Cue => "cue",
+        }
+    }
+
+    pub fn of(what: &What) -> Self {
+        match what {
+            What::Show(_) => Self::Show,
+            What::Throttle(_) => Self::Throttle,
+            What::Cue { .. } => Self::Cue,
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct AdminCounters {
+    pub connections: Count,
+    pub audit_failed: Count,
+    pub not_kept: Count,
+    turned: [Count; Turned::ALL.len()],
+    done: [Count; Done::ALL.len()],
+    refused: [Count; Refusal::ALL.len()],
+}
+
+impl AdminCounters {
+    pub fn turned(&self, why: Turned) -> &Count {
+        &self.turned[why as usize]
+    }
+
+    pub fn done(&self, what: Done) -> &Count {
+        &self.done[what as usize]
+    }
+
+    pub fn refused(&self, why: Refusal) -> &Count {
+        &self.refused[why as usize]
+    }
+
+    /// In the Prometheus text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let mut family = |metric: &str, rows: &mut dyn Iterator<Item = (String, u64)>| {
+            writeln!(text, "# TYPE {metric} counter").expect("writing to a String cannot fail");
+            for (labels, value) in rows {
+                writeln!(text, "{metric}{labels} {value}").expect("writing to a String cannot fail");
+            }
+        };
+        for (metric, count) in [
+            ("gateway_admin_connections_total", &self.connections),
+            ("gateway_admin_audit_failed_total", &self.audit_failed),
+            ("gateway_admin_not_kept_total", &self.not_kept),
+        ] {
+            family(metric, &mut std::iter::once((String::new(), count.value())));
+        }
+        let labelled = |label: &'static str| {
+            move |(name, count): (&'static str, &Count)| (format!("{{{label}=\"{name}\"}}"), count.value())
+        };
+        family(
+            "gateway_admin_connections_refused_total",
+            &mut Turned::ALL
+                .map(Turned::name)
+                .into_iter()
+                .zip(&self.turned)
+                .map(labelled("reason")),
+        );
+        family(
+            "gateway_admin_changes_total",
+            &mut Done::ALL
+                .map(Done::name)
+                .into_iter()
+                .zip(&self.done)
+                .map(labelled("kind")),
+        );
+        family(
+            "gateway_admin_refused_total",
+            &mut Refusal::ALL
+                .map(Refusal::name)
+                .into_iter()
+                .zip(&self.refused)
+                .map(labelled("refusal")),
+        );
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_variant_counts_for_itself() {
+        let counters = AdminCounters::default();
+        for (index, why) in Turned::ALL.into_iter().enumerate() {
+            counters.turned(why).add(index as u64 + 1);
+        }
+        for refusal in Refusal::ALL {
+            counters.refused(refusal).inc();
+        }
+        let text = counters.render();
+        for (index, why) in Turned::ALL.into_iter().enumerate() {
+            let line = format!(
+                "gateway_admin_connections_refused_total{{reason=\"{}\"}} {}",
+                why.name(),
+                index + 1
+            );
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
+        assert_eq!(text.matches("refusal=").count(), Refusal::ALL.len());
+    }
+}

@@ -1,0 +1,293 @@
+//! The control plane: what operators ask of this gateway over `shake-admin/1`, and the operator's side of it.
+//!
+//! A change goes: `transport` (mutual TLS, bounds) ▸ `identity` (who) ▸ `plan` (may it be, what differs; pure) ▸ `disk`
+//! (kept, so that a restart has it) ▸ [`Control::change`] (shards take it between two turns) ▸ `audit`.
+//!
+//! Architecture invariant: nothing on the path of a shake waits for anything here. When the control plane dies, the shards
+//! go on with the show that they have, by their own clocks.
+
+pub mod operator;
+
+pub mod start;
+pub mod transport;
+
+mod identity;
+
+mod plan;
+
+mod disk;
+
+mod drain;
+mod status;
+
+mod audit;
+pub mod counters;
+
+use crate::counters::Counters;
+use crate::shard::serving::{Shared, monotonic_ms};
+use audit::{Audit, Entry};
+use counters::{AdminCounters, Done};
+use disk::Disk;
+use identity::Operator;
+use plan::{Next, Plan};
+use shake_proto::admin::{Change, Refusal, Request, What};
+use shake_proto::admin_v1 as v1;
+use shake_rules::UnixMillis;
+use shake_rules::document::Problem;
+use shake_rules::kept::{Kept, sha256};
+use shm_queue::Bell;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, Notify};
+use tracing::{error, info, warn};
+
+/// How long a change waits for the shards to run it. A turn is some milliseconds, and a bell wakes those that sleep.
+const APPLY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the control plane works on.
+pub struct Control {
+    pub(super) shared: Arc<Shared>,
+    /// What runs, as it is kept. The lock makes changes one after the other.
+    pub(super) kept: Mutex<Kept>,
+    disk: Option<Disk>,
+    audit: Audit,
+    /// Wake the shards.
+    bells: Vec<Bell>,
+    pub(super) shards: Arc<[Arc<Counters>]>,
+    pub counters: Arc<AdminCounters>,
+    drain_began: Notify,
+}
+
+/// Why an operator's request was refused, in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub message: String,
+    pub problems: Vec<Problem>,
+}
+
+impl Refused {
+    fn new(refusal: Refusal, message: impl Into<String>) -> Self {
+        Self {
+            refusal,
+            message: message.into(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+/// The wall clock in microseconds since 1970.
+pub fn now_us() -> u64 {
+    // A clock before 1970 stops `gateway run` at its start.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_micros() as u64)
+}
+
+fn now() -> UnixMillis {
+    UnixMillis(now_us() / 1_000)
+}
+
+impl Control {
+    /// Answers a request, or says why not. Every change and every refusal is logged.
+    pub async fn answer(self: &Arc<Self>, operator: &Operator, request: Result<Request, Refusal>) -> v1::reply::Result {
+        self.shared.board.operator_heard(monotonic_ms());
+        let answered = match &request {
+            Ok(Request::Status) => return v1::reply::Result::Status(self.status().await),
+            Ok(Request::Change(change)) => self
+                .change(operator, change)
+                .await
+                .map(|changed| (v1::reply::Result::Changed(changed), change.dry_run)),
+            Ok(Request::Drain(drain)) => self
+                .drain(operator, drain)
+                .map(|draining| (v1::reply::Result::Draining(draining), false)),
+            Err(refusal) => Err(Refused::new(
+                *refusal,
+                "the request makes no sense to this gateway; use the gateway's own version of this program",
+            )),
+        };
+        match answered {
+            Ok((result, is_dry)) => {
+                if !is_dry {
+                    self.write_down(operator, &request, &result).await;
+                }
+                result
+            }
+            Err(refused) => {
+                self.counters.refused(refused.refusal).inc();
+                warn!(
+                    operator = operator.name, address = %operator.address, refusal = refused.refusal.name(),
+                    message = refused.message, "refused an operator's request"
+                );
+                let result = v1::reply::Result::Refused(to_wire(refused));
+                self.write_down(operator, &request, &result).await;
+                result
+            }
+        }
+    }
+
+    /// Makes a change hold on every shard.
+    async fn change(self: &Arc<Self>, operator: &Operator, change: &Change) -> Result<v1::Changed, Refused> {
+        let mut kept = self.kept.lock().await;
+        let live = self.shared.current.load();
+        let next = match plan::plan(&kept, &live, change, &operator.name, now())? {
+            Plan::AlreadyThere => {
+                return Ok(v1::Changed {
+                    version: kept.version,
+                    already_there: true,
+                    ..self.applied(kept.version, Duration::ZERO)
+                });
+            }
+            Plan::Next(next) => *next,
+        };
+        let Next {
+            kept: new,
+            live,
+            differences,
+            remarks,
+        } = next;
+        let version = new.version;
+        if change.dry_run {
+            return Ok(v1::Changed {
+                version,
+                differences,
+                remarks,
+                ..Default::default()
+            });
+        }
+        // The disk first: what the shards run after a crash is what the operator was told. A disk that refuses must not
+        // keep the operator from steering, though; they are told.
+        let not_kept = self.keep(&new).await;
+        let began = Instant::now();
+        self.shared.current.store(live);
+        *kept = new;
+        self.wake_shards();
+        self.wait_for(version, began).await;
+        let took = began.elapsed();
+        self.counters.done(Done::of(&change.what)).inc();
+        info!(
+            operator = operator.name, address = %operator.address, what = change.what.name(), version,
+            took_ms = took.as_secs_f64() * 1e3, not_kept, "an operator's change holds"
+        );
+        Ok(v1::Changed {
+            version,
+            differences,
+            remarks,
+            not_kept,
+            ..self.applied(version, took)
+        })
+    }
+
+    fn applied(&self, version: u64, took: Duration) -> v1::Changed {
+        let running: Vec<u64> = self.shared.current.running().collect();
+        v1::Changed {
+            shards: running.len() as u32,
+            shards_applied: running.iter().filter(|&&at| at >= version).count() as u32,
+            applied_after_us: took.as_micros() as u64,
+            ..Default::default()
+        }
+    }
+
+    /// Writes what is to run to disk. Gives why it could not.
+    async fn keep(self: &Arc<Self>, kept: &Kept) -> String {
+        if self.disk.is_none() {
+            return "the gateway has no [state] directory".to_owned();
+        }
+        let (control, kept) = (Arc::clone(self), kept.clone());
+        // Off the control thread, which beats the heart that the agent listens to.
+        let written = tokio::task::spawn_blocking(move || match &control.disk {
+            Some(disk) => disk.write(&kept),
+            None => Ok(()),
+        });
+        match written.await {
+            Ok(Ok(())) => {
+                self.shared.board.set_config_unkept(false);
+                String::new()
+            }
+            Ok(Err(fault)) => {
+                self.shared.board.set_config_unkept(true);
+                self.counters.not_kept.inc();
+                error!(%fault, "a change could not be kept; it will not outlive a restart");
+                fault.to_string()
+            }
+            Err(panicked) => panicked.to_string(),
+        }
+    }
+
+    fn wake_shards(&self) {
+        for bell in &self.bells {
+            bell.ring();
+        }
+    }
+
+    async fn wait_for(&self, version: u64, began: Instant) {
+        while began.elapsed() < APPLY_PATIENCE && self.shared.current.running().any(|running| running < version) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn write_down(
+        self: &Arc<Self>,
+        operator: &Operator,
+        request: &Result<Request, Refusal>,
+        result: &v1::reply::Result,
+    ) {
+        let (what, version, sha256) = match request {
+            Ok(Request::Change(change)) => (change.what.name(), change.version, content_sha256(&change.what)),
+            Ok(Request::Drain(_)) => ("drain", 0, String::new()),
+            Ok(Request::Status) => ("status", 0, String::new()),
+            Err(_) => ("unknown", 0, String::new()),
+        };
+        let mut entry = Entry {
+            at_ms: now().0,
+            operator: operator.name.clone(),
+            fingerprint: operator.fingerprint.clone(),
+            address: operator.address.to_string(),
+            what,
+            version,
+            sha256,
+            ..Entry::default()
+        };
+        match result {
+            v1::reply::Result::Refused(refused) => {
+                let refusal = Refusal::from_wire(refused.refusal).map_or("unknown", Refusal::name);
+                (entry.result, entry.detail) = (refusal, refused.message.clone());
+            }
+            v1::reply::Result::Changed(changed) if changed.already_there => entry.result = "already_there",
+            v1::reply::Result::Changed(changed) if !changed.not_kept.is_empty() => {
+                (entry.result, entry.detail) = ("done_not_kept", changed.not_kept.clone());
+            }
+            _ => entry.result = "done",
+        }
+        self.write_entry(entry).await;
+    }
+
+    /// Appends to the audit log. A log that cannot be written is told, and holds nothing up.
+    async fn write_entry(self: &Arc<Self>, entry: Entry) {
+        let control = Arc::clone(self);
+        let written = tokio::task::spawn_blocking(move || control.audit.append(&entry));
+        if let Ok(Err(fault)) = written.await {
+            self.counters.audit_failed.inc();
+            error!(%fault, "the audit log cannot be written");
+        }
+    }
+}
+
+fn content_sha256(what: &What) -> String {
+    match what {
+        What::Show(text) | What::Throttle(text) => sha256(text),
+        What::Cue { name, at_ms } => sha256(&format!("{name} = {at_ms}")),
+    }
+}
+
+fn to_wire(refused: Refused) -> v1::Refused {
+    let problem = |problem: Problem| v1::Problem {
+        line: problem.line as u32,
+        message: problem.message,
+    };
+    v1::Refused {
+        refusal: refused.refusal.to_wire() as i32,
+        message: refused.message,
+        problems: refused.problems.into_iter().map(problem).collect(),
+    }
+}

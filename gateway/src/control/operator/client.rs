@@ -1,0 +1,178 @@
+//! A connection to one gateway's control port, made with the operator's certificate.
+
+use super::clock::{Offset, now_us};
+use crate::control::identity;
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::BytesMut;
+use quinn::crypto::rustls::QuicClientConfig;
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
+use rustls::RootCertStore;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use shake_proto::admin::{REPLY_BYTES_MAX, Refusal};
+use shake_proto::admin_v1::{self as v1, request::Kind};
+use shake_proto::frame::{self, LENGTH_BYTES_MAX};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// The longest wait for a connection, and for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Exchanges from which the clock's error is taken; the quickest is the truest.
+const CLOCK_SAMPLES: usize = 4;
+
+/// The operator's certificate and the authority that gateways must have theirs from.
+#[derive(Clone)]
+pub struct Operator(ClientConfig);
+
+impl Operator {
+    pub fn read(certs: &Path) -> Result<Self> {
+        let chain = |name: &str| {
+            let path = certs.join(name);
+            CertificateDer::pem_file_iter(&path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .with_context(|| format!("cannot read {}; give --certs the operator's directory", path.display()))
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in chain("ca.pem")? {
+            roots.add(certificate).context("ca.pem is no authority")?;
+        }
+        let key = certs.join("operator.key.pem");
+        let key = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read {}", key.display()))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .context("the TLS provider has no TLS 1.3")?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain("operator.pem")?, key)
+            .context("operator.pem and operator.key.pem do not belong together")?;
+        tls.alpn_protocols = vec![shake_proto::ALPN_ADMIN.to_vec()];
+        let quic = QuicClientConfig::try_from(tls).context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
+        Ok(Self(ClientConfig::new(Arc::new(quic))))
+    }
+}
+
+/// An answer, and how long it took.
+pub struct Answer {
+    pub result: v1::reply::Result,
+    pub offset: Offset,
+}
+
+/// A gateway, as it stood when the connection was made.
+pub struct Client {
+    pub target: String,
+    pub status: v1::Status,
+    pub offset: Offset,
+    connection: Connection,
+    _endpoint: Endpoint,
+}
+
+impl Client {
+    /// Connects, asks how things stand, and measures the gateway's clock against this one.
+    pub async fn connect(operator: &Operator, target: &str) -> Result<Self> {
+        let connecting = async {
+            let mut addresses = tokio::net::lookup_host(target)
+                .await
+                .with_context(|| format!("cannot resolve {target:?}; a target is HOST:PORT"))?;
+            let address = addresses.next().with_context(|| format!("{target:?} has no address"))?;
+            let any: SocketAddr = match address {
+                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+            };
+            let endpoint = Endpoint::client(any).context("cannot open a UDP socket")?;
+            let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+            let name = host.trim_start_matches('[').trim_end_matches(']');
+            let connection = endpoint.connect_with(operator.0.clone(), address, name)?;
+            let connection = connection.await.map_err(|error| explain(&error))?;
+            anyhow::Ok((endpoint, connection))
+        };
+        let (endpoint, connection) = timeout(PATIENCE, connecting).await.map_err(|_| {
+            anyhow!(
+                "no answer in {} s; is [admin] address right, and the way open for UDP?",
+                PATIENCE.as_secs()
+            )
+        })??;
+        let mut client = Self {
+            target: target.to_owned(),
+            status: v1::Status::default(),
+            offset: Offset::UNKNOWN,
+            connection,
+            _endpoint: endpoint,
+        };
+        for _ in 0..CLOCK_SAMPLES {
+            client.refresh().await?;
+        }
+        Ok(client)
+    }
+
+    /// Asks how things stand again.
+    pub async fn refresh(&mut self) -> Result<()> {
+        let kind = Some(Kind::Status(v1::StatusRequest {}));
+        let answer = self.ask(v1::Request { kind }).await?;
+        let v1::reply::Result::Status(status) = answer.result else {
+            bail!("the gateway answered something else than its status");
+        };
+        self.status = status;
+        self.offset = self.offset.better(answer.offset);
+        Ok(())
+    }
+
+    /// One request, one answer.
+    pub async fn ask(&self, request: v1::Request) -> Result<Answer> {
+        let mut bytes = BytesMut::new();
+        frame::encode_stream(&request, &mut bytes);
+        let exchange = async {
+            let lost = |error: ConnectionError| explain(&error);
+            let (mut send, mut receive) = self.connection.open_bi().await.map_err(lost)?;
+            let sent_at_us = now_us();
+            // When the gateway ends the connection meanwhile, reading tells why.
+            let _ = send.write_all(&bytes).await;
+            let _ = send.finish();
+            let reply = receive.read_to_end(REPLY_BYTES_MAX + LENGTH_BYTES_MAX).await;
+            let got_at_us = now_us();
+            let reply = reply.map_err(|error| match error {
+                quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(error)) => explain(&error),
+                error => error.into(),
+            })?;
+            let reply = frame::decode_stream::<v1::Reply>(reply.into(), REPLY_BYTES_MAX)
+                .map_err(|code| anyhow!("the answer makes no sense ({code}); is it a gateway of this version?"))?;
+            Ok(Answer {
+                offset: Offset::measured(sent_at_us, reply.received_at_us, reply.answered_at_us, got_at_us),
+                result: reply
+                    .result
+                    .context("the answer is of a kind that this version does not know")?,
+            })
+        };
+        timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| anyhow!("no answer in {} s", PATIENCE.as_secs()))?
+    }
+}
+
+/// The name of a refusal, also of one that this version does not know.
+pub fn refusal_name(refused: &v1::Refused) -> &'static str {
+    Refusal::from_wire(refused.refusal).map_or("unknown", Refusal::name)
+}
+
+/// Says what an operator can do about a connection that did not come about or ended.
+fn explain(error: &ConnectionError) -> anyhow::Error {
+    use crate::control::counters::Turned;
+    let turned = match error {
+        ConnectionError::ConnectionClosed(close) => identity::alert(close.error_code.into()).map(identity::turned),
+        ConnectionError::ApplicationClosed(close) => Turned::ALL
+            .into_iter()
+            .find(|why| why.name().as_bytes() == close.reason.as_ref()),
+        _ => None,
+    };
+    let advice = match turned {
+        Some(Turned::Expired) => "the operator's certificate is expired; make a new one with `certs generate`",
+        Some(Turned::OtherAuthority) => "the operator's certificate is of another authority than the gateway's",
+        Some(Turned::NotOperator) => "the certificate is not one for operators",
+        Some(Turned::NoCertificate | Turned::BadCertificate) => "the operator's certificate does not hold",
+        Some(Turned::OtherProtocol) => "it is no control port of a gateway; see [admin] address",
+        Some(Turned::Full | Turned::Handshake) | None => return anyhow!("{error}"),
+    };
+    anyhow!("the gateway turned us away: {advice} ({error})")
+}

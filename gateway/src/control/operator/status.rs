@@ -1,0 +1,241 @@
+//! `status`: how each gateway stands, once in full, or a line a second.
+
+use super::client::Client;
+use super::{Connected, Line, StatusArgs, connect, say};
+use crate::control::plan::moment;
+use anyhow::Result;
+use shake_proto::admin_v1 as v1;
+use shake_rules::UnixMillis;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// Lines between headings.
+const HEADING_EVERY: usize = 20;
+/// What the per-second picture shows: heading, metric (a whole family is summed), and whether it is a rate.
+const COLUMNS: [(&str, &str, bool); 8] = [
+    ("sessions", "gateway_sessions", false),
+    ("new/s", "gateway_connections_accepted_total", true),
+    ("shakes/s", "gateway_shakes_total", true),
+    ("wins/s", "gateway_wins_total", true),
+    ("asks/s", "gateway_asks_total", true),
+    ("busy/s", "gateway_asks_busy_total", true),
+    ("dropped/s", "gateway_datagrams_dropped_total", true),
+    ("refused/s", "gateway_streams_refused_total", true),
+];
+
+pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
+    let connected = connect(&args.targets).await?;
+    if args.watch {
+        return watch(args, connected).await;
+    }
+    let lines: Vec<_> = connected
+        .iter()
+        .map(|(target, client)| match client {
+            Ok(client) => Line {
+                text: in_full(client),
+                json: json(client),
+                is_good: true,
+            },
+            Err(error) => Line::failed(target, error),
+        })
+        .collect();
+    Ok(say(&lines, args.targets.json))
+}
+
+/// A line for each gateway every second, until Ctrl-C. A gateway that is lost is told once, and left out from then on.
+async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode> {
+    let mut code = ExitCode::SUCCESS;
+    let mut clients = Vec::new();
+    for (target, client) in connected {
+        match client {
+            Ok(client) => clients.push((totals(&client.status), Instant::now(), client)),
+            Err(error) => code = say(&[Line::failed(&target, &error)], args.targets.json),
+        }
+    }
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.tick().await;
+    for round in 0_usize.. {
+        if clients.is_empty() {
+            break;
+        }
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = tokio::signal::ctrl_c() => break,
+        }
+        if round.is_multiple_of(HEADING_EVERY) && !args.targets.json {
+            println!("{}", heading());
+        }
+        let mut kept = Vec::with_capacity(clients.len());
+        for (before, since, mut client) in clients {
+            if let Err(error) = client.refresh().await {
+                code = say(&[Line::failed(&client.target, &error)], args.targets.json);
+                continue;
+            }
+            let (now, at) = (totals(&client.status), Instant::now());
+            if args.targets.json {
+                println!("{}", json(&client));
+            } else {
+                println!("{}", row(&client, &before, &now, at - since));
+            }
+            kept.push((now, at, client));
+        }
+        clients = kept;
+    }
+    Ok(code)
+}
+
+fn totals(status: &v1::Status) -> [u64; COLUMNS.len()] {
+    COLUMNS.map(|(_, metric, _)| {
+        let of_family = |name: &str| name.split_once('{').map_or(name, |(family, _)| family) == metric;
+        let values = status.metrics.iter().filter(|m| of_family(&m.name)).map(|m| m.value);
+        values.sum()
+    })
+}
+
+fn heading() -> String {
+    let mut text = format!("{:<21} {:>7} {:>5}", "gateway", "version", "grade");
+    for (name, _, _) in COLUMNS {
+        write!(text, " {name:>9}").expect("writing to a String cannot fail");
+    }
+    text.push_str("  phase, modes");
+    text
+}
+
+fn row(client: &Client, before: &[u64; COLUMNS.len()], now: &[u64; COLUMNS.len()], took: Duration) -> String {
+    let status = &client.status;
+    let mut text = format!("{:<21} {:>7} {:>5}", client.target, status.version, status.grade);
+    for (at, (_, _, is_rate)) in COLUMNS.into_iter().enumerate() {
+        let value = if is_rate {
+            (now[at].saturating_sub(before[at]) as f64 / took.as_secs_f64()).round() as u64
+        } else {
+            now[at]
+        };
+        write!(text, " {value:>9}").expect("writing to a String cannot fail");
+    }
+    let phase = status
+        .current_phase
+        .as_ref()
+        .map_or("(none)", |phase| phase.name.as_str());
+    write!(text, "  {phase}").expect("writing to a String cannot fail");
+    for mode in &status.modes {
+        write!(text, ", {mode}").expect("writing to a String cannot fail");
+    }
+    if let Some(left_ms) = status.draining_for_ms {
+        write!(text, ", draining for {}", seconds(left_ms)).expect("writing to a String cannot fail");
+    }
+    text
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", ms as f64 / 1e3)
+}
+
+fn phase(phase: &v1::PhaseState) -> String {
+    let name = format!("{:?} (stage {})", phase.name, phase.stage);
+    match phase.starts_in_ms {
+        None => format!("{name}, waits for its cue"),
+        Some(0) => format!("{name}, ends in {}", seconds(phase.ends_in_ms)),
+        Some(ms) => format!("{name}, starts in {}", seconds(ms)),
+    }
+}
+
+fn in_full(client: &Client) -> String {
+    let status = &client.status;
+    let mut text = format!("{}\n", client.target);
+    let mut say = |name: &str, value: String| {
+        writeln!(text, "  {name:<9} {value}").expect("writing to a String cannot fail");
+    };
+    say("show", format!("{:?}, event {}", status.show, status.event));
+    let by = if status.changed_by.is_empty() {
+        "the configured files".to_owned()
+    } else {
+        format!("{:?}", status.changed_by)
+    };
+    let at = moment(UnixMillis(status.changed_at_ms));
+    say("version", format!("{} by {by} at {at}", status.version));
+    let (all, on) = (status.shard_versions.len(), status.version);
+    let there = status.shard_versions.iter().filter(|&&at| at == on).count();
+    say("shards", format!("{there} of {all} run version {on}"));
+    let none = || "none".to_owned();
+    say("phase", status.current_phase.as_ref().map_or_else(none, phase));
+    say("next", status.next_phase.as_ref().map_or_else(none, phase));
+    for cue in &status.cues {
+        let at = cue
+            .at_ms
+            .map_or_else(|| "waits".to_owned(), |at| moment(UnixMillis(at)));
+        say("cue", format!("{} {at}", cue.name));
+    }
+    say("grade", status.grade.to_string());
+    for signal in &status.signals {
+        say("signal", format!("{} {:.3}", signal.name, signal.value));
+    }
+    say(
+        "modes",
+        if status.modes.is_empty() {
+            none()
+        } else {
+            status.modes.join(", ")
+        },
+    );
+    if let Some(left_ms) = status.draining_for_ms {
+        say("draining", format!("for {}", seconds(left_ms)));
+    }
+    let rates = status
+        .per_second
+        .iter()
+        .map(|rate| format!("{} {:.0}", rate.name, rate.value));
+    say("last s", rates.collect::<Vec<_>>().join(", "));
+    let totals = totals(status);
+    let numbers = COLUMNS.iter().zip(totals).map(|((name, _, _), total)| {
+        let name = name.trim_end_matches("/s");
+        format!("{name} {total}")
+    });
+    say("totals", numbers.collect::<Vec<_>>().join(", "));
+    say("clock", client.offset.to_string());
+    say(
+        "sha256",
+        format!("show {}, throttle {}", status.show_sha256, status.throttle_sha256),
+    );
+    text.pop();
+    text
+}
+
+fn json(client: &Client) -> serde_json::Value {
+    let status = &client.status;
+    let phase = |phase: &v1::PhaseState| {
+        serde_json::json!({
+            "name": phase.name, "stage": phase.stage, "starts_in_ms": phase.starts_in_ms, "ends_in_ms": phase.ends_in_ms,
+        })
+    };
+    let cues: serde_json::Map<_, _> = status
+        .cues
+        .iter()
+        .map(|cue| (cue.name.clone(), cue.at_ms.into()))
+        .collect();
+    let metrics: serde_json::Map<_, _> = status
+        .metrics
+        .iter()
+        .map(|m| (m.name.clone(), m.value.into()))
+        .collect();
+    let signals: serde_json::Map<_, _> = status
+        .signals
+        .iter()
+        .map(|s| (s.name.clone(), s.value.into()))
+        .collect();
+    let rates: serde_json::Map<_, _> = status
+        .per_second
+        .iter()
+        .map(|s| (s.name.clone(), s.value.into()))
+        .collect();
+    serde_json::json!({
+        "per_second": rates, "target": client.target, "result": "status", "version": status.version, "changed_by": status.changed_by,
+        "changed_at_ms": status.changed_at_ms, "event": status.event, "show": status.show,
+        "show_sha256": status.show_sha256, "throttle_sha256": status.throttle_sha256,
+        "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
+        "cues": cues, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
+        "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
+        "clock": client.offset.json(),
+    })
+}

@@ -1,0 +1,222 @@
+//! The control port: QUIC with mutual TLS, one request a stream. Connections, streams, bytes and time are bounded, and
+//! whoever is turned away is counted and logged, so far as a flood of them does not fill the disk.
+
+use super::audit::Entry;
+use super::counters::Turned;
+use super::identity::{self, Operator};
+use super::{Control, now_us};
+use anyhow::{Context, Result};
+use bytes::{Bytes, BytesMut};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{ConnectionError, Endpoint, Incoming, ReadToEndError, TransportConfig, VarInt};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use shake_proto::admin::{REQUEST_BYTES_MAX, Refusal, Request};
+use shake_proto::admin_v1 as v1;
+use shake_proto::code::Code;
+use shake_proto::frame::{self, LENGTH_BYTES_MAX};
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+/// Operators' connections at once; over half of it, newcomers must prove their address first.
+const CONNECTIONS_MAX: usize = 16;
+/// Requests of one connection at once.
+const REQUESTS_AT_ONCE: u32 = 4;
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// The longest that a request may take to arrive.
+const REQUEST_MAX: Duration = Duration::from_secs(10);
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Refused connections that are logged each second; all are counted.
+const LOGGED_PER_SECOND: u32 = 20;
+
+/// Binds the control port. Its certificates are those of the directory: the server's, and the authority that operators'
+/// certificates must come from.
+pub fn bind(address: SocketAddr, certs: &Path) -> Result<Endpoint> {
+    let read = |name: &str| {
+        let path = certs.join(name);
+        CertificateDer::pem_file_iter(&path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| {
+                format!(
+                    "cannot read the certificate {}; make it with `certs generate`",
+                    path.display()
+                )
+            })
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in read("ca.pem")? {
+        roots.add(certificate).context("ca.pem is no authority")?;
+    }
+    let key = certs.join("server.key.pem");
+    let key =
+        PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the private key {}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .context("ca.pem cannot verify operators")?;
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .context("the TLS provider has no TLS 1.3")?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(read("server.pem")?, key)
+        .context("server.pem and server.key.pem do not belong together")?;
+    tls.alpn_protocols = vec![shake_proto::ALPN_ADMIN.to_vec()];
+    tls.max_early_data_size = 0;
+    // A resumed session would not show its certificate again.
+    tls.send_tls13_tickets = 0;
+    let quic = QuicServerConfig::try_from(tls).context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
+    let mut server = quinn::ServerConfig::with_crypto(Arc::new(quic));
+    server
+        .transport_config(Arc::new(transport_config()))
+        .max_incoming(CONNECTIONS_MAX)
+        .incoming_buffer_size(64 * 1024)
+        .incoming_buffer_size_total(1 << 20);
+    Endpoint::server(server, address)
+        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+}
+
+fn transport_config() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let window = VarInt::from_u32((REQUEST_BYTES_MAX + LENGTH_BYTES_MAX) as u32);
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(REQUESTS_AT_ONCE))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(window)
+        .receive_window(window)
+        .max_idle_timeout(Some(IDLE_MAX.try_into().expect("a minute fits")));
+    transport
+}
+
+/// Serves operators until the endpoint is closed.
+pub async fn serve(endpoint: Endpoint, control: Arc<Control>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Some(incoming) = endpoint.accept().await {
+        let address = incoming.remote_address();
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            incoming.refuse();
+            turn_away(&control, address, Turned::Full, "").await;
+            continue;
+        };
+        let is_crowded = places.available_permits() < CONNECTIONS_MAX / 2;
+        if is_crowded && !incoming.remote_address_validated() {
+            // It may be retried, because its address is not validated.
+            let _ = incoming.retry();
+            continue;
+        }
+        let control = Arc::clone(&control);
+        tokio::spawn(async move {
+            connection(incoming, address, &control).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(incoming: Incoming, address: SocketAddr, control: &Arc<Control>) {
+    let accepted = async { incoming.accept()?.await };
+    let connection = match timeout(HANDSHAKE_MAX, accepted).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            let why = match &error {
+                ConnectionError::TransportError(error) => identity::alert(error.code.into()).map(identity::turned),
+                _ => None,
+            };
+            return turn_away(control, address, why.unwrap_or(Turned::Handshake), &error.to_string()).await;
+        }
+        Err(_) => return turn_away(control, address, Turned::Handshake, "too slow").await,
+    };
+    let chain = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let operator = match Operator::of(chain.as_deref().map_or(&[], Vec::as_slice), address) {
+        Ok(operator) => Arc::new(operator),
+        Err(why) => {
+            connection.close(VarInt::from_u32(Code::Abuse.number()), why.name().as_bytes());
+            return turn_away(control, address, why, "").await;
+        }
+    };
+    control.counters.connections.inc();
+    info!(operator = operator.name, %address, "an operator connected");
+    // Each stream has its own task; QUIC's limit on streams bounds them.
+    while let Ok((send, receive)) = connection.accept_bi().await {
+        tokio::spawn(stream(send, receive, Arc::clone(control), Arc::clone(&operator)));
+    }
+}
+
+async fn stream(
+    mut send: quinn::SendStream,
+    mut receive: quinn::RecvStream,
+    control: Arc<Control>,
+    operator: Arc<Operator>,
+) {
+    let read = timeout(REQUEST_MAX, receive.read_to_end(REQUEST_BYTES_MAX + LENGTH_BYTES_MAX)).await;
+    let received_at_us = now_us();
+    let request = match read {
+        Ok(Ok(bytes)) => decode(bytes.into()),
+        Ok(Err(ReadToEndError::TooLong)) => Err(Refusal::Oversized),
+        // The operator gave it up, or takes too long.
+        Ok(Err(ReadToEndError::Read(_))) | Err(_) => {
+            let _ = send.reset(VarInt::from_u32(Code::Malformed.number()));
+            return;
+        }
+    };
+    let result = control.answer(&operator, request).await;
+    let reply = v1::Reply {
+        received_at_us,
+        answered_at_us: now_us(),
+        result: Some(result),
+    };
+    let mut bytes = BytesMut::new();
+    frame::encode_stream(&reply, &mut bytes);
+    // An operator who is gone does not hear it; the audit log has it.
+    let _ = send.write_all(&bytes).await;
+    let _ = send.finish();
+    let _ = timeout(REQUEST_MAX, send.stopped()).await;
+}
+
+fn decode(bytes: Bytes) -> Result<Request, Refusal> {
+    frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
+        .map_err(|code| match code {
+            Code::Oversized => Refusal::Oversized,
+            _ => Refusal::Malformed,
+        })
+        .and_then(Request::try_from)
+}
+
+async fn turn_away(control: &Arc<Control>, address: SocketAddr, why: Turned, detail: &str) {
+    control.counters.turned(why).inc();
+    if !may_log() {
+        return;
+    }
+    warn!(%address, reason = why.name(), detail, "turned a connection to the control port away");
+    let entry = Entry {
+        at_ms: now_us() / 1_000,
+        address: address.to_string(),
+        what: "connect",
+        result: why.name(),
+        detail: detail.to_owned(),
+        ..Entry::default()
+    };
+    control.write_entry(entry).await;
+}
+
+/// Whether this second still has room in the log.
+fn may_log() -> bool {
+    thread_local! {
+        // The control plane is one thread.
+        static LOGGED: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    }
+    let second = now_us() / 1_000_000;
+    let (before, count) = LOGGED.get();
+    let count = if before == second { count + 1 } else { 1 };
+    LOGGED.set((second, count));
+    count <= LOGGED_PER_SECOND
+}

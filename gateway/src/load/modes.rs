@@ -1,0 +1,228 @@
+//! Degraded modes: what the gateway does without at the moment. Each has a name, and is entered and left by itself.
+
+use shake_proto::handoff::status::AgentStatus;
+use shake_rules::throttle::ModeLimits;
+
+/// One degraded mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// No heartbeat of the agent: shakes are served, nothing can be won once the grants in hand are gone, and what needs
+    /// the ledger is answered busy.
+    AgentAway,
+    /// A shard's request ring is full: no wins, and what needs the ledger is answered busy.
+    RingFull,
+    /// The agent cannot write its ledger: claims wait, as busy.
+    LedgerReadOnly,
+    /// What runs is known to be old: an operator is silent for too long, the show is over, or what was pushed could not
+    /// be kept.
+    ConfigStale,
+    /// The agent's settlement target is away: credits wait in its outbox.
+    SettlementDown,
+    /// The wall clock jumped: phases follow it, and countdowns told before were wrong.
+    ClockJumped,
+}
+
+impl Mode {
+    /// All modes.
+    pub const ALL: [Self; 6] = [
+        Self::AgentAway,
+        Self::RingFull,
+        Self::LedgerReadOnly,
+        Self::ConfigStale,
+        Self::SettlementDown,
+        Self::ClockJumped,
+    ];
+
+    /// The name in status and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AgentAway => "agent_away",
+            Self::RingFull => "ring_full",
+            Self::LedgerReadOnly => "ledger_read_only",
+            Self::ConfigStale => "config_stale",
+            Self::SettlementDown => "settlement_down",
+            Self::ClockJumped => "clock_jumped",
+        }
+    }
+}
+
+/// The modes that hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes(u32);
+
+impl Modes {
+    /// The modes of a word that [`Modes::bits`] gave.
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// One bit for each mode, in the order of [`Mode::ALL`].
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Adds or removes a mode.
+    pub fn set(&mut self, mode: Mode, holds: bool) {
+        let bit = 1 << mode as u32;
+        self.0 = if holds { self.0 | bit } else { self.0 & !bit };
+    }
+
+    /// Whether a mode holds.
+    pub fn has(self, mode: Mode) -> bool {
+        self.0 & (1 << mode as u32) != 0
+    }
+
+    /// The modes that hold, in the order of [`Mode::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Mode> {
+        Mode::ALL.into_iter().filter(move |mode| self.has(*mode))
+    }
+}
+
+/// How long a mode that shows in single events holds after the last of them, in milliseconds.
+const RING_FULL_HOLD_MS: u64 = 2_000;
+const CLOCK_JUMPED_HOLD_MS: u64 = 60_000;
+
+/// What the modes are judged by, at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    /// CLOCK_MONOTONIC, in milliseconds.
+    pub monotonic_ms: u64,
+    /// The wall clock, in milliseconds since 1970.
+    pub unix_ms: u64,
+    pub agent_is_here: bool,
+    /// What the agent says of itself.
+    pub agent: AgentStatus,
+    /// A push into a request ring failed since the last look.
+    pub was_ring_full: bool,
+    /// No phase of the show is left.
+    pub is_show_over: bool,
+    /// What runs is not what is kept on disk.
+    pub is_config_unkept: bool,
+    /// When an operator was last heard; `None` for never in this life.
+    pub operator_heard_ms: Option<u64>,
+}
+
+/// Enters and leaves the modes.
+#[derive(Default)]
+pub struct Judge {
+    /// When it first looked.
+    began_ms: Option<u64>,
+    ring_full_at_ms: Option<u64>,
+    /// Wall clock less monotonic clock, at the last look.
+    clock_offset_ms: Option<i64>,
+    clock_jumped_at_ms: Option<u64>,
+}
+
+impl Judge {
+    /// The modes that hold at this moment.
+    pub fn look(&mut self, facts: &Facts, limits: &ModeLimits) -> Modes {
+        let now_ms = facts.monotonic_ms;
+        let began_ms = *self.began_ms.get_or_insert(now_ms);
+        if facts.was_ring_full {
+            self.ring_full_at_ms = Some(now_ms);
+        }
+        // A clock that is slewed changes by less than a thousandth; what is compared is one look with the next.
+        let offset_ms = facts.unix_ms as i64 - now_ms as i64;
+        let before_ms = self.clock_offset_ms.replace(offset_ms).unwrap_or(offset_ms);
+        if offset_ms.abs_diff(before_ms) >= limits.clock_step_ms.into() {
+            self.clock_jumped_at_ms = Some(now_ms);
+        }
+        let holds = |at_ms: Option<u64>, hold_ms: u64| at_ms.is_some_and(|at| now_ms.saturating_sub(at) < hold_ms);
+        let silent_ms = now_ms.saturating_sub(facts.operator_heard_ms.unwrap_or(began_ms));
+        let silent_ms_max = u64::from(limits.operator_silent_s_max) * 1_000;
+        let mut modes = Modes::default();
+        modes.set(Mode::AgentAway, !facts.agent_is_here);
+        modes.set(Mode::RingFull, holds(self.ring_full_at_ms, RING_FULL_HOLD_MS));
+        // The word of an agent that is away is old.
+        modes.set(
+            Mode::LedgerReadOnly,
+            facts.agent_is_here && facts.agent.ledger_read_only,
+        );
+        modes.set(Mode::SettlementDown, facts.agent_is_here && facts.agent.settlement_down);
+        let is_silent = silent_ms_max > 0 && silent_ms > silent_ms_max;
+        modes.set(
+            Mode::ConfigStale,
+            facts.is_show_over || facts.is_config_unkept || is_silent,
+        );
+        modes.set(Mode::ClockJumped, holds(self.clock_jumped_at_ms, CLOCK_JUMPED_HOLD_MS));
+        modes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ModeLimits = ModeLimits {
+        clock_step_ms: 500,
+        operator_silent_s_max: 60,
+    };
+
+    fn at(ms: u64) -> Facts {
+        Facts {
+            monotonic_ms: 1_000_000 + ms,
+            unix_ms: 1_800_000_000_000 + ms,
+            agent_is_here: true,
+            operator_heard_ms: Some(1_000_000 + ms),
+            ..Facts::default()
+        }
+    }
+
+    /// Enters `mode` with facts that `change` made worse at 100 ms, and tells when it is left again once they are good.
+    fn check(mode: Mode, change: impl Fn(&mut Facts), left_after_ms: u64) {
+        let mut judge = Judge::default();
+        assert_eq!(judge.look(&at(0), &LIMITS), Modes::default(), "{mode:?}: good at first");
+        let mut bad = at(100);
+        change(&mut bad);
+        let modes = judge.look(&bad, &LIMITS);
+        assert_eq!(modes.iter().collect::<Vec<_>>(), [mode], "entered alone");
+        for ms in (200..=100 + left_after_ms + 100).step_by(100) {
+            let expected = ms - 100 < left_after_ms;
+            assert_eq!(judge.look(&at(ms), &LIMITS).has(mode), expected, "{mode:?} at {ms} ms");
+        }
+    }
+
+    #[test]
+    fn each_mode_is_entered_and_left() {
+        check(Mode::AgentAway, |facts| facts.agent_is_here = false, 100);
+        check(Mode::RingFull, |facts| facts.was_ring_full = true, RING_FULL_HOLD_MS);
+        check(Mode::LedgerReadOnly, |facts| facts.agent.ledger_read_only = true, 100);
+        check(Mode::SettlementDown, |facts| facts.agent.settlement_down = true, 100);
+        check(Mode::ConfigStale, |facts| facts.is_show_over = true, 100);
+        check(Mode::ConfigStale, |facts| facts.is_config_unkept = true, 100);
+        check(Mode::ConfigStale, |facts| facts.operator_heard_ms = Some(900_000), 100);
+    }
+
+    /// A jump lasts as an offset; the mode is about the moment, and forward and backward jumps count alike.
+    #[test]
+    fn a_jump_of_the_clock_is_seen_and_forgotten() {
+        for step in [-700_i64, 700] {
+            let mut judge = Judge::default();
+            let jumped = |ms: u64| Facts {
+                unix_ms: at(ms).unix_ms.wrapping_add_signed(step),
+                ..at(ms)
+            };
+            assert!(!judge.look(&at(0), &LIMITS).has(Mode::ClockJumped));
+            assert!(judge.look(&jumped(100), &LIMITS).has(Mode::ClockJumped));
+            assert!(
+                judge
+                    .look(&jumped(CLOCK_JUMPED_HOLD_MS), &LIMITS)
+                    .has(Mode::ClockJumped)
+            );
+            assert!(
+                !judge
+                    .look(&jumped(CLOCK_JUMPED_HOLD_MS + 100), &LIMITS)
+                    .has(Mode::ClockJumped)
+            );
+        }
+    }
+
+    #[test]
+    fn the_word_of_an_agent_that_is_away_is_not_believed() {
+        let mut facts = at(0);
+        facts.agent_is_here = false;
+        facts.agent.ledger_read_only = true;
+        let modes = Judge::default().look(&facts, &LIMITS);
+        assert_eq!(modes.iter().collect::<Vec<_>>(), [Mode::AgentAway]);
+    }
+}

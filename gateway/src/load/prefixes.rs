@@ -1,0 +1,120 @@
+//! How often new connections come from each address prefix. The table is capped; when it is full of prefixes that are
+//! not idle, further ones are refused (it fails closed).
+
+use shake_rules::cell::{Cell, Quota};
+use shake_rules::throttle::Prefixes as Limits;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// The least time between two sweeps of a full table, in nanoseconds, so that a flood does not pay for a sweep each time.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// One shard's table.
+#[derive(Default)]
+pub struct Prefixes {
+    cells: HashMap<u64, Cell>,
+    swept_at_ns: Option<u64>,
+}
+
+/// Why a new connection is over its prefix's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// Too many of this prefix.
+    Rate,
+    /// Too many prefixes.
+    Full,
+}
+
+impl Prefixes {
+    /// Takes one connection of the address's prefix. `max` is how many prefixes this table may remember.
+    pub fn take(
+        &mut self,
+        address: IpAddr,
+        quota: Quota,
+        limits: &Limits,
+        max: usize,
+        now_ns: u64,
+    ) -> Result<(), Over> {
+        if limits.exempt.iter().any(|network| network.contains(address)) {
+            return Ok(());
+        }
+        let key = prefix(address);
+        if let Some(cell) = self.cells.get_mut(&key) {
+            return cell.take(quota, now_ns).map_err(|_| Over::Rate);
+        }
+        if self.cells.len() >= max && !self.sweep(max, now_ns) {
+            return Err(Over::Full);
+        }
+        let mut cell = Cell::default();
+        let taken = cell.take(quota, now_ns).map_err(|_| Over::Rate);
+        self.cells.insert(key, cell);
+        taken
+    }
+
+    /// Forgets the idle prefixes. Says whether there is room now.
+    fn sweep(&mut self, max: usize, now_ns: u64) -> bool {
+        if self.swept_at_ns.is_some_and(|at| now_ns < at + SWEEP_NS) {
+            return false;
+        }
+        self.swept_at_ns = Some(now_ns);
+        self.cells.retain(|_, cell| !cell.is_idle(now_ns));
+        self.cells.len() < max
+    }
+}
+
+/// The /56 of an IPv6 address, in the low 56 bits; the /24 of an IPv4 one, told apart by a bit above those.
+fn prefix(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => 1 << 56 | u64::from(v4.to_bits() >> 8),
+        IpAddr::V6(v6) => (v6.to_bits() >> 72) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn limits() -> Limits {
+        Limits {
+            max: 4,
+            exempt: vec![shake_rules::throttle::Network::parse("127.0.0.0/8").expect("a network")],
+        }
+    }
+
+    fn v4(net: u8, host: u8) -> IpAddr {
+        Ipv4Addr::new(10, 0, net, host).into()
+    }
+
+    #[test]
+    fn a_prefix_has_its_rate_and_others_have_theirs() {
+        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(1.0, 2), 1 << 40);
+        let mut take =
+            |address: &str, now_ns| prefixes.take(address.parse().expect("address"), quota, &limits(), 4, now_ns);
+        assert_eq!([take("10.0.0.1", now_ns), take("10.0.0.2", now_ns)], [Ok(()), Ok(())]);
+        assert_eq!(take("10.0.0.3", now_ns), Err(Over::Rate));
+        assert_eq!(take("::ffff:10.0.0.3", now_ns), Err(Over::Rate));
+        assert_eq!(take("10.0.1.3", now_ns), Ok(()));
+        assert_eq!(take("10.0.0.3", now_ns + 1_000_000_000), Ok(()));
+        for _ in 0..9 {
+            assert_eq!(take("127.0.0.1", now_ns), Ok(()), "exempt");
+        }
+        assert_eq!(
+            [take("2001:db8:0:1::1", now_ns), take("2001:db8:0:ff::1", now_ns)],
+            [Ok(()), Ok(())]
+        );
+        assert_eq!(take("2001:db8:0:2::1", now_ns), Err(Over::Rate), "one /56");
+    }
+
+    #[test]
+    fn a_full_table_refuses_until_some_are_idle() {
+        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(0.5, 1), 1_u64 << 40);
+        for net in 0..4 {
+            assert_eq!(prefixes.take(v4(net, 1), quota, &limits(), 4, now_ns), Ok(()));
+        }
+        assert_eq!(prefixes.take(v4(4, 1), quota, &limits(), 4, now_ns), Err(Over::Full));
+        let later_ns = now_ns + 2 * SWEEP_NS;
+        assert_eq!(prefixes.take(v4(4, 1), quota, &limits(), 4, later_ns), Ok(()));
+        assert_eq!(prefixes.cells.len(), 1);
+    }
+}

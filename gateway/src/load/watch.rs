@@ -1,0 +1,242 @@
+//! The watch: a thread that measures the load ten times a second, and puts the grade, the signals, the degraded modes and
+//! the figures of the last second on the board. What it decides by is pure: `Grader`, `Judge`.
+
+use super::board::Board;
+use super::cpu::Cpu;
+use super::modes::{Facts, Judge, Modes};
+use crate::counters::Counters;
+use crate::shard::lane::AGENT_SILENT_MS_MAX;
+use crate::shard::serving::{Shared, monotonic_ms, unix_ms};
+use shake_proto::handoff::status::AgentStatus;
+use shake_rules::UnixMillis;
+use shake_rules::grade::{Grade, Grader, Signals};
+use shm_queue::{Attachment, Side};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// Looks between two settings of the per-second figures.
+const LOOKS_PER_SECOND: u32 = 10;
+/// The process share from which on the cost of a shake is measured: below it, idle turns count for too much.
+const BUSY_SHARE: f64 = 0.5;
+/// Packets for each shake served, at the most, for the cost of a shake to be measured: the shake, an acknowledgement, and
+/// as much again. With more, handshakes or refusals take the CPU.
+const PACKETS_PER_SHAKE_MAX: u64 = 4;
+/// Time constant of the measured capacity as it falls; it rises at once, because only what was really served raises it.
+const CAPACITY_CONSTANT_MS: f64 = 5_000.0;
+
+/// Sums over all shards at one moment.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    packets: u64,
+    shakes: u64,
+    shakes_refused: u64,
+    wins: u64,
+    asks: u64,
+    busy: u64,
+    connections: u64,
+}
+
+pub struct Watch {
+    shared: Arc<Shared>,
+    counters: Arc<[Arc<Counters>]>,
+    attachment: Attachment,
+    cpu: Cpu,
+    grader: Grader,
+    judge: Judge,
+    smoothed: Signals,
+    modes: Modes,
+    looked_at: Instant,
+    shakes_before: u64,
+    packets_before: u64,
+    second: (Instant, Sums),
+    looks: u32,
+}
+
+/// Starts the watch. It ends soon after `stop` is set.
+///
+/// # Errors
+/// When no thread can be made.
+pub fn spawn(
+    shared: Arc<Shared>,
+    counters: Arc<[Arc<Counters>]>,
+    attachment: Attachment,
+    stop: Arc<AtomicBool>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("watch".into()).spawn(move || {
+        let mut watch = Watch::new(shared, counters, attachment, Instant::now());
+        while !stop.load(Relaxed) {
+            std::thread::sleep(LOOK);
+            watch.look(Instant::now());
+        }
+    })
+}
+
+impl Watch {
+    fn new(shared: Arc<Shared>, counters: Arc<[Arc<Counters>]>, attachment: Attachment, now: Instant) -> Self {
+        Self {
+            shared,
+            counters,
+            attachment,
+            cpu: Cpu::new(now),
+            grader: Grader::default(),
+            judge: Judge::default(),
+            smoothed: Signals::default(),
+            modes: Modes::default(),
+            looked_at: now,
+            shakes_before: 0,
+            packets_before: 0,
+            second: (now, Sums::default()),
+            looks: 0,
+        }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let elapsed_ms = (now - self.looked_at).as_millis() as u64;
+        self.looked_at = now;
+        let sums = self.sums();
+        let sample = self.sample(now, elapsed_ms, &sums);
+        self.grade(&sample, elapsed_ms);
+        self.judge_modes();
+        self.looks += 1;
+        if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
+            self.show_second(now, sums);
+        }
+    }
+
+    /// Measures the load since the last look, and from it what the gateway can serve.
+    fn sample(&mut self, now: Instant, elapsed_ms: u64, sums: &Sums) -> Signals {
+        let board = &self.shared.board;
+        let shares = self.cpu.look(now);
+        let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
+        for shard in &board.shards {
+            queue_wait_us = queue_wait_us.max(shard.queue_wait_us_max.swap(0, Relaxed));
+            ring_fill = ring_fill.max(shard.ring_fill_permille.load(Relaxed));
+            shakers += u64::from(shard.shakers.load(Relaxed));
+        }
+        board.shakers.store(shakers, Relaxed);
+        let served = sums.shakes - self.shakes_before;
+        let packets = sums.packets - self.packets_before;
+        (self.shakes_before, self.packets_before) = (sums.shakes, sums.packets);
+        if shares.process >= BUSY_SHARE && served > 0 && packets <= served * PACKETS_PER_SHAKE_MAX {
+            let elapsed_s = elapsed_ms as f64 / 1e3;
+            // Served at this cost, with all of the CPU that the process may use: used time / share = time there was.
+            let at_full_share = served as f64 / elapsed_s.max(1e-3) / shares.process;
+            let known = board.capacity_per_second.value();
+            let weight = if at_full_share > known {
+                1.0
+            } else {
+                1.0 - (-(elapsed_ms as f64) / CAPACITY_CONSTANT_MS).exp()
+            };
+            board.capacity_per_second.set(known + (at_full_share - known) * weight);
+        }
+        Signals {
+            process_cpu: shares.process,
+            cgroup_cpu: shares.cgroup,
+            queue_wait_ms: f64::from(queue_wait_us) / 1e3,
+            ring_fill: f64::from(ring_fill) / 1e3,
+        }
+    }
+
+    fn grade(&mut self, sample: &Signals, elapsed_ms: u64) {
+        let throttle = &self.shared.current.load().throttle;
+        self.smoothed = self.smoothed.smoothed(sample, elapsed_ms, throttle.smooth_ms);
+        let before = self.grader.grade();
+        let grade = self.grader.step(&self.smoothed, monotonic_ms(), throttle);
+        let board = &self.shared.board;
+        board.set_signals(&self.smoothed);
+        board.set_grade(grade);
+        if grade != before {
+            log_grade(before, grade, &self.smoothed, board);
+        }
+    }
+
+    fn judge_modes(&mut self) {
+        let board = &self.shared.board;
+        let live = self.shared.current.load();
+        let agent = self.attachment.mapping().peer(Side::Back);
+        let (monotonic_ms, unix_ms) = (monotonic_ms(), unix_ms());
+        let is_silent = monotonic_ms.saturating_sub(agent.heartbeat_ms) > AGENT_SILENT_MS_MAX;
+        let facts = Facts {
+            monotonic_ms,
+            unix_ms,
+            agent_is_here: agent.heartbeat_ms != 0 && !is_silent,
+            agent: AgentStatus::decode(agent.status),
+            was_ring_full: board
+                .shards
+                .iter()
+                .any(|shard| shard.was_ring_full.swap(false, Relaxed)),
+            is_show_over: live
+                .show
+                .phases
+                .iter()
+                .all(|phase| phase.ends_at <= UnixMillis(unix_ms)),
+            is_config_unkept: board.is_config_unkept(),
+            operator_heard_ms: board.operator_heard_ms(),
+        };
+        let modes = self.judge.look(&facts, &live.throttle.modes);
+        for mode in modes.iter().filter(|mode| !self.modes.has(*mode)) {
+            warn!(mode = mode.name(), "degraded mode entered");
+        }
+        for mode in self.modes.iter().filter(|mode| !modes.has(*mode)) {
+            info!(mode = mode.name(), "degraded mode left");
+        }
+        self.modes = modes;
+        board.set_modes(modes);
+    }
+
+    fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for counters in self.counters.iter() {
+            sums.packets += counters.packets_received.value();
+            sums.shakes += counters.shakes_served();
+            sums.shakes_refused += counters.shakes_refused();
+            sums.wins += counters.wins.value();
+            sums.asks += counters.asks_in_all();
+            sums.busy += counters.busy_in_all();
+            sums.connections += counters.connections_established.value();
+        }
+        sums
+    }
+
+    fn show_second(&mut self, now: Instant, sums: Sums) {
+        let (since, before) = std::mem::replace(&mut self.second, (now, sums));
+        let elapsed_s = (now - since).as_secs_f64().max(1e-3);
+        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / elapsed_s;
+        let board = &self.shared.board;
+        let shown = &board.per_second;
+        shown.packets.set(rate(sums.packets, before.packets));
+        shown.shakes.set(rate(sums.shakes, before.shakes));
+        shown
+            .shakes_refused
+            .set(rate(sums.shakes_refused, before.shakes_refused));
+        shown.wins.set(rate(sums.wins, before.wins));
+        shown.asks.set(rate(sums.asks, before.asks));
+        shown.busy.set(rate(sums.busy, before.busy));
+        shown.connections.set(rate(sums.connections, before.connections));
+        let turn_us = board
+            .shards
+            .iter()
+            .map(|shard| shard.turn_us_max.swap(0, Relaxed))
+            .max();
+        board.turn_ms_max.set(f64::from(turn_us.unwrap_or(0)) / 1e3);
+    }
+}
+
+fn log_grade(before: Grade, grade: Grade, signals: &Signals, board: &Board) {
+    info!(
+        from = before.number(),
+        to = grade.number(),
+        process_cpu = format_args!("{:.2}", signals.process_cpu),
+        cgroup_cpu = format_args!("{:.2}", signals.cgroup_cpu),
+        queue_wait_ms = format_args!("{:.1}", signals.queue_wait_ms),
+        ring_fill = format_args!("{:.2}", signals.ring_fill),
+        capacity_per_second = format_args!("{:.0}", board.capacity_per_second.value()),
+        shakers = board.shakers.load(Relaxed),
+        "grade changed"
+    );
+}

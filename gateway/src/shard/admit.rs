@@ -1,0 +1,281 @@
+//! Who gets in: what the grade of load and the limits of one user, one address prefix and one shard admit, and what is
+//! said to those who are refused. Nothing here allocates on a shake's path, and nothing but the board is shared.
+//!
+//! A refusal must be far cheaper than a service. So a user over the limit is told once, and then dropped; and most of
+//! such a user's packets are dropped before they are decrypted, which is where the cost of a packet lies. Every fourth
+//! is let through, so that what rides on streams arrives by QUIC's own retransmission; and a user with a fresh win is
+//! not shut out at all, so that the claim comes through at once.
+
+use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
+use crate::live::Live;
+use crate::load::board::Board;
+use crate::load::prefixes::{Over, Prefixes};
+use rand::Rng;
+use rand::rngs::StdRng;
+use shake_rules::cell::{Cell, Quota};
+use shake_rules::grade::Grade;
+use shake_rules::throttle::{GradeRules, Service, fair_pace_ms, spread_ms};
+use std::net::IpAddr;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// How long a user with a fresh win is not shut out, in moments: a claim and some repeats of it.
+const WIN_GRACE: u32 = 1_500;
+/// A gate's moments are this long, in milliseconds, so that 32 bits last for 497 days.
+const MOMENT_MS: u32 = 10;
+/// Of a shut-out user's packets every so many is let through.
+const PASS_EVERY: u8 = 4;
+/// Shakes that a user may be ahead of the pace told: spread and network jitter may bring two together.
+const PACED_BURST: u32 = 3;
+/// The part of the pace that must lie between a user's shakes in the long run. Below one, so that who keeps the pace is
+/// never refused; hardly below, so that who does not keep it gains nothing.
+const PACE_KEPT: f64 = 0.9;
+/// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
+const SHAKER_MS: u64 = 10_000;
+
+/// What a session has used up of what one user may.
+#[derive(Default)]
+pub struct Gate {
+    shakes: Cell,
+    asks: Cell,
+    /// Not shut out before this moment since the shard began.
+    open_until: u32,
+    /// Not told again to slow down before this one.
+    told_until: u32,
+    /// The span in which this user last counted as one who shakes.
+    span: u8,
+    /// Packets since the gate last let a shake pass.
+    packets: u8,
+}
+
+const _: () = assert!(size_of::<Gate>() <= 32, "one stands in every session");
+
+/// What becomes of a shake.
+pub enum Verdict {
+    Serve,
+    /// Answer "slow down".
+    Refuse {
+        retry_after_ms: u32,
+    },
+    /// The user was told a moment ago: no answer.
+    Drop,
+}
+
+/// One shard's admission.
+pub struct Admission {
+    grade: Grade,
+    version: u64,
+    shards: u16,
+    shakes: (Quota, Cell),
+    claims: (Quota, Cell),
+    sends: (Quota, Cell),
+    connections: (Quota, Cell),
+    /// The limit of one user, from the grade's rules and the pace.
+    user: Quota,
+    user_asks: Quota,
+    prefix: Quota,
+    prefixes: Prefixes,
+    /// The pace that is told now, before spreading; zero for the show's.
+    pace_ms: u32,
+    shed_after_ns: u64,
+    /// How long the batch at hand waited.
+    queue_wait_ns: u64,
+    span: u8,
+    shakers: u32,
+    shakers_before: u32,
+    now_ns: u64,
+}
+
+impl Admission {
+    pub fn new(shards: u16) -> Self {
+        let all = (Quota::new(f64::INFINITY, 1), Cell::default());
+        Self {
+            grade: Grade::default(),
+            version: 0,
+            shards,
+            shakes: all,
+            claims: all,
+            sends: all,
+            connections: all,
+            user: all.0,
+            user_asks: all.0,
+            prefix: all.0,
+            prefixes: Prefixes::default(),
+            pace_ms: 0,
+            shed_after_ns: u64::MAX,
+            queue_wait_ns: 0,
+            span: 0,
+            shakers: 0,
+            shakers_before: 0,
+            now_ns: 0,
+        }
+    }
+
+    /// Takes the grade and what is live for this turn, and makes the pace and the limits from them. `show_pace_ms` is the
+    /// phase's, `now_ns` since the shard began.
+    pub fn begin_turn(&mut self, live: &Live, board: &Board, show_pace_ms: u32, now_ns: u64) {
+        self.now_ns = now_ns;
+        let grade = board.grade();
+        let rules = live.throttle.at(grade);
+        if grade != self.grade || live.version != self.version {
+            self.grade = grade;
+            self.version = live.version;
+            self.shakes.0 = rules.shakes.part(self.shards);
+            self.claims.0 = rules.claims.part(self.shards);
+            self.sends.0 = rules.sends.part(self.shards);
+            self.connections.0 = rules.connections.part(self.shards);
+            self.prefix = rules.prefix.part(self.shards);
+            self.shed_after_ns = u64::from(rules.shed_after_ms) * 1_000_000;
+            self.user = rules.user.part(1);
+            self.user_asks = rules.user_requests.part(1);
+        }
+        if grade > Grade::default() {
+            let (shakers, capacity) = (board.shakers.load(Relaxed), board.capacity_per_second.value());
+            self.pace_ms = fair_pace_ms(rules, show_pace_ms, shakers, capacity);
+            let kept_ns = (f64::from(self.pace_ms) * PACE_KEPT * 1e6) as u64;
+            self.user = rules.user.part(1).slower(Quota::every(kept_ns, PACED_BURST));
+        } else {
+            self.pace_ms = 0;
+        }
+        let span = (now_ns / 1_000_000 / SHAKER_MS) as u8;
+        if span != self.span {
+            // Spans start at 1 for a new session's sake, whose gate says 0; a wrap after 256 spans miscounts one user once.
+            self.span = span;
+            self.shakers_before = std::mem::take(&mut self.shakers);
+        }
+    }
+
+    /// Users who shook lately.
+    pub fn shakers(&self) -> u32 {
+        self.shakers.max(self.shakers_before)
+    }
+
+    /// How long the packets that come next waited in the socket.
+    pub fn begin_batch(&mut self, queue_wait_ns: u64) {
+        self.queue_wait_ns = queue_wait_ns;
+    }
+
+    /// Whether a session's packet is worth decrypting; `None` if it is. For sessions that said Hello.
+    pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
+        let why = if gate.shakes.wait_ns(self.user, self.now_ns) > 0 {
+            Shed::OverRate
+        } else if self.queue_wait_ns > self.shed_after_ns {
+            Shed::TooLate
+        } else {
+            return None;
+        };
+        if self.moment() < gate.open_until {
+            return None;
+        }
+        gate.packets = gate.packets.wrapping_add(1);
+        // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
+        (!gate.packets.is_multiple_of(PASS_EVERY) && gate.packets != 1).then_some(why)
+    }
+
+    /// Judges a shake.
+    pub fn shake(&mut self, gate: &mut Gate, rules: &GradeRules, counters: &Counters, rng: &mut StdRng) -> Verdict {
+        if gate.span != self.span.wrapping_add(1) {
+            gate.span = self.span.wrapping_add(1);
+            self.shakers += 1;
+        }
+        let by_user = gate.shakes.wait_ns(self.user, self.now_ns);
+        let (why, wait_ns) = if by_user > 0 {
+            (SlowDown::UserRate, by_user)
+        } else {
+            match self.shakes.1.take(self.shakes.0, self.now_ns) {
+                Ok(()) => {
+                    let taken = gate.shakes.take(self.user, self.now_ns);
+                    debug_assert!(taken.is_ok(), "no wait was told above");
+                    gate.packets = 0;
+                    return Verdict::Serve;
+                }
+                Err(wait_ns) => (SlowDown::GradeRate, wait_ns),
+            }
+        };
+        if self.moment() < gate.told_until {
+            return Verdict::Drop;
+        }
+        counters.slowed(why).inc();
+        let wait_ms = u32::try_from(wait_ns / 1_000_000).unwrap_or(u32::MAX);
+        let retry_after_ms = self.retry_ms(rules, rng).max(wait_ms.min(rules.retry_ms[1]));
+        gate.told_until = self.moment().saturating_add(retry_after_ms / MOMENT_MS);
+        Verdict::Refuse { retry_after_ms }
+    }
+
+    /// Judges a request to the ledger.
+    ///
+    /// # Errors
+    /// Why it is to be answered busy.
+    pub fn ask(&mut self, gate: &mut Gate, what: Asked, rules: &GradeRules) -> Result<(), Busy> {
+        if let Asked::Service(service) = what
+            && rules.is_off(service)
+        {
+            return Err(Busy::SwitchedOff);
+        }
+        let is_fresh_claim = what == Asked::Claim && self.moment() < gate.open_until;
+        if !is_fresh_claim {
+            gate.asks
+                .take(self.user_asks, self.now_ns)
+                .map_err(|_| Busy::UserRate)?;
+        }
+        let (quota, cell) = match what {
+            Asked::Claim => &mut self.claims,
+            Asked::Service(Service::Send | Service::Grab) => &mut self.sends,
+            Asked::Service(_) => return Ok(()),
+        };
+        cell.take(*quota, self.now_ns).map_err(|_| Busy::GradeRate)
+    }
+
+    /// Judges a new connection, apart from how many sessions and handshakes there are.
+    ///
+    /// # Errors
+    /// Why it is to be refused.
+    pub fn connection(&mut self, address: IpAddr, live: &Live) -> Result<(), Turned> {
+        let limits = &live.throttle.prefixes;
+        let max = limits.max.div_ceil(self.shards.into());
+        self.prefixes
+            .take(address, self.prefix, limits, max, self.now_ns)
+            .map_err(|over| match over {
+                Over::Rate => Turned::PrefixRate,
+                Over::Full => Turned::PrefixesFull,
+            })?;
+        let (quota, cell) = &mut self.connections;
+        cell.take(*quota, self.now_ns).map_err(|_| Turned::GradeRate)
+    }
+
+    /// A user won: the gate stays open for the claim.
+    pub fn won(&self, gate: &mut Gate) {
+        gate.open_until = self.moment().saturating_add(WIN_GRACE);
+    }
+
+    /// The grade of this turn.
+    pub fn grade(&self) -> Grade {
+        self.grade
+    }
+
+    /// The pace to tell a user: the show's at grade 0, else the grade's, spread.
+    pub fn pace_ms(&self, show_pace_ms: u32, rng: &mut StdRng) -> u32 {
+        if self.pace_ms == 0 {
+            show_pace_ms
+        } else {
+            spread_ms(self.pace_ms, rng.next_u32())
+        }
+    }
+
+    /// When who was refused may ask again: a random time within the grade's bounds.
+    pub fn retry_ms(&self, rules: &GradeRules, rng: &mut StdRng) -> u32 {
+        let [min, max] = rules.retry_ms;
+        min + ((u64::from(max - min) * u64::from(rng.next_u32())) >> 32) as u32
+    }
+
+    fn moment(&self) -> u32 {
+        u32::try_from(self.now_ns / (u64::from(MOMENT_MS) * 1_000_000)).unwrap_or(u32::MAX)
+    }
+}
+
+/// What is asked of the ledger, as the grades see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To open a packet. Never switched off.
+    Claim,
+    Service(Service),
+}

@@ -1,0 +1,125 @@
+//! The endpoints of a shard. quinn-proto keeps connection IDs and connections in tables that grow in place, and cannot
+//! be made large from the start; so a shard has several small ones, and each packet goes to the one that its connection
+//! ID names.
+//!
+//! What is lost by it: a client's stateless reset bears a random ID and so reaches its endpoint by luck only. Phones
+//! hardly send any; their sessions end by the idle timeout.
+
+use super::cid::{ENDPOINTS, endpoint_of};
+use super::socket::Received;
+use bytes::BytesMut;
+use quinn_proto::{
+    AcceptError, Connection, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
+    Incoming, ServerConfig, Transmit,
+};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A connection: the endpoint that it belongs to, and what it is called there.
+#[derive(Clone, Copy)]
+pub struct Place {
+    handle: u32,
+    endpoint: u16,
+}
+
+/// A new connection, and the endpoint that it came to.
+pub struct Arrival {
+    pub incoming: Incoming,
+    endpoint: u16,
+}
+
+/// What a packet was.
+pub enum Arrived {
+    /// One for a session, by its index.
+    Session(usize, ConnectionEvent),
+    New(Arrival),
+    /// One that is answered at once.
+    Answered(Transmit),
+}
+
+struct One {
+    endpoint: Endpoint,
+    /// Index of the session, by handle.
+    sessions: Vec<u32>,
+}
+
+pub struct Endpoints {
+    all: Vec<One>,
+}
+
+impl Endpoints {
+    /// Makes the endpoints; `config` says how one is configured, by its number.
+    pub fn new(config: impl Fn(u16) -> Arc<EndpointConfig>, server: &Arc<ServerConfig>) -> Self {
+        let one = |number| One {
+            endpoint: Endpoint::new(config(number), Some(Arc::clone(server)), false, None),
+            sessions: Vec::new(),
+        };
+        Self {
+            all: (0..ENDPOINTS).map(one).collect(),
+        }
+    }
+
+    /// Looks at a packet. An answer's bytes go into `buffer`.
+    pub fn handle(&mut self, now: Instant, packet: &Received<'_>, buffer: &mut Vec<u8>) -> Option<Arrived> {
+        let endpoint = endpoint_of(packet.bytes);
+        let one = &mut self.all[usize::from(endpoint)];
+        let bytes = BytesMut::from(packet.bytes);
+        let event = one
+            .endpoint
+            .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)?;
+        Some(match event {
+            DatagramEvent::ConnectionEvent(handle, event) => Arrived::Session(one.sessions[handle.0] as usize, event),
+            DatagramEvent::NewConnection(incoming) => Arrived::New(Arrival { incoming, endpoint }),
+            DatagramEvent::Response(transmit) => Arrived::Answered(transmit),
+        })
+    }
+
+    /// Begins a connection. Its session's index must be told by [`Self::seat`] before the next packet.
+    pub fn accept(
+        &mut self,
+        arrival: Arrival,
+        now: Instant,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(Place, Connection), Box<AcceptError>> {
+        let Arrival { incoming, endpoint } = arrival;
+        let one = &mut self.all[usize::from(endpoint)];
+        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, None).map_err(Box::new)?;
+        let handle = handle.0 as u32;
+        Ok((Place { handle, endpoint }, connection))
+    }
+
+    /// Notes which session has a connection.
+    pub fn seat(&mut self, place: Place, session: usize) {
+        let sessions = &mut self.all[usize::from(place.endpoint)].sessions;
+        let handle = place.handle as usize;
+        if sessions.len() <= handle {
+            sessions.resize(handle + 1, u32::MAX);
+        }
+        sessions[handle] = session as u32;
+    }
+
+    pub fn refuse(&mut self, arrival: Arrival, buffer: &mut Vec<u8>) -> Transmit {
+        self.all[usize::from(arrival.endpoint)]
+            .endpoint
+            .refuse(arrival.incoming, buffer)
+    }
+
+    /// Has the client prove its address; one that has done so already is dropped without an answer.
+    pub fn retry(&mut self, arrival: Arrival, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        let endpoint = &mut self.all[usize::from(arrival.endpoint)].endpoint;
+        match endpoint.retry(arrival.incoming, buffer) {
+            Ok(transmit) => Some(transmit),
+            Err(error) => {
+                endpoint.ignore(error.into_incoming());
+                None
+            }
+        }
+    }
+
+    /// Passes on what a connection tells its endpoint; gives what that tells the connection.
+    pub fn handle_event(&mut self, place: Place, event: EndpointEvent) -> Option<ConnectionEvent> {
+        let handle = ConnectionHandle(place.handle as usize);
+        let one = &mut self.all[usize::from(place.endpoint)];
+        one.endpoint.handle_event(handle, event)
+    }
+}

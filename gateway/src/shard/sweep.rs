@@ -1,0 +1,186 @@
+//! Telling all sessions of a shard something, at a pace: a new phase, or to go away. Half a million packets in one turn
+//! would be a burst that delays every shake behind it, so a sweep walks over the sessions a few at a time.
+
+use super::Shard;
+use super::dispatch::encode_notice;
+use super::serving::Serving;
+use bytes::Bytes;
+use rand::RngExt;
+use shake_proto::code::Code;
+use shake_proto::wire::v1;
+use std::time::Duration;
+
+/// Sessions told of a new phase each second: with about 10 µs a notice, a fifth of a core for at most 25 s when a
+/// shard holds half a million.
+const PHASE_PER_SECOND: f64 = 20_000.0;
+/// The most slots that a turn looks at, also after a pause.
+const SLOTS_PER_TURN: usize = 256;
+/// The parts of a drain's window in which sessions are told to go, and from which on those that stayed are closed.
+const TELL_UNTIL: f64 = 0.5;
+const CLOSE_FROM: f64 = 0.75;
+
+/// What a sweep does with each session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    TellPhase,
+    SayGoAway,
+    Close,
+}
+
+/// One walk over all slots, which need not begin at the first.
+pub struct Sweep {
+    errand: Errand,
+    began_ns: u64,
+    takes_ns: u64,
+    slots: usize,
+    done: usize,
+}
+
+/// The sweeps of a shard.
+#[derive(Default)]
+pub struct Sweeps {
+    now: Option<Sweep>,
+    /// Where the walk stands. It goes on from here, so that a change during a sweep does not keep the last from hearing.
+    cursor: usize,
+    says_go_away: bool,
+    closes: bool,
+}
+
+impl Sweeps {
+    /// Whether a turn is due soon although nothing arrives.
+    pub fn is_under_way(&self) -> bool {
+        self.now.is_some()
+    }
+
+    fn begin(&mut self, errand: Errand, slots: usize, now_ns: u64, takes: Duration) {
+        self.now = Some(Sweep {
+            errand,
+            began_ns: now_ns,
+            takes_ns: takes.as_nanos() as u64,
+            slots,
+            done: 0,
+        });
+    }
+}
+
+impl Sweep {
+    /// How many slots are due.
+    fn due(&self, now_ns: u64) -> usize {
+        let share = (now_ns.saturating_sub(self.began_ns)) as f64 / self.takes_ns.max(1) as f64;
+        let target = (share.min(1.0) * self.slots as f64).ceil() as usize;
+        target.saturating_sub(self.done).min(SLOTS_PER_TURN)
+    }
+}
+
+impl Shard {
+    /// Begins the sweeps that are due, and goes on with the one under way.
+    pub(super) fn sweep(&mut self) {
+        self.begin_sweeps();
+        let now_ns = self.serving.now.elapsed_ns;
+        let Some(mut sweep) = self.sweeps.now.take() else {
+            return;
+        };
+        let notice = self.serving.notice_for(sweep.errand);
+        for _ in 0..sweep.due(now_ns) {
+            self.sweeps.cursor = (self.sweeps.cursor + 1) % sweep.slots.max(1);
+            self.visit(sweep.errand, self.sweeps.cursor, &notice);
+            sweep.done += 1;
+        }
+        if sweep.done < sweep.slots {
+            self.sweeps.now = Some(sweep);
+        }
+    }
+
+    fn begin_sweeps(&mut self) {
+        let is_new_phase = std::mem::take(&mut self.serving.is_new_phase);
+        let (slots, now_ns) = (self.sessions.capacity(), self.serving.now.elapsed_ns);
+        if let Some(drain) = self.serving.shared.current.drain() {
+            let window = drain.ends_at - drain.began;
+            let elapsed = self.serving.now.instant.saturating_duration_since(drain.began);
+            if !std::mem::replace(&mut self.sweeps.says_go_away, true) {
+                let takes = window.mul_f64(TELL_UNTIL).saturating_sub(elapsed);
+                self.sweeps.begin(Errand::SayGoAway, slots, now_ns, takes);
+            }
+            if elapsed >= window.mul_f64(CLOSE_FROM) && !std::mem::replace(&mut self.sweeps.closes, true) {
+                // A tenth is left for what is late.
+                let takes = window.mul_f64(0.9).saturating_sub(elapsed);
+                self.sweeps.begin(Errand::Close, slots, now_ns, takes);
+            }
+        } else if is_new_phase && slots > 0 {
+            let takes = Duration::from_secs_f64(slots as f64 / PHASE_PER_SECOND);
+            self.sweeps.begin(Errand::TellPhase, slots, now_ns, takes);
+        }
+    }
+
+    fn visit(&mut self, errand: Errand, index: usize, notice: &Bytes) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let now = self.serving.now.instant;
+        match errand {
+            Errand::Close if session.connection.is_closed() => return,
+            Errand::Close => session.close(now, Code::GoingAway),
+            // Who takes no notices learns by the close, and has until then to finish.
+            Errand::TellPhase | Errand::SayGoAway if !session.takes_notices => return,
+            Errand::TellPhase | Errand::SayGoAway => {
+                let bytes = match errand {
+                    Errand::SayGoAway => self.serving.go_away(),
+                    _ => notice.clone(),
+                };
+                if session.notify(bytes) {
+                    self.serving.counters.notices.inc();
+                } else {
+                    self.serving.counters.notices_missed.inc();
+                }
+            }
+        }
+        self.touch(index);
+    }
+}
+
+impl Serving {
+    /// What a turn's sessions are all told alike.
+    fn notice_for(&self, errand: Errand) -> Bytes {
+        if errand != Errand::TellPhase {
+            return Bytes::new();
+        }
+        let (current_phase, next_phase) = self.phases_to_wire();
+        encode_notice(v1::notice::Kind::PhaseChanged(v1::PhaseChanged {
+            current_phase,
+            next_phase,
+            config_version: self.live.version,
+        }))
+    }
+
+    /// Each session is told a time of its own, so that they do not all reconnect at once.
+    fn go_away(&mut self) -> Bytes {
+        let left_ms = self.shared.current.drain().map_or(0, |drain| {
+            let close_at = drain.began + (drain.ends_at - drain.began).mul_f64(CLOSE_FROM);
+            close_at.saturating_duration_since(self.now.instant).as_millis() as u32
+        });
+        let alternatives = self.shared.current.drain().map(|drain| drain.alternatives.clone());
+        encode_notice(v1::notice::Kind::GoAway(v1::GoAway {
+            reconnect_after_ms: self.rng.random_range(0..=left_ms),
+            alternatives: alternatives.unwrap_or_default(),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sweep_is_even_bounded_and_whole() {
+        let mut sweeps = Sweeps::default();
+        sweeps.begin(Errand::TellPhase, 1_000, 5, Duration::from_millis(100));
+        let sweep = sweeps.now.as_mut().expect("begun");
+        assert_eq!(sweep.due(5), 0);
+        assert_eq!(sweep.due(5 + 10_000_000), 100);
+        sweep.done = 100;
+        assert_eq!(sweep.due(5 + 10_000_000), 0);
+        assert_eq!(sweep.due(u64::MAX), SLOTS_PER_TURN);
+        sweep.done = 990;
+        assert_eq!(sweep.due(u64::MAX), 10);
+    }
+}

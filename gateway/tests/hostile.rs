@@ -1,0 +1,143 @@
+//! Attacks of `client-sim hostile` at a small scale against a real gateway and agent: the gateway gives nothing away, its
+//! sessions and memory stay bounded, an honest phone is served all along, and the money balances. The same at a larger
+//! scale, with every attack and figures: `cargo xtask bench hostile`.
+
+mod support;
+
+use client_sim::hostile::{Attack, Findings, Options, attack};
+use nix::sys::signal::Signal;
+use std::path::PathBuf;
+use support::{GENEROUS_SHOW, Stand};
+
+const SECONDS: u32 = 2;
+/// What the gateway may grow by while attackers of this scale are there: 50 connections at 64 KiB, the handshakes under
+/// way, and what an allocator keeps.
+const GROWTH_BYTES_MAX: u64 = 24 << 20;
+/// Of [`GENEROUS_SHOW`].
+const PACKETS_PER_USER: u32 = 8;
+
+/// Not a test of its own: the agent process of the others.
+#[test]
+fn agent_process() {
+    support::be_the_agent_if_asked();
+}
+
+fn options(stand: &Stand, attack: Attack, rate: u32) -> Options {
+    Options {
+        attack,
+        target: stand.address.to_string(),
+        certs: stand.path("certs"),
+        server_name: "localhost".into(),
+        seconds: SECONDS,
+        rate,
+        size: 10,
+        packets_per_user: PACKETS_PER_USER,
+        json: false,
+    }
+}
+
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).expect("a living gateway");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.expect("its resident memory") * 1024
+}
+
+/// Runs the attack with an honest phone beside it, then looks at everything.
+fn check(kind: Attack, rate: u32) -> Findings {
+    let mut stand = Stand::new(GENEROUS_SHOW, "[sessions]\nhandshakes_max = 200\nhello_timeout_s = 1\n");
+    stand.make_seed(50_000, 500);
+    stand.start_agent();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("a runtime");
+    let honest = runtime.block_on(stand.user(1));
+    let before = resident_bytes(stand.gateway_id());
+    let options = options(&stand, kind, rate);
+    let attacking = std::thread::spawn(move || attack(&options).expect("the attack begins"));
+    let mut answered = 0;
+    while !attacking.is_finished() {
+        answered += 1;
+        // It panics when no answer comes in time, tried again like a phone does.
+        let reply = runtime.block_on(honest.shake_by_datagram(answered));
+        assert!(reply.sequence <= answered);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let findings = attacking.join().expect("the attack ends");
+    assert!(findings.breaches.is_empty(), "{:?}", findings.breaches);
+    assert!(findings.sent > 0, "{findings:?}");
+    let growth = resident_bytes(stand.gateway_id()).saturating_sub(before);
+    assert!(growth < GROWTH_BYTES_MAX, "the gateway grew by {growth} bytes");
+    assert!(answered > 10, "the honest phone shook {answered} times");
+    drop(honest);
+    assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+    assert_eq!(stand.stop_agent(), Some(0));
+    stand.audit();
+    findings
+}
+
+#[test]
+fn forged_tokens_are_never_accepted() {
+    let findings = check(Attack::ForgedTokens, 300);
+    assert!(
+        findings.answers["token_forged"] > 0 && findings.answers["token_expired"] > 0,
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn nobody_is_paid_for_anothers_ticket() {
+    let findings = check(Attack::ForeignClaims, 50);
+    assert!(findings.answers["reason_ticket_foreign"] > 0, "{findings:?}");
+    assert!(
+        findings.answers["opened"] > 0 && findings.answers["opened, repeat"] > 0,
+        "{findings:?}"
+    );
+}
+
+#[test]
+fn forgetting_what_was_won_gains_nothing() {
+    let findings = check(Attack::Cookies, 50);
+    assert!(findings.answers["outcome_red_packet"] > 0, "{findings:?}");
+}
+
+#[test]
+fn first_packets_from_many_addresses_are_bounded() {
+    let findings = check(Attack::InitialFlood, 500);
+    assert!(
+        findings.answers["retry"] > 0,
+        "half of the bound was passed: {findings:?}"
+    );
+}
+
+#[test]
+fn early_data_is_not_taken_and_replays_give_nothing() {
+    let findings = check(Attack::EarlyData, 500);
+    assert!(findings.answers["no ticket, full handshake"] > 0, "{findings:?}");
+}
+
+#[test]
+fn connection_ids_without_end_close_the_connection() {
+    check(Attack::CidStuffing, 500);
+}
+
+#[test]
+fn streams_opened_and_reset_are_bounded() {
+    check(Attack::StreamStuffing, 500);
+}
+
+#[test]
+fn path_challenges_amplify_nothing() {
+    check(Attack::PathChallenges, 300);
+}
+
+#[test]
+fn altered_packets_of_a_session_are_passed_over() {
+    let findings = check(Attack::Corruption, 900);
+    assert!(
+        !findings.answers.contains_key("victims' shakes unanswered"),
+        "{findings:?}"
+    );
+}

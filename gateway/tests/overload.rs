@@ -1,0 +1,127 @@
+//! What a client meets when the gateway limits it: a named refusal with a time to retry, then silence; services that a
+//! grade switches off; claims that go on; and the degraded modes, entered and left by themselves.
+
+mod support;
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use shake_proto::wire::v1;
+use std::io::Write as _;
+use std::time::Duration;
+use support::{GENEROUS_SHOW, Stand, wait};
+use v1::claim_reply::Result as Claimed;
+use v1::{reply, request};
+
+/// Grade 4 as soon as the process did anything at all; five shakes of a user at once, then one in ten seconds.
+const ALWAYS_4: &str = "enter = { process_cpu = 1e-9 }\nleave = { process_cpu = 1e-9 }\n";
+
+/// Not a test of its own: the agent process of the others.
+#[test]
+fn agent_process() {
+    support::be_the_agent_if_asked();
+}
+
+/// A gateway with this throttle.
+fn stand(throttle: &str) -> Stand {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(throttle.as_bytes()).expect("written");
+    Stand::new(GENEROUS_SHOW, &format!("[throttle]\nfile = {:?}\n", file.path()))
+}
+
+/// Five grades, all with these rules and entered at once.
+fn always_4(rules: &str) -> String {
+    let higher = format!("[[grades]]\n{ALWAYS_4}{rules}").repeat(4);
+    format!("[[grades]]\n{rules}{higher}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_shakes_too_often_is_told_once_and_then_not_answered() {
+    let stand = stand(&always_4(
+        "user = { per_second = 0.1, burst = 5 }\nretry_ms = [60000, 60000]\npace_ms = [9000, 9000]\n",
+    ));
+    let phone = stand.user(1).await;
+    wait("grade 4", || stand.metric("gateway_grade") == 4);
+    let mut told = Vec::new();
+    for sequence in 0..60 {
+        let mut bytes = BytesMut::new();
+        v1::Shake { sequence }.encode(&mut bytes).expect("room");
+        phone.connection.send_datagram(bytes.freeze()).expect("sent");
+        let answer = tokio::time::timeout(Duration::from_millis(10), phone.connection.read_datagram()).await;
+        if let Ok(bytes) = answer {
+            let reply = v1::ShakeReply::decode(bytes.expect("the connection lives")).expect("a reply");
+            told.extend(reply.slow_down);
+        }
+    }
+    let [slow_down] = &told[..] else {
+        panic!("told {} times", told.len());
+    };
+    assert_eq!((slow_down.grade, slow_down.retry_after_ms), (4, 60_000));
+    wait("most are dropped unread, the rest unanswered", || {
+        stand.metric("gateway_packets_shed_total{reason=\"over_rate\"}") >= 10
+            && stand.metric("gateway_datagrams_dropped_total{reason=\"told_before\"}") >= 1
+    });
+    assert_eq!(
+        stand.metric("gateway_shakes_refused_total{reason=\"user_rate\"}"),
+        1,
+        "told once"
+    );
+    // A request on a stream arrives all the same, by QUIC's retransmission; when it does, the cell may allow a shake again.
+    let reply = phone.shake(7).await.expect("an answer");
+    assert_eq!(reply.sequence, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grade_switches_services_off_by_name_and_claims_go_on() {
+    let mut stand = stand(&always_4(
+        "off = [\"wallet\", \"send\"]\nretry_ms = [1234, 1234]\nuser_requests = { per_second = 0.001, burst = 1 }\n",
+    ));
+    stand.make_seed(6_000, 60);
+    stand.start_agent();
+    let phone = stand.user(1).await;
+    wait("grade 4", || stand.metric("gateway_grade") == 4);
+    let wallet = phone.request(request::Kind::Wallet(v1::Wallet {})).await;
+    let busy = v1::wallet_reply::Result::Busy(v1::Busy { retry_after_ms: 1234 });
+    assert_eq!(wallet, Ok(reply::Kind::Wallet(v1::WalletReply { result: Some(busy) })));
+    assert_eq!(stand.metric("gateway_asks_busy_total{reason=\"switched_off\"}"), 1);
+    // One request is all that the user's limit allows; claims of fresh wins are not counted.
+    for _ in 0..3 {
+        let won = phone.win().await;
+        assert!(matches!(phone.claim_patiently(&won.ticket).await, Claimed::Opened(_)));
+    }
+    let forged = Bytes::from_static(&[7; 62]);
+    assert!(
+        matches!(phone.claim(forged).await, Claimed::Refused(_)),
+        "checked before the ledger"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_without_its_agent_says_so_and_is_ready() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    stand.make_seed(6_000, 60);
+    let mode = "gateway_degraded{mode=\"agent_away\"}";
+    wait("the mode is entered", || stand.metric(mode) == 1);
+    let ready = stand.http("/ready").expect("an answer");
+    assert!(
+        ready.contains("200 OK") && ready.contains("degraded: agent_away"),
+        "{ready}"
+    );
+    stand.start_agent();
+    wait("the mode is left", || stand.metric(mode) == 0);
+    stand.kill_agent();
+    wait("the mode is entered again", || stand.metric(mode) == 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_and_latencies_are_histograms() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    for sequence in 0..5 {
+        phone.shake_by_datagram(sequence).await;
+    }
+    wait("every shake is in the histogram", || {
+        stand.metric("gateway_shake_latency_seconds_count") == 5
+    });
+    assert!(stand.metric("gateway_queue_wait_seconds_count") >= 5);
+    assert_eq!(stand.metric("gateway_grade"), 0);
+}

@@ -1,0 +1,299 @@
+//! What an operator asks for, checked, and why it may be refused (`admin.proto`).
+
+use crate::admin_v1 as v1;
+
+/// The most bytes of a request: a show file is some kilobytes.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of a reply.
+pub const REPLY_BYTES_MAX: usize = 1 << 20;
+/// The UDP port when none is set.
+pub const PORT: u16 = 4434;
+/// The most gateways that a drain may name.
+pub const ALTERNATIVES_MAX: usize = 16;
+/// The shortest and the longest window of a drain, in milliseconds.
+pub const DRAIN_MS: std::ops::RangeInclusive<u32> = 1_000..=3_600_000;
+/// The longest name of a cue or host.
+const NAME_BYTES_MAX: usize = 255;
+
+/// A request that a gateway serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Change what runs.
+    Change(Change),
+    /// Tell how things stand.
+    Status,
+    /// Send the sessions away and end.
+    Drain(Drain),
+}
+
+/// A change of what runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What changes.
+    pub what: What,
+    /// The version that it makes; not 0.
+    pub version: u64,
+    /// Change nothing, tell what would be.
+    pub dry_run: bool,
+}
+
+/// What changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The show file becomes this text.
+    Show(String),
+    /// The throttle file becomes this text.
+    Throttle(String),
+    /// The cue of this name is at this moment, in milliseconds since 1970 UTC.
+    Cue {
+        /// The cue's name.
+        name: String,
+        /// Its moment.
+        at_ms: u64,
+    },
+}
+
+impl What {
+    /// The name in logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Show(_) => "show",
+            Self::Throttle(_) => "throttle",
+            Self::Cue { .. } => "cue",
+        }
+    }
+}
+
+/// Send the sessions away and end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Within [`DRAIN_MS`].
+    pub over_ms: u32,
+    /// Each a `host:port`; at most [`ALTERNATIVES_MAX`].
+    pub alternatives: Vec<String>,
+}
+
+/// Why a request was refused. The names are those of metrics and of the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// Not one whole request within its bounds.
+    Malformed,
+    /// Longer than a request may be.
+    Oversized,
+    /// A kind that the gateway does not know.
+    Unknown,
+    /// The file has errors.
+    Errors,
+    /// The show is of another event.
+    OtherEvent,
+    /// The gateway has a later version.
+    VersionOld,
+    /// The gateway has this version with other content.
+    VersionTaken,
+    /// The show has no such cue.
+    CueUnknown,
+    /// The cue's moment is over.
+    CuePast,
+    /// The gateway is draining already.
+    Draining,
+}
+
+impl Refusal {
+    /// All refusals.
+    pub const ALL: [Self; 10] = [
+        Self::Malformed,
+        Self::Oversized,
+        Self::Unknown,
+        Self::Errors,
+        Self::OtherEvent,
+        Self::VersionOld,
+        Self::VersionTaken,
+        Self::CueUnknown,
+        Self::CuePast,
+        Self::Draining,
+    ];
+
+    /// The name in metrics, in logs and on the operator's screen.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Oversized => "oversized",
+            Self::Unknown => "unknown",
+            Self::Errors => "errors",
+            Self::OtherEvent => "other_event",
+            Self::VersionOld => "version_old",
+            Self::VersionTaken => "version_taken",
+            Self::CueUnknown => "cue_unknown",
+            Self::CuePast => "cue_past",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// The refusal as the wire carries it.
+    #[must_use]
+    pub fn to_wire(self) -> v1::Refusal {
+        match self {
+            Self::Malformed => v1::Refusal::Malformed,
+            Self::Oversized => v1::Refusal::Oversized,
+            Self::Unknown => v1::Refusal::Unknown,
+            Self::Errors => v1::Refusal::Errors,
+            Self::OtherEvent => v1::Refusal::OtherEvent,
+            Self::VersionOld => v1::Refusal::VersionOld,
+            Self::VersionTaken => v1::Refusal::VersionTaken,
+            Self::CueUnknown => v1::Refusal::CueUnknown,
+            Self::CuePast => v1::Refusal::CuePast,
+            Self::Draining => v1::Refusal::Draining,
+        }
+    }
+
+    /// The refusal of this number on the wire.
+    #[must_use]
+    pub fn from_wire(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.to_wire() as i32 == number)
+    }
+}
+
+impl TryFrom<v1::Request> for Request {
+    type Error = Refusal;
+
+    fn try_from(request: v1::Request) -> Result<Self, Refusal> {
+        use v1::request::Kind;
+        match request.kind.ok_or(Refusal::Unknown)? {
+            Kind::Push(push) => push.try_into().map(Self::Change),
+            Kind::Cue(cue) => cue.try_into().map(Self::Change),
+            Kind::Status(v1::StatusRequest {}) => Ok(Self::Status),
+            Kind::Drain(drain) => drain.try_into().map(Self::Drain),
+        }
+    }
+}
+
+impl TryFrom<v1::Push> for Change {
+    type Error = Refusal;
+
+    fn try_from(push: v1::Push) -> Result<Self, Refusal> {
+        let what = match v1::Kind::try_from(push.kind) {
+            Ok(v1::Kind::Show) => What::Show(push.text),
+            Ok(v1::Kind::Throttle) => What::Throttle(push.text),
+            Ok(v1::Kind::Unspecified) | Err(_) => return Err(Refusal::Unknown),
+        };
+        change(what, push.version, push.dry_run)
+    }
+}
+
+impl TryFrom<v1::Cue> for Change {
+    type Error = Refusal;
+
+    fn try_from(cue: v1::Cue) -> Result<Self, Refusal> {
+        // What TOML can hold as an integer, and the ledger as a time.
+        if cue.name.len() > NAME_BYTES_MAX || cue.at_ms > i64::MAX as u64 {
+            return Err(Refusal::Malformed);
+        }
+        let what = What::Cue {
+            name: cue.name,
+            at_ms: cue.at_ms,
+        };
+        change(what, cue.version, cue.dry_run)
+    }
+}
+
+fn change(what: What, version: u64, dry_run: bool) -> Result<Change, Refusal> {
+    // As far as TOML's integers reach, so that a version can always be kept on disk.
+    if version == 0 || version > i64::MAX as u64 {
+        return Err(Refusal::Malformed);
+    }
+    Ok(Change { what, version, dry_run })
+}
+
+impl TryFrom<v1::Drain> for Drain {
+    type Error = Refusal;
+
+    fn try_from(drain: v1::Drain) -> Result<Self, Refusal> {
+        let all_good = drain.alternatives.iter().all(|host| is_host_and_port(host));
+        if !DRAIN_MS.contains(&drain.over_ms) || drain.alternatives.len() > ALTERNATIVES_MAX || !all_good {
+            return Err(Refusal::Malformed);
+        }
+        Ok(Self {
+            over_ms: drain.over_ms,
+            alternatives: drain.alternatives,
+        })
+    }
+}
+
+/// Whether this is a name or address, a colon and a port.
+#[must_use]
+pub fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    !host.is_empty()
+        && text.len() <= NAME_BYTES_MAX
+        && host.bytes().all(named)
+        && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use v1::request::Kind;
+
+    #[test]
+    fn bounds_have_names() {
+        let push = |kind: i32, version| {
+            let text = "x".to_owned();
+            Kind::Push(v1::Push {
+                kind,
+                text,
+                version,
+                dry_run: false,
+            })
+        };
+        let cue = |name: usize, at_ms, version| {
+            let name = "c".repeat(name);
+            Kind::Cue(v1::Cue {
+                name,
+                at_ms,
+                version,
+                dry_run: true,
+            })
+        };
+        let drain = |over_ms, alternative: &str, count| {
+            let alternatives = vec![alternative.to_owned(); count];
+            Kind::Drain(v1::Drain { over_ms, alternatives })
+        };
+        for (kind, refusal) in [
+            (None, Some(Refusal::Unknown)),
+            (Some(push(1, 1)), None),
+            (Some(push(2, 1)), None),
+            (Some(push(0, 1)), Some(Refusal::Unknown)),
+            (Some(push(9, 1)), Some(Refusal::Unknown)),
+            (Some(push(1, 0)), Some(Refusal::Malformed)),
+            (Some(push(1, u64::MAX)), Some(Refusal::Malformed)),
+            (Some(cue(10, 5, 1)), None),
+            (Some(cue(256, 5, 1)), Some(Refusal::Malformed)),
+            (Some(cue(10, u64::MAX, 1)), Some(Refusal::Malformed)),
+            (Some(Kind::Status(v1::StatusRequest {})), None),
+            (Some(drain(30_000, "gw2.example:4433", 16)), None),
+            (Some(drain(30_000, "[::1]:4433", 1)), None),
+            (Some(drain(30_000, "gw2.example:4433", 17)), Some(Refusal::Malformed)),
+            (Some(drain(999, "", 0)), Some(Refusal::Malformed)),
+            (Some(drain(30_000, "gw2.example", 1)), Some(Refusal::Malformed)),
+            (Some(drain(30_000, "gw 2:1", 1)), Some(Refusal::Malformed)),
+            (Some(drain(30_000, "gw2:0", 1)), Some(Refusal::Malformed)),
+        ] {
+            let found = Request::try_from(v1::Request { kind: kind.clone() }).err();
+            assert_eq!(found, refusal, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn refusals_round_trip_and_names_differ() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(Refusal::from_wire(refusal.to_wire() as i32), Some(refusal));
+            assert!(Refusal::ALL[..index].iter().all(|other| other.name() != refusal.name()));
+        }
+        assert_eq!(Refusal::from_wire(0), None);
+    }
+}

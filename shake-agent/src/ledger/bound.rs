@@ -1,0 +1,117 @@
+//! The seed that a ledger belongs to, and how far it is released.
+
+use super::packets::EVENT_SPONSOR;
+use super::schema::from_sql;
+use super::{Ledger, LedgerError};
+use crate::seed_file::SeedFile;
+use rusqlite::{Connection, OptionalExtension};
+use shake_rules::seed::SeedHeader;
+use shake_rules::{Cents, EventId, SponsorId, UnixMillis};
+use std::collections::BTreeMap;
+
+impl Ledger {
+    /// Ties the ledger to its seed file. At the first run, the whole file is verified, its header stored, and the bank
+    /// funds each sponsor with the sponsor's sum, and the event with `gift_budget`. Later, the header must be the same; a
+    /// larger budget is funded in addition, a smaller one changes nothing.
+    ///
+    /// Gives what is released.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherSeed`], [`LedgerError::SeedTooLarge`], [`LedgerError::SeedIds`], [`LedgerError::SeedSponsor`],
+    /// [`LedgerError::SeedFile`], or a failed write.
+    pub fn bind_seed(&mut self, seed: &SeedFile, gift_budget: Cents, now: UnixMillis) -> Result<Bound, LedgerError> {
+        if let Some(bound) = self.bound()? {
+            if bound.header != *seed.header() {
+                return Err(LedgerError::OtherSeed {
+                    ledger: self.path.clone(),
+                    seed: seed.path().to_owned(),
+                    bound: Box::new(bound.header),
+                    found: Box::new(*seed.header()),
+                });
+            }
+            if gift_budget > bound.gift_budget {
+                self.check_total(seed, gift_budget)?;
+                let more = Cents(gift_budget.0 - bound.gift_budget.0);
+                self.transaction(now, |batch| batch.fund_gifts(more))?;
+            }
+        } else {
+            self.check_total(seed, gift_budget)?;
+            let survey = seed.survey()?;
+            if survey.last_packet.0 >> 63 != 0 {
+                return Err(LedgerError::SeedIds(survey.last_packet));
+            }
+            if survey.sponsors.contains_key(&EVENT_SPONSOR) {
+                return Err(LedgerError::SeedSponsor);
+            }
+            let header = *seed.header();
+            self.transaction(now, |batch| {
+                batch.fund(&header, &survey.sponsors)?;
+                if gift_budget.0 > 0 {
+                    batch.fund_gifts(gift_budget)
+                } else {
+                    Ok(())
+                }
+            })?;
+        }
+        Ok(self.bound()?.expect("it was bound above"))
+    }
+
+    pub(crate) fn bound(&self) -> Result<Option<Bound>, LedgerError> {
+        bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+    }
+
+    /// Everything that is ever funded must fit the numbers of the tables.
+    fn check_total(&self, seed: &SeedFile, gift_budget: Cents) -> Result<(), LedgerError> {
+        let total = Cents(seed.header().total.0.saturating_add(gift_budget.0));
+        i64::try_from(total.0)
+            .map_err(|_| LedgerError::SeedTooLarge(total))
+            .map(drop)
+    }
+}
+
+/// What a ledger is tied to, and how far it is released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The seed.
+    pub header: SeedHeader,
+    /// What the bank funded the event with, for gifts.
+    pub gift_budget: Cents,
+    /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
+    pub released: BTreeMap<SponsorId, u64>,
+}
+
+/// The seed that a ledger is tied to; `None` when it has none yet.
+///
+/// # Errors
+/// When the ledger cannot be read.
+pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
+    let seed = connection
+        .query_row(
+            "SELECT event, part, parts, count, total_cents, records_crc, gift_budget_cents FROM seed",
+            [],
+            |row| {
+                let header = SeedHeader {
+                    event: EventId(row.get(0)?),
+                    part: row.get(1)?,
+                    parts: row.get(2)?,
+                    count: from_sql(row.get(3)?),
+                    total: Cents(from_sql(row.get(4)?)),
+                    records_crc: row.get(5)?,
+                };
+                Ok((header, Cents(from_sql(row.get(6)?))))
+            },
+        )
+        .optional()?;
+    let Some((header, gift_budget)) = seed else {
+        return Ok(None);
+    };
+    let mut statement = connection.prepare("SELECT sponsor, released FROM sponsors")?;
+    let released = statement
+        .query_map([], |row| Ok((SponsorId(row.get(0)?), from_sql(row.get(1)?))))?
+        .collect::<Result<_, _>>()?;
+    Ok(Some(Bound {
+        header,
+        gift_budget,
+        released,
+    }))
+}

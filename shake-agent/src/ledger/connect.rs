@@ -1,0 +1,116 @@
+//! How connections to a ledger are made: the writer's, and those that only read.
+
+use super::checkpoint::Wal;
+use super::{LedgerError, lock, schema};
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Statements kept prepared; there are fewer than this.
+const STATEMENTS: usize = 64;
+/// SQLite's page cache in KiB: the upper levels of the trees and the pages in use.
+const CACHE_KIB: i64 = 262_144;
+/// How long the writer waits when somebody else (a person with `sqlite3`) holds the write lock. Longer is a failure.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The writer's connection. Makes the tables when there are none.
+pub(super) fn writer(path: &Path, wal: &Arc<Wal>) -> Result<Connection, LedgerError> {
+    let sqlite = |source| LedgerError::sqlite("open", path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    let made = schema_is_there(&connection, path)?;
+    let mode = prepare_writer(&connection).map_err(sqlite)?;
+    if mode != "wal" {
+        return Err(LedgerError::NoWal {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    if !made {
+        make_schema(&mut connection).map_err(|source| LedgerError::sqlite("make the tables of", path, source))?;
+        lock::sync_directory_of(path)?;
+    }
+    let noted = Arc::clone(wal);
+    // Replaces SQLite's own checkpoint at every 1,000 pages.
+    connection
+        .wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: std::ffi::c_int| {
+            noted.note(u64::try_from(pages).unwrap_or(0));
+            Ok(())
+        }))
+        .map_err(sqlite)?;
+    Ok(connection)
+}
+
+/// Makes one small commit, to see whether the storage takes it. It waits for nobody.
+pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    // The version stays what it is, but SQLite writes its page, and syncs it.
+    let written = connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; PRAGMA user_version = {}; COMMIT;",
+        schema::VERSION
+    ));
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    written
+}
+
+/// Opens a ledger for reading only, while an agent may be writing to it.
+///
+/// # Errors
+/// [`LedgerError::Missing`], [`LedgerError::NotALedger`], [`LedgerError::Version`] or [`LedgerError::Sqlite`].
+pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
+    if !path.exists() {
+        return Err(LedgerError::Missing(path.to_owned()));
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection =
+        Connection::open_with_flags(path, flags).map_err(|source| LedgerError::sqlite("open", path, source))?;
+    if !schema_is_there(&connection, path)? {
+        return Err(LedgerError::NotALedger(path.to_owned()));
+    }
+    Ok(connection)
+}
+
+/// Whether the file holds a ledger of our version. False for an empty file.
+fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
+    let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let read = || -> rusqlite::Result<_> {
+        let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
+        Ok((tables, pragma("application_id")?, pragma("user_version")?))
+    };
+    let not_a_database = Some(rusqlite::ErrorCode::NotADatabase);
+    match read() {
+        Ok((0, 0, 0)) => Ok(false),
+        Ok((_, schema::APPLICATION_ID, schema::VERSION)) => Ok(true),
+        Ok((_, schema::APPLICATION_ID, found)) => Err(LedgerError::Version {
+            path: path.to_owned(),
+            found,
+            supported: schema::VERSION,
+        }),
+        Ok(_) => Err(LedgerError::NotALedger(path.to_owned())),
+        Err(error) if error.sqlite_error_code() == not_a_database => Err(LedgerError::NotALedger(path.to_owned())),
+        Err(source) => Err(LedgerError::sqlite("read", path, source)),
+    }
+}
+
+/// Sets the writer's connection up; gives the journal mode that the ledger then has.
+fn prepare_writer(connection: &Connection) -> rusqlite::Result<String> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mode = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    connection.execute_batch(&format!(
+        "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{CACHE_KIB};"
+    ))?;
+    Ok(mode)
+}
+
+fn make_schema(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(schema::CREATE)?;
+    transaction.execute_batch(&format!(
+        "PRAGMA application_id = {}; PRAGMA user_version = {};",
+        schema::APPLICATION_ID,
+        schema::VERSION
+    ))?;
+    transaction.commit()
+}

@@ -1,0 +1,129 @@
+//! The mode "ledger read-only": entered when a commit fails (the disk is full, a sync or a write gave an error), and left by
+//! itself when one works again. Money first:
+//!
+//! - Nothing of the failed transaction is answered or pushed, and no cursor moves: `Issued` records, gifts and asks stay in
+//!   their rings. When these are full, the gateway makes no wins and answers "busy" by itself.
+//! - Asks that would write are answered "busy" once. They take effect when the mode is left, as they would after a restart
+//!   of the agent: whoever asks again gets the first answer.
+//! - What only looks (view, wallet, offers) is answered from what is committed.
+//! - Each second the ledger is opened anew and a small commit tried. If it works, cursors and releases are read from the
+//!   ledger again, because the failed transaction may be there after all, and the rings from where the cursors stand.
+
+use crate::burst::Burst;
+use crate::feed;
+use crate::lanes::{Incoming, Lanes, LanesError};
+use crate::ledger::LedgerError;
+use crate::requests::{Answer, Origin, only_reads};
+use crate::turn::{Agent, Turn};
+use shake_proto::handoff::record::Request;
+use shake_rules::UnixMillis;
+use tracing::{error, info, warn};
+
+/// Time between two tries to write again, in milliseconds.
+pub const TRY_EVERY_MS: u64 = 1_000;
+
+/// How long the ledger has been read-only, and when it was last tried to write.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    begun: UnixMillis,
+    tried: UnixMillis,
+    /// A disk with hardly any room left makes the mode come and go each second.
+    entries: Burst,
+    refusals: Burst,
+}
+
+impl Agent {
+    pub(crate) fn enter_outage(&mut self, fault: &LedgerError, now: UnixMillis) {
+        self.counters.ledger_outages.add(1);
+        self.outage.begun = now;
+        self.outage.tried = now;
+        if self.outage.entries.begins(now.0) {
+            error!(
+                %fault,
+                "the ledger cannot be written and is read-only: asks are answered busy, and nothing is lost. Make room on its disk, \
+                 or look at the disk; it is tried again each second"
+            );
+        }
+    }
+
+    /// Tries to write again, if it is time to. True when it worked.
+    pub(crate) fn try_to_leave_outage(&mut self, lanes: &mut Lanes, now: UnixMillis) -> bool {
+        let is_time = now < self.outage.tried || now.since_ms(self.outage.tried) >= TRY_EVERY_MS;
+        if !is_time {
+            return false;
+        }
+        self.outage.tried = now;
+        self.counters.ledger_retries.add(1);
+        match self.leave_outage(lanes, now) {
+            Ok(()) => {
+                info!(
+                    after_ms = now.since_ms(self.outage.begun),
+                    "the ledger is written again"
+                );
+                true
+            }
+            Err(fault) => {
+                if fault.is_for_a_person() && self.outage.refusals.begins(now.0) {
+                    warn!(%fault, "the ledger stays read-only");
+                }
+                self.ledger.refuse_writes(fault.to_string());
+                false
+            }
+        }
+    }
+
+    fn leave_outage(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Result<(), LanesError> {
+        self.reopen_ledger()?;
+        lanes.rewind(&mut self.ledger, now)?;
+        let event = self.feed.event();
+        feed::recover(&mut self.ledger, lanes, event, &self.counters, now)
+    }
+
+    /// Opens the ledger anew and makes a commit in it; the feed goes on where the ledger then stands. For the time between
+    /// two mappings, when there are no rings to go on with.
+    ///
+    /// # Errors
+    /// When the storage fails still.
+    pub fn reopen_ledger(&mut self) -> Result<(), LedgerError> {
+        self.ledger.recover()?;
+        let bound = self
+            .ledger
+            .bound()?
+            .ok_or_else(|| LedgerError::NotALedger(self.ledger.path().to_owned()))?;
+        self.feed.resume(&bound);
+        Ok(())
+    }
+
+    /// Answers what was read without writing anything: from what is committed, or "busy".
+    pub(crate) fn serve_read_only(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
+        if self.inbox.is_empty() {
+            lanes.ring();
+            return Turn::Idle;
+        }
+        let inbox = std::mem::take(&mut self.inbox);
+        let asks = inbox.iter().filter(|incoming| !incoming.is_answered);
+        for Incoming { lane, request, .. } in asks {
+            let Request::Ask(ask) = request else { continue };
+            let looked = if only_reads(&ask.what) {
+                let origin = Origin {
+                    lane: lanes.record(*lane).lane,
+                    grants_pushed: lanes.grants_pushed(*lane),
+                };
+                let judge = &mut self.judge;
+                self.ledger
+                    .read(now, |batch| judge.handle(batch, origin, request, now))
+                    .ok()
+            } else {
+                None
+            };
+            let answer = looked.unwrap_or_else(|| Answer {
+                reply: Some(self.judge.busy(ask)),
+                ..Answer::default()
+            });
+            lanes.push_answer(*lane, &answer);
+        }
+        self.inbox = inbox;
+        lanes.ring();
+        Turn::Worked
+    }
+}

@@ -1,0 +1,74 @@
+//! Why the agent could not run.
+
+use crate::lanes::LanesError;
+use crate::ledger::LedgerError;
+use crate::seed_file::SeedFileError;
+use shake_rules::EventId;
+use shake_rules::document::Problems;
+use std::io;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Why the agent could not run, or not go on.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The seed file.
+    #[error(transparent)]
+    Seed(#[from] SeedFileError),
+    /// The rings.
+    #[error(transparent)]
+    Lanes(#[from] LanesError),
+    /// The mapping.
+    #[error(transparent)]
+    Queue(#[from] shm_queue::Error),
+    /// A key file cannot be read.
+    #[error("cannot read {}: {source}; make it with `certs generate`, or give [certs] directory the right place", path.display())]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A key file is wrong.
+    #[error("{}: {problems}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problems: Problems,
+    },
+    /// The show file cannot be read.
+    #[error("cannot read the show file {}: {source}; give [show] file the gateway's, or leave it empty for the built-in one", path.display())]
+    ShowFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The show file is wrong.
+    #[error("{}: {problems}", path.display())]
+    Show {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problems: Problems,
+    },
+    /// The show is of another event than the seed.
+    #[error("the show {} is of event {show}, and the seed {} of event {seed}; give [show] file and [seed] file those of one event", path.display(), seed_path.display())]
+    OtherEvent {
+        /// The show file.
+        path: PathBuf,
+        /// The show's event.
+        show: EventId,
+        /// The seed file.
+        seed_path: PathBuf,
+        /// The seed's event.
+        seed: EventId,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}

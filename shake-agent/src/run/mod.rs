@@ -1,0 +1,346 @@
+//! `shake-agent run`: opens everything, waits for the gateway's mapping, serves it, and ends in good order.
+//!
+//! | thread     | does                                                                  |
+//! |------------|-----------------------------------------------------------------------|
+//! | main       | the turns: the only one that writes the ledger or touches the rings   |
+//! | heartbeat  | tells the gateway that the agent lives                                |
+//! | checkpoint | moves the write-ahead log into the ledger's file                      |
+//! | settlement | copies credits from the ledger to the settlement file                 |
+//! | signals    | waits for SIGTERM and SIGINT                                          |
+
+mod error;
+
+pub use error::RunError;
+
+use crate::clock;
+use crate::config::{Config, DEFAULT_SHOW};
+use crate::counters::Counters;
+use crate::feed::{self, Feed};
+use crate::follow::Follower;
+use crate::heartbeat::Heartbeat;
+use crate::lanes::{Lanes, LanesError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::outage::TRY_EVERY_MS;
+use crate::requests::{Judge, Rules};
+use crate::seed_file::SeedFile;
+use crate::settlement::{FileTarget, Worker};
+use crate::signals::Stop;
+use crate::turn::{Agent, Turn};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use sd_notify::NotifyState;
+use shake_proto::handoff::status::AgentStatus;
+use shake_rules::UnixMillis;
+use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::show::Show;
+use shm_queue::{Attachment, Mapping, Side};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::{debug, error, info, warn};
+
+/// How often the agent looks for the mapping while there is none.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often it says that it still waits.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+/// The longest sleep without work: a stop is noticed within it.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// The sleep while replies wait for room in their ring.
+const BACKLOG_SLEEP: Duration = Duration::from_millis(5);
+/// How often the agent looks whether its mapping was replaced.
+const STILL_AT_EVERY: Duration = Duration::from_secs(1);
+/// The longest that an ending agent goes on with what the rings held.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+/// The longest that an ending agent goes on to settle credits; what is left is settled after the next start.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+
+/// Runs until it is asked to end.
+///
+/// # Errors
+/// [`RunError`]; also when it ends in good order but the ledger had failed.
+pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
+    let counters = Arc::new(Counters::default());
+    let (mut agent, mut follower) = open(config, &counters)?;
+    let checkpointer = agent.ledger().checkpointer()?;
+    let settlement = settle(config, &counters)?;
+    // Before there is a gateway: units that start after this one must not wait for each other.
+    notify(NotifyState::Ready);
+    while let Some(mapping) = wait_for_mapping(&config.queue, stop)? {
+        if !wait_for_ledger(&mut agent, stop) {
+            break;
+        }
+        let attachment = mapping.attach(Side::Back, clock::monotonic_ms())?;
+        let heartbeat = Heartbeat::spawn(attachment.clone()).map_err(RunError::Thread)?;
+        let lanes = match bind(&mut agent, &attachment, &counters) {
+            Err(fault) if !fault.is_for_a_person() => {
+                warn!(%fault, "the ledger cannot be written; the rings wait");
+                continue;
+            }
+            bound => bound?,
+        };
+        let mut service = Service {
+            agent: &mut agent,
+            follower: &mut follower,
+            lanes,
+            attachment,
+            told: AgentStatus::default(),
+            heartbeat,
+            mapping,
+            config,
+            counters: &counters,
+            settlement: settlement.as_ref(),
+        };
+        service.serve(stop)?;
+        service.drain();
+    }
+    notify(NotifyState::Stopping);
+    if let Some(settlement) = settlement {
+        settlement.finish(SETTLE_MAX);
+    }
+    drop(checkpointer);
+    if let Some(reason) = agent.ledger().failure() {
+        return Err(LedgerError::Failed(reason.to_owned()).into());
+    }
+    agent.ledger().checkpoint()?;
+    log_status(&agent, &counters, None);
+    info!("ended in good order");
+    Ok(())
+}
+
+fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower), RunError> {
+    let keys = read_ticket_keys(&config.certs)?;
+    let seed = SeedFile::open(&config.seed)?;
+    let header = *seed.header();
+    let show = read_show(config, clock::now())?;
+    if show.event != header.event {
+        return Err(RunError::OtherEvent {
+            path: show_name(config),
+            show: show.event,
+            seed_path: config.seed.clone(),
+            seed: header.event,
+        });
+    }
+    let mut ledger = Ledger::open(&config.ledger)?;
+    info!(
+        ledger = %config.ledger.display(), seed = %config.seed.display(),
+        event = header.event.0, packets = header.count, cents = header.total.0, "opened"
+    );
+    let bound = ledger.bind_seed(&seed, show.gift_budget, clock::now())?;
+    if show.gift_budget < bound.gift_budget {
+        let funded = bound.gift_budget.0;
+        warn!(
+            funded,
+            "the show's gift budget is below what the event was funded with before, which stays"
+        );
+    }
+    let rules = Rules::new(&show, header.part);
+    let feed = Feed::new(seed, &bound, show.phases.clone(), config.grants_in_hand);
+    for sponsor in feed.sponsors_without_phase() {
+        warn!(
+            sponsor = sponsor.0,
+            "no phase of the show has this sponsor: its packets stay in the seed"
+        );
+    }
+    info!(unreleased = feed.unreleased(), "the feed is ready");
+    let rng = StdRng::from_rng(&mut rand::rng());
+    let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
+    let batch_max = config.batch_max as usize;
+    let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
+    Ok((agent, Follower::new(config.state.as_deref(), show)))
+}
+
+fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
+    let path = directory.join(Purpose::Ticket.file_name());
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) => return Err(RunError::KeyFile { path, source }),
+    };
+    KeyRing::parse(&text, Purpose::Ticket).map_err(|problems| RunError::Keys { path, problems })
+}
+
+/// What messages call the show.
+fn show_name(config: &Config) -> PathBuf {
+    if config.show.as_os_str().is_empty() {
+        PathBuf::from("(built in)")
+    } else {
+        config.show.clone()
+    }
+}
+
+fn read_show(config: &Config, now: UnixMillis) -> Result<Show, RunError> {
+    let path = show_name(config);
+    let text = if config.show.as_os_str().is_empty() {
+        DEFAULT_SHOW.to_owned()
+    } else {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(source) => return Err(RunError::ShowFile { path, source }),
+        }
+    };
+    Show::parse(&text, now).map_err(|problems| RunError::Show { path, problems })
+}
+
+/// Starts to settle credits, where the configuration says so.
+fn settle(config: &Config, counters: &Arc<Counters>) -> Result<Option<Worker>, RunError> {
+    let Some(file) = config.settlement.clone() else {
+        return Ok(None);
+    };
+    let target = move |identity| FileTarget::new(file.clone(), identity);
+    Worker::spawn(config.ledger.clone(), target, Arc::clone(counters))
+        .map(Some)
+        .map_err(RunError::Thread)
+}
+
+/// The mapping, as soon as there is one; `None` when the agent is asked to end before.
+fn wait_for_mapping(path: &Path, stop: &Stop) -> Result<Option<Mapping>, RunError> {
+    let mut said: Option<Instant> = None;
+    while !stop.is_asked() {
+        match Mapping::open(path) {
+            Ok(mapping) => return Ok(Some(mapping)),
+            Err(shm_queue::Error::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+            said = Some(Instant::now());
+            info!(path = %path.display(), "waiting for the gateway to make its mapping; start the gateway if it is not running");
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(None)
+}
+
+/// Waits until the ledger can be written; false when the agent is asked to end before.
+fn wait_for_ledger(agent: &mut Agent, stop: &Stop) -> bool {
+    let mut tried = Instant::now();
+    while agent.ledger().failure().is_some() {
+        if stop.is_asked() {
+            return false;
+        }
+        if tried.elapsed() >= Duration::from_millis(TRY_EVERY_MS) {
+            tried = Instant::now();
+            if let Err(fault) = agent.reopen_ledger() {
+                debug!(%fault, "the ledger cannot be written yet");
+            }
+        }
+        thread::sleep(SLEEP_MAX);
+    }
+    true
+}
+
+fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) -> Result<Lanes, LanesError> {
+    let event = agent.feed().event();
+    let ledger = agent.ledger_mut();
+    let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), clock::now())?;
+    feed::recover(ledger, &mut lanes, event, counters, clock::now())?;
+    agent.pause_feed(false);
+    let instance = format!("{:016x}", lanes.instance());
+    info!(
+        shards = lanes.shards(),
+        epoch = attachment.epoch(),
+        instance,
+        "attached to the gateway's mapping"
+    );
+    Ok(lanes)
+}
+
+/// One mapping being served.
+struct Service<'a> {
+    agent: &'a mut Agent,
+    follower: &'a mut Follower,
+    lanes: Lanes,
+    attachment: Attachment,
+    /// What the gateway was told of the agent's modes.
+    told: AgentStatus,
+    heartbeat: Heartbeat,
+    mapping: Mapping,
+    config: &'a Config,
+    counters: &'a Counters,
+    settlement: Option<&'a Worker>,
+}
+
+impl Service<'_> {
+    /// Does turns until the agent is asked to end or the mapping was replaced.
+    fn serve(&mut self, stop: &Stop) -> Result<(), RunError> {
+        let (mut looked, mut reported) = (Instant::now(), Instant::now());
+        while !stop.is_asked() {
+            self.turn();
+            if looked.elapsed() >= STILL_AT_EVERY {
+                looked = Instant::now();
+                if !self.mapping.still_at(&self.config.queue)? {
+                    warn!(path = %self.config.queue.display(), "the mapping was removed or replaced");
+                    return Ok(());
+                }
+            }
+            if reported.elapsed() >= self.config.status_every {
+                reported = Instant::now();
+                log_status(self.agent, self.counters, self.settlement);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) {
+        self.heartbeat.progress(clock::monotonic_ms());
+        if let Some(show) = self.follower.look()
+            && let Err(fault) = self.agent.take_show(show, clock::now())
+        {
+            error!(%fault, "the gateway's new show cannot be taken; the one before holds");
+        }
+        match self.agent.turn(&mut self.lanes, clock::now()) {
+            Turn::Worked => {}
+            Turn::Idle => self.lanes.sleep(SLEEP_MAX),
+            Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
+        }
+        self.tell();
+    }
+
+    /// Tells the gateway of the modes that were entered or left.
+    fn tell(&mut self) {
+        let status = AgentStatus {
+            ledger_read_only: self.agent.ledger().failure().is_some(),
+            settlement_down: self.settlement.is_some_and(Worker::is_down),
+        };
+        if status != self.told {
+            self.told = status;
+            self.attachment.set_status(status.encode());
+        }
+    }
+
+    /// Goes on with what the rings hold at this moment; what comes later waits in them for the next start.
+    fn drain(&mut self) {
+        self.agent.pause_feed(true);
+        let (ends, begun) = (self.lanes.ends(), Instant::now());
+        while !self.lanes.has_read(&ends) && begun.elapsed() < DRAIN_MAX {
+            self.turn();
+        }
+        // What was read last is committed: a turn reads and commits.
+        debug!(took_ms = begun.elapsed().as_millis() as u64, "drained");
+    }
+}
+
+fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
+    let counted: Vec<String> = counters
+        .all()
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{name}={n}"))
+        .collect();
+    info!(
+        unreleased = agent.feed().unreleased(),
+        wal_mib = agent.ledger().wal().bytes() >> 20,
+        commit_us_max = counters.commit_us_max.take(),
+        ledger_read_only = agent.ledger().failure().is_some(),
+        settlement_backlog = settlement.map(Worker::backlog),
+        settlement_down = settlement.is_some_and(Worker::is_down),
+        "status: {}",
+        counted.join(" ")
+    );
+}
+
+/// Tells a service manager, where there is one.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "cannot tell the service manager");
+    }
+}

@@ -1,0 +1,86 @@
+//! The agent's side of the rings, in the test's own process and on the test's own time.
+
+use super::support::{EVENT, Event, ring, show};
+use crate::counters::Counters;
+use crate::feed::{self, Feed};
+use crate::lanes::{Lanes, LanesError};
+use crate::ledger::Ledger;
+use crate::requests::{Judge, Rules};
+use crate::seed_file::SeedFile;
+use crate::turn::{Agent, Turn};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use shake_rules::show::Show;
+use shake_rules::{Cents, UnixMillis};
+use shm_queue::{Mapping, Side};
+use std::sync::Arc;
+
+/// The time at which an agent is opened.
+pub const NOW: UnixMillis = UnixMillis(1);
+
+pub struct Back {
+    pub agent: Agent,
+    pub lanes: Lanes,
+    pub counters: Arc<Counters>,
+    pub now: UnixMillis,
+}
+
+/// What an agent is opened with.
+pub struct Setting {
+    pub show: Show,
+    pub now: UnixMillis,
+    /// Draws the shares.
+    pub rng: u64,
+}
+
+impl Back {
+    pub fn open(event: &Event) -> Result<Self, LanesError> {
+        let show = Show {
+            gift_budget: Cents(0),
+            ..show()
+        };
+        let mapping = Mapping::open(&event.path("rings"))?;
+        Self::open_on(&mapping, event, Setting { show, now: NOW, rng: 7 })
+    }
+
+    /// On rings that are there.
+    pub fn open_on(mapping: &Mapping, event: &Event, setting: Setting) -> Result<Self, LanesError> {
+        let Setting { show, now, rng } = setting;
+        let counters = Arc::new(Counters::default());
+        let seed = SeedFile::open(&event.seed()).unwrap();
+        let mut ledger = Ledger::open(&event.ledger())?;
+        let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
+        let attachment = mapping.attach(Side::Back, 1)?;
+        let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), now)?;
+        feed::recover(&mut ledger, &mut lanes, EVENT, &counters, now)?;
+        let judge = Judge::new(
+            Rules::new(&show, 0),
+            &ring(),
+            StdRng::seed_from_u64(rng),
+            Arc::clone(&counters),
+        );
+        let feed = Feed::new(seed, &bound, show.phases, 8);
+        let agent = Agent::new(ledger, feed, judge, Arc::clone(&counters), 512);
+        Ok(Self {
+            agent,
+            lanes,
+            counters,
+            now,
+        })
+    }
+
+    /// Turns until there is nothing to do.
+    pub fn work(&mut self) {
+        while self.agent.turn(&mut self.lanes, self.now) == Turn::Worked {}
+    }
+
+    /// So much time passes, and then it works.
+    pub fn work_after(&mut self, ms: u64) {
+        self.now = self.now.plus_ms(ms);
+        self.work();
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.agent.ledger().failure().is_some()
+    }
+}

@@ -1,0 +1,66 @@
+//! The real program in its degraded modes: each is entered and left by itself, and the gateway is told.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod process;
+mod support;
+
+use nix::sys::signal::Signal;
+use process::Running;
+use shake_agent::settlement;
+use shake_proto::handoff::status::AgentStatus;
+use support::{Crowd, Event, Front};
+
+const WELL: AgentStatus = AgentStatus {
+    ledger_read_only: false,
+    settlement_down: false,
+};
+
+/// Ends the agent, and finds every packet opened once and settled once.
+fn assert_whole(event: &Event, mut crowd: Crowd, mut agent: Running, packets: u64) {
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    crowd.step();
+    crowd.assert_in_ledger(event);
+    let report = event.assert_balanced();
+    assert_eq!((report.total.opened.packets, report.total.void.packets), (packets, 0));
+    let report = settlement::verify(&event.path("settlement.log"), &event.ledger(), |_| {}).unwrap();
+    assert!(report.agrees, "{report}");
+    assert_eq!((report.settled.count, report.backlog.count), (packets, 0), "{report}");
+}
+
+#[test]
+fn a_full_disk_makes_the_ledger_read_only_until_there_is_room() {
+    const PACKETS: usize = 1_500;
+    let event = Event::new(PACKETS as u64);
+    let mut crowd = Crowd::new(Front::new(&event, 2));
+    // Less than what the write-ahead log grows to, and more than the settlement file does.
+    let agent = Running::start_with_room(&event, 1_000_000);
+    crowd.until("the ledger is read-only", |crowd| {
+        crowd.front.agent_status().ledger_read_only
+    });
+    let before = crowd.won.len();
+    assert!(before > 0 && before < PACKETS, "{before}");
+    crowd.assert_in_ledger(&event);
+    event.assert_balanced();
+    agent.make_room();
+    crowd.until("all is won", |crowd| {
+        crowd.is_done(PACKETS) && crowd.front.agent_status() == WELL
+    });
+    assert_whole(&event, crowd, agent, PACKETS as u64);
+}
+
+#[test]
+fn a_settlement_target_that_is_down_holds_nothing_up_and_gets_everything_later() {
+    const PACKETS: usize = 300;
+    let event = Event::new(PACKETS as u64);
+    std::fs::create_dir(event.path("settlement.log")).unwrap();
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    let agent = Running::start(&event);
+    crowd.until("all is won, and settlement down", |crowd| {
+        crowd.is_done(PACKETS) && crowd.front.agent_status().settlement_down
+    });
+    assert!(!crowd.front.agent_status().ledger_read_only);
+    std::fs::remove_dir(event.path("settlement.log")).unwrap();
+    crowd.until("settlement goes on", |crowd| crowd.front.agent_status() == WELL);
+    assert_whole(&event, crowd, agent, PACKETS as u64);
+}

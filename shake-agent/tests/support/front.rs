@@ -1,0 +1,127 @@
+//! The gateway's side of the rings.
+
+use super::{Event, PATIENCE, geometry, ring};
+use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
+use shake_proto::handoff::status::AgentStatus;
+use shake_proto::handoff::topology::Ring;
+use shake_rules::ticket::TicketKeys;
+use shm_queue::{Attachment, Consumer, Mapping, Producer, Side, Sleeper};
+use std::time::{Duration, Instant};
+
+struct FrontLane {
+    requests: Producer,
+    replies: Consumer,
+    grants: Consumer,
+    notices: Consumer,
+}
+
+/// The gateway's side of the rings.
+pub struct Front {
+    lanes: Vec<FrontLane>,
+    sleeper: Sleeper,
+    pub attachment: Attachment,
+    pub keys: TicketKeys,
+}
+
+impl Front {
+    pub fn new(event: &Event, shards: u16) -> Self {
+        Self::on(
+            &Mapping::open_or_create(&event.path("rings"), &geometry(shards)).unwrap(),
+            shards,
+        )
+    }
+
+    /// On rings that are there.
+    pub fn on(mapping: &Mapping, shards: u16) -> Self {
+        let attachment = mapping.attach(Side::Front, 1).unwrap();
+        let lane = |shard| FrontLane {
+            requests: attachment.producer(Ring::Request.index(shard)).unwrap(),
+            replies: attachment.consumer(Ring::Reply.index(shard)).unwrap(),
+            grants: attachment.consumer(Ring::Grant.index(shard)).unwrap(),
+            notices: attachment.consumer(Ring::Notice.index(shard)).unwrap(),
+        };
+        let mut front = Self {
+            lanes: (0..shards).map(lane).collect(),
+            sleeper: attachment.sleeper(0).unwrap(),
+            attachment,
+            keys: TicketKeys::new(&ring()),
+        };
+        for shard in 0..front.lanes.len() {
+            let grants_taken = front.lanes[shard].grants.position();
+            front.push(shard, &Request::ShardStarted { epoch: 1, grants_taken });
+        }
+        front
+    }
+
+    /// What the agent says of itself.
+    pub fn agent_status(&self) -> AgentStatus {
+        AgentStatus::decode(self.attachment.mapping().peer(Side::Back).status)
+    }
+
+    pub fn shards(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub fn push(&mut self, shard: usize, request: &Request) {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes);
+        self.push_bytes(shard, &bytes);
+    }
+
+    pub fn push_bytes(&mut self, shard: usize, bytes: &[u8]) {
+        self.lanes[shard].requests.push(bytes).unwrap();
+        self.sleeper.notify();
+    }
+
+    /// The next grant, left in the ring.
+    pub fn next_grant(&mut self, shard: usize) -> Option<Grant> {
+        let next = self.lanes[shard].grants.peek().unwrap();
+        next.map(|(_, bytes)| Grant::decode(bytes).unwrap())
+    }
+
+    /// Takes the grant out that [`Front::next_grant`] showed.
+    pub fn take_grant(&mut self, shard: usize) {
+        let ring = &mut self.lanes[shard].grants;
+        ring.commit(ring.read_position() + 1).unwrap();
+    }
+
+    /// Takes every grant there is, as a shard does before it issues them.
+    pub fn take_grants(&mut self, shard: usize) -> Vec<Grant> {
+        let ring = &mut self.lanes[shard].grants;
+        let mut grants = Vec::new();
+        ring.read_batch(usize::MAX, |_, bytes| grants.push(Grant::decode(bytes).unwrap()))
+            .unwrap();
+        ring.commit(ring.read_position()).unwrap();
+        grants
+    }
+
+    pub fn replies(&mut self, shard: usize) -> Vec<Reply> {
+        let ring = &mut self.lanes[shard].replies;
+        let mut replies = Vec::new();
+        ring.read_batch(usize::MAX, |_, bytes| replies.push(Reply::decode(bytes).unwrap()))
+            .unwrap();
+        ring.commit(ring.read_position()).unwrap();
+        replies
+    }
+
+    pub fn notices(&mut self, shard: usize) -> Vec<Notice> {
+        let ring = &mut self.lanes[shard].notices;
+        let mut notices = Vec::new();
+        ring.read_batch(usize::MAX, |_, bytes| notices.push(Notice::decode(bytes).unwrap()))
+            .unwrap();
+        ring.commit(ring.read_position()).unwrap();
+        notices
+    }
+
+    /// The one reply to come.
+    pub fn reply(&mut self, shard: usize) -> Reply {
+        let begun = Instant::now();
+        loop {
+            if let Some(reply) = self.replies(shard).pop() {
+                return reply;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no reply");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Turns the tables of a throttle file into a checked throttle, and gathers every contradiction with its line.
+
+use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
+use super::{GradeRules, ModeLimits, Network, Prefixes, Rate, Service, Throttle};
+use crate::document::{self, Problems};
+use crate::grade::{GRADES, Signals};
+use std::fmt::{Debug, Display};
+use toml::Spanned;
+
+/// Reads a throttle file.
+pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
+    let (file, mut problems) = document::parse::<ThrottleFile>(text);
+    let mut check = Check {
+        text,
+        problems: &mut problems,
+    };
+    let smooth_ms = check.within("smooth_ms", &file.signals.smooth_ms, 10, 10_000);
+    let dwell_ms = check.within("dwell_ms", &file.signals.dwell_ms, 0, 60_000);
+    let prefixes = Prefixes {
+        max: check.within("max", &file.prefixes.max, 1, 1 << 24) as usize,
+        exempt: file
+            .prefixes
+            .exempt
+            .iter()
+            .filter_map(|text| check.network(text))
+            .collect(),
+    };
+    let modes = ModeLimits {
+        clock_step_ms: check.within("clock_step_ms", &file.modes.clock_step_ms, 10, 3_600_000),
+        operator_silent_s_max: file.modes.operator_silent_s_max,
+    };
+    if file.grades.len() != GRADES {
+        let message = format!(
+            "there are {} [[grades]]; write {GRADES}, for the grades 0 to 4 in this order",
+            file.grades.len()
+        );
+        check.problems.add_whole(message);
+    }
+    let mut grades = file.grades.iter().take(GRADES).enumerate();
+    let rules = std::array::from_fn(|_| match grades.next() {
+        Some((number, table)) => check.grade(number, table),
+        // Told above; what is made of it is not used.
+        None => check.grade(0, &Spanned::new(0..0, GradeTable::default())),
+    });
+    check.ladder(&file.grades, &rules);
+    problems.or_value(Throttle {
+        smooth_ms,
+        dwell_ms,
+        prefixes,
+        modes,
+        grades: rules,
+    })
+}
+
+/// Checks the parts of a throttle file, and gathers what is wrong.
+struct Check<'a> {
+    text: &'a str,
+    problems: &'a mut Problems,
+}
+
+impl Check<'_> {
+    fn wrong<T>(&mut self, at: &Spanned<T>, message: String) {
+        self.problems.add(self.text, at.span(), message);
+    }
+
+    fn within<T: PartialOrd + Copy + Display>(&mut self, key: &str, value: &Spanned<T>, min: T, max: T) -> T {
+        let found = *value.as_ref();
+        if !(found >= min && found <= max) {
+            self.wrong(value, format!("{key} = {found} must be {min} to {max}"));
+        }
+        found
+    }
+
+    fn network(&mut self, text: &Spanned<String>) -> Option<Network> {
+        let network = Network::parse(text.as_ref());
+        if network.is_none() {
+            let message = format!(
+                "exempt has {:?}, which is not a network such as \"127.0.0.0/8\"",
+                text.as_ref()
+            );
+            self.wrong(text, message);
+        }
+        network
+    }
+
+    fn grade(&mut self, number: usize, table: &Spanned<GradeTable>) -> GradeRules {
+        let grade = table.as_ref();
+        let has_thresholds = grade.enter.is_some() && grade.leave.is_some();
+        if number == 0 && (grade.enter.is_some() || grade.leave.is_some()) {
+            self.wrong(
+                table,
+                "grade 0 has enter or leave; it holds when no other does, so leave them out".into(),
+            );
+        }
+        if number > 0 && !has_thresholds {
+            self.wrong(
+                table,
+                format!("grade {number} needs both enter = {{ … }} and leave = {{ … }}"),
+            );
+        }
+        let enter = self.thresholds(grade.enter.as_ref());
+        let leave = self.thresholds(grade.leave.as_ref());
+        for ((name, enter_at), leave_at) in Signals::NAMES.iter().zip(enter.values()).zip(leave.values()) {
+            if has_thresholds && leave_at > enter_at {
+                let message = format!(
+                    "grade {number} is entered at {name} = {enter_at} and left below {leave_at}; leave must not lie above enter (hysteresis)"
+                );
+                self.wrong(table, message);
+            }
+        }
+        GradeRules {
+            enter,
+            leave,
+            pace_ms: self.span("pace_ms", &grade.pace_ms),
+            capacity_share: self.within("capacity_share", &grade.capacity_share, 0.01, 1.0),
+            shakes: self.rate("shakes", &grade.shakes),
+            claims: self.rate("claims", &grade.claims),
+            sends: self.rate("sends", &grade.sends),
+            connections: self.rate("connections", &grade.connections),
+            user: self.rate("user", &grade.user),
+            user_requests: self.rate("user_requests", &grade.user_requests),
+            prefix: self.rate("prefix", &grade.prefix),
+            handshakes_share: self.within("handshakes_share", &grade.handshakes_share, 0.0, 1.0),
+            prove_address: grade.prove_address,
+            shed_after_ms: self.within("shed_after_ms", &grade.shed_after_ms, 1, 60_000),
+            retry_ms: self.span("retry_ms", &grade.retry_ms),
+            off: self.off(&grade.off),
+        }
+    }
+
+    fn thresholds(&mut self, table: Option<&Spanned<ThresholdsTable>>) -> Signals {
+        let Some(table) = table else {
+            return Signals::from_values([f64::INFINITY; 4]);
+        };
+        let ThresholdsTable {
+            process_cpu,
+            cgroup_cpu,
+            queue_wait_ms,
+            ring_fill,
+        } = *table.as_ref();
+        let signals = Signals {
+            process_cpu,
+            cgroup_cpu,
+            queue_wait_ms,
+            ring_fill,
+        };
+        for (name, value) in Signals::NAMES.iter().zip(signals.values()) {
+            if value.is_nan() || value <= 0.0 {
+                self.wrong(table, format!("{name} = {value} must be above 0"));
+            }
+        }
+        signals
+    }
+
+    fn span<T: PartialOrd + Copy + Debug>(&mut self, key: &str, value: &Spanned<[T; 2]>) -> [T; 2] {
+        let [min, max] = *value.as_ref();
+        if min > max {
+            self.wrong(
+                value,
+                format!("{key} = [{min:?}, {max:?}] must have the smaller number first"),
+            );
+        }
+        [min, max]
+    }
+
+    fn rate(&mut self, key: &str, value: &Spanned<RateTable>) -> Rate {
+        let RateTable { per_second, burst } = *value.as_ref();
+        if per_second.is_nan() || per_second < 0.0 || burst == 0 {
+            let message = format!("{key} needs per_second of 0 or more (inf for no limit) and a burst of at least 1");
+            self.wrong(value, message);
+        }
+        Rate { per_second, burst }
+    }
+
+    fn off(&mut self, names: &[Spanned<String>]) -> [bool; Service::ALL.len()] {
+        let mut off = [false; Service::ALL.len()];
+        for name in names {
+            match Service::from_name(name.as_ref()) {
+                Some(service) => off[service as usize] = true,
+                None => {
+                    let known = Service::ALL.map(Service::name).join(", ");
+                    let message = format!("off has {:?}; what can be switched off is: {known}", name.as_ref());
+                    self.wrong(name, message);
+                }
+            }
+        }
+        off
+    }
+
+    /// A higher grade must not be entered more easily than a lower one.
+    fn ladder(&mut self, tables: &[Spanned<GradeTable>], rules: &[GradeRules; GRADES]) {
+        for at in 2..GRADES.min(tables.len()) {
+            for ((name, lower), higher) in Signals::NAMES
+                .iter()
+                .zip(rules[at - 1].enter.values())
+                .zip(rules[at].enter.values())
+            {
+                if higher < lower {
+                    let message = format!(
+                        "grade {at} is entered at {name} = {higher}, below grade {}'s {lower}; thresholds must not fall from grade to grade",
+                        at - 1
+                    );
+                    self.wrong(&tables[at], message);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The throttle: for each grade of load, when it holds, the pace that clients are told, what is admitted and what is
+//! switched off. `deploy/throttle.toml` documents each key and is built in as the default.
+
+mod check;
+mod file;
+
+use crate::cell::Quota;
+use crate::document::Problems;
+use crate::grade::{GRADES, Grade, Signals};
+use std::net::IpAddr;
+
+/// The commented default throttle.
+pub const DEFAULT: &str = include_str!("../../../deploy/throttle.toml");
+
+/// A checked throttle.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Throttle {
+    /// Time constant of the signals' smoothing, in milliseconds.
+    pub smooth_ms: u32,
+    /// How long the load must stay below a grade before it is left, in milliseconds.
+    pub dwell_ms: u32,
+    /// Limits on new connections by the prefix of their address.
+    pub prefixes: Prefixes,
+    /// When the degraded modes that have a measure begin.
+    pub modes: ModeLimits,
+    /// What holds in each grade.
+    pub grades: [GradeRules; GRADES],
+}
+
+/// Limits by address prefix: /24 of IPv4, /56 of IPv6.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prefixes {
+    /// Prefixes remembered at the most, over all shards. Past it, connections of new prefixes are refused.
+    pub max: usize,
+    /// Networks without this limit: own load generators, a carrier's NAT.
+    pub exempt: Vec<Network>,
+}
+
+/// An address range, such as 127.0.0.0/8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `address/bits`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/')?;
+        let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= most).then_some(Self { address, bits })
+    }
+
+    /// Whether the address lies in it.
+    #[must_use]
+    pub fn contains(self, address: IpAddr) -> bool {
+        let left = |value: u128, width: u32| value.checked_shr(width - u32::from(self.bits)).unwrap_or(0);
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => left(own.to_bits().into(), 32) == left(other.to_bits().into(), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => left(own.to_bits(), 128) == left(other.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+/// When the degraded modes that have a measure begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModeLimits {
+    /// A jump of the wall clock against the monotonic one that counts as such, in milliseconds.
+    pub clock_step_ms: u32,
+    /// How long an operator may be silent before the configuration counts as stale, in seconds; 0 for ever.
+    pub operator_silent_s_max: u32,
+}
+
+/// How often something is admitted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// In the long run; infinity for no limit.
+    pub per_second: f64,
+    /// At once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// One of `parts` equal parts of it, as a quota. The burst is not less than one.
+    #[must_use]
+    pub fn part(self, parts: u16) -> Quota {
+        Quota::new(
+            self.per_second / f64::from(parts.max(1)),
+            self.burst.div_ceil(parts.max(1).into()),
+        )
+    }
+}
+
+/// A service that a grade can switch off. Claims are not among them: what was won is never shut out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// The user's balance.
+    Wallet,
+    /// Who got how much of a packet.
+    PacketView,
+    /// What waits for a user at Hello.
+    Offers,
+    /// The event's gifts.
+    Gift,
+    /// Packets from user to user.
+    Send,
+    /// Shares of a packet.
+    Grab,
+}
+
+impl Service {
+    /// All services.
+    pub const ALL: [Self; 6] = [
+        Self::Wallet,
+        Self::PacketView,
+        Self::Offers,
+        Self::Gift,
+        Self::Send,
+        Self::Grab,
+    ];
+
+    /// The name in the throttle file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::PacketView => "packet_view",
+            Self::Offers => "offers",
+            Self::Gift => "gift",
+            Self::Send => "send",
+            Self::Grab => "grab",
+        }
+    }
+
+    /// The service of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|service| service.name() == name)
+    }
+}
+
+/// What holds in one grade. Rates are the gateway's; its shards split them evenly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradeRules {
+    /// The grade is entered when any signal reaches its threshold; infinity (all of grade 0's) never does.
+    pub enter: Signals,
+    /// The grade is left downwards when all signals lie below these.
+    pub leave: Signals,
+    /// Smallest and largest pace told to clients, in milliseconds. Between them it is what the gateway can serve, split
+    /// over the users who shake. Never below the show's pace; grade 0 tells that one.
+    pub pace_ms: [u32; 2],
+    /// The part of what the gateway can serve that paces are made for, 0 to 1.
+    pub capacity_share: f64,
+    /// Shakes served.
+    pub shakes: Rate,
+    /// Claims handed to the ledger.
+    pub claims: Rate,
+    /// Sends and grabs handed to the ledger.
+    pub sends: Rate,
+    /// New connections.
+    pub connections: Rate,
+    /// Shakes of one user. In grades above 0 the pace that was told limits them too.
+    pub user: Rate,
+    /// Requests of one user to the ledger; the claim of a fresh win is not counted.
+    pub user_requests: Rate,
+    /// New connections of one address prefix.
+    pub prefix: Rate,
+    /// What share of `handshakes_max` may be under way; new clients must prove their address over half of it.
+    pub handshakes_share: f64,
+    /// Whether every new client must prove its address (Retry).
+    pub prove_address: bool,
+    /// Packets that waited longer than this are dropped unread, in milliseconds; but those of users with a fresh win.
+    pub shed_after_ms: u32,
+    /// Smallest and largest time after which who was refused may ask again, in milliseconds.
+    pub retry_ms: [u32; 2],
+    /// What is switched off, in the order of [`Service::ALL`].
+    pub off: [bool; Service::ALL.len()],
+}
+
+impl GradeRules {
+    /// Whether the grade switches a service off.
+    #[must_use]
+    pub fn is_off(&self, service: Service) -> bool {
+        self.off[service as usize]
+    }
+}
+
+impl Throttle {
+    /// Reads a throttle file.
+    ///
+    /// # Errors
+    /// Every problem, with its line.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        check::throttle(text)
+    }
+
+    /// What holds in a grade.
+    #[must_use]
+    pub fn at(&self, grade: Grade) -> &GradeRules {
+        &self.grades[grade.index()]
+    }
+}
+
+/// The pace to tell: what can be served split over those who shake, within the grade's bounds, and never below the show's.
+/// `capacity_per_second` is what the gateway can serve; zero when it is not known yet,
+/// which gives the smallest pace: what is served at that one will show it.
+#[must_use]
+pub fn fair_pace_ms(rules: &GradeRules, show_pace_ms: u32, shakers: u64, capacity_per_second: f64) -> u32 {
+    let admitted = (capacity_per_second * rules.capacity_share).min(rules.shakes.per_second);
+    let fair_ms = if capacity_per_second > 0.0 {
+        shakers as f64 * 1e3 / admitted
+    } else {
+        0.0
+    };
+    let [min, max] = rules.pace_ms;
+    (fair_ms.clamp(min.into(), max.into()) as u32).max(show_pace_ms)
+}
+
+/// Spreads a time by a sixth to either side, so that those who were told the same do not come back together. `random`
+/// is any 32 random bits.
+#[must_use]
+pub fn spread_ms(time_ms: u32, random: u32) -> u32 {
+    let width = u64::from(time_ms / 3);
+    let low = time_ms - time_ms / 6;
+    low + ((width * u64::from(random)) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_default_file_is_good() {
+        let throttle = Throttle::parse(DEFAULT).expect("deploy/throttle.toml");
+        assert!(
+            throttle
+                .prefixes
+                .exempt
+                .iter()
+                .any(|net| net.contains("127.1.2.3".parse().expect("address")))
+        );
+        assert!(throttle.at(Grade::new(4)).is_off(Service::Send));
+        assert!(
+            Service::ALL
+                .iter()
+                .all(|service| !throttle.at(Grade::new(0)).is_off(*service))
+        );
+    }
+
+    #[test]
+    fn networks_hold_their_addresses() {
+        for (network, address, holds) in [
+            ("10.1.0.0/16", "10.1.255.3", true),
+            ("10.1.0.0/16", "10.2.0.0", false),
+            ("10.1.0.0/16", "::ffff:10.1.0.9", true),
+            ("2001:db8::/56", "2001:db8:0:ff::1", true),
+            ("2001:db8::/56", "2001:db8:0:100::1", false),
+            ("0.0.0.0/0", "9.9.9.9", true),
+            ("0.0.0.0/0", "::1", false),
+        ] {
+            let network = Network::parse(network).expect("a network");
+            assert_eq!(
+                network.contains(address.parse().expect("address")),
+                holds,
+                "{network:?} {address}"
+            );
+        }
+        assert!(
+            ["10.0.0.0", "10.0.0.0/33", "x/8"]
+                .iter()
+                .all(|text| Network::parse(text).is_none())
+        );
+    }
+
+    #[test]
+    fn every_error_has_its_line() {
+        let cases = [
+            ("smooth_ms = 500", "smooth_ms = 0", "smooth_ms"),
+            ("smooth_ms = 500", "smooth_ms = 500\nsmoth = 1", "smoth"),
+            ("\"127.0.0.0/8\"", "\"loopback\"", "loopback"),
+            ("off = [\"wallet\", \"packet_view\"]", "off = [\"claim\"]", "claim"),
+            ("pace_ms = [1000, 3000]", "pace_ms = [3000, 1000]", "pace_ms"),
+            (
+                "leave = { process_cpu = 0.7",
+                "leave = { process_cpu = 0.99",
+                "hysteresis",
+            ),
+            (
+                "leave = { process_cpu = 0.7",
+                "leave = { process_gpu = 0.7",
+                "process_gpu",
+            ),
+        ];
+        for (from, to, word) in cases {
+            assert!(DEFAULT.contains(from), "{from} stands in the default");
+            let text = DEFAULT.replacen(from, to, 1);
+            let problems = Throttle::parse(&text).expect_err(to);
+            assert!(
+                problems.0.iter().any(|p| p.line > 0 && p.message.contains(word)),
+                "{to}: wanted {word:?} with a line, got:\n{problems}"
+            );
+        }
+        assert!(Throttle::parse("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn paces_stay_in_their_bounds(shakers: u32, capacity in 0.0_f64..1e6, show in 1_u32..9_000, random: u32) {
+            let throttle = Throttle::parse(DEFAULT).expect("good");
+            for rules in &throttle.grades[1..] {
+                let pace = fair_pace_ms(rules, show, shakers.into(), capacity);
+                prop_assert!(pace >= show && pace <= rules.pace_ms[1].max(show));
+                let told = spread_ms(pace, random);
+                prop_assert!(told >= pace - pace / 6 && told <= pace + pace / 6 + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! `cargo xtask bench cost`: CPU per shake and memory per session of the gateway, between a floor (a raw UDP echo with
+//! AES-128-GCM) and a plain server on the `quinn` crate, at several numbers of sessions, in one run.
+
+use crate::demo::{self, plan};
+use crate::interrupt::Interrupt;
+use crate::stage::{self, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
+use crate::workspace::{self, cargo};
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde::Deserialize;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+#[derive(Args)]
+pub struct Options {
+    /// Numbers of sessions, one row each
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 20_000, 100_000])]
+    sessions: Vec<u32>,
+    /// Shakes per second
+    #[arg(long, default_value_t = 20_000)]
+    shakes_per_second: u32,
+    /// How long they shake
+    #[arg(long, default_value_t = 10)]
+    seconds: u32,
+    /// The most sessions for the plain server, which takes over 30 KB for each
+    #[arg(long, default_value_t = 200_000)]
+    plain_sessions_max: u32,
+}
+
+/// Pauses of the floor's generator, in microseconds: from one datagram at a time to batches of a millisecond. A server
+/// spends less on packets that come together, so the floor with the gateway's own batches is the one that counts.
+const FLOOR_TICKS_US: [u32; 3] = [0, 200, 1_000];
+
+/// One server under one load.
+struct Measured {
+    cpu_us_per_shake: f64,
+    shakes_per_sleep: f64,
+    resident_bytes: u64,
+    unanswered_share: f64,
+    p99_us: u64,
+}
+
+/// One number of sessions.
+struct Row {
+    sessions: u32,
+    floor: Measured,
+    gateway: Measured,
+    plain: Option<Measured>,
+}
+
+/// Runs all servers and prints the table.
+///
+/// # Errors
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let programs = Programs::build(interrupt)?;
+    let built = cargo(["build", "--release", "-p", "gateway", "--examples"]).status()?;
+    ensure!(built.success(), "cargo build of the examples: {built}");
+    let mut rows = Vec::new();
+    for &sessions in &options.sessions {
+        let bench = Bench {
+            options,
+            programs: &programs,
+            interrupt,
+            sessions,
+        };
+        eprintln!("cost: {sessions} sessions: the gateway");
+        let gateway = bench.gateway()?;
+        let plain = if sessions <= options.plain_sessions_max {
+            eprintln!("cost: {sessions} sessions: the plain quinn server");
+            Some(bench.plain()?)
+        } else {
+            None
+        };
+        eprintln!("cost: {sessions} sessions: the floor");
+        let floor = bench.floor(gateway.shakes_per_sleep)?;
+        rows.push(Row {
+            sessions,
+            floor,
+            gateway,
+            plain,
+        });
+    }
+    print!("{}", table(options, &rows));
+    Ok(())
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    programs: &'a Programs,
+    interrupt: &'a Interrupt,
+    sessions: u32,
+}
+
+/// As far as the bench looks at the simulator's report.
+#[derive(Deserialize)]
+struct Report {
+    sessions: Sessions,
+    shakes: Shakes,
+    latency: Latency,
+}
+
+#[derive(Deserialize)]
+struct Sessions {
+    connected: u64,
+    ramp_s: f64,
+}
+
+#[derive(Deserialize)]
+struct Shakes {
+    answered_per_second: f64,
+    unanswered_share: f64,
+    shaking_s: f64,
+}
+
+#[derive(Deserialize)]
+struct Latency {
+    p99_us: u64,
+}
+
+impl Bench<'_> {
+    fn gateway(&self) -> anyhow::Result<Measured> {
+        let place = self.place()?;
+        let plan = demo::Options::of_size(self.sessions, self.options.shakes_per_second, self.options.seconds);
+        stage::make_certs_and_seed(&place, self.programs, &plan::seed_flags(&plan), self.interrupt)?;
+        place.write(files::SHOW, &plan::show(&plan))?;
+        place.write(
+            files::GATEWAY,
+            &plan::gateway(place.gateway, place.metrics, place.queue()),
+        )?;
+        place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+        let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
+        let sampler = Sampler::watch(vec![stage.gateway.pid()]);
+        let measured = self.phones(&place, place.gateway, sampler, || stage.check())?;
+        stage.end()?;
+        Ok(measured)
+    }
+
+    fn plain(&self) -> anyhow::Result<Measured> {
+        let place = self.place()?;
+        stage::make_certs_and_seed(
+            &place,
+            self.programs,
+            &plan::seed_flags(&demo::Options::of_size(1, 1, 1)),
+            self.interrupt,
+        )?;
+        let mut command = example("plain_quinn");
+        command.arg("--certs").arg(place.file(files::CERTS));
+        let server = Example::start(command)?;
+        let sampler = Sampler::watch(vec![server.pid()]);
+        self.phones(&place, server.address, sampler, || Ok(()))
+    }
+
+    /// A fresh directory of this bench.
+    fn place(&self) -> anyhow::Result<Place> {
+        Place::fresh("bench-cost")
+    }
+
+    /// Lets lean phones shake, and looks at the server while they do.
+    fn phones(
+        &self,
+        place: &Place,
+        target: SocketAddr,
+        sampler: Sampler,
+        check: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Measured> {
+        place.write(files::SCENARIO, &scenario(self.options, self.sessions))?;
+        let mut command = self.programs.command("client-sim");
+        command
+            .arg("run")
+            .arg(place.file(files::SCENARIO))
+            .args(["--json", "--target", &target.to_string(), "--certs"])
+            .arg(place.file(files::CERTS));
+        let began_ms = unix_ms();
+        let report = place.file(files::REPORT);
+        let ended = run_to_file("client-sim", command, &report, &self.patience(), check)?;
+        let samples = sampler.finish();
+        ended.success()?;
+        let text = fs::read_to_string(&report).context("cannot read the simulator's report")?;
+        let report: Report = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        ensure!(
+            report.sessions.connected == u64::from(self.sessions),
+            "{} of {} sessions connected",
+            report.sessions.connected,
+            self.sessions
+        );
+        // Half a second at either end is left out, because the ramp's length is known to a fraction of that.
+        let from_ms = began_ms + (report.sessions.ramp_s * 1_000.0) as u64 + 500;
+        let to_ms = from_ms + (report.shakes.shaking_s * 1_000.0) as u64 - 1_000;
+        let measured = measured(&samples, from_ms, to_ms, report.shakes.answered_per_second);
+        Ok(Measured {
+            unanswered_share: report.shakes.unanswered_share,
+            p99_us: report.latency.p99_us,
+            ..measured.context("the run was too short to be measured")?
+        })
+    }
+
+    /// The floor, with that pause of its generator whose batches are most like the gateway's.
+    fn floor(&self, shakes_per_sleep: f64) -> anyhow::Result<Measured> {
+        let mut found = Vec::new();
+        for tick_us in FLOOR_TICKS_US {
+            found.push(self.floor_with(tick_us)?);
+        }
+        let distance = |one: &Measured| (one.shakes_per_sleep / shakes_per_sleep).ln().abs();
+        let nearest = found.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        nearest.context("there is at least one pause")
+    }
+
+    fn floor_with(&self, tick_us: u32) -> anyhow::Result<Measured> {
+        let place = self.place()?;
+        let sessions = self.sessions.to_string();
+        let mut command = example("floor");
+        command.args(["serve", "--sessions", &sessions]);
+        let server = Example::start(command)?;
+        let sampler = Sampler::watch(vec![server.pid()]);
+        let mut load = example("floor");
+        load.args(["load", "--sessions", &sessions, "--target", &server.address.to_string()])
+            .args(["--per-second", &self.options.shakes_per_second.to_string()])
+            .args(["--seconds", &self.options.seconds.to_string()])
+            .args(["--tick-us", &tick_us.to_string()]);
+        let began_ms = unix_ms();
+        let output = place.file("floor.json");
+        let ended = run_to_file("floor load", load, &output, &self.patience(), || Ok(()))?;
+        let samples = sampler.finish();
+        ended.success()?;
+        #[derive(Deserialize)]
+        struct Sent {
+            sent: u64,
+            answered: u64,
+        }
+        let counts: Sent = serde_json::from_str(&fs::read_to_string(&output)?)?;
+        let rate = counts.answered as f64 / f64::from(self.options.seconds);
+        let to_ms = began_ms + u64::from(self.options.seconds) * 1_000;
+        let measured = measured(&samples, began_ms + 1_000, to_ms, rate).context("the run was too short")?;
+        Ok(Measured {
+            unanswered_share: 1.0 - counts.answered as f64 / counts.sent.max(1) as f64,
+            ..measured
+        })
+    }
+
+    fn patience(&self) -> Patience<'_> {
+        let ramp_s = self.sessions / 500;
+        Patience {
+            at_most: Duration::from_secs(u64::from(ramp_s + self.options.seconds) * 2 + 120),
+            interrupt: self.interrupt,
+        }
+    }
+}
+
+fn measured(samples: &Samples, from_ms: u64, to_ms: u64, shakes_per_second: f64) -> Option<Measured> {
+    let spell = samples.between(0, from_ms, to_ms)?;
+    let shakes = shakes_per_second * spell.length.as_secs_f64();
+    Some(Measured {
+        cpu_us_per_shake: spell.cpu.as_secs_f64() * 1e6 / shakes,
+        shakes_per_sleep: shakes / spell.sleeps.max(1) as f64,
+        resident_bytes: samples.resident_bytes_at(0, to_ms),
+        unanswered_share: 0.0,
+        p99_us: 0,
+    })
+}
+
+fn scenario(options: &Options, sessions: u32) -> String {
+    format!(
+        "# Made by `cargo xtask bench cost`.\n[load]\nsessions = {sessions}\nconnects_per_second = 5000\n\
+         connects_at_once = 512\nshakes_per_second = {}\nseconds = {}\n\n[behaviour]\nobey_pace = false\n\n\
+         [engine]\nkind = \"lean\"\nidle_timeout_s = 110\nkeep_alive_s = 0\n",
+        options.shakes_per_second, options.seconds
+    )
+}
+
+/// A server among the examples, which prints its address first; killed when it is dropped.
+struct Example {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Example {
+    fn start(mut command: Command) -> anyhow::Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start an example")?;
+        let mut line = String::new();
+        let output = child.stdout.take().context("stdout is a pipe")?;
+        let read = BufReader::new(output).read_line(&mut line);
+        let mut example = Self {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        read.context("the example printed nothing")?;
+        example.address = line
+            .trim()
+            .parse()
+            .with_context(|| format!("the example printed {line:?}"))?;
+        Ok(example)
+    }
+
+    fn pid(&self) -> nix::unistd::Pid {
+        nix::unistd::Pid::from_raw(self.child.id().cast_signed())
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        // Both fail only when it has ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn example(name: &str) -> Command {
+    let path: PathBuf = workspace::target().join("release/examples").join(name);
+    Command::new(path)
+}
+
+fn table(options: &Options, rows: &[Row]) -> String {
+    let mut text = format!(
+        "{} shakes/s for {} s, lean phones, all on this machine\n\n{:>9}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9}\n",
+        options.shakes_per_second,
+        options.seconds,
+        "sessions",
+        "server",
+        "us/shake",
+        "x floor",
+        "per wake-up",
+        "KB/session",
+        "unanswered",
+        "p99 ms",
+    );
+    for row in rows {
+        let servers = [
+            ("floor", Some(&row.floor)),
+            ("gateway", Some(&row.gateway)),
+            ("plain quinn", row.plain.as_ref()),
+        ];
+        for (name, measured) in servers {
+            let Some(one) = measured else { continue };
+            text.push_str(&format!(
+                "{:>9}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2}\n",
+                row.sessions,
+                one.cpu_us_per_shake,
+                one.cpu_us_per_shake / row.floor.cpu_us_per_shake,
+                one.shakes_per_sleep,
+                one.resident_bytes as f64 / 1e3 / f64::from(row.sessions),
+                one.unanswered_share * 100.0,
+                one.p99_us as f64 / 1e3,
+            ));
+        }
+    }
+    text
+}

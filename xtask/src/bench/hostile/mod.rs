@@ -1,0 +1,233 @@
+//! `cargo xtask bench hostile`: for each attack a fresh gateway and agent, honest phones alone, then the same phones with the
+//! attack beside them; and one table of what the attack cost, against its stated bounds.
+
+mod look;
+mod place;
+mod plan;
+mod table;
+
+use crate::interrupt::Interrupt;
+use crate::stage::{Patience, Service, run_to_file};
+use anyhow::{Context, bail, ensure};
+use look::Look;
+use place::Place;
+use plan::{ALL, Attack};
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+use table::Row;
+
+/// How long the honest phones shake, each time.
+const HONEST_SECONDS: u32 = 6;
+/// How long the attack goes on before they come.
+const AHEAD: Duration = Duration::from_secs(2);
+/// How long it lasts: until they have shaken, and a little more.
+const ATTACK_SECONDS: u32 = HONEST_SECONDS + 5;
+/// How long a program may take to be ready or to make its files.
+const START: Duration = Duration::from_secs(30);
+/// How long gateway and agent may take to end.
+const END: Duration = Duration::from_secs(60);
+/// How long a simulator may run.
+const RUN: Duration = Duration::from_secs(120);
+/// The first user of the honest phones under attack; those of the run before have others.
+const SECOND_FIRST_USER: u64 = 1_000_001;
+
+/// What the honest phones report, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct Honest {
+    shakes: Shakes,
+    latency: Latency,
+}
+
+#[derive(Debug, Deserialize)]
+struct Shakes {
+    scheduled: u64,
+    answered: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    p99_us: u64,
+}
+
+/// What the attackers report.
+#[derive(Debug, Deserialize)]
+struct Findings {
+    connections: u64,
+    sent: u64,
+    answers: std::collections::BTreeMap<String, u64>,
+    breaches: Vec<String>,
+}
+
+impl Honest {
+    /// Shakes answered in time, of all that were due: also those of phones that did not get in.
+    fn success_share(&self) -> f64 {
+        self.shakes.answered as f64 / self.shakes.scheduled.max(1) as f64
+    }
+}
+
+/// Runs the named attacks, or all, and prints the table.
+///
+/// # Errors
+/// When a bound was broken, or something could not run.
+pub fn run(names: &[String], interrupt: &Interrupt) -> anyhow::Result<()> {
+    let chosen = chosen(names)?;
+    eprintln!("hostile: building the programs (release)");
+    place::build(interrupt)?;
+    let mut rows = Vec::new();
+    for (index, attack) in chosen.iter().enumerate() {
+        eprintln!("hostile: {} ({} of {})", attack.name, index + 1, chosen.len());
+        let row = play(attack, interrupt).with_context(|| attack.name)?;
+        eprintln!("hostile:   {}", row.verdict());
+        rows.push(row);
+    }
+    print!("{}", table::text(&rows));
+    let results = place::directory().join("results.json");
+    std::fs::write(&results, serde_json::to_string_pretty(&table::json(&rows))?)
+        .with_context(|| format!("cannot write {}", results.display()))?;
+    let broken = rows.iter().filter(|row| !row.broken().is_empty()).count();
+    ensure!(broken == 0, "{broken} of {} attacks broke a bound", rows.len());
+    Ok(())
+}
+
+fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Attack>> {
+    let known = || ALL.iter().map(|attack| attack.name).collect::<Vec<_>>().join(", ");
+    for name in names {
+        ensure!(
+            ALL.iter().any(|attack| attack.name == name),
+            "no attack has the name {name}; there are: {}",
+            known()
+        );
+    }
+    let wanted = |attack: &&Attack| names.is_empty() || names.iter().any(|name| name == attack.name);
+    Ok(ALL.iter().filter(wanted).collect())
+}
+
+/// One attack, from certificates to audit.
+fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
+    let place = Place::fresh()?;
+    place.prepare(interrupt)?;
+    let start = |name: &'static str| {
+        let mut command = place::program(name);
+        command
+            .args(["run", "--config"])
+            .arg(place.file(&format!("{name}.toml")));
+        let mut service = Service::start(name, command, place.file(&format!("{name}.log")))?;
+        service.wait_ready(&Patience {
+            at_most: START,
+            interrupt,
+        })?;
+        anyhow::Ok(service)
+    };
+    let mut agent = start("shake-agent")?;
+    let mut gateway = start("gateway")?;
+    let mut check = || {
+        gateway.check()?;
+        agent.check()
+    };
+    let alone = honest(&place, 1, "alone", interrupt, &mut check)?;
+
+    let before = Look::at(gateway.pid(), place.metrics)?;
+    let mut resident_max = before.resident_bytes;
+    let began = Instant::now();
+    let (under, findings) = thread::scope(|scope| {
+        let attacking = scope.spawn(|| attackers(&place, attack, interrupt));
+        thread::sleep(AHEAD);
+        let pid = gateway.pid();
+        let under = honest(&place, SECOND_FIRST_USER, "under", interrupt, &mut || {
+            resident_max = resident_max.max(Look::resident(pid)?);
+            gateway.check()?;
+            agent.check()
+        });
+        let findings = attacking.join().expect("the thread does not panic");
+        (under, findings)
+    });
+    let (under, findings) = (under?, findings?);
+    let after = Look::at(gateway.pid(), place.metrics)?;
+    let took = began.elapsed();
+    gateway.end(END)?;
+    agent.end(END)?;
+    Ok(Row {
+        attack,
+        success_alone: alone.success_share(),
+        success_under: under.success_share(),
+        p99_alone_us: alone.latency.p99_us,
+        p99_under_us: under.latency.p99_us,
+        growth_bytes: resident_max
+            .max(after.resident_bytes)
+            .saturating_sub(before.resident_bytes),
+        cpu_share: (after.cpu - before.cpu).as_secs_f64() / took.as_secs_f64(),
+        connections: findings.connections,
+        sent: findings.sent,
+        answers: findings.answers,
+        breaches: findings.breaches,
+        counters: after.grown_since(&before),
+        is_balanced: place.is_balanced(interrupt)?,
+    })
+}
+
+/// The honest phones, from their first connection to their last answer.
+fn honest(
+    place: &Place,
+    first_user: u64,
+    name: &str,
+    interrupt: &Interrupt,
+    meanwhile: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Honest> {
+    let scenario = place.file(&format!("{name}.toml"));
+    std::fs::write(
+        &scenario,
+        plan::scenario(place.gateway, &place.file("certs"), first_user),
+    )
+    .with_context(|| format!("cannot write {}", scenario.display()))?;
+    let mut command = place::program("client-sim");
+    command.arg("run").arg(&scenario).args(["--json", "--quiet"]);
+    let output = place.file(&format!("{name}.json"));
+    let patience = Patience {
+        at_most: RUN,
+        interrupt,
+    };
+    let ended = run_to_file("client-sim run", command, &output, &patience, meanwhile)?;
+    // It fails as well when nobody got in; that is a finding, and its report is there.
+    let report = read(&output);
+    if report.is_err() {
+        ended.success()?;
+    }
+    let report = report?;
+    if report["checks"]["passed"] != true {
+        bail!("honest phones saw what no correct gateway does: {}", report["checks"]);
+    }
+    serde_json::from_value(report).context("the simulator's report is not what was expected")
+}
+
+fn attackers(place: &Place, attack: &Attack, interrupt: &Interrupt) -> anyhow::Result<Findings> {
+    let mut command: Command = place::program("client-sim");
+    command
+        .args(["hostile", attack.name, "--json", "--target"])
+        .arg(place.gateway.to_string())
+        .arg("--certs")
+        .arg(place.file("certs"))
+        .args(["--seconds", &ATTACK_SECONDS.to_string()])
+        .args(["--rate", &attack.rate.to_string()])
+        .args(["--size", &attack.size.to_string()])
+        .args(["--packets-per-user", &plan::PACKETS_PER_USER.to_string()]);
+    let output = place.file("attack.json");
+    let patience = Patience {
+        at_most: RUN,
+        interrupt,
+    };
+    let ended = run_to_file("client-sim hostile", command, &output, &patience, || Ok(()))?;
+    let findings = read(&output);
+    if findings.is_err() {
+        ended.success()?;
+    }
+    serde_json::from_value(findings?).context("the attackers' findings are not what was expected")
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} holds no JSON", path.display()))
+}

@@ -1,0 +1,393 @@
+//! Builds and runs what is measured: a gateway and its phones, on loopback ports that are free.
+
+use super::profile::Profile;
+use super::{Options, read, say};
+use crate::interrupt::Interrupt;
+use crate::stage::{Patience, Service, run_to_file};
+use crate::workspace::{cargo, target};
+use anyhow::{Context, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a program may take to be ready, or to make its files.
+const START: Duration = Duration::from_secs(30);
+/// How long a profile may take; naming the functions of all stacks takes some seconds.
+const PROFILE: Duration = Duration::from_secs(120);
+/// How long the gateway may take to close all connections.
+const END: Duration = Duration::from_secs(60);
+/// How often waits look again.
+const TICK: Duration = Duration::from_millis(100);
+/// Sessions begun per second.
+const CONNECTS_PER_SECOND: u32 = 2_000;
+
+/// The directory, and the addresses of the gateway.
+pub struct Place {
+    directory: PathBuf,
+    gateway: SocketAddr,
+    metrics: SocketAddr,
+}
+
+/// A gateway, as the kernel and its own counters see it. Bytes are those that came since it was ready.
+#[derive(Default)]
+pub struct Measured {
+    pub resident_bytes: i64,
+    pub page_table_bytes: i64,
+    pub huge_bytes: i64,
+    /// What the phones did when memory was measured.
+    pub state: String,
+    pub shakes: u64,
+    pub cpu_us_per_shake: Option<f64>,
+    /// `None`: this gateway does not count it.
+    pub growth_ms_max: Option<f64>,
+    pub profile: Option<Profile>,
+}
+
+impl Place {
+    /// Makes the directory anew, and finds free ports.
+    pub fn fresh() -> anyhow::Result<Self> {
+        let directory = target().join("bench-memory");
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let any = (Ipv4Addr::LOCALHOST, 0);
+        let gateway = UdpSocket::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free UDP port")?;
+        let metrics = TcpListener::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free TCP port")?;
+        Ok(Self {
+            directory,
+            gateway,
+            metrics,
+        })
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Builds the gateway that tells who holds the heap, and keeps it apart.
+    pub fn build_profiled(&self, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+        say("building the gateway with heap profiles (release)");
+        build(&["-p", "gateway", "--features", "gateway/heap-profile"], interrupt)?;
+        let path = self.file("gateway-heap-profile");
+        let built = target().join("release/gateway");
+        fs::copy(&built, &path).with_context(|| format!("cannot copy {} to {}", built.display(), path.display()))?;
+        Ok(path)
+    }
+
+    /// Builds the programs; gives their directory.
+    pub fn build(&self, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+        say("building the programs (release)");
+        build(&["-p", "gateway", "-p", "client-sim", "-p", "certs"], interrupt)?;
+        Ok(target().join("release"))
+    }
+
+    /// Makes certificates and configurations.
+    pub fn prepare(&self, programs: &Path, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let mut certs = Command::new(programs.join("certs"));
+        certs.arg("generate").arg("--out").arg(self.file("certs"));
+        let patience = Patience {
+            at_most: START,
+            interrupt,
+        };
+        run_to_file("certs generate", certs, &self.file("certs.log"), &patience, || Ok(()))?.success()?;
+        let pace_ms =
+            (u64::from(options.sessions) * 900 / u64::from(options.shakes_per_second.max(1))).clamp(1, 60_000);
+        for (name, text) in [
+            ("show.toml", show(pace_ms)),
+            ("gateway.toml", gateway(self.gateway, self.metrics)),
+            ("scenario.toml", scenario(options)),
+        ] {
+            let path = self.file(name);
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Measures one gateway: ready, then with all sessions. Ends it and its phones.
+    pub fn measure(
+        &self,
+        gateway: &Path,
+        programs: &Path,
+        options: &Options,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Measured> {
+        let profile = self.file("heap.txt");
+        let mut command = Command::new(gateway);
+        command.args(["run", "--config"]).arg(self.file("gateway.toml"));
+        command.env("GATEWAY_HEAP_PROFILE", &profile);
+        let mut service = Service::start("gateway", command, self.file("gateway.log"))?;
+        service.wait_ready(&Patience {
+            at_most: START,
+            interrupt,
+        })?;
+        let pid = service.pid();
+        let is_profiled = gateway.ends_with("gateway-heap-profile");
+        let profiled = || {
+            if is_profiled {
+                take_profile(pid, &profile, interrupt).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        let before = (memory(pid)?, profiled()?);
+
+        let mut command = Command::new(programs.join("client-sim"));
+        command.arg("run").arg(self.file("scenario.toml"));
+        command
+            .arg("--target")
+            .arg(self.gateway.to_string())
+            .arg("--certs")
+            .arg(self.file("certs"));
+        let mut phones = Service::start("client-sim", command, self.file("client-sim.log"))?;
+        let mut check = || {
+            interrupt.check()?;
+            service.check()?;
+            phones.check()
+        };
+        self.wait_for_sessions(options, &mut check)?;
+        let (cpu_us, shakes) = (cpu_us(pid)?, self.shakes()?);
+        let end = Instant::now() + Duration::from_secs(options.seconds.into());
+        while Instant::now() < end {
+            check()?;
+            thread::sleep(TICK);
+        }
+        let cpu_us = self::cpu_us(pid)? - cpu_us;
+        let shakes = self.shakes()? - shakes;
+        let after = memory(pid)?;
+        let profile = profiled()?.zip(before.1).map(|(after, before)| after.since(&before));
+        let held = self.metric("gateway_sessions")?.unwrap_or(0.0);
+        ensure!(
+            held >= f64::from(options.sessions),
+            "only {held} of {} sessions are still there",
+            options.sessions
+        );
+        let growth_ms_max = self.metric("gateway_growth_ns_max")?.map(|ns| ns / 1e6);
+        // Ended here and not in good order: their report is not wanted.
+        drop(phones);
+        service.end(END)?;
+        let [resident_bytes, page_table_bytes, huge_bytes] = [0, 1, 2].map(|index| after[index] - before.0[index]);
+        Ok(Measured {
+            resident_bytes,
+            page_table_bytes,
+            huge_bytes,
+            state: state(options),
+            shakes,
+            cpu_us_per_shake: (shakes > 0 && options.shakes_per_second > 0).then(|| cpu_us as f64 / shakes as f64),
+            growth_ms_max,
+            profile,
+        })
+    }
+
+    /// Waits until every phone has said Hello.
+    fn wait_for_sessions(
+        &self,
+        options: &Options,
+        check: &mut dyn FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(u64::from(options.sessions / 200) + 60);
+        let mut told = Instant::now();
+        loop {
+            check()?;
+            let hellos = self.metric("gateway_hellos_total")?.unwrap_or(0.0);
+            if hellos >= f64::from(options.sessions) {
+                return Ok(());
+            }
+            if told.elapsed() > Duration::from_secs(2) {
+                told = Instant::now();
+                say(&format!("{hellos} of {} sessions", options.sessions));
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "only {hellos} of {} phones have said Hello; see {}",
+                    options.sessions,
+                    self.file("client-sim.log").display()
+                );
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    fn shakes(&self) -> anyhow::Result<u64> {
+        let text = self.http_metrics()?;
+        let shakes = text.lines().filter(|line| line.starts_with("gateway_shakes_total{"));
+        Ok(shakes
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+            .sum())
+    }
+
+    /// A metric of the gateway, if there is one of this name.
+    fn metric(&self, name: &str) -> anyhow::Result<Option<f64>> {
+        let text = self.http_metrics()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.and_then(|value| value.parse().ok()))
+    }
+
+    fn http_metrics(&self) -> anyhow::Result<String> {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.metrics)?;
+            stream.set_read_timeout(Some(START))?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            std::io::Result::Ok(text)
+        };
+        ask().with_context(|| format!("cannot ask http://{}/metrics", self.metrics))
+    }
+}
+
+fn build(packages: &[&str], interrupt: &Interrupt) -> anyhow::Result<()> {
+    let status = cargo(["build", "--release"].iter().chain(packages).copied())
+        .status()
+        .context("cannot run cargo")?;
+    interrupt.check()?;
+    ensure!(status.success(), "cargo build: {status}");
+    Ok(())
+}
+
+/// Resident memory, page tables and huge pages of a process, in bytes.
+fn memory(pid: Pid) -> anyhow::Result<[i64; 3]> {
+    let status = read(Path::new(&format!("/proc/{pid}/status")))?;
+    let maps = read(Path::new(&format!("/proc/{pid}/smaps_rollup")))?;
+    // Anonymous only: the rings and the program's text do not grow with the sessions.
+    Ok([
+        kib(&status, "RssAnon:")?,
+        kib(&status, "VmPTE:")?,
+        kib(&maps, "AnonHugePages:")?,
+    ]
+    .map(|kib| kib * 1_024))
+}
+
+fn kib(text: &str, name: &str) -> anyhow::Result<i64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.with_context(|| format!("the kernel does not tell {name}"))
+}
+
+/// CPU time that a process has used, in microseconds.
+fn cpu_us(pid: Pid) -> anyhow::Result<u64> {
+    // Nanoseconds on a CPU, of each thread: finer than the ticks of /proc/PID/stat.
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = read(&task?.path().join("schedstat"))?;
+        let ns: u64 = text
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .parse()
+            .context("schedstat")?;
+        sum += ns / 1_000;
+    }
+    Ok(sum)
+}
+
+/// Asks a profiled gateway for its profile.
+fn take_profile(pid: Pid, path: &Path, interrupt: &Interrupt) -> anyhow::Result<Profile> {
+    let _ = fs::remove_file(path);
+    kill(pid, Signal::SIGUSR1).context("cannot signal the gateway")?;
+    let deadline = Instant::now() + PROFILE;
+    while !path.exists() {
+        interrupt.check()?;
+        ensure!(Instant::now() < deadline, "the gateway wrote no {}", path.display());
+        thread::sleep(TICK);
+    }
+    Profile::parse(&read(path)?)
+}
+
+fn state(options: &Options) -> String {
+    match options.shakes_per_second {
+        0 => format!("idle since their Hello, for {} s", options.seconds),
+        rate => format!("after {} s at {rate} shakes/s", options.seconds),
+    }
+}
+
+fn show(pace_ms: u64) -> String {
+    format!(
+        r#"# Made by `cargo xtask bench memory`. Every key is explained in deploy/show.toml.
+[event]
+id = 1
+name = "memory"
+starts = "now"
+rest_pace_ms = 5000
+
+[limits]
+packets_per_user = 1
+packets_per_sponsor = 1
+ticket_lifetime_s = 86400
+
+[[phases]]
+name = "shake"
+start_s = 0
+end_s = 86400
+pace_ms = {pace_ms}
+releases_per_second = 1
+without_packet = "greeting"
+weights = {{ nothing = 50, greeting = 50 }}
+resources = {{ greeting = 10 }}
+
+[[sponsors]]
+id = 1
+name = "Sponsor 1"
+resource = 1
+"#
+    )
+}
+
+fn gateway(listen: SocketAddr, metrics: SocketAddr) -> String {
+    format!(
+        r#"# Made by `cargo xtask bench memory`. Every key is explained in deploy/gateway.toml.
+[listen]
+address = "{listen}"
+
+[sessions]
+idle_timeout_s = 3600
+
+[certs]
+directory = "certs"
+
+[show]
+file = "show.toml"
+
+[queue]
+path = "queue"
+
+[metrics]
+address = "{metrics}"
+"#
+    )
+}
+
+fn scenario(options: &Options) -> String {
+    format!(
+        r#"# Made by `cargo xtask bench memory`. Every key is explained in deploy/scenarios/default.toml.
+[load]
+sessions = {}
+connects_per_second = {CONNECTS_PER_SECOND}
+connects_at_once = 256
+shakes_per_second = {}
+seconds = 3600
+
+[engine]
+kind = "lean"
+idle_timeout_s = 7200
+keep_alive_s = 0
+
+[limits]
+connect_tries_max = 20
+"#,
+        options.sessions, options.shakes_per_second
+    )
+}

@@ -1,0 +1,264 @@
+//! The directory of the bench, its configurations, and one run of agent, gateway and phones in it.
+
+use super::samples::{Sample, Sampler};
+use super::{pinned, say};
+use crate::interrupt::Interrupt;
+use crate::stage::{Patience, Service, run_to_file};
+use crate::workspace::{root, target};
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const START: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_secs(60);
+/// Packets in the seed; more than can be given in all runs.
+const PACKETS: u64 = 60_000;
+/// Cores of gateway with agent, and of the phones.
+const CORES: [usize; 2] = [0, 1];
+
+/// The directory, the programs and the addresses.
+pub struct Place {
+    directory: PathBuf,
+    programs: PathBuf,
+    gateway: SocketAddr,
+    metrics: SocketAddr,
+    queue: PathBuf,
+    sessions: u32,
+}
+
+/// What one run left.
+pub struct Played {
+    /// The simulator's report.
+    pub report: Value,
+    /// The gateway's metrics twice a second.
+    pub samples: Vec<Sample>,
+}
+
+impl Place {
+    pub fn fresh(programs: &Path, sessions: u32) -> anyhow::Result<Self> {
+        let directory = target().join("bench-overload");
+        match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
+            }
+            _ => {}
+        }
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let any = (Ipv4Addr::LOCALHOST, 0);
+        let gateway = UdpSocket::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free UDP port")?;
+        let metrics = TcpListener::bind(any)
+            .and_then(|socket| socket.local_addr())
+            .context("no free TCP port")?;
+        Ok(Self {
+            queue: directory.join("queue"),
+            directory,
+            programs: programs.to_owned(),
+            gateway,
+            metrics,
+            sessions,
+        })
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let path = self.file(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Makes certificates, seed and what does not change from run to run.
+    pub fn prepare(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let patience = Patience {
+            at_most: START,
+            interrupt,
+        };
+        let mut certs = Command::new(self.programs.join("certs"));
+        certs.arg("generate").arg("--out").arg(self.file("certs"));
+        run_to_file("certs generate", certs, &self.file("certs.log"), &patience, || Ok(()))?.success()?;
+        let mut seed = Command::new(self.programs.join("shake-agent"));
+        seed.args([
+            "seed",
+            "generate",
+            "--event",
+            "1",
+            "--min",
+            "10",
+            "--max",
+            "500",
+            "--sponsor",
+            "1",
+        ])
+        .args(["--count", &PACKETS.to_string(), "--budget", &(PACKETS * 50).to_string()])
+        .arg("--out")
+        .arg(self.file("seed.bin"));
+        run_to_file(
+            "shake-agent seed generate",
+            seed,
+            &self.file("seed.log"),
+            &patience,
+            || Ok(()),
+        )?
+        .success()?;
+        self.write("show.toml", SHOW)?;
+        self.write(
+            "gateway.toml",
+            &format!(
+                "[listen]\naddress = \"{}\"\nshards = 1\n[certs]\ndirectory = \"certs\"\n[show]\nfile = \"show.toml\"\n\
+                 [throttle]\nfile = \"throttle.toml\"\n[queue]\npath = {:?}\n[metrics]\naddress = \"{}\"\n",
+                self.gateway, self.queue, self.metrics
+            ),
+        )
+    }
+
+    /// The default throttle, with small paces and users' rates scaled: each phone stands for many.
+    pub fn scaled_throttle(&self) -> anyhow::Result<String> {
+        let path = root().join("deploy/throttle.toml");
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lines = text.lines().map(|line| {
+            if line.starts_with("user = ") {
+                return "user = { per_second = 200, burst = 20 }".to_owned();
+            }
+            line.replace("pace_ms = [1000,", "pace_ms = [20,")
+        });
+        Ok(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Runs agent, gateway and phones through the steps (name, shakes per second, seconds), and ends them.
+    pub fn play(
+        &self,
+        throttle: &str,
+        obeying: f64,
+        steps: &[(String, u32, u32)],
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Played> {
+        self.write("throttle.toml", throttle)?;
+        self.write("agent.toml", &self.agent())?;
+        self.write("scenario.toml", &self.scenario(obeying, steps))?;
+        // Each run has books of its own, so that each has the whole seed.
+        let _ = fs::remove_dir_all(self.file("books"));
+        fs::create_dir_all(self.file("books")).context("cannot make the ledger's directory")?;
+        let start = |name: &'static str, config: &str| {
+            let mut command = pinned(CORES[0], &self.programs.join(name));
+            command.args(["run", "--config"]).arg(self.file(config));
+            let mut service = Service::start(name, command, self.file(&format!("{name}.log")))?;
+            service.wait_ready(&Patience {
+                at_most: START,
+                interrupt,
+            })?;
+            anyhow::Ok(service)
+        };
+        let _ = fs::remove_file(&self.queue);
+        let mut agent = start("shake-agent", "agent.toml")?;
+        let mut gateway = start("gateway", "gateway.toml")?;
+        let mut phones = pinned(CORES[1], &self.programs.join("client-sim"));
+        phones.arg("run").arg(self.file("scenario.toml")).arg("--json");
+        let length: u32 = steps.iter().map(|(_, _, seconds)| seconds).sum();
+        let patience = Patience {
+            at_most: Duration::from_secs(u64::from(length) * 2 + u64::from(self.sessions / 500) + 120),
+            interrupt,
+        };
+        let mut sampler = Sampler::new(self.metrics, gateway.pid());
+        let ended = run_to_file("client-sim", phones, &self.file("report.json"), &patience, || {
+            sampler.look()?;
+            gateway.check()?;
+            agent.check()
+        })?;
+        if !ended.is_success() {
+            say("the simulator says that something is amiss; its report stands");
+        }
+        gateway.end(END)?;
+        agent.end(END)?;
+        let text = fs::read_to_string(self.file("report.json")).context("cannot read the simulator's report")?;
+        let report: Value = serde_json::from_str(&text).context("the simulator's report is no JSON")?;
+        ensure!(report["steps"].is_array(), "the simulator's report has no steps");
+        Ok(Played {
+            report,
+            samples: sampler.samples,
+        })
+    }
+
+    fn agent(&self) -> String {
+        format!(
+            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\n\
+             file = {:?}\n[settlement]\nfile = {:?}\n",
+            self.queue,
+            self.file("books/ledger.db"),
+            self.file("seed.bin"),
+            self.file("certs"),
+            self.file("show.toml"),
+            self.file("books/settlement.csv"),
+        )
+    }
+
+    fn scenario(&self, obeying: f64, steps: &[(String, u32, u32)]) -> String {
+        let mut text = format!(
+            "[target]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = {:?}\n[users]\ntoken_key = {:?}\n[load]\n\
+             sessions = {}\nconnects_per_second = 2000\nconnects_at_once = 256\nsettle_s = 20\n[behaviour]\n\
+             obey_pace = {obeying:?}\n[engine]\nkind = \"lean\"\n",
+            self.gateway,
+            self.file("certs/ca.pem"),
+            self.file("certs/user-token.key.toml"),
+            self.sessions,
+        );
+        for (name, rate, seconds) in steps {
+            text.push_str(&format!(
+                "[[steps]]\nname = {name:?}\nshakes_per_second = {rate}\nseconds = {seconds}\n"
+            ));
+        }
+        text
+    }
+}
+
+/// Phones may shake as fast as they like, and about eighty packets a second go out.
+const SHOW: &str = r#"
+[event]
+id = 1
+name = "overload"
+starts = "now"
+[limits]
+packets_per_user = 8
+packets_per_sponsor = 8
+[[sponsors]]
+id = 1
+name = "Sponsor"
+resource = 1
+[[phases]]
+name = "shake"
+start_s = 0
+end_s = 86400
+pace_ms = 1
+releases_per_second = 83
+without_packet = "greeting"
+weights = { nothing = 30, greeting = 55, red_packet = 15 }
+"#;
+
+/// No limit and no grade but 0.
+pub fn open_throttle() -> String {
+    let never = "enter = {}\nleave = {}\n";
+    let grades: String = ["", never, never, never, never]
+        .iter()
+        .map(|thresholds| format!("[[grades]]\n{thresholds}shed_after_ms = 60000\n"))
+        .collect();
+    grades
+}
+
+/// Grade 4 as soon as anything happens at all, with a pace of two seconds.
+pub fn forced_throttle() -> String {
+    let thresholds = "enter = { process_cpu = 0.00001 }\nleave = { process_cpu = 0.000001 }\n";
+    let grades: String = ["", thresholds, thresholds, thresholds, thresholds]
+        .iter()
+        .map(|thresholds| {
+            format!("[[grades]]\n{thresholds}pace_ms = [2000, 2000]\nshed_after_ms = 60000\nretry_ms = [5000, 10000]\n")
+        })
+        .collect();
+    grades
+}

@@ -1,0 +1,92 @@
+//! What the run looked like, as text.
+
+use super::{AGENT, GATEWAY, Options, RATES, Seen, gb, growth, is_held};
+use crate::demo::reports::Step;
+use std::fmt::Write;
+
+/// The table, and what is wrong with the run.
+pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
+    let phones = &seen.evidence.phones;
+    let mut text = String::new();
+    let mut line = |words: String| writeln!(text, "{words}").expect("writing to a String cannot fail");
+    line(format!(
+        "{} of {} sessions, {:.0} handshakes/s, {} lost",
+        phones.sessions.connected, options.sessions, phones.sessions.handshakes_per_second, phones.sessions.lost
+    ));
+    line(format!(
+        "memory at the most: gateway {:.2} GB ({:.1} KB a session), agent {:.2} GB, simulator {:.2} GB",
+        gb(seen.samples.resident_bytes_max(GATEWAY)),
+        seen.samples.resident_bytes_max(GATEWAY) as f64 / 1e3 / f64::from(options.sessions),
+        gb(seen.samples.resident_bytes_max(AGENT)),
+        gb(phones.resources.memory_peak_bytes),
+    ));
+    line(format!(
+        "{:<20} {:>10} {:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}",
+        "step",
+        "sent/s",
+        "answered/s",
+        "unanswered",
+        "p50 ms",
+        "p99 ms",
+        "gw us/shk",
+        "gw CPUs",
+        "agent CPUs",
+        "sim CPUs"
+    ));
+    for step in &phones.steps {
+        line(row(seen, step));
+    }
+    let held = phones
+        .steps
+        .iter()
+        .filter(|step| is_held(step))
+        .map(|step| step.shakes_per_second);
+    line(format!(
+        "highest rate held (under 0.1 % unanswered, 99th percentile under 100 ms): {}/s",
+        held.max().unwrap_or_default()
+    ));
+    let claims = &phones.claims;
+    let total = &seen.evidence.audit.total;
+    line(format!(
+        "packets: {} won, {} opened; seed {}, opened {}, held {}, unreleased {}, void {}; audit {}",
+        claims.wins,
+        claims.opened,
+        total.seed.packets,
+        total.opened.packets,
+        total.held.packets,
+        total.unreleased.packets,
+        total.void.packets,
+        if seen.evidence.audit.balanced {
+            "balanced"
+        } else {
+            "NOT balanced"
+        },
+    ));
+    for failure in failures {
+        line(format!("BROKEN: {failure}"));
+    }
+    if failures.is_empty() {
+        line(format!("every bound held (rates {RATES:?}, memory, sessions, money)"));
+    }
+    text
+}
+
+fn row(seen: &Seen, step: &Step) -> String {
+    let spell = |process| seen.samples.between(process, step.began_unix_ms, step.ends_unix_ms());
+    let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
+    let per_shake = cpus(GATEWAY) * 1e6 / step.answered_per_second.max(1.0);
+    format!(
+        "{:<20} {:>10.0} {:>10.0} {:>10.3}% {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}  memory {:+.2} %",
+        step.name,
+        step.sent_per_second,
+        step.answered_per_second,
+        step.unanswered_share() * 100.0,
+        step.latency.p50_us as f64 / 1e3,
+        step.latency.p99_us as f64 / 1e3,
+        per_shake,
+        cpus(GATEWAY),
+        cpus(AGENT),
+        step.cpu_s / step.seconds.max(0.001),
+        growth(&seen.samples, step) * 100.0,
+    )
+}
