@@ -37,7 +37,7 @@ pub struct CueGiven {
     pub took_ms: f64,
     /// What went wrong: `not_started`, `exit_<code>`, `killed`, `timed_out`; nothing when all is well.
     pub error: Option<String>,
-    /// What the program said to its error.
+    /// What the program said, when it failed.
     pub said: String,
 }
 
@@ -111,25 +111,28 @@ fn run(cue: &Cue, started: Instant, is_over: &Receiver<()>) -> (Option<String>, 
     let [program, arguments @ ..] = &cue.command[..] else {
         return (Some("not_started".into()), "the command is empty".into());
     };
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => return (Some("not_started".into()), format!("{program}: {error}")),
+    // One pipe for both: the operator's program tells a refusal where it tells a success.
+    let spawn = || {
+        let (said, says) = std::io::pipe()?;
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null());
+        let child = command.stdout(says.try_clone()?).stderr(says).spawn()?;
+        Ok((child, said))
+    };
+    let (mut child, mut said) = match spawn() {
+        Ok(both) => both,
+        Err(error) => {
+            let error: std::io::Error = error;
+            return (Some("not_started".into()), format!("{program}: {error}"));
+        }
     };
     // Read beside the waiting: a program that says much must not wait for its reader.
-    let stderr = child.stderr.take();
     let (tell, told) = channel();
     std::thread::spawn(move || {
         let mut text = Vec::new();
-        if let Some(stderr) = stderr {
-            let _ = stderr.take(SAID_CHARS_MAX as u64 * 4).read_to_end(&mut text);
-        }
+        let _ = said.by_ref().take(SAID_CHARS_MAX as u64 * 4).read_to_end(&mut text);
         let _ = tell.send(String::from_utf8_lossy(&text).trim().to_owned());
+        let _ = std::io::copy(&mut said, &mut std::io::sink()); // a closed pipe would kill who says more
     });
     let error = wait(&mut child, started, is_over);
     if error.is_none() {
@@ -182,7 +185,7 @@ mod tests {
         let cues = vec![
             cue(0, "warm", &["sh", &program, "cue", "warm", "--in", "2s"]),
             cue(20, "main", &["sh", &program, "cue", "main"]),
-            cue(30, "refused", &["sh", "-c", "echo no such phase >&2; exit 3"]),
+            cue(30, "refused", &["sh", "-c", "echo no such; echo phase >&2; exit 3"]),
             cue(40, "missing", &["/nonexistent/program"]),
         ];
         let cues = Cues::begin(cues, Instant::now(), Micros::ZERO).expect("a thread");
@@ -192,12 +195,24 @@ mod tests {
         let given = cues.end();
         let errors: Vec<_> = given.iter().map(|given| given.error.as_deref()).collect();
         assert_eq!(errors, [None, None, Some("exit_3"), Some("not_started")]);
-        assert_eq!(given[2].said, "no such phase");
+        assert_eq!(given[2].said, "no such\nphase");
         assert!(given[3].said.contains("/nonexistent/program"));
         assert!(given.windows(2).all(|pair| pair[0].started_s <= pair[1].started_s));
         assert!(given[1].started_ms() >= 20);
         let said = std::fs::read_to_string(&file).expect("the program wrote it");
         assert_eq!(said, "cue warm --in 2s\ncue main\n");
+    }
+
+    #[test]
+    fn who_says_much_is_heard_out() {
+        let cues = vec![cue(0, "loud", &["sh", "-c", "yes | head -c 300000; exit 4"])];
+        let cues = Cues::begin(cues, Instant::now(), Micros::ZERO).expect("a thread");
+        while !cues.thread.is_finished() {
+            std::thread::sleep(LOOK);
+        }
+        let given = cues.end();
+        assert_eq!(given[0].error.as_deref(), Some("exit_4"));
+        assert_eq!(given[0].said.chars().count(), SAID_CHARS_MAX);
     }
 
     #[test]
