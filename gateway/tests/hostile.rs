@@ -125,7 +125,11 @@ fn connection_ids_without_end_close_the_connection() {
 
 #[test]
 fn streams_opened_and_reset_are_bounded() {
-    check(Attack::StreamStuffing, 500);
+    let findings = check(Attack::StreamStuffing, 500);
+    assert!(
+        findings.answers["streams opened and reset"] > 200,
+        "requests given up give their credit back: {findings:?}"
+    );
 }
 
 #[test]
@@ -135,7 +139,8 @@ fn path_challenges_amplify_nothing() {
 
 #[test]
 fn altered_packets_of_a_session_are_passed_over() {
-    let findings = check(Attack::Corruption, 900);
+    // The ten victims shake an eighth of this between them, and so stay below the limit of one user.
+    let findings = check(Attack::Corruption, 200);
     assert!(
         !findings.answers.contains_key("victims' shakes unanswered"),
         "{findings:?}"

@@ -115,6 +115,11 @@ impl Session {
         };
         // Whether flow control needs a packet is decided when this turn's packets are made.
         let _ = chunks.finalize();
+        if matches!(end, Read::Gone) {
+            // Our half ends too, or the stream's credit never returns to the client.
+            let number = VarInt::from_u32(Code::Done.number());
+            let _ = self.connection.send_stream(stream).reset(number);
+        }
         if matches!(end, Read::Incomplete) {
             let held = held
                 .or(only.map(|bytes| BytesMut::from(&bytes[..])))

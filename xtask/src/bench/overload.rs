@@ -123,7 +123,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 /// The most that is served per second when nothing is refused, over steps of growing load.
 fn find_peak(place: &Place, options: &Options, interrupt: &Interrupt) -> anyhow::Result<f64> {
     say("looking for the peak, with every limit off");
-    let steps: Vec<_> = [15_000, 25_000, 35_000, 45_000, 60_000]
+    let steps: Vec<_> = [20_000, 40_000, 60_000, 90_000, 130_000]
         .into_iter()
         .map(|rate| (format!("{rate}/s"), rate, options.seconds.min(6)))
         .collect();

@@ -202,7 +202,7 @@ impl Place {
     fn scenario(&self, obeying: f64, steps: &[(String, u32, u32)]) -> String {
         let mut text = format!(
             "[target]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = {:?}\n[users]\ntoken_key = {:?}\n[load]\n\
-             sessions = {}\nconnects_per_second = 2000\nconnects_at_once = 256\nsettle_s = 20\n[behaviour]\n\
+             sessions = {}\nconnects_per_second = 800\nconnects_at_once = 64\nsettle_s = 20\n[behaviour]\n\
              obey_pace = {obeying:?}\n[engine]\nkind = \"lean\"\n",
             self.gateway,
             self.file("certs/ca.pem"),
