@@ -46,10 +46,20 @@ impl Backoff {
     /// The wait after so many failed tries in a row: evenly from half the bound up to the bound, which doubles with
     /// each try from `first_ms` up to `max_ms`.
     pub fn wait(&self, failed_tries: u32, jitter: &mut Jitter) -> Micros {
-        let doublings = failed_tries.saturating_sub(1).min(31);
-        let bound = (u64::from(self.first_ms) << doublings).min(u64::from(self.max_ms));
-        let bound = Micros::from_ms(bound).0;
+        let bound = self.bound(failed_tries);
         Micros(jitter.between(bound / 2, bound))
+    }
+
+    /// The same with full jitter: evenly from nothing up to the bound. It spreads best those who all met the same
+    /// silence at the same time (M. Brooker, "Exponential Backoff And Jitter", 2015).
+    pub fn full_wait(&self, failed_tries: u32, jitter: &mut Jitter) -> Micros {
+        Micros(jitter.between(0, self.bound(failed_tries)))
+    }
+
+    fn bound(&self, failed_tries: u32) -> u64 {
+        let doublings = failed_tries.saturating_sub(1).min(31);
+        let bound_ms = (u64::from(self.first_ms) << doublings).min(u64::from(self.max_ms));
+        Micros::from_ms(bound_ms).0
     }
 }
 
@@ -87,6 +97,7 @@ mod tests {
             prop_assert!(wait <= Micros::from_ms(u64::from(first_ms + more)));
             let bound = (u64::from(first_ms) << tries.saturating_sub(1).min(31)).min(u64::from(first_ms + more));
             prop_assert!(wait.0 >= bound * 500 && wait.0 <= bound * 1_000);
+            prop_assert!(backoff.full_wait(tries, &mut jitter).0 <= bound * 1_000);
         }
 
         #[test]

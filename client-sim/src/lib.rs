@@ -19,6 +19,7 @@ pub mod engine;
 pub mod hostile;
 
 pub mod control;
+pub mod cues;
 pub mod progress;
 pub mod report;
 pub mod run;

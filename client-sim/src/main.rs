@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use client_sim::control::{self, Status};
 use client_sim::engine::Stop;
 use client_sim::progress::Progress;
-use client_sim::report::{write_credits, write_opened};
+use client_sim::report::{Comparison, Report, Watched, page, write_credits, write_opened};
 use client_sim::run::{self, Verdict};
 use client_sim::scenario::{DEFAULT, Overrides, Scenario, Start, Users};
 use std::fs::File;
@@ -30,6 +30,8 @@ enum Command {
     /// Connects, shakes, claims, sends, grabs, and reports.
     #[command(after_long_help = RUN_HELP)]
     Run(Run),
+    /// Compares two runs, or draws one again, from the JSON that `run --json` printed.
+    Report(Compare),
     /// Attacks a gateway in one named way, and tells what it answered.
     Hostile(client_sim::hostile::Options),
     /// Steers a run that is going on this machine: tells how it stands, changes its rate, ends it.
@@ -122,9 +124,29 @@ struct Run {
     /// Instead of target.ca and users.token_key: a directory that `certs generate` made.
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
+    /// Writes the report as one page with curves, for a browser; it fetches nothing.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
+    /// Also shows CPU and memory of this process; may be given several times.
+    #[arg(long, value_name = "NAME=PID")]
+    watch_pid: Vec<Watched>,
     /// No progress on stderr.
     #[arg(long, short)]
     quiet: bool,
+}
+
+#[derive(Args)]
+struct Compare {
+    /// A run.
+    a: PathBuf,
+    /// Another run to compare it with.
+    b: Option<PathBuf>,
+    /// Prints each figure as {a, b, difference, ratio} by its name, as one JSON object; for one run, its report.
+    #[arg(long)]
+    json: bool,
+    /// Writes a page: of one run with its curves, of two with their figures.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
 }
 
 const RUN_HELP: &str = "\
@@ -135,8 +157,9 @@ reports; a second Ctrl-C does not wait for the last answers.
 
 Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
 
-JSON, one object: scenario, stopped_early, sessions, shakes, steps, outcomes, latency, claims, packets, cents, packages, \
-resources, errors, checks, remarks. Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
+JSON, one object: scenario, stopped_early, sessions, shakes, steps, outcomes, phases, slow_downs, refusals, latency, \
+claims, packets, cents, packages, hellos_again, pushes, cues, resources, environment, series, errors, checks, remarks. \
+Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
 
 Exit codes:
   0  the run went through
@@ -154,6 +177,7 @@ Examples:
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(flags) => simulate(&flags),
+        Command::Report(flags) => compare(&flags),
         Command::Hostile(options) => client_sim::hostile::run(&options).map_err(Into::into),
         Command::Ctl(flags) => steer(&flags),
         Command::Check { scenario } => check(&scenario),
@@ -181,12 +205,13 @@ fn simulate(flags: &Run) -> Result<u8> {
     };
     let scenario = read_scenario(flags.scenario.as_deref(), &overrides)?;
     let mut opened = flags.opened.as_deref().map(create).transpose()?;
+    let mut html = flags.html.as_deref().map(create).transpose()?;
     let mut credits = flags.credits.as_deref().map(create).transpose()?;
 
     let stop = Arc::new(Stop::default());
     run::stop_on_signals(stop.clone()).context("cannot wait for signals")?;
     let mut progress = (!flags.quiet).then(|| Progress::new(scenario.sessions, scenario.seconds()));
-    let outcome = run::run(scenario, &stop, &mut |snapshot| {
+    let outcome = run::run(scenario, &flags.watch_pid, &stop, &mut |snapshot| {
         if let Some(progress) = &mut progress {
             progress.show(snapshot);
         }
@@ -202,6 +227,11 @@ fn simulate(flags: &Run) -> Result<u8> {
             .and_then(|()| out.flush())
             .context("cannot write the credits")?;
     }
+    if let Some(out) = &mut html {
+        out.write_all(page(&outcome.report).as_bytes())
+            .and_then(|()| out.flush())
+            .context("cannot write the page")?;
+    }
     if flags.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&outcome.report)?))?;
     } else {
@@ -214,6 +244,33 @@ fn simulate(flags: &Run) -> Result<u8> {
         );
     }
     Ok(outcome.verdict.exit_code())
+}
+
+fn compare(flags: &Compare) -> Result<u8> {
+    let read = |path: &Path| -> Result<serde_json::Value> {
+        let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not what `client-sim run --json` prints", path.display()))
+    };
+    let a = read(&flags.a)?;
+    let (html, json, text) = match &flags.b {
+        Some(path) => {
+            let comparison = Comparison::of(&a, &read(path)?);
+            let names = [&flags.a, path].map(|path| path.display().to_string());
+            let html = comparison.to_html([&names[0], &names[1]]);
+            (html, serde_json::to_string_pretty(&comparison)?, comparison.to_text())
+        }
+        None => {
+            let report: Report = serde_json::from_value(a)
+                .with_context(|| format!("{} is not a report of `client-sim run`", flags.a.display()))?;
+            (page(&report), serde_json::to_string_pretty(&report)?, report.to_text())
+        }
+    };
+    if let Some(path) = &flags.html {
+        std::fs::write(path, html).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print(&if flags.json { format!("{json}\n") } else { text })?;
+    Ok(0)
 }
 
 /// The usual socket; none when another run has it, which is told.

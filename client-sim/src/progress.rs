@@ -171,6 +171,7 @@ mod tests {
                 stage,
                 stage_s,
                 online: 1_500,
+                now: Micros::ZERO,
                 step,
                 tally,
             }

@@ -2,9 +2,11 @@
 //! engine, and judges the outcome.
 
 use crate::control::{Board, ControlError, Listener};
-use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stop};
-use crate::report::{Credits, Report};
+use crate::cues::Cues;
+use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stage, Stop};
+use crate::report::{Beside, Credits, Recorder, Report, Watched};
 use crate::scenario::Scenario;
+use crate::schedule::Micros;
 use crate::tally::Opened;
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
@@ -16,7 +18,7 @@ use shake_rules::token::TokenKeys;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
 /// Why there was no run.
@@ -98,11 +100,16 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
-/// Plays the scenario. `observe` is called a few times a second.
+/// Plays the scenario, and watches these processes beside its own. `observe` is called a few times a second.
 ///
 /// # Errors
 /// When it cannot begin. A run that began gives a report, whatever it met.
-pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Outcome, RunError> {
+pub fn run(
+    scenario: Scenario,
+    watched: &[Watched],
+    stop: &Stop,
+    observe: &mut dyn FnMut(&Snapshot<'_>),
+) -> Result<Outcome, RunError> {
     let dial = Arc::new(Dial::default());
     let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
     let job = Job {
@@ -113,12 +120,18 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         dial: dial.clone(),
         scenario: scenario.clone(),
     };
+    let mut cues = None;
+    let mut recorder = Recorder::new(watched);
     let board = Board::new(dial, stop);
     let mut finished = std::thread::scope(|scope| {
         if let Some(listener) = &listener {
             scope.spawn(|| listener.serve(&board));
         }
         let finished = engine::run(job, stop, &mut |snapshot| {
+            if snapshot.stage == Stage::Shaking && cues.is_none() {
+                cues = Some(begin_cues(&scenario, snapshot));
+            }
+            recorder.look(snapshot);
             board.show(snapshot);
             observe(snapshot);
         });
@@ -126,7 +139,18 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         finished
     })?;
     finished.tally.find_overdrawn();
-    let report = Report::new(&scenario, &finished);
+    let mut beside = Beside::default();
+    for name in &recorder.missing {
+        let remark = format!("there is no process for --watch-pid {name}; its curves are missing");
+        beside.remarks.push(remark);
+    }
+    beside.series = recorder.end();
+    match cues {
+        Some(Ok(cues)) => beside.cues = cues.end(),
+        Some(Err(error)) => beside.remarks.push(format!("no cue was given: {error}")),
+        None => {}
+    }
+    let report = Report::new(&scenario, &finished, beside);
     let verdict = verdict(&finished);
     Ok(Outcome {
         report,
@@ -137,6 +161,13 @@ pub fn run(scenario: Scenario, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_
         },
         verdict,
     })
+}
+
+/// Starts the cues on the engine's clock. A snapshot tells when the shaking began.
+fn begin_cues(scenario: &Scenario, snapshot: &Snapshot<'_>) -> std::io::Result<Cues> {
+    let origin = Instant::now() - Duration::from(snapshot.now);
+    let start = snapshot.now.since(Micros((snapshot.stage_s * 1e6) as u64));
+    Cues::begin(scenario.cues.clone(), origin, start)
 }
 
 fn verdict(finished: &Finished) -> Verdict {

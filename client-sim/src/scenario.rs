@@ -4,12 +4,13 @@
 //! file and resolves no name; a scenario that was made is consistent.
 
 mod check;
+mod cues;
 mod file;
 mod part;
 
 pub use part::{Start, Users};
 
-use crate::schedule::{Schedule, Step};
+use crate::schedule::{Micros, Schedule, Step};
 use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
@@ -80,6 +81,19 @@ pub struct Scenario {
     pub connect_timeout_ms: u32,
     /// How each simulated user behaves.
     pub habits: Habits,
+    /// What the operator does while the run shakes, in the order of time.
+    pub cues: Vec<Cue>,
+}
+
+/// A command line that is run at a moment of the shaking.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cue {
+    /// Since the start of the shaking.
+    pub at: Micros,
+    /// The name in the report; of the gateway's cue, unless the command says otherwise.
+    pub name: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
 }
 
 /// What carries the sessions.
@@ -197,6 +211,7 @@ impl Overrides {
         if let Some(certs) = &self.certs {
             let path = |name: &str| unplaced(certs.join(name).display().to_string());
             file.target.ca = path("ca.pem");
+            file.operator.certs = unplaced(certs.display().to_string());
             file.users.token_key = path(shake_rules::keys::Purpose::UserToken.file_name());
         }
     }
@@ -232,6 +247,10 @@ mod tests {
             "delay_ms",
             "fetch_share",
             "sample",
+            "silence_backoff_ms",
+            "hello_delay_ms",
+            "program",
+            "certs",
         ] {
             assert!(DEFAULT.contains(&format!("\n{key} = ")), "{key} is missing");
         }
@@ -275,6 +294,13 @@ mod tests {
             ("delay_ms = [200, 2000]", "delay_ms = [2, 1]", "[least, most]"),
             ("fetch_share = 0.0", "fetch_share = 1.1", "share"),
             ("sample = 100", "sample = 0", "1 to 10000"),
+            (
+                "silence_backoff_ms = [2000, 10000]",
+                "silence_backoff_ms = [0, 1]",
+                "[least, most]",
+            ),
+            ("hello_delay_ms = [0, 5000]", "hello_delay_ms = [2, 1]", "[least, most]"),
+            ("program = \"gateway\"", "program = \"\"", "empty"),
         ];
         for (from, to, word) in placed {
             let text = DEFAULT.replacen(&format!("\n{from}"), &format!("\n{to}"), 1);
@@ -308,6 +334,53 @@ mod tests {
         for (text, word) in between {
             let problems = parse(text).expect_err(text);
             assert!(problems.to_string().contains(word), "{text}: {problems}");
+        }
+    }
+
+    #[test]
+    fn cues_become_commands_in_the_order_of_time() {
+        let text = "[operator]\nprogram = \"bin/gateway\"\naddress = \"10.0.0.5:9\"\n\
+                    [[cues]]\nat_s = 8.5\nname = \"main\"\nin_s = 2.5\n\
+                    [[cues]]\nat_s = 2\nname = \"custom\"\ncommand = [\"touch\", \"it\"]\n";
+        let scenario = parse(text).expect("good");
+        let [first, second] = &scenario.cues[..] else {
+            panic!("two cues");
+        };
+        assert_eq!(
+            (first.at, &first.command[..]),
+            (Micros::from_s(2), &["touch".to_owned(), "it".into()][..])
+        );
+        assert_eq!(second.at, Micros::from_ms(8_500));
+        let wanted = "bin/gateway cue main --in 2.5s --target 10.0.0.5:9 --certs certs";
+        assert_eq!(second.command.join(" "), wanted);
+        for (cue, line, word) in [
+            ("at_s = 30\nname = \"late\"", 2, "after the end"),
+            ("at_s = -1\nname = \"early\"", 2, "0 or more"),
+            ("at_s = 1\nname = \"\"", 3, "empty"),
+            ("at_s = 1\nname = \"--evil\"", 3, "begin with"),
+            ("at_s = 1\nname = \"a\"\nin_s = -2", 4, "0 or more"),
+            ("at_s = 1\nname = \"a\"\nin_s = 2\ncommand = [\"x\"]", 4, "command"),
+            ("at_s = 1\nname = \"a\"\ncommand = []", 4, "empty"),
+        ] {
+            let problems = parse(&format!("[[cues]]\n{cue}")).expect_err(cue);
+            let found = |p: &shake_rules::document::Problem| p.line == line && p.message.contains(word);
+            assert!(problems.0.iter().any(found), "{cue}: {problems}");
+        }
+    }
+
+    #[test]
+    fn cues_go_by_the_steps_and_one_process_of_several_gives_them() {
+        let text = "[[steps]]\nshakes_per_second = 10\nseconds = 20\n[[steps]]\nshakes_per_second = 20\nseconds = 20\n\
+                    [[cues]]\nat_s = 40\nname = \"end\"\n";
+        assert_eq!(parse(text).expect("good").cues.len(), 1);
+        assert!(parse(&text.replace("at_s = 40", "at_s = 40.5")).is_err());
+        for (users, cues) in [(1..=500, 1), (501..=1_000, 0)] {
+            let overrides = Overrides {
+                users: Some(Users(users.clone())),
+                ..Overrides::default()
+            };
+            let scenario = Scenario::parse(text, &overrides).expect("good");
+            assert_eq!(scenario.cues.len(), cues, "{users:?}");
         }
     }
 

@@ -3,15 +3,20 @@
 //! Every sum that a reader may rely on is written down and tested here: see [`Tally::open_ends`].
 
 mod packets;
+mod phases;
 mod steps;
+mod versions;
 mod violations;
 
 pub(crate) use packets::Course;
 pub use packets::{ErrandKind, Errands, Moved, Packages, Packets};
+pub use phases::{PhaseId, Phases};
 pub use steps::{StepCounts, Steps};
+pub use versions::{Version, Versions};
 pub use violations::Violations;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 use shake_proto::code::Code;
 use shake_proto::reply::Reason;
 use shake_proto::wire::v1;
@@ -25,6 +30,9 @@ const LATENCY_DIGITS: u8 = 3;
 const ERROR_NAMES_MAX: usize = 256;
 /// Longest example kept of an error's message, in bytes.
 const EXAMPLE_BYTES_MAX: usize = 200;
+
+/// Grades of load that the contract has, from 0 up.
+pub const GRADES: usize = 5;
 
 /// The outcomes that the contract has, by their number on the wire.
 pub const OUTCOMES: [(v1::Outcome, &str); 8] = [
@@ -52,7 +60,8 @@ pub struct Opened {
 }
 
 /// Counts of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sessions {
     /// Hellos answered, the first of each session.
     pub connected: u64,
@@ -68,10 +77,13 @@ pub struct Sessions {
     pub hello_failures: BTreeMap<String, u64>,
     /// Notices to go away.
     pub told_to_go_away: u64,
+    /// Notices of a change of phase.
+    pub phase_notices: u64,
 }
 
 /// Counts of shakes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Shakes {
     /// Handed to the transport.
     pub sent: u64,
@@ -85,14 +97,15 @@ pub struct Shakes {
     pub late: u64,
     /// Answers to a sequence that was not sent, or a second answer.
     pub unexpected: u64,
-    /// Left out because the pace did not allow them yet.
-    pub skipped_by_pace: u64,
+    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet.
+    pub held_back: u64,
     /// Left out because the session had no connection.
     pub skipped_offline: u64,
 }
 
 /// Counts of claims.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Claims {
     /// Red packets won, each claimed once.
     pub wins: u64,
@@ -101,7 +114,7 @@ pub struct Claims {
     /// Of these, told that it had been opened before: an earlier answer was lost.
     pub repeats: u64,
     /// Final refusals, by the name of the reason.
-    pub refused: BTreeMap<&'static str, u64>,
+    pub refused: BTreeMap<String, u64>,
     /// Busy answers. Each is followed by another try, or by giving up.
     pub busy: u64,
     /// Tries after the first.
@@ -119,7 +132,8 @@ pub struct Claims {
 }
 
 /// How often an error was met, and the first message it came with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ErrorCount {
     /// How often.
     pub count: u64,
@@ -140,6 +154,14 @@ pub struct Tally {
     pub outcomes: [u64; OUTCOMES.len()],
     /// Answers with an outcome that the contract does not have, by its number.
     pub unknown_outcomes: BTreeMap<i32, u64>,
+    /// The same by the phase that the phone knew.
+    pub phases: Phases,
+    /// Answers to slow down, by the grade in them; the last place is for grades that the contract does not have.
+    pub slow_downs: [u64; GRADES + 1],
+    /// Who saw which version of the gateway's configuration when.
+    pub versions: Versions,
+    /// Hellos said once more on a connection, because the show had changed.
+    pub hellos_again: Errands,
     /// Claims.
     pub claims: Claims,
     /// What users do with packets among themselves.
@@ -176,6 +198,10 @@ impl Default for Tally {
             steps: Steps::default(),
             outcomes: [0; OUTCOMES.len()],
             unknown_outcomes: BTreeMap::new(),
+            phases: Phases::default(),
+            slow_downs: [0; GRADES + 1],
+            versions: Versions::default(),
+            hellos_again: Errands::default(),
             claims: Claims::default(),
             packets: Packets::default(),
             packages: Packages::default(),
@@ -192,12 +218,20 @@ impl Default for Tally {
 }
 
 impl Tally {
-    /// Counts an outcome by its number on the wire.
-    pub fn outcome(&mut self, number: i32) {
+    /// Counts an outcome by its number on the wire, and by the phase in which it came.
+    pub fn outcome(&mut self, phase: PhaseId, number: i32) {
         match OUTCOMES.iter().position(|(outcome, _)| *outcome as i32 == number) {
-            Some(index) => self.outcomes[index] += 1,
+            Some(index) => {
+                self.outcomes[index] += 1;
+                self.phases.count(phase, index);
+            }
             None => *self.unknown_outcomes.entry(number).or_default() += 1,
         }
+    }
+
+    /// Counts an answer to slow down by its grade.
+    pub fn slow_down(&mut self, grade: u32) {
+        self.slow_downs[(grade as usize).min(GRADES)] += 1;
     }
 
     /// Counts an error under its name.
@@ -221,7 +255,7 @@ impl Tally {
 
     /// Counts a final refusal of any kind of errand.
     pub fn refused(&mut self, kind: ErrandKind, reason: Reason) {
-        *self.errand(kind).refused.entry(reason.name()).or_default() += 1;
+        *self.errand(kind).refused.entry(reason.name().to_owned()).or_default() += 1;
     }
 
     /// Where the errands of a kind are counted.
@@ -232,6 +266,7 @@ impl Tally {
             ErrandKind::Grab => self.packets.grabs.course(),
             ErrandKind::View => self.packets.views.course(),
             ErrandKind::Wallet => self.packets.wallets.course(),
+            ErrandKind::Hello => self.hellos_again.course(),
         }
     }
 
@@ -250,6 +285,7 @@ impl Tally {
         mine.failed += theirs.failed;
         mine.lost += theirs.lost;
         mine.told_to_go_away += theirs.told_to_go_away;
+        mine.phase_notices += theirs.phase_notices;
         add_map(&mut mine.connect_failures, &theirs.connect_failures);
         add_map(&mut mine.hello_failures, &theirs.hello_failures);
         self.shakes.add(&other.shakes);
@@ -260,6 +296,13 @@ impl Tally {
             .zip(other.outcomes)
             .for_each(|(mine, theirs)| *mine += theirs);
         add_map(&mut self.unknown_outcomes, &other.unknown_outcomes);
+        self.phases.add(&other.phases);
+        self.slow_downs
+            .iter_mut()
+            .zip(other.slow_downs)
+            .for_each(|(mine, theirs)| *mine += theirs);
+        self.versions.add(&other.versions);
+        self.hellos_again.add(&other.hellos_again);
         self.packets.add(&other.packets);
         self.packages.add(&other.packages);
         self.opened.extend_from_slice(&other.opened);
@@ -341,7 +384,7 @@ impl Shakes {
         self.unanswered += other.unanswered;
         self.late += other.late;
         self.unexpected += other.unexpected;
-        self.skipped_by_pace += other.skipped_by_pace;
+        self.held_back += other.held_back;
         self.skipped_offline += other.skipped_offline;
     }
 }
@@ -410,7 +453,8 @@ mod tests {
                 for tally in [&mut whole, &mut parts[part]] {
                     tally.shakes.sent += 2;
                     tally.shakes.answered += 1;
-                    tally.outcome(outcome);
+                    tally.outcome(PhaseId::NONE, outcome);
+                    tally.slow_down(outcome as u32);
                     tally.latency.saturating_record(value);
                     tally.error(&format!("error_{outcome}"), "said so");
                     tally.refusal(Reason::ALL[outcome as usize]);
@@ -423,6 +467,8 @@ mod tests {
             prop_assert_eq!(&sum.shakes, &whole.shakes);
             prop_assert_eq!(&sum.claims, &whole.claims);
             prop_assert_eq!(sum.outcomes, whole.outcomes);
+            prop_assert_eq!(&sum.phases, &whole.phases);
+            prop_assert_eq!(sum.slow_downs, whole.slow_downs);
             prop_assert_eq!(&sum.unknown_outcomes, &whole.unknown_outcomes);
             prop_assert_eq!(&sum.errors, &whole.errors);
             prop_assert_eq!(&sum.latency, &whole.latency);

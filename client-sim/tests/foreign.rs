@@ -83,7 +83,7 @@ impl Foreign {
             ..Overrides::default()
         };
         let scenario = Scenario::parse(SCENARIO, &overrides).expect("a good scenario");
-        let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("the run begins");
+        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("the run begins");
         assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
         outcome.report
     }
@@ -124,9 +124,17 @@ fn a_server_of_another_stack_is_understood() {
     for flags in [&[][..], &["--retry"]] {
         let report = Foreign::start(flags).play();
         let text = report.to_text();
-        assert_eq!((report.sessions.connected, report.sessions.lost), (30, 0), "{text}");
-        assert_eq!((report.shakes.sent, report.shakes.answered), (300, 300), "{text}");
-        assert!(report.shakes.sent_on_streams > 0, "{text}");
+        assert_eq!(
+            (report.sessions.counts.connected, report.sessions.counts.lost),
+            (30, 0),
+            "{text}"
+        );
+        assert_eq!(
+            (report.shakes.counts.sent, report.shakes.counts.answered),
+            (300, 300),
+            "{text}"
+        );
+        assert!(report.shakes.counts.sent_on_streams > 0, "{text}");
         assert_eq!(report.outcomes["greeting"], 300, "{text}");
         assert!(report.errors.is_empty(), "{text}");
     }
@@ -137,12 +145,16 @@ fn a_server_of_another_stack_is_understood() {
 fn a_server_of_another_stack_is_understood_through_loss() {
     let report = Foreign::start(&["--loss", "0.1", "--seed", "7"]).play();
     let text = report.to_text();
-    assert_eq!((report.sessions.connected, report.sessions.lost), (30, 0), "{text}");
-    assert_eq!(report.shakes.sent, 300, "{text}");
-    let on_datagrams = report.shakes.sent - report.shakes.sent_on_streams;
-    assert!(
-        report.shakes.unanswered > 0 && report.shakes.unanswered < on_datagrams / 2,
+    assert_eq!(
+        (report.sessions.counts.connected, report.sessions.counts.lost),
+        (30, 0),
         "{text}"
     );
-    assert!(report.sessions.failed == 0 && report.errors.is_empty(), "{text}");
+    assert_eq!(report.shakes.counts.sent, 300, "{text}");
+    let on_datagrams = report.shakes.counts.sent - report.shakes.counts.sent_on_streams;
+    assert!(
+        report.shakes.counts.unanswered > 0 && report.shakes.counts.unanswered < on_datagrams / 2,
+        "{text}"
+    );
+    assert!(report.sessions.counts.failed == 0 && report.errors.is_empty(), "{text}");
 }

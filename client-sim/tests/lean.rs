@@ -43,7 +43,7 @@ fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
     let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins");
     let shakes = &finished.tally.shakes;
     assert_eq!(shakes.sent, shakes.answered + shakes.unanswered, "{:?}", finished.tally);
-    assert_eq!(shakes.sent + shakes.skipped_by_pace + shakes.skipped_offline, 200);
+    assert_eq!(shakes.sent + shakes.held_back + shakes.skipped_offline, 200);
     finished
 }
 

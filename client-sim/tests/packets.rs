@@ -5,7 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use client_sim::engine::{Job, Stop, lean};
-use client_sim::report::Report;
+use client_sim::report::{Beside, Report};
 use client_sim::run::{Verdict, run};
 use client_sim::scenario::Scenario;
 use client_sim::tally::Moved;
@@ -395,7 +395,7 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
         "{text}"
     );
     assert!(
-        packets.grabs_empty > 0 && report.claims.hoarded > 0 && report.claims.split > 0,
+        packets.grabs_empty > 0 && report.claims.counts.hoarded > 0 && report.claims.counts.split > 0,
         "{text}"
     );
     assert_eq!(packets.wallets_equal, packets.wallets.done, "{text}");
@@ -410,19 +410,23 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
 
     let packages = &report.packages;
     assert_eq!(
-        (packages.manifests, packages.begun, packages.fetched),
+        (
+            packages.counts.manifests,
+            packages.counts.begun,
+            packages.counts.fetched
+        ),
         (30, 40, 10),
         "{text}"
     );
     let failures = ["status_404", "wrong_sha256", "wrong_size"].map(|name| (name.to_owned(), 10));
-    assert_eq!(packages.failures, failures.into(), "{text}");
-    assert_eq!((packages.unfinished, packages.unknown_ids), (0, 30), "{text}");
+    assert_eq!(packages.counts.failures, failures.into(), "{text}");
+    assert_eq!((packages.unfinished, packages.counts.unknown_ids), (0, 30), "{text}");
 }
 
 #[test]
 fn all_kinds_are_played_and_the_books_agree() {
     let (bank, _server, scenario) = start(Fault::None);
-    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     let books = bank.books.lock().expect("sound");
     check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
@@ -444,7 +448,7 @@ fn the_lean_engine_plays_them_too() {
         scenario: scenario.clone(),
     };
     let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("it begins");
-    let report = Report::new(&scenario, &finished);
+    let report = Report::new(&scenario, &finished, Beside::default());
     let books = bank.books.lock().expect("sound");
     check(&report, &finished.tally.grabbed, &finished.tally.sent, &books);
 }
@@ -453,7 +457,7 @@ fn the_lean_engine_plays_them_too() {
 fn a_bank_that_errs_fails_the_run() {
     for fault in [Fault::Wallet, Fault::Grab, Fault::View] {
         let (_bank, _server, scenario) = start(fault);
-        let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
         assert_eq!(
             outcome.verdict,
             Verdict::ChecksFailed,
@@ -461,7 +465,11 @@ fn a_bank_that_errs_fails_the_run() {
             outcome.report.to_text()
         );
         let checks = &outcome.report.checks;
-        let found = [checks.wallets_wrong > 0, checks.paid_twice > 0, checks.views_wrong > 0];
+        let found = [
+            checks.violations.wallets_wrong > 0,
+            checks.violations.paid_twice > 0,
+            checks.violations.views_wrong > 0,
+        ];
         let wanted = [Fault::Wallet, Fault::Grab, Fault::View].map(|one| one == fault);
         assert_eq!(found, wanted, "{fault:?}: {}", outcome.report.to_text());
     }

@@ -15,8 +15,8 @@ use support::{Answer, Back, Script, Server, claimed, opened, packet_of, quick_sc
 /// Plays the quick scenario, with some lines of it replaced.
 fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
     let scenario = quick_scenario(server, changes);
-    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("the run begins");
-    let shakes = &outcome.report.shakes;
+    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("the run begins");
+    let shakes = &outcome.report.shakes.counts;
     assert_eq!(
         shakes.sent,
         shakes.answered + shakes.unanswered,
@@ -24,8 +24,8 @@ fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
         outcome.report.to_text()
     );
     assert_eq!(
-        shakes.sent + shakes.skipped_by_pace + shakes.skipped_offline,
-        shakes.scheduled
+        shakes.sent + shakes.held_back + shakes.skipped_offline,
+        outcome.report.shakes.scheduled
     );
     outcome
 }
@@ -76,16 +76,28 @@ fn all_goes_well() {
     } = play(&server, &[]);
     assert_eq!(verdict, Verdict::Fine, "{}", report.to_text());
     assert_eq!(
-        (report.sessions.connected, report.sessions.failed, report.sessions.lost),
+        (
+            report.sessions.counts.connected,
+            report.sessions.counts.failed,
+            report.sessions.counts.lost
+        ),
         (20, 0, 0)
     );
     assert_eq!(
-        (report.shakes.sent, report.shakes.answered, report.shakes.unexpected),
+        (
+            report.shakes.counts.sent,
+            report.shakes.counts.answered,
+            report.shakes.counts.unexpected
+        ),
         (200, 200, 0)
     );
     assert_eq!((report.outcomes["red_packet"], report.outcomes["nothing"]), (20, 180));
     assert_eq!(
-        (report.claims.wins, report.claims.opened, report.claims.unfinished),
+        (
+            report.claims.counts.wins,
+            report.claims.counts.opened,
+            report.claims.counts.unfinished
+        ),
         (20, 20, 0)
     );
     let cents: u64 = (1..=20).map(|user| 100 + user).sum();
@@ -112,13 +124,18 @@ fn busy_silent_and_reset_claims_are_tried_again() {
     let report = play(&server, &[]).report;
     let claims = &report.claims;
     assert_eq!(
-        (claims.wins, claims.opened, claims.repeats, claims.gave_up),
+        (
+            claims.counts.wins,
+            claims.counts.opened,
+            claims.counts.repeats,
+            claims.counts.gave_up
+        ),
         (20, 15, 5, 5),
         "{}",
         report.to_text()
     );
     assert_eq!(
-        (claims.busy, claims.retries, claims.cents),
+        (claims.counts.busy, claims.counts.retries, claims.cents),
         (5 + 5 * 5, 15 + 5 * 4, 150)
     );
     assert_eq!(
@@ -145,14 +162,18 @@ fn refusals_and_errors_are_named() {
     let claims = &report.claims;
     assert_eq!(
         (
-            claims.refused["limit_reached"],
-            claims.refused["ticket_expired"],
-            claims.failed
+            claims.counts.refused["limit_reached"],
+            claims.counts.refused["ticket_expired"],
+            claims.counts.failed
         ),
         (6, 7, 7)
     );
     assert_eq!(
-        (claims.opened, claims.cents, report.errors["claim_unsupported"].count),
+        (
+            claims.counts.opened,
+            claims.cents,
+            report.errors["claim_unsupported"].count
+        ),
         (0, 0, 7)
     );
 }
@@ -178,7 +199,7 @@ fn lost_shakes_are_unanswered_and_strange_answers_are_named() {
     let server = Server::start(LoseSome);
     let Outcome { report, verdict, .. } = play(&server, &[]);
     assert_eq!(
-        (report.shakes.unanswered, report.shakes.unexpected),
+        (report.shakes.counts.unanswered, report.shakes.counts.unexpected),
         (20, 10),
         "{}",
         report.to_text()
@@ -231,16 +252,19 @@ fn sessions_reconnect_and_take_their_claims_along() {
     let server = Server::start(CloseOnce::default());
     let Outcome { report, verdict, .. } = play(&server, &[("claim_tries_max = 5", "claim_tries_max = 50")]);
     assert_eq!(
-        (report.sessions.lost, report.sessions.reconnected),
+        (report.sessions.counts.lost, report.sessions.counts.reconnected),
         (20, 20),
         "{}",
         report.to_text()
     );
-    assert_eq!((report.sessions.connected, report.sessions.online_at_end), (20, 20));
+    assert_eq!(
+        (report.sessions.counts.connected, report.sessions.online_at_end),
+        (20, 20)
+    );
     assert_eq!(report.errors["connection_closed_going_away"].count, 20);
-    assert_eq!((report.claims.opened, report.claims.cents), (20, 100));
+    assert_eq!((report.claims.counts.opened, report.claims.cents), (20, 100));
     assert!(
-        report.shakes.unanswered >= 20,
+        report.shakes.counts.unanswered >= 20,
         "the shake that met the close had no answer"
     );
     assert_eq!(verdict, Verdict::Fine);
@@ -270,7 +294,11 @@ fn a_notice_to_go_away_is_followed() {
     let report = play(&server, &[]).report;
     let sessions = &report.sessions;
     assert_eq!(
-        (sessions.told_to_go_away, sessions.reconnected, sessions.failed),
+        (
+            sessions.counts.told_to_go_away,
+            sessions.counts.reconnected,
+            sessions.counts.failed
+        ),
         (10, 10, 0),
         "{}",
         report.to_text()
@@ -298,14 +326,14 @@ fn slow_down_is_obeyed_by_those_who_obey() {
     let server = Server::start(SlowDown);
     let obeyed = play(&server, &[]).report;
     assert_eq!(
-        (obeyed.shakes.sent, obeyed.shakes.skipped_by_pace),
+        (obeyed.shakes.counts.sent, obeyed.shakes.counts.held_back),
         (20, 180),
         "{}",
         obeyed.to_text()
     );
-    assert_eq!((obeyed.shakes.unanswered, obeyed.outcomes["slow_down"]), (0, 20));
+    assert_eq!((obeyed.shakes.counts.unanswered, obeyed.outcomes["slow_down"]), (0, 20));
     let half = play(&server, &[("[behaviour]", "[behaviour]\nobey_pace = 0.5")]).report;
-    assert_eq!((half.shakes.sent, half.shakes.skipped_by_pace), (10 + 100, 90));
+    assert_eq!((half.shakes.counts.sent, half.shakes.counts.held_back), (10 + 100, 90));
 }
 
 #[test]
@@ -314,7 +342,11 @@ fn phones_without_datagrams_shake_on_streams() {
     let report = play(&server, &[("[behaviour]", "[behaviour]\nuse_streams_for_shakes = 0.5")]).report;
     let shakes = &report.shakes;
     assert_eq!(
-        (shakes.sent_on_streams, shakes.answered, report.claims.opened),
+        (
+            shakes.counts.sent_on_streams,
+            shakes.counts.answered,
+            report.claims.counts.opened
+        ),
         (100, 200, 20),
         "{}",
         report.to_text()
@@ -331,7 +363,7 @@ fn what_no_correct_gateway_does_fails_the_run() {
     }
     let garbage = play(&Server::start(Garbage), &[]);
     assert_eq!(
-        (garbage.verdict, garbage.report.checks.malformed_replies),
+        (garbage.verdict, garbage.report.checks.violations.malformed_replies),
         (Verdict::ChecksFailed, 200)
     );
 
@@ -340,7 +372,7 @@ fn what_no_correct_gateway_does_fails_the_run() {
         &[],
     );
     assert_eq!(
-        (sponsor.verdict, sponsor.report.checks.wrong_sponsor),
+        (sponsor.verdict, sponsor.report.checks.violations.wrong_sponsor),
         (Verdict::ChecksFailed, 20)
     );
 
@@ -349,7 +381,7 @@ fn what_no_correct_gateway_does_fails_the_run() {
         &[],
     );
     assert_eq!(
-        (twice.verdict, twice.report.checks.opened_twice),
+        (twice.verdict, twice.report.checks.violations.opened_twice),
         (Verdict::ChecksFailed, vec![2])
     );
 }
@@ -361,7 +393,7 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     let (server, stranger) = (Server::start(Default), Server::start(Default));
     let mut scenario = quick_scenario(&server, &[("connect_tries_max = 6", "connect_tries_max = 1")]);
     scenario.ca = stranger.certs().join("ca.pem");
-    let outcome = run(scenario.clone(), &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario.clone(), &[], &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(
         outcome.verdict,
         Verdict::NobodyConnected,
@@ -379,10 +411,10 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     scenario.ca = server.certs().join("ca.pem");
     let key = std::fs::read_to_string(&scenario.token_key).expect("there");
     std::fs::write(&scenario.token_key, key.replace("05", "06")).expect("written");
-    let outcome = run(scenario, &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(outcome.verdict, Verdict::NobodyConnected);
     assert!(
-        outcome.report.sessions.hello_failures["token_forged"] > 0,
+        outcome.report.sessions.counts.hello_failures["token_forged"] > 0,
         "{}",
         outcome.report.to_text()
     );
@@ -395,12 +427,15 @@ fn a_request_to_stop_ends_the_run_with_a_report() {
     let server = Server::start(Default);
     let scenario = quick_scenario(&server, &[("seconds = 1", "seconds = 600")]);
     let stop = Stop::default();
-    let outcome = run(scenario, &stop, &mut |snapshot| {
+    let outcome = run(scenario, &[], &stop, &mut |snapshot| {
         if snapshot.tally.shakes.answered >= 20 && stop.asked() == 0 {
             stop.ask();
         }
     });
     let report = outcome.expect("it begins").report;
-    assert!(report.stopped_early && report.shakes.answered >= 20);
-    assert_eq!(report.shakes.sent, report.shakes.answered + report.shakes.unanswered);
+    assert!(report.stopped_early && report.shakes.counts.answered >= 20);
+    assert_eq!(
+        report.shakes.counts.sent,
+        report.shakes.counts.answered + report.shakes.counts.unanswered
+    );
 }

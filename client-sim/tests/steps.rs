@@ -63,7 +63,7 @@ fn scenario(engine: &str, overrides: &Overrides) -> Scenario {
 }
 
 fn play(engine: &str, overrides: &Overrides) -> Report {
-    let outcome = run(scenario(engine, overrides), &Stop::default(), &mut |_| {}).expect("the run begins");
+    let outcome = run(scenario(engine, overrides), &[], &Stop::default(), &mut |_| {}).expect("the run begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     outcome.report
 }
@@ -105,12 +105,15 @@ fn both_engines_play_the_same_steps_and_count_the_same_outcomes() {
             "{text}"
         );
         assert_eq!(report.outcomes["greeting"], count(0..4, &|number| number > 6), "{text}");
-        assert_eq!(report.claims.opened, report.claims.wins, "{text}");
+        assert_eq!(report.claims.counts.opened, report.claims.counts.wins, "{text}");
         let began: Vec<u64> = report.steps.iter().map(|step| step.began_unix_ms).collect();
         assert_eq!((began[1] - began[0], began[2] - began[0]), (1_000, 2_000));
     }
     let [quinn, lean] = reports;
-    assert_eq!((quinn.scenario.engine, lean.scenario.engine), ("quinn", "lean"));
+    assert_eq!(
+        (&quinn.scenario.engine[..], &lean.scenario.engine[..]),
+        ("quinn", "lean")
+    );
     assert_eq!(quinn.outcomes, lean.outcomes);
 }
 
@@ -127,7 +130,10 @@ fn parts_of_the_users_play_parts_of_the_rates() {
     let parts = [part("lean", "1..100"), part("quinn", "101..300")];
     let sent = |step: usize| parts.each_ref().map(|report| report.steps[step].sent);
     assert_eq!((sent(0), sent(2)), ([100, 200], [300, 600]));
-    assert_eq!(parts.each_ref().map(|report| report.sessions.connected), [100, 200]);
+    assert_eq!(
+        parts.each_ref().map(|report| report.sessions.counts.connected),
+        [100, 200]
+    );
 }
 
 #[test]
@@ -141,7 +147,7 @@ fn a_rate_set_while_it_runs_makes_a_step_of_its_own() {
         };
         let mut told = Vec::new();
         let mut was_held = false;
-        let Outcome { report, .. } = run(scenario(engine, &overrides), &Stop::default(), &mut |snapshot| {
+        let Outcome { report, .. } = run(scenario(engine, &overrides), &[], &Stop::default(), &mut |snapshot| {
             let is_hold = snapshot.stage == Stage::Shaking && snapshot.step.name == "hold";
             if told.is_empty() {
                 let mode = std::fs::metadata(&path).expect("it listens").permissions().mode();
@@ -212,9 +218,9 @@ fn ctl_stop_ends_the_run_and_a_taken_socket_is_named() {
     };
     let mut second = None;
     let mut asked = false;
-    let report = run(scenario("lean", &overrides), &Stop::default(), &mut |snapshot| {
+    let report = run(scenario("lean", &overrides), &[], &Stop::default(), &mut |snapshot| {
         if snapshot.stage == Stage::Shaking && !std::mem::replace(&mut asked, true) {
-            second = Some(run(scenario("lean", &overrides), &Stop::default(), &mut |_| {}).map(|_| ()));
+            second = Some(run(scenario("lean", &overrides), &[], &Stop::default(), &mut |_| {}).map(|_| ()));
             control::ask(&path, "stop").expect("it listens");
         }
     })

@@ -5,12 +5,13 @@
 //! every engine. An engine owns its threads and its clock; nothing of either shows through.
 
 mod fetch;
+mod gateways;
 pub mod lean;
 mod pace;
 mod quinn;
 
 use crate::scenario::{EngineKind, Scenario};
-use crate::schedule::Span;
+use crate::schedule::{Micros, Span};
 use crate::tally::Tally;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -103,6 +104,8 @@ pub struct Snapshot<'a> {
     pub stage_s: f64,
     /// Sessions with a connection that has said Hello.
     pub online: u32,
+    /// Since the start of the run: the clock of all that is counted.
+    pub now: Micros,
     /// The step that is played, or comes next.
     pub step: &'a Span,
     /// All counts so far.

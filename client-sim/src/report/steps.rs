@@ -1,11 +1,13 @@
 //! The steps of the run, each with figures of its own.
 
-use super::{Percentiles, ratio};
+use super::Percentiles;
+use super::build::ratio;
 use crate::engine::Finished;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One step: a stretch of time with one rate.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StepReport {
     /// The scenario's name for it. A rate set by `client-sim ctl rate` ends a step, and the rest of its time is another.
     pub name: String,
@@ -27,8 +29,10 @@ pub struct StepReport {
     pub unanswered: u64,
     /// Unanswered of sent.
     pub unanswered_share: f64,
-    /// Left out, for the pace or for want of a connection.
-    pub skipped: u64,
+    /// Left out by users who obey.
+    pub held_back: u64,
+    /// Left out because the session had no connection.
+    pub skipped_offline: u64,
     /// Sent, per second of its length.
     pub sent_per_second: f64,
     /// Answered, per second of its length.
@@ -57,7 +61,8 @@ pub(super) fn steps(finished: &Finished) -> Vec<StepReport> {
             answered: counts.answered,
             unanswered: counts.unanswered,
             unanswered_share: ratio(counts.unanswered as f64, counts.sent as f64),
-            skipped: counts.skipped,
+            held_back: counts.held_back,
+            skipped_offline: counts.skipped_offline,
             sent_per_second: ratio(counts.sent as f64, seconds),
             answered_per_second: ratio(counts.answered as f64, seconds),
             cpu_s: run.cpu_s,

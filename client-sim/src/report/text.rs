@@ -1,6 +1,7 @@
 //! The report as a table for people.
 
-use super::{Errands, Percentiles, Report};
+use super::{Percentiles, Report};
+use crate::tally::Errands;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
@@ -61,6 +62,7 @@ pub(super) fn render(report: &Report) -> String {
     steps(&mut table, report);
     claims(&mut table, report);
     packets(&mut table, report);
+    changes(&mut table, report);
     packages(&mut table, report);
     end(&mut table, report);
     table.0
@@ -107,22 +109,22 @@ fn sessions(table: &mut Table, report: &Report) {
         "sessions",
         format_args!(
             "{} connected in {:.1} s ({}/s) · {} gave up · {} lost · {} reconnected · {} online at the end",
-            grouped(sessions.connected),
+            grouped(sessions.counts.connected),
             sessions.ramp_s,
             grouped(sessions.handshakes_per_second as u64),
-            grouped(sessions.failed),
-            grouped(sessions.lost),
-            grouped(sessions.reconnected),
+            grouped(sessions.counts.failed),
+            grouped(sessions.counts.lost),
+            grouped(sessions.counts.reconnected),
             grouped(sessions.online_at_end.into())
         ),
     );
     table.percentiles("  connect", &sessions.connect_latency);
-    table.counts("  connect fail", named(&sessions.connect_failures));
-    table.counts("  hello fail", named(&sessions.hello_failures));
-    if sessions.told_to_go_away > 0 {
+    table.counts("  connect fail", named(&sessions.counts.connect_failures));
+    table.counts("  hello fail", named(&sessions.counts.hello_failures));
+    if sessions.counts.told_to_go_away > 0 {
         table.line(
             "  go away",
-            format_args!("{} notices", grouped(sessions.told_to_go_away)),
+            format_args!("{} notices", grouped(sessions.counts.told_to_go_away)),
         );
     }
 }
@@ -133,23 +135,27 @@ fn shakes(table: &mut Table, report: &Report) {
         "shakes",
         format_args!(
             "{} sent ({}/s) · {} answered · {} unanswered ({:.3} %) · {} late · {} unexpected",
-            grouped(shakes.sent),
+            grouped(shakes.counts.sent),
             grouped(shakes.sent_per_second as u64),
-            grouped(shakes.answered),
-            grouped(shakes.unanswered),
+            grouped(shakes.counts.answered),
+            grouped(shakes.counts.unanswered),
             shakes.unanswered_share * 100.0,
-            grouped(shakes.late),
-            grouped(shakes.unexpected)
+            grouped(shakes.counts.late),
+            grouped(shakes.counts.unexpected)
         ),
     );
     let left_out = [
-        ("on streams", shakes.sent_on_streams),
-        ("left out by pace", shakes.skipped_by_pace),
-        ("left out offline", shakes.skipped_offline),
+        ("on streams", shakes.counts.sent_on_streams),
+        ("held back", shakes.counts.held_back),
+        ("left out offline", shakes.counts.skipped_offline),
         ("scheduled but not sent", shakes.not_sent),
     ];
     table.counts("  apart", left_out.into_iter().filter(|(_, count)| *count > 0));
     table.counts("  outcomes", named(&report.outcomes));
+    table.counts("  slow downs", named(&report.slow_downs));
+    for (phase, outcomes) in &report.phases {
+        table.counts(&format!("  in {phase}"), named(outcomes));
+    }
     table.percentiles("  latency", &report.latency);
 }
 
@@ -159,19 +165,19 @@ fn claims(table: &mut Table, report: &Report) {
         "red packets",
         format_args!(
             "{} won · {} opened ({} repeated) · {} busy answers · {} retries · {} gave up · {} failed · {} unfinished",
-            grouped(claims.wins),
-            grouped(claims.opened),
-            grouped(claims.repeats),
-            grouped(claims.busy),
-            grouped(claims.retries),
-            grouped(claims.gave_up),
-            grouped(claims.failed),
-            grouped(claims.unfinished)
+            grouped(claims.counts.wins),
+            grouped(claims.counts.opened),
+            grouped(claims.counts.repeats),
+            grouped(claims.counts.busy),
+            grouped(claims.counts.retries),
+            grouped(claims.counts.gave_up),
+            grouped(claims.counts.failed),
+            grouped(claims.counts.unfinished)
         ),
     );
-    table.counts("  refused", claims.refused.iter().map(|(name, count)| (*name, *count)));
+    table.counts("  refused", named(&claims.counts.refused));
     table.percentiles("  latency", &claims.latency);
-    let aside = [("split", claims.split), ("hoarded", claims.hoarded)];
+    let aside = [("split", claims.counts.split), ("hoarded", claims.counts.hoarded)];
     table.counts("", aside.into_iter().filter(|(_, count)| *count > 0));
     let cents = &report.cents;
     let mut sums = format!("{} won", money(claims.cents));
@@ -223,22 +229,49 @@ fn errands(table: &mut Table, name: &str, errands: &Errands, also: &[(&str, u64)
     let counts = also.iter().copied().chain(rest).filter(|(_, count)| *count > 0);
     parts.extend(counts.map(|(name, count)| format!("{} {name}", grouped(count))));
     table.line(name, parts.join(" · "));
-    table.counts("  refused", errands.refused.iter().map(|(name, count)| (*name, *count)));
+    table.counts("  refused", named(&errands.refused));
+}
+
+/// Cues given, and how changes of the configuration reached the sessions.
+fn changes(table: &mut Table, report: &Report) {
+    for cue in &report.cues {
+        let end = match &cue.error {
+            None => format!("took {:.0} ms", cue.took_ms),
+            Some(error) => format!("FAILED: {error} {} ({})", cue.said, cue.command),
+        };
+        table.line("cue", format_args!("{} at {:.1} s: {end}", cue.name, cue.started_s));
+    }
+    for push in report.pushes.iter().filter(|push| push.reached > 0) {
+        let mut line = format!(
+            "version {} reached {} sessions, first at {:.1} s; p50 {} ms · p99 {} ms · all {} ms after that",
+            push.version,
+            grouped(push.reached),
+            push.first_seen_s,
+            push.p50_ms,
+            push.p99_ms,
+            push.max_ms
+        );
+        if let (Some(cue), Some(p99), Some(all)) = (&push.cue, push.from_cue_p99_ms, push.from_cue_max_ms) {
+            write!(line, "; p99 {p99} ms · all {all} ms after the cue {cue}").expect("a String grows as needed");
+        }
+        table.line("push", line);
+    }
+    errands(table, "hellos again", &report.hellos_again, &[]);
 }
 
 fn packages(table: &mut Table, report: &Report) {
     let packages = &report.packages;
     let counts = [
-        ("manifests", packages.manifests),
-        ("fetches", packages.begun),
-        ("fetched", packages.fetched),
-        ("bytes", packages.bytes),
-        ("outside their window", packages.outside_window),
+        ("manifests", packages.counts.manifests),
+        ("fetches", packages.counts.begun),
+        ("fetched", packages.counts.fetched),
+        ("bytes", packages.counts.bytes),
+        ("outside their window", packages.counts.outside_window),
         ("unfinished", packages.unfinished),
-        ("unknown ids in replies", packages.unknown_ids),
+        ("unknown ids in replies", packages.counts.unknown_ids),
     ];
     table.counts("packages", counts.into_iter().filter(|(_, count)| *count > 0));
-    table.counts("  failed", named(&packages.failures));
+    table.counts("  failed", named(&packages.counts.failures));
 }
 
 fn end(table: &mut Table, report: &Report) {
@@ -277,22 +310,14 @@ fn checks(table: &mut Table, report: &Report) {
         );
         return;
     }
-    let counts = [
-        ("malformed replies", checks.malformed_replies),
-        ("with the wrong sponsor", checks.wrong_sponsor),
-        ("answers changed", checks.answers_changed),
-        ("paid twice", checks.paid_twice),
-        ("empty shares", checks.empty_shares),
-        ("offers broken", checks.offers_broken),
-        ("sends refused wrongly", checks.sends_refused),
-        ("views wrong", checks.views_wrong),
-        ("wallets wrong", checks.wallets_wrong),
-    ];
-    let failed = counts.iter().filter(|(_, count)| *count > 0);
+    let failed = checks.violations.counts().into_iter().filter(|(_, count)| *count > 0);
     let mut parts: Vec<_> = failed
-        .map(|(name, count)| format!("{} {name}", grouped(*count)))
+        .map(|(name, count)| format!("{} {}", grouped(count), name.replace('_', " ")))
         .collect();
-    for (name, packets) in [("opened twice", &checks.opened_twice), ("overdrawn", &checks.overdrawn)] {
+    for (name, packets) in [
+        ("opened twice", &checks.violations.opened_twice),
+        ("overdrawn", &checks.violations.overdrawn),
+    ] {
         if !packets.is_empty() {
             parts.push(format!("packets {name}: {packets:?}"));
         }

@@ -25,6 +25,9 @@ impl Check<'_> {
             load,
             steps,
             behaviour,
+            phones,
+            operator,
+            cues,
             packets,
             resources,
             engine,
@@ -34,9 +37,10 @@ impl Check<'_> {
         self.server_name(&target.server_name);
         let timeout = 1..=600_000;
         let steps = self.steps(&load, steps);
-        let within = steps.iter().map(|step| u64::from(step.seconds)).sum();
+        let seconds = steps.iter().map(|step| u64::from(step.seconds)).sum();
         let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
         let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
+        let silence_ms = self.range("silence_backoff_ms", &phones.silence_backoff_ms, 1);
         Scenario {
             ca: self.path("ca", target.ca),
             address: target.address.into_inner(),
@@ -75,13 +79,19 @@ impl Check<'_> {
                     first_ms: backoff_ms[0],
                     max_ms: backoff_ms[1],
                 },
+                silence: Backoff {
+                    first_ms: silence_ms[0],
+                    max_ms: silence_ms[1],
+                },
+                hello_delay_ms: self.range("hello_delay_ms", &phones.hello_delay_ms, 0),
                 packets: self.packets(&packets),
                 packages: PackageHabits {
                     fetch_share: self.share("fetch_share", &resources.fetch_share),
                     sample: self.number("sample", &resources.sample, 1..=SAMPLE_MAX),
-                    within: Micros::from_s(within),
+                    within: Micros::from_s(seconds),
                 },
             },
+            cues: self.cues(&operator, cues, seconds),
         }
     }
 
@@ -148,6 +158,9 @@ impl Check<'_> {
         scenario.first_id = first;
         scenario.sessions = (to - from) as u32;
         scenario.habits.sessions = scenario.sessions;
+        if from > 0 {
+            scenario.cues.clear(); // whoever plays the first users gives them, once for all
+        }
     }
 
     fn packets(&mut self, packets: &file::Packets) -> PacketHabits {
@@ -203,7 +216,7 @@ impl Check<'_> {
         }
     }
 
-    fn wrong(&mut self, span: Range<usize>, message: String) {
+    pub(super) fn wrong(&mut self, span: Range<usize>, message: String) {
         if is_placed(&span) {
             self.problems.add(self.text, span, message);
         } else {
@@ -251,7 +264,7 @@ impl Check<'_> {
         [low, high]
     }
 
-    fn address(&mut self, value: &At<String>) {
+    pub(super) fn address(&mut self, value: &At<String>) {
         let address = value.as_ref();
         let good = address
             .rsplit_once(':')

@@ -26,6 +26,9 @@ pub(super) struct File {
     pub load: Load,
     pub steps: Vec<Step>,
     pub behaviour: Behaviour,
+    pub phones: Phones,
+    pub operator: Operator,
+    pub cues: Vec<Cue>,
     pub packets: Packets,
     pub resources: Resources,
     pub engine: Engine,
@@ -127,6 +130,51 @@ impl Default for Behaviour {
             claim_delay_ms: unplaced([200, 1_500]),
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Phones {
+    pub silence_backoff_ms: At<[u32; 2]>,
+    pub hello_delay_ms: At<[u32; 2]>,
+}
+
+impl Default for Phones {
+    fn default() -> Self {
+        Self {
+            silence_backoff_ms: unplaced([2_000, 10_000]),
+            hello_delay_ms: unplaced([0, 5_000]),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Operator {
+    pub program: At<String>,
+    pub address: At<String>,
+    pub certs: At<String>,
+}
+
+impl Default for Operator {
+    fn default() -> Self {
+        Self {
+            program: unplaced("gateway".into()),
+            address: unplaced("127.0.0.1:4434".into()),
+            certs: unplaced("certs".into()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cue {
+    pub at_s: At<f64>,
+    pub name: At<String>,
+    #[serde(default)]
+    pub in_s: Option<At<f64>>,
+    #[serde(default)]
+    pub command: Option<At<Vec<String>>>,
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! Counts of what users do with packets among themselves, and of the packages they fetch.
 
 use super::add_map;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A kind of errand.
@@ -16,6 +17,8 @@ pub enum ErrandKind {
     View,
     /// Ask for the balance.
     Wallet,
+    /// Say Hello once more.
+    Hello,
 }
 
 impl ErrandKind {
@@ -28,6 +31,7 @@ impl ErrandKind {
             Self::Grab => "grab",
             Self::View => "view",
             Self::Wallet => "wallet",
+            Self::Hello => "hello_again",
         }
     }
 
@@ -41,7 +45,7 @@ impl ErrandKind {
 pub(crate) struct Course<'a> {
     /// Claims are begun by a win, which is counted as such.
     pub(crate) begun: Option<&'a mut u64>,
-    pub(crate) refused: &'a mut BTreeMap<&'static str, u64>,
+    pub(crate) refused: &'a mut BTreeMap<String, u64>,
     pub(crate) busy: &'a mut u64,
     pub(crate) retries: &'a mut u64,
     pub(crate) gave_up: &'a mut u64,
@@ -50,16 +54,17 @@ pub(crate) struct Course<'a> {
 }
 
 /// Counts of errands of one kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Errands {
     /// Begun.
     pub begun: u64,
-    /// Answered as asked.
-    pub answered: u64,
+    /// Answered as asked; for a grab, with a share.
+    pub done: u64,
     /// Of these, told that it had been done before.
     pub repeats: u64,
     /// Final refusals, by the name of the reason.
-    pub refused: BTreeMap<&'static str, u64>,
+    pub refused: BTreeMap<String, u64>,
     /// Busy answers. Each is followed by another try, or by giving up.
     pub busy: u64,
     /// Tries after the first.
@@ -85,9 +90,9 @@ impl Errands {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.begun += other.begun;
-        self.answered += other.answered;
+        self.done += other.done;
         self.repeats += other.repeats;
         add_map(&mut self.refused, &other.refused);
         self.busy += other.busy;
@@ -100,27 +105,28 @@ impl Errands {
     /// Begun less every way in which an errand can end.
     fn open_ends(&self) -> u64 {
         let refused: u64 = self.refused.values().sum();
-        let ended = self.answered + refused + self.gave_up + self.failed + self.unfinished;
+        let ended = self.done + refused + self.gave_up + self.failed + self.unfinished;
         self.begun.saturating_sub(ended)
     }
 }
 
 /// Counts of what users do with packets among themselves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Packets {
     /// Packets sent.
     pub sends: Errands,
-    /// Of those answered, for named recipients; the others were for anyone with the code.
+    /// Of those done, for named recipients; the others were for anyone with the code.
     pub sends_named: u64,
     /// Shares grabbed.
     pub grabs: Errands,
-    /// Of those answered, told that everything had been grabbed.
+    /// Told that everything had been grabbed; not among the done.
     pub grabs_empty: u64,
     /// Looks at packets.
     pub views: Errands,
     /// Wallets asked for.
     pub wallets: Errands,
-    /// Of those answered, exactly what the user knew.
+    /// Of those done, exactly what the user knew.
     pub wallets_equal: u64,
     /// More than the user knew, by no more than the user had sent: it came back.
     pub wallets_with_refunds: u64,
@@ -156,10 +162,11 @@ impl Packets {
     /// Errands whose end is not counted yet; zero once the run is over.
     #[must_use]
     pub fn open_ends(&self) -> u64 {
-        [&self.sends, &self.grabs, &self.views, &self.wallets]
+        let open: u64 = [&self.sends, &self.grabs, &self.views, &self.wallets]
             .map(Errands::open_ends)
             .iter()
-            .sum()
+            .sum();
+        open.saturating_sub(self.grabs_empty)
     }
 }
 
@@ -195,11 +202,13 @@ pub(super) fn overdrawn(sent: &[Moved], grabbed: &[Moved]) -> Vec<u64> {
 }
 
 /// Counts of the resource packages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Packages {
     /// Hellos answered with a manifest.
     pub manifests: u64,
     /// Every id that a manifest had.
+    #[serde(skip)]
     pub ids: BTreeSet<u32>,
     /// Fetches planned.
     pub begun: u64,

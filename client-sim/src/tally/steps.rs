@@ -16,8 +16,10 @@ pub struct StepCounts {
     pub answered: u64,
     /// Not answered in time.
     pub unanswered: u64,
-    /// Left out, for the pace or for want of a connection.
-    pub skipped: u64,
+    /// Left out by users who obey.
+    pub held_back: u64,
+    /// Left out because the session had no connection.
+    pub skipped_offline: u64,
     /// From the intended send time to the answer in time, in microseconds.
     pub latency: Histogram<u64>,
 }
@@ -39,7 +41,8 @@ impl Steps {
             sent: 0,
             answered: 0,
             unanswered: 0,
-            skipped: 0,
+            held_back: 0,
+            skipped_offline: 0,
             latency,
         };
         self.0.insert(at, step);
@@ -75,9 +78,15 @@ impl Steps {
         }
     }
 
-    pub(crate) fn skipped(&mut self, due: Micros) {
+    pub(crate) fn held_back(&mut self, due: Micros) {
         if let Some(step) = self.of(due) {
-            step.skipped += 1;
+            step.held_back += 1;
+        }
+    }
+
+    pub(crate) fn skipped_offline(&mut self, due: Micros) {
+        if let Some(step) = self.of(due) {
+            step.skipped_offline += 1;
         }
     }
 
@@ -88,7 +97,8 @@ impl Steps {
                 mine.sent += theirs.sent;
                 mine.answered += theirs.answered;
                 mine.unanswered += theirs.unanswered;
-                mine.skipped += theirs.skipped;
+                mine.held_back += theirs.held_back;
+                mine.skipped_offline += theirs.skipped_offline;
                 mine.latency
                     .add(&theirs.latency)
                     .expect("both have the bounds of `begin`");
@@ -114,6 +124,8 @@ mod tests {
         }
         steps.answered(Micros(19), Micros(50));
         steps.unanswered(Micros(20));
+        steps.held_back(Micros(12));
+        steps.skipped_offline(Micros(35));
         let mut sum = steps.clone();
         sum.add(&steps);
         let counts = |steps: &Steps| -> Vec<_> {
@@ -130,6 +142,8 @@ mod tests {
                 })
                 .collect()
         };
+        let left_out = sum.counts().iter().map(|step| (step.held_back, step.skipped_offline));
+        assert_eq!(left_out.collect::<Vec<_>>(), [(2, 0), (0, 0), (0, 2)]);
         assert_eq!(counts(&steps), [(10, 2, 1, 0, 1), (20, 1, 0, 1, 0), (30, 2, 0, 0, 0)]);
         assert_eq!(counts(&sum), [(10, 4, 2, 0, 2), (20, 2, 0, 2, 0), (30, 4, 0, 0, 0)]);
     }

@@ -1,7 +1,10 @@
 //! What no correct gateway does, by name.
 
+use serde::{Deserialize, Serialize};
+
 /// Replies that no correct gateway sends. Any of these fails the run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Violations {
     /// Replies that do not decode, are of the wrong kind, or lack what their outcome needs.
     pub malformed_replies: u64,

@@ -3,6 +3,7 @@
 
 mod claim;
 mod grab;
+mod hello;
 mod send;
 mod view;
 mod wallet;
@@ -11,7 +12,6 @@ pub use send::SEND_SHARES;
 
 use super::resources::Fetch;
 use super::{Habits, RequestFailure, User};
-use crate::backoff;
 use crate::schedule::Micros;
 use crate::tally::{ErrandKind, Tally};
 use bytes::Bytes;
@@ -50,6 +50,7 @@ enum Task {
     Grab { code: Bytes, was_offered: bool },
     View(view::Look),
     Wallet(wallet::Sum),
+    Hello,
 }
 
 #[derive(Debug)]
@@ -67,6 +68,7 @@ enum Answer {
     Grab(GrabResult),
     View(ViewResult),
     Wallet(WalletResult),
+    Hello(v1::HelloReply),
 }
 
 impl Task {
@@ -77,6 +79,7 @@ impl Task {
             Self::Grab { .. } => ErrandKind::Grab,
             Self::View(_) => ErrandKind::View,
             Self::Wallet(_) => ErrandKind::Wallet,
+            Self::Hello => ErrandKind::Hello,
         }
     }
 }
@@ -89,6 +92,7 @@ impl Answer {
             (ErrandKind::Grab, reply::Kind::Grab(reply)) => reply.try_into().map(Self::Grab),
             (ErrandKind::View, reply::Kind::PacketView(reply)) => reply.try_into().map(Self::View),
             (ErrandKind::Wallet, reply::Kind::Wallet(reply)) => reply.try_into().map(Self::Wallet),
+            (ErrandKind::Hello, reply::Kind::Hello(reply)) => Ok(Self::Hello(reply)),
             _ => Err(Code::Unknown),
         }
     }
@@ -111,8 +115,13 @@ impl Answer {
 pub enum Action {
     /// Begin an errand.
     Errand(ErrandStart),
-    /// Leave this connection at that time, unless it ends before.
-    Leave(Micros),
+    /// Leave this connection, and connect anew.
+    Leave {
+        /// When, unless the connection ends before.
+        at: Micros,
+        /// To which gateway, as host:port; nothing for the same.
+        to: Option<String>,
+    },
     /// Fetch a package.
     Fetch(Fetch),
     /// Tell another user of a code: [`User::on_told`] of the session with this index.
@@ -143,8 +152,13 @@ impl User {
         Action::Errand(ErrandStart { id, at })
     }
 
-    /// The request of an errand whose time has come; nothing when the errand has ended.
-    pub fn errand_request(&mut self, now: Micros, id: ErrandId) -> Option<request::Kind> {
+    /// The request of an errand whose time has come; nothing when the errand has ended. `token` mints the user's.
+    pub fn errand_request(
+        &mut self,
+        now: Micros,
+        id: ErrandId,
+        token: impl FnOnce(u64) -> Bytes,
+    ) -> Option<request::Kind> {
         let errand = self.errands.iter_mut().find(|errand| errand.id == id)?;
         errand.first_try.get_or_insert(now);
         Some(match &errand.task {
@@ -158,6 +172,7 @@ impl User {
                 code: look.code.clone(),
             }),
             Task::Wallet(_) => request::Kind::Wallet(v1::Wallet {}),
+            Task::Hello => request::Kind::Hello(self.hello(token(self.id))),
         })
     }
 
@@ -180,11 +195,11 @@ impl User {
             Ok(answer) => match answer.busy() {
                 Some(retry_after_ms) => {
                     *tally.errand(kind).busy += 1;
-                    let wait = backoff::told(retry_after_ms, &mut self.jitter);
+                    let wait = self.manners.wait_told(retry_after_ms, &mut self.jitter);
                     self.retry(at, now.plus(wait), habits, tally)
                 }
                 None => {
-                    let errand = self.errands.swap_remove(at);
+                    let errand = self.remove_errand(at);
                     self.conclude(now, errand, answer, habits, tally, &mut actions);
                     ErrandNext::Done
                 }
@@ -222,6 +237,7 @@ impl User {
             }
             (Task::View(look), Answer::View(result)) => self.on_view(&look, result, tally),
             (Task::Wallet(sum), Answer::Wallet(result)) => self.on_wallet(&sum, result, tally),
+            (Task::Hello, Answer::Hello(reply)) => self.on_hello_again(now, reply, habits, tally, actions),
             _ => unreachable!("`Answer::of` gives the kind that the task asked for"),
         }
     }
@@ -236,18 +252,19 @@ impl User {
     ) -> ErrandNext {
         if *failure == RequestFailure::Offline {
             // Nothing was sent, so it was no try; the session reconnects meanwhile.
-            return ErrandNext::At(now.plus(habits.backoff.wait(1, &mut self.jitter)));
+            return ErrandNext::At(now.plus(self.manners.wait_after(1, &habits.backoff, &mut self.jitter)));
         }
         let kind = self.errands[at].task.kind();
         tally.error(&format!("{}_{}", kind.name(), failure.name()), "");
         tally.violations.malformed_replies += u64::from(matches!(failure, RequestFailure::Malformed(_)));
         if failure.is_final() {
-            self.errands.swap_remove(at);
+            self.remove_errand(at);
             *tally.errand(kind).failed += 1;
             self.purse.is_in_doubt |= kind.moves_money();
             return ErrandNext::Done;
         }
-        let wait = habits.backoff.wait(self.errands[at].tries + 1, &mut self.jitter);
+        let tries = self.errands[at].tries + 1;
+        let wait = self.manners.wait_after(tries, &habits.backoff, &mut self.jitter);
         self.retry(at, now.plus(wait), habits, tally)
     }
 
@@ -255,14 +272,28 @@ impl User {
         let errand = &mut self.errands[at];
         let kind = errand.task.kind();
         errand.tries += 1;
-        if errand.tries >= habits.claim_tries_max {
-            self.errands.swap_remove(at);
+        if errand.tries >= self.manners.tries_max(habits.claim_tries_max) {
+            self.remove_errand(at);
             *tally.errand(kind).gave_up += 1;
             self.purse.is_in_doubt |= kind.moves_money();
             return ErrandNext::Done;
         }
         *tally.errand(kind).retries += 1;
         ErrandNext::At(when)
+    }
+
+    /// An errand ends. A user without one keeps no memory for the next: there are a million users.
+    fn remove_errand(&mut self, at: usize) -> Errand {
+        let errand = self.errands.swap_remove(at);
+        if self.errands.is_empty() {
+            self.errands = Vec::new();
+        }
+        errand
+    }
+
+    /// Whether anything but another Hello is under way.
+    pub(super) fn has_errands(&self) -> bool {
+        !self.errands.iter().all(|errand| matches!(errand.task, Task::Hello))
     }
 
     /// A reply that decodes, and yet lacks what it must say: the errand has failed.

@@ -2,6 +2,7 @@ use super::roles::is_among;
 use super::*;
 use proptest::prelude::*;
 use shake_proto::reply::{ClaimResult, Reason};
+use shake_proto::wire::v1;
 use shake_rules::{Cents, PacketId, SponsorId};
 
 fn habits() -> Habits {
@@ -18,6 +19,11 @@ fn habits() -> Habits {
             first_ms: 100,
             max_ms: 1_000,
         },
+        silence: Backoff {
+            first_ms: 1_000,
+            max_ms: 8_000,
+        },
+        hello_delay_ms: [100, 300],
         packets: PacketHabits {
             share_split: 0.0,
             friends_told: 2,
@@ -52,10 +58,14 @@ fn errand(actions: impl IntoIterator<Item = Action>) -> ErrandStart {
 }
 
 fn claim_request(user: &mut User, now: Micros, id: ErrandId) -> v1::Claim {
-    match user.errand_request(now, id) {
+    match user.errand_request(now, id, token) {
         Some(v1::request::Kind::Claim(claim)) => claim,
         other => panic!("a claim, not {other:?}"),
     }
+}
+
+fn token(user: u64) -> Bytes {
+    Bytes::from(format!("token {user}"))
 }
 
 fn ms(ms: u64) -> Micros {
@@ -171,7 +181,7 @@ fn pace_is_obeyed_by_those_who_obey() {
             user.on_shake_reply(due, reply(sequence, v1::Outcome::Nothing, 300), &habits, &mut tally);
         }
         assert_eq!(
-            (tally.shakes.sent, tally.shakes.sent + tally.shakes.skipped_by_pace),
+            (tally.shakes.sent, tally.shakes.sent + tally.shakes.held_back),
             (sent, 10)
         );
     }
@@ -198,7 +208,7 @@ fn slow_down_holds_for_the_told_time() {
         user.on_shake_due(ms(1_511), ms(1_511), 2, &habits, &mut tally)
             .is_some()
     );
-    assert_eq!((tally.shakes.skipped_by_pace, tally.outcomes[7]), (1, 1));
+    assert_eq!((tally.shakes.held_back, tally.outcomes[7]), (1, 1));
     user.on_shake_reply(ms(1_520), reply(2, v1::Outcome::SlowDown, 0), &habits, &mut tally);
     assert_eq!(
         tally.violations.malformed_replies, 1,
@@ -229,7 +239,7 @@ fn a_claim_is_retried_with_the_same_ticket_until_it_ends() {
     assert_eq!(claim_request(&mut user, ms(950), start.id).ticket, request.ticket);
     let (done, _) = user.on_errand(ms(1_000), start.id, opened(1, 4, true), &habits, &mut tally);
     assert_eq!(done, ErrandNext::Done);
-    assert!(user.errand_request(ms(1_001), start.id).is_none() && !user.is_waiting());
+    assert!(user.errand_request(ms(1_001), start.id, token).is_none() && !user.is_waiting());
     let claims = &tally.claims;
     assert_eq!(
         (claims.wins, claims.opened, claims.repeats, claims.busy, claims.retries),
@@ -318,7 +328,7 @@ fn going_away_is_spread_and_not_before_told() {
         kind: Some(v1::notice::Kind::GoAway(go_away)),
     };
     let (mut user, mut tally) = online(&habits);
-    let Some(Action::Leave(at)) = user.on_notice(ms(100), &notice, &habits, &mut tally) else {
+    let Some(Action::Leave { at, to: None }) = user.on_notice(ms(100), &notice, &habits, &mut tally) else {
         panic!("it leaves");
     };
     assert!(at >= ms(600) && at <= ms(1_100));
@@ -354,7 +364,9 @@ proptest! {
                 }
                 3 => {
                     let won = user.on_shake_reply(now, win(sequence.saturating_sub(pick)), &habits, &mut tally);
-                    claims.extend(won.map(|action| errand([action])));
+                    if !won.is_empty() {
+                        claims.push(errand(won));
+                    }
                 },
                 4 => {
                     let nothing = reply(sequence.saturating_sub(pick), v1::Outcome::Nothing, 0);
@@ -383,6 +395,7 @@ proptest! {
 }
 
 mod errands;
+mod show;
 
 #[test]
 fn shares_are_even_and_exact() {
@@ -393,4 +406,11 @@ fn shares_are_even_and_exact() {
             "{among} of 1000 for {share}"
         );
     }
+}
+
+/// A million users are to fit into one process beside their connections: what is rare is on the heap while it lasts.
+#[test]
+fn a_user_is_small() {
+    const USER_BYTES_MAX: usize = 296;
+    assert!(size_of::<User>() <= USER_BYTES_MAX, "{}", size_of::<User>());
 }

@@ -105,7 +105,8 @@ pub fn opened(packet_id: u64, cents: u64, sponsor_id: u32, repeat: bool) -> Answ
 
 pub struct Server {
     pub address: SocketAddr,
-    files: TempDir,
+    files: Arc<TempDir>,
+    config: ServerConfig,
     endpoint: Endpoint,
     _runtime: tokio::runtime::Runtime,
 }
@@ -113,7 +114,7 @@ pub struct Server {
 impl Server {
     /// Starts a server on a free loopback port, with a fresh authority, certificate and token key.
     pub fn start(script: impl Script) -> Self {
-        let files = TempDir::new().expect("a temporary directory");
+        let files = Arc::new(TempDir::new().expect("a temporary directory"));
         let ring = KeyRing::of(Key::new(1, [5; 32]));
         std::fs::write(
             files.path().join("user-token.key.toml"),
@@ -122,6 +123,16 @@ impl Server {
         .expect("written");
         let (ca, config) = identity();
         std::fs::write(files.path().join("ca.pem"), ca).expect("written");
+        Self::with(files, config, script)
+    }
+
+    /// Starts another server with the same authority, certificate and token key.
+    pub fn start_another(&self, script: impl Script) -> Self {
+        Self::with(self.files.clone(), self.config.clone(), script)
+    }
+
+    fn with(files: Arc<TempDir>, config: ServerConfig, script: impl Script) -> Self {
+        let ring = KeyRing::of(Key::new(1, [5; 32]));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -129,7 +140,7 @@ impl Server {
             .expect("a runtime");
         let endpoint = {
             let _entered = runtime.enter();
-            Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
+            Endpoint::server(config.clone(), (Ipv4Addr::LOCALHOST, 0).into()).expect("a free port")
         };
         let address = endpoint.local_addr().expect("bound");
         runtime.spawn(accept(
@@ -140,6 +151,7 @@ impl Server {
         Self {
             address,
             files,
+            config,
             endpoint,
             _runtime: runtime,
         }
@@ -237,6 +249,7 @@ async fn serve(connection: Connection, script: Arc<dyn Script>, tokens: Arc<Toke
                             Some(Back::Reply(reply)) => Answer::Reply(v1::reply::Kind::Shake(reply)),
                             _ => Answer::Silence,
                         },
+                        Some(v1::request::Kind::Hello(hello)) => script.hello(user, &hello),
                         Some(kind) => script.ask(user, kind),
                         None => Answer::Reset(Code::Malformed),
                     };

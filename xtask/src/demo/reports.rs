@@ -74,7 +74,7 @@ pub struct Shakes {
     pub sent: u64,
     pub answered: u64,
     pub unanswered: u64,
-    pub skipped_by_pace: u64,
+    pub held_back: u64,
     pub skipped_offline: u64,
     pub answered_per_second: f64,
 }

@@ -169,7 +169,7 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
             "sent": shakes.sent,
             "answered": shakes.answered,
             "unanswered": shakes.unanswered,
-            "skipped_by_pace": shakes.skipped_by_pace,
+            "held_back": shakes.held_back,
             "skipped_offline": shakes.skipped_offline,
             "unanswered_share": evidence.unanswered_share(),
         },

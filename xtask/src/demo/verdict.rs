@@ -146,7 +146,7 @@ pub mod tests {
         let phones = json!({
             "stopped_early": false,
             "sessions": {"connected": 2, "failed": 0, "lost": 0, "handshakes_per_second": 900.0},
-            "shakes": {"sent": 10_000, "answered": 9_999, "unanswered": 1, "skipped_by_pace": 0, "skipped_offline": 0,
+            "shakes": {"sent": 10_000, "answered": 9_999, "unanswered": 1, "held_back": 0, "skipped_offline": 0,
                        "answered_per_second": 499.9},
             "outcomes": {"greeting": 9_997, "red_packet": 2},
             "latency": percentiles,

@@ -17,6 +17,7 @@ mod turn;
 mod wheel;
 
 use super::super::fetch::Fetchers;
+use super::super::gateways::Gateways;
 use super::super::pace::{StepClock, first_step, late_start, unix_now};
 use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use super::{Config, tls};
@@ -59,6 +60,7 @@ struct Driver {
     config: Arc<Config>,
     random: SystemRandom,
     sockets: Sockets,
+    gateways: Gateways,
     seats: Vec<Seat>,
     /// Which seat a stateless reset is for, by the first half of its token, which the gateway draws at random.
     by_token: HashMap<u64, u32>,
@@ -164,6 +166,7 @@ impl Driver {
         let origin = Instant::now();
         Ok(Self {
             sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target, remarks)?,
+            gateways: Gateways::new(target),
             seats: (0..scenario.sessions).map(|index| Seat::new(user(index))).collect(),
             by_token: HashMap::with_capacity(scenario.sessions as usize),
             schedule: scenario.schedule(),
@@ -310,6 +313,7 @@ impl Watch<'_> {
             stage,
             stage_s: since.as_seconds(),
             online: driver.online,
+            now: driver.now(),
             step: driver.schedule.span(driver.now()),
             tally: &driver.tally,
         });

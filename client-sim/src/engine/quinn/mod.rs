@@ -19,6 +19,7 @@ mod shaker;
 mod transport;
 
 use super::fetch::Fetchers;
+use super::gateways::{Gateway, Gateways};
 use super::pace::{StepClock, first_step, late_start, unix_now};
 use super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
@@ -30,7 +31,6 @@ use bytes::Bytes;
 use shake_proto::code::Code;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -49,6 +49,7 @@ const CLOSING: Duration = Duration::from_secs(3);
 struct Seat {
     user: User,
     connection: Option<Connection>,
+    gateway: Gateway,
 }
 
 struct Shard {
@@ -60,7 +61,7 @@ struct Shard {
 struct Shared {
     scenario: Scenario,
     schedule: Mutex<Schedule>,
-    target: SocketAddr,
+    gateways: Mutex<Gateways>,
     tokens: TokenKeys,
     tokens_expire_at: UnixMillis,
     client: ClientConfig,
@@ -102,6 +103,12 @@ impl Shared {
         self.shards[shard]
             .lock()
             .expect("no event panics: `user` and `tally` treat all input as untrusted")
+    }
+
+    fn gateways(&self) -> std::sync::MutexGuard<'_, Gateways> {
+        self.gateways
+            .lock()
+            .expect("nothing panics under this lock: it looks up and adds")
     }
 
     fn schedule(&self) -> std::sync::MutexGuard<'_, Schedule> {
@@ -282,14 +289,18 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
     for index in 0..scenario.sessions {
         let user = User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let shard = index as usize % shards.len();
-        shards[shard].seats.push(Seat { user, connection: None });
+        shards[shard].seats.push(Seat {
+            user,
+            connection: None,
+            gateway: Gateway::HOME,
+        });
     }
     let origin = Instant::now();
     Ok(Shared {
         schedule: Mutex::new(scenario.schedule()),
+        gateways: Mutex::new(Gateways::new(target)),
         dial,
         wall_origin: unix_now(),
-        target,
         tokens,
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
@@ -360,6 +371,7 @@ impl Watch<'_> {
             stage,
             stage_s,
             online,
+            now: self.shared.now(),
             step: schedule.span(self.shared.now()),
             tally: &tally,
         });

@@ -68,12 +68,15 @@ async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, Connect
     let fail = |name: &str, message: &str| {
         shared.seat(index, |seat, habits, tally| {
             tally.error(&format!("connect_{name}"), message);
+            seat.gateway = seat.gateway.after_failure();
             seat.user.on_connect_failed(shared.now(), name, habits, tally)
         })
     };
+    let gateway = shared.seat(index, |seat, _, _| seat.gateway);
+    let target = shared.gateways().address(gateway);
     let connecting = shared
         .endpoint(index)
-        .connect_with(shared.client.clone(), shared.target, &scenario.server_name)
+        .connect_with(shared.client.clone(), target, &scenario.server_name)
         .map_err(|error| fail("not_started", &error.to_string()))?;
     let connection = match timeout(Duration::from_millis(scenario.connect_timeout_ms.into()), connecting).await {
         Ok(Ok(connection)) => connection,
@@ -135,7 +138,7 @@ fn lose(shared: &Shared, index: u32, reason: &ConnectionError) -> ConnectNext {
         return ConnectNext::GiveUp;
     }
     let (name, _) = connection_error(reason);
-    shared.seat(index, |Seat { user, connection }, habits, tally| {
+    shared.seat(index, |Seat { user, connection, .. }, habits, tally| {
         *connection = None;
         user.on_connection_lost(shared.now(), &name, habits, tally)
     })
@@ -171,7 +174,12 @@ fn act(shared: &Arc<Shared>, index: u32, actions: impl IntoIterator<Item = Actio
     for action in actions {
         match action {
             Action::Errand(start) => drop(tokio::spawn(errand(shared.clone(), index, start))),
-            Action::Leave(at) => drop(tokio::spawn(leave(shared.clone(), index, at))),
+            Action::Leave { at, to } => {
+                if let Some(to) = to {
+                    go_to(shared, index, &to);
+                }
+                drop(tokio::spawn(leave(shared.clone(), index, at)));
+            }
             Action::Fetch(fetch) => shared.fetchers.order(fetch),
             Action::Tell { friend_index, code } => {
                 let now = shared.now();
@@ -192,7 +200,7 @@ async fn errand(shared: Arc<Shared>, index: u32, start: ErrandStart) {
         let now = shared.now();
         let request = shared.seat(index, |seat, _, _| {
             seat.user
-                .errand_request(now, id)
+                .errand_request(now, id, |user| shared.token(user))
                 .map(|request| (seat.connection.clone(), request))
         });
         let Some((connection, request)) = request else {
@@ -212,6 +220,15 @@ async fn errand(shared: Arc<Shared>, index: u32, start: ErrandStart) {
             ErrandNext::Done => return,
         }
     }
+}
+
+/// The next connection goes to another gateway.
+fn go_to(shared: &Shared, index: u32, name: &str) {
+    let gateway = shared.gateways().named(name);
+    shared.seat(index, |seat, _, tally| match gateway {
+        Some(gateway) => seat.gateway = gateway,
+        None => tally.error("go_away_alternative_unusable", name),
+    });
 }
 
 /// Leaves the connection at this time, as the gateway asked.

@@ -59,7 +59,7 @@ async fn shake_all(shared: &Arc<Shared>) {
 
 fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) {
     let due = slot.at;
-    let on_stream = shared.seat(slot.session, |Seat { user, connection }, habits, tally| {
+    let on_stream = shared.seat(slot.session, |Seat { user, connection, .. }, habits, tally| {
         let shake = user.on_shake_due(now, due, slot.sequence, habits, tally)?;
         let Some(connection) = connection else {
             user.on_shake_failed(slot.sequence, "offline", tally);

@@ -71,7 +71,7 @@ impl User {
         match result {
             GrabResult::Grabbed { packet, amount, repeat } => {
                 let (packet, cents) = (packet.0, amount.0);
-                tally.packets.grabs.answered += 1;
+                tally.packets.grabs.done += 1;
                 tally.packets.grabs.repeats += u64::from(repeat);
                 let user = self.id;
                 if self.purse.take(packet, cents, repeat, tally) {
@@ -87,7 +87,6 @@ impl User {
                 actions.extend(self.send_when_rich(now, habits, tally));
             }
             GrabResult::Empty => {
-                tally.packets.grabs.answered += 1;
                 tally.packets.grabs_empty += 1;
                 tally.violations.answers_changed += u64::from(has_share);
             }

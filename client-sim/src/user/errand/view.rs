@@ -50,7 +50,7 @@ impl User {
     pub(super) fn on_view(&mut self, look: &Look, result: ViewResult, tally: &mut Tally) {
         match result {
             ViewResult::State(state) => {
-                tally.packets.views.answered += 1;
+                tally.packets.views.done += 1;
                 tally.violations.views_wrong += u64::from(!is_right(&state, look, self.id));
             }
             ViewResult::Refused(reason) => {

@@ -24,7 +24,7 @@ impl User {
 
     /// Asks for the wallet, once, when this user is one who does and nothing else is under way.
     pub(super) fn ask_wallet_at_last(&mut self, now: Micros, habits: &Habits, tally: &mut Tally) -> Option<Action> {
-        let may = self.roles.asks_wallet && self.is_winding_up && self.greeted && self.errands.is_empty();
+        let may = self.roles.asks_wallet && self.is_winding_up && self.greeted && !self.has_errands();
         if !may || std::mem::replace(&mut self.purse.has_asked_wallet, true) {
             return None;
         }
@@ -40,7 +40,7 @@ impl User {
             WalletResult::State { balance, transfers } => (balance.0, transfers),
             WalletResult::Busy { .. } => unreachable!("busy is no end of an errand"),
         };
-        tally.packets.wallets.answered += 1;
+        tally.packets.wallets.done += 1;
         // A wallet that shows all its movements must be their sum, whatever this run knows.
         let is_whole = transfers.len() < WALLET_TRANSFERS_MAX;
         let moved: i128 = transfers.iter().map(|transfer| i128::from(transfer.cents)).sum();

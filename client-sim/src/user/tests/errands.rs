@@ -75,7 +75,7 @@ fn offer() -> v1::Notice {
 
 /// One try of an errand, and its answer; gives what follows. The errand must end.
 fn run(user: &mut User, start: ErrandStart, answer: Answer, habits: &Habits, tally: &mut Tally) -> Vec<Action> {
-    assert!(user.errand_request(start.at, start.id).is_some());
+    assert!(user.errand_request(start.at, start.id, token).is_some());
     let (next, actions) = user.on_errand(start.at, start.id, answer, habits, tally);
     assert_eq!(next, ErrandNext::Done);
     actions
@@ -109,7 +109,7 @@ fn a_split_packet_is_told_of_and_looked_at() {
             .all(|(friend, code)| (1..10).contains(friend) && *code == CODE)
     );
     let look = errand(actions);
-    let request = user.errand_request(look.at, look.id).expect("a view");
+    let request = user.errand_request(look.at, look.id, token).expect("a view");
     assert_eq!(request, v1::request::Kind::PacketView(v1::PacketView { code: CODE }));
 }
 
@@ -274,7 +274,7 @@ fn who_has_enough_sends_once_and_half_of_them_to_names() {
         let starts = actions.into_iter().map(|action| errand([action])).collect::<Vec<_>>();
         let (send, request) = starts
             .iter()
-            .find_map(|start| match user.errand_request(start.at, start.id) {
+            .find_map(|start| match user.errand_request(start.at, start.id, token) {
                 Some(v1::request::Kind::Send(send)) => Some((*start, send)),
                 _ => None,
             })
@@ -293,7 +293,7 @@ fn who_has_enough_sends_once_and_half_of_them_to_names() {
 
         let (next, _) = user.on_errand(send.at, send.id, Err(RequestFailure::Timeout), &habits, &mut tally);
         assert!(matches!(next, ErrandNext::At(_)));
-        let again = user.errand_request(ms(900), send.id).expect("still");
+        let again = user.errand_request(ms(900), send.id, token).expect("still");
         assert_eq!(
             again,
             v1::request::Kind::Send(request.clone()),
@@ -358,7 +358,7 @@ fn the_wallet_is_asked_for_last_and_must_agree() {
         );
         let ask = errand(run(&mut user, grab, grabbed(5, 30, false), &habits, &mut tally));
         assert_eq!(
-            user.errand_request(ask.at, ask.id),
+            user.errand_request(ask.at, ask.id, token),
             Some(v1::request::Kind::Wallet(v1::Wallet {}))
         );
         assert_eq!(
@@ -410,7 +410,7 @@ fn hoarders_never_claim_and_some_never_grab() {
     (habits.packets.hoard_share, habits.packets.grab_share) = (1.0, 0.0);
     let (mut user, mut tally) = online(&habits);
     user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
-    assert_eq!(user.on_shake_reply(ms(5), win(0), &habits, &mut tally), None);
+    assert_eq!(user.on_shake_reply(ms(5), win(0), &habits, &mut tally), []);
     assert_eq!(user.on_notice(ms(6), &offer(), &habits, &mut tally), None);
     assert_eq!(
         (tally.claims.hoarded, tally.packets.ignored, tally.open_ends()),

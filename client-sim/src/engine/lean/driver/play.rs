@@ -2,7 +2,7 @@
 
 use super::super::{CloseReason, Refused, StreamId};
 use super::Driver;
-use super::seat::{Asked, Happened, Standing, Todo, failure_of, reason_name, token_key};
+use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
 use crate::schedule::{Due, Micros};
 use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure};
 use bytes::{Bytes, BytesMut};
@@ -10,8 +10,8 @@ use prost::Message;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX, SHAKE_BYTES_MAX};
 use shake_proto::wire::v1::{self, reply, request::Kind};
-use shake_rules::UserId;
-use shake_rules::token::UserToken;
+use shake_rules::token::{TokenKeys, UserToken};
+use shake_rules::{UnixMillis, UserId};
 
 /// Shakes sent before the sockets get their turn.
 const BATCH: u32 = 256;
@@ -25,11 +25,7 @@ impl Driver {
                 let seat = &mut self.seats[index as usize];
                 seat.stop_connecting(); // from here on the Hello's own timeout holds
                 let user = &seat.user;
-                let token = UserToken {
-                    user: UserId(user.id()),
-                    expires_at: self.tokens_expire_at,
-                };
-                let hello = user.hello(Bytes::copy_from_slice(&self.tokens.mint(token)));
+                let hello = user.hello(mint(&self.tokens, self.tokens_expire_at, user.id()));
                 self.ask(now, index, Asked::Hello, Kind::Hello(hello));
             }
             Happened::ShakeReply(Some(reply)) => self.on_shake_reply(now, index, reply),
@@ -145,7 +141,14 @@ impl Driver {
             let seat = &mut self.seats[index as usize];
             match action {
                 Action::Errand(start) => seat.todo.push((start.at, Todo::Errand(start.id))),
-                Action::Leave(at) => seat.todo.push((at, Todo::Leave)),
+                Action::Leave { at, to } => {
+                    seat.todo.push((at, Todo::Leave));
+                    match to.map(|to| self.gateways.named(&to).ok_or(to)) {
+                        Some(Ok(gateway)) => seat.gateway = gateway,
+                        Some(Err(to)) => self.tally.error("go_away_alternative_unusable", &to),
+                        None => {}
+                    }
+                }
                 Action::Fetch(fetch) => self.fetchers.order(fetch),
                 Action::Tell { friend_index, code } => {
                     let friend = &mut self.seats[friend_index as usize];
@@ -162,7 +165,8 @@ impl Driver {
 
     pub(super) fn on_connect_failed(&mut self, now: Micros, index: u32, name: &str, message: &str) {
         self.tally.error(&format!("connect_{name}"), message);
-        let user = &mut self.seats[index as usize].user;
+        let Seat { user, gateway, .. } = &mut self.seats[index as usize];
+        *gateway = gateway.after_failure();
         let next = user.on_connect_failed(now, name, &self.scenario.habits, &mut self.tally);
         self.go_on(index, next);
     }
@@ -300,4 +304,10 @@ impl Driver {
         let user = &mut self.seats[index as usize].user;
         user.on_shake_failed(sequence, &failure.name(), &mut self.tally);
     }
+}
+
+/// The token that a user says Hello with.
+pub(super) fn mint(tokens: &TokenKeys, expires_at: UnixMillis, user: u64) -> Bytes {
+    let user = UserId(user);
+    Bytes::copy_from_slice(&tokens.mint(UserToken { user, expires_at }))
 }

@@ -1,5 +1,6 @@
 //! One session's place: its user, its connection while there is one, and what it waits for.
 
+use super::super::super::gateways::Gateway;
 use super::super::Connection;
 use super::super::error::CloseReason;
 use super::super::events::{Event, StreamId};
@@ -14,6 +15,8 @@ pub(super) struct Seat {
     pub(super) user: User,
     pub(super) connection: Option<Connection>,
     pub(super) standing: Standing,
+    /// Where the next connection goes.
+    pub(super) gateway: Gateway,
     /// What it waits for, and until when. Empty for most of the time.
     pub(super) todo: Vec<(Micros, Todo)>,
     pub(super) armed: Tick,
@@ -92,6 +95,7 @@ impl Seat {
             user,
             connection: None,
             standing: Standing::Offline,
+            gateway: Gateway::HOME,
             todo: Vec::new(),
             armed: Tick::NONE,
             has_settled: false,

@@ -22,14 +22,63 @@ const PATIENCE_MS: u8 = 5;
 
 /// The sockets, and what waits to leave through them.
 pub(super) struct Sockets {
+    /// In groups of the same size, one for each gateway that sessions were led to.
     sockets: Vec<UdpSocket>,
     outboxes: Vec<Outbox>,
     inbox: Inbox,
+    group_size: usize,
+    /// The gateway of each group, by its place among those known.
+    groups: Vec<usize>,
+    /// The group of each seat; empty as long as there is only one.
+    group_of: Vec<u8>,
 }
 
 impl Sockets {
     /// Opens and connects the sockets. A kernel that grants smaller buffers is remarked upon.
     pub(super) fn open(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+        let sockets = Self::open_group(count, target, remarks)?;
+        Ok(Self {
+            outboxes: sockets.iter().map(|_| Outbox::new()).collect(),
+            inbox: Inbox::new(),
+            sockets,
+            group_size: count as usize,
+            groups: vec![0],
+            group_of: Vec::new(),
+        })
+    }
+
+    /// From now on what this seat says goes to that gateway, the first of them being the scenario's.
+    pub(super) fn lead_to(&mut self, index: u32, gateway: usize, target: SocketAddr) -> Result<(), EngineError> {
+        if gateway == 0 && self.group_of.is_empty() {
+            return Ok(());
+        }
+        let known = self.groups.iter().position(|known| *known == gateway);
+        let group = match known {
+            Some(group) => group,
+            None => {
+                let more = Self::open_group(self.group_size as u32, target, &mut Vec::new())?;
+                self.outboxes.extend(more.iter().map(|_| Outbox::new()));
+                self.sockets.extend(more);
+                self.groups.push(gateway);
+                self.groups.len() - 1
+            }
+        };
+        let index = index as usize;
+        if self.group_of.len() <= index {
+            self.group_of.resize(index + 1, 0);
+        }
+        self.group_of[index] = group as u8; // at most as many as gateways are kept
+        Ok(())
+    }
+
+    /// The socket of a seat.
+    fn of(&self, index: u32) -> usize {
+        let group = self.group_of.get(index as usize).copied().unwrap_or(0);
+        usize::from(group) * self.group_size + index as usize % self.group_size
+    }
+
+    /// Opens and connects sockets. A kernel that grants smaller buffers is remarked upon.
+    fn open_group(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Vec<UdpSocket>, EngineError> {
         let open = || {
             let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
             socket.connect(target)?;
@@ -50,11 +99,7 @@ impl Sockets {
             }
             sockets.push(socket);
         }
-        Ok(Self {
-            outboxes: sockets.iter().map(|_| Outbox::new()).collect(),
-            inbox: Inbox::new(),
-            sockets,
-        })
+        Ok(sockets)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -76,7 +121,7 @@ impl Sockets {
     /// Queues all that a connection has to say at the seat's socket. It leaves with [`flush`](Self::flush) at the
     /// latest.
     pub(super) fn take_from(&mut self, index: u32, connection: &mut Connection, now: Micros) {
-        let socket = index as usize % self.sockets.len();
+        let socket = self.of(index);
         let outbox = &mut self.outboxes[socket];
         while let Some(length) = connection.poll_transmit(now, &mut outbox.buffers[outbox.count]) {
             outbox.lengths[outbox.count] = length;

@@ -2,6 +2,7 @@
 
 use super::super::{Connection, LocalCid, RECEIVE_BYTES_MAX};
 use super::Driver;
+use super::play::mint;
 use super::seat::{Asked, Happened, Standing, Todo, token_key};
 use super::sockets::BATCH;
 use super::wheel::Tick;
@@ -163,7 +164,8 @@ impl Driver {
             Todo::AskAgain(asked, bytes, until) => self.send_request(now, index, asked, bytes, until),
             Todo::Errand(id) => {
                 let seat = &mut self.seats[index as usize];
-                let Some(request) = seat.user.errand_request(now, id) else {
+                let token = |user| mint(&self.tokens, self.tokens_expire_at, user);
+                let Some(request) = seat.user.errand_request(now, id, token) else {
                     return;
                 };
                 if seat.standing == Standing::Online {
@@ -216,6 +218,10 @@ impl Driver {
             Ok(connection) if drawn.is_ok() => {
                 self.connecting += 1;
                 let seat = &mut self.seats[index as usize];
+                let place = seat.gateway.place();
+                if let Err(error) = self.sockets.lead_to(index, place, self.gateways.address(seat.gateway)) {
+                    self.tally.error("socket", &error.to_string());
+                }
                 seat.connection = Some(connection);
                 seat.standing = Standing::Connecting(now);
                 let patience = Micros::from_ms(self.scenario.connect_timeout_ms.into());

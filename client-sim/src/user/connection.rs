@@ -1,0 +1,131 @@
+//! The session of a user: Hello, its answer, the end of a connection and the next one, and what the gateway says unasked.
+
+use super::{Action, CAPABLE_OF_NOTICES, ConnectNext, Habits, RequestFailure, User};
+use crate::schedule::Micros;
+use crate::tally::Tally;
+use bytes::Bytes;
+use shake_proto::code::Code;
+use shake_proto::wire::v1;
+use shake_rules::cookie::COOKIE_BYTES_MAX;
+
+impl User {
+    /// The Hello for a new connection.
+    #[must_use]
+    pub fn hello(&self, token: Bytes) -> v1::Hello {
+        v1::Hello {
+            token,
+            cookie: self.cookie.clone(),
+            resource_version: self.resource_version,
+            capabilities: CAPABLE_OF_NOTICES,
+        }
+    }
+
+    /// A connection could not be made.
+    pub fn on_connect_failed(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
+        *tally.sessions.connect_failures.entry(reason.to_owned()).or_default() += 1;
+        self.try_again(now, habits, tally)
+    }
+
+    /// The Hello was answered, or not. Gives what the user does because of it.
+    ///
+    /// # Errors
+    /// What to do instead of shaking; the engine closes the connection.
+    pub fn on_hello(
+        &mut self,
+        now: Micros,
+        answer: Result<v1::Reply, RequestFailure>,
+        habits: &Habits,
+        tally: &mut Tally,
+    ) -> Result<Vec<Action>, ConnectNext> {
+        let failure = match answer.map(|reply| reply.kind) {
+            Ok(Some(v1::reply::Kind::Hello(reply))) if reply.cookie.len() <= COOKIE_BYTES_MAX => {
+                return Ok(self.welcome(now, reply, habits, tally));
+            }
+            Ok(_) => RequestFailure::Malformed(Code::Unknown),
+            Err(failure) => failure,
+        };
+        if matches!(failure, RequestFailure::Malformed(_)) {
+            tally.violations.malformed_replies += 1;
+        }
+        *tally.sessions.hello_failures.entry(failure.name()).or_default() += 1;
+        if failure.is_final() {
+            tally.sessions.failed += 1;
+            return Err(ConnectNext::GiveUp);
+        }
+        Err(self.try_again(now, habits, tally))
+    }
+
+    fn welcome(&mut self, now: Micros, reply: v1::HelloReply, habits: &Habits, tally: &mut Tally) -> Vec<Action> {
+        self.online = true;
+        self.failed_tries = 0;
+        self.reconnect_at = None;
+        if std::mem::replace(&mut self.greeted, true) {
+            tally.sessions.reconnected += 1;
+        } else {
+            tally.sessions.connected += 1;
+        }
+        self.learn(now, reply, habits, tally)
+    }
+
+    /// The connection ended after its Hello. Shakes under way are lost; errands go on over the next connection.
+    pub fn on_connection_lost(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
+        self.online = false;
+        tally.sessions.lost += 1;
+        tally.error(&format!("connection_{reason}"), "");
+        self.give_up_shakes(tally);
+        match self.reconnect_at.take() {
+            Some(at) => ConnectNext::At(at.max(now)),
+            None => self.try_again(now, habits, tally),
+        }
+    }
+
+    fn try_again(&mut self, now: Micros, habits: &Habits, tally: &mut Tally) -> ConnectNext {
+        self.failed_tries += 1;
+        if self.failed_tries >= self.manners.tries_max(habits.connect_tries_max) {
+            tally.sessions.failed += 1;
+            return ConnectNext::GiveUp;
+        }
+        let wait = self
+            .manners
+            .wait_after(self.failed_tries, &habits.backoff, &mut self.jitter);
+        ConnectNext::At(now.plus(wait))
+    }
+
+    /// The gateway said something unasked. Gives what the user does because of it.
+    pub fn on_notice(
+        &mut self,
+        now: Micros,
+        notice: &v1::Notice,
+        habits: &Habits,
+        tally: &mut Tally,
+    ) -> Option<Action> {
+        match &notice.kind {
+            Some(v1::notice::Kind::GoAway(go_away)) => {
+                tally.sessions.told_to_go_away += 1;
+                self.on_go_away(now, go_away)
+            }
+            Some(v1::notice::Kind::PacketOffered(offer)) => self.on_offer(now, offer, habits, tally),
+            Some(v1::notice::Kind::PhaseChanged(changed)) => self.on_phase_changed(now, changed, habits, tally),
+            None => None,
+        }
+    }
+
+    /// Leaves at a moment of the told window, once, however often it is told; for one of the alternatives when there
+    /// are any, each with the same chance.
+    fn on_go_away(&mut self, now: Micros, go_away: &v1::GoAway) -> Option<Action> {
+        if self.reconnect_at.is_some() {
+            return None;
+        }
+        let wait = self
+            .manners
+            .wait_to_reconnect(go_away.reconnect_after_ms, &mut self.jitter);
+        let at = now.plus(wait);
+        self.reconnect_at = Some(at);
+        let last = go_away.alternatives.len().checked_sub(1);
+        let to = last.map(|last| {
+            let drawn = self.jitter.between(0, last as u64) as usize;
+            go_away.alternatives[drawn].clone()
+        });
+        Some(Action::Leave { at, to })
+    }
+}
