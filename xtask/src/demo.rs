@@ -67,7 +67,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         place.directory.display()
     ));
     stage::make_certs_and_seed(&place, &programs, &plan::seed_flags(options), interrupt)?;
-    write_configs(&place, options)?;
+    write_configs(&place, &programs, options)?;
     if options.keep {
         say(&format!(
             "the shared mapping will stay: {}",
@@ -125,17 +125,17 @@ fn say(line: &str) {
 }
 
 /// Writes the show, the scenario and both configurations.
-fn write_configs(place: &Place, options: &Options) -> anyhow::Result<()> {
+fn write_configs(place: &Place, programs: &Programs, options: &Options) -> anyhow::Result<()> {
     let named = |folder: &str| options.show.as_deref().map(|name| workspace::deployed(folder, name));
     let show = named("shows").unwrap_or_else(|| Ok(plan::show(options)))?;
     let scenario = || Ok(plan::scenario(options, place.gateway, &place.file(files::CERTS)));
-    let scenario = named("scenarios").unwrap_or_else(scenario)?;
+    let mut scenario = named("scenarios").unwrap_or_else(scenario)?;
+    if scenario.contains("[[cues]]") {
+        scenario.push_str(&plan::operator(place, programs));
+    }
     place.write(files::SHOW, &show)?;
     place.write(files::SCENARIO, &scenario)?;
-    place.write(
-        files::GATEWAY,
-        &plan::gateway(place.gateway, place.metrics, place.queue()),
-    )?;
+    place.write(files::GATEWAY, &plan::gateway(place))?;
     place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))
 }
 

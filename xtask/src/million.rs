@@ -130,8 +130,12 @@ fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &In
     let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
     seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
     stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    let gateway = plan::gateway(place.gateway, place.metrics, place.queue());
-    let gateway = format!("{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n").replace(
+    let gateway = plan::gateway(place);
+    let gateway = format!(
+        "{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n\n[throttle]\nfile = \"{}\"\n",
+        files::THROTTLE
+    )
+    .replace(
         "[listen]\n",
         &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
     );
@@ -141,6 +145,7 @@ fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &In
         scenario.push_str(&search_steps());
     }
     place.write(files::SHOW, &workspace::deployed("shows", "million")?)?;
+    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
     place.write(files::GATEWAY, &gateway)?;
     place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
     place.write(files::SCENARIO, &scenario)

@@ -128,10 +128,10 @@ impl Bench<'_> {
         let plan = demo::Options::of_size(self.sessions, self.options.shakes_per_second, self.options.seconds);
         stage::make_certs_and_seed(&place, self.programs, &plan::seed_flags(&plan), self.interrupt)?;
         place.write(files::SHOW, &plan::show(&plan))?;
-        place.write(
-            files::GATEWAY,
-            &plan::gateway(place.gateway, place.metrics, place.queue()),
-        )?;
+        let gateway = plan::gateway(&place);
+        let gateway = format!("{gateway}\n[throttle]\nfile = \"{}\"\n", files::THROTTLE);
+        place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+        place.write(files::GATEWAY, &gateway)?;
         place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
         let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
         let sampler = Sampler::watch(vec![stage.gateway.pid()]);

@@ -2,7 +2,7 @@
 //! text. Pure: opens and binds nothing.
 
 use super::Options;
-use crate::stage::files;
+use crate::stage::{Place, Programs, files};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -129,9 +129,10 @@ resources = {{ greeting = 10, family_photo = 11, friend_card = 12, server_hang =
 }
 
 /// The gateway's configuration.
-pub fn gateway(listen: SocketAddr, metrics: SocketAddr, queue: &Path) -> String {
+pub fn gateway(place: &Place) -> String {
+    let (listen, metrics, admin) = (place.gateway, place.metrics, place.admin);
     format!(
-        r#"# Made by `cargo xtask demo`. Every key is explained in deploy/gateway.toml.
+        r#"# Made by `cargo xtask`. Every key is explained in deploy/gateway.toml.
 [listen]
 address = "{listen}"
 
@@ -142,13 +143,27 @@ directory = "{}"
 file = "{}"
 
 [queue]
-path = {queue:?}
+path = {:?}
 
 [metrics]
 address = "{metrics}"
+
+[admin]
+address = "{admin}"
 "#,
         files::CERTS,
         files::SHOW,
+        place.queue(),
+    )
+}
+
+/// Who gives the cues of a scenario that has some: the gateway's own program, at its operators' address.
+pub fn operator(place: &Place, programs: &Programs) -> String {
+    format!(
+        "\n[operator]\nprogram = {:?}\naddress = \"{}\"\ncerts = {:?}\n",
+        programs.path("gateway"),
+        place.admin,
+        place.file(files::CERTS)
     )
 }
 

@@ -26,6 +26,7 @@ pub mod files {
     pub const CERTS: &str = "certs";
     pub const SEED: &str = "seed.bin";
     pub const SHOW: &str = "show.toml";
+    pub const THROTTLE: &str = "throttle.toml";
     pub const GATEWAY: &str = "gateway.toml";
     pub const AGENT: &str = "agent.toml";
     pub const SCENARIO: &str = "scenario.toml";
@@ -57,9 +58,14 @@ impl Programs {
         Ok(Self(workspace::target().join("release")))
     }
 
+    /// Where a program is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
     /// A program that is about to be given its arguments.
     pub fn command(&self, name: &str) -> Command {
-        Command::new(self.0.join(name))
+        Command::new(self.path(name))
     }
 }
 

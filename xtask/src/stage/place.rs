@@ -16,6 +16,8 @@ pub struct Place {
     pub gateway: SocketAddr,
     /// Where it serves its metrics.
     pub metrics: SocketAddr,
+    /// Where it takes operators.
+    pub admin: SocketAddr,
     queue: Queue,
     _lock: File,
 }
@@ -43,9 +45,11 @@ impl Place {
         // Bound and let go: what is free now is free a moment later unless someone takes just this one, and then the
         // gateway says so.
         let any = (Ipv4Addr::LOCALHOST, 0);
-        let gateway = UdpSocket::bind(any)
-            .and_then(|socket| socket.local_addr())
-            .context("no free UDP port")?;
+        // Both at a time, so that they are not the same.
+        let bound = [UdpSocket::bind(any), UdpSocket::bind(any)];
+        let [gateway, admin] = bound.map(|socket| socket.and_then(|socket| socket.local_addr()));
+        let gateway = gateway.context("no free UDP port")?;
+        let admin = admin.context("no second free UDP port")?;
         let metrics = TcpListener::bind(any)
             .and_then(|socket| socket.local_addr())
             .context("no free TCP port")?;
@@ -53,6 +57,7 @@ impl Place {
             directory,
             gateway,
             metrics,
+            admin,
             queue: Queue::named_for_this_process(),
             _lock: lock,
         })
