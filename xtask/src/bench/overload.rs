@@ -141,12 +141,12 @@ fn find_peak(place: &Place, options: &Options, interrupt: &Interrupt) -> anyhow:
 /// CPU time of the gateway per shake served and per shake refused, in microseconds, from two steps of one run in which
 /// grade 4 holds throughout: at the first rate nobody is over the pace, at the second most are.
 fn refusal_cost(place: &Place, options: &Options, interrupt: &Interrupt) -> anyhow::Result<(f64, f64)> {
-    // Each user is let through once in 1.8 s.
-    let admitted = f64::from(options.sessions) / 1.8;
+    // Each user is let through once in nine tenths of the pace of `forced_throttle`.
+    let admitted = f64::from(options.sessions) / (place::FORCED_PACE_MS * 0.9 / 1e3);
     let seconds = options.seconds.max(8);
     let steps = [
         ("served".to_owned(), (admitted * 0.6) as u32, seconds),
-        ("refused".to_owned(), (admitted * 6.0) as u32, seconds),
+        ("refused".to_owned(), (admitted * 5.0) as u32, seconds),
     ];
     let played = place.play(&place::forced_throttle(), 0.0, &steps, interrupt)?;
     let steps = samples::steps(&played)?;
@@ -154,13 +154,15 @@ fn refusal_cost(place: &Place, options: &Options, interrupt: &Interrupt) -> anyh
         bail!("the run had {} steps, not two", steps.len());
     };
     let served_us = serving.cpu_s * 1e6 / serving.served.max(1.0);
-    let refused_us = (refusing.cpu_s * 1e6 - refusing.served * served_us) / refusing.refused.max(1.0);
+    // What is dropped unread is packets, and phones repeat those that are not acknowledged; what is refused is shakes.
+    let refused = refusing.sent_per_second * refusing.served / refusing.served_per_second.max(1e-9) - refusing.served;
+    let refused_us = (refusing.cpu_s * 1e6 - refusing.served * served_us) / refused.max(1.0);
     say(&format!(
-        "served step: {:.0} served, {:.0} refused, {:.2} s of CPU; refused step: {:.0} served, {:.0} refused, {:.2} s",
+        "served step: {:.0} shakes served, {:.0} packets kept out, {:.2} s of CPU; refused step: {:.0}, {:.0}, {:.2} s",
         serving.served, serving.refused, serving.cpu_s, refusing.served, refusing.refused, refusing.cpu_s
     ));
     ensure!(
-        refusing.refused > refusing.served,
+        refused > refusing.served,
         "fewer were refused than served; nothing can be said of the cost"
     );
     Ok((served_us, refused_us))

@@ -251,13 +251,16 @@ pub fn open_throttle() -> String {
     grades
 }
 
-/// Grade 4 as soon as anything happens at all, with a pace of two seconds.
+/// The pace of [`forced_throttle`]: short, so that serving is measured in batches not much smaller than refusing.
+pub const FORCED_PACE_MS: f64 = 200.0;
+
+/// Grade 4 as soon as anything happens at all, with one fixed pace.
 pub fn forced_throttle() -> String {
     let thresholds = "enter = { process_cpu = 0.00001 }\nleave = { process_cpu = 0.000001 }\n";
     let grades: String = ["", thresholds, thresholds, thresholds, thresholds]
         .iter()
         .map(|thresholds| {
-            format!("[[grades]]\n{thresholds}pace_ms = [2000, 2000]\nshed_after_ms = 60000\nretry_ms = [5000, 10000]\n")
+            format!("[[grades]]\n{thresholds}pace_ms = [{FORCED_PACE_MS:.0}, {FORCED_PACE_MS:.0}]\nshed_after_ms = 60000\nretry_ms = [5000, 10000]\n")
         })
         .collect();
     grades
