@@ -57,6 +57,7 @@ impl Gate {
 
     /// Gives the next packet to a user, as `Serving::win` of the gateway does. The packet that left the ring comes back in
     /// any case; the rest of it only when the gateway lives.
+    #[allow(clippy::too_many_arguments, reason = "what a real one has at hand")]
     pub fn win(
         &mut self,
         shard: usize,
