@@ -1,7 +1,8 @@
 //! The gateway from outside: its memory and CPU as the kernel counts them, its counters as its metrics port tells them.
 
+use crate::stage::Usage;
 use anyhow::Context;
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -21,20 +22,16 @@ pub struct Look {
 impl Look {
     pub fn at(pid: Pid, metrics: SocketAddr) -> anyhow::Result<Self> {
         let counters = metrics_text(metrics).with_context(|| format!("cannot read http://{metrics}/metrics"))?;
+        let usage = Usage::of(pid)?;
         Ok(Self {
-            cpu: cpu(pid)?,
-            resident_bytes: Self::resident(pid)?,
+            cpu: usage.cpu,
+            resident_bytes: usage.resident_bytes,
             counters: parse(&counters),
         })
     }
 
     pub fn resident(pid: Pid) -> anyhow::Result<u64> {
-        let path = format!("/proc/{pid}/status");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        kib.map(|kib| kib * 1024)
-            .with_context(|| format!("{path} has no VmRSS"))
+        Ok(Usage::of(pid)?.resident_bytes)
     }
 
     /// What refuses, drops or fails, and grew.
@@ -58,21 +55,6 @@ impl Look {
         };
         self.counters.iter().filter_map(grown).collect()
     }
-}
-
-fn cpu(pid: Pid) -> anyhow::Result<Duration> {
-    let path = format!("/proc/{pid}/stat");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    // The name, in parentheses, may hold anything; utime and stime are fields 14 and 15 (proc(5)).
-    let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = rest
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the system has no clock tick")?;
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
 }
 
 fn metrics_text(address: SocketAddr) -> std::io::Result<String> {
@@ -106,7 +88,7 @@ mod tests {
     fn this_process_has_memory_and_time() {
         let pid = Pid::this();
         assert!(Look::resident(pid).expect("a living process") > 100_000);
-        cpu(pid).expect("a living process");
+        Usage::of(pid).expect("a living process");
     }
 
     #[test]

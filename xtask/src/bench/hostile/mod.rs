@@ -130,7 +130,7 @@ fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
     };
     let alone = honest(&place, 1, "alone", interrupt, &mut check)?;
 
-    let before = Look::at(gateway.pid(), place.metrics)?;
+    let before = Look::at(gateway.pid(), place.metrics())?;
     let mut resident_max = before.resident_bytes;
     let began = Instant::now();
     let (under, findings) = thread::scope(|scope| {
@@ -146,7 +146,7 @@ fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
         (under, findings)
     });
     let (under, findings) = (under?, findings?);
-    let after = Look::at(gateway.pid(), place.metrics)?;
+    let after = Look::at(gateway.pid(), place.metrics())?;
     let took = began.elapsed();
     gateway.end(END)?;
     agent.end(END)?;
@@ -180,7 +180,7 @@ fn honest(
     let scenario = place.file(&format!("{name}.toml"));
     std::fs::write(
         &scenario,
-        plan::scenario(place.gateway, &place.file("certs"), first_user),
+        plan::scenario(place.gateway(), &place.file("certs"), first_user),
     )
     .with_context(|| format!("cannot write {}", scenario.display()))?;
     let mut command = place::program("client-sim");
@@ -207,7 +207,7 @@ fn attackers(place: &Place, attack: &Attack, interrupt: &Interrupt) -> anyhow::R
     let mut command: Command = place::program("client-sim");
     command
         .args(["hostile", attack.name, "--json", "--target"])
-        .arg(place.gateway.to_string())
+        .arg(place.gateway().to_string())
         .arg("--certs")
         .arg(place.file("certs"))
         .args(["--seconds", &ATTACK_SECONDS.to_string()])

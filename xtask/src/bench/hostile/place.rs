@@ -2,26 +2,17 @@
 
 use super::{END, START, plan};
 use crate::interrupt::Interrupt;
-use crate::stage::{Patience, run_to_file};
-use crate::workspace::{cargo, target};
-use anyhow::{Context, bail};
+use crate::stage::{self, Patience, Programs, run_to_file};
+use crate::workspace::target;
+use anyhow::Context;
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Builds what is run.
 pub fn build(interrupt: &Interrupt) -> anyhow::Result<()> {
-    const PACKAGES: [&str; 8] = ["-p", "gateway", "-p", "shake-agent", "-p", "client-sim", "-p", "certs"];
-    let status = cargo(["build", "--release"].into_iter().chain(PACKAGES))
-        .status()
-        .context("cannot run cargo")?;
-    interrupt.check()?;
-    if !status.success() {
-        bail!("cargo build: {status}");
-    }
-    Ok(())
+    Programs::build(interrupt).map(drop)
 }
 
 pub fn program(name: &str) -> Command {
@@ -33,36 +24,26 @@ pub fn directory() -> PathBuf {
     target().join("hostile")
 }
 
-pub struct Place {
-    pub gateway: SocketAddr,
-    pub metrics: SocketAddr,
-    directory: PathBuf,
-    queue: PathBuf,
-}
+pub struct Place(stage::Place);
 
 impl Place {
-    /// An empty directory and free loopback ports. Bound and let go: what is free now is free a moment later unless
-    /// someone takes just this one, and then the gateway says so.
+    /// An empty directory and free loopback ports.
     pub fn fresh() -> anyhow::Result<Self> {
-        let directory = directory().join("last");
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
-            }
-            _ => {}
-        }
+        let directory = directory();
         fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        Ok(Self {
-            gateway: UdpSocket::bind(any)?.local_addr()?,
-            metrics: TcpListener::bind(any)?.local_addr()?,
-            queue: PathBuf::from(format!("/dev/shm/shake-hostile-{}", std::process::id())),
-            directory,
-        })
+        stage::Place::fresh("hostile/last").map(Self)
+    }
+
+    pub fn gateway(&self) -> SocketAddr {
+        self.0.gateway
+    }
+
+    pub fn metrics(&self) -> SocketAddr {
+        self.0.metrics
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.0.file(name)
     }
 
     /// Certificates, seed and configurations.
@@ -84,11 +65,13 @@ impl Place {
         }
         for (name, text) in [
             ("show.toml", plan::SHOW.to_owned()),
-            ("gateway.toml", plan::gateway(self.gateway, self.metrics, &self.queue)),
-            ("shake-agent.toml", plan::agent(&self.queue)),
+            (
+                "gateway.toml",
+                plan::gateway(self.0.gateway, self.0.metrics, self.0.queue()),
+            ),
+            ("shake-agent.toml", plan::agent(self.0.queue())),
         ] {
-            let path = self.file(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            self.0.write(name, &text)?;
         }
         Ok(())
     }
@@ -107,21 +90,5 @@ impl Place {
             Ok(())
         })?;
         Ok(ended.is_success())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.queue);
-        // Doorbells stand beside the mapping, with its name and a dot before theirs.
-        let (Some(parent), Some(name)) = (self.queue.parent(), self.queue.file_name()) else {
-            return;
-        };
-        let prefix = format!("{}.", name.to_string_lossy());
-        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
     }
 }

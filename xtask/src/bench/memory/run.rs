@@ -3,14 +3,14 @@
 use super::profile::Profile;
 use super::{Options, read, say};
 use crate::interrupt::Interrupt;
-use crate::stage::{Patience, Service, run_to_file};
+use crate::stage::{self, Patience, Service, run_to_file};
 use crate::workspace::{cargo, target};
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -28,11 +28,7 @@ const TICK: Duration = Duration::from_millis(100);
 const CONNECTS_PER_SECOND: u32 = 2_000;
 
 /// The directory, and the addresses of the gateway.
-pub struct Place {
-    directory: PathBuf,
-    gateway: SocketAddr,
-    metrics: SocketAddr,
-}
+pub struct Place(stage::Place);
 
 /// A gateway, as the kernel and its own counters see it. Bytes are those that came since it was ready.
 #[derive(Default)]
@@ -52,30 +48,11 @@ pub struct Measured {
 impl Place {
     /// Makes the directory anew, and finds free ports.
     pub fn fresh() -> anyhow::Result<Self> {
-        let directory = target().join("bench-memory");
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
-            }
-            _ => {}
-        }
-        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        let gateway = UdpSocket::bind(any)
-            .and_then(|socket| socket.local_addr())
-            .context("no free UDP port")?;
-        let metrics = TcpListener::bind(any)
-            .and_then(|socket| socket.local_addr())
-            .context("no free TCP port")?;
-        Ok(Self {
-            directory,
-            gateway,
-            metrics,
-        })
+        stage::Place::fresh("bench-memory").map(Self)
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.0.file(name)
     }
 
     /// Builds the gateway that tells who holds the heap, and keeps it apart.
@@ -108,11 +85,10 @@ impl Place {
             (u64::from(options.sessions) * 900 / u64::from(options.shakes_per_second.max(1))).clamp(1, 60_000);
         for (name, text) in [
             ("show.toml", show(pace_ms)),
-            ("gateway.toml", gateway(self.gateway, self.metrics)),
+            ("gateway.toml", gateway(self.0.gateway, self.0.metrics)),
             ("scenario.toml", scenario(options)),
         ] {
-            let path = self.file(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            self.0.write(name, &text)?;
         }
         Ok(())
     }
@@ -149,7 +125,7 @@ impl Place {
         command.arg("run").arg(self.file("scenario.toml"));
         command
             .arg("--target")
-            .arg(self.gateway.to_string())
+            .arg(self.0.gateway.to_string())
             .arg("--certs")
             .arg(self.file("certs"));
         let mut phones = Service::start("client-sim", command, self.file("client-sim.log"))?;
@@ -238,14 +214,14 @@ impl Place {
 
     fn http_metrics(&self) -> anyhow::Result<String> {
         let ask = || {
-            let mut stream = TcpStream::connect(self.metrics)?;
+            let mut stream = TcpStream::connect(self.0.metrics)?;
             stream.set_read_timeout(Some(START))?;
             stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
             let mut text = String::new();
             stream.read_to_string(&mut text)?;
             std::io::Result::Ok(text)
         };
-        ask().with_context(|| format!("cannot ask http://{}/metrics", self.metrics))
+        ask().with_context(|| format!("cannot ask http://{}/metrics", self.0.metrics))
     }
 }
 

@@ -3,13 +3,11 @@
 use super::samples::{Sample, Sampler};
 use super::{pinned, say};
 use crate::interrupt::Interrupt;
-use crate::stage::{Patience, Service, run_to_file};
-use crate::workspace::{root, target};
+use crate::stage::{self, Patience, Service, run_to_file};
+use crate::workspace::root;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -21,13 +19,10 @@ const PACKETS: u64 = 60_000;
 /// Cores of gateway with agent, and of the phones.
 const CORES: [usize; 2] = [0, 1];
 
-/// The directory, the programs and the addresses.
+/// The directory and addresses, and the programs.
 pub struct Place {
-    directory: PathBuf,
+    at: stage::Place,
     programs: PathBuf,
-    gateway: SocketAddr,
-    metrics: SocketAddr,
-    queue: PathBuf,
     sessions: u32,
 }
 
@@ -41,38 +36,19 @@ pub struct Played {
 
 impl Place {
     pub fn fresh(programs: &Path, sessions: u32) -> anyhow::Result<Self> {
-        let directory = target().join("bench-overload");
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
-            }
-            _ => {}
-        }
-        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-        let any = (Ipv4Addr::LOCALHOST, 0);
-        let gateway = UdpSocket::bind(any)
-            .and_then(|socket| socket.local_addr())
-            .context("no free UDP port")?;
-        let metrics = TcpListener::bind(any)
-            .and_then(|socket| socket.local_addr())
-            .context("no free TCP port")?;
         Ok(Self {
-            queue: directory.join("queue"),
-            directory,
+            at: stage::Place::fresh("bench-overload")?,
             programs: programs.to_owned(),
-            gateway,
-            metrics,
             sessions,
         })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.at.file(name)
     }
 
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
-        let path = self.file(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        self.at.write(name, text)
     }
 
     /// Makes certificates, seed and what does not change from run to run.
@@ -114,7 +90,9 @@ impl Place {
             &format!(
                 "[listen]\naddress = \"{}\"\nshards = 1\n[certs]\ndirectory = \"certs\"\n[show]\nfile = \"show.toml\"\n\
                  [throttle]\nfile = \"throttle.toml\"\n[queue]\npath = {:?}\n[metrics]\naddress = \"{}\"\n",
-                self.gateway, self.queue, self.metrics
+                self.at.gateway,
+                self.at.queue(),
+                self.at.metrics
             ),
         )
     }
@@ -156,7 +134,7 @@ impl Place {
             })?;
             anyhow::Ok(service)
         };
-        let _ = fs::remove_file(&self.queue);
+        let _ = fs::remove_file(self.at.queue());
         let mut agent = start("shake-agent", "agent.toml")?;
         let mut gateway = start("gateway", "gateway.toml")?;
         let mut phones = pinned(CORES[1], &self.programs.join("client-sim"));
@@ -166,7 +144,7 @@ impl Place {
             at_most: Duration::from_secs(u64::from(length) * 2 + u64::from(self.sessions / 500) + 120),
             interrupt,
         };
-        let mut sampler = Sampler::new(self.metrics, gateway.pid());
+        let mut sampler = Sampler::new(self.at.metrics, gateway.pid());
         let ended = run_to_file("client-sim", phones, &self.file("report.json"), &patience, || {
             sampler.look()?;
             gateway.check()?;
@@ -190,7 +168,7 @@ impl Place {
         format!(
             "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\n\
              file = {:?}\n[settlement]\nfile = {:?}\n",
-            self.queue,
+            self.at.queue(),
             self.file("books/ledger.db"),
             self.file("seed.bin"),
             self.file("certs"),
@@ -204,7 +182,7 @@ impl Place {
             "[target]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = {:?}\n[users]\ntoken_key = {:?}\n[load]\n\
              sessions = {}\nconnects_per_second = 800\nconnects_at_once = 64\nsettle_s = 20\n[behaviour]\n\
              obey_pace = {obeying:?}\n[engine]\nkind = \"lean\"\n",
-            self.gateway,
+            self.at.gateway,
             self.file("certs/ca.pem"),
             self.file("certs/user-token.key.toml"),
             self.sessions,
