@@ -1,0 +1,140 @@
+//! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
+//! asked to prove their address, or refused.
+
+use super::endpoints::{Arrival, Arrived};
+use super::session::Session;
+use super::socket::{BATCH, Received};
+use super::{BATCHES_PER_TURN, Shard, mark};
+use crate::counters::Turned;
+use std::sync::Arc;
+
+impl Shard {
+    /// Takes what has come, at most as many batches as one turn has.
+    pub(super) fn receive(&mut self) {
+        for _ in 0..BATCHES_PER_TURN {
+            // Taken out for the while, because handling a packet needs all of the shard.
+            let Some(mut received) = self.received.take() else {
+                return;
+            };
+            let count = match self.parts.socket.receive(&mut received) {
+                Ok(count) => count,
+                Err(_) => {
+                    self.serving.counters.receive_errors.inc();
+                    0
+                }
+            };
+            self.serving.counters.packets_received.add(count as u64);
+            if let Some(at_ns) = received.received_at_ns(count) {
+                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            }
+            for packet in received.packets(count) {
+                self.look_up(&packet);
+            }
+            self.received = Some(received);
+            self.pass_on();
+            if count < BATCH {
+                break;
+            }
+        }
+    }
+
+    /// Finds whom a packet is for. What is for a session waits for the rest of the batch, while the session is fetched.
+    fn look_up(&mut self, packet: &Received<'_>) {
+        self.make_room();
+        let now = self.serving.now.instant;
+        match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
+            Some(Arrived::Session(index, event)) => {
+                self.sessions.prefetch(index);
+                self.found.push((index, packet.remote, event));
+            }
+            Some(Arrived::New(arrival)) => self.admit(arrival),
+            Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
+            None => self.serving.counters.packets_discarded.inc(),
+        }
+    }
+
+    /// Gives the sessions their packets of a batch, in the order in which they came.
+    fn pass_on(&mut self) {
+        let now = self.serving.now.instant;
+        let mut found = std::mem::take(&mut self.found);
+        for (index, remote, event) in found.drain(..) {
+            let Some(session) = self.sessions.get_mut(index) else {
+                continue;
+            };
+            let serving = &mut self.serving;
+            let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
+            if let Some(why) = shed {
+                serving.counters.shed(why).inc();
+                continue;
+            }
+            if !session.take(now, remote, event) {
+                serving.counters.moves_refused.inc();
+            }
+            mark(session, index, &mut self.dirty);
+        }
+        self.found = found;
+    }
+
+    /// Accepts a new connection, or asks it to prove its address, or refuses it.
+    fn admit(&mut self, arrival: Arrival) {
+        let counters = Arc::clone(&self.serving.counters);
+        let limits = self.parts.sessions;
+        let now = self.serving.now.instant;
+        let buffer = self.outgoing.buffer();
+        let rules = self.serving.rules();
+        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
+        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
+        let is_proven = arrival.incoming.remote_address_validated();
+        let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
+            Some(Turned::Going)
+        } else if self.sessions.len() >= limits.max {
+            Some(Turned::SessionsFull)
+        } else if self.handshaking >= handshakes_max {
+            Some(Turned::HandshakesFull)
+        } else {
+            None
+        };
+        let mut must_retry = must_prove && !is_proven;
+        if turned.is_none() && !must_retry {
+            let live = &self.serving.live;
+            turned = self
+                .serving
+                .admission
+                .connection(arrival.incoming.remote_address().ip(), live)
+                .err();
+            // A prefix is only turned away for addresses that are proven to be in it.
+            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+        }
+        if let Some(why) = turned {
+            counters.turned(why).inc();
+            let transmit = self.parts.endpoints.refuse(arrival, buffer);
+            self.outgoing.push(&transmit);
+            return;
+        }
+        if must_retry {
+            counters.connections_retried.inc();
+            if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
+                self.outgoing.push(&transmit);
+            }
+            return;
+        }
+        let accepted = self.growth.time(|| self.parts.endpoints.accept(arrival, now, buffer));
+        match accepted {
+            Ok((place, connection)) => {
+                counters.connections_accepted.inc();
+                self.handshaking += 1;
+                self.next_serial = self.next_serial.wrapping_add(1);
+                let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
+                let index = self.growth.time(|| self.sessions.insert(session));
+                self.parts.endpoints.seat(place, index);
+                self.touch(index);
+            }
+            Err(error) => {
+                counters.connections_failed.inc();
+                if let Some(transmit) = error.response {
+                    self.outgoing.push(&transmit);
+                }
+            }
+        }
+    }
+}
