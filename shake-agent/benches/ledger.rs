@@ -4,8 +4,11 @@
 //! `claims`: packets are released and issued before the clock starts; each claim is a record as a shard sends it.
 //! `lives`: the whole life of a packet: release, issue and claim of as many packets in one commit.
 //!
+//! `open`: a ledger of so many claims is closed and opened again.
+//!
 //! Environment: `SHAKE_BENCH_DIRECTORY` (default: the target directory, because /tmp may be memory), `SHAKE_BENCH_USERS`
-//! (users present before, default 0).
+//! (users present before, default 0), `SHAKE_BENCH_CLAIMS` (claims of the ledger to open, default 0: not measured; 10,000,000
+//! take some three minutes and 5 GB).
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput};
@@ -177,6 +180,30 @@ impl Bench {
         begun.elapsed()
     }
 
+    /// Makes a ledger of so many claims, and opens it again: as after a clean end, and as after a kill, with the
+    /// last changes still in the write-ahead log.
+    fn open(directory: &Path, users: u64, claims: u64) -> Vec<(&'static str, Duration)> {
+        const PER_COMMIT: u64 = 512;
+        let mut bench = Self::new(directory, users);
+        eprintln!("making a ledger of {claims} claims …");
+        for _ in 0..claims.div_ceil(PER_COMMIT) {
+            bench.lives(PER_COMMIT);
+        }
+        let path = directory.join("ledger.db");
+        let killed = directory.join("killed.db");
+        for end in ["", "-wal"] {
+            let name = |path: &Path| PathBuf::from(format!("{}{end}", path.display()));
+            std::fs::copy(name(&path), name(&killed)).unwrap();
+        }
+        drop(bench);
+        let opened = |path: &Path| {
+            let begun = Instant::now();
+            drop(Ledger::open(path).unwrap());
+            begun.elapsed()
+        };
+        vec![("after a kill", opened(&killed)), ("after a clean end", opened(&path))]
+    }
+
     /// Time of one commit of `count` releases, as many issues and as many claims.
     fn lives(&mut self, count: u64) -> Duration {
         let packets = self.packets(count);
@@ -275,6 +302,16 @@ fn main() {
                     "{kind:>7}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"
                 ));
             }
+        }
+    }
+    let claims = std::env::var("SHAKE_BENCH_CLAIMS").map_or(0, |claims| claims.parse().unwrap());
+    if claims > 0 {
+        let directory = tempfile::tempdir_in(&root).unwrap();
+        for (when, time) in Bench::open(directory.path(), users, claims) {
+            summary.push(format!(
+                "   open  {claims} claims, {when}: {:.0} ms",
+                time.as_secs_f64() * 1e3
+            ));
         }
     }
     let sync = disk_sync(tempfile::tempdir_in(&root).unwrap().path());

@@ -8,7 +8,7 @@ mod table;
 pub mod verdict;
 
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Place, Programs, Stage, files, run_to_file};
+use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -51,6 +51,8 @@ pub struct Options {
     /// Leave the shared mapping in /dev/shm as well
     #[arg(long)]
     pub keep: bool,
+    #[arg(skip)]
+    pub build: Build,
 }
 
 /// Runs the demo and prints its result.
@@ -59,8 +61,8 @@ pub struct Options {
 /// When something could not run, or the result is not as it must be.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let options = &options.clone().sized()?;
-    say("building the programs (release)");
-    let programs = Programs::build(interrupt)?;
+    say("building the programs");
+    let programs = Programs::build(options.build, interrupt)?;
     let mut place = Place::fresh("demo")?;
     say(&format!(
         "certificates, seed and configurations in {}",
@@ -106,6 +108,7 @@ impl Options {
             show: None,
             json: false,
             keep: false,
+            build: Build::Release,
         }
     }
 

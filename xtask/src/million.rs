@@ -5,7 +5,7 @@ mod table;
 
 use crate::demo::{evidence, plan, reports, verdict::Evidence};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
+use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
 use anyhow::bail;
 use clap::Args;
@@ -77,7 +77,7 @@ struct Seen {
 /// When something could not run, or a bound was broken.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     say("building the programs (release)");
-    let programs = Programs::build(interrupt)?;
+    let programs = Programs::build(Build::Release, interrupt)?;
     let place = Place::fresh("million")?;
     prepare(&place, &programs, options, interrupt)?;
     let mut stage = Stage::start(&place, &programs, interrupt)?;

@@ -3,7 +3,7 @@
 
 use crate::demo::{self, plan};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
+use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
 use crate::workspace::{self, cargo};
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -57,7 +57,7 @@ struct Row {
 /// # Errors
 /// When something could not run.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let programs = Programs::build(interrupt)?;
+    let programs = Programs::build(Build::Release, interrupt)?;
     let built = cargo(["build", "--release", "-p", "gateway", "--examples"]).status()?;
     ensure!(built.success(), "cargo build of the examples: {built}");
     let mut rows = Vec::new();

@@ -38,24 +38,38 @@ pub mod files {
     pub const SETTLEMENT: &str = "settlement.log";
 }
 
+/// How the programs are built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Build {
+    /// As they run on the night.
+    #[default]
+    Release,
+    /// As the tests build them: for what is checked, and not measured.
+    Dev,
+}
+
 /// Where the built programs are.
 pub struct Programs(PathBuf);
 
 impl Programs {
-    /// Builds gateway, agent, simulator and certificate maker, optimised.
+    /// Builds gateway, agent, simulator and certificate maker.
     ///
     /// # Errors
     /// When one does not build.
-    pub fn build(interrupt: &Interrupt) -> anyhow::Result<Self> {
+    pub fn build(build: Build, interrupt: &Interrupt) -> anyhow::Result<Self> {
         const PACKAGES: [&str; 8] = ["-p", "gateway", "-p", "shake-agent", "-p", "client-sim", "-p", "certs"];
-        let status = cargo(["build", "--release"].into_iter().chain(PACKAGES))
-            .status()
-            .context("cannot run cargo")?;
+        let (mut command, directory) = match build {
+            Build::Release => (cargo(["build", "--release"].into_iter().chain(PACKAGES)), "release"),
+            // The programs of the whole workspace's tests: with other packages, the features of what they share would
+            // differ, and all be built again.
+            Build::Dev => (cargo(["test", "--workspace", "--tests", "--no-run"]), "debug"),
+        };
+        let status = command.status().context("cannot run cargo")?;
         interrupt.check()?;
         if !status.success() {
             bail!("cargo build: {status}");
         }
-        Ok(Self(workspace::target().join("release")))
+        Ok(Self(workspace::target().join(directory)))
     }
 
     /// Where a program is.

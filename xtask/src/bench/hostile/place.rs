@@ -2,7 +2,7 @@
 
 use super::{END, START, plan};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Programs, run_to_file};
+use crate::stage::{self, Build, Patience, Programs, run_to_file};
 use crate::workspace::target;
 use anyhow::Context;
 use std::fs;
@@ -12,7 +12,7 @@ use std::process::Command;
 
 /// Builds what is run.
 pub fn build(interrupt: &Interrupt) -> anyhow::Result<()> {
-    Programs::build(interrupt).map(drop)
+    Programs::build(Build::Release, interrupt).map(drop)
 }
 
 pub fn program(name: &str) -> Command {
