@@ -1,5 +1,5 @@
 //! Writes the seeds of every target: into the repository's corpus, or into the directory that is named.
-//! `cargo run --manifest-path fuzz/Cargo.toml --example seeds [DIRECTORY]`
+//! `cargo run -p fuzz --example seeds [DIRECTORY]`
 
 use std::fs;
 use std::path::{Path, PathBuf};

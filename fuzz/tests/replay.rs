@@ -35,7 +35,7 @@ fn every_target_has_a_program_and_a_corpus() {
         for (name, _) in (target.seeds)() {
             assert!(
                 stored.contains(name),
-                "{}/{name}: write it with `cargo run --example seeds`",
+                "{}/{name}: write it with `cargo run -p fuzz --example seeds`",
                 target.name
             );
         }

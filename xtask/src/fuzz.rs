@@ -24,7 +24,7 @@ Examples:
 
 Coverage-guided, with what earlier runs found: corpora grow in target/fuzz/corpus, beside the seeds in fuzz/corpus.
 An input that crashes a target is kept in target/fuzz/crashes; what reproduces it is printed.
-`cargo test --manifest-path fuzz/Cargo.toml` replays the seeds and mutations of them without libFuzzer.")]
+`cargo test -p fuzz` replays the seeds and mutations of them without libFuzzer.")]
 pub struct Options {
     /// Only this target
     target: Option<String>,
@@ -142,16 +142,17 @@ fn build(place: &Place, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
     ensure!(
         found.is_ok_and(|status| status.success()),
         "libFuzzer is C++, and there is no C++ compiler `{compiler}`: install g++ or clang++, or name one in CXX. \
-         `cargo test --manifest-path fuzz/Cargo.toml` needs none"
+         `cargo test -p fuzz` needs none"
     );
     let host = host()?;
     let arguments = [
         "build",
-        "--release",
-        "--manifest-path",
-        "fuzz/Cargo.toml",
+        "--profile",
+        "fuzz",
+        "--package",
+        "fuzz",
         "--features",
-        "libfuzzer",
+        "fuzz/libfuzzer",
         "--target",
     ];
     let mut command = cargo(arguments);
@@ -163,7 +164,7 @@ fn build(place: &Place, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
     let status = command.status().context("cannot run cargo build")?;
     interrupt.check()?;
     ensure!(status.success(), "the fuzz targets do not build");
-    Ok(place.directory.join(host).join("release"))
+    Ok(place.directory.join(host).join("fuzz"))
 }
 
 fn host() -> anyhow::Result<String> {

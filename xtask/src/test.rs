@@ -13,10 +13,9 @@ use std::process::Stdio;
 The steps, all of them run even when one fails:
   format       cargo fmt --check
   lints        cargo clippy, warnings are errors
-  tests        cargo nextest when it is installed, else cargo test
+  tests        cargo nextest when it is installed, else cargo test; the fuzz targets over their seeds too
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
-  fuzz         the fuzz targets over their seeds and fixed mutations of them
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances")]
 pub struct Options {}
@@ -53,9 +52,6 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         "--nocapture",
     ];
     steps.command("independent", &mut cargo(independent))?;
-    let mut fuzz = cargo(["test", "--manifest-path", "fuzz/Cargo.toml"]);
-    fuzz.env("CARGO_TARGET_DIR", target());
-    steps.command("fuzz", &mut fuzz)?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
     loom.env("RUSTFLAGS", "--cfg loom")
