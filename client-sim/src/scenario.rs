@@ -138,6 +138,8 @@ pub struct Overrides {
     pub target: Option<String>,
     /// A directory that `certs generate` made, instead of `target.ca` and `users.token_key`.
     pub certs: Option<PathBuf>,
+    /// Instead of `engine.kind`.
+    pub engine: Option<String>,
 }
 
 impl Scenario {
@@ -207,6 +209,9 @@ impl Overrides {
         number(&mut file.load.seconds, self.seconds);
         if let Some(target) = &self.target {
             file.target.address = unplaced(target.clone());
+        }
+        if let Some(engine) = &self.engine {
+            file.engine.kind = unplaced(engine.clone());
         }
         if let Some(certs) = &self.certs {
             let path = |name: &str| unplaced(certs.join(name).display().to_string());

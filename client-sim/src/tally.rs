@@ -361,6 +361,12 @@ impl Tally {
         sums
     }
 
+    /// Whether the end of anything is not counted yet.
+    #[must_use]
+    pub fn has_open_ends(&self) -> bool {
+        self.open_ends() != (0, 0) || self.packets.open_ends() > 0
+    }
+
     /// Shakes and claims whose end is not counted yet: sent less answered and unanswered; wins less every way in
     /// which a claim can end. Both are zero once the run is over.
     #[must_use]

@@ -3,7 +3,7 @@
 
 use client_sim::engine::Stop;
 use client_sim::report::Report;
-use client_sim::run::{Verdict, run};
+use client_sim::run::{Verdict, Watch, run};
 use client_sim::scenario::{Overrides, Scenario};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shake_rules::keys::{Key, KeyRing, Purpose};
@@ -83,7 +83,7 @@ impl Foreign {
             ..Overrides::default()
         };
         let scenario = Scenario::parse(SCENARIO, &overrides).expect("a good scenario");
-        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("the run begins");
+        let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("the run begins");
         assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
         outcome.report
     }

@@ -6,7 +6,7 @@ mod support;
 use bytes::Bytes;
 use client_sim::engine::{Job, Stop, lean};
 use client_sim::report::{Beside, Report};
-use client_sim::run::{Verdict, run};
+use client_sim::run::{Verdict, Watch, run};
 use client_sim::scenario::Scenario;
 use client_sim::tally::Moved;
 use ring::digest::{SHA256, digest};
@@ -426,7 +426,7 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
 #[test]
 fn all_kinds_are_played_and_the_books_agree() {
     let (bank, _server, scenario) = start(Fault::None);
-    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     let books = bank.books.lock().expect("sound");
     check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
@@ -457,7 +457,7 @@ fn the_lean_engine_plays_them_too() {
 fn a_bank_that_errs_fails_the_run() {
     for fault in [Fault::Wallet, Fault::Grab, Fault::View] {
         let (_bank, _server, scenario) = start(fault);
-        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
+        let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
         assert_eq!(
             outcome.verdict,
             Verdict::ChecksFailed,

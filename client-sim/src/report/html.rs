@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: curves, tables, light and dark, on a laptop and on a phone.
 
 use super::chart::{Chart, Curve, escaped};
-use super::{Percentiles, Report, Row, grouped, milliseconds};
+use super::{GatewayRates, Percentiles, Report, Row, grouped, milliseconds};
 use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("page.css");
@@ -27,10 +27,7 @@ pub fn page(report: &Report) -> String {
         },
         tiles(report)
     );
-    let seconds: Vec<f64> = report.series.iter().map(|row| row.at_s).collect();
-    for chart in charts(&report.series) {
-        body += &chart.draw(&seconds);
-    }
+    body.extend(charts(&report.series).iter().map(Chart::draw));
     body += "</section>";
     body += &steps(report);
     body += &pushes(report);
@@ -85,13 +82,29 @@ fn tiles(report: &Report) -> String {
 fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
     let curve = |name: &str, value: &dyn Fn(&Row) -> f64| Curve {
         name: name.into(),
-        values: rows.iter().map(value).collect(),
+        points: rows.iter().map(|row| [row.at_s, value(row)]).collect(),
     };
     let latency = |name: &str, of: fn(&Percentiles) -> u64| curve(name, &|row| of(&row.latency) as f64 / 1e3);
     let offered = || curve("offered", &|row| row.offered);
     let sent = || curve("sent by phones", &|row| row.sent);
-    let answered = || curve("answered by the gateway", &|row| row.answered);
-    let chart = |title, unit, curves| Chart { title, unit, curves };
+    let answered = || curve("answers that phones heard", &|row| row.answered);
+    // Nothing is drawn of a gateway that was not watched.
+    let is_watched = rows.iter().any(|row| row.gateway.is_some());
+    let counted = |name: &str, of: fn(&GatewayRates) -> f64| {
+        is_watched.then(|| curve(name, &|row| row.gateway.as_ref().map_or(0.0, of)))
+    };
+    let served = || counted("counted by the gateway", |gateway| gateway.shakes);
+    let with = |curves: Vec<Curve>, more: Vec<Option<Curve>>| {
+        let mut all: Vec<_> = more.into_iter().flatten().collect();
+        all.extend(curves);
+        all
+    };
+    let chart = |title, unit, curves| Chart {
+        title,
+        unit,
+        since: "the start",
+        curves,
+    };
     let processes: BTreeSet<&String> = rows.iter().flat_map(|row| row.processes.keys()).collect();
     let of_processes = |value: fn(&super::Usage) -> f64| {
         let curves = processes
@@ -122,17 +135,30 @@ fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
         chart(
             "Gateway rate",
             "answers/s",
-            vec![answered(), curve("slow down", &|row| row.slow_downs)],
+            with(
+                vec![answered(), curve("slow down", &|row| row.slow_downs)],
+                vec![served()],
+            ),
         ),
-        chart("Client and gateway", "per second", vec![sent(), answered()]),
+        chart(
+            "Client and gateway",
+            "per second",
+            with(vec![sent(), answered()], vec![served()]),
+        ),
         chart(
             "Red packets",
             "per second",
-            vec![
-                curve("won", &|row| row.won),
-                curve("opened", &|row| row.opened),
-                curve("grabbed", &|row| row.grabbed),
-            ],
+            with(
+                vec![
+                    curve("won", &|row| row.won),
+                    curve("opened", &|row| row.opened),
+                    curve("grabbed", &|row| row.grabbed),
+                ],
+                vec![
+                    counted("released", |gateway| gateway.released),
+                    counted("gifts", |gateway| gateway.gifts),
+                ],
+            ),
         ),
         chart(
             "Latency",

@@ -138,7 +138,7 @@ pub struct Packets {
     pub codes_told: u64,
     /// Codes that friends heard; fewer than told when the run ends.
     pub codes_heard: u64,
-    /// Offers and codes that users did not grab by, because they never do, or were at it.
+    /// Offers and codes that users did not grab by, because they never do, were at it, or the run was ending.
     pub ignored: u64,
 }
 

@@ -18,7 +18,7 @@ mod wheel;
 
 use super::super::fetch::Fetchers;
 use super::super::gateways::Gateways;
-use super::super::pace::{StepClock, first_step, late_start, unix_now};
+use super::super::pace::{Lull, StepClock, first_step, late_start, unix_now};
 use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use super::{Config, tls};
 use crate::scenario::Scenario;
@@ -119,22 +119,27 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
     driver.is_shaking = false;
     let steps = watch.clock.finish(&driver.schedule, driver.wall_origin);
     watch.clock = StepClock::default();
-    driver.wind_up();
 
     let asked = stop.asked();
-    let patience = driver.now().plus(Micros::from_s(driver.scenario.settle_s.into()));
-    let settling = driver.stage(&mut watch, Stage::Settling, |driver, now| {
-        now >= patience || stop.asked() > asked || !driver.is_anyone_waiting(now)
+    let mut lull = Lull::of_listeners(driver.now(), driver.scenario.settle_s);
+    let listening = driver.stage(&mut watch, Stage::Settling, |driver, now| {
+        nobody || stop.asked() > asked || lull.is_over(now, driver.is_anyone_waiting(now))
+    });
+    driver.wind_up();
+    let mut lull = Lull::of_the_last(driver.now());
+    let ending = driver.stage(&mut watch, Stage::Settling, |driver, now| {
+        stop.asked() > asked || lull.is_over(now, driver.is_anyone_waiting(now))
     });
 
     let online = driver.online;
+    remarks.extend(driver.sockets.drops.remark());
     driver.end(&mut watch);
     Ok(Finished {
         tally: driver.tally,
         connecting,
         shaking,
         steps,
-        settling,
+        settling: listening.with(ending),
         online,
         stopped_early,
         remarks,
@@ -219,7 +224,12 @@ impl Driver {
     }
 
     /// Turns until the stage is over; gives what it took.
-    fn stage(&mut self, watch: &mut Watch<'_>, stage: Stage, is_over: impl Fn(&mut Self, Micros) -> bool) -> StageCost {
+    fn stage(
+        &mut self,
+        watch: &mut Watch<'_>,
+        stage: Stage,
+        mut is_over: impl FnMut(&mut Self, Micros) -> bool,
+    ) -> StageCost {
         let (began, cpu_before) = (self.now(), cpu_seconds());
         let mut look_at = began;
         loop {
@@ -247,6 +257,10 @@ impl Driver {
     }
 
     fn is_anyone_waiting(&mut self, now: Micros) -> bool {
+        // Without a look at a million seats.
+        if !self.tally.has_open_ends() {
+            return false;
+        }
         let habits = &self.scenario.habits;
         let tally = &mut self.tally;
         self.seats.iter_mut().any(|seat| {
@@ -255,7 +269,7 @@ impl Driver {
         })
     }
 
-    /// The shaking is over: every user finishes what is under way, and some then ask for their wallets.
+    /// The run is over: every user finishes what is under way, and some then ask for their wallets.
     fn wind_up(&mut self) {
         for index in 0..self.scenario.sessions {
             let now = self.now();

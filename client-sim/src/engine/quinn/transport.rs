@@ -1,6 +1,7 @@
 //! Sockets, TLS and the QUIC transport parameters of the sessions.
 
 use super::super::EngineError;
+use super::super::drops::Drops;
 use crate::scenario::Scenario;
 use ::quinn::crypto::rustls::QuicClientConfig;
 use ::quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
@@ -64,10 +65,12 @@ fn transport(scenario: &Scenario) -> TransportConfig {
 pub(super) fn endpoints(
     count: u32,
     target: SocketAddr,
+    drops: &mut Drops,
     remarks: &mut Vec<String>,
 ) -> Result<Vec<Endpoint>, EngineError> {
-    let open = || {
+    let mut open = || {
         let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
+        drops.watch(&socket);
         let granted = enlarge_buffers(&socket);
         let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
         Ok((endpoint, granted))

@@ -1,6 +1,7 @@
 //! The UDP sockets that the sessions share: recvmmsg(2) and sendmmsg(2), in buffers that are used again.
 
 use super::super::super::EngineError;
+use super::super::super::drops::Drops;
 use super::super::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
 use crate::schedule::Micros;
 use nix::errno::Errno;
@@ -31,12 +32,14 @@ pub(super) struct Sockets {
     groups: Vec<usize>,
     /// The group of each seat; empty as long as there is only one.
     group_of: Vec<u8>,
+    pub(super) drops: Drops,
 }
 
 impl Sockets {
     /// Opens and connects the sockets. A kernel that grants smaller buffers is remarked upon.
     pub(super) fn open(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
-        let sockets = Self::open_group(count, target, remarks)?;
+        let mut drops = Drops::default();
+        let sockets = Self::open_group(count, target, &mut drops, remarks)?;
         Ok(Self {
             outboxes: sockets.iter().map(|_| Outbox::new()).collect(),
             inbox: Inbox::new(),
@@ -44,6 +47,7 @@ impl Sockets {
             group_size: count as usize,
             groups: vec![0],
             group_of: Vec::new(),
+            drops,
         })
     }
 
@@ -56,7 +60,7 @@ impl Sockets {
         let group = match known {
             Some(group) => group,
             None => {
-                let more = Self::open_group(self.group_size as u32, target, &mut Vec::new())?;
+                let more = Self::open_group(self.group_size as u32, target, &mut self.drops, &mut Vec::new())?;
                 self.outboxes.extend(more.iter().map(|_| Outbox::new()));
                 self.sockets.extend(more);
                 self.groups.push(gateway);
@@ -78,9 +82,15 @@ impl Sockets {
     }
 
     /// Opens and connects sockets. A kernel that grants smaller buffers is remarked upon.
-    fn open_group(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Vec<UdpSocket>, EngineError> {
-        let open = || {
+    fn open_group(
+        count: u32,
+        target: SocketAddr,
+        drops: &mut Drops,
+        remarks: &mut Vec<String>,
+    ) -> Result<Vec<UdpSocket>, EngineError> {
+        let mut open = || {
             let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
+            drops.watch(&socket);
             socket.connect(target)?;
             socket.set_nonblocking(true)?;
             // Refusals show in what is read back: the kernel cuts silently, and doubles the value: socket(7).

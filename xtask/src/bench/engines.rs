@@ -1,0 +1,197 @@
+//! `cargo xtask bench engines`: plays one scenario through both engines of the simulator, each against a gateway and an
+//! agent of its own, and lets `client-sim report --within` say whether the outcomes differ by more than chance.
+//!
+//! Both runs begin their shaking at second 1 of their show, on the wall clock, so that each shake meets the same phase.
+
+use crate::demo::{evidence, plan, verdict::Evidence};
+use crate::interrupt::Interrupt;
+use crate::stage::{self, Patience, Place, Programs, Stage, files, run_to_file, unix_ms};
+use crate::workspace;
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+use jiff::Timestamp;
+use std::fs;
+use std::time::Duration;
+
+/// More than a tenth of 30 s at the highest rate, and the seed is never what decides.
+const PACKETS: u64 = 20_000;
+/// Shakes of each phone are so many seconds apart, as in the scenario.
+const SECONDS_BETWEEN_SHAKES: u32 = 25;
+/// Fewer give counts too small to compare.
+const SHAKES_PER_SECOND_MIN: u32 = 100;
+/// As in the scenario.
+const CONNECTS_PER_SECOND: u32 = 1_000;
+/// From the start of the programs to that of the shaking, beside the ramp.
+const START_S: u64 = 8;
+/// A bound on one run, beside its ramp.
+const RUN: Duration = Duration::from_secs(300);
+const REPORT: Duration = Duration::from_secs(30);
+const ENGINES: [&str; 2] = ["lean", "quinn"];
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Plays deploy/scenarios/fifty-thousand.toml in the show deploy/shows/engines.toml,
+first through the lean engine, then through quinn: greetings, photos, cards, rest
+pages, wins, claims, splits, sends, grabs, gifts, views, wallets. Everything is in
+target/bench-engines-lean and target/bench-engines-quinn until the next run.
+
+Takes seven minutes and 3 GB with 50,000 sessions; run nothing beside it.
+Exits with 0 only if every count agrees, all sessions were established and none
+was lost, and in both runs the phones agree with the ledger to the cent.
+
+Examples:
+  cargo xtask bench engines
+  cargo xtask bench engines --sessions 2000      two and a half minutes
+  cargo xtask bench engines --within 3           stricter: fails by chance once in some ten runs")]
+pub struct Options {
+    /// Phones, one QUIC session each
+    #[arg(long, default_value_t = 50_000, value_name = "N", value_parser = clap::value_parser!(u32).range(300..=200_000))]
+    sessions: u32,
+    /// Standard deviations that a count may lie apart
+    #[arg(long, default_value_t = 4.0, value_name = "SIGMAS")]
+    within: f64,
+}
+
+/// Plays both and prints the comparison.
+///
+/// # Errors
+/// When something could not run, or the outcomes differ.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    say("building the programs (release)");
+    let programs = Programs::build(interrupt)?;
+    let mut failures = Vec::new();
+    let mut reports = Vec::new();
+    for engine in ENGINES {
+        let place = Place::fresh(&format!("bench-engines-{engine}"))?;
+        let evidence = play(&place, &programs, engine, options, interrupt)?;
+        failures.extend(
+            faults(&evidence, options.sessions)
+                .into_iter()
+                .map(|fault| format!("{engine}: {fault}")),
+        );
+        reports.push(place.file(files::REPORT));
+    }
+    let mut compare = programs.command("client-sim");
+    compare
+        .arg("report")
+        .args(&reports)
+        .args(["--within", &options.within.to_string()]);
+    let output = workspace::target().join("bench-engines.txt");
+    let patience = Patience {
+        at_most: REPORT,
+        interrupt,
+    };
+    let agree = run_to_file("client-sim report", compare, &output, &patience, || Ok(()))?;
+    let table = fs::read_to_string(&output).with_context(|| format!("cannot read {}", output.display()))?;
+    print!("A is the lean engine, B is quinn\n{table}");
+    if !agree.is_success() {
+        failures.push("the outcomes differ by more than chance; the last line of the table names them".into());
+    }
+    if !failures.is_empty() {
+        bail!("{}", failures.join("; "));
+    }
+    Ok(())
+}
+
+fn say(line: &str) {
+    eprintln!("engines: {line}");
+}
+
+/// One run: its own gateway, agent, ledger and seed.
+fn play(
+    place: &Place,
+    programs: &Programs,
+    engine: &str,
+    options: &Options,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Evidence> {
+    let ramp_s = u64::from(options.sessions / CONNECTS_PER_SECOND);
+    let budget_cents = PACKETS * 2_090;
+    let mut seed_flags = plan::seed_flags_of(PACKETS, budget_cents);
+    seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
+    stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
+    // Twice the time that the ramp takes on a machine that keeps up.
+    let start_s = unix_ms() / 1_000 + START_S + ramp_s * 2;
+    prepare(place, start_s - 1)?;
+    let mut stage = Stage::start(place, programs, interrupt)?;
+    say(&format!("{} phones on the {engine} engine", options.sessions));
+    let rate = (options.sessions / SECONDS_BETWEEN_SHAKES).max(SHAKES_PER_SECOND_MIN);
+    let mut phones = programs.command("client-sim");
+    phones
+        .arg("run")
+        .arg(place.file(files::SCENARIO))
+        .args([
+            "--json",
+            "--engine",
+            engine,
+            "--sessions",
+            &options.sessions.to_string(),
+        ])
+        .args([
+            "--shakes-per-second",
+            &rate.to_string(),
+            "--start-at",
+            &start_s.to_string(),
+        ])
+        .args(["--target", &place.gateway.to_string(), "--certs"])
+        .arg(place.file(files::CERTS))
+        .arg("--credits")
+        .arg(place.file(files::CREDITS))
+        .arg("--control")
+        .arg(place.file("control.sock"))
+        .arg("--html")
+        .arg(place.file("report.html"))
+        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
+        .args(["--watch-pid", &format!("gateway={}", stage.gateway.pid())]);
+    let patience = Patience {
+        at_most: RUN + Duration::from_secs(ramp_s * 3),
+        interrupt,
+    };
+    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
+        stage.check()
+    })?;
+    stage.end()?;
+    let evidence = evidence(place, programs, ended.is_success(), interrupt)?;
+    let began_ms = evidence.phones.steps.first().map_or(0, |step| step.began_unix_ms);
+    ensure!(
+        began_ms == start_s * 1_000,
+        "the {engine} engine had not connected all phones when the show began, {:.1} s too late to compare; this machine \
+         is too slow or too busy for {CONNECTS_PER_SECOND} handshakes/s",
+        began_ms as f64 / 1e3 - start_s as f64
+    );
+    Ok(evidence)
+}
+
+/// The configurations; the show begins at this Unix time.
+fn prepare(place: &Place, start_s: u64) -> anyhow::Result<()> {
+    let start = i64::try_from(start_s)
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let start = start.context("this machine's clock is far off")?;
+    let show = workspace::deployed("shows", "engines")?;
+    let now = "starts = \"now\"";
+    ensure!(show.contains(now), "deploy/shows/engines.toml must say {now}");
+    place.write(files::SHOW, &show.replacen(now, &format!("starts = \"{start}\""), 1))?;
+    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    let gateway = format!(
+        "{}\n[sessions]\nidle_timeout_s = 180\n\n[throttle]\nfile = \"{}\"\n",
+        plan::gateway(place),
+        files::THROTTLE
+    );
+    place.write(files::GATEWAY, &gateway)?;
+    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+    place.write(files::SCENARIO, &workspace::deployed("scenarios", "fifty-thousand")?)
+}
+
+/// What makes a run no basis for a comparison.
+fn faults(evidence: &Evidence, sessions: u32) -> Vec<String> {
+    let mut faults = evidence.money_failures();
+    let counts = &evidence.phones.sessions;
+    if counts.connected != u64::from(sessions) || counts.lost > 0 {
+        let (connected, lost) = (counts.connected, counts.lost);
+        faults.push(format!(
+            "{connected} of {sessions} sessions were established, and {lost} lost"
+        ));
+    }
+    faults
+}
