@@ -17,7 +17,7 @@ pub(super) struct Curve {
 }
 
 impl Curve {
-    fn highest(&self) -> f64 {
+    pub(super) fn highest(&self) -> f64 {
         self.points.iter().fold(0.0, |highest, [_, value]| value.max(highest))
     }
 }
@@ -141,6 +141,7 @@ pub(super) fn short(value: f64) -> String {
         v if v >= 10.0 => 1,
         _ => 2,
     };
+    let value = value + 0.0; // no -0
     format!("{value:.digits$}{unit}")
 }
 
@@ -166,8 +167,8 @@ mod tests {
             );
         }
         assert_eq!(
-            (short(59_800.0), short(1.25), short(200.0)),
-            ("59.8 k".into(), "1.25".into(), "200".into())
+            [59_800.0, 1.25, 200.0, -0.0].map(short),
+            ["59.8 k", "1.25", "200", "0"].map(str::to_owned)
         );
     }
 

@@ -88,22 +88,19 @@ fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
     let offered = || curve("offered", &|row| row.offered);
     let sent = || curve("sent by phones", &|row| row.sent);
     let answered = || curve("answers that phones heard", &|row| row.answered);
-    // Nothing is drawn of a gateway that was not watched.
-    let is_watched = rows.iter().any(|row| row.gateway.is_some());
-    let counted = |name: &str, of: fn(&GatewayRates) -> f64| {
-        is_watched.then(|| curve(name, &|row| row.gateway.as_ref().map_or(0.0, of)))
-    };
+    let counted = |name: &str, of: fn(&GatewayRates) -> f64| curve(name, &|row| row.gateway.as_ref().map_or(0.0, of));
+    // Absent when no gateway was watched.
     let served = || counted("counted by the gateway", |gateway| gateway.shakes);
-    let with = |curves: Vec<Curve>, more: Vec<Option<Curve>>| {
-        let mut all: Vec<_> = more.into_iter().flatten().collect();
-        all.extend(curves);
-        all
-    };
-    let chart = |title, unit, curves| Chart {
-        title,
-        unit,
-        since: "the start",
-        curves,
+    // What never happened needs no legend.
+    let chart = |title, unit, mut curves: Vec<Curve>| {
+        curves.retain(|curve| curve.highest() > 0.0);
+        let since = "the start";
+        Chart {
+            title,
+            unit,
+            since,
+            curves,
+        }
     };
     let processes: BTreeSet<&String> = rows.iter().flat_map(|row| row.processes.keys()).collect();
     let of_processes = |value: fn(&super::Usage) -> f64| {
@@ -135,30 +132,19 @@ fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
         chart(
             "Gateway rate",
             "answers/s",
-            with(
-                vec![answered(), curve("slow down", &|row| row.slow_downs)],
-                vec![served()],
-            ),
+            vec![answered(), served(), curve("slow down", &|row| row.slow_downs)],
         ),
-        chart(
-            "Client and gateway",
-            "per second",
-            with(vec![sent(), answered()], vec![served()]),
-        ),
+        chart("Client and gateway", "per second", vec![sent(), served(), answered()]),
         chart(
             "Red packets",
             "per second",
-            with(
-                vec![
-                    curve("won", &|row| row.won),
-                    curve("opened", &|row| row.opened),
-                    curve("grabbed", &|row| row.grabbed),
-                ],
-                vec![
-                    counted("released", |gateway| gateway.released),
-                    counted("gifts", |gateway| gateway.gifts),
-                ],
-            ),
+            vec![
+                curve("won", &|row| row.won),
+                counted("released", |gateway| gateway.released),
+                curve("opened", &|row| row.opened),
+                curve("grabbed", &|row| row.grabbed),
+                counted("gifts", |gateway| gateway.gifts),
+            ],
         ),
         chart(
             "Latency",
