@@ -172,8 +172,8 @@ pub fn run(
 /// What a reader who compares phones and ledger must know.
 fn open_ends(finished: &Finished) -> Option<String> {
     let (claims, packets) = (&finished.tally.claims, &finished.tally.packets);
-    let moving = [&packets.sends, &packets.grabs].map(|errands| errands.gave_up + errands.failed + errands.unfinished);
-    let count = claims.gave_up + claims.failed + claims.unfinished + moving.iter().sum::<u64>();
+    let moving = [&claims.course, &packets.sends.course, &packets.grabs.course];
+    let count: u64 = moving.iter().map(|course| course.without_answer()).sum();
     (count > 0).then(|| {
         format!(
             "{count} claims, sends and grabs ended without an answer: the ledger may hold money that no phone heard of"

@@ -76,7 +76,7 @@ fn all_goes_well_on_datagrams_and_on_streams() {
         );
         assert_eq!((tally.shakes.answered, tally.shakes.unexpected), (200, 0), "{tally:?}");
         assert_eq!(
-            (tally.claims.wins, tally.claims.opened, tally.claims.unfinished),
+            (tally.claims.wins, tally.claims.opened, tally.claims.course.unfinished),
             (20, 20, 0),
             "{tally:?}"
         );
@@ -128,7 +128,7 @@ fn what_fails_is_counted_and_tried_again() {
     );
     assert_eq!((tally.sessions.lost, tally.sessions.reconnected), (1, 1), "{tally:?}");
     assert_eq!(tally.sessions.hello_failures.values().sum::<u64>(), 1, "{tally:?}");
-    assert_eq!((tally.claims.opened, tally.claims.retries), (20, 2), "{tally:?}");
+    assert_eq!((tally.claims.opened, tally.claims.course.retries), (20, 2), "{tally:?}");
     assert!(tally.shakes.unanswered >= 2, "{tally:?}");
     assert!(tally.violations.is_clean(), "{tally:?}");
 }

@@ -375,15 +375,16 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
     ] {
         assert!(errands.done > 0 && text.contains(name), "{name}:\n{text}");
         assert_eq!(
-            (errands.gave_up, errands.failed, errands.unfinished),
+            (errands.course.gave_up, errands.course.failed, errands.course.unfinished),
             (0, 0, 0),
             "{text}"
         );
     }
-    let busy = packets.sends.busy + packets.grabs.busy + packets.views.busy + packets.wallets.busy;
+    let busy =
+        packets.sends.course.busy + packets.grabs.course.busy + packets.views.course.busy + packets.wallets.course.busy;
     assert_eq!(busy, 30, "each met one busy bank:\n{text}");
     assert!(
-        packets.sends.repeats + packets.grabs.repeats > 0,
+        packets.sends.course.repeats + packets.grabs.course.repeats > 0,
         "some answers were lost:\n{text}"
     );
     assert!(

@@ -96,7 +96,7 @@ fn all_goes_well() {
         (
             report.claims.counts.wins,
             report.claims.counts.opened,
-            report.claims.counts.unfinished
+            report.claims.counts.course.unfinished
         ),
         (20, 20, 0)
     );
@@ -127,15 +127,15 @@ fn busy_silent_and_reset_claims_are_tried_again() {
         (
             claims.counts.wins,
             claims.counts.opened,
-            claims.counts.repeats,
-            claims.counts.gave_up
+            claims.counts.course.repeats,
+            claims.counts.course.gave_up
         ),
         (20, 15, 5, 5),
         "{}",
         report.to_text()
     );
     assert_eq!(
-        (claims.counts.busy, claims.counts.retries, claims.cents),
+        (claims.counts.course.busy, claims.counts.course.retries, claims.cents),
         (5 + 5 * 5, 15 + 5 * 4, 150)
     );
     assert_eq!(
@@ -162,9 +162,9 @@ fn refusals_and_errors_are_named() {
     let claims = &report.claims;
     assert_eq!(
         (
-            claims.counts.refused["limit_reached"],
-            claims.counts.refused["ticket_expired"],
-            claims.counts.failed
+            claims.counts.course.refused["limit_reached"],
+            claims.counts.course.refused["ticket_expired"],
+            claims.counts.course.failed
         ),
         (6, 7, 7)
     );

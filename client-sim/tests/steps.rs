@@ -78,7 +78,7 @@ fn play(engine: &str, overrides: &Overrides) -> Report {
 fn figures(report: &Report) -> Vec<(&str, u64, u64, u64)> {
     let steps = report.steps.iter();
     steps
-        .map(|step| (&step.name[..], step.scheduled, step.sent, step.unanswered))
+        .map(|step| (&step.name[..], step.scheduled, step.counts.sent, step.counts.unanswered))
         .collect()
 }
 
@@ -134,7 +134,7 @@ fn parts_of_the_users_play_parts_of_the_rates() {
         play(engine, &overrides)
     };
     let parts = [part("lean", "1..100"), part("quinn", "101..300")];
-    let sent = |step: usize| parts.each_ref().map(|report| report.steps[step].sent);
+    let sent = |step: usize| parts.each_ref().map(|report| report.steps[step].counts.sent);
     assert_eq!((sent(0), sent(2)), ([100, 200], [300, 600]));
     assert_eq!(
         parts.each_ref().map(|report| report.sessions.counts.connected),
@@ -209,7 +209,7 @@ fn a_rate_set_while_it_runs_makes_a_step_of_its_own() {
         let set = &report.steps[2];
         let wanted = (set.seconds * 400.0).ceil() as u64;
         assert_eq!(
-            (set.scheduled, set.sent),
+            (set.scheduled, set.counts.sent),
             (wanted, wanted),
             "{engine}: {}",
             report.to_text()

@@ -48,16 +48,26 @@ const DRAWN: &[Drawn] = &[
     drawn(&["outcomes.*", "phases.*.*"], &[], 1.0),
     drawn(&["claims.wins"], &["outcomes.*"], 1.0),
     drawn(
-        &["claims.opened", "claims.hoarded", "claims.refused.*", "claims.gave_up"],
+        &[
+            "claims.opened",
+            "claims.hoarded",
+            "claims.course.refused.*",
+            "claims.course.gave_up",
+        ],
         &["claims.wins"],
         1.0,
     ),
     drawn(
-        &["claims.failed", "claims.unfinished", "claims.busy", "claims.retries"],
+        &[
+            "claims.course.failed",
+            "claims.course.unfinished",
+            "claims.course.busy",
+            "claims.course.retries",
+        ],
         &["claims.wins"],
         1.0,
     ),
-    drawn(&["claims.split", "claims.repeats"], &["claims.opened"], 1.0),
+    drawn(&["claims.split", "claims.course.repeats"], &["claims.opened"], 1.0),
     drawn(&["packets.offers"], &["shakes.scheduled"], AT_ONCE),
     drawn(&["packets.codes_*"], &["claims.split", "packets.sends.done"], AT_ONCE),
     drawn(
@@ -66,13 +76,17 @@ const DRAWN: &[Drawn] = &[
         1.0,
     ),
     drawn(
-        &["packets.grabs.*", "packets.grabs.refused.*", "packets.grabs_empty"],
+        &[
+            "packets.grabs.*",
+            "packets.grabs.course.refused.*",
+            "packets.grabs_empty",
+        ],
         &["packets.grabs.begun"],
         1.0,
     ),
     drawn(&["packets.sends.begun"], &["claims.opened", "packets.grabs.done"], 1.0),
     drawn(
-        &["packets.sends.*", "packets.sends.refused.*"],
+        &["packets.sends.*", "packets.sends.course.refused.*"],
         &["packets.sends.begun"],
         1.0,
     ),
@@ -83,7 +97,7 @@ const DRAWN: &[Drawn] = &[
         1.0,
     ),
     drawn(
-        &["packets.views.*", "packets.views.refused.*"],
+        &["packets.views.*", "packets.views.course.refused.*"],
         &["packets.views.begun"],
         1.0,
     ),
@@ -199,6 +213,6 @@ mod tests {
     #[test]
     fn a_star_is_one_name() {
         assert!(fits("phases.*.*", "phases.main.greeting") && fits("packets.codes_*", "packets.codes_told"));
-        assert!(!fits("outcomes.*", "outcomes") && !fits("packets.sends.*", "packets.sends.refused.balance"));
+        assert!(!fits("outcomes.*", "outcomes") && !fits("packets.sends.*", "packets.sends.course.refused.balance"));
     }
 }

@@ -176,7 +176,7 @@ fn steps(report: &Report) -> String {
                 format!("{:.1} s", step.seconds),
                 grouped(step.sent_per_second as u64),
                 grouped(step.answered_per_second as u64),
-                grouped(step.held_back),
+                grouped(step.counts.held_back),
                 format!("{:.3} %", step.unanswered_share * 100.0),
                 milliseconds(step.latency.p50_us),
                 milliseconds(step.latency.p99_us),

@@ -23,7 +23,7 @@ use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost,
 use super::{Config, tls};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
-use crate::tally::Tally;
+use crate::tally::{Sum, Tally};
 use crate::user::User;
 use ring::rand::SystemRandom;
 use rustls::pki_types::ServerName;

@@ -25,7 +25,7 @@ use super::pace::{Lull, StepClock, first_step, late_start, unix_now};
 use super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
-use crate::tally::Tally;
+use crate::tally::{Sum, Tally};
 use crate::user::{Habits, User};
 use ::quinn::{ClientConfig, Connection, Endpoint};
 use bytes::Bytes;

@@ -72,7 +72,7 @@ impl User {
             GrabResult::Grabbed { packet, amount, repeat } => {
                 let (packet, cents) = (packet.0, amount.0);
                 tally.packets.grabs.done += 1;
-                tally.packets.grabs.repeats += u64::from(repeat);
+                tally.packets.grabs.course.repeats += u64::from(repeat);
                 let user = self.id;
                 if self.purse.take(packet, cents, repeat, tally) {
                     tally.grabbed.push(Moved { packet, user, cents });

@@ -224,7 +224,7 @@ fn who_repeats_grabs_once_more_and_no_more() {
     let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
     let again = errand(run(&mut user, grab, grabbed(5, 30, false), &habits, &mut tally));
     assert_eq!(run(&mut user, again, grabbed(5, 30, true), &habits, &mut tally), []);
-    assert_eq!((tally.grabbed.len(), tally.packets.grabs.repeats), (1, 1));
+    assert_eq!((tally.grabbed.len(), tally.packets.grabs.course.repeats), (1, 1));
     assert!(tally.violations.is_clean());
 }
 
@@ -245,7 +245,7 @@ fn an_offer_that_is_not_good_is_a_violation_and_a_code_that_came_too_late_is_not
         };
         run(&mut user, grab, grab_refused(reason), &habits, &mut tally);
         assert_eq!(tally.violations.offers_broken, broken, "{reason:?} {offered}");
-        assert_eq!(tally.packets.grabs.refused[reason.name()], 1);
+        assert_eq!(tally.packets.grabs.course.refused[reason.name()], 1);
     }
     let (mut user, mut tally) = online(&habits);
     let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
