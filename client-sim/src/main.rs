@@ -29,7 +29,7 @@ struct Cli {
 enum Command {
     /// Connects, shakes, claims, sends, grabs, and reports.
     #[command(after_long_help = RUN_HELP)]
-    Run(Run),
+    Run(Box<Run>),
     /// Compares two runs, or draws one again, from the JSON that `run --json` printed.
     #[command(after_long_help = REPORT_HELP)]
     Report(Compare),

@@ -27,6 +27,9 @@ settle_s = 5
 obey_pace = false
 use_streams_for_shakes = 0.3
 [limits]
+# With a tenth lost, a handshake may need its third probe, on a machine that does other things as well.
+connect_timeout_ms = 20000
+request_timeout_ms = 20000
 shake_timeout_ms = 3000
 [engine]
 kind = \"lean\"

@@ -4,22 +4,17 @@
 mod support;
 
 use bytes::Bytes;
-use client_sim::engine::{Job, Stop, lean};
-use client_sim::report::{Beside, Report};
+use client_sim::engine::Stop;
+use client_sim::report::Report;
 use client_sim::run::{Verdict, Watch, run};
-use client_sim::scenario::Scenario;
+use client_sim::scenario::{EngineKind, Scenario};
 use client_sim::tally::Moved;
 use ring::digest::{SHA256, digest};
-use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_proto::reply::{
     ClaimResult, GrabResult, PacketState, Reason, SendResult, ShareTaken, ViewResult, WalletResult,
 };
 use shake_proto::reply::{WALLET_TRANSFERS_MAX, WalletTransfer};
 use shake_proto::wire::v1::{self, reply::Kind as Reply, request::Kind as Request};
-use shake_rules::keys::{KeyRing, Purpose};
-use shake_rules::token::TokenKeys;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -426,32 +421,14 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
 
 #[test]
 fn all_kinds_are_played_and_the_books_agree() {
-    let (bank, _server, scenario) = start(Fault::None);
-    let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
-    assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
-    let books = bank.books.lock().expect("sound");
-    check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
-}
-
-#[test]
-fn the_lean_engine_plays_them_too() {
-    let (bank, server, scenario) = start(Fault::None);
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_file(&scenario.ca).expect("written by the server");
-    roots.add(ca).expect("a certificate");
-    let key = std::fs::read_to_string(&scenario.token_key).expect("written by the server");
-    let job = Job {
-        target: server.address,
-        roots,
-        tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key")),
-        started_at: UnixMillis(1),
-        dial: Default::default(),
-        scenario: scenario.clone(),
-    };
-    let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("it begins");
-    let report = Report::new(&scenario, &finished, Beside::default());
-    let books = bank.books.lock().expect("sound");
-    check(&report, &finished.tally.grabbed, &finished.tally.sent, &books);
+    for engine in EngineKind::ALL {
+        let (bank, _server, scenario) = start(Fault::None);
+        let scenario = Scenario { engine, ..scenario };
+        let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
+        assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
+        let books = bank.books.lock().expect("sound");
+        check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
+    }
 }
 
 #[test]

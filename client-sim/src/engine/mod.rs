@@ -4,12 +4,12 @@
 //! goes, and hands back what it counted. Users ([`crate::user`]) and schedule ([`crate::schedule`]) are the same for
 //! every engine. An engine owns its threads and its clock; nothing of either shows through.
 
-mod drops;
 mod fetch;
 mod gateways;
 pub mod lean;
 mod pace;
 mod quinn;
+mod sockets;
 
 use crate::scenario::{EngineKind, Scenario};
 use crate::schedule::{Micros, Span};

@@ -401,6 +401,7 @@ proptest! {
 }
 
 mod errands;
+mod packages;
 mod show;
 
 #[test]

@@ -18,8 +18,8 @@ const SECONDS_BETWEEN_SHAKES: u32 = 25;
 const SHAKES_PER_SECOND_MIN: u32 = 100;
 /// As in the scenario.
 const CONNECTS_PER_SECOND: u32 = 1_000;
-/// A bound on one run, beside its ramp.
-const RUN: Duration = Duration::from_secs(300);
+/// A bound on one run, beside its ramp and its shaking.
+const RUN: Duration = Duration::from_secs(120);
 const REPORT: Duration = Duration::from_secs(30);
 const ENGINES: [&str; 2] = ["lean", "quinn"];
 
@@ -42,6 +42,9 @@ pub struct Options {
     /// Phones, one QUIC session each
     #[arg(long, default_value_t = 50_000, value_name = "N", value_parser = clap::value_parser!(u32).range(300..=200_000))]
     sessions: u32,
+    /// How long they shake
+    #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(5..=600))]
+    seconds: u32,
     /// Standard deviations that a count may lie apart
     #[arg(long, default_value_t = 4.0, value_name = "SIGMAS")]
     within: f64,
@@ -121,6 +124,7 @@ fn play(
             &options.sessions.to_string(),
         ])
         .args(["--shakes-per-second", &rate.to_string()])
+        .args(["--seconds", &options.seconds.to_string()])
         .args(["--target", &place.gateway.to_string(), "--certs"])
         .arg(place.file(files::CERTS))
         .arg("--credits")
@@ -132,7 +136,7 @@ fn play(
         .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
         .args(["--watch-pid", &format!("gateway={}", stage.gateway.pid())]);
     let patience = Patience {
-        at_most: RUN + Duration::from_secs(ramp_s * 3),
+        at_most: RUN + Duration::from_secs(ramp_s * 3 + u64::from(options.seconds) * 2),
         interrupt,
     };
     let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
@@ -142,6 +146,7 @@ fn play(
     evidence(place, programs, ended.is_success(), interrupt)
 }
 
+/// The show and the configurations.
 fn prepare(place: &Place) -> anyhow::Result<()> {
     place.write(files::SHOW, &workspace::deployed("shows", "engines")?)?;
     place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;

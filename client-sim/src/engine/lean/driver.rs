@@ -91,7 +91,7 @@ struct Driver {
 /// No socket, or TLS does not accept its configuration.
 pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
     let mut remarks = Vec::new();
-    let mut driver = Driver::new(job, &mut remarks)?;
+    let mut driver = Driver::new(job)?;
     let mut watch = Watch {
         observe,
         observed_at: Micros::ZERO,
@@ -132,7 +132,7 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
     });
 
     let online = driver.online;
-    remarks.extend(driver.sockets.drops.remark());
+    remarks.extend(driver.sockets.own.remarks());
     driver.end(&mut watch);
     Ok(Finished {
         tally: driver.tally,
@@ -147,7 +147,7 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
 }
 
 impl Driver {
-    fn new(job: Job, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+    fn new(job: Job) -> Result<Self, EngineError> {
         let Job {
             scenario,
             target,
@@ -170,7 +170,7 @@ impl Driver {
         let user = |index| User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let origin = Instant::now();
         Ok(Self {
-            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target, remarks)?,
+            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target)?,
             gateways: Gateways::new(target),
             seats: (0..scenario.sessions).map(|index| Seat::new(user(index))).collect(),
             by_token: HashMap::with_capacity(scenario.sessions as usize),

@@ -18,10 +18,10 @@ mod session;
 mod shaker;
 mod transport;
 
-use super::drops::Drops;
 use super::fetch::Fetchers;
 use super::gateways::{Gateway, Gateways};
 use super::pace::{Lull, StepClock, first_step, late_start, unix_now};
+use super::sockets::OwnSockets;
 use super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
@@ -67,7 +67,7 @@ struct Shared {
     tokens_expire_at: UnixMillis,
     client: ClientConfig,
     endpoints: Vec<Endpoint>,
-    drops: Drops,
+    sockets: OwnSockets,
     shards: Vec<Mutex<Shard>>,
     connecting: Arc<Semaphore>,
     origin: Instant,
@@ -205,7 +205,7 @@ pub(super) fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>))
 
 async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
     let mut remarks = Vec::new();
-    let shared = Arc::new(prepare(job, &mut remarks)?);
+    let shared = Arc::new(prepare(job)?);
     let mut watch = Watch {
         shared: &shared,
         observe,
@@ -248,7 +248,7 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
     let mut lull = Lull::of_the_last(shared.now());
     let settled = |now| stop.asked() > asked || lull.is_over(now, shared.is_anyone_waiting());
     let ending = watch.stage(Stage::Settling, settled).await;
-    remarks.extend(shared.drops.remark());
+    remarks.extend(shared.sockets.remarks());
 
     let online = shared.online.load(Ordering::Relaxed);
     let mut tally = Tally::default();
@@ -275,7 +275,7 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
     })
 }
 
-fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
+fn prepare(job: Job) -> Result<Shared, EngineError> {
     let Job {
         scenario,
         target,
@@ -286,8 +286,8 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
     } = job;
     let client = transport::client(roots, &scenario)?;
     let count = scenario.sockets.min(scenario.sessions);
-    let mut drops = Drops::default();
-    let endpoints = transport::endpoints(count, target, &mut drops, remarks)?;
+    let mut sockets = OwnSockets::default();
+    let endpoints = transport::endpoints(count, target, &mut sockets)?;
     let mut shards: Vec<Shard> = endpoints
         .iter()
         .map(|_| Shard {
@@ -314,7 +314,7 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
         endpoints,
-        drops,
+        sockets,
         shards: shards.into_iter().map(Mutex::new).collect(),
         connecting: Arc::new(Semaphore::new(scenario.connects_at_once as usize)),
         origin,
