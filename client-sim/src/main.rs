@@ -6,7 +6,7 @@ use client_sim::control::{self, Status};
 use client_sim::engine::Stop;
 use client_sim::progress::Progress;
 use client_sim::report::{Comparison, Report, Watched, page, write_credits, write_opened};
-use client_sim::run::{self, Verdict};
+use client_sim::run::{self, Verdict, Watch};
 use client_sim::scenario::{DEFAULT, Overrides, Scenario, Start, Users};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -29,8 +29,9 @@ struct Cli {
 enum Command {
     /// Connects, shakes, claims, sends, grabs, and reports.
     #[command(after_long_help = RUN_HELP)]
-    Run(Run),
+    Run(Box<Run>),
     /// Compares two runs, or draws one again, from the JSON that `run --json` printed.
+    #[command(after_long_help = REPORT_HELP)]
     Report(Compare),
     /// Attacks a gateway in one named way, and tells what it answered.
     Hostile(client_sim::hostile::Options),
@@ -124,12 +125,19 @@ struct Run {
     /// Instead of target.ca and users.token_key: a directory that `certs generate` made.
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
+    /// Instead of engine.kind: quinn or lean. The same scenario through both gives the same outcomes but for chance; see
+    /// `client-sim report --within`.
+    #[arg(long, value_name = "KIND")]
+    engine: Option<String>,
     /// Writes the report as one page with curves, for a browser; it fetches nothing.
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
     /// Also shows CPU and memory of this process; may be given several times.
     #[arg(long, value_name = "NAME=PID")]
     watch_pid: Vec<Watched>,
+    /// Also shows what the gateway counts: its shakes, packets released and gifts; read once a second.
+    #[arg(long, value_name = "URL")]
+    metrics: Option<String>,
     /// No progress on stderr.
     #[arg(long, short)]
     quiet: bool,
@@ -141,18 +149,38 @@ struct Compare {
     a: PathBuf,
     /// Another run to compare it with.
     b: Option<PathBuf>,
-    /// Prints each figure as {a, b, difference, ratio} by its name, as one JSON object; for one run, its report.
+    /// Prints each figure as {a, b, difference, ratio, sigmas} by its name, as one JSON object; for one run, its report.
     #[arg(long)]
     json: bool,
+    /// Tells whether both runs gave the same outcomes: looks only at counts that are drawn (greetings, wins, packets
+    /// opened, grabs, ...), and fails when one lies further apart than so many standard deviations.
+    #[arg(long, value_name = "SIGMAS", requires = "b", value_parser = sigmas)]
+    within: Option<f64>,
     /// Writes a page: of one run with its curves, of two with their figures.
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
 }
 
+const REPORT_HELP: &str = "\
+Sigmas tell how far a count of the second run lies from the first, in standard deviations of what chance makes of it: \
+greetings are so many of all outcomes, packets opened so many of those won. Of equal runs one count in 370 lies 3 \
+apart, and one in 16,000 lies 4 apart.
+
+Exit codes:
+  0  all is well
+  1  no report: a file that cannot be read or written
+  2  with --within, a count lies further apart
+
+Examples:
+  client-sim report run.json --html run.html
+  client-sim report before.json after.json --html both.html
+  client-sim report lean.json quinn.json --within 4";
+
 const RUN_HELP: &str = "\
 A run has four stages: all sessions connect and say Hello; they shake by an open-loop schedule, even over users and \
-time, in one step or several with a rate each, and claim, send, grab and look as [packets] says; the last answers are waited for, and some users ask for their \
-wallets; the connections are closed. Ctrl-C ends the shaking early and still \
+time, in one step or several with a rate each, and claim, send, grab and look as [packets] says; they go on listening until \
+nothing has been under way for a second, then begin nothing new, some ask for their wallets, and the last answers are \
+waited for, so that phones and ledger agree to the cent; the connections are closed. Ctrl-C ends the shaking early and still \
 reports; a second Ctrl-C does not wait for the last answers.
 
 Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
@@ -172,6 +200,7 @@ Examples:
   client-sim run deploy/scenarios/twenty-thousand.toml --target 10.0.0.5:4433 --json > run.json
   client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv
   client-sim run deploy/scenarios/million.toml --users 1..500000 --start-at next-minute
+  client-sim run --html run.html --metrics http://127.0.0.1:9433/metrics --watch-pid gateway=$(pidof gateway)
   client-sim run deploy/scenarios/gala.toml --certs certs --credits credits.csv";
 
 fn main() -> ExitCode {
@@ -202,16 +231,21 @@ fn simulate(flags: &Run) -> Result<u8> {
         control: flags.control.clone().or_else(usual_control),
         target: flags.target.clone(),
         certs: flags.certs.clone(),
+        engine: flags.engine.clone(),
     };
     let scenario = read_scenario(flags.scenario.as_deref(), &overrides)?;
     let mut opened = flags.opened.as_deref().map(create).transpose()?;
     let mut html = flags.html.as_deref().map(create).transpose()?;
     let mut credits = flags.credits.as_deref().map(create).transpose()?;
 
+    let watch = Watch {
+        processes: flags.watch_pid.clone(),
+        metrics: flags.metrics.clone(),
+    };
     let stop = Arc::new(Stop::default());
     run::stop_on_signals(stop.clone()).context("cannot wait for signals")?;
     let mut progress = (!flags.quiet).then(|| Progress::new(scenario.sessions, scenario.seconds()));
-    let outcome = run::run(scenario, &flags.watch_pid, &stop, &mut |snapshot| {
+    let outcome = run::run(scenario, &watch, &stop, &mut |snapshot| {
         if let Some(progress) = &mut progress {
             progress.show(snapshot);
         }
@@ -253,16 +287,32 @@ fn compare(flags: &Compare) -> Result<u8> {
             .with_context(|| format!("{} is not what `client-sim run --json` prints", path.display()))
     };
     let a = read(&flags.a)?;
+    let mut differs = false;
     let (html, json, text) = match &flags.b {
         Some(path) => {
-            let comparison = Comparison::of(&a, &read(path)?);
+            let b = read(path)?;
+            let mut comparison = Comparison::of(&a, &b);
+            let (first, second) = (report(a, &flags.a)?, report(b, path)?);
+            let mut verdict = String::new();
+            if let Some(within) = flags.within {
+                comparison = comparison.drawn();
+                let beyond: Vec<_> = comparison.beyond(within).map(|(name, _)| name).collect();
+                differs = !beyond.is_empty();
+                verdict = match &beyond[..] {
+                    [] => format!("every count agrees within {within} standard deviations\n"),
+                    names => format!(
+                        "further apart than {within} standard deviations: {}\n",
+                        names.join(", ")
+                    ),
+                };
+            }
             let names = [&flags.a, path].map(|path| path.display().to_string());
-            let html = comparison.to_html([&names[0], &names[1]]);
-            (html, serde_json::to_string_pretty(&comparison)?, comparison.to_text())
+            let html = comparison.to_html([&names[0], &names[1]], [&first, &second]);
+            let text = comparison.to_text() + &verdict;
+            (html, serde_json::to_string_pretty(&comparison)?, text)
         }
         None => {
-            let report: Report = serde_json::from_value(a)
-                .with_context(|| format!("{} is not a report of `client-sim run`", flags.a.display()))?;
+            let report = report(a, &flags.a)?;
             (page(&report), serde_json::to_string_pretty(&report)?, report.to_text())
         }
     };
@@ -270,7 +320,19 @@ fn compare(flags: &Compare) -> Result<u8> {
         std::fs::write(path, html).with_context(|| format!("cannot write {}", path.display()))?;
     }
     print(&if flags.json { format!("{json}\n") } else { text })?;
-    Ok(0)
+    Ok(if differs { 2 } else { 0 })
+}
+
+fn report(value: serde_json::Value, path: &Path) -> Result<Report> {
+    serde_json::from_value(value).with_context(|| format!("{} is not a report of `client-sim run`", path.display()))
+}
+
+fn sigmas(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} must be a number above 0, such as 4");
+    text.parse()
+        .ok()
+        .filter(|sigmas| *sigmas > 0.0 && f64::is_finite(*sigmas))
+        .ok_or_else(wrong)
 }
 
 /// The usual socket; none when another run has it, which is told.

@@ -7,9 +7,11 @@
 //! added.
 
 mod build;
+mod chance;
 mod chart;
 mod compare;
 mod credits;
+mod gateway;
 mod html;
 mod processes;
 mod pushes;
@@ -19,6 +21,7 @@ mod text;
 
 pub use compare::{Comparison, Pair};
 pub use credits::{Credits, write_credits, write_opened};
+pub use gateway::GatewayRates;
 pub use html::page;
 pub use processes::{Environment, Usage, Watched};
 pub use pushes::Push;

@@ -100,13 +100,22 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
-/// Plays the scenario, and watches these processes beside its own. `observe` is called a few times a second.
+/// What is watched beside the phones.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Processes beside this one.
+    pub processes: Vec<Watched>,
+    /// Where a gateway tells its metrics.
+    pub metrics: Option<String>,
+}
+
+/// Plays the scenario, and watches the rest. `observe` is called a few times a second.
 ///
 /// # Errors
 /// When it cannot begin. A run that began gives a report, whatever it met.
 pub fn run(
     scenario: Scenario,
-    watched: &[Watched],
+    watch: &Watch,
     stop: &Stop,
     observe: &mut dyn FnMut(&Snapshot<'_>),
 ) -> Result<Outcome, RunError> {
@@ -121,7 +130,7 @@ pub fn run(
         scenario: scenario.clone(),
     };
     let mut cues = None;
-    let mut recorder = Recorder::new(watched);
+    let mut recorder = Recorder::new(&watch.processes, watch.metrics.as_deref());
     let board = Board::new(dial, stop);
     let mut finished = std::thread::scope(|scope| {
         if let Some(listener) = &listener {
@@ -140,16 +149,13 @@ pub fn run(
     })?;
     finished.tally.find_overdrawn();
     let mut beside = Beside::default();
-    for name in &recorder.missing {
-        let remark = format!("there is no process for --watch-pid {name}; its curves are missing");
-        beside.remarks.push(remark);
-    }
-    beside.series = recorder.end();
+    (beside.series, beside.remarks) = recorder.end();
     match cues {
         Some(Ok(cues)) => beside.cues = cues.end(),
         Some(Err(error)) => beside.remarks.push(format!("no cue was given: {error}")),
         None => {}
     }
+    beside.remarks.extend(open_ends(&finished));
     let report = Report::new(&scenario, &finished, beside);
     let verdict = verdict(&finished);
     Ok(Outcome {
@@ -160,6 +166,18 @@ pub fn run(
             sent: finished.tally.sent,
         },
         verdict,
+    })
+}
+
+/// What a reader who compares phones and ledger must know.
+fn open_ends(finished: &Finished) -> Option<String> {
+    let (claims, packets) = (&finished.tally.claims, &finished.tally.packets);
+    let moving = [&claims.course, &packets.sends.course, &packets.grabs.course];
+    let count: u64 = moving.iter().map(|course| course.without_answer()).sum();
+    (count > 0).then(|| {
+        format!(
+            "{count} claims, sends and grabs ended without an answer: the ledger may hold money that no phone heard of"
+        )
     })
 }
 
@@ -196,7 +214,11 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     })
 }
 
-pub(crate) fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
+/// The authorities that gateways' certificates must come from.
+///
+/// # Errors
+/// When the file cannot be read, or holds no certificate.
+pub fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     let fail = |reason: String| RunError::Authority {
         path: path.to_owned(),
         reason,
@@ -213,7 +235,11 @@ pub(crate) fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
     }
 }
 
-pub(crate) fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
+/// The key that user tokens are signed with.
+///
+/// # Errors
+/// When the file cannot be read, or is no such key.
+pub fn read_token_key(path: &Path) -> Result<TokenKeys, RunError> {
     let text = String::from_utf8_lossy(&read(path)?).into_owned();
     let ring = KeyRing::parse(&text, Purpose::UserToken).map_err(|problems| RunError::TokenKey {
         path: path.to_owned(),

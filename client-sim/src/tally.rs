@@ -2,16 +2,21 @@
 //!
 //! Every sum that a reader may rely on is written down and tested here: see [`Tally::open_ends`].
 
+mod errands;
 mod packets;
 mod phases;
+mod sessions;
 mod steps;
+mod sum;
 mod versions;
 mod violations;
 
-pub(crate) use packets::Course;
-pub use packets::{ErrandKind, Errands, Moved, Packages, Packets};
+pub use errands::{Claims, Course, ErrandKind, Errands};
+pub use packets::{Moved, Packages, Packets};
 pub use phases::{PhaseId, Phases};
-pub use steps::{StepCounts, Steps};
+pub use sessions::{Sessions, Shakes};
+pub use steps::{StepCounts, StepShakes, Steps};
+pub(crate) use sum::Sum;
 pub use versions::{Version, Versions};
 pub use violations::Violations;
 
@@ -57,78 +62,6 @@ pub struct Opened {
     pub sponsor: u32,
     /// What is in it.
     pub cents: u64,
-}
-
-/// Counts of sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Sessions {
-    /// Hellos answered, the first of each session.
-    pub connected: u64,
-    /// Hellos answered after a connection was lost.
-    pub reconnected: u64,
-    /// Sessions that gave up.
-    pub failed: u64,
-    /// Connections lost after their Hello.
-    pub lost: u64,
-    /// Failed tries to connect, by the name of the reason.
-    pub connect_failures: BTreeMap<String, u64>,
-    /// Failed Hellos, by the name of the reason.
-    pub hello_failures: BTreeMap<String, u64>,
-    /// Notices to go away.
-    pub told_to_go_away: u64,
-    /// Notices of a change of phase.
-    pub phase_notices: u64,
-}
-
-/// Counts of shakes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Shakes {
-    /// Handed to the transport.
-    pub sent: u64,
-    /// Of these, on streams.
-    pub sent_on_streams: u64,
-    /// Answered in time.
-    pub answered: u64,
-    /// Not answered in time, or not before the connection or the run ended.
-    pub unanswered: u64,
-    /// Answers after the time was over. Their shakes are among the unanswered.
-    pub late: u64,
-    /// Answers to a sequence that was not sent, or a second answer.
-    pub unexpected: u64,
-    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet.
-    pub held_back: u64,
-    /// Left out because the session had no connection.
-    pub skipped_offline: u64,
-}
-
-/// Counts of claims.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Claims {
-    /// Red packets won, each claimed once.
-    pub wins: u64,
-    /// Claims that were answered with the open packet.
-    pub opened: u64,
-    /// Of these, told that it had been opened before: an earlier answer was lost.
-    pub repeats: u64,
-    /// Final refusals, by the name of the reason.
-    pub refused: BTreeMap<String, u64>,
-    /// Busy answers. Each is followed by another try, or by giving up.
-    pub busy: u64,
-    /// Tries after the first.
-    pub retries: u64,
-    /// Claims that used up their tries.
-    pub gave_up: u64,
-    /// Claims that met an error which another try would meet again.
-    pub failed: u64,
-    /// Claims still under way when the run ended.
-    pub unfinished: u64,
-    /// Wins that were never claimed, because the user hoards.
-    pub hoarded: u64,
-    /// Of the opened, split packets: the winner got a share and a code.
-    pub split: u64,
 }
 
 /// How often an error was met, and the first message it came with.
@@ -186,12 +119,14 @@ pub struct Tally {
     pub violations: Violations,
 }
 
+/// An empty histogram of latencies.
+fn latencies() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS)
+        .expect("1 is positive, the bound is over twice that, and there are at most 5 digits")
+}
+
 impl Default for Tally {
     fn default() -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS)
-                .expect("1 is positive, the bound is over twice that, and there are at most 5 digits")
-        };
         Self {
             sessions: Sessions::default(),
             shakes: Shakes::default(),
@@ -208,9 +143,9 @@ impl Default for Tally {
             opened: Vec::new(),
             grabbed: Vec::new(),
             sent: Vec::new(),
-            latency: histogram(),
-            claim_latency: histogram(),
-            connect_latency: histogram(),
+            latency: latencies(),
+            claim_latency: latencies(),
+            connect_latency: latencies(),
             errors: BTreeMap::new(),
             violations: Violations::default(),
         }
@@ -258,15 +193,28 @@ impl Tally {
         *self.errand(kind).refused.entry(reason.name().to_owned()).or_default() += 1;
     }
 
-    /// Where the errands of a kind are counted.
-    pub(crate) fn errand(&mut self, kind: ErrandKind) -> Course<'_> {
+    /// An errand begins. A claim is begun by a win, which is counted as such.
+    pub(crate) fn begin(&mut self, kind: ErrandKind) {
+        let errands = match kind {
+            ErrandKind::Claim => return,
+            ErrandKind::Send => &mut self.packets.sends,
+            ErrandKind::Grab => &mut self.packets.grabs,
+            ErrandKind::View => &mut self.packets.views,
+            ErrandKind::Wallet => &mut self.packets.wallets,
+            ErrandKind::Hello => &mut self.hellos_again,
+        };
+        errands.begun += 1;
+    }
+
+    /// Where the errands of a kind are counted on their way.
+    pub(crate) fn errand(&mut self, kind: ErrandKind) -> &mut Course {
         match kind {
-            ErrandKind::Claim => self.claims.course(),
-            ErrandKind::Send => self.packets.sends.course(),
-            ErrandKind::Grab => self.packets.grabs.course(),
-            ErrandKind::View => self.packets.views.course(),
-            ErrandKind::Wallet => self.packets.wallets.course(),
-            ErrandKind::Hello => self.hellos_again.course(),
+            ErrandKind::Claim => &mut self.claims.course,
+            ErrandKind::Send => &mut self.packets.sends.course,
+            ErrandKind::Grab => &mut self.packets.grabs.course,
+            ErrandKind::View => &mut self.packets.views.course,
+            ErrandKind::Wallet => &mut self.packets.wallets.course,
+            ErrandKind::Hello => &mut self.hellos_again.course,
         }
     }
 
@@ -275,54 +223,6 @@ impl Tally {
         let packages = &mut self.packages;
         let is_unknown = id != 0 && !packages.ids.is_empty() && !packages.ids.contains(&id);
         packages.unknown_ids += u64::from(is_unknown);
-    }
-
-    /// Adds another part of the run.
-    pub fn add(&mut self, other: &Self) {
-        let (mine, theirs) = (&mut self.sessions, &other.sessions);
-        mine.connected += theirs.connected;
-        mine.reconnected += theirs.reconnected;
-        mine.failed += theirs.failed;
-        mine.lost += theirs.lost;
-        mine.told_to_go_away += theirs.told_to_go_away;
-        mine.phase_notices += theirs.phase_notices;
-        add_map(&mut mine.connect_failures, &theirs.connect_failures);
-        add_map(&mut mine.hello_failures, &theirs.hello_failures);
-        self.shakes.add(&other.shakes);
-        self.steps.add(&other.steps);
-        self.claims.add(&other.claims);
-        self.outcomes
-            .iter_mut()
-            .zip(other.outcomes)
-            .for_each(|(mine, theirs)| *mine += theirs);
-        add_map(&mut self.unknown_outcomes, &other.unknown_outcomes);
-        self.phases.add(&other.phases);
-        self.slow_downs
-            .iter_mut()
-            .zip(other.slow_downs)
-            .for_each(|(mine, theirs)| *mine += theirs);
-        self.versions.add(&other.versions);
-        self.hellos_again.add(&other.hellos_again);
-        self.packets.add(&other.packets);
-        self.packages.add(&other.packages);
-        self.opened.extend_from_slice(&other.opened);
-        self.grabbed.extend_from_slice(&other.grabbed);
-        self.sent.extend_from_slice(&other.sent);
-        for (mine, theirs) in [
-            (&mut self.latency, &other.latency),
-            (&mut self.claim_latency, &other.claim_latency),
-            (&mut self.connect_latency, &other.connect_latency),
-        ] {
-            mine.add(theirs).expect("both have the bounds of `Tally::default`");
-        }
-        for (name, theirs) in &other.errors {
-            let mine = self.errors.entry(name.clone()).or_default();
-            if mine.count == 0 {
-                mine.example.clone_from(&theirs.example);
-            }
-            mine.count += theirs.count;
-        }
-        self.violations.add(&other.violations);
     }
 
     /// Looks over the packets sent in the whole run for one of which more was grabbed than was put in.
@@ -361,65 +261,18 @@ impl Tally {
         sums
     }
 
+    /// Whether the end of anything is not counted yet.
+    #[must_use]
+    pub fn has_open_ends(&self) -> bool {
+        self.open_ends() != (0, 0) || self.packets.open_ends() > 0
+    }
+
     /// Shakes and claims whose end is not counted yet: sent less answered and unanswered; wins less every way in
     /// which a claim can end. Both are zero once the run is over.
     #[must_use]
     pub fn open_ends(&self) -> (u64, u64) {
-        let claims = &self.claims;
-        let refused: u64 = claims.refused.values().sum();
-        let ended = claims.opened + refused + claims.gave_up + claims.failed + claims.unfinished + claims.hoarded;
         let answered = self.shakes.answered + self.shakes.unanswered;
-        (
-            self.shakes.sent.saturating_sub(answered),
-            claims.wins.saturating_sub(ended),
-        )
-    }
-}
-
-impl Shakes {
-    fn add(&mut self, other: &Self) {
-        self.sent += other.sent;
-        self.sent_on_streams += other.sent_on_streams;
-        self.answered += other.answered;
-        self.unanswered += other.unanswered;
-        self.late += other.late;
-        self.unexpected += other.unexpected;
-        self.held_back += other.held_back;
-        self.skipped_offline += other.skipped_offline;
-    }
-}
-
-impl Claims {
-    fn add(&mut self, other: &Self) {
-        self.wins += other.wins;
-        self.opened += other.opened;
-        self.repeats += other.repeats;
-        add_map(&mut self.refused, &other.refused);
-        self.busy += other.busy;
-        self.retries += other.retries;
-        self.gave_up += other.gave_up;
-        self.failed += other.failed;
-        self.unfinished += other.unfinished;
-        self.hoarded += other.hoarded;
-        self.split += other.split;
-    }
-
-    fn course(&mut self) -> Course<'_> {
-        Course {
-            begun: None,
-            refused: &mut self.refused,
-            busy: &mut self.busy,
-            retries: &mut self.retries,
-            gave_up: &mut self.gave_up,
-            failed: &mut self.failed,
-            unfinished: &mut self.unfinished,
-        }
-    }
-}
-
-fn add_map<K: Ord + Clone>(mine: &mut BTreeMap<K, u64>, theirs: &BTreeMap<K, u64>) {
-    for (name, count) in theirs {
-        *mine.entry(name.clone()).or_default() += count;
+        (self.shakes.sent.saturating_sub(answered), self.claims.open_ends())
     }
 }
 

@@ -2,7 +2,9 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::{Back, Script, Server, opened, packet_of, reply, win};
 
 use shake_proto::wire::v1;
@@ -143,4 +145,148 @@ fn ctl_says_when_nobody_listens() {
             "{told}"
         );
     }
+}
+
+/// How long a test waits for what another process does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A run that goes on beside the test.
+fn start(server: &Server, flags: &[&str]) -> Child {
+    let (target, certs) = (server.address.to_string(), server.certs());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_client-sim"));
+    command
+        .args(["run", "--json", "--quiet", "--target", &target, "--certs"])
+        .arg(certs)
+        .args(flags);
+    command.stdout(Stdio::piped()).spawn().expect("it starts")
+}
+
+fn report(run: Child) -> serde_json::Value {
+    let output = run.wait_with_output().expect("it ends by itself");
+    assert_eq!(output.status.code(), Some(0));
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+/// Asks a run again and again until it says what is wanted.
+fn ctl(control: &Path, arguments: &[&str], is_wanted: impl Fn(&str) -> bool) -> String {
+    let control = control.to_string_lossy();
+    let arguments: Vec<&str> = ["ctl", "--control", &control]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = client_sim(&arguments);
+        let said = text(&output.stdout);
+        if output.status.success() && is_wanted(&said) {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "{said}{}", text(&output.stderr));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_run_is_steered_from_another_terminal() {
+    let server = Server::start(Winning);
+    let control = server.certs().join("run.sock");
+    let flags = [
+        "--sessions",
+        "40",
+        "--shakes-per-second",
+        "0",
+        "--seconds",
+        "600",
+        "--engine",
+        "lean",
+    ];
+    let path = control.to_string_lossy();
+    let run = start(&server, &[&flags[..], &["--control", &path]].concat());
+    let told = ctl(&control, &["rate", "200"], |_| true);
+    assert!(told.contains("from 0 to 200 shakes/s"), "{told}");
+    let status = ctl(&control, &["status", "--json"], |status| {
+        let status: serde_json::Value = serde_json::from_str(status).expect("one JSON object");
+        status["answered"].as_u64() > Some(100)
+    });
+    assert!(status.contains("\"shakes_per_second\":200"), "{status}");
+    assert!(ctl(&control, &["status"], |_| true).contains("40 online"));
+    ctl(&control, &["stop"], |_| true);
+    let report = report(run);
+    assert_eq!(report["stopped_early"], true);
+    let steps: Vec<_> = report["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| &step["name"])
+        .collect();
+    assert_eq!(steps, ["0/s", "0/s, set to 200/s"]);
+}
+
+#[test]
+fn several_processes_play_their_parts_of_the_users_at_one_time() {
+    let server = Server::start(Winning);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs();
+    let at = now + 6;
+    let start_at = at.to_string();
+    let scenario = server.certs().join("parts.toml");
+    std::fs::write(
+        &scenario,
+        "[load]\nsessions = 30\nshakes_per_second = 90\nseconds = 2\n",
+    )
+    .expect("written");
+    let scenario = scenario.to_string_lossy();
+    let runs = [("1..10", "lean"), ("11..30", "quinn")].map(|(users, engine)| {
+        let control = server.certs().join(format!("{engine}.sock"));
+        let control = control.to_string_lossy();
+        let flags = [
+            &scenario,
+            "--users",
+            users,
+            "--start-at",
+            &start_at,
+            "--engine",
+            engine,
+            "--control",
+            &control,
+        ];
+        start(&server, &flags)
+    });
+    let reports = runs.map(report);
+    for (report, (sessions, sent)) in reports.iter().zip([(10, 60), (20, 120)]) {
+        assert_eq!(report["sessions"]["connected"], sessions);
+        assert_eq!(report["shakes"]["sent"], sent);
+        // One user each, so each wins the packet of its own number.
+        assert_eq!(report["claims"]["opened"], sessions);
+        assert_eq!(report["steps"][0]["began_unix_ms"], at * 1_000, "{}", report["remarks"]);
+    }
+}
+
+#[test]
+fn two_runs_are_told_apart_from_chance() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, greetings: u64| {
+        let path = folder.path().join(name);
+        let report = serde_json::json!({"outcomes": {"greeting": greetings, "nothing": 10_000 - greetings}});
+        std::fs::write(&path, report.to_string()).expect("written");
+        path.display().to_string()
+    };
+    let (a, like, unlike) = (write("a", 5_000), write("like", 5_080), write("unlike", 5_500));
+    let html = folder.path().join("both.html").display().to_string();
+    let same = client_sim(&["report", &a, &like, "--within", "4", "--html", &html]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same.stderr));
+    assert!(text(&same.stdout).contains("every count agrees within 4"));
+    assert!(
+        std::fs::read_to_string(html)
+            .expect("written")
+            .contains("outcomes.greeting")
+    );
+    let other = client_sim(&["report", &a, &unlike, "--within", "4"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert!(text(&other.stdout).contains("further apart than 4 standard deviations: outcomes.greeting"));
+    let senseless = client_sim(&["report", &a, &like, "--within", "0"]);
+    assert!(text(&senseless.stderr).contains("must be a number above 0"));
 }

@@ -5,42 +5,30 @@ mod support;
 
 use client_sim::engine::lean;
 use client_sim::engine::{Finished, Job, Stop};
+use client_sim::run::{read_authority, read_token_key};
 use client_sim::scenario::Scenario;
-use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use shake_rules::UnixMillis;
-use shake_rules::keys::{KeyRing, Purpose};
-use shake_rules::token::TokenKeys;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 use support::{Answer, Back, Script, Server, opened, packet_of, quick_scenario, reply, win};
 
-fn roots(scenario: &Scenario) -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(&scenario.ca).expect("a file") {
-        roots.add(certificate.expect("a certificate")).expect("an authority");
+/// The job of a scenario, against the server at this address.
+fn job(scenario: Scenario, target: SocketAddr) -> Job {
+    Job {
+        target,
+        roots: read_authority(&scenario.ca).expect("a file"),
+        tokens: read_token_key(&scenario.token_key).expect("a file"),
+        started_at: UnixMillis(1), // the server checks tokens at that time
+        dial: Default::default(),
+        scenario,
     }
-    roots
 }
 
 fn play(server: &Server, changes: &[(&str, &str)]) -> Finished {
     let scenario = quick_scenario(server, changes);
-    let roots = roots(&scenario);
-    let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
-    let tokens = TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring"));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let job = Job {
-        target: scenario.address.parse().expect("an address"),
-        roots,
-        tokens,
-        started_at: UnixMillis(now.as_millis() as u64),
-        dial: Default::default(),
-        scenario,
-    };
-    let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins");
+    let finished = lean::run(job(scenario, server.address), &Stop::default(), &mut |_| {}).expect("the run begins");
     let shakes = &finished.tally.shakes;
     assert_eq!(shakes.sent, shakes.answered + shakes.unanswered, "{:?}", finished.tally);
     assert_eq!(shakes.sent + shakes.held_back + shakes.skipped_offline, 200);
@@ -76,7 +64,7 @@ fn all_goes_well_on_datagrams_and_on_streams() {
         );
         assert_eq!((tally.shakes.answered, tally.shakes.unexpected), (200, 0), "{tally:?}");
         assert_eq!(
-            (tally.claims.wins, tally.claims.opened, tally.claims.unfinished),
+            (tally.claims.wins, tally.claims.opened, tally.claims.course.unfinished),
             (20, 20, 0),
             "{tally:?}"
         );
@@ -128,7 +116,7 @@ fn what_fails_is_counted_and_tried_again() {
     );
     assert_eq!((tally.sessions.lost, tally.sessions.reconnected), (1, 1), "{tally:?}");
     assert_eq!(tally.sessions.hello_failures.values().sum::<u64>(), 1, "{tally:?}");
-    assert_eq!((tally.claims.opened, tally.claims.retries), (20, 2), "{tally:?}");
+    assert_eq!((tally.claims.opened, tally.claims.course.retries), (20, 2), "{tally:?}");
     assert!(tally.shakes.unanswered >= 2, "{tally:?}");
     assert!(tally.violations.is_clean(), "{tally:?}");
 }
@@ -145,17 +133,7 @@ fn a_gateway_that_is_not_there_is_given_up() {
             ("connect_tries_max = 6", "connect_tries_max = 2"),
         ];
         let scenario = quick_scenario(&other, &impatient);
-        let roots = roots(&scenario);
-        let key = std::fs::read_to_string(&scenario.token_key).expect("a file");
-        let job = Job {
-            target: address,
-            roots,
-            tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key ring")),
-            started_at: UnixMillis(0),
-            dial: Default::default(),
-            scenario,
-        };
-        lean::run(job, &Stop::default(), &mut |_| {}).expect("the run begins")
+        lean::run(job(scenario, address), &Stop::default(), &mut |_| {}).expect("the run begins")
     };
     assert_eq!((finished.online, finished.tally.sessions.connected), (0, 0));
     assert!(

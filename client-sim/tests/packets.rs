@@ -4,22 +4,17 @@
 mod support;
 
 use bytes::Bytes;
-use client_sim::engine::{Job, Stop, lean};
-use client_sim::report::{Beside, Report};
-use client_sim::run::{Verdict, run};
-use client_sim::scenario::Scenario;
+use client_sim::engine::Stop;
+use client_sim::report::Report;
+use client_sim::run::{Verdict, Watch, run};
+use client_sim::scenario::{EngineKind, Scenario};
 use client_sim::tally::Moved;
 use ring::digest::{SHA256, digest};
-use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_proto::reply::{
     ClaimResult, GrabResult, PacketState, Reason, SendResult, ShareTaken, ViewResult, WalletResult,
 };
 use shake_proto::reply::{WALLET_TRANSFERS_MAX, WalletTransfer};
 use shake_proto::wire::v1::{self, reply::Kind as Reply, request::Kind as Request};
-use shake_rules::keys::{KeyRing, Purpose};
-use shake_rules::token::TokenKeys;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -375,15 +370,16 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
     ] {
         assert!(errands.done > 0 && text.contains(name), "{name}:\n{text}");
         assert_eq!(
-            (errands.gave_up, errands.failed, errands.unfinished),
+            (errands.course.gave_up, errands.course.failed, errands.course.unfinished),
             (0, 0, 0),
             "{text}"
         );
     }
-    let busy = packets.sends.busy + packets.grabs.busy + packets.views.busy + packets.wallets.busy;
+    let busy =
+        packets.sends.course.busy + packets.grabs.course.busy + packets.views.course.busy + packets.wallets.course.busy;
     assert_eq!(busy, 30, "each met one busy bank:\n{text}");
     assert!(
-        packets.sends.repeats + packets.grabs.repeats > 0,
+        packets.sends.course.repeats + packets.grabs.course.repeats > 0,
         "some answers were lost:\n{text}"
     );
     assert!(
@@ -425,39 +421,21 @@ fn check(report: &Report, grabbed: &[Moved], sent: &[Moved], books: &Books) {
 
 #[test]
 fn all_kinds_are_played_and_the_books_agree() {
-    let (bank, _server, scenario) = start(Fault::None);
-    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
-    assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
-    let books = bank.books.lock().expect("sound");
-    check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
-}
-
-#[test]
-fn the_lean_engine_plays_them_too() {
-    let (bank, server, scenario) = start(Fault::None);
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_file(&scenario.ca).expect("written by the server");
-    roots.add(ca).expect("a certificate");
-    let key = std::fs::read_to_string(&scenario.token_key).expect("written by the server");
-    let job = Job {
-        target: server.address,
-        roots,
-        tokens: TokenKeys::new(&KeyRing::parse(&key, Purpose::UserToken).expect("a key")),
-        started_at: UnixMillis(1),
-        dial: Default::default(),
-        scenario: scenario.clone(),
-    };
-    let finished = lean::run(job, &Stop::default(), &mut |_| {}).expect("it begins");
-    let report = Report::new(&scenario, &finished, Beside::default());
-    let books = bank.books.lock().expect("sound");
-    check(&report, &finished.tally.grabbed, &finished.tally.sent, &books);
+    for engine in EngineKind::ALL {
+        let (bank, _server, scenario) = start(Fault::None);
+        let scenario = Scenario { engine, ..scenario };
+        let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
+        assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
+        let books = bank.books.lock().expect("sound");
+        check(&outcome.report, &outcome.credits.grabbed, &outcome.credits.sent, &books);
+    }
 }
 
 #[test]
 fn a_bank_that_errs_fails_the_run() {
     for fault in [Fault::Wallet, Fault::Grab, Fault::View] {
         let (_bank, _server, scenario) = start(fault);
-        let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
+        let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
         assert_eq!(
             outcome.verdict,
             Verdict::ChecksFailed,

@@ -3,7 +3,7 @@
 mod support;
 
 use client_sim::engine::Stop;
-use client_sim::run::{Outcome, Verdict, run};
+use client_sim::run::{Outcome, Verdict, Watch, run};
 use shake_proto::wire::v1;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,7 +15,13 @@ const ENGINES: [&str; 2] = ["quinn", "lean"];
 fn play(server: &Server, engine: &str, changes: &[(&str, &str)]) -> Outcome {
     let engine = format!("[engine]\nkind = {engine:?}");
     let changes: Vec<_> = changes.iter().copied().chain([("[engine]", &engine[..])]).collect();
-    let outcome = run(quick_scenario(server, &changes), &[], &Stop::default(), &mut |_| {}).expect("the run begins");
+    let outcome = run(
+        quick_scenario(server, &changes),
+        &Watch::default(),
+        &Stop::default(),
+        &mut |_| {},
+    )
+    .expect("the run begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     let shakes = &outcome.report.shakes;
     let counts = &shakes.counts;

@@ -4,7 +4,7 @@ mod support;
 
 use bytes::Bytes;
 use client_sim::engine::Stop;
-use client_sim::run::{Outcome, Verdict, run};
+use client_sim::run::{Outcome, Verdict, Watch, run};
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use std::collections::HashMap;
@@ -15,7 +15,7 @@ use support::{Answer, Back, Script, Server, claimed, opened, packet_of, quick_sc
 /// Plays the quick scenario, with some lines of it replaced.
 fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
     let scenario = quick_scenario(server, changes);
-    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("the run begins");
+    let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("the run begins");
     let shakes = &outcome.report.shakes.counts;
     assert_eq!(
         shakes.sent,
@@ -96,7 +96,7 @@ fn all_goes_well() {
         (
             report.claims.counts.wins,
             report.claims.counts.opened,
-            report.claims.counts.unfinished
+            report.claims.counts.course.unfinished
         ),
         (20, 20, 0)
     );
@@ -127,15 +127,15 @@ fn busy_silent_and_reset_claims_are_tried_again() {
         (
             claims.counts.wins,
             claims.counts.opened,
-            claims.counts.repeats,
-            claims.counts.gave_up
+            claims.counts.course.repeats,
+            claims.counts.course.gave_up
         ),
         (20, 15, 5, 5),
         "{}",
         report.to_text()
     );
     assert_eq!(
-        (claims.counts.busy, claims.counts.retries, claims.cents),
+        (claims.counts.course.busy, claims.counts.course.retries, claims.cents),
         (5 + 5 * 5, 15 + 5 * 4, 150)
     );
     assert_eq!(
@@ -162,9 +162,9 @@ fn refusals_and_errors_are_named() {
     let claims = &report.claims;
     assert_eq!(
         (
-            claims.counts.refused["limit_reached"],
-            claims.counts.refused["ticket_expired"],
-            claims.counts.failed
+            claims.counts.course.refused["limit_reached"],
+            claims.counts.course.refused["ticket_expired"],
+            claims.counts.course.failed
         ),
         (6, 7, 7)
     );
@@ -393,7 +393,7 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     let (server, stranger) = (Server::start(Default), Server::start(Default));
     let mut scenario = quick_scenario(&server, &[("connect_tries_max = 6", "connect_tries_max = 1")]);
     scenario.ca = stranger.certs().join("ca.pem");
-    let outcome = run(scenario.clone(), &[], &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario.clone(), &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(
         outcome.verdict,
         Verdict::NobodyConnected,
@@ -411,7 +411,7 @@ fn a_stranger_s_certificate_and_a_forged_token_are_refused() {
     scenario.ca = server.certs().join("ca.pem");
     let key = std::fs::read_to_string(&scenario.token_key).expect("there");
     std::fs::write(&scenario.token_key, key.replace("05", "06")).expect("written");
-    let outcome = run(scenario, &[], &Stop::default(), &mut |_| {}).expect("it begins");
+    let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("it begins");
     assert_eq!(outcome.verdict, Verdict::NobodyConnected);
     assert!(
         outcome.report.sessions.counts.hello_failures["token_forged"] > 0,
@@ -427,7 +427,7 @@ fn a_request_to_stop_ends_the_run_with_a_report() {
     let server = Server::start(Default);
     let scenario = quick_scenario(&server, &[("seconds = 1", "seconds = 600")]);
     let stop = Stop::default();
-    let outcome = run(scenario, &[], &stop, &mut |snapshot| {
+    let outcome = run(scenario, &Watch::default(), &stop, &mut |snapshot| {
         if snapshot.tally.shakes.answered >= 20 && stop.asked() == 0 {
             stop.ask();
         }

@@ -6,7 +6,7 @@ mod support;
 use client_sim::control;
 use client_sim::engine::{Stage, Stop};
 use client_sim::report::Report;
-use client_sim::run::{Outcome, Verdict, run};
+use client_sim::run::{Outcome, Verdict, Watch, run};
 use client_sim::scenario::{Overrides, Scenario};
 use shake_proto::wire::v1;
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +63,13 @@ fn scenario(engine: &str, overrides: &Overrides) -> Scenario {
 }
 
 fn play(engine: &str, overrides: &Overrides) -> Report {
-    let outcome = run(scenario(engine, overrides), &[], &Stop::default(), &mut |_| {}).expect("the run begins");
+    let outcome = run(
+        scenario(engine, overrides),
+        &Watch::default(),
+        &Stop::default(),
+        &mut |_| {},
+    )
+    .expect("the run begins");
     assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
     outcome.report
 }
@@ -72,7 +78,7 @@ fn play(engine: &str, overrides: &Overrides) -> Report {
 fn figures(report: &Report) -> Vec<(&str, u64, u64, u64)> {
     let steps = report.steps.iter();
     steps
-        .map(|step| (&step.name[..], step.scheduled, step.sent, step.unanswered))
+        .map(|step| (&step.name[..], step.scheduled, step.counts.sent, step.counts.unanswered))
         .collect()
 }
 
@@ -128,7 +134,7 @@ fn parts_of_the_users_play_parts_of_the_rates() {
         play(engine, &overrides)
     };
     let parts = [part("lean", "1..100"), part("quinn", "101..300")];
-    let sent = |step: usize| parts.each_ref().map(|report| report.steps[step].sent);
+    let sent = |step: usize| parts.each_ref().map(|report| report.steps[step].counts.sent);
     assert_eq!((sent(0), sent(2)), ([100, 200], [300, 600]));
     assert_eq!(
         parts.each_ref().map(|report| report.sessions.counts.connected),
@@ -147,19 +153,24 @@ fn a_rate_set_while_it_runs_makes_a_step_of_its_own() {
         };
         let mut told = Vec::new();
         let mut was_held = false;
-        let Outcome { report, .. } = run(scenario(engine, &overrides), &[], &Stop::default(), &mut |snapshot| {
-            let is_hold = snapshot.stage == Stage::Shaking && snapshot.step.name == "hold";
-            if told.is_empty() {
-                let mode = std::fs::metadata(&path).expect("it listens").permissions().mode();
-                assert_eq!(mode & 0o777, 0o600);
-                assert!(control::is_taken(&path));
-                told.push(control::ask(&path, "rate 5"));
-            } else if is_hold && !std::mem::replace(&mut was_held, true) {
-                told.extend(
-                    ["status", "rate 1000001", "dance", "rate 400"].map(|request| control::ask(&path, request)),
-                );
-            }
-        })
+        let Outcome { report, .. } = run(
+            scenario(engine, &overrides),
+            &Watch::default(),
+            &Stop::default(),
+            &mut |snapshot| {
+                let is_hold = snapshot.stage == Stage::Shaking && snapshot.step.name == "hold";
+                if told.is_empty() {
+                    let mode = std::fs::metadata(&path).expect("it listens").permissions().mode();
+                    assert_eq!(mode & 0o777, 0o600);
+                    assert!(control::is_taken(&path));
+                    told.push(control::ask(&path, "rate 5"));
+                } else if is_hold && !std::mem::replace(&mut was_held, true) {
+                    told.extend(
+                        ["status", "rate 1000001", "dance", "rate 400"].map(|request| control::ask(&path, request)),
+                    );
+                }
+            },
+        )
         .expect("the run begins");
         let [early, status, too_much, nonsense, changed] = &told[..] else {
             panic!("{told:?}");
@@ -198,7 +209,7 @@ fn a_rate_set_while_it_runs_makes_a_step_of_its_own() {
         let set = &report.steps[2];
         let wanted = (set.seconds * 400.0).ceil() as u64;
         assert_eq!(
-            (set.scheduled, set.sent),
+            (set.scheduled, set.counts.sent),
             (wanted, wanted),
             "{engine}: {}",
             report.to_text()
@@ -218,12 +229,25 @@ fn ctl_stop_ends_the_run_and_a_taken_socket_is_named() {
     };
     let mut second = None;
     let mut asked = false;
-    let report = run(scenario("lean", &overrides), &[], &Stop::default(), &mut |snapshot| {
-        if snapshot.stage == Stage::Shaking && !std::mem::replace(&mut asked, true) {
-            second = Some(run(scenario("lean", &overrides), &[], &Stop::default(), &mut |_| {}).map(|_| ()));
-            control::ask(&path, "stop").expect("it listens");
-        }
-    })
+    let report = run(
+        scenario("lean", &overrides),
+        &Watch::default(),
+        &Stop::default(),
+        &mut |snapshot| {
+            if snapshot.stage == Stage::Shaking && !std::mem::replace(&mut asked, true) {
+                second = Some(
+                    run(
+                        scenario("lean", &overrides),
+                        &Watch::default(),
+                        &Stop::default(),
+                        &mut |_| {},
+                    )
+                    .map(|_| ()),
+                );
+                control::ask(&path, "stop").expect("it listens");
+            }
+        },
+    )
     .expect("the run begins")
     .report;
     assert!(

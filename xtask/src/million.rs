@@ -97,6 +97,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         .arg(place.file(files::CREDITS))
         .arg("--html")
         .arg(place.file("report.html"))
+        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
         .args(["--watch-pid", &format!("gateway={gateway}")])
         .args(["--watch-pid", &format!("shake-agent={agent}")]);
     let patience = Patience {

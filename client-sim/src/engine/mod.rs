@@ -9,6 +9,7 @@ mod gateways;
 pub mod lean;
 mod pace;
 mod quinn;
+mod sockets;
 
 use crate::scenario::{EngineKind, Scenario};
 use crate::schedule::{Micros, Span};
@@ -89,7 +90,7 @@ pub enum Stage {
     Waiting,
     /// Shaking by the schedule.
     Shaking,
-    /// Waiting for the last answers and claims.
+    /// Listening for what is still told, then waiting for the last answers.
     Settling,
     /// Closing the connections.
     Closing,
@@ -119,6 +120,16 @@ pub struct StageCost {
     pub wall_s: f64,
     /// Of the process's CPU time, in seconds.
     pub cpu_s: f64,
+}
+
+impl StageCost {
+    /// Of both together.
+    fn with(self, other: Self) -> Self {
+        Self {
+            wall_s: self.wall_s + other.wall_s,
+            cpu_s: self.cpu_s + other.cpu_s,
+        }
+    }
 }
 
 /// What a run counted.

@@ -1,4 +1,5 @@
-//! What every engine does about the steps of a run: when the first begins, who changes the rate, what each has cost.
+//! What every engine does about the times of a run: when the first step begins, who changes the rate, what each has
+//! cost, and when the waiting after the last is over.
 
 use super::cpu_seconds;
 use crate::scenario::Start;
@@ -24,6 +25,51 @@ impl Dial {
     /// Takes the wish, if there is one.
     pub fn take(&self) -> Option<u32> {
         self.0.swap(0, Ordering::Relaxed).checked_sub(1).map(|rate| rate as u32)
+    }
+}
+
+/// Phones that have had nothing under way for so long have heard of all that was sent to them.
+const LULL: Micros = Micros::from_s(1);
+/// How long the last answers are waited for, when nothing new is begun any more.
+const LAST_ANSWERS: Micros = Micros::from_s(15);
+
+/// The waiting after the shaking, in two parts: first phones go on listening, and grab what they hear of, until nothing
+/// has been under way for a second; then nothing new is begun, and what is under way comes to its end. Without the
+/// second part the ledger would hold credits whose answers no phone has heard.
+#[derive(Debug)]
+pub(super) struct Lull {
+    since: Option<Micros>,
+    length: Micros,
+    until: Micros,
+}
+
+impl Lull {
+    /// Phones listen, `settle_s` seconds at the most.
+    pub(super) fn of_listeners(now: Micros, settle_s: u32) -> Self {
+        Self {
+            since: None,
+            length: LULL,
+            until: now.plus(Micros::from_s(settle_s.into())),
+        }
+    }
+
+    /// Nothing new is begun.
+    pub(super) fn of_the_last(now: Micros) -> Self {
+        Self {
+            since: None,
+            length: Micros::ZERO,
+            until: now.plus(LAST_ANSWERS),
+        }
+    }
+
+    /// Whether the wait is over.
+    pub(super) fn is_over(&mut self, now: Micros, is_anyone_waiting: bool) -> bool {
+        if is_anyone_waiting {
+            self.since = None;
+            return now >= self.until;
+        }
+        let since = *self.since.get_or_insert(now);
+        now >= self.until || now.since(since) >= self.length
     }
 }
 
@@ -135,6 +181,29 @@ mod tests {
         );
         assert!(late_start(Micros::ZERO).is_none());
         assert!(late_start(Micros::from_ms(2_100)).is_some_and(|remark| remark.contains("2.1 s")));
+    }
+
+    #[test]
+    fn a_lull_is_unbroken_and_the_wait_for_it_bounded() {
+        let second = Micros::from_s;
+        let mut lull = Lull::of_listeners(second(10), 5);
+        let looks = [
+            (10, false),
+            (10, true),
+            (11, false),
+            (11, true),
+            (12, false),
+            (13, false),
+        ];
+        let over = looks.map(|(at, is_waiting)| lull.is_over(second(at), is_waiting));
+        assert_eq!(over, [false, false, false, false, false, true]);
+        assert!(
+            Lull::of_listeners(second(10), 5).is_over(second(15), true),
+            "patience ends"
+        );
+        assert!(Lull::of_the_last(second(10)).is_over(second(10), false), "nobody waits");
+        assert!(!Lull::of_the_last(second(10)).is_over(second(24), true));
+        assert!(Lull::of_the_last(second(10)).is_over(second(25), true));
     }
 
     #[test]

@@ -115,9 +115,9 @@ fn slow_downs(tally: &Tally) -> BTreeMap<String, u64> {
 fn refusals(tally: &Tally) -> BTreeMap<String, u64> {
     let packets = &tally.packets;
     let errands = [&packets.sends, &packets.grabs, &packets.views, &packets.wallets];
-    let all = errands.iter().map(|errands| &errands.refused);
+    let all = errands.iter().map(|errands| &errands.course.refused);
     let mut sums = BTreeMap::new();
-    for (reason, count) in all.chain([&tally.claims.refused]).flatten() {
+    for (reason, count) in all.chain([&tally.claims.course.refused]).flatten() {
         *sums.entry(reason.clone()).or_default() += count;
     }
     sums

@@ -12,7 +12,14 @@ const BOTTOM: f64 = 36.0;
 /// A curve, and its name in the legend.
 pub(super) struct Curve {
     pub(super) name: String,
-    pub(super) values: Vec<f64>,
+    /// Seconds and values.
+    pub(super) points: Vec<[f64; 2]>,
+}
+
+impl Curve {
+    pub(super) fn highest(&self) -> f64 {
+        self.points.iter().fold(0.0, |highest, [_, value]| value.max(highest))
+    }
 }
 
 /// A chart over the seconds of a run.
@@ -20,22 +27,27 @@ pub(super) struct Chart<'a> {
     pub(super) title: &'a str,
     /// The unit of the values.
     pub(super) unit: &'a str,
+    /// What its seconds count from.
+    pub(super) since: &'a str,
     pub(super) curves: Vec<Curve>,
 }
 
 impl Chart<'_> {
     /// The chart as a figure; nothing when it has no values.
-    pub(super) fn draw(&self, seconds: &[f64]) -> String {
-        let all = self.curves.iter().flat_map(|curve| &curve.values);
-        let highest = all.copied().fold(0.0, f64::max);
-        let (Some(first), Some(last)) = (seconds.first(), seconds.last()) else {
-            return String::new();
-        };
+    pub(super) fn draw(&self) -> String {
+        let highest = self.curves.iter().map(Curve::highest).fold(0.0, f64::max);
         if highest <= 0.0 {
             return String::new();
         }
+        let seconds = || {
+            self.curves
+                .iter()
+                .flat_map(|curve| &curve.points)
+                .map(|[second, _]| *second)
+        };
+        let last = seconds().fold(f64::NEG_INFINITY, f64::max);
+        let first = seconds().fold(last - 1e-3, f64::min);
         let (step, top) = scale(highest);
-        let first = first.min(last - 1e-3);
         let x = |second: f64| LEFT + (second - first) / (last - first) * (WIDTH - LEFT - RIGHT);
         let y = |value: f64| HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
         let mut svg = String::new();
@@ -54,7 +66,7 @@ impl Chart<'_> {
         }
         let (step, _) = scale(last - first);
         let mut second = (first / step).ceil() * step;
-        while second <= *last {
+        while second <= last {
             let (at, y) = (x(second), HEIGHT - BOTTOM + 16.0);
             put(format_args!(
                 "<text x={at:.1} y={y} text-anchor=middle>{}</text>",
@@ -63,15 +75,16 @@ impl Chart<'_> {
             second += step;
         }
         put(format_args!(
-            "<text x={} y={} text-anchor=end>seconds since the start</text>",
+            "<text x={} y={} text-anchor=end>seconds since {}</text>",
             WIDTH - RIGHT,
-            HEIGHT - 4.0
+            HEIGHT - 4.0,
+            self.since
         ));
         for (place, curve) in self.curves.iter().enumerate() {
-            let points: Vec<String> = seconds
+            let points: Vec<String> = curve
+                .points
                 .iter()
-                .zip(&curve.values)
-                .map(|(second, value)| format!("{:.1},{:.1}", x(*second), y(*value)))
+                .map(|[second, value]| format!("{:.1},{:.1}", x(*second), y(*value)))
                 .collect();
             put(format_args!(
                 "<polyline class=c{} points=\"{}\"><title>{}</title></polyline>",
@@ -85,12 +98,11 @@ impl Chart<'_> {
             .iter()
             .enumerate()
             .map(|(place, curve)| {
-                let peak = curve.values.iter().copied().fold(0.0, f64::max);
                 let name = escaped(&curve.name);
                 format!(
                     "<span><i class=b{}></i>{name} <b>max {}</b></span>",
                     place % 6,
-                    short(peak)
+                    short(curve.highest())
                 )
             })
             .collect();
@@ -129,6 +141,7 @@ pub(super) fn short(value: f64) -> String {
         v if v >= 10.0 => 1,
         _ => 2,
     };
+    let value = value + 0.0; // no -0
     format!("{value:.digits$}{unit}")
 }
 
@@ -154,8 +167,8 @@ mod tests {
             );
         }
         assert_eq!(
-            (short(59_800.0), short(1.25), short(200.0)),
-            ("59.8 k".into(), "1.25".into(), "200".into())
+            [59_800.0, 1.25, 200.0, -0.0].map(short),
+            ["59.8 k", "1.25", "200", "0"].map(str::to_owned)
         );
     }
 
@@ -163,15 +176,17 @@ mod tests {
     fn names_cannot_break_the_page() {
         let curves = vec![Curve {
             name: "<script>".into(),
-            values: vec![1.0, 2.0],
+            points: vec![[1.0, 1.0], [2.0, 2.0]],
         }];
         let chart = Chart {
             title: "a & b",
             unit: "/s",
+            since: "the start",
             curves,
         };
-        let drawn = chart.draw(&[1.0, 2.0]);
+        let drawn = chart.draw();
         assert!(drawn.contains("&lt;script&gt;") && drawn.contains("a &amp; b") && !drawn.contains("<script"));
-        assert!(chart.draw(&[]).is_empty());
+        let curves = Vec::new();
+        assert!(Chart { curves, ..chart }.draw().is_empty());
     }
 }

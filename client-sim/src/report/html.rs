@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: curves, tables, light and dark, on a laptop and on a phone.
 
 use super::chart::{Chart, Curve, escaped};
-use super::{Percentiles, Report, Row, grouped, milliseconds};
+use super::{GatewayRates, Percentiles, Report, Row, grouped, milliseconds};
 use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("page.css");
@@ -27,10 +27,7 @@ pub fn page(report: &Report) -> String {
         },
         tiles(report)
     );
-    let seconds: Vec<f64> = report.series.iter().map(|row| row.at_s).collect();
-    for chart in charts(&report.series) {
-        body += &chart.draw(&seconds);
-    }
+    body.extend(charts(&report.series).iter().map(Chart::draw));
     body += "</section>";
     body += &steps(report);
     body += &pushes(report);
@@ -85,13 +82,26 @@ fn tiles(report: &Report) -> String {
 fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
     let curve = |name: &str, value: &dyn Fn(&Row) -> f64| Curve {
         name: name.into(),
-        values: rows.iter().map(value).collect(),
+        points: rows.iter().map(|row| [row.at_s, value(row)]).collect(),
     };
     let latency = |name: &str, of: fn(&Percentiles) -> u64| curve(name, &|row| of(&row.latency) as f64 / 1e3);
     let offered = || curve("offered", &|row| row.offered);
     let sent = || curve("sent by phones", &|row| row.sent);
-    let answered = || curve("answered by the gateway", &|row| row.answered);
-    let chart = |title, unit, curves| Chart { title, unit, curves };
+    let answered = || curve("answers that phones heard", &|row| row.answered);
+    let counted = |name: &str, of: fn(&GatewayRates) -> f64| curve(name, &|row| row.gateway.as_ref().map_or(0.0, of));
+    // Absent when no gateway was watched.
+    let served = || counted("counted by the gateway", |gateway| gateway.shakes);
+    // What never happened needs no legend.
+    let chart = |title, unit, mut curves: Vec<Curve>| {
+        curves.retain(|curve| curve.highest() > 0.0);
+        let since = "the start";
+        Chart {
+            title,
+            unit,
+            since,
+            curves,
+        }
+    };
     let processes: BTreeSet<&String> = rows.iter().flat_map(|row| row.processes.keys()).collect();
     let of_processes = |value: fn(&super::Usage) -> f64| {
         let curves = processes
@@ -122,16 +132,18 @@ fn charts(rows: &[Row]) -> Vec<Chart<'static>> {
         chart(
             "Gateway rate",
             "answers/s",
-            vec![answered(), curve("slow down", &|row| row.slow_downs)],
+            vec![answered(), served(), curve("slow down", &|row| row.slow_downs)],
         ),
-        chart("Client and gateway", "per second", vec![sent(), answered()]),
+        chart("Client and gateway", "per second", vec![sent(), served(), answered()]),
         chart(
             "Red packets",
             "per second",
             vec![
                 curve("won", &|row| row.won),
+                counted("released", |gateway| gateway.released),
                 curve("opened", &|row| row.opened),
                 curve("grabbed", &|row| row.grabbed),
+                counted("gifts", |gateway| gateway.gifts),
             ],
         ),
         chart(
@@ -164,7 +176,7 @@ fn steps(report: &Report) -> String {
                 format!("{:.1} s", step.seconds),
                 grouped(step.sent_per_second as u64),
                 grouped(step.answered_per_second as u64),
-                grouped(step.held_back),
+                grouped(step.counts.held_back),
                 format!("{:.3} %", step.unanswered_share * 100.0),
                 milliseconds(step.latency.p50_us),
                 milliseconds(step.latency.p99_us),

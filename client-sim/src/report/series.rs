@@ -1,6 +1,7 @@
 //! What was seen over time: one row a second.
 
 use super::build::ratio;
+use super::gateway::{Gateway, GatewayRates};
 use super::processes::Processes;
 use super::{Percentiles, Usage, Watched};
 use crate::engine::{Snapshot, Stage};
@@ -49,6 +50,8 @@ pub struct Row {
     pub errors: BTreeMap<String, u64>,
     /// What each process used.
     pub processes: BTreeMap<String, Usage>,
+    /// What the gateway counted, when its metrics are watched and it answered.
+    pub gateway: Option<GatewayRates>,
 }
 
 /// Counts at one moment, for differences.
@@ -96,20 +99,31 @@ impl Before {
 #[derive(Debug)]
 pub struct Recorder {
     processes: Processes,
-    /// Processes that were to be watched and are not there.
-    pub missing: Vec<String>,
+    gateway: Option<Gateway>,
+    /// What was to be watched and is not there.
+    missing: Vec<String>,
     rows: Vec<Row>,
     every: Micros,
     row_before: Before,
 }
 
 impl Recorder {
-    /// A recorder that watches these processes beside its own.
+    /// A recorder that watches these processes beside its own, and the gateway whose metrics are at this URL.
     #[must_use]
-    pub fn new(watched: &[Watched]) -> Self {
+    pub fn new(watched: &[Watched], metrics: Option<&str>) -> Self {
         let (processes, missing) = Processes::new(watched);
+        let mut missing: Vec<_> = missing
+            .iter()
+            .map(|name| format!("there is no process for --watch-pid {name}; its curves are missing"))
+            .collect();
+        let gateway = metrics.map(|url| Gateway::watch(url.to_owned())).transpose();
+        let gateway = gateway.unwrap_or_else(|error| {
+            missing.push(format!("--metrics is not watched: no thread for it: {error}"));
+            None
+        });
         Self {
             processes,
+            gateway,
             missing,
             rows: Vec::new(),
             every: EVERY,
@@ -124,10 +138,13 @@ impl Recorder {
         }
     }
 
-    /// The rows, in the order of time.
+    /// The rows, in the order of time, and what a reader should know of them.
     #[must_use]
-    pub fn end(self) -> Vec<Row> {
-        self.rows
+    pub fn end(mut self) -> (Vec<Row>, Vec<String>) {
+        let failure = self.gateway.as_ref().and_then(Gateway::failure);
+        self.missing
+            .extend(failure.map(|failure| format!("the gateway's --metrics could not be read in the end: {failure}")));
+        (self.rows, self.missing)
     }
 
     fn add_row(&mut self, snapshot: &Snapshot<'_>) {
@@ -162,6 +179,7 @@ impl Recorder {
             latency: before.latency_since(tally),
             errors: errors.filter(|(_, count)| *count > 0).collect(),
             processes: self.processes.read(span_s),
+            gateway: self.gateway.as_mut().and_then(Gateway::rates),
         });
         self.row_before = after;
         if self.rows.len() > ROWS_MAX {
@@ -207,6 +225,7 @@ fn merge(rows: &[Row]) -> Row {
             },
             errors,
             processes: row.processes.clone(),
+            gateway: row.gateway.or(sum.gateway),
         };
     }
     sum
@@ -239,7 +258,7 @@ mod tests {
 
     #[test]
     fn rows_are_differences_with_the_step_of_their_time() {
-        let mut recorder = Recorder::new(&[]);
+        let mut recorder = Recorder::new(&[], None);
         let mut tally = Tally::default();
         let (low, high) = (step("low"), step("high"));
         for second in 1..=6_u64 {
@@ -250,7 +269,7 @@ mod tests {
             recorder.look(&snapshot(Stage::Shaking, second, step, &tally));
         }
         recorder.look(&snapshot(Stage::Settling, 7, &high, &tally));
-        let rows = recorder.end();
+        let (rows, _) = recorder.end();
         let sent: Vec<u64> = rows.iter().map(|row| row.sent as u64).collect();
         assert_eq!(sent, [10, 20, 30, 40, 50, 60, 0], "{rows:?}");
         assert!(rows[..6].iter().all(|row| row.latency.count == 1));
@@ -260,7 +279,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_nothing_is_forgotten() {
-        let mut recorder = Recorder::new(&[]);
+        let mut recorder = Recorder::new(&[], None);
         let mut tally = Tally::default();
         let step = step("all");
         for second in 1..=5_000 {
@@ -268,7 +287,7 @@ mod tests {
             recorder.look(&snapshot(Stage::Shaking, second, &step, &tally));
         }
         recorder.look(&snapshot(Stage::Closing, 5_001, &step, &tally));
-        let rows = recorder.end();
+        let (rows, _) = recorder.end();
         assert!(rows.len() <= ROWS_MAX);
         let sent: f64 = rows.iter().map(|row| row.sent * row.span_s).sum();
         assert!((sent - 35_000.0).abs() < 1e-3, "{sent}");

@@ -3,6 +3,7 @@
 use super::Percentiles;
 use super::build::ratio;
 use crate::engine::Finished;
+use crate::tally::{StepCounts, StepShakes};
 use serde::{Deserialize, Serialize};
 
 /// One step: a stretch of time with one rate.
@@ -21,18 +22,11 @@ pub struct StepReport {
     pub began_unix_ms: u64,
     /// By the schedule.
     pub scheduled: u64,
-    /// Sent.
-    pub sent: u64,
-    /// Answered in time, be it during the next step.
-    pub answered: u64,
-    /// Not answered in time.
-    pub unanswered: u64,
+    /// The counts.
+    #[serde(flatten)]
+    pub counts: StepShakes,
     /// Unanswered of sent.
     pub unanswered_share: f64,
-    /// Left out by users who obey.
-    pub held_back: u64,
-    /// Left out because the session had no connection.
-    pub skipped_offline: u64,
     /// Sent, per second of its length.
     pub sent_per_second: f64,
     /// Answered, per second of its length.
@@ -47,7 +41,7 @@ pub(super) fn steps(finished: &Finished) -> Vec<StepReport> {
     let counts = finished.tally.steps.counts();
     // The engine began a step in the tally for each that it played, in the same order.
     let both = finished.steps.iter().zip(counts);
-    both.map(|(run, counts)| {
+    both.map(|(run, StepCounts { counts, latency, .. })| {
         let span = &run.span;
         let seconds = span.until.since(span.from).as_seconds();
         StepReport {
@@ -57,16 +51,12 @@ pub(super) fn steps(finished: &Finished) -> Vec<StepReport> {
             seconds,
             began_unix_ms: run.began_at.0,
             scheduled: span.shakes(),
-            sent: counts.sent,
-            answered: counts.answered,
-            unanswered: counts.unanswered,
+            counts: *counts,
             unanswered_share: ratio(counts.unanswered as f64, counts.sent as f64),
-            held_back: counts.held_back,
-            skipped_offline: counts.skipped_offline,
             sent_per_second: ratio(counts.sent as f64, seconds),
             answered_per_second: ratio(counts.answered as f64, seconds),
             cpu_s: run.cpu_s,
-            latency: Percentiles::of(&counts.latency),
+            latency: Percentiles::of(latency),
         }
     })
     .collect()

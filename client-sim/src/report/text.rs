@@ -94,7 +94,7 @@ fn steps(table: &mut Table, report: &Report) {
                 step.seconds,
                 grouped(step.sent_per_second as u64),
                 grouped(step.answered_per_second as u64),
-                grouped(step.unanswered),
+                grouped(step.counts.unanswered),
                 step.unanswered_share * 100.0,
                 milliseconds(step.latency.p50_us),
                 milliseconds(step.latency.p99_us)
@@ -167,15 +167,15 @@ fn claims(table: &mut Table, report: &Report) {
             "{} won · {} opened ({} repeated) · {} busy answers · {} retries · {} gave up · {} failed · {} unfinished",
             grouped(claims.counts.wins),
             grouped(claims.counts.opened),
-            grouped(claims.counts.repeats),
-            grouped(claims.counts.busy),
-            grouped(claims.counts.retries),
-            grouped(claims.counts.gave_up),
-            grouped(claims.counts.failed),
-            grouped(claims.counts.unfinished)
+            grouped(claims.counts.course.repeats),
+            grouped(claims.counts.course.busy),
+            grouped(claims.counts.course.retries),
+            grouped(claims.counts.course.gave_up),
+            grouped(claims.counts.course.failed),
+            grouped(claims.counts.course.unfinished)
         ),
     );
-    table.counts("  refused", named(&claims.counts.refused));
+    table.counts("  refused", named(&claims.counts.course.refused));
     table.percentiles("  latency", &claims.latency);
     let aside = [("split", claims.counts.split), ("hoarded", claims.counts.hoarded)];
     table.counts("", aside.into_iter().filter(|(_, count)| *count > 0));
@@ -215,12 +215,12 @@ fn errands(table: &mut Table, name: &str, errands: &Errands, also: &[(&str, u64)
         return;
     }
     let rest = [
-        ("repeated", errands.repeats),
-        ("busy answers", errands.busy),
-        ("retries", errands.retries),
-        ("gave up", errands.gave_up),
-        ("failed", errands.failed),
-        ("unfinished", errands.unfinished),
+        ("repeated", errands.course.repeats),
+        ("busy answers", errands.course.busy),
+        ("retries", errands.course.retries),
+        ("gave up", errands.course.gave_up),
+        ("failed", errands.course.failed),
+        ("unfinished", errands.course.unfinished),
     ];
     let mut parts = vec![
         format!("{} begun", grouped(errands.begun)),
@@ -229,7 +229,7 @@ fn errands(table: &mut Table, name: &str, errands: &Errands, also: &[(&str, u64)
     let counts = also.iter().copied().chain(rest).filter(|(_, count)| *count > 0);
     parts.extend(counts.map(|(name, count)| format!("{} {name}", grouped(count))));
     table.line(name, parts.join(" · "));
-    table.counts("  refused", named(&errands.refused));
+    table.counts("  refused", named(&errands.course.refused));
 }
 
 /// Cues given, and how changes of the configuration reached the sessions.

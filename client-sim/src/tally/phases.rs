@@ -1,6 +1,7 @@
 //! Outcomes by the phase of the show in which they came, as each phone knew it.
 
 use super::OUTCOMES;
+use super::sum::Sum;
 use std::collections::BTreeMap;
 
 /// Names of phases kept; the rest are counted together.
@@ -52,14 +53,6 @@ impl Phases {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
-        for (name, theirs) in &other.0 {
-            let at = self.id(name);
-            let (_, mine) = &mut self.0[usize::from(at.0)];
-            mine.iter_mut().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
-        }
-    }
-
     /// What happened, by the names of phases and outcomes.
     #[must_use]
     pub fn by_name(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
@@ -69,6 +62,15 @@ impl Phases {
         };
         let phases = self.0.iter().map(|(name, outcomes)| (name.clone(), named(outcomes)));
         phases.filter(|(_, outcomes)| !outcomes.is_empty()).collect()
+    }
+}
+
+impl Sum for Phases {
+    fn add(&mut self, other: &Self) {
+        for (name, theirs) in &other.0 {
+            let at = self.id(name);
+            self.0[usize::from(at.0)].1.add(theirs);
+        }
     }
 }
 

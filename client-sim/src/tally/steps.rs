@@ -1,15 +1,15 @@
 //! The counts of each step of the schedule. A shake belongs to the step in which it was due, whenever its answer comes.
 
-use super::LATENCY_DIGITS;
-use super::LATENCY_US_MAX;
+use super::latencies;
+use super::sum::Sum;
 use crate::schedule::Micros;
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// What came of the shakes of one step.
-#[derive(Clone, Debug)]
-pub struct StepCounts {
-    /// When the step began, on the run's clock.
-    pub from: Micros,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepShakes {
     /// Handed to the transport.
     pub sent: u64,
     /// Answered in time.
@@ -20,6 +20,15 @@ pub struct StepCounts {
     pub held_back: u64,
     /// Left out because the session had no connection.
     pub skipped_offline: u64,
+}
+
+/// The counts of one step.
+#[derive(Clone, Debug)]
+pub struct StepCounts {
+    /// When the step began, on the run's clock.
+    pub from: Micros,
+    /// The counts.
+    pub counts: StepShakes,
     /// From the intended send time to the answer in time, in microseconds.
     pub latency: Histogram<u64>,
 }
@@ -35,15 +44,10 @@ impl Steps {
         if self.0.get(at).is_some_and(|step| step.from == from) {
             return;
         }
-        let latency = Histogram::new_with_bounds(1, LATENCY_US_MAX, LATENCY_DIGITS).expect("as in `Tally::default`");
         let step = StepCounts {
             from,
-            sent: 0,
-            answered: 0,
-            unanswered: 0,
-            held_back: 0,
-            skipped_offline: 0,
-            latency,
+            counts: StepShakes::default(),
+            latency: latencies(),
         };
         self.0.insert(at, step);
     }
@@ -61,47 +65,43 @@ impl Steps {
 
     pub(crate) fn sent(&mut self, due: Micros) {
         if let Some(step) = self.of(due) {
-            step.sent += 1;
+            step.counts.sent += 1;
         }
     }
 
     pub(crate) fn answered(&mut self, due: Micros, latency: Micros) {
         if let Some(step) = self.of(due) {
-            step.answered += 1;
+            step.counts.answered += 1;
             step.latency.saturating_record(latency.0.max(1));
         }
     }
 
     pub(crate) fn unanswered(&mut self, due: Micros) {
         if let Some(step) = self.of(due) {
-            step.unanswered += 1;
+            step.counts.unanswered += 1;
         }
     }
 
     pub(crate) fn held_back(&mut self, due: Micros) {
         if let Some(step) = self.of(due) {
-            step.held_back += 1;
+            step.counts.held_back += 1;
         }
     }
 
     pub(crate) fn skipped_offline(&mut self, due: Micros) {
         if let Some(step) = self.of(due) {
-            step.skipped_offline += 1;
+            step.counts.skipped_offline += 1;
         }
     }
+}
 
-    pub(super) fn add(&mut self, other: &Self) {
+impl Sum for Steps {
+    fn add(&mut self, other: &Self) {
         for theirs in &other.0 {
             self.begin(theirs.from);
             if let Some(mine) = self.of(theirs.from) {
-                mine.sent += theirs.sent;
-                mine.answered += theirs.answered;
-                mine.unanswered += theirs.unanswered;
-                mine.held_back += theirs.held_back;
-                mine.skipped_offline += theirs.skipped_offline;
-                mine.latency
-                    .add(&theirs.latency)
-                    .expect("both have the bounds of `begin`");
+                mine.counts.add(&theirs.counts);
+                Sum::add(&mut mine.latency, &theirs.latency);
             }
         }
     }
@@ -134,15 +134,18 @@ mod tests {
                 .map(|step| {
                     (
                         step.from.0,
-                        step.sent,
-                        step.answered,
-                        step.unanswered,
+                        step.counts.sent,
+                        step.counts.answered,
+                        step.counts.unanswered,
                         step.latency.len(),
                     )
                 })
                 .collect()
         };
-        let left_out = sum.counts().iter().map(|step| (step.held_back, step.skipped_offline));
+        let left_out = sum
+            .counts()
+            .iter()
+            .map(|step| (step.counts.held_back, step.counts.skipped_offline));
         assert_eq!(left_out.collect::<Vec<_>>(), [(2, 0), (0, 0), (0, 2)]);
         assert_eq!(counts(&steps), [(10, 2, 1, 0, 1), (20, 1, 0, 1, 0), (30, 2, 0, 0, 0)]);
         assert_eq!(counts(&sum), [(10, 4, 2, 0, 2), (20, 2, 0, 2, 0), (30, 4, 0, 0, 0)]);

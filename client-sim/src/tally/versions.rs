@@ -3,6 +3,7 @@
 //! Times are whole milliseconds since the start of the run, counted, not listed: a version costs as much memory as its
 //! spreading took milliseconds, whatever the number of sessions.
 
+use super::sum::Sum;
 use crate::schedule::Micros;
 use std::collections::BTreeMap;
 
@@ -56,8 +57,10 @@ impl Versions {
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Version)> {
         self.by_number.iter().map(|(number, version)| (*number, version))
     }
+}
 
-    pub(super) fn add(&mut self, other: &Self) {
+impl Sum for Versions {
+    fn add(&mut self, other: &Self) {
         self.not_kept += other.not_kept;
         for (number, theirs) in &other.by_number {
             let mine = self.by_number.entry(*number).or_insert_with(|| Version {
@@ -66,7 +69,7 @@ impl Versions {
             });
             mine.sessions += theirs.sessions;
             mine.first_ms = mine.first_ms.min(theirs.first_ms);
-            super::add_map(&mut mine.sights, &theirs.sights);
+            mine.sights.add(&theirs.sights);
         }
     }
 }

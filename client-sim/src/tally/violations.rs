@@ -54,17 +54,4 @@ impl Violations {
             ("wallets_wrong", self.wallets_wrong),
         ]
     }
-
-    /// Adds what another part of the run met; what only the whole run shows is left alone.
-    pub(super) fn add(&mut self, other: &Self) {
-        self.malformed_replies += other.malformed_replies;
-        self.wrong_sponsor += other.wrong_sponsor;
-        self.answers_changed += other.answers_changed;
-        self.paid_twice += other.paid_twice;
-        self.empty_shares += other.empty_shares;
-        self.offers_broken += other.offers_broken;
-        self.sends_refused += other.sends_refused;
-        self.views_wrong += other.views_wrong;
-        self.wallets_wrong += other.wallets_wrong;
-    }
 }

@@ -138,9 +138,7 @@ impl User {
     fn begin(&mut self, now: Micros, task: Task, delay_ms: [u32; 2], tally: &mut Tally) -> Action {
         let id = ErrandId(self.errands_begun);
         self.errands_begun += 1;
-        if let Some(begun) = tally.errand(task.kind()).begun {
-            *begun += 1;
-        }
+        tally.begin(task.kind());
         self.errands.push(Errand {
             id,
             task,
@@ -194,7 +192,7 @@ impl User {
         let next = match answer {
             Ok(answer) => match answer.busy() {
                 Some(retry_after_ms) => {
-                    *tally.errand(kind).busy += 1;
+                    tally.errand(kind).busy += 1;
                     let wait = self.manners.wait_told(retry_after_ms, &mut self.jitter);
                     self.retry(at, now.plus(wait), habits, tally)
                 }
@@ -259,7 +257,7 @@ impl User {
         tally.violations.malformed_replies += u64::from(matches!(failure, RequestFailure::Malformed(_)));
         if failure.is_final() {
             self.remove_errand(at);
-            *tally.errand(kind).failed += 1;
+            tally.errand(kind).failed += 1;
             self.purse.is_in_doubt |= kind.moves_money();
             return ErrandNext::Done;
         }
@@ -274,11 +272,11 @@ impl User {
         errand.tries += 1;
         if errand.tries >= self.manners.tries_max(habits.claim_tries_max) {
             self.remove_errand(at);
-            *tally.errand(kind).gave_up += 1;
+            tally.errand(kind).gave_up += 1;
             self.purse.is_in_doubt |= kind.moves_money();
             return ErrandNext::Done;
         }
-        *tally.errand(kind).retries += 1;
+        tally.errand(kind).retries += 1;
         ErrandNext::At(when)
     }
 
@@ -299,14 +297,14 @@ impl User {
     /// A reply that decodes, and yet lacks what it must say: the errand has failed.
     fn on_senseless(&mut self, kind: ErrandKind, tally: &mut Tally) {
         tally.violations.malformed_replies += 1;
-        *tally.errand(kind).failed += 1;
+        tally.errand(kind).failed += 1;
         self.purse.is_in_doubt |= kind.moves_money();
     }
 
     /// The run is over: what is still under way is unfinished.
     pub(super) fn give_up_errands(&mut self, tally: &mut Tally) {
         for errand in self.errands.drain(..) {
-            *tally.errand(errand.task.kind()).unfinished += 1;
+            tally.errand(errand.task.kind()).unfinished += 1;
         }
     }
 

@@ -242,7 +242,13 @@ fn a_claim_is_retried_with_the_same_ticket_until_it_ends() {
     assert!(user.errand_request(ms(1_001), start.id, token).is_none() && !user.is_waiting());
     let claims = &tally.claims;
     assert_eq!(
-        (claims.wins, claims.opened, claims.repeats, claims.busy, claims.retries),
+        (
+            claims.wins,
+            claims.opened,
+            claims.course.repeats,
+            claims.course.busy,
+            claims.course.retries
+        ),
         (1, 1, 1, 1, 1)
     );
     assert_eq!((tally.cents(), tally.opened[0].user), (50, 77));
@@ -259,18 +265,18 @@ fn each_end_of_a_claim_is_counted_once() {
     });
     type Case = (Vec<Result<v1::Reply, RequestFailure>>, fn(&Tally) -> bool);
     let cases: Vec<Case> = vec![
-        (vec![refused], |t| t.claims.refused["ticket_expired"] == 1),
+        (vec![refused], |t| t.claims.course.refused["ticket_expired"] == 1),
         (silent(), |t| {
-            t.claims.gave_up == 1 && t.claims.retries == 3 && t.errors["claim_timeout"].count == 4
+            t.claims.course.gave_up == 1 && t.claims.course.retries == 3 && t.errors["claim_timeout"].count == 4
         }),
         (vec![reset(Code::TooMany), opened(1, 4, false)], |t| {
             t.claims.opened == 1
         }),
         (vec![reset(Code::Malformed)], |t| {
-            t.claims.failed == 1 && t.violations.is_clean()
+            t.claims.course.failed == 1 && t.violations.is_clean()
         }),
         (vec![shake_instead], |t| {
-            t.claims.failed == 1 && t.violations.malformed_replies == 1
+            t.claims.course.failed == 1 && t.violations.malformed_replies == 1
         }),
         (vec![opened(1, 5, false)], |t| t.violations.wrong_sponsor == 1),
     ];
@@ -395,6 +401,7 @@ proptest! {
 }
 
 mod errands;
+mod packages;
 mod show;
 
 #[test]

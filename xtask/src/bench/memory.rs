@@ -100,7 +100,8 @@ fn totals(options: &Options, plain: &Measured) -> String {
          {:>8.0} bytes per session resident ({:.2} GB for 1,000,000)\n\
          {:>8.0} bytes per session of page tables\n\
          {:>8.0} % of the resident memory in huge pages\n\
-         {:>8.2} ms of CPU time, the longest growth of a table or page\n",
+         {:>8.2} ms of CPU time, the longest growth of a table or page\n\
+         {:>8.0} bytes per session of the simulator, all that it holds\n",
         options.sessions,
         plain.state,
         resident,
@@ -108,6 +109,7 @@ fn totals(options: &Options, plain: &Measured) -> String {
         per_session(plain.page_table_bytes),
         100.0 * plain.huge_bytes as f64 / plain.resident_bytes.max(1) as f64,
         plain.growth_ms_max.unwrap_or(f64::NAN),
+        per_session(plain.phones_resident_bytes),
     );
     if let Some(cpu_us) = plain.cpu_us_per_shake {
         text.push_str(&format!(
@@ -126,6 +128,7 @@ fn json(options: &Options, plain: &Measured, profile: Option<&Profile>) -> serde
         "page_table_bytes_per_session": plain.page_table_bytes as f64 / sessions,
         "huge_page_bytes_per_session": plain.huge_bytes as f64 / sessions,
         "growth_ms_max": plain.growth_ms_max,
+        "simulator_bytes_per_session": plain.phones_resident_bytes as f64 / sessions,
         "cpu_us_per_shake": plain.cpu_us_per_shake,
         "owners": profile.map(|profile| owners::json(profile, options.sessions)),
     })

@@ -18,12 +18,12 @@ mod wheel;
 
 use super::super::fetch::Fetchers;
 use super::super::gateways::Gateways;
-use super::super::pace::{StepClock, first_step, late_start, unix_now};
+use super::super::pace::{Lull, StepClock, first_step, late_start, unix_now};
 use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use super::{Config, tls};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
-use crate::tally::Tally;
+use crate::tally::{Sum, Tally};
 use crate::user::User;
 use ring::rand::SystemRandom;
 use rustls::pki_types::ServerName;
@@ -91,7 +91,7 @@ struct Driver {
 /// No socket, or TLS does not accept its configuration.
 pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
     let mut remarks = Vec::new();
-    let mut driver = Driver::new(job, &mut remarks)?;
+    let mut driver = Driver::new(job)?;
     let mut watch = Watch {
         observe,
         observed_at: Micros::ZERO,
@@ -119,22 +119,27 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
     driver.is_shaking = false;
     let steps = watch.clock.finish(&driver.schedule, driver.wall_origin);
     watch.clock = StepClock::default();
-    driver.wind_up();
 
     let asked = stop.asked();
-    let patience = driver.now().plus(Micros::from_s(driver.scenario.settle_s.into()));
-    let settling = driver.stage(&mut watch, Stage::Settling, |driver, now| {
-        now >= patience || stop.asked() > asked || !driver.is_anyone_waiting(now)
+    let mut lull = Lull::of_listeners(driver.now(), driver.scenario.settle_s);
+    let listening = driver.stage(&mut watch, Stage::Settling, |driver, now| {
+        nobody || stop.asked() > asked || lull.is_over(now, driver.is_anyone_waiting(now))
+    });
+    driver.wind_up();
+    let mut lull = Lull::of_the_last(driver.now());
+    let ending = driver.stage(&mut watch, Stage::Settling, |driver, now| {
+        stop.asked() > asked || lull.is_over(now, driver.is_anyone_waiting(now))
     });
 
     let online = driver.online;
+    remarks.extend(driver.sockets.own.remarks());
     driver.end(&mut watch);
     Ok(Finished {
         tally: driver.tally,
         connecting,
         shaking,
         steps,
-        settling,
+        settling: listening.with(ending),
         online,
         stopped_early,
         remarks,
@@ -142,7 +147,7 @@ pub fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Res
 }
 
 impl Driver {
-    fn new(job: Job, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
+    fn new(job: Job) -> Result<Self, EngineError> {
         let Job {
             scenario,
             target,
@@ -165,7 +170,7 @@ impl Driver {
         let user = |index| User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let origin = Instant::now();
         Ok(Self {
-            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target, remarks)?,
+            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target)?,
             gateways: Gateways::new(target),
             seats: (0..scenario.sessions).map(|index| Seat::new(user(index))).collect(),
             by_token: HashMap::with_capacity(scenario.sessions as usize),
@@ -219,7 +224,12 @@ impl Driver {
     }
 
     /// Turns until the stage is over; gives what it took.
-    fn stage(&mut self, watch: &mut Watch<'_>, stage: Stage, is_over: impl Fn(&mut Self, Micros) -> bool) -> StageCost {
+    fn stage(
+        &mut self,
+        watch: &mut Watch<'_>,
+        stage: Stage,
+        mut is_over: impl FnMut(&mut Self, Micros) -> bool,
+    ) -> StageCost {
         let (began, cpu_before) = (self.now(), cpu_seconds());
         let mut look_at = began;
         loop {
@@ -247,6 +257,10 @@ impl Driver {
     }
 
     fn is_anyone_waiting(&mut self, now: Micros) -> bool {
+        // Without a look at a million seats.
+        if !self.tally.has_open_ends() {
+            return false;
+        }
         let habits = &self.scenario.habits;
         let tally = &mut self.tally;
         self.seats.iter_mut().any(|seat| {
@@ -255,7 +269,7 @@ impl Driver {
         })
     }
 
-    /// The shaking is over: every user finishes what is under way, and some then ask for their wallets.
+    /// The run is over: every user finishes what is under way, and some then ask for their wallets.
     fn wind_up(&mut self) {
         for index in 0..self.scenario.sessions {
             let now = self.now();

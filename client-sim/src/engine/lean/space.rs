@@ -111,11 +111,13 @@ impl Space {
             }
             let from = self.sent.partition_point(|sent| sent.number < least);
             let to = self.sent.partition_point(|sent| sent.number <= largest);
-            for sent in self.sent.drain(from..to) {
-                if sent.number == ack.largest {
-                    news.rtt = Some(now.since(sent.at));
-                }
-                news.packets.push(sent);
+            let newest = self.sent[from..to].last().filter(|sent| sent.number == ack.largest);
+            news.rtt = newest.map(|sent| now.since(sent.at)).or(news.rtt);
+            if to - from == self.sent.len() && news.packets.is_empty() {
+                // All that is under way, as nearly always: its memory goes along.
+                news.packets = std::mem::take(&mut self.sent);
+            } else {
+                news.packets.extend(self.sent.drain(from..to));
             }
         }
         self.shrink();

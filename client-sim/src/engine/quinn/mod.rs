@@ -20,11 +20,12 @@ mod transport;
 
 use super::fetch::Fetchers;
 use super::gateways::{Gateway, Gateways};
-use super::pace::{StepClock, first_step, late_start, unix_now};
+use super::pace::{Lull, StepClock, first_step, late_start, unix_now};
+use super::sockets::OwnSockets;
 use super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
-use crate::tally::Tally;
+use crate::tally::{Sum, Tally};
 use crate::user::{Habits, User};
 use ::quinn::{ClientConfig, Connection, Endpoint};
 use bytes::Bytes;
@@ -66,6 +67,7 @@ struct Shared {
     tokens_expire_at: UnixMillis,
     client: ClientConfig,
     endpoints: Vec<Endpoint>,
+    sockets: OwnSockets,
     shards: Vec<Mutex<Shard>>,
     connecting: Arc<Semaphore>,
     origin: Instant,
@@ -179,10 +181,12 @@ impl Shared {
         (0..self.shards.len()).any(|index| {
             let mut shard = self.lock(index);
             let Shard { seats, tally } = &mut *shard;
-            seats.iter_mut().any(|seat| {
-                seat.user.expire(now, habits, tally);
-                seat.user.is_waiting()
-            })
+            let is_open = tally.has_open_ends();
+            is_open
+                && seats.iter_mut().any(|seat| {
+                    seat.user.expire(now, habits, tally);
+                    seat.user.is_waiting()
+                })
         })
     }
 }
@@ -201,7 +205,7 @@ pub(super) fn run(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>))
 
 async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> Result<Finished, EngineError> {
     let mut remarks = Vec::new();
-    let shared = Arc::new(prepare(job, &mut remarks)?);
+    let shared = Arc::new(prepare(job)?);
     let mut watch = Watch {
         shared: &shared,
         observe,
@@ -236,11 +240,15 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
     shared.shaken.store(true, Ordering::Relaxed);
     let steps = std::mem::take(&mut watch.clock).finish(&shared.schedule(), shared.wall_origin);
 
-    session::wind_up(&shared);
     let asked = stop.asked();
-    let patience = shared.now().plus(Micros::from_s(shared.scenario.settle_s.into()));
-    let settled = |now| now >= patience || stop.asked() > asked || !shared.is_anyone_waiting();
-    let settling = watch.stage(Stage::Settling, settled).await;
+    let mut lull = Lull::of_listeners(shared.now(), shared.scenario.settle_s);
+    let heard = |now| nobody || stop.asked() > asked || lull.is_over(now, shared.is_anyone_waiting());
+    let listening = watch.stage(Stage::Settling, heard).await;
+    session::wind_up(&shared);
+    let mut lull = Lull::of_the_last(shared.now());
+    let settled = |now| stop.asked() > asked || lull.is_over(now, shared.is_anyone_waiting());
+    let ending = watch.stage(Stage::Settling, settled).await;
+    remarks.extend(shared.sockets.remarks());
 
     let online = shared.online.load(Ordering::Relaxed);
     let mut tally = Tally::default();
@@ -260,14 +268,14 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
         connecting,
         shaking,
         steps,
-        settling,
+        settling: listening.with(ending),
         online,
         stopped_early,
         remarks,
     })
 }
 
-fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
+fn prepare(job: Job) -> Result<Shared, EngineError> {
     let Job {
         scenario,
         target,
@@ -278,7 +286,8 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
     } = job;
     let client = transport::client(roots, &scenario)?;
     let count = scenario.sockets.min(scenario.sessions);
-    let endpoints = transport::endpoints(count, target, remarks)?;
+    let mut sockets = OwnSockets::default();
+    let endpoints = transport::endpoints(count, target, &mut sockets)?;
     let mut shards: Vec<Shard> = endpoints
         .iter()
         .map(|_| Shard {
@@ -305,6 +314,7 @@ fn prepare(job: Job, remarks: &mut Vec<String>) -> Result<Shared, EngineError> {
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
         endpoints,
+        sockets,
         shards: shards.into_iter().map(Mutex::new).collect(),
         connecting: Arc::new(Semaphore::new(scenario.connects_at_once as usize)),
         origin,
@@ -343,7 +353,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     /// Waits until `is_over` says so; gives what the stage took.
-    async fn stage(&mut self, stage: Stage, is_over: impl Fn(Micros) -> bool) -> StageCost {
+    async fn stage(&mut self, stage: Stage, mut is_over: impl FnMut(Micros) -> bool) -> StageCost {
         let (began, cpu_before) = (Instant::now(), cpu_seconds());
         let cost = || StageCost {
             wall_s: began.elapsed().as_secs_f64(),

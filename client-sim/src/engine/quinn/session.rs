@@ -160,7 +160,7 @@ pub(super) fn on_shake_reply(shared: &Arc<Shared>, index: u32, reply: v1::ShakeR
     act(shared, index, won);
 }
 
-/// The shaking is over: every user finishes what is under way, and some then ask for their wallets.
+/// The run is over: every user finishes what is under way, and some then ask for their wallets.
 pub(super) fn wind_up(shared: &Arc<Shared>) {
     for index in 0..shared.scenario.sessions {
         let now = shared.now();

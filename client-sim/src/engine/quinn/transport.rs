@@ -1,19 +1,17 @@
 //! Sockets, TLS and the QUIC transport parameters of the sessions.
 
 use super::super::EngineError;
+use super::super::sockets::OwnSockets;
 use crate::scenario::Scenario;
 use ::quinn::crypto::rustls::QuicClientConfig;
 use ::quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
-use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use rustls::RootCertStore;
 use rustls::client::Resumption;
 use shake_proto::frame::{LENGTH_BYTES_MAX, REPLY_BYTES_MAX};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Kernel buffer of each socket, each way. A tenth of a second of 20,000 replies fits into one.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 /// Datagrams waiting in a connection. A shake has under 10 bytes, a reply under 250.
 const DATAGRAM_BUFFER_BYTES: usize = 16 << 10;
 /// Notices under way.
@@ -60,47 +58,16 @@ fn transport(scenario: &Scenario) -> TransportConfig {
     transport
 }
 
-/// Opens the sockets. A kernel that grants smaller buffers is remarked upon.
+/// Opens the sockets.
 pub(super) fn endpoints(
     count: u32,
     target: SocketAddr,
-    remarks: &mut Vec<String>,
+    sockets: &mut OwnSockets,
 ) -> Result<Vec<Endpoint>, EngineError> {
-    let open = || {
-        let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
-        let granted = enlarge_buffers(&socket);
-        let endpoint = Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?;
-        Ok((endpoint, granted))
+    let mut open = || {
+        let socket = sockets.open(target)?;
+        Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))
+            .map_err(|source| EngineError::Socket { target, source })
     };
-    let mut endpoints = Vec::new();
-    for _ in 0..count {
-        let (endpoint, granted) = open().map_err(|source| EngineError::Socket { target, source })?;
-        if granted < SOCKET_BUFFER_BYTES && remarks.is_empty() {
-            remarks.push(format!(
-                "the system grants socket buffers of {granted} bytes instead of {SOCKET_BUFFER_BYTES}; raise net.core.rmem_max and net.core.wmem_max, or replies may be lost here"
-            ));
-        }
-        endpoints.push(endpoint);
-    }
-    Ok(endpoints)
-}
-
-/// The address to send from: a loopback target is reached from the loopback, any other from wherever the route says.
-fn local_address(target: IpAddr) -> IpAddr {
-    match target {
-        _ if target.is_loopback() => target,
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
-}
-
-/// Asks for large buffers; gives the smaller of what was granted, in bytes.
-fn enlarge_buffers(socket: &UdpSocket) -> usize {
-    // Refusals show in what is read back: the kernel cuts silently.
-    let _ = setsockopt(socket, sockopt::RcvBuf, &SOCKET_BUFFER_BYTES);
-    let _ = setsockopt(socket, sockopt::SndBuf, &SOCKET_BUFFER_BYTES);
-    let receive = getsockopt(socket, sockopt::RcvBuf).unwrap_or(0);
-    let send = getsockopt(socket, sockopt::SndBuf).unwrap_or(0);
-    // Linux doubles the value for its own bookkeeping and reads back the doubled one: socket(7).
-    receive.min(send) / 2
+    (0..count).map(|_| open()).collect()
 }

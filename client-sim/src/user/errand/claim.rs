@@ -47,7 +47,7 @@ impl User {
             return self.on_senseless(ErrandKind::Claim, tally);
         }
         tally.claims.opened += 1;
-        tally.claims.repeats += u64::from(repeat);
+        tally.claims.course.repeats += u64::from(repeat);
         tally.violations.wrong_sponsor += u64::from(sponsor != promised_sponsor);
         tally.opened.push(Opened {
             packet,

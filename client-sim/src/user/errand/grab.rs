@@ -31,8 +31,8 @@ impl User {
         self.grab(now, code, false, habits, tally)
     }
 
-    /// Grabs unless the user never does, or is at it. What was grabbed before is grabbed again when it is heard of
-    /// again: the answer must be the same.
+    /// Grabs unless the user never does, is at it, or begins nothing new any more. What was grabbed before is grabbed
+    /// again when it is heard of again: the answer must be the same.
     fn grab(
         &mut self,
         now: Micros,
@@ -42,7 +42,7 @@ impl User {
         tally: &mut Tally,
     ) -> Option<Action> {
         let is_at_it = |task: &Task| matches!(task, Task::Grab { code: other, .. } if other == code);
-        if !self.roles.grabs || self.errands.iter().any(|errand| is_at_it(&errand.task)) {
+        if !self.roles.grabs || self.is_winding_up || self.errands.iter().any(|errand| is_at_it(&errand.task)) {
             tally.packets.ignored += 1;
             return None;
         }
@@ -72,7 +72,7 @@ impl User {
             GrabResult::Grabbed { packet, amount, repeat } => {
                 let (packet, cents) = (packet.0, amount.0);
                 tally.packets.grabs.done += 1;
-                tally.packets.grabs.repeats += u64::from(repeat);
+                tally.packets.grabs.course.repeats += u64::from(repeat);
                 let user = self.id;
                 if self.purse.take(packet, cents, repeat, tally) {
                     tally.grabbed.push(Moved { packet, user, cents });

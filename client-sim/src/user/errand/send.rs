@@ -71,7 +71,7 @@ impl User {
         match result {
             SendResult::Sent { packet, code, repeat } if is_code(&code) => {
                 tally.packets.sends.done += 1;
-                tally.packets.sends.repeats += u64::from(repeat);
+                tally.packets.sends.course.repeats += u64::from(repeat);
                 tally.packets.sends_named += u64::from(!send.recipients.is_empty());
                 tally.sent.push(Moved {
                     packet: packet.0,

@@ -35,7 +35,7 @@ impl User {
         habits: &Habits,
         tally: &mut Tally,
     ) -> Option<Action> {
-        if !self.roles.looks {
+        if !self.roles.looks || self.is_winding_up {
             return None;
         }
         let look = Look {

@@ -16,7 +16,8 @@ pub(super) struct Sum {
 }
 
 impl User {
-    /// The shaking is over: nothing new is begun but to finish what is under way, and then to ask for the wallet.
+    /// The run is over: nothing new is begun but the claim of a late win, what is under way is finished, and then some
+    /// ask for their wallets. What nobody asks for is credited to nobody, so in the end phones and ledger know the same.
     pub fn on_winding_up(&mut self, now: Micros, habits: &Habits, tally: &mut Tally) -> Option<Action> {
         self.is_winding_up = true;
         self.ask_wallet_at_last(now, habits, tally)

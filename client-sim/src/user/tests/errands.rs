@@ -5,6 +5,9 @@ use crate::tally::Violations;
 use shake_proto::reply::{GrabResult, PacketState, SendResult, ShareTaken, ViewResult, WalletResult, WalletTransfer};
 use shake_rules::{UnixMillis, UserId};
 
+mod send;
+mod wallet;
+
 const CODE: Bytes = Bytes::from_static(&[7; 20]);
 
 /// Everybody does everything but hoard.
@@ -20,9 +23,9 @@ fn lively() -> Habits {
     habits
 }
 
-type Answer = Result<v1::Reply, RequestFailure>;
+pub(super) type Answer = Result<v1::Reply, RequestFailure>;
 
-fn answer(kind: v1::reply::Kind) -> Answer {
+pub(super) fn answer(kind: v1::reply::Kind) -> Answer {
     Ok(v1::Reply { kind: Some(kind) })
 }
 
@@ -224,7 +227,7 @@ fn who_repeats_grabs_once_more_and_no_more() {
     let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
     let again = errand(run(&mut user, grab, grabbed(5, 30, false), &habits, &mut tally));
     assert_eq!(run(&mut user, again, grabbed(5, 30, true), &habits, &mut tally), []);
-    assert_eq!((tally.grabbed.len(), tally.packets.grabs.repeats), (1, 1));
+    assert_eq!((tally.grabbed.len(), tally.packets.grabs.course.repeats), (1, 1));
     assert!(tally.violations.is_clean());
 }
 
@@ -245,163 +248,12 @@ fn an_offer_that_is_not_good_is_a_violation_and_a_code_that_came_too_late_is_not
         };
         run(&mut user, grab, grab_refused(reason), &habits, &mut tally);
         assert_eq!(tally.violations.offers_broken, broken, "{reason:?} {offered}");
-        assert_eq!(tally.packets.grabs.refused[reason.name()], 1);
+        assert_eq!(tally.packets.grabs.course.refused[reason.name()], 1);
     }
     let (mut user, mut tally) = online(&habits);
     let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
     run(&mut user, grab, grabbed(5, 0, false), &habits, &mut tally);
     assert_eq!(tally.violations.empty_shares, 1);
-}
-
-#[test]
-fn who_has_enough_sends_once_and_half_of_them_to_names() {
-    let habits = lively();
-    let mut named = 0;
-    for index in 0..200 {
-        let mut user = User::new(
-            index % 10,
-            100 + u64::from(index % 10),
-            &Habits {
-                seed: index.into(),
-                ..habits.clone()
-            },
-        );
-        let mut tally = Tally::default();
-        user.on_hello(ms(0), Ok(hello_reply(0)), &habits, &mut tally)
-            .expect("good");
-        let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
-        let actions = run(&mut user, grab, grabbed(5, 45, false), &habits, &mut tally);
-        let starts = actions.into_iter().map(|action| errand([action])).collect::<Vec<_>>();
-        let (send, request) = starts
-            .iter()
-            .find_map(|start| match user.errand_request(start.at, start.id, token) {
-                Some(v1::request::Kind::Send(send)) => Some((*start, send)),
-                _ => None,
-            })
-            .expect("45 cents are enough");
-        assert!((2..=5).contains(&request.shares) && (2..=45).contains(&request.total_cents));
-        assert_eq!(request.idempotency_key.len(), 16);
-        assert!(
-            request
-                .recipients
-                .iter()
-                .all(|id| (100..110).contains(id) && *id != user.id())
-        );
-        let is_named = !request.recipients.is_empty();
-        assert!(!is_named || request.recipients.len() == request.shares as usize);
-        named += u32::from(is_named);
-
-        let (next, _) = user.on_errand(send.at, send.id, Err(RequestFailure::Timeout), &habits, &mut tally);
-        assert!(matches!(next, ErrandNext::At(_)));
-        let again = user.errand_request(ms(900), send.id, token).expect("still");
-        assert_eq!(
-            again,
-            v1::request::Kind::Send(request.clone()),
-            "the same key, amount and names"
-        );
-        let (_, actions) = user.on_errand(ms(900), send.id, sent(6, CODE), &habits, &mut tally);
-        let told = actions
-            .iter()
-            .filter(|action| matches!(action, Action::Tell { .. }))
-            .count();
-        assert_eq!(told, if is_named { 0 } else { 2 });
-        assert_eq!(tally.sent[0].cents, request.total_cents);
-
-        let more = errand(user.on_told(ms(1_000), &Bytes::from_static(&[8; 20]), &habits, &mut tally));
-        run(&mut user, more, grabbed(9, 500, false), &habits, &mut tally);
-        assert_eq!(tally.packets.sends.begun, 1, "once");
-        assert!(tally.violations.is_clean());
-    }
-    assert!((70..130).contains(&named), "{named} of 200");
-}
-
-#[test]
-fn a_send_refused_although_it_is_covered_is_a_violation() {
-    for (reply, violations) in [
-        (
-            answer(v1::reply::Kind::Send(SendResult::Refused(Reason::Balance).into())),
-            (1, 0),
-        ),
-        (sent(6, Bytes::new()), (0, 1)),
-    ] {
-        let mut habits = lively();
-        habits.packets.view_share = 0.0;
-        let (mut user, mut tally) = online(&habits);
-        let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
-        let send = errand(run(&mut user, grab, grabbed(5, 40, false), &habits, &mut tally));
-        run(&mut user, send, reply, &habits, &mut tally);
-        let found = (tally.violations.sends_refused, tally.violations.malformed_replies);
-        assert_eq!((found, tally.packets.open_ends()), (violations, 0));
-    }
-}
-
-#[test]
-fn the_wallet_is_asked_for_last_and_must_agree() {
-    type Count = fn(&Tally) -> u64;
-    let cases: [(u64, &[i64], Count); 6] = [
-        (30, &[30], |tally| tally.packets.wallets_equal),
-        (29, &[29], |tally| tally.violations.wallets_wrong),
-        (31, &[31], |tally| tally.violations.wallets_wrong),
-        (30, &[20], |tally| tally.violations.wallets_wrong),
-        (30, &[1; 20], |tally| tally.packets.wallets_equal),
-        (30, &[1; 21], |tally| tally.violations.wallets_wrong),
-    ];
-    for (cents, transfers, count) in cases {
-        let mut habits = lively();
-        (habits.packets.send_share, habits.packets.view_share) = (0.0, 0.0);
-        let (mut user, mut tally) = online(&habits);
-        let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
-        assert_eq!(
-            user.on_winding_up(ms(5), &habits, &mut tally),
-            None,
-            "a grab is under way"
-        );
-        let ask = errand(run(&mut user, grab, grabbed(5, 30, false), &habits, &mut tally));
-        assert_eq!(
-            user.errand_request(ask.at, ask.id, token),
-            Some(v1::request::Kind::Wallet(v1::Wallet {}))
-        );
-        assert_eq!(
-            run(&mut user, ask, wallet(cents, transfers), &habits, &mut tally),
-            [],
-            "asked once"
-        );
-        assert_eq!(count(&tally), 1, "{cents} {transfers:?}");
-    }
-}
-
-#[test]
-fn refunds_explain_no_more_than_was_sent_and_doubt_is_not_compared() {
-    let mut habits = lively();
-    habits.packets.view_share = 0.0;
-    for (end_of_send, more, found) in [
-        (sent(6, CODE), 0, (1, 0, 0, 0)),
-        (sent(6, CODE), 1, (0, 1, 0, 0)),
-        (sent(6, CODE), 1_000, (0, 0, 0, 1)),
-        (
-            Err(RequestFailure::Reset(Code::Malformed.number().into())),
-            0,
-            (0, 0, 1, 0),
-        ),
-    ] {
-        let (mut user, mut tally) = online(&habits);
-        let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
-        let send = errand(run(&mut user, grab, grabbed(5, 40, false), &habits, &mut tally));
-        run(&mut user, send, end_of_send, &habits, &mut tally);
-        let ask = errand(user.on_winding_up(ms(500), &habits, &mut tally));
-        let balance = 40 - tally.sent.iter().map(|moved| moved.cents).sum::<u64>() + more;
-        run(&mut user, ask, wallet(balance, &[balance as i64]), &habits, &mut tally);
-        let packets = &tally.packets;
-        assert_eq!(
-            (
-                packets.wallets_equal,
-                packets.wallets_with_refunds,
-                packets.wallets_not_compared,
-                tally.violations.wallets_wrong
-            ),
-            found
-        );
-    }
 }
 
 #[test]
@@ -416,60 +268,4 @@ fn hoarders_never_claim_and_some_never_grab() {
         (tally.claims.hoarded, tally.packets.ignored, tally.open_ends()),
         (1, 1, (0, 0))
     );
-}
-
-#[test]
-fn packages_are_fetched_within_their_window_and_the_run() {
-    let mut habits = habits();
-    habits.packages.fetch_share = 1.0;
-    let package = |id, fetch_after_ms, fetch_before_ms| v1::Resource {
-        id,
-        address: "http://127.0.0.1:1/a".into(),
-        size_bytes: 1,
-        sha256: Bytes::from_static(&[0; 32]),
-        fetch_after_ms,
-        fetch_before_ms,
-    };
-    let hello = v1::HelloReply {
-        server_time_ms: 1_000_000,
-        manifest: Some(v1::ResourceManifest {
-            version: 4,
-            // Under way, to come, over, and after the run.
-            resources: vec![
-                package(1, 0, 1_005_000),
-                package(2, 1_050_000, 9_000_000),
-                package(3, 0, 1_000_000),
-                package(4, 1_060_000, 9_000_000),
-            ],
-        }),
-        ..Default::default()
-    };
-    let mut tally = Tally::default();
-    let mut user = User::new(0, 77, &habits);
-    let actions = user.on_hello(
-        ms(500),
-        answer(v1::reply::Kind::Hello(hello.clone())),
-        &habits,
-        &mut tally,
-    );
-    let planned: Vec<_> = actions
-        .expect("welcome")
-        .into_iter()
-        .map(|action| match action {
-            Action::Fetch(fetch) => (fetch.id, fetch.at),
-            other => panic!("a fetch, not {other:?}"),
-        })
-        .collect();
-    assert_eq!(planned.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
-    assert!(planned[0].1 <= ms(5_500) && planned[1].1 >= ms(50_500) && planned[1].1 <= ms(60_500));
-    assert_eq!((tally.packages.begun, tally.packages.outside_window), (2, 2));
-    assert_eq!(user.hello(Bytes::new()).resource_version, 4);
-    for (id, unknown) in [(0, 0), (2, 0), (5, 1)] {
-        tally.resource(id);
-        assert_eq!(tally.packages.unknown_ids, unknown);
-    }
-    // The sixth of all is beyond the sample.
-    let mut beyond = User::new(5, 82, &habits);
-    let actions = beyond.on_hello(ms(0), answer(v1::reply::Kind::Hello(hello)), &habits, &mut tally);
-    assert_eq!(actions, Ok(Vec::new()));
 }

@@ -120,7 +120,7 @@ fn a_notice_of_a_phase_is_followed_and_brings_a_hello_when_the_version_grew() {
     let (next, _) = user.on_errand(start.at, start.id, lost, &habits, &mut tally);
     assert!(matches!(next, ErrandNext::At(_)));
     user.finish(&mut tally);
-    assert_eq!(tally.hellos_again.unfinished, 1);
+    assert_eq!(tally.hellos_again.course.unfinished, 1);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct Measured {
     pub cpu_us_per_shake: Option<f64>,
     /// `None`: this gateway does not count it.
     pub growth_ms_max: Option<f64>,
+    /// Of the simulator.
+    pub phones_resident_bytes: i64,
     pub profile: Option<Profile>,
 }
 
@@ -129,6 +131,7 @@ impl Place {
             .arg("--certs")
             .arg(self.file("certs"));
         let mut phones = Service::start("client-sim", command, self.file("client-sim.log"))?;
+        let phones_pid = phones.pid();
         let mut check = || {
             interrupt.check()?;
             service.check()?;
@@ -144,6 +147,7 @@ impl Place {
         let cpu_us = self::cpu_us(pid)? - cpu_us;
         let shakes = self.shakes()? - shakes;
         let after = memory(pid)?;
+        let [phones_resident_bytes, ..] = memory(phones_pid)?;
         let profile = profiled()?.zip(before.1).map(|(after, before)| after.since(&before));
         let held = self.metric("gateway_sessions")?.unwrap_or(0.0);
         ensure!(
@@ -164,6 +168,7 @@ impl Place {
             shakes,
             cpu_us_per_shake: (shakes > 0 && options.shakes_per_second > 0).then(|| cpu_us as f64 / shakes as f64),
             growth_ms_max,
+            phones_resident_bytes,
             profile,
         })
     }

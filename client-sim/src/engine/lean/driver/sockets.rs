@@ -1,22 +1,20 @@
 //! The UDP sockets that the sessions share: recvmmsg(2) and sendmmsg(2), in buffers that are used again.
 
 use super::super::super::EngineError;
+use super::super::super::sockets::OwnSockets;
 use super::super::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
 use crate::schedule::Micros;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{MsgFlags, MultiHeaders, getsockopt, recvmmsg, sendmmsg, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use std::io::{IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 /// Datagrams in one system call.
 pub(super) const BATCH: usize = 64;
 /// Refusals that are read from a socket in a row before the others get their turn.
 const ERRORS_AT_ONCE: u32 = 64;
-/// Kernel buffer of each socket, each way. It counts some 1,300 bytes for a reply, so a twentieth of a second at 60,000
-/// replies a second fits into one.
-const BUFFER_BYTES: usize = 4 << 20;
 /// How long a full socket is waited for before a datagram is given up.
 const PATIENCE_MS: u8 = 5;
 
@@ -31,12 +29,14 @@ pub(super) struct Sockets {
     groups: Vec<usize>,
     /// The group of each seat; empty as long as there is only one.
     group_of: Vec<u8>,
+    pub(super) own: OwnSockets,
 }
 
 impl Sockets {
-    /// Opens and connects the sockets. A kernel that grants smaller buffers is remarked upon.
-    pub(super) fn open(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Self, EngineError> {
-        let sockets = Self::open_group(count, target, remarks)?;
+    /// Opens and connects the sockets.
+    pub(super) fn open(count: u32, target: SocketAddr) -> Result<Self, EngineError> {
+        let mut own = OwnSockets::default();
+        let sockets = Self::open_group(count, target, &mut own)?;
         Ok(Self {
             outboxes: sockets.iter().map(|_| Outbox::new()).collect(),
             inbox: Inbox::new(),
@@ -44,6 +44,7 @@ impl Sockets {
             group_size: count as usize,
             groups: vec![0],
             group_of: Vec::new(),
+            own,
         })
     }
 
@@ -56,7 +57,7 @@ impl Sockets {
         let group = match known {
             Some(group) => group,
             None => {
-                let more = Self::open_group(self.group_size as u32, target, &mut Vec::new())?;
+                let more = Self::open_group(self.group_size as u32, target, &mut self.own)?;
                 self.outboxes.extend(more.iter().map(|_| Outbox::new()));
                 self.sockets.extend(more);
                 self.groups.push(gateway);
@@ -77,29 +78,17 @@ impl Sockets {
         usize::from(group) * self.group_size + index as usize % self.group_size
     }
 
-    /// Opens and connects sockets. A kernel that grants smaller buffers is remarked upon.
-    fn open_group(count: u32, target: SocketAddr, remarks: &mut Vec<String>) -> Result<Vec<UdpSocket>, EngineError> {
-        let open = || {
-            let socket = UdpSocket::bind(SocketAddr::new(local_address(target.ip()), 0))?;
-            socket.connect(target)?;
-            socket.set_nonblocking(true)?;
-            // Refusals show in what is read back: the kernel cuts silently, and doubles the value: socket(7).
-            let _ = setsockopt(&socket, sockopt::RcvBuf, &BUFFER_BYTES);
-            let _ = setsockopt(&socket, sockopt::SndBuf, &BUFFER_BYTES);
-            let granted = getsockopt(&socket, sockopt::RcvBuf).unwrap_or(0) / 2;
-            Ok((socket, granted))
+    fn open_group(count: u32, target: SocketAddr, own: &mut OwnSockets) -> Result<Vec<UdpSocket>, EngineError> {
+        let mut open = || {
+            let socket = own.open(target)?;
+            let connect = || {
+                socket.connect(target)?;
+                socket.set_nonblocking(true)
+            };
+            connect().map_err(|source| EngineError::Socket { target, source })?;
+            Ok(socket)
         };
-        let mut sockets = Vec::new();
-        for _ in 0..count {
-            let (socket, granted) = open().map_err(|source| EngineError::Socket { target, source })?;
-            if granted < BUFFER_BYTES && remarks.is_empty() {
-                remarks.push(format!(
-                    "the system grants socket buffers of {granted} bytes instead of {BUFFER_BYTES}; raise net.core.rmem_max, or replies may be lost here"
-                ));
-            }
-            sockets.push(socket);
-        }
-        Ok(sockets)
+        (0..count).map(|_| open()).collect()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -246,14 +235,5 @@ impl Outbox {
             MsgFlags::MSG_DONTWAIT,
         )?;
         Ok(sent.count())
-    }
-}
-
-/// The address to send from: a loopback target is reached from the loopback, any other from wherever the route says.
-fn local_address(target: IpAddr) -> IpAddr {
-    match target {
-        _ if target.is_loopback() => target,
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
