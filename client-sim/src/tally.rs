@@ -97,8 +97,11 @@ pub struct Shakes {
     pub late: u64,
     /// Answers to a sequence that was not sent, or a second answer.
     pub unexpected: u64,
-    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet.
+    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet, and one that was due before
+    /// waited for it already.
     pub held_back: u64,
+    /// Of those sent: later than scheduled, because the pace, a slow down or silence did not allow them before.
+    pub postponed: u64,
     /// Left out because the session had no connection.
     pub skipped_offline: u64,
 }
@@ -385,6 +388,7 @@ impl Shakes {
         self.late += other.late;
         self.unexpected += other.unexpected;
         self.held_back += other.held_back;
+        self.postponed += other.postponed;
         self.skipped_offline += other.skipped_offline;
     }
 }
