@@ -26,6 +26,7 @@ use manners::Manners;
 use purse::Purse;
 use roles::Roles;
 use shake_proto::code::Code;
+use shake_proto::wire::v1;
 use show::Countdown;
 use std::collections::VecDeque;
 
@@ -123,6 +124,17 @@ pub enum ConnectNext {
     GiveUp,
 }
 
+/// What becomes of a shake that is due.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ShakeNext {
+    /// Send this now.
+    Send(v1::Shake),
+    /// The phone may not shake yet: the shake is due again at this time.
+    At(Micros),
+    /// It is not sent, and counted as such.
+    LeftOut,
+}
+
 /// A shake under way.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
@@ -145,6 +157,8 @@ pub struct User {
     pending: VecDeque<Pending>,
     /// Every sequence below has been answered, given up or left out.
     settled_below: u32,
+    /// The shake that waits until the phone may shake again.
+    held: Option<u32>,
     manners: Manners,
     countdown: Countdown,
     /// The latest version of the gateway's configuration that was heard of; zero for none.
@@ -178,6 +192,7 @@ impl User {
             cookie: Bytes::new(),
             pending: VecDeque::new(),
             settled_below: 0,
+            held: None,
             reconnect_at: None,
             resource_version: 0,
             errands: Vec::new(),
@@ -208,6 +223,7 @@ impl User {
     /// The run is over: what is still open is counted as unanswered and unfinished.
     pub fn finish(&mut self, tally: &mut Tally) {
         self.give_up_shakes(tally);
+        self.give_up_held_shake(tally);
         self.give_up_errands(tally);
     }
 }

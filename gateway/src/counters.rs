@@ -85,15 +85,18 @@ pub enum Dropped {
     NoReturn,
     /// The user was told to slow down a moment ago, and did not.
     ToldBefore,
+    /// So many answers wait for the client's connection to take them that there is no room for another.
+    NoRoom,
 }
 
 impl Dropped {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Malformed,
         Self::Oversized,
         Self::BeforeHello,
         Self::NoReturn,
         Self::ToldBefore,
+        Self::NoRoom,
     ];
 
     fn name(self) -> &'static str {
@@ -103,6 +106,7 @@ impl Dropped {
             Self::BeforeHello => "before_hello",
             Self::NoReturn => "no_return",
             Self::ToldBefore => "told_before",
+            Self::NoRoom => "no_room",
         }
     }
 }
@@ -132,16 +136,22 @@ impl Shed {
 pub enum SlowDown {
     /// The user shook more often than one user may in this grade.
     UserRate,
+    /// More shakes come from the user's address prefix than may in this grade.
+    PrefixRate,
+    /// So many address prefixes shake that no more are remembered.
+    PrefixesFull,
     /// The grade admits no more shakes in all.
     GradeRate,
 }
 
 impl SlowDown {
-    const ALL: [Self; 2] = [Self::UserRate, Self::GradeRate];
+    const ALL: [Self; 4] = [Self::UserRate, Self::PrefixRate, Self::PrefixesFull, Self::GradeRate];
 
     fn name(self) -> &'static str {
         match self {
             Self::UserRate => "user_rate",
+            Self::PrefixRate => "prefix_rate",
+            Self::PrefixesFull => "prefixes_full",
             Self::GradeRate => "grade_rate",
         }
     }
@@ -381,6 +391,11 @@ impl Counters {
     /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread.
     pub fn shakes_refused(&self) -> u64 {
         sum(&self.slowed) + sum(&self.shed) + self.dropped(Dropped::ToldBefore).value()
+    }
+
+    /// Packets of sessions that were dropped unread.
+    pub fn packets_shed(&self) -> u64 {
+        sum(&self.shed)
     }
 
     /// Requests of every kind that the ledger answers.

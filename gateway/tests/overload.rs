@@ -1,5 +1,5 @@
 //! What a client meets when the gateway limits it: a named refusal with a time to retry, then silence; services that a
-//! grade switches off; claims that go on; and the degraded modes, entered and left by themselves.
+//! grade switches off; claims that go on.
 
 mod support;
 
@@ -95,21 +95,28 @@ async fn a_grade_switches_services_off_by_name_and_claims_go_on() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_without_its_agent_says_so_and_is_ready() {
-    let mut stand = Stand::new(GENEROUS_SHOW, "");
-    stand.make_seed(6_000, 60);
-    let mode = "gateway_degraded{mode=\"agent_away\"}";
-    wait("the mode is entered", || stand.metric(mode) == 1);
-    let ready = stand.http("/ready").expect("an answer");
-    assert!(
-        ready.contains("200 OK") && ready.contains("degraded: agent_away"),
-        "{ready}"
-    );
-    stand.start_agent();
-    wait("the mode is left", || stand.metric(mode) == 0);
-    stand.kill_agent();
-    wait("the mode is entered again", || stand.metric(mode) == 1);
+/// Two users behind one address have what the prefix has, not what each may; it is refused by name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_shakes_of_a_prefix_can_be_limited() {
+    let limit = "prefix_shakes = { per_second = 0.001, burst = 6 }\nretry_ms = [60000, 60000]\n";
+    let stand = stand(&format!(
+        "[[grades]]\n{limit}{}",
+        "[[grades]]\nenter = {}\nleave = {}\n".repeat(4)
+    ));
+    let (mut served, mut refused) = (0, 0);
+    for user in 1..=2 {
+        let phone = stand.user(user).await;
+        for sequence in 0..6 {
+            match phone.shake(sequence).await.expect("an answer").slow_down {
+                None => served += 1,
+                Some(_) => refused += 1,
+            }
+        }
+    }
+    // Each of the two shards has its half.
+    assert!((3..=6).contains(&served) && served + refused == 12, "{served} served");
+    assert!(stand.metric("gateway_shakes_refused_total{reason=\"prefix_rate\"}") >= 1);
+    assert_eq!(stand.metric("gateway_shakes_refused_total{reason=\"user_rate\"}"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

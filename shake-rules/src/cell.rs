@@ -32,6 +32,12 @@ impl Quota {
         }
     }
 
+    /// Whether it allows everything, so that nobody need ask.
+    #[must_use]
+    pub fn is_unlimited(self) -> bool {
+        self.interval_ns == 0
+    }
+
     /// The slower of two, so that both hold.
     #[must_use]
     pub fn slower(self, other: Self) -> Self {
@@ -94,6 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_and_everything() {
+        assert!(Quota::new(f64::INFINITY, 1).is_unlimited() && !Quota::new(0.0, 1).is_unlimited());
         let (mut cell, start) = (Cell::default(), 1 << 40);
         assert_eq!(cell.take(Quota::new(0.0, 9), start), Err(u64::MAX));
         assert!((0..1_000).all(|_| cell.take(Quota::new(f64::INFINITY, 1), start).is_ok()));

@@ -147,6 +147,7 @@ fn shakes(table: &mut Table, report: &Report) {
     let left_out = [
         ("on streams", shakes.counts.sent_on_streams),
         ("held back", shakes.counts.held_back),
+        ("sent later than wished, as told", shakes.counts.postponed),
         ("left out offline", shakes.counts.skipped_offline),
         ("scheduled but not sent", shakes.not_sent),
     ];

@@ -41,8 +41,11 @@ pub struct Shakes {
     pub late: u64,
     /// Answers to a sequence that was not sent, or a second answer.
     pub unexpected: u64,
-    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet.
+    /// Left out by users who obey: the pace, a slow down or silence did not allow them yet, and one that was due before
+    /// waited for it already.
     pub held_back: u64,
+    /// Of those sent: later than scheduled, because the pace, a slow down or silence did not allow them before.
+    pub postponed: u64,
     /// Left out because the session had no connection.
     pub skipped_offline: u64,
 }

@@ -73,7 +73,7 @@ sums! {
     Sessions {
         connected, reconnected, failed, lost, connect_failures, hello_failures, told_to_go_away, phase_notices,
     }
-    Shakes { sent, sent_on_streams, answered, unanswered, late, unexpected, held_back, skipped_offline }
+    Shakes { sent, sent_on_streams, answered, unanswered, late, unexpected, held_back, postponed, skipped_offline }
     StepShakes { sent, answered, unanswered, held_back, skipped_offline }
     Course { repeats, refused, busy, retries, gave_up, failed, unfinished }
     Errands { begun, done, course }

@@ -1,5 +1,6 @@
 //! The session of a user: Hello, its answer, the end of a connection and the next one, and what the gateway says unasked.
 
+use super::errand::Errand;
 use super::{Action, CAPABLE_OF_NOTICES, ConnectNext, Habits, RequestFailure, User};
 use crate::schedule::Micros;
 use crate::tally::Tally;
@@ -7,6 +8,9 @@ use bytes::Bytes;
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use shake_rules::cookie::COOKIE_BYTES_MAX;
+
+/// From one look to the next whether a phone that was told to go is done with what it has here.
+const LEAVE_LOOK: Micros = Micros::from_ms(100);
 
 impl User {
     /// The Hello for a new connection.
@@ -108,6 +112,14 @@ impl User {
             Some(v1::notice::Kind::PhaseChanged(changed)) => self.on_phase_changed(now, changed, habits, tally),
             None => None,
         }
+    }
+
+    /// The time to leave has come. Gives when to look again, if something of money is under way: what was won here is
+    /// opened here, for another gateway's ledger does not know it. The gateway closes the connection if it takes too long.
+    #[must_use]
+    pub fn leaves_later(&self, now: Micros) -> Option<Micros> {
+        let is_busy = self.errands.iter().any(Errand::moves_money);
+        is_busy.then(|| now.plus(LEAVE_LOOK))
     }
 
     /// Leaves at a moment of the told window, once, however often it is told; for one of the alternatives when there

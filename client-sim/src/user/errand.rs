@@ -61,6 +61,13 @@ pub(super) struct Errand {
     first_try: Option<Micros>,
 }
 
+impl Errand {
+    /// Whether money hangs on it.
+    pub(super) fn moves_money(&self) -> bool {
+        self.task.kind().moves_money()
+    }
+}
+
 /// A reply of the kind that was asked for.
 enum Answer {
     Claim(ClaimResult),

@@ -1,8 +1,10 @@
 //! When a phone may shake, and how long it waits before it tries again: what the gateway tells, what silence means, and
 //! what those do who obey nothing.
 //!
-//! The offered rate is the schedule's. An obeying phone leaves out each intended shake that comes before its time; it
-//! never makes up for one, so that the load falls by what is left out and the schedule stays open-loop for the rest.
+//! The offered rate is the schedule's, and never more. An obeying phone whose time has not come waits with one intended
+//! shake, and sends it as soon as it may, as a person would; those intended meanwhile are left out. So a phone that is
+//! held back shakes just at the pace. From the moment at which it may shake on, the waiting one is intended, whether the
+//! engine has come round to it or not: what is measured stays open-loop.
 
 use crate::backoff::{self, Backoff, Jitter};
 use crate::schedule::Micros;
@@ -19,8 +21,8 @@ pub(super) struct Manners {
     /// Unanswered shakes in a row, of those sent after the silence before.
     silences: u8,
     pace_ms: u32,
-    /// When the last shake was meant to be sent.
-    last_due: Option<Micros>,
+    /// When the last shake was meant to be sent; zero before the first, for a run begins with its connections.
+    last_due: Micros,
     /// Nothing before this, by a slow down or by a silence.
     quiet_until: Micros,
     /// When the last silence was noticed.
@@ -33,7 +35,7 @@ impl Manners {
             obeys,
             silences: 0,
             pace_ms: 0,
-            last_due: None,
+            last_due: Micros::ZERO,
             quiet_until: Micros::ZERO,
             silent_since: Micros::ZERO,
         }
@@ -47,17 +49,18 @@ impl Manners {
         !self.obeys || due >= self.allowed_at()
     }
 
-    /// When an obeying phone may shake next.
-    fn allowed_at(&self) -> Micros {
-        let paced = self
-            .last_due
-            .map_or(Micros::ZERO, |last| last.plus(Micros::from_ms(self.pace_ms.into())));
+    /// When an obeying phone may shake next, as far as it knows now.
+    pub(super) fn allowed_at(&self) -> Micros {
+        let paced = match self.last_due {
+            Micros::ZERO => Micros::ZERO,
+            last => last.plus(Micros::from_ms(self.pace_ms.into())),
+        };
         paced.max(self.quiet_until)
     }
 
     /// A shake intended for `due` was sent.
     pub(super) fn on_sent(&mut self, due: Micros) {
-        self.last_due = Some(due);
+        self.last_due = due;
     }
 
     /// An answer came, with the pace from now on: the silence is over.
@@ -161,7 +164,7 @@ mod tests {
         fn what_is_told_is_kept(events in answers(), seed: u64) {
             let mut jitter = Jitter::new(seed, 0);
             let (mut good, mut selfish) = (Manners::new(true), Manners::new(false));
-            let mut due = ms(0);
+            let mut due = ms(1);
             let mut pace = 0;
             let mut quiet_until = ms(0);
             let mut last: Option<Micros> = None;

@@ -1,6 +1,6 @@
 //! The shakes of a user: which of the intended ones are sent, what the answers mean, and those that stay unanswered.
 
-use super::{Action, Habits, Pending, User};
+use super::{Action, Habits, Pending, ShakeNext, User};
 use crate::schedule::Micros;
 use crate::tally::Tally;
 use bytes::Bytes;
@@ -9,7 +9,8 @@ use shake_rules::cookie::COOKIE_BYTES_MAX;
 use shake_rules::ticket::TICKET_BYTES;
 
 impl User {
-    /// A shake is due. Gives the message to send, or nothing when this shake is left out.
+    /// A shake is due: by the schedule, or because its time has come at last, which a phone that was held back waits for.
+    /// Latency counts from `due`.
     pub fn on_shake_due(
         &mut self,
         now: Micros,
@@ -17,24 +18,42 @@ impl User {
         sequence: u32,
         habits: &Habits,
         tally: &mut Tally,
-    ) -> Option<v1::Shake> {
+    ) -> ShakeNext {
         self.expire(now, habits, tally);
+        let was_held = self.held == Some(sequence);
+        if was_held {
+            self.held = None;
+        }
         if !self.online {
             tally.shakes.skipped_offline += 1;
             tally.steps.skipped_offline(due);
-            return None;
+            return ShakeNext::LeftOut;
         }
-        if !self.manners.may_shake(due) {
+        // One shake waits for the pace, and stands for all that are intended until then.
+        if self.held.is_some() || self.is_winding_up {
             tally.shakes.held_back += 1;
             tally.steps.held_back(due);
-            return None;
+            return ShakeNext::LeftOut;
         }
+        if !self.manners.may_shake(due) {
+            self.held = Some(sequence);
+            return ShakeNext::At(self.manners.allowed_at());
+        }
+        tally.shakes.postponed += u64::from(was_held);
         self.manners.on_sent(due);
         self.pending.push_back(Pending { sequence, due });
         tally.shakes.sent += 1;
         tally.steps.sent(due);
         tally.shakes.sent_on_streams += u64::from(self.roles.is_on_streams);
-        Some(v1::Shake { sequence })
+        ShakeNext::Send(v1::Shake { sequence })
+    }
+
+    /// The run is over, and with it the shake that waits for the pace.
+    pub(super) fn give_up_held_shake(&mut self, tally: &mut Tally) {
+        if self.held.take().is_some() {
+            tally.shakes.held_back += 1;
+            tally.steps.held_back(Micros(u64::MAX));
+        }
     }
 
     /// The transport did not take a shake, or its stream failed.

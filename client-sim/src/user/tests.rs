@@ -132,10 +132,10 @@ fn latency_counts_from_the_intended_time() {
     let habits = habits();
     let (mut user, mut tally) = online(&habits);
     // The engine came round to it 30 ms late; the answer took 5 ms more.
-    assert!(
-        user.on_shake_due(ms(1_030), ms(1_000), 0, &habits, &mut tally)
-            .is_some()
-    );
+    assert!(matches!(
+        user.on_shake_due(ms(1_030), ms(1_000), 0, &habits, &mut tally),
+        ShakeNext::Send(_)
+    ));
     user.on_shake_reply(ms(1_035), reply(0, v1::Outcome::Greeting, 0), &habits, &mut tally);
     assert_eq!(tally.shakes.answered, 1);
     assert!(
@@ -167,23 +167,46 @@ fn lost_late_and_unexpected_are_told_apart() {
     assert_eq!(tally.open_ends(), (0, 0));
 }
 
-#[test]
-fn pace_is_obeyed_by_those_who_obey() {
-    for (obey_pace, sent) in [(1.0, 4), (0.0, 10)] {
-        let habits = Habits { obey_pace, ..habits() };
-        let mut user = User::new(0, 1, &habits);
-        let mut tally = Tally::default();
-        user.on_hello(ms(0), Ok(hello_reply(300)), &habits, &mut tally)
-            .expect("good");
-        for sequence in 0..10_u32 {
-            let due = ms(u64::from(sequence) * 100);
-            user.on_shake_due(due, due, sequence, &habits, &mut tally);
-            user.on_shake_reply(due, reply(sequence, v1::Outcome::Nothing, 300), &habits, &mut tally);
+/// Plays a schedule with a shake each 100 ms for 10 s, answered at once with this pace; gives when shakes were sent.
+fn played(obey_pace: f64, pace_ms: u32) -> (Vec<u64>, Tally) {
+    let habits = Habits { obey_pace, ..habits() };
+    let (mut user, mut tally) = online(&habits);
+    let mut due_again: Option<(Micros, u32)> = None;
+    let mut sent = Vec::new();
+    for at_ms in 100..10_100 {
+        let slot = (at_ms % 100 == 0).then(|| (ms(at_ms), at_ms as u32 / 100));
+        for (due, sequence) in due_again.take_if(|(at, _)| *at <= ms(at_ms)).into_iter().chain(slot) {
+            match user.on_shake_due(ms(at_ms), due, sequence, &habits, &mut tally) {
+                ShakeNext::Send(_) => {
+                    sent.push(due.0 / 1_000);
+                    user.on_shake_reply(due, reply(sequence, v1::Outcome::Nothing, pace_ms), &habits, &mut tally);
+                }
+                ShakeNext::At(at) => assert_eq!(due_again.replace((at, sequence)), None, "one waits"),
+                ShakeNext::LeftOut => {}
+            }
         }
-        assert_eq!(
-            (tally.shakes.sent, tally.shakes.sent + tally.shakes.held_back),
-            (sent, 10)
+    }
+    user.finish(&mut tally);
+    (sent, tally)
+}
+
+/// Who is held back shakes just at the pace, whatever the schedule's own distances; who is not, by the schedule.
+#[test]
+fn a_phone_that_was_held_back_shakes_as_soon_as_it_may() {
+    for (obey_pace, pace_ms, interval_ms) in [(1.0, 150, 150), (1.0, 310, 310), (1.0, 99, 100), (0.0, 150, 100)] {
+        let (sent, tally) = played(obey_pace, pace_ms);
+        assert!(
+            sent.windows(2).all(|pair| pair[1] - pair[0] == interval_ms),
+            "{pace_ms}: {sent:?}"
         );
+        let shakes = &tally.shakes;
+        assert_eq!(
+            shakes.sent + shakes.held_back,
+            100,
+            "{pace_ms}: no slot is lost or sent twice"
+        );
+        assert_eq!(shakes.postponed > 0, interval_ms > 100, "{pace_ms}");
+        assert!(tally.latency.max() <= 1, "counted from when the phone might shake");
     }
 }
 
@@ -200,20 +223,45 @@ fn slow_down_holds_for_the_told_time() {
         ..reply(0, v1::Outcome::SlowDown, 0)
     };
     user.on_shake_reply(ms(10), slow, &habits, &mut tally);
-    assert!(
-        user.on_shake_due(ms(1_009), ms(1_009), 1, &habits, &mut tally)
-            .is_none()
+    let ShakeNext::At(at) = user.on_shake_due(ms(500), ms(500), 1, &habits, &mut tally) else {
+        panic!("it may not shake yet");
+    };
+    assert!(at >= ms(1_010) && at <= ms(1_510));
+    assert_eq!(
+        user.on_shake_due(ms(1_000), ms(1_000), 2, &habits, &mut tally),
+        ShakeNext::LeftOut
     );
-    assert!(
-        user.on_shake_due(ms(1_511), ms(1_511), 2, &habits, &mut tally)
-            .is_some()
-    );
+    assert!(matches!(
+        user.on_shake_due(at, at, 1, &habits, &mut tally),
+        ShakeNext::Send(_)
+    ));
     assert_eq!((tally.shakes.held_back, tally.outcomes[7]), (1, 1));
-    user.on_shake_reply(ms(1_520), reply(2, v1::Outcome::SlowDown, 0), &habits, &mut tally);
+    user.on_shake_reply(ms(1_520), reply(1, v1::Outcome::SlowDown, 0), &habits, &mut tally);
     assert_eq!(
         tally.violations.malformed_replies, 1,
         "a slow down that does not say how"
     );
+}
+
+/// A shake that waits for the pace when the connection ends was not offered, and does not stand in the way of later ones.
+#[test]
+fn a_shake_that_waits_ends_with_the_connection_or_the_run() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    user.on_shake_due(ms(5), ms(5), 0, &habits, &mut tally);
+    user.on_shake_reply(ms(6), reply(0, v1::Outcome::Nothing, 995), &habits, &mut tally);
+    let held = user.on_shake_due(ms(500), ms(500), 1, &habits, &mut tally);
+    assert_eq!(held, ShakeNext::At(ms(1_000)));
+    user.on_connection_lost(ms(600), "reset", &habits, &mut tally);
+    let offline = user.on_shake_due(ms(1_000), ms(1_000), 1, &habits, &mut tally);
+    assert_eq!((offline, tally.shakes.skipped_offline), (ShakeNext::LeftOut, 1));
+    user.on_hello(ms(1_100), Ok(hello_reply(1_000)), &habits, &mut tally)
+        .expect("good");
+    user.on_shake_due(ms(1_200), ms(1_200), 2, &habits, &mut tally);
+    let held = user.on_shake_due(ms(1_300), ms(1_300), 3, &habits, &mut tally);
+    assert!(matches!(held, ShakeNext::At(_)), "{held:?}");
+    user.finish(&mut tally);
+    assert_eq!((tally.shakes.sent, tally.shakes.held_back), (2, 1));
 }
 
 #[test]
@@ -350,6 +398,21 @@ fn going_away_is_spread_and_not_before_told() {
         ),
         (1, 1, 1)
     );
+}
+
+/// What was won here is opened here, whatever the time to leave.
+#[test]
+fn a_phone_opens_what_it_holds_before_it_leaves() {
+    let habits = habits();
+    let (mut user, mut tally) = online(&habits);
+    assert_eq!(user.leaves_later(ms(5)), None);
+    user.on_shake_due(ms(0), ms(0), 0, &habits, &mut tally);
+    let claim = errand(user.on_shake_reply(ms(5), win(0), &habits, &mut tally));
+    for at in [ms(10), claim.at, ms(60_000)] {
+        assert!(user.leaves_later(at).is_some_and(|again| again > at));
+    }
+    user.on_errand(ms(60_001), claim.id, opened(1, 4, false), &habits, &mut tally);
+    assert_eq!(user.leaves_later(ms(60_002)), None);
 }
 
 proptest! {

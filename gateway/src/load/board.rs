@@ -71,6 +71,8 @@ pub struct Board {
     signals: [Gauge; 4],
     /// Shakes per second that the gateway can serve, as measured while it was busy; 0 before it was.
     pub capacity_per_second: Gauge,
+    /// Shakes per second that paces are made for; 0 before anything is known.
+    pub invited_per_second: Gauge,
     /// Users who shook lately, over all shards.
     pub shakers: AtomicU64,
     pub per_second: PerSecond,
@@ -90,6 +92,7 @@ impl Board {
             modes: AtomicU32::new(0),
             signals: array::from_fn(|_| Gauge::default()),
             capacity_per_second: Gauge::default(),
+            invited_per_second: Gauge::default(),
             shakers: AtomicU64::new(0),
             per_second: PerSecond::default(),
             turn_ms_max: Gauge::default(),

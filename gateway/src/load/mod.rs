@@ -41,6 +41,8 @@ pub fn render(board: &Board) -> String {
     }
     let capacity = board.capacity_per_second.value();
     gauge("gateway_capacity_shakes_per_second", plain(), capacity);
+    let invited = board.invited_per_second.value();
+    gauge("gateway_invited_shakes_per_second", plain(), invited);
     gauge("gateway_shakers", plain(), board.shakers.load(Relaxed) as f64);
     gauge("gateway_turn_seconds_max", plain(), board.turn_ms_max.value() / 1e3);
     let cpu_s = cpu::process_time().as_secs_f64();

@@ -78,9 +78,8 @@ impl Modes {
     }
 }
 
-/// How long a mode that shows in single events holds after the last of them, in milliseconds.
+/// How long the ring counts as full after the last push that found no room, in milliseconds.
 const RING_FULL_HOLD_MS: u64 = 2_000;
-const CLOCK_JUMPED_HOLD_MS: u64 = 60_000;
 
 /// What the modes are judged by, at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -144,7 +143,8 @@ impl Judge {
             Mode::ConfigStale,
             facts.is_show_over || facts.is_config_unkept || is_silent,
         );
-        modes.set(Mode::ClockJumped, holds(self.clock_jumped_at_ms, CLOCK_JUMPED_HOLD_MS));
+        let jumped_hold_ms = u64::from(limits.clock_jumped_hold_s) * 1_000;
+        modes.set(Mode::ClockJumped, holds(self.clock_jumped_at_ms, jumped_hold_ms));
         modes
     }
 }
@@ -155,6 +155,7 @@ mod tests {
 
     const LIMITS: ModeLimits = ModeLimits {
         clock_step_ms: 500,
+        clock_jumped_hold_s: 30,
         operator_silent_s_max: 60,
     };
 
@@ -204,16 +205,8 @@ mod tests {
             };
             assert!(!judge.look(&at(0), &LIMITS).has(Mode::ClockJumped));
             assert!(judge.look(&jumped(100), &LIMITS).has(Mode::ClockJumped));
-            assert!(
-                judge
-                    .look(&jumped(CLOCK_JUMPED_HOLD_MS), &LIMITS)
-                    .has(Mode::ClockJumped)
-            );
-            assert!(
-                !judge
-                    .look(&jumped(CLOCK_JUMPED_HOLD_MS + 100), &LIMITS)
-                    .has(Mode::ClockJumped)
-            );
+            assert!(judge.look(&jumped(30_000), &LIMITS).has(Mode::ClockJumped));
+            assert!(!judge.look(&jumped(30_000 + 100), &LIMITS).has(Mode::ClockJumped));
         }
     }
 

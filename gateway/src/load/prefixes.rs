@@ -1,4 +1,4 @@
-//! How often new connections come from each address prefix. The table is capped; when it is full of prefixes that are
+//! How often something comes from each address prefix: new connections, or shakes. The table is capped; when it is full of prefixes that are
 //! not idle, further ones are refused (it fails closed).
 
 use shake_rules::cell::{Cell, Quota};
@@ -16,7 +16,7 @@ pub struct Prefixes {
     swept_at_ns: Option<u64>,
 }
 
-/// Why a new connection is over its prefix's limit.
+/// Why something is over its prefix's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// Too many of this prefix.
@@ -26,7 +26,7 @@ pub enum Over {
 }
 
 impl Prefixes {
-    /// Takes one connection of the address's prefix. `max` is how many prefixes this table may remember.
+    /// Takes one of the address's prefix. `max` is how many prefixes this table may remember.
     pub fn take(
         &mut self,
         address: IpAddr,

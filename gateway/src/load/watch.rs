@@ -10,6 +10,7 @@ use crate::shard::serving::{Shared, monotonic_ms, unix_ms};
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::UnixMillis;
 use shake_rules::grade::{Grade, Grader, Signals};
+use shake_rules::throttle::pace::{Look, Pacer};
 use shm_queue::{Attachment, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,18 +22,11 @@ use tracing::{info, warn};
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks between two settings of the per-second figures.
 const LOOKS_PER_SECOND: u32 = 10;
-/// The process share from which on the cost of a shake is measured: below it, idle turns count for too much.
-const BUSY_SHARE: f64 = 0.5;
-/// Packets for each shake served, at the most, for the cost of a shake to be measured: the shake, an acknowledgement, and
-/// as much again. With more, handshakes or refusals take the CPU.
-const PACKETS_PER_SHAKE_MAX: u64 = 4;
-/// Time constant of the measured capacity as it falls; it rises at once, because only what was really served raises it.
-const CAPACITY_CONSTANT_MS: f64 = 5_000.0;
-
 /// Sums over all shards at one moment.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     packets: u64,
+    shed: u64,
     shakes: u64,
     shakes_refused: u64,
     wins: u64,
@@ -48,11 +42,11 @@ pub struct Watch {
     cpu: Cpu,
     grader: Grader,
     judge: Judge,
+    pacer: Pacer,
     smoothed: Signals,
     modes: Modes,
     looked_at: Instant,
-    shakes_before: u64,
-    packets_before: u64,
+    before: Sums,
     second: (Instant, Sums),
     looks: u32,
 }
@@ -85,11 +79,11 @@ impl Watch {
             cpu: Cpu::new(now),
             grader: Grader::default(),
             judge: Judge::default(),
+            pacer: Pacer::default(),
             smoothed: Signals::default(),
             modes: Modes::default(),
             looked_at: now,
-            shakes_before: 0,
-            packets_before: 0,
+            before: Sums::default(),
             second: (now, Sums::default()),
             looks: 0,
         }
@@ -99,8 +93,9 @@ impl Watch {
         let elapsed_ms = (now - self.looked_at).as_millis() as u64;
         self.looked_at = now;
         let sums = self.sums();
-        let sample = self.sample(now, elapsed_ms, &sums);
+        let sample = self.sample(now);
         self.grade(&sample, elapsed_ms);
+        self.pace(&sample, &sums, elapsed_ms);
         self.judge_modes();
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
@@ -108,8 +103,8 @@ impl Watch {
         }
     }
 
-    /// Measures the load since the last look, and from it what the gateway can serve.
-    fn sample(&mut self, now: Instant, elapsed_ms: u64, sums: &Sums) -> Signals {
+    /// Measures the load since the last look.
+    fn sample(&mut self, now: Instant) -> Signals {
         let board = &self.shared.board;
         let shares = self.cpu.look(now);
         let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
@@ -119,21 +114,6 @@ impl Watch {
             shakers += u64::from(shard.shakers.load(Relaxed));
         }
         board.shakers.store(shakers, Relaxed);
-        let served = sums.shakes - self.shakes_before;
-        let packets = sums.packets - self.packets_before;
-        (self.shakes_before, self.packets_before) = (sums.shakes, sums.packets);
-        if shares.process >= BUSY_SHARE && served > 0 && packets <= served * PACKETS_PER_SHAKE_MAX {
-            let elapsed_s = elapsed_ms as f64 / 1e3;
-            // Served at this cost, with all of the CPU that the process may use: used time / share = time there was.
-            let at_full_share = served as f64 / elapsed_s.max(1e-3) / shares.process;
-            let known = board.capacity_per_second.value();
-            let weight = if at_full_share > known {
-                1.0
-            } else {
-                1.0 - (-(elapsed_ms as f64) / CAPACITY_CONSTANT_MS).exp()
-            };
-            board.capacity_per_second.set(known + (at_full_share - known) * weight);
-        }
         Signals {
             process_cpu: shares.process,
             cgroup_cpu: shares.cgroup,
@@ -153,6 +133,26 @@ impl Watch {
         if grade != before {
             log_grade(before, grade, &self.smoothed, board);
         }
+    }
+
+    /// Finds what paces are made for.
+    fn pace(&mut self, sample: &Signals, sums: &Sums, elapsed_ms: u64) {
+        let before = std::mem::replace(&mut self.before, *sums);
+        let board = &self.shared.board;
+        let look = Look {
+            elapsed_ms,
+            served: sums.shakes - before.shakes,
+            packets: (sums.packets - before.packets).saturating_sub(sums.shed - before.shed),
+            process_cpu: sample.process_cpu,
+            queue_wait_ms: self.smoothed.queue_wait_ms,
+            shakers: board.shakers.load(Relaxed),
+        };
+        let throttle = &self.shared.current.load().throttle;
+        let grade = self.grader.grade();
+        self.pacer
+            .look(&look, throttle.queue_wait_ms, grade, throttle.at(grade));
+        board.capacity_per_second.set(self.pacer.capacity_per_second());
+        board.invited_per_second.set(self.pacer.invited_per_second());
     }
 
     fn judge_modes(&mut self) {
@@ -193,6 +193,7 @@ impl Watch {
         let mut sums = Sums::default();
         for counters in self.counters.iter() {
             sums.packets += counters.packets_received.value();
+            sums.shed += counters.packets_shed();
             sums.shakes += counters.shakes_served();
             sums.shakes_refused += counters.shakes_refused();
             sums.wins += counters.wins.value();

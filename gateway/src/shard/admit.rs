@@ -2,8 +2,8 @@
 //! said to those who are refused. Nothing here allocates on a shake's path, and nothing but the board is shared.
 //!
 //! A refusal must be far cheaper than a service. So a user over the limit is told once, and then dropped; and most of
-//! such a user's packets are dropped before they are decrypted, which is where the cost of a packet lies. Every fourth
-//! is let through, so that what rides on streams arrives by QUIC's own retransmission; and a user with a fresh win is
+//! such a user's packets are dropped before they are decrypted, which is where the cost of a packet lies. One of some is
+//! let through, so that what rides on streams arrives by QUIC's own retransmission; and a user with a fresh win is
 //! not shut out at all, so that the claim comes through at once.
 
 use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
@@ -13,8 +13,9 @@ use crate::load::prefixes::{Over, Prefixes};
 use rand::Rng;
 use rand::rngs::StdRng;
 use shake_rules::cell::{Cell, Quota};
-use shake_rules::grade::Grade;
-use shake_rules::throttle::{GradeRules, Service, fair_pace_ms, spread_ms};
+use shake_rules::grade::{GRADES, Grade};
+use shake_rules::throttle::pace::{fair_pace_ms, kept, spread_ms};
+use shake_rules::throttle::{GradeRules, Service};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,13 +23,9 @@ use std::sync::atomic::Ordering::Relaxed;
 const WIN_GRACE: u32 = 1_500;
 /// A gate's moments are this long, in milliseconds, so that 32 bits last for 497 days.
 const MOMENT_MS: u32 = 10;
-/// Of a shut-out user's packets every so many is let through.
-const PASS_EVERY: u8 = 4;
-/// Shakes that a user may be ahead of the pace told: spread and network jitter may bring two together.
-const PACED_BURST: u32 = 3;
-/// The part of the pace that must lie between a user's shakes in the long run. Below one, so that who keeps the pace is
-/// never refused; hardly below, so that who does not keep it gains nothing.
-const PACE_KEPT: f64 = 0.9;
+/// Of a shut-out user's packets every so many is let through, by grade: one that is costs several times what one that is
+/// dropped does, and the higher the grade the less there is to spend on who does not obey.
+const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
 const SHAKER_MS: u64 = 10_000;
 
@@ -51,11 +48,10 @@ const _: () = assert!(size_of::<Gate>() <= 32, "one stands in every session");
 
 /// What becomes of a shake.
 pub enum Verdict {
-    Serve,
+    /// Serve it, and tell this pace, which the next one is judged by.
+    Serve { pace_ms: u32 },
     /// Answer "slow down".
-    Refuse {
-        retry_after_ms: u32,
-    },
+    Refuse { retry_after_ms: u32 },
     /// The user was told a moment ago: no answer.
     Drop,
 }
@@ -69,11 +65,15 @@ pub struct Admission {
     claims: (Quota, Cell),
     sends: (Quota, Cell),
     connections: (Quota, Cell),
-    /// The limit of one user, from the grade's rules and the pace.
+    /// The limit of one user by the grade's rules, and the same where the pace is slower.
     user: Quota,
+    user_paced: Quota,
     user_asks: Quota,
     prefix: Quota,
     prefixes: Prefixes,
+    /// The same for shakes. Looked at only where there is such a limit, for each shake costs a look into a large table then.
+    prefix_shakes: Quota,
+    shaking_prefixes: Prefixes,
     /// The pace that is told now, before spreading; zero for the show's.
     pace_ms: u32,
     shed_after_ns: u64,
@@ -97,9 +97,12 @@ impl Admission {
             sends: all,
             connections: all,
             user: all.0,
+            user_paced: all.0,
             user_asks: all.0,
             prefix: all.0,
             prefixes: Prefixes::default(),
+            prefix_shakes: all.0,
+            shaking_prefixes: Prefixes::default(),
             pace_ms: 0,
             shed_after_ns: u64::MAX,
             queue_wait_ns: 0,
@@ -124,18 +127,18 @@ impl Admission {
             self.sends.0 = rules.sends.part(self.shards);
             self.connections.0 = rules.connections.part(self.shards);
             self.prefix = rules.prefix.part(self.shards);
+            self.prefix_shakes = rules.prefix_shakes.part(self.shards);
             self.shed_after_ns = u64::from(rules.shed_after_ms) * 1_000_000;
             self.user = rules.user.part(1);
             self.user_asks = rules.user_requests.part(1);
         }
         if grade > Grade::default() {
-            let (shakers, capacity) = (board.shakers.load(Relaxed), board.capacity_per_second.value());
-            self.pace_ms = fair_pace_ms(rules, show_pace_ms, shakers, capacity);
-            let kept_ns = (f64::from(self.pace_ms) * PACE_KEPT * 1e6) as u64;
-            self.user = rules.user.part(1).slower(Quota::every(kept_ns, PACED_BURST));
+            let (shakers, invited) = (board.shakers.load(Relaxed), board.invited_per_second.value());
+            self.pace_ms = fair_pace_ms(rules, show_pace_ms, shakers, invited);
         } else {
             self.pace_ms = 0;
         }
+        self.user_paced = kept(self.user, self.pace_ms);
         let span = (now_ns / 1_000_000 / SHAKER_MS) as u8;
         if span != self.span {
             // Spans start at 1 for a new session's sake, whose gate says 0; a wrap after 256 spans miscounts one user once.
@@ -156,7 +159,7 @@ impl Admission {
 
     /// Whether a session's packet is worth decrypting; `None` if it is. For sessions that said Hello.
     pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
-        let why = if gate.shakes.wait_ns(self.user, self.now_ns) > 0 {
+        let why = if gate.shakes.wait_ns(self.user_paced, self.now_ns) > 0 {
             Shed::OverRate
         } else if self.queue_wait_ns > self.shed_after_ns {
             Shed::TooLate
@@ -168,25 +171,42 @@ impl Admission {
         }
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
-        (!gate.packets.is_multiple_of(PASS_EVERY) && gate.packets != 1).then_some(why)
+        (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
     }
 
-    /// Judges a shake.
-    pub fn shake(&mut self, gate: &mut Gate, rules: &GradeRules, counters: &Counters, rng: &mut StdRng) -> Verdict {
+    /// Judges a shake that came from `address`. `show_pace_ms` is the phase's.
+    pub fn shake(
+        &mut self,
+        gate: &mut Gate,
+        address: IpAddr,
+        live: &Live,
+        show_pace_ms: u32,
+        counters: &Counters,
+        rng: &mut StdRng,
+    ) -> Verdict {
         if gate.span != self.span.wrapping_add(1) {
             gate.span = self.span.wrapping_add(1);
             self.shakers += 1;
         }
-        let by_user = gate.shakes.wait_ns(self.user, self.now_ns);
+        let pace_ms = self.pace_ms(show_pace_ms, rng);
+        let user = if self.pace_ms == 0 {
+            self.user
+        } else {
+            kept(self.user, pace_ms)
+        };
+        let by_user = gate.shakes.wait_ns(user, self.now_ns);
         let (why, wait_ns) = if by_user > 0 {
             (SlowDown::UserRate, by_user)
+        } else if let Err(why) = self.prefix_shakes(address, live) {
+            // When the others of the prefix let it, nobody knows.
+            (why, 0)
         } else {
             match self.shakes.1.take(self.shakes.0, self.now_ns) {
                 Ok(()) => {
-                    let taken = gate.shakes.take(self.user, self.now_ns);
+                    let taken = gate.shakes.take(user, self.now_ns);
                     debug_assert!(taken.is_ok(), "no wait was told above");
                     gate.packets = 0;
-                    return Verdict::Serve;
+                    return Verdict::Serve { pace_ms };
                 }
                 Err(wait_ns) => (SlowDown::GradeRate, wait_ns),
             }
@@ -196,9 +216,24 @@ impl Admission {
         }
         counters.slowed(why).inc();
         let wait_ms = u32::try_from(wait_ns / 1_000_000).unwrap_or(u32::MAX);
+        let rules = live.throttle.at(self.grade);
         let retry_after_ms = self.retry_ms(rules, rng).max(wait_ms.min(rules.retry_ms[1]));
         gate.told_until = self.moment().saturating_add(retry_after_ms / MOMENT_MS);
         Verdict::Refuse { retry_after_ms }
+    }
+
+    fn prefix_shakes(&mut self, address: IpAddr, live: &Live) -> Result<(), SlowDown> {
+        if self.prefix_shakes.is_unlimited() {
+            return Ok(());
+        }
+        let limits = &live.throttle.prefixes;
+        let max = limits.max.div_ceil(self.shards.into());
+        self.shaking_prefixes
+            .take(address, self.prefix_shakes, limits, max, self.now_ns)
+            .map_err(|over| match over {
+                Over::Rate => SlowDown::PrefixRate,
+                Over::Full => SlowDown::PrefixesFull,
+            })
     }
 
     /// Judges a request to the ledger.

@@ -9,9 +9,13 @@ use shake_proto::code::Code;
 use shake_proto::frame::{self, REQUEST_BYTES_MAX};
 use shake_proto::request::{Request, Shake};
 use shake_proto::wire::v1;
+use shake_rules::cookie::COOKIE_BYTES_MAX;
+use shake_rules::ticket::TICKET_BYTES;
 
 /// Reply bytes allocated at a time.
 const ARENA_BYTES: usize = 64 * 1024;
+/// The most bytes of an answer to a shake: ticket and cookie of a win, and some numbers.
+const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
 
 pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
     match event {
@@ -45,11 +49,16 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Byt
     if session.connection.datagrams().max_size().is_none() {
         return serving.counters.dropped(Dropped::NoReturn).inc();
     }
-    let Some(reply) = serving.shake(user, shake, &mut session.gate) else {
+    // Before anything is won: quinn-proto would make room by dropping what waits, and that may be a ticket.
+    if session.connection.datagrams().send_buffer_space() < SHAKE_REPLY_BYTES_MAX {
+        return serving.counters.dropped(Dropped::NoRoom).inc();
+    }
+    let address = session.connection.remote_address().ip();
+    let Some(reply) = serving.shake(user, shake, address, &mut session.gate) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
-    if session.connection.datagrams().send(bytes, true).is_err() {
+    if session.connection.datagrams().send(bytes, false).is_err() {
         serving.counters.dropped(Dropped::NoReturn).inc();
     }
 }
@@ -70,7 +79,8 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
                     serial: session.serial,
                     stream,
                 };
-                let answer = serving.serve(request, &mut session.user, &mut session.gate, asker)?;
+                let address = session.connection.remote_address().ip();
+                let answer = serving.serve(request, &mut session.user, &mut session.gate, address, asker)?;
                 session.takes_notices = takes_notices;
                 Ok(answer)
             }),

@@ -25,6 +25,7 @@ use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -208,12 +209,13 @@ impl Serving {
         self.live.throttle.at(self.admission.grade())
     }
 
-    /// Serves one request of a session's stream. `user` and `gate` are the session's; the user is set by Hello.
+    /// Serves one request of a session's stream. `user`, `gate` and `address` are the session's; the user is set by Hello.
     pub fn serve(
         &mut self,
         request: Request,
         user: &mut Option<UserId>,
         gate: &mut Gate,
+        address: IpAddr,
         asker: Asker,
     ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
@@ -232,7 +234,9 @@ impl Serving {
         }
         Ok(match request {
             Request::Hello(_) => unreachable!("served above"),
-            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, gate))),
+            Request::Shake(shake) => {
+                Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, address, gate)))
+            }
             Request::Claim(claim) => self.claim(user, claim, asker),
             Request::Send(send) => self.send(user, send, asker),
             Request::Grab(grab) => self.grab(user, grab, asker),

@@ -14,13 +14,15 @@ use shake_rules::outcome::Outcome;
 use shake_rules::ticket::Ticket;
 use shake_rules::winnings::Won;
 use shake_rules::{SponsorId, UserId};
+use std::net::IpAddr;
 
 impl Serving {
     /// The reply to a shake; none for a user who shakes on after being told to slow down.
-    pub fn shake(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> Option<v1::ShakeReply> {
-        let rules = self.live.throttle.at(self.admission.grade());
-        match self.admission.shake(gate, rules, &self.counters, &mut self.rng) {
-            Verdict::Serve => Some(self.serve_shake(user, shake, gate)),
+    pub fn shake(&mut self, user: UserId, shake: Shake, address: IpAddr, gate: &mut Gate) -> Option<v1::ShakeReply> {
+        let show_pace_ms = self.show_pace_ms();
+        let (live, counters, rng) = (&self.live, &self.counters, &mut self.rng);
+        match self.admission.shake(gate, address, live, show_pace_ms, counters, rng) {
+            Verdict::Serve { pace_ms } => Some(self.serve_shake(user, shake, pace_ms, gate)),
             Verdict::Refuse { retry_after_ms } => Some(self.slow_down(shake, retry_after_ms)),
             Verdict::Drop => {
                 self.counters.dropped(Dropped::ToldBefore).inc();
@@ -30,9 +32,15 @@ impl Serving {
     }
 
     /// The same on a stream, where every request gets an answer.
-    pub(super) fn shake_on_stream(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> v1::ShakeReply {
+    pub(super) fn shake_on_stream(
+        &mut self,
+        user: UserId,
+        shake: Shake,
+        address: IpAddr,
+        gate: &mut Gate,
+    ) -> v1::ShakeReply {
         let retry_after_ms = self.rules().retry_ms[1];
-        match self.shake(user, shake, gate) {
+        match self.shake(user, shake, address, gate) {
             Some(reply) => reply,
             None => self.slow_down(shake, retry_after_ms),
         }
@@ -53,7 +61,7 @@ impl Serving {
         }
     }
 
-    fn serve_shake(&mut self, user: UserId, shake: Shake, gate: &mut Gate) -> v1::ShakeReply {
+    fn serve_shake(&mut self, user: UserId, shake: Shake, pace_ms: u32, gate: &mut Gate) -> v1::ShakeReply {
         let (outcome, resource_id, red_packet) = match self.phase {
             Some(index) => self.draw(user, index),
             None => (Outcome::RestPage, 0, None),
@@ -66,7 +74,7 @@ impl Serving {
             sequence: shake.sequence,
             outcome: outcome_to_wire(outcome) as i32,
             resource_id,
-            pace_ms: self.admission.pace_ms(self.show_pace_ms(), &mut self.rng),
+            pace_ms,
             config_version: self.live.version,
             red_packet,
             slow_down: None,

@@ -115,11 +115,17 @@ impl Stand {
     }
 
     pub fn start_gateway_with(&mut self, arguments: &[&str]) {
+        self.start_gateway_in(arguments, &[]);
+    }
+
+    /// The same with these variables in its environment.
+    pub fn start_gateway_in(&mut self, arguments: &[&str], environment: &[(&str, &Path)]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
         command
             .args(["run", "--config"])
             .arg(self.path("gateway.toml"))
-            .args(arguments);
+            .args(arguments)
+            .envs(environment.iter().copied());
         self.gateway = Some(
             command
                 .stderr(self.log("gateway.log"))
@@ -224,6 +230,27 @@ impl Stand {
 
     /// Starts the agent on the seed: this test program again, as [`be_the_agent_if_asked`].
     pub fn start_agent(&mut self) {
+        self.start_agent_by(&[]);
+    }
+
+    /// The same, where no file may become larger than `bytes`: writes beyond it fail, as on a full disk.
+    pub fn start_agent_with_room(&mut self, bytes: u64) {
+        // A signal that is ignored stays so over exec; without that, the first write over the limit would end the program.
+        let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
+        let limit = format!("--fsize={bytes}:unlimited");
+        self.start_agent_by(&["prlimit", &limit, "sh", "-c", script]);
+    }
+
+    /// Makes room on the agent's disk.
+    pub fn make_room(&self) {
+        let pid = self.agent.as_ref().expect("the agent runs").id().to_string();
+        let limit = "--fsize=unlimited:unlimited";
+        let status = Command::new("prlimit").args([limit, "--pid", &pid]).status();
+        assert!(status.expect("prlimit, of util-linux").success());
+    }
+
+    /// Starts the agent through another program, if any.
+    fn start_agent_by(&mut self, through: &[&str]) {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
@@ -231,7 +258,15 @@ impl Stand {
              [settlement]\nfile = \"{path}/settlement.log\"\n"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
-        let mut command = Command::new(std::env::current_exe().expect("this test program"));
+        let program = std::env::current_exe().expect("this test program");
+        let mut command = match through {
+            [] => Command::new(&program),
+            [first, more @ ..] => {
+                let mut command = Command::new(first);
+                command.args(more).arg(&program);
+                command
+            }
+        };
         command
             .args(["--exact", "agent_process", "--nocapture"])
             .env(AGENT_CONFIG, self.path("agent.toml"));

@@ -16,6 +16,7 @@ pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
     };
     let smooth_ms = check.within("smooth_ms", &file.signals.smooth_ms, 10, 10_000);
     let dwell_ms = check.within("dwell_ms", &file.signals.dwell_ms, 0, 60_000);
+    let queue_wait_ms = check.within("queue_wait_ms", &file.pace.queue_wait_ms, 1, 1_000);
     let prefixes = Prefixes {
         max: check.within("max", &file.prefixes.max, 1, 1 << 24) as usize,
         exempt: file
@@ -27,6 +28,7 @@ pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
     };
     let modes = ModeLimits {
         clock_step_ms: check.within("clock_step_ms", &file.modes.clock_step_ms, 10, 3_600_000),
+        clock_jumped_hold_s: check.within("clock_jumped_hold_s", &file.modes.clock_jumped_hold_s, 1, 86_400),
         operator_silent_s_max: file.modes.operator_silent_s_max,
     };
     if file.grades.len() != GRADES {
@@ -46,6 +48,7 @@ pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
     problems.or_value(Throttle {
         smooth_ms,
         dwell_ms,
+        queue_wait_ms,
         prefixes,
         modes,
         grades: rules,
@@ -112,7 +115,6 @@ impl Check<'_> {
             enter,
             leave,
             pace_ms: self.span("pace_ms", &grade.pace_ms),
-            capacity_share: self.within("capacity_share", &grade.capacity_share, 0.01, 1.0),
             shakes: self.rate("shakes", &grade.shakes),
             claims: self.rate("claims", &grade.claims),
             sends: self.rate("sends", &grade.sends),
@@ -120,6 +122,7 @@ impl Check<'_> {
             user: self.rate("user", &grade.user),
             user_requests: self.rate("user_requests", &grade.user_requests),
             prefix: self.rate("prefix", &grade.prefix),
+            prefix_shakes: self.rate("prefix_shakes", &grade.prefix_shakes),
             handshakes_share: self.within("handshakes_share", &grade.handshakes_share, 0.0, 1.0),
             prove_address: grade.prove_address,
             shed_after_ms: self.within("shed_after_ms", &grade.shed_after_ms, 1, 60_000),

@@ -7,6 +7,7 @@ use toml::Spanned;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ThrottleFile {
     pub(super) signals: SignalsTable,
+    pub(super) pace: PaceTable,
     pub(super) prefixes: PrefixesTable,
     pub(super) modes: ModesTable,
     pub(super) grades: Vec<Spanned<GradeTable>>,
@@ -34,6 +35,20 @@ impl Default for SignalsTable {
 
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct PaceTable {
+    pub(super) queue_wait_ms: Spanned<u32>,
+}
+
+impl Default for PaceTable {
+    fn default() -> Self {
+        Self {
+            queue_wait_ms: plain(15),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct PrefixesTable {
     pub(super) max: Spanned<u32>,
     pub(super) exempt: Vec<Spanned<String>>,
@@ -52,6 +67,7 @@ impl Default for PrefixesTable {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ModesTable {
     pub(super) clock_step_ms: Spanned<u32>,
+    pub(super) clock_jumped_hold_s: Spanned<u32>,
     pub(super) operator_silent_s_max: u32,
 }
 
@@ -59,6 +75,7 @@ impl Default for ModesTable {
     fn default() -> Self {
         Self {
             clock_step_ms: plain(500),
+            clock_jumped_hold_s: plain(60),
             operator_silent_s_max: 0,
         }
     }
@@ -107,7 +124,6 @@ pub(super) struct GradeTable {
     pub(super) enter: Option<Spanned<ThresholdsTable>>,
     pub(super) leave: Option<Spanned<ThresholdsTable>>,
     pub(super) pace_ms: Spanned<[u32; 2]>,
-    pub(super) capacity_share: Spanned<f64>,
     pub(super) shakes: Spanned<RateTable>,
     pub(super) claims: Spanned<RateTable>,
     pub(super) sends: Spanned<RateTable>,
@@ -115,6 +131,7 @@ pub(super) struct GradeTable {
     pub(super) user: Spanned<RateTable>,
     pub(super) user_requests: Spanned<RateTable>,
     pub(super) prefix: Spanned<RateTable>,
+    pub(super) prefix_shakes: Spanned<RateTable>,
     pub(super) handshakes_share: Spanned<f64>,
     pub(super) prove_address: bool,
     pub(super) shed_after_ms: Spanned<u32>,
@@ -129,14 +146,14 @@ impl Default for GradeTable {
             enter: None,
             leave: None,
             pace_ms: plain([0, 0]),
-            capacity_share: plain(0.9),
             shakes: unlimited.clone(),
             claims: unlimited.clone(),
             sends: unlimited.clone(),
             connections: unlimited.clone(),
             user: unlimited.clone(),
             user_requests: unlimited.clone(),
-            prefix: unlimited,
+            prefix: unlimited.clone(),
+            prefix_shakes: unlimited,
             handshakes_share: plain(1.0),
             prove_address: false,
             shed_after_ms: plain(1_000),

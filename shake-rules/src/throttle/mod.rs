@@ -3,6 +3,7 @@
 
 mod check;
 mod file;
+pub mod pace;
 
 use crate::cell::Quota;
 use crate::document::Problems;
@@ -19,6 +20,8 @@ pub struct Throttle {
     pub smooth_ms: u32,
     /// How long the load must stay below a grade before it is left, in milliseconds.
     pub dwell_ms: u32,
+    /// How long packets are to wait in the socket under load, in milliseconds: paces are made for it.
+    pub queue_wait_ms: u32,
     /// Limits on new connections by the prefix of their address.
     pub prefixes: Prefixes,
     /// When the degraded modes that have a measure begin.
@@ -70,6 +73,8 @@ impl Network {
 pub struct ModeLimits {
     /// A jump of the wall clock against the monotonic one that counts as such, in milliseconds.
     pub clock_step_ms: u32,
+    /// How long after a jump the clock counts as such, in seconds.
+    pub clock_jumped_hold_s: u32,
     /// How long an operator may be silent before the configuration counts as stale, in seconds; 0 for ever.
     pub operator_silent_s_max: u32,
 }
@@ -152,8 +157,6 @@ pub struct GradeRules {
     /// Smallest and largest pace told to clients, in milliseconds. Between them it is what the gateway can serve, split
     /// over the users who shake. Never below the show's pace; grade 0 tells that one.
     pub pace_ms: [u32; 2],
-    /// The part of what the gateway can serve that paces are made for, 0 to 1.
-    pub capacity_share: f64,
     /// Shakes served.
     pub shakes: Rate,
     /// Claims handed to the ledger.
@@ -168,6 +171,8 @@ pub struct GradeRules {
     pub user_requests: Rate,
     /// New connections of one address prefix.
     pub prefix: Rate,
+    /// Shakes of one address prefix.
+    pub prefix_shakes: Rate,
     /// What share of `handshakes_max` may be under way; new clients must prove their address over half of it.
     pub handshakes_share: f64,
     /// Whether every new client must prove its address (Retry).
@@ -204,34 +209,9 @@ impl Throttle {
     }
 }
 
-/// The pace to tell: what can be served split over those who shake, within the grade's bounds, and never below the show's.
-/// `capacity_per_second` is what the gateway can serve; zero when it is not known yet,
-/// which gives the smallest pace: what is served at that one will show it.
-#[must_use]
-pub fn fair_pace_ms(rules: &GradeRules, show_pace_ms: u32, shakers: u64, capacity_per_second: f64) -> u32 {
-    let admitted = (capacity_per_second * rules.capacity_share).min(rules.shakes.per_second);
-    let fair_ms = if capacity_per_second > 0.0 {
-        shakers as f64 * 1e3 / admitted
-    } else {
-        0.0
-    };
-    let [min, max] = rules.pace_ms;
-    (fair_ms.clamp(min.into(), max.into()) as u32).max(show_pace_ms)
-}
-
-/// Spreads a time by a sixth to either side, so that those who were told the same do not come back together. `random`
-/// is any 32 random bits.
-#[must_use]
-pub fn spread_ms(time_ms: u32, random: u32) -> u32 {
-    let width = u64::from(time_ms / 3);
-    let low = time_ms - time_ms / 6;
-    low + ((width * u64::from(random)) >> 32) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn the_default_file_is_good() {
@@ -305,18 +285,5 @@ mod tests {
             );
         }
         assert!(Throttle::parse("").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn paces_stay_in_their_bounds(shakers: u32, capacity in 0.0_f64..1e6, show in 1_u32..9_000, random: u32) {
-            let throttle = Throttle::parse(DEFAULT).expect("good");
-            for rules in &throttle.grades[1..] {
-                let pace = fair_pace_ms(rules, show, shakers.into(), capacity);
-                prop_assert!(pace >= show && pace <= rules.pace_ms[1].max(show));
-                let told = spread_ms(pace, random);
-                prop_assert!(told >= pace - pace / 6 && told <= pace + pace / 6 + 1);
-            }
-        }
     }
 }

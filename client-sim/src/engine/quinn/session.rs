@@ -231,10 +231,16 @@ fn go_to(shared: &Shared, index: u32, name: &str) {
     });
 }
 
-/// Leaves the connection at this time, as the gateway asked.
+/// Leaves the connection at this time, as the gateway asked, or when what the user has here is done. One that has ended
+/// before is not ended again.
 async fn leave(shared: Arc<Shared>, index: u32, at: Micros) {
     let connection = shared.seat(index, |seat, _, _| seat.connection.clone());
-    shared.sleep_until(at).await;
+    let mut again = Some(at);
+    while let Some(at) = again {
+        shared.sleep_until(at).await;
+        let now = shared.now();
+        again = shared.seat(index, |seat, _, _| seat.user.leaves_later(now));
+    }
     if let Some(connection) = connection {
         connection.close(Code::GoingAway.number().into(), b"as told");
     }

@@ -6,12 +6,14 @@ use super::exchange::exchange;
 use super::session::on_shake_reply;
 use super::{Seat, Shared};
 use crate::schedule::{Due, Micros};
-use crate::user::RequestFailure;
+use crate::user::{RequestFailure, ShakeNext};
 use ::quinn::{Connection, SendDatagramError};
 use bytes::BytesMut;
 use shake_proto::code::Code;
 use shake_proto::frame;
 use shake_proto::wire::v1::{self, request::Kind};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -35,6 +37,8 @@ pub(super) fn spawn_all(shared: &Arc<Shared>) {
 /// Goes on after the last shake, because the rate may be raised until the shaking is over.
 async fn shake_all(shared: &Arc<Shared>) {
     let mut arena = BytesMut::new();
+    // Shakes of phones that may not shake yet, by the time at which they are due again.
+    let mut held: BinaryHeap<Reverse<(Micros, u32, u32)>> = BinaryHeap::new();
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while !shared.shaken.load(Ordering::Relaxed) {
@@ -42,11 +46,19 @@ async fn shake_all(shared: &Arc<Shared>) {
         let mut now = shared.now();
         let mut batch = 0;
         while !shared.shaken.load(Ordering::Relaxed) {
-            let due = shared.schedule().pop(now);
+            let due = match held.peek() {
+                Some(Reverse((at, ..))) if *at <= now => {
+                    held.pop()
+                        .map(|Reverse((at, session, sequence))| Due { at, session, sequence })
+                }
+                _ => shared.schedule().pop(now),
+            };
             let Some(due) = due else {
                 break;
             };
-            shake(shared, due, now, &mut arena);
+            if let Some(at) = shake(shared, due, now, &mut arena) {
+                held.push(Reverse((at, due.session, due.sequence)));
+            }
             batch += 1;
             if batch == BATCH {
                 batch = 0;
@@ -57,10 +69,18 @@ async fn shake_all(shared: &Arc<Shared>) {
     }
 }
 
-fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) {
-    let due = slot.at;
+/// Sends a shake that is due. Gives when it is due again, if the phone may not shake yet.
+fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) -> Option<Micros> {
+    let mut due_again = None;
     let on_stream = shared.seat(slot.session, |Seat { user, connection, .. }, habits, tally| {
-        let shake = user.on_shake_due(now, due, slot.sequence, habits, tally)?;
+        let shake = match user.on_shake_due(now, slot.at, slot.sequence, habits, tally) {
+            ShakeNext::Send(shake) => shake,
+            ShakeNext::At(at) => {
+                due_again = Some(at);
+                return None;
+            }
+            ShakeNext::LeftOut => return None,
+        };
         let Some(connection) = connection else {
             user.on_shake_failed(slot.sequence, "offline", tally);
             return None;
@@ -83,6 +103,7 @@ fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) {
     if let Some((connection, shake)) = on_stream {
         tokio::spawn(shake_on_stream(shared.clone(), slot.session, connection, shake));
     }
+    due_again
 }
 
 async fn shake_on_stream(shared: Arc<Shared>, index: u32, connection: Connection, shake: v1::Shake) {

@@ -13,16 +13,36 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(1);
 /// Lines between headings.
 const HEADING_EVERY: usize = 20;
-/// What the per-second picture shows: heading, metric (a whole family is summed), and whether it is a rate.
-const COLUMNS: [(&str, &str, bool); 8] = [
-    ("sessions", "gateway_sessions", false),
-    ("new/s", "gateway_connections_accepted_total", true),
-    ("shakes/s", "gateway_shakes_total", true),
-    ("wins/s", "gateway_wins_total", true),
-    ("asks/s", "gateway_asks_total", true),
-    ("busy/s", "gateway_asks_busy_total", true),
-    ("dropped/s", "gateway_datagrams_dropped_total", true),
-    ("refused/s", "gateway_streams_refused_total", true),
+/// What was not served, by reason: what it was, and its metric. The reasons are the metric's labels.
+const REFUSALS: [(&str, &str); 7] = [
+    ("shakes", "gateway_shakes_refused_total"),
+    ("datagrams", "gateway_datagrams_dropped_total"),
+    ("packets", "gateway_packets_shed_total"),
+    ("connections", "gateway_connections_refused_total"),
+    ("busy", "gateway_asks_busy_total"),
+    ("asks", "gateway_asks_refused_total"),
+    ("streams", "gateway_streams_refused_total"),
+];
+/// What the per-second picture shows: heading, metrics (whole families, summed), and whether it is a rate.
+const COLUMNS: [(&str, &[&str], bool); 6] = [
+    ("sessions", &["gateway_sessions"], false),
+    ("new/s", &["gateway_connections_accepted_total"], true),
+    ("shakes/s", &["gateway_shakes_total"], true),
+    ("wins/s", &["gateway_wins_total"], true),
+    ("asks/s", &["gateway_asks_total"], true),
+    (
+        "refused/s",
+        &[
+            REFUSALS[0].1,
+            REFUSALS[1].1,
+            REFUSALS[2].1,
+            REFUSALS[3].1,
+            REFUSALS[4].1,
+            REFUSALS[5].1,
+            REFUSALS[6].1,
+        ],
+        true,
+    ),
 ];
 
 pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
@@ -44,13 +64,14 @@ pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
     Ok(say(&lines, args.targets.json))
 }
 
-/// A line for each gateway every second, until Ctrl-C. A gateway that is lost is told once, and left out from then on.
+/// A line for each gateway every second, until Ctrl-C, and one more with the reasons while it refuses anything. A gateway
+/// that is lost is told once, and left out from then on.
 async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     let mut clients = Vec::new();
     for (target, client) in connected {
         match client {
-            Ok(client) => clients.push((totals(&client.status), Instant::now(), client)),
+            Ok(client) => clients.push((client.status.clone(), Instant::now(), client)),
             Err(error) => code = say(&[Line::failed(&target, &error)], args.targets.json),
         }
     }
@@ -73,13 +94,13 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
                 code = say(&[Line::failed(&client.target, &error)], args.targets.json);
                 continue;
             }
-            let (now, at) = (totals(&client.status), Instant::now());
+            let at = Instant::now();
             if args.targets.json {
                 println!("{}", json(&client));
             } else {
-                println!("{}", row(&client, &before, &now, at - since));
+                println!("{}", row(&client, &before, at - since));
             }
-            kept.push((now, at, client));
+            kept.push((client.status.clone(), at, client));
         }
         clients = kept;
     }
@@ -87,11 +108,32 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
 }
 
 fn totals(status: &v1::Status) -> [u64; COLUMNS.len()] {
-    COLUMNS.map(|(_, metric, _)| {
-        let of_family = |name: &str| name.split_once('{').map_or(name, |(family, _)| family) == metric;
-        let values = status.metrics.iter().filter(|m| of_family(&m.name)).map(|m| m.value);
-        values.sum()
+    COLUMNS.map(|(_, families, _)| {
+        let values = status.metrics.iter().filter(|m| families.contains(&family(&m.name)));
+        values.map(|m| m.value).sum()
     })
+}
+
+/// The name of a metric without its labels.
+fn family(name: &str) -> &str {
+    name.split_once('{').map_or(name, |(family, _)| family)
+}
+
+/// What was refused between two looks, by reason and per second, most first; nothing when nothing was.
+fn refusals(before: &v1::Status, now: &v1::Status, took: Duration) -> Option<String> {
+    let mut rows = Vec::new();
+    for (metric, earlier) in now.metrics.iter().zip(&before.metrics) {
+        let grown = metric.value.saturating_sub(earlier.value);
+        let of = REFUSALS.iter().find(|(_, name)| *name == family(&metric.name));
+        if let (Some((what, _)), 1..) = (of, grown) {
+            // The label's value, between the quotes.
+            let reason = metric.name.split('"').nth(1).unwrap_or_default();
+            rows.push((grown as f64 / took.as_secs_f64(), format!("{what} {reason}")));
+        }
+    }
+    rows.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+    let texts: Vec<_> = rows.iter().map(|(rate, name)| format!("{name} {rate:.0}")).collect();
+    (!texts.is_empty()).then(|| texts.join(", "))
 }
 
 fn heading() -> String {
@@ -103,8 +145,9 @@ fn heading() -> String {
     text
 }
 
-fn row(client: &Client, before: &[u64; COLUMNS.len()], now: &[u64; COLUMNS.len()], took: Duration) -> String {
+fn row(client: &Client, before_status: &v1::Status, took: Duration) -> String {
     let status = &client.status;
+    let (before, now) = (totals(before_status), totals(status));
     let mut text = format!("{:<21} {:>7} {:>5}", client.target, status.version, status.grade);
     for (at, (_, _, is_rate)) in COLUMNS.into_iter().enumerate() {
         let value = if is_rate {
@@ -124,6 +167,9 @@ fn row(client: &Client, before: &[u64; COLUMNS.len()], now: &[u64; COLUMNS.len()
     }
     if let Some(left_ms) = status.draining_for_ms {
         write!(text, ", draining for {}", seconds(left_ms)).expect("writing to a String cannot fail");
+    }
+    if let Some(reasons) = refusals(before_status, status, took) {
+        write!(text, "\n{:<21} refused/s: {reasons}", "").expect("writing to a String cannot fail");
     }
     text
 }
@@ -238,4 +284,40 @@ fn json(client: &Client) -> serde_json::Value {
         "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
         "clock": client.offset.json(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(metrics: &[(&str, u64)]) -> v1::Status {
+        let metric = |&(name, value): &(&str, u64)| v1::Metric {
+            name: name.to_owned(),
+            value,
+        };
+        v1::Status {
+            metrics: metrics.iter().map(metric).collect(),
+            ..v1::Status::default()
+        }
+    }
+
+    #[test]
+    fn refusals_are_told_by_reason_and_per_second() {
+        let names = [
+            "gateway_shakes_total{outcome=\"greeting\"}",
+            "gateway_shakes_refused_total{reason=\"user_rate\"}",
+            "gateway_packets_shed_total{reason=\"over_rate\"}",
+            "gateway_packets_shed_total{reason=\"too_late\"}",
+        ];
+        let of = |values: [u64; 4]| status(&[0, 1, 2, 3].map(|at| (names[at], values[at])));
+        let (before, now) = (of([5, 1, 10, 7]), of([900, 5, 210, 7]));
+        let two_seconds = Duration::from_secs(2);
+        assert_eq!(
+            refusals(&before, &now, two_seconds).as_deref(),
+            Some("packets over_rate 100, shakes user_rate 2")
+        );
+        assert_eq!(refusals(&now, &now, two_seconds), None);
+        assert_eq!(totals(&now)[COLUMNS.len() - 1], 222, "all refusals");
+        assert_eq!(totals(&now)[2], 900, "shakes");
+    }
 }

@@ -4,7 +4,7 @@ use super::super::{CloseReason, Refused, StreamId};
 use super::Driver;
 use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
 use crate::schedule::{Due, Micros};
-use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure};
+use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure, ShakeNext};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use shake_proto::code::Code;
@@ -249,21 +249,25 @@ impl Driver {
             let Some(due) = self.schedule.pop(now) else {
                 return false;
             };
-            self.shake_one(now, due);
+            let Due { at, session, sequence } = due;
+            if self.shake_when_allowed(now, at, session, sequence) {
+                self.settle(now, session);
+            }
         }
         self.is_shaking
     }
 
-    fn shake_one(&mut self, now: Micros, due: Due) {
-        let Due {
-            at: due,
-            session: index,
-            sequence,
-        } = due;
+    /// Sends a shake that is due, or keeps it until the phone may shake. Says whether the seat is to be settled.
+    pub(super) fn shake_when_allowed(&mut self, now: Micros, due: Micros, index: u32, sequence: u32) -> bool {
         let seat = &mut self.seats[index as usize];
         let habits = &self.scenario.habits;
-        let Some(shake) = seat.user.on_shake_due(now, due, sequence, habits, &mut self.tally) else {
-            return;
+        let shake = match seat.user.on_shake_due(now, due, sequence, habits, &mut self.tally) {
+            ShakeNext::Send(shake) => shake,
+            ShakeNext::At(at) => {
+                seat.todo.push((at, Todo::Shake(sequence)));
+                return true;
+            }
+            ShakeNext::LeftOut => return false,
         };
         if seat.user.shakes_on_streams() {
             self.ask(now, index, Asked::Shake(sequence), Kind::Shake(shake));
@@ -283,7 +287,7 @@ impl Driver {
                 seat.user.on_shake_failed(sequence, reason, &mut self.tally);
             }
         }
-        self.settle(now, index);
+        true
     }
 
     fn on_shake_reply(&mut self, now: Micros, index: u32, reply: v1::ShakeReply) {

@@ -48,6 +48,8 @@ pub(super) enum Todo {
     /// No stream was granted for the request; ask again until the time given.
     AskAgain(Asked, Vec<u8>, Micros),
     Errand(ErrandId),
+    /// The shake of this number, which waited until the phone may shake.
+    Shake(u32),
     /// Leave this connection, as told.
     Leave,
 }
@@ -110,11 +112,11 @@ impl Seat {
     }
 
     /// Takes what is due.
-    pub(super) fn take_due(&mut self, now: Micros) -> Option<Todo> {
+    pub(super) fn take_due(&mut self, now: Micros) -> Option<(Micros, Todo)> {
         let at = self.todo.iter().position(|(at, _)| *at <= now)?;
-        let (_, todo) = self.todo.swap_remove(at);
+        let due = self.todo.swap_remove(at);
         self.shrink();
-        Some(todo)
+        Some(due)
     }
 
     /// Takes the request that a stream was opened for.
@@ -140,7 +142,7 @@ impl Seat {
                 false
             }
             Todo::GiveUpConnecting | Todo::Leave => false,
-            Todo::Connect | Todo::Errand(_) => true,
+            Todo::Connect | Todo::Errand(_) | Todo::Shake(_) => true,
         });
         self.shrink();
         asked

@@ -139,13 +139,13 @@ impl Driver {
         {
             connection.handle_timeout(now, &mut |event| happened.extend(Happened::from_event(event)));
         }
-        while let Some(todo) = self.seats[index as usize].take_due(now) {
-            self.on_todo(now, index, todo);
+        while let Some((at, todo)) = self.seats[index as usize].take_due(now) {
+            self.on_todo(now, index, at, todo);
         }
         self.follow_up(now, index);
     }
 
-    fn on_todo(&mut self, now: Micros, index: u32, todo: Todo) {
+    fn on_todo(&mut self, now: Micros, index: u32, at: Micros, todo: Todo) {
         match todo {
             Todo::Connect => self.waiting.push_back(index),
             Todo::GiveUpConnecting => {
@@ -174,7 +174,15 @@ impl Driver {
                     self.on_answer(now, index, Asked::Errand(id), Err(RequestFailure::Offline));
                 }
             }
+            // Settled with whatever else is due.
+            Todo::Shake(sequence) => {
+                self.shake_when_allowed(now, at, index, sequence);
+            }
             Todo::Leave => {
+                let seat = &mut self.seats[index as usize];
+                if let Some(again) = seat.user.leaves_later(now) {
+                    return seat.todo.push((again, Todo::Leave));
+                }
                 let happened = &mut self.happened;
                 if let Some(connection) = &mut self.seats[index as usize].connection {
                     connection.close(now, Code::GoingAway.number().into(), &mut |event| {

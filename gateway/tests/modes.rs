@@ -1,0 +1,152 @@
+//! The degraded modes of a real gateway: each is entered and left by itself, and is seen in the metrics, in `/ready` and in
+//! an operator's `status`.
+
+mod support;
+
+use shake_proto::wire::v1::claim_reply::Result as Claimed;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use support::{GENEROUS_SHOW, Stand, wait};
+use tempfile::NamedTempFile;
+
+/// No grade but 0, so that nothing is switched off meanwhile; and a clock that counts as jumped for two seconds.
+const CALM: &str = "[modes]\nclock_jumped_hold_s = 2\n[[grades]]\n[[grades]]\nenter = {}\nleave = {}\n[[grades]]\nenter = {}\n\
+                    leave = {}\n[[grades]]\nenter = {}\nleave = {}\n[[grades]]\nenter = {}\nleave = {}\n";
+
+/// Not a test of its own: the agent process of the others.
+#[test]
+fn agent_process() {
+    support::be_the_agent_if_asked();
+}
+
+/// A gateway, and its throttle's file.
+fn stand(show: &str) -> (Stand, NamedTempFile) {
+    let mut throttle = NamedTempFile::new().expect("a temporary file");
+    throttle.write_all(CALM.as_bytes()).expect("written");
+    let stand = Stand::new(show, &format!("[throttle]\nfile = {:?}\n", throttle.path()));
+    (stand, throttle)
+}
+
+/// Waits until a mode holds, or holds no more, and finds the same wherever it is shown.
+fn wait_for(stand: &Stand, mode: &str, holds: bool) {
+    let gauge = format!("gateway_degraded{{mode=\"{mode}\"}}");
+    wait(&format!("{mode} is {holds}"), || {
+        stand.metric(&gauge) == u64::from(holds)
+            && stand
+                .http("/ready")
+                .is_some_and(|text| text.contains("200 OK") && text.contains(mode) == holds)
+    });
+    let status = stand.operate(&["status", "--json"]);
+    let modes = status.json()[0]["modes"].to_string();
+    assert_eq!(modes.contains(mode), holds, "{modes}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agent_away() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.make_seed(6_000, 60);
+    wait_for(&stand, "agent_away", true);
+    stand.start_agent();
+    wait_for(&stand, "agent_away", false);
+    stand.kill_agent();
+    wait_for(&stand, "agent_away", true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ring_full() {
+    let gifts = "gifts = { per_second = 3000, recipients = 1, min_cents = 10, max_cents = 20 }\n";
+    let (mut stand, _throttle) = stand(&format!("[gifts]\nbudget_cents = 5000\n{GENEROUS_SHOW}{gifts}"));
+    stand.make_seed(6_000, 60);
+    let mut phones = Vec::new();
+    for user in 1..=8 {
+        phones.push(stand.user(user).await);
+    }
+    // Nobody reads the ring of requests, and each gift stands in it.
+    wait_for(&stand, "ring_full", true);
+    assert!(stand.metric("gateway_gifts_missed_total") > 0);
+    stand.start_agent();
+    wait_for(&stand, "ring_full", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ledger_read_only() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.make_seed(100_000, 1_000);
+    stand.start_agent_with_room(600_000);
+    wait_for(&stand, "agent_away", false);
+    let mode = "gateway_degraded{mode=\"ledger_read_only\"}";
+    let mut unopened = None;
+    for user in 1..500 {
+        let phone = stand.user(user).await;
+        let won = phone.win().await;
+        if !matches!(phone.claim(won.ticket.clone()).await, Claimed::Opened(_)) {
+            unopened = Some((phone, won));
+            break;
+        }
+        assert_eq!(stand.metric(mode), 0);
+    }
+    let (phone, won) = unopened.expect("the disk is full some time");
+    wait_for(&stand, "ledger_read_only", true);
+    stand.make_room();
+    wait_for(&stand, "ledger_read_only", false);
+    assert!(matches!(phone.claim_patiently(&won.ticket).await, Claimed::Opened(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn config_stale() {
+    let over_soon = GENEROUS_SHOW.replace("end_s = 3600", "end_s = 1");
+    let (stand, _throttle) = stand(&over_soon);
+    wait_for(&stand, "config_stale", true);
+    let show = stand.path("new-show.toml");
+    std::fs::write(&show, GENEROUS_SHOW).expect("written");
+    let pushed = stand.operate(&["push", "show", show.to_str().expect("a plain path")]);
+    assert!(pushed.is_good, "{pushed:?}");
+    wait_for(&stand, "config_stale", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settlement_down() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.make_seed(6_000, 60);
+    // Nothing can be appended to a directory.
+    std::fs::create_dir(stand.path("settlement.log")).expect("made");
+    stand.start_agent();
+    wait_for(&stand, "agent_away", false);
+    let phone = stand.user(1).await;
+    let won = phone.win().await;
+    assert!(
+        matches!(phone.claim_patiently(&won.ticket).await, Claimed::Opened(_)),
+        "nothing waits for it"
+    );
+    wait_for(&stand, "settlement_down", true);
+    std::fs::remove_dir(stand.path("settlement.log")).expect("removed");
+    wait_for(&stand, "settlement_down", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clock_jumped() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.stop_gateway(nix::sys::signal::Signal::SIGTERM);
+    let (library, offset) = (stand.path("clock.so"), stand.path("clock"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/clock.c");
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(source);
+    assert!(
+        compiler
+            .status()
+            .expect("a C compiler, which the ledger needs too")
+            .success()
+    );
+    std::fs::write(&offset, 0_i64.to_ne_bytes()).expect("written");
+    stand.start_gateway_in(&[], &[("LD_PRELOAD", &library), ("TEST_CLOCK", &offset)]);
+    wait_for(&stand, "clock_jumped", false);
+    // Written in place: the gateway has the file mapped.
+    let mut file = std::fs::File::options().write(true).open(&offset).expect("there");
+    file.write_all(&(-5_000_i64).to_ne_bytes()).expect("written");
+    wait_for(&stand, "clock_jumped", true);
+    wait_for(&stand, "clock_jumped", false);
+}
