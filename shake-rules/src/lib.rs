@@ -19,6 +19,7 @@ pub mod show;
 pub mod token;
 
 pub mod cell;
+pub mod prefix;
 pub mod grade;
 pub mod throttle;
 
@@ -35,4 +36,4 @@ pub mod split;
 pub mod amounts;
 pub mod seed;
 
-pub use ids::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
+pub use ids::{Cents, DeviceId, EventId, PacketId, SponsorId, UnixMillis, UserId};
