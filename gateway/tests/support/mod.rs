@@ -224,11 +224,16 @@ impl Stand {
 
     /// Starts the agent on the seed: this test program again, as [`be_the_agent_if_asked`].
     pub fn start_agent(&mut self) {
+        self.start_agent_with("");
+    }
+
+    /// The same with these lines in its `[abuse]`.
+    pub fn start_agent_with(&mut self, abuse: &str) {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
              [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/state\"\n\
-             [settlement]\nfile = \"{path}/settlement.log\"\n"
+             [settlement]\nfile = \"{path}/settlement.log\"\n[abuse]\nfile = \"{path}/blocks.json\"\n{abuse}"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
         let mut command = Command::new(std::env::current_exe().expect("this test program"));
@@ -301,12 +306,17 @@ impl Stand {
 
     /// A phone that has connected but not said Hello.
     pub async fn phone(&self) -> Phone {
-        self.connect().await.expect("a connection")
+        self.connect(Ipv4Addr::LOCALHOST).await.expect("a connection")
+    }
+
+    /// The same from another address, or why there is none.
+    pub async fn phone_at(&self, address: Ipv4Addr) -> Result<Phone, quinn::ConnectionError> {
+        self.connect(address).await
     }
 
     /// Holds that the gateway lets nobody in.
     pub async fn cannot_connect(&self) {
-        let refused = self.connect().await.err();
+        let refused = self.connect(Ipv4Addr::LOCALHOST).await.err();
         let code = refused.as_ref().map(|error| match error {
             quinn::ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
             other => panic!("{other}"),
@@ -315,7 +325,7 @@ impl Stand {
         assert_eq!(code, Some(2));
     }
 
-    async fn connect(&self) -> Result<Phone, quinn::ConnectionError> {
+    async fn connect(&self, from: Ipv4Addr) -> Result<Phone, quinn::ConnectionError> {
         let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).expect("a CA certificate");
@@ -327,7 +337,7 @@ impl Stand {
             .with_no_client_auth();
         tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
         let quic = QuicClientConfig::try_from(tls).expect("a QUIC client");
-        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("an endpoint");
+        let endpoint = quinn::Endpoint::client((from, 0).into()).expect("an endpoint");
         let config = quinn::ClientConfig::new(Arc::new(quic));
         let connecting = endpoint
             .connect_with(config, self.address, "localhost")
