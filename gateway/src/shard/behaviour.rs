@@ -6,6 +6,7 @@
 //! Only what proved authentic is counted of a user, and only connections that completed their handshake of a prefix, or
 //! others could have somebody blocked by sending packets in their name.
 
+use super::pages::Pages;
 use super::serving::Serving;
 use super::session::Session;
 use shake_proto::code::Code;
@@ -15,7 +16,7 @@ use shake_proto::wire::v1;
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::prefix::Prefix;
 use shake_rules::{DeviceId, UserId};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// Shakes of one record at the most.
 const SHAKES_AT_ONCE: u16 = 1_000;
@@ -27,6 +28,8 @@ const WEIGHT_OF_MISDEED: u16 = 16;
 const BETWEEN_NS: u64 = 250_000_000;
 /// The same in the moments that a session remembers.
 const MOMENT_NS: u64 = 10_000_000;
+/// Sessions whose misdeeds are to be told when that time is over. A further one waits for what it does next.
+const LATE_MAX: usize = 1_024;
 /// Prefixes of strangers that a shard remembers between two records.
 const STRANGERS_MAX: usize = 4_096;
 /// How often it tells of them, in nanoseconds.
@@ -54,6 +57,8 @@ pub struct Behaviour {
     opened: bool,
     /// Its handshake was completed, so the address is its own.
     is_established: bool,
+    /// Its misdeeds are to be told soon.
+    is_late: bool,
 }
 
 const _: () = assert!(size_of::<Behaviour>() <= 40, "one stands in every session");
@@ -75,6 +80,7 @@ impl Behaviour {
             moves: 0,
             opened: false,
             is_established: false,
+            is_late: false,
         }
     }
 
@@ -147,9 +153,11 @@ impl Behaviour {
 
     /// Whether there is something to tell before the session ends.
     fn is_due(&self, now_ns: u64) -> bool {
-        self.opened
-            || self.shakes >= SHAKES_AT_ONCE
-            || (self.weight >= WEIGHT_AT_ONCE && moment(now_ns) >= self.not_before)
+        self.opened || self.shakes >= SHAKES_AT_ONCE || (self.is_bad() && moment(now_ns) >= self.not_before)
+    }
+
+    fn is_bad(&self) -> bool {
+        self.weight >= WEIGHT_AT_ONCE
     }
 
     /// What is to be told of it, which is then forgotten; nothing when there is nothing.
@@ -178,6 +186,7 @@ impl Behaviour {
             device: self.device,
             not_before: moment(now_ns + BETWEEN_NS),
             is_established: self.is_established,
+            is_late: self.is_late,
             ..Self::new(self.prefix)
         };
         Some(event)
@@ -208,6 +217,9 @@ fn refusal(answer: &Kind) -> Option<v1::Reason> {
     };
     v1::Reason::try_from(refused.reason).ok()
 }
+
+/// Sessions to tell of: index, serial, and when.
+pub type Late = VecDeque<(usize, u32, u64)>;
 
 /// What connections did that have not said Hello, by prefix, since it was last told.
 #[derive(Default)]
@@ -247,13 +259,32 @@ impl Serving {
     }
 
     /// Tells of a session what is due, once something happened to it.
-    pub(super) fn tell_behaviour(&mut self, session: &mut Session) {
+    pub(super) fn tell_behaviour(&mut self, session: &mut Session, index: usize) {
         let now_ns = self.now.elapsed_ns;
-        if let Some(user) = session.user
-            && session.behaviour.is_due(now_ns)
-            && let Some(event) = session.behaviour.take(user, now_ns)
+        let (Some(user), behaviour) = (session.user, &mut session.behaviour) else {
+            return;
+        };
+        if behaviour.is_due(now_ns) {
+            if let Some(event) = behaviour.take(user, now_ns) {
+                self.tell(&event);
+            }
+        } else if behaviour.is_bad() && !behaviour.is_late && self.late.len() < LATE_MAX {
+            behaviour.is_late = true;
+            self.late.push_back((index, session.serial, now_ns + BETWEEN_NS));
+        }
+    }
+
+    /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
+    pub(super) fn tell_late(&mut self, sessions: &mut Pages<Session>) {
+        while let Some(&(index, serial, due_ns)) = self.late.front()
+            && due_ns <= self.now.elapsed_ns
         {
-            self.tell(&event);
+            self.late.pop_front();
+            let session = sessions.get_mut(index).filter(|session| session.serial == serial);
+            if let Some(session) = session {
+                session.behaviour.is_late = false;
+                self.tell_behaviour(session, index);
+            }
         }
     }
 

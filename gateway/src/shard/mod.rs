@@ -300,6 +300,7 @@ impl Shard {
 
     fn count(&mut self) {
         self.arrivals.end_turn(&mut self.serving);
+        self.serving.tell_late(&mut self.sessions);
         self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);

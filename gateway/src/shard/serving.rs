@@ -3,7 +3,7 @@
 
 use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
-use super::behaviour::StrangersSeen;
+use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
 use super::lane::Lane;
 use super::online::Online;
@@ -134,6 +134,7 @@ pub struct Serving {
     pub(super) notices: Vec<Notice>,
     pub(super) online: Online,
     pub(super) strangers: StrangersSeen,
+    pub(super) late: Late,
     pub(super) blocks: Blocks,
     pub(super) blocks_told: Vec<Block>,
     /// The request at hand showed a cookie that is not authentic.
@@ -169,6 +170,7 @@ impl Serving {
             notices: Vec::new(),
             online: Online::new(),
             strangers: StrangersSeen::default(),
+            late: Late::new(),
             blocks: Blocks::default(),
             blocks_told: Vec::new(),
             is_cookie_forged: false,

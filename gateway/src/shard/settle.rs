@@ -28,7 +28,7 @@ impl Shard {
             }
             handle_event(session, index, &mut self.serving, event);
         }
-        self.serving.tell_behaviour(session);
+        self.serving.tell_behaviour(session, index);
         self.transmit(index);
         if self.pass_endpoint_events(index) {
             self.transmit(index);
