@@ -100,7 +100,11 @@ async fn a_forger_is_refused_by_name_and_paid_what_was_won_and_then_served_again
 
     wait_for_the_end(&stand);
     assert_served(&bad).await;
-    assert_eq!(stand.metric("gateway_blocks_total{rule=\"forgery\"}"), 2, "one, on two shards");
+    assert_eq!(
+        stand.metric("gateway_blocks_total{rule=\"forgery\"}"),
+        2,
+        "one, on two shards"
+    );
     assert!(stand.metric("gateway_asks_busy_total{reason=\"blocked\"}") >= 1);
     assert!(stand.metric("gateway_shakes_refused_total{reason=\"blocked\"}") >= 2);
     assert_eq!(stand.metric("gateway_hellos_blocked_total"), 1);
@@ -129,7 +133,9 @@ async fn a_flood_is_blocked_and_the_lifted_block_lets_it_in_again() {
     assert!(is_blocked(&bad.shake(1).await.expect("an answer")));
     assert_served(&honest).await;
     let path = stand.path("blocks.json");
-    wait("the file has it", || !KeptFile::read(&path).expect("a file").blocks.is_empty());
+    wait("the file has it", || {
+        !KeptFile::read(&path).expect("a file").blocks.is_empty()
+    });
     let kept = KeptFile::read(&path).expect("a file");
     let [block] = &kept.blocks[..] else {
         panic!("{kept:?}");

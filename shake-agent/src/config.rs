@@ -162,7 +162,18 @@ impl Check<'_> {
 
     fn rules(&mut self, table: &AbuseTable) -> Rules {
         let ms = |seconds: u32| u64::from(seconds) * 1_000;
-        let [flood, requests, forgery, theft, malformed, churn, moves, farm, harvest, strangers] = [
+        let [
+            flood,
+            requests,
+            forgery,
+            theft,
+            malformed,
+            churn,
+            moves,
+            farm,
+            harvest,
+            strangers,
+        ] = [
             ("flood", &table.flood, MILLIONS),
             ("requests", &table.requests, MILLIONS),
             ("forgery", &table.forgery, MILLIONS),

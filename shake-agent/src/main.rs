@@ -256,7 +256,8 @@ struct BlocksListArgs {
 
 #[derive(Args)]
 #[command(after_long_help = "\
-The running agent lifts it within a second, and tells every shard. When no agent runs, the next one does. Whoever breaks the
+The running agent lifts it within a second, and tells every shard. When no agent runs beside a gateway, the next
+one does. Whoever breaks the
 rule again is blocked again: see [abuse] in agent.toml.
 
 Exit codes: 0 lifted, or asked of the next agent; 1 nobody of that name is blocked, or the file cannot be written;

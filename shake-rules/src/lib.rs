@@ -19,8 +19,8 @@ pub mod show;
 pub mod token;
 
 pub mod cell;
-pub mod prefix;
 pub mod grade;
+pub mod prefix;
 pub mod throttle;
 
 pub mod outcome;

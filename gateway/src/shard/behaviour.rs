@@ -244,7 +244,12 @@ impl Serving {
     pub(super) fn note_refusal(&mut self, session: &mut Session, code: Code) {
         let is_ill = matches!(
             code,
-            Code::Malformed | Code::Oversized | Code::Unknown | Code::BeforeHello | Code::TokenForged | Code::UserChanged
+            Code::Malformed
+                | Code::Oversized
+                | Code::Unknown
+                | Code::BeforeHello
+                | Code::TokenForged
+                | Code::UserChanged
         );
         if !is_ill {
             return;

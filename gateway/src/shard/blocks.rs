@@ -208,10 +208,7 @@ mod tests {
         for user in 0..BLOCKS_MAX as u64 {
             assert_eq!(blocks.take(&block(user, u64::MAX), now, 0), Taken::Holds);
         }
-        assert_eq!(
-            blocks.rest_ms(Subject::User(UserId(7)), 0),
-            Some(BLOCK_MS_MAX as u32)
-        );
+        assert_eq!(blocks.rest_ms(Subject::User(UserId(7)), 0), Some(BLOCK_MS_MAX as u32));
         assert_eq!(blocks.take(&block(u64::MAX, u64::MAX), now, 0), Taken::Full);
         assert_eq!(
             blocks.take(&block(7, 1_005), now, 0),

@@ -106,7 +106,9 @@ impl Shard {
                 turned = Some(Turned::Blocked);
             }
             // A prefix is only turned away for addresses that are proven to be in it.
-            must_retry = turned.take_if(|why| matches!(why, Turned::PrefixRate | Turned::Blocked) && !is_proven).is_some();
+            must_retry = turned
+                .take_if(|why| matches!(why, Turned::PrefixRate | Turned::Blocked) && !is_proven)
+                .is_some();
         }
         if let Some(why) = turned {
             counters.turned(why).inc();

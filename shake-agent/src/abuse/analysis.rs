@@ -231,6 +231,16 @@ impl Analysis {
         blocked.take(most).count() >= most
     }
 
+    /// Lifts a block, and forgets what the subject did: an operator knows better. False when there is none.
+    pub fn lift(&mut self, subject: Subject, now: UnixMillis) -> bool {
+        match subject {
+            Subject::User(user) => drop(self.users.remove(&user)),
+            Subject::Device(device) => drop(self.devices.remove(&device)),
+            Subject::Prefix(prefix) => drop(self.prefixes.remove(&prefix)),
+        }
+        self.blocks.lift(subject, now)
+    }
+
     /// Forgets who has faded and which blocks are over, once a second. Says whether a block was.
     pub fn sweep(&mut self, now: UnixMillis) -> bool {
         let is_time = now < self.swept || now.since_ms(self.swept) >= SWEEP_EVERY_MS;

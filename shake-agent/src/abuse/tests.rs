@@ -216,6 +216,13 @@ fn blocks_get_longer_up_to_a_bound_and_the_past_is_forgotten() {
         play.pass(held.until.since_ms(held.since) + 1_000);
         assert_eq!(play.analysis.blocks.of(held.subject, play.now), None, "it is over");
     }
+    let user = Subject::User(UserId(1));
+    play.take(&forgery);
+    assert!(play.analysis.lift(user, play.now) && !play.analysis.lift(user, play.now));
+    let Some(Verdict::Blocked(held)) = play.take(&forgery).pop() else {
+        panic!("no block");
+    };
+    assert_eq!(held.earlier, 0, "what was lifted is forgotten");
     // The last comes an hour and a second after the one before, which is forgotten by then.
     assert_eq!(times, [60, 120, 240, 480, 960, 1_920, 3_600, 60, 120]);
 }
@@ -240,7 +247,10 @@ fn when_too_many_would_be_blocked_the_rules_are_doubted() {
     }
     assert_eq!((blocked, held_back), (100, 900));
     // Who is blocked already is blocked for longer all the same.
-    assert!(matches!(play.take(&bad(5))[..], [Verdict::Blocked(Held { earlier: 1, .. })]));
+    assert!(matches!(
+        play.take(&bad(5))[..],
+        [Verdict::Blocked(Held { earlier: 1, .. })]
+    ));
     let mut dry = rules();
     dry.dry_run = true;
     let mut play = Play::new(dry);

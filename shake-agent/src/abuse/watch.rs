@@ -126,13 +126,12 @@ impl Abuse {
             Some(Err(fault)) => return self.complain(&fault, now),
         };
         for wish in wishes {
-            let blocks = &mut self.analysis.blocks;
             let subjects: Vec<_> = match wish {
                 Some(subject) => vec![subject],
-                None => blocks.holding(now).map(|held| held.subject).collect(),
+                None => self.analysis.blocks.holding(now).map(|held| held.subject).collect(),
             };
             for subject in subjects {
-                if blocks.lift(subject, now) {
+                if self.analysis.lift(subject, now) {
                     self.counters.blocks_lifted.add(1);
                     self.has_changed = true;
                     info!(%subject, "lifted by an operator");

@@ -84,7 +84,7 @@ fn lift(args: &BlocksLiftArgs) -> anyhow::Result<ExitCode> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    print("no agent runs on this file; the next one lifts it when it starts")?;
+    print("no agent took it yet (does one run, with a gateway?); the next one lifts it when it starts")?;
     Ok(ExitCode::SUCCESS)
 }
 

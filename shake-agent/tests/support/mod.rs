@@ -10,6 +10,7 @@ mod crowd;
 mod front;
 pub mod party;
 
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use crowd::Crowd;
 pub use front::Front;
 
