@@ -293,7 +293,10 @@ impl Script for Bank {
         let met = books.busy.entry(user).or_default();
         *met += 1;
         let (is_busy, is_silent) = (*met == 1, *met == 2);
-        let busy = v1::Busy { retry_after_ms: 10 };
+        let busy = v1::Busy {
+            retry_after_ms: 10,
+            blocked: false,
+        };
         let fault = self.fault;
         let reply = match kind {
             Request::Send(_) if is_busy => Reply::Send(v1::SendReply {

@@ -114,10 +114,16 @@ fn all_goes_well() {
 #[test]
 fn busy_silent_and_reset_claims_are_tried_again() {
     let server = Server::start(OneWinEach::new(|packet, tries| match (packet % 4, tries) {
-        (0, 0) => claimed(v1::claim_reply::Result::Busy(v1::Busy { retry_after_ms: 30 })),
+        (0, 0) => claimed(v1::claim_reply::Result::Busy(v1::Busy {
+            retry_after_ms: 30,
+            blocked: false,
+        })),
         (1, 0) => Answer::Silence,
         (2, 0) => Answer::Reset(Code::TooMany),
-        (3, _) => claimed(v1::claim_reply::Result::Busy(v1::Busy { retry_after_ms: 1 })),
+        (3, _) => claimed(v1::claim_reply::Result::Busy(v1::Busy {
+            retry_after_ms: 1,
+            blocked: false,
+        })),
         // The silent one had been opened all the same.
         (rest, _) => opened(packet, 10, 7, rest == 1),
     }));
@@ -313,6 +319,7 @@ impl Script for SlowDown {
         let slow_down = Some(v1::SlowDown {
             grade: 3,
             retry_after_ms: 10_000,
+            blocked: false,
         });
         vec![Back::Reply(v1::ShakeReply {
             slow_down,

@@ -104,6 +104,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 cookie: bytes(52),
                 resource_version: 3,
                 capabilities: 1,
+                device: 7,
             })),
         ),
         ("shake", request(v1::request::Kind::Shake(v1::Shake { sequence: 300 }))),

@@ -3,10 +3,12 @@
 //! What holds: a record that decodes is encoded to something that decodes to the same.
 
 use bytes::Bytes;
+use shake_proto::handoff::abuse::{Block, Conduct, Counts, Event, Rule, Strangers, Subject};
 use shake_proto::handoff::record::{Ask, Gift, Grant, Issued, Notice, Reply, ReplyTo, Request, What};
 use shake_proto::reply::GrabResult;
 use shake_proto::wire::v1;
-use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::prefix::Prefix;
+use shake_rules::{Cents, DeviceId, EventId, PacketId, SponsorId, UnixMillis, UserId};
 
 /// Decodes one record.
 pub fn run(bytes: &[u8]) {
@@ -14,7 +16,7 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     let mut out = Vec::new();
-    match kind % 4 {
+    match kind % 6 {
         0 => {
             if let Ok(record) = Request::decode(rest) {
                 record.encode(&mut out);
@@ -33,10 +35,26 @@ pub fn run(bytes: &[u8]) {
                 assert_eq!(Grant::decode(&out[..]), Ok(record));
             }
         }
-        _ => {
+        3 => {
             if let Ok(record) = Notice::decode(rest) {
                 record.encode(&mut out);
                 assert_eq!(Notice::decode(&out[..]), Ok(record));
+            }
+        }
+        4 => {
+            if let Ok(record) = Event::decode(rest) {
+                record.encode(&mut out);
+                assert_eq!(Event::decode(&out[..]), Ok(record));
+            }
+        }
+        _ => {
+            if let Ok(record) = Block::decode(rest) {
+                record.encode(&mut out);
+                assert_eq!(Block::decode(&out[..]), Ok(record));
+                assert_eq!(
+                    Subject::parse(record.subject.kind(), &record.subject.name()),
+                    Some(record.subject)
+                );
             }
         }
     }
@@ -83,7 +101,53 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         from: Some(UserId(8)),
     }
     .encode(&mut notice);
+    let event = |record: Event| {
+        let mut out = vec![4];
+        record.encode(&mut out);
+        out
+    };
+    let prefix = Prefix::parse("2001:db8::/56").expect("a prefix");
+    let block = |subject| {
+        let mut out = vec![5];
+        Block {
+            subject,
+            until: at,
+            rule: Rule::Flood,
+        }
+        .encode(&mut out);
+        out
+    };
     vec![
+        (
+            "conduct",
+            event(Event::Conduct(Conduct {
+                user,
+                device: DeviceId::from_wire(11),
+                prefix,
+                opened: true,
+                counts: Counts {
+                    shakes: 1_000,
+                    refused: 2,
+                    wins: 3,
+                    requests: 4,
+                    forged: 5,
+                    foreign: 6,
+                    malformed: 7,
+                    moves: 8,
+                },
+            })),
+        ),
+        (
+            "strangers",
+            event(Event::Strangers(Strangers {
+                prefix,
+                failures: 300,
+                silent: 2,
+            })),
+        ),
+        ("block-user", block(Subject::User(user))),
+        ("block-device", block(Subject::Device(DeviceId(12)))),
+        ("block-prefix", block(Subject::Prefix(prefix))),
         (
             "shard-started",
             request(Request::ShardStarted {

@@ -4,6 +4,7 @@
 
 use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
+use shake_proto::handoff::abuse::Rule;
 use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
 use shake_proto::wire::v1::reply::Kind;
@@ -118,15 +119,18 @@ pub enum Shed {
     OverRate,
     /// It waited in the socket for longer than the grade lets pass.
     TooLate,
+    /// Its user or device is blocked, and was told so.
+    Blocked,
 }
 
 impl Shed {
-    const ALL: [Self; 2] = [Self::OverRate, Self::TooLate];
+    const ALL: [Self; 3] = [Self::OverRate, Self::TooLate, Self::Blocked];
 
     fn name(self) -> &'static str {
         match self {
             Self::OverRate => "over_rate",
             Self::TooLate => "too_late",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -142,10 +146,18 @@ pub enum SlowDown {
     PrefixesFull,
     /// The grade admits no more shakes in all.
     GradeRate,
+    /// The user or device is blocked.
+    Blocked,
 }
 
 impl SlowDown {
-    const ALL: [Self; 4] = [Self::UserRate, Self::PrefixRate, Self::PrefixesFull, Self::GradeRate];
+    const ALL: [Self; 5] = [
+        Self::UserRate,
+        Self::PrefixRate,
+        Self::PrefixesFull,
+        Self::GradeRate,
+        Self::Blocked,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -153,6 +165,7 @@ impl SlowDown {
             Self::PrefixRate => "prefix_rate",
             Self::PrefixesFull => "prefixes_full",
             Self::GradeRate => "grade_rate",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -168,6 +181,8 @@ pub enum Turned {
     HandshakesFull,
     /// Too many of its address prefix.
     PrefixRate,
+    /// Its address prefix is blocked.
+    Blocked,
     /// Too many address prefixes to remember.
     PrefixesFull,
     /// The grade admits no more new connections.
@@ -175,11 +190,12 @@ pub enum Turned {
 }
 
 impl Turned {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Going,
         Self::SessionsFull,
         Self::HandshakesFull,
         Self::PrefixRate,
+        Self::Blocked,
         Self::PrefixesFull,
         Self::GradeRate,
     ];
@@ -190,6 +206,7 @@ impl Turned {
             Self::SessionsFull => "sessions_full",
             Self::HandshakesFull => "handshakes_full",
             Self::PrefixRate => "prefix_rate",
+            Self::Blocked => "blocked",
             Self::PrefixesFull => "prefixes_full",
             Self::GradeRate => "grade_rate",
         }
@@ -270,10 +287,12 @@ pub enum Busy {
     GradeRate,
     /// The user asks more often than one user may in this grade.
     UserRate,
+    /// The user or device is blocked.
+    Blocked,
 }
 
 impl Busy {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::AgentAway,
         Self::RingFull,
         Self::Timeout,
@@ -281,6 +300,7 @@ impl Busy {
         Self::SwitchedOff,
         Self::GradeRate,
         Self::UserRate,
+        Self::Blocked,
     ];
 
     fn name(self) -> &'static str {
@@ -292,6 +312,7 @@ impl Busy {
             Self::SwitchedOff => "switched_off",
             Self::GradeRate => "grade_rate",
             Self::UserRate => "user_rate",
+            Self::Blocked => "blocked",
         }
     }
 }
@@ -320,6 +341,8 @@ pub struct Counters {
     pub connections_failed: Count,
     pub connections_closed: Count,
     pub hellos: Count,
+    /// Good Hellos of who is blocked.
+    pub hellos_blocked: Count,
     /// Cookies that were not taken into account.
     pub cookies_refused: Count,
     pub wins: Count,
@@ -337,6 +360,15 @@ pub struct Counters {
     pub notices_missed: Count,
     /// Agent's replies that nobody waits for any more.
     pub replies_late: Count,
+    /// Records of behaviour for the agent's analysis.
+    pub events: Count,
+    /// The same that found no room.
+    pub events_dropped: Count,
+    /// Users, devices and prefixes that are blocked now. Each shard has all of them, so the largest is shown, not the sum.
+    pub blocks: Count,
+    pub blocks_lifted: Count,
+    /// Blocks that found no room, and do not hold.
+    pub blocks_dropped: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
     /// The most CPU time, in nanoseconds, that a call took in which a table or the sessions' pages may grow.
@@ -351,6 +383,7 @@ pub struct Counters {
     busy: [Count; Busy::ALL.len()],
     refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
+    blocked: [Count; Rule::ALL.len()],
     /// From the kernel's receipt of a packet to its handling; of the first packet of each batch, for all of the batch.
     pub queue_wait: Histogram,
     /// From the kernel's receipt of a shake to its answer's handing to the kernel.
@@ -428,6 +461,11 @@ impl Counters {
         of(&self.refused, &Reason::ALL, &reason)
     }
 
+    /// Blocks taken over from the agent.
+    pub fn blocked(&self, rule: Rule) -> &Count {
+        of(&self.blocked, &Rule::ALL, &rule)
+    }
+
     pub fn stream_refused(&self, code: Code) -> &Count {
         of(&self.streams_refused, &Code::ALL, &code)
     }
@@ -449,6 +487,7 @@ impl Counters {
             ("gateway_connections_failed_total", &self.connections_failed),
             ("gateway_connections_closed_total", &self.connections_closed),
             ("gateway_hellos_total", &self.hellos),
+            ("gateway_hellos_blocked_total", &self.hellos_blocked),
             ("gateway_cookies_refused_total", &self.cookies_refused),
             ("gateway_wins_total", &self.wins),
             ("gateway_asks_under_way", &self.asks_under_way),
@@ -459,6 +498,11 @@ impl Counters {
             ("gateway_notices_total", &self.notices),
             ("gateway_notices_missed_total", &self.notices_missed),
             ("gateway_replies_late_total", &self.replies_late),
+            ("gateway_events_total", &self.events),
+            ("gateway_events_dropped_total", &self.events_dropped),
+            ("gateway_blocks_max", &self.blocks),
+            ("gateway_blocks_lifted_total", &self.blocks_lifted),
+            ("gateway_blocks_dropped_total", &self.blocks_dropped),
             ("gateway_ring_errors_total", &self.ring_errors),
             ("gateway_growth_ns_max", &self.growth_ns_max),
         ];
@@ -533,6 +577,12 @@ impl Counters {
             "code",
             &Code::ALL.map(Code::name),
             &self.streams_refused,
+        );
+        family(
+            "gateway_blocks_total",
+            "rule",
+            &Rule::ALL.map(Rule::name),
+            &self.blocked,
         );
         rows
     }

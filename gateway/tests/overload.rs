@@ -80,7 +80,10 @@ async fn a_grade_switches_services_off_by_name_and_claims_go_on() {
     let phone = stand.user(1).await;
     wait("grade 4", || stand.metric("gateway_grade") == 4);
     let wallet = phone.request(request::Kind::Wallet(v1::Wallet {})).await;
-    let busy = v1::wallet_reply::Result::Busy(v1::Busy { retry_after_ms: 1234 });
+    let busy = v1::wallet_reply::Result::Busy(v1::Busy {
+        retry_after_ms: 1234,
+        blocked: false,
+    });
     assert_eq!(wallet, Ok(reply::Kind::Wallet(v1::WalletReply { result: Some(busy) })));
     assert_eq!(stand.metric("gateway_asks_busy_total{reason=\"switched_off\"}"), 1);
     // One request is all that the user's limit allows; claims of fresh wins are not counted.

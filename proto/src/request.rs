@@ -8,7 +8,7 @@ use shake_rules::cookie::COOKIE_BYTES_MAX;
 use shake_rules::split::SHARES_MAX;
 use shake_rules::ticket::TICKET_BYTES;
 use shake_rules::token::TOKEN_BYTES;
-use shake_rules::{Cents, UserId};
+use shake_rules::{Cents, DeviceId, UserId};
 
 /// A request that the gateway serves.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +40,8 @@ pub struct Hello {
     pub resource_version: u64,
     /// Whether the client takes notices on server-opened streams.
     pub takes_notices: bool,
+    /// The app's installation, if it names one.
+    pub device: Option<DeviceId>,
 }
 
 /// Bits of `Hello.capabilities`.
@@ -129,6 +131,7 @@ impl TryFrom<v1::Hello> for Hello {
             cookie: at_most(hello.cookie, COOKIE_BYTES_MAX)?,
             resource_version: hello.resource_version,
             takes_notices: hello.capabilities & capability::NOTICES != 0,
+            device: DeviceId::from_wire(hello.device),
         })
     }
 }

@@ -1,8 +1,10 @@
 //! The agent's configuration: read from TOML, checked as a whole, and only then used.
 
+use crate::abuse::Rules;
 use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Problems};
+use shake_rules::throttle::Network;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +21,12 @@ pub const BATCH_MAX_MAX: u32 = Ring::Request.slots();
 /// Most grants in a shard's hands, whatever the configuration asks for: a grant ring holds no more.
 pub const GRANTS_IN_HAND_MAX: u32 = Ring::Grant.slots();
 const STATUS_EVERY_S_MAX: u32 = 3_600;
+/// The longest block: the gateway believes none that is longer.
+const DAY_S: u32 = 86_400;
+/// The most that a threshold may be, and a table may hold.
+const MILLIONS: u32 = 10_000_000;
+/// Each user of a device up to this threshold is remembered.
+const FARM_MAX: u32 = 1_000;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +49,10 @@ pub struct Config {
     pub batch_max: u32,
     /// Packets that each shard holds in hand.
     pub grants_in_hand: u32,
+    /// Where blocks are kept; `None` for nowhere.
+    pub blocks: Option<PathBuf>,
+    /// What counts as abuse.
+    pub abuse: Rules,
     /// What is logged when RUST_LOG is not set.
     pub log_level: Level,
     /// Time between status lines.
@@ -69,6 +81,8 @@ impl Config {
             state: check.path_unless_empty(&file.state.directory),
             batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
             grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
+            blocks: check.path_unless_empty(&file.abuse.file),
+            abuse: check.rules(&file.abuse),
             log_level: check.level(&file.log.level),
             status_every: Duration::from_secs(
                 check
@@ -97,6 +111,8 @@ impl fmt::Display for Config {
         writeln!(f, "[settlement] file       = {}", or_none(&self.settlement))?;
         writeln!(f, "[commit] batch_max      = {}", self.batch_max)?;
         writeln!(f, "[feed]   grants_in_hand = {}", self.grants_in_hand)?;
+        writeln!(f, "[abuse]  file           = {}", or_none(&self.blocks))?;
+        writeln!(f, "[abuse]  dry_run        = {}", self.abuse.dry_run)?;
         writeln!(
             f,
             "[log]    level          = {}",
@@ -134,6 +150,88 @@ impl Check<'_> {
         found
     }
 
+    /// Like `within`, where 0 stands for off.
+    fn at_most(&mut self, name: &str, value: &Spanned<u32>, max: u32) -> u32 {
+        let found = *value.as_ref();
+        if found > max {
+            let message = format!("{name} = {found} must be 0 (off) to {max}");
+            self.problems.add(self.text, value.span(), message);
+        }
+        found
+    }
+
+    fn rules(&mut self, table: &AbuseTable) -> Rules {
+        let ms = |seconds: u32| u64::from(seconds) * 1_000;
+        let [
+            flood,
+            requests,
+            forgery,
+            theft,
+            malformed,
+            churn,
+            moves,
+            farm,
+            harvest,
+            strangers,
+        ] = [
+            ("flood", &table.flood, MILLIONS),
+            ("requests", &table.requests, MILLIONS),
+            ("forgery", &table.forgery, MILLIONS),
+            ("theft", &table.theft, MILLIONS),
+            ("malformed", &table.malformed, MILLIONS),
+            ("churn", &table.churn, MILLIONS),
+            ("moves", &table.moves, MILLIONS),
+            ("farm", &table.farm, FARM_MAX),
+            ("harvest", &table.harvest, MILLIONS),
+            ("strangers", &table.strangers, MILLIONS),
+        ]
+        .map(|(name, value, max)| self.at_most(name, value, max));
+        let (block_s, block_s_max) = (
+            self.within("block_s", &table.block_s, DAY_S),
+            self.within("block_s_max", &table.block_s_max, DAY_S),
+        );
+        if block_s > block_s_max {
+            let message = format!("block_s_max = {block_s_max} is less than block_s = {block_s}");
+            self.problems.add(self.text, table.block_s_max.span(), message);
+        }
+        Rules {
+            dry_run: *table.dry_run.as_ref(),
+            window_ms: ms(self.within("window_s", &table.window_s, 3_600)),
+            memory_ms: ms(self.within("memory_s", &table.memory_s, DAY_S)),
+            block_ms: ms(block_s),
+            block_ms_max: ms(block_s_max),
+            subjects_max: self.within("subjects_max", &table.subjects_max, MILLIONS) as usize,
+            blocked_percent_max: self.at_most("blocked_percent_max", &table.blocked_percent_max, 100),
+            blocked_free: self.at_most("blocked_free", &table.blocked_free, MILLIONS),
+            exempt: self.networks(table.exempt.as_ref()),
+            flood,
+            requests,
+            forgery,
+            theft,
+            malformed,
+            churn,
+            moves,
+            farm,
+            harvest,
+            strangers,
+            strangers_ratio: self.within("strangers_ratio", &table.strangers_ratio, MILLIONS),
+        }
+    }
+
+    fn networks(&mut self, values: &[Spanned<String>]) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for value in values {
+            match Network::parse(value.as_ref()) {
+                Some(network) => networks.push(network),
+                None => {
+                    let message = format!("{:?} is no network such as \"10.0.0.0/8\"", value.as_ref());
+                    self.problems.add(self.text, value.span(), message);
+                }
+            }
+        }
+        networks
+    }
+
     fn level(&mut self, value: &Spanned<String>) -> Level {
         match value.as_ref().as_str() {
             "error" => Level::ERROR,
@@ -162,6 +260,7 @@ struct File {
     state: StateTable,
     commit: CommitTable,
     feed: FeedTable,
+    abuse: AbuseTable,
     log: LogTable,
 }
 
@@ -207,6 +306,29 @@ table!(CommitTable {
 table!(FeedTable {
     grants_in_hand: u32 = 64_u32,
 });
+table!(AbuseTable {
+    file: String = "blocks.json",
+    dry_run: bool = false,
+    window_s: u32 = 60_u32,
+    memory_s: u32 = 3_600_u32,
+    block_s: u32 = 60_u32,
+    block_s_max: u32 = 3_600_u32,
+    subjects_max: u32 = 262_144_u32,
+    blocked_percent_max: u32 = 2_u32,
+    blocked_free: u32 = 100_u32,
+    exempt: Vec<Spanned<String>> = Vec::new(),
+    flood: u32 = 600_u32,
+    requests: u32 = 3_000_u32,
+    forgery: u32 = 20_u32,
+    theft: u32 = 20_u32,
+    malformed: u32 = 100_u32,
+    churn: u32 = 120_u32,
+    moves: u32 = 0_u32,
+    farm: u32 = 20_u32,
+    harvest: u32 = 40_u32,
+    strangers: u32 = 200_u32,
+    strangers_ratio: u32 = 10_u32,
+});
 table!(LogTable {
     level: String = "info",
     status_every_s: u32 = 10_u32,
@@ -236,6 +358,12 @@ mod tests {
             ("batch_max = 512", "batch_max = \"many\"", "expected"),
             ("grants_in_hand = 64", "grants_in_hand = 257", "1 to 256"),
             ("level = \"info\"", "level = \"loud\"", "loud"),
+            ("flood = 600", "flood = 99999999", "0 (off) to"),
+            ("farm = 20", "farm = 2000", "0 (off) to 1000"),
+            ("block_s = 60", "block_s = 90000", "1 to 86400"),
+            ("block_s_max = 3600", "block_s_max = 30", "less than block_s = 60"),
+            ("exempt = []", "exempt = [\"here\"]", "no network"),
+            ("dry_run = false", "dry_run = 1", "boolean"),
             ("status_every_s = 10", "status_every_s = 0", "1 to 3600"),
             ("file = \"seed.bin\"", "file = \"\"", "empty"),
             ("path = \"ledger.db\"", "paht = \"ledger.db\"", "paht"),

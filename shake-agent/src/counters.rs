@@ -139,6 +139,16 @@ counters! {
     credits_settled,
     /// Tries to settle that failed.
     settlement_failures,
+    /// Records of behaviour taken from the event rings.
+    events_read,
+    /// Users, devices and prefixes blocked.
+    blocks_made,
+    /// The same that a dry run would have blocked.
+    blocks_dry_run,
+    /// The same that were not blocked because so many were already.
+    blocks_held_back,
+    /// Blocks that operators lifted.
+    blocks_lifted,
     /// Whether the feed stopped at a damaged seed record: 0 or 1.
     feed_stopped,
 }

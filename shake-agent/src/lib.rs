@@ -25,6 +25,8 @@ pub mod turn;
 
 pub mod settlement;
 
+pub mod abuse;
+
 pub mod audit;
 pub mod export;
 pub mod story;

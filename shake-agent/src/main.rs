@@ -43,6 +43,9 @@ enum Command {
     /// Reads a ledger
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Shows and lifts the blocks of users, devices and address prefixes
+    #[command(subcommand)]
+    Blocks(BlocksCommand),
     /// Checks what was handed to payment
     #[command(subcommand)]
     Settlement(SettlementCommand),
@@ -216,6 +219,79 @@ struct SeedVerifyArgs {
 }
 
 #[derive(Subcommand)]
+enum BlocksCommand {
+    /// Lists who is blocked, for which rule, and until when
+    List(BlocksListArgs),
+    /// Lifts a block, or all
+    Lift(BlocksLiftArgs),
+}
+
+#[derive(Args)]
+struct BlocksFileArgs {
+    /// Configuration file that names the file of blocks; --file goes before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The file of blocks
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The agent writes the file within a second of each change. `value` is what was counted when the rule was broken (its threshold
+stands in agent.toml under [abuse]), `earlier` how many blocks went before.
+
+Exit codes: 0 listed, also when nobody is blocked; 1 the file cannot be read; 2 wrong command line.
+
+Examples:
+  shake-agent blocks list
+  shake-agent blocks list --config agent.toml --json | jq '.blocks[] | select(.rule == \"forgery\")'")]
+struct BlocksListArgs {
+    #[command(flatten)]
+    at: BlocksFileArgs,
+    /// Print as JSON, with the sums of all blocks that were made
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The running agent lifts it within a second, and tells every shard. When no agent runs beside a gateway, the next
+one does. Whoever breaks the
+rule again is blocked again: see [abuse] in agent.toml.
+
+Exit codes: 0 lifted, or asked of the next agent; 1 nobody of that name is blocked, or the file cannot be written;
+2 wrong command line.
+
+Examples:
+  shake-agent blocks lift user 10023
+  shake-agent blocks lift prefix 203.0.113.0/24 --config agent.toml
+  shake-agent blocks lift all")]
+struct BlocksLiftArgs {
+    /// What to lift
+    #[arg(value_enum, value_name = "KIND")]
+    kind: LiftKind,
+    /// The user's number, the device's 16 hexadecimal digits, or the prefix
+    #[arg(value_name = "NAME", required_if_eq_any = [("kind", "user"), ("kind", "device"), ("kind", "prefix")])]
+    name: Option<String>,
+    #[command(flatten)]
+    at: BlocksFileArgs,
+}
+
+/// What a block is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum LiftKind {
+    /// One user
+    User,
+    /// One installation of the app
+    Device,
+    /// One address prefix
+    Prefix,
+    /// Every block
+    All,
+}
+
+#[derive(Subcommand)]
 enum SettlementCommand {
     /// Compares the settlement file with the ledger to the cent, or names each difference
     Verify(SettlementVerifyArgs),
@@ -338,6 +414,7 @@ fn main() -> ExitCode {
         Command::Seed(SeedCommand::Inspect(args)) => (commands::seed::inspect(&args), 1),
         Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),
         Command::Settlement(SettlementCommand::Verify(args)) => (commands::settlement::verify(&args), 2),
+        Command::Blocks(command) => (commands::blocks::run(&command), 1),
         Command::Audit(args) => (commands::books::audit(&args), 2),
         Command::Ledger(LedgerCommand::Export(args)) => (commands::books::export(&args), 1),
         Command::Ledger(LedgerCommand::Show(command)) => (commands::show::show(&command), 1),

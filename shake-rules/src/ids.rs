@@ -25,6 +25,10 @@ id! {
     UserId(u64)
 }
 id! {
+    /// An installation of the app, as it names itself. Never zero.
+    DeviceId(u64)
+}
+id! {
     /// A money packet, unique over all seed files of an event.
     PacketId(u64)
 }
@@ -39,6 +43,20 @@ id! {
 id! {
     /// Milliseconds since 1970-01-01 UTC.
     UnixMillis(u64)
+}
+
+impl DeviceId {
+    /// The device of this number in a message, where 0 stands for none.
+    #[must_use]
+    pub fn from_wire(number: u64) -> Option<Self> {
+        (number != 0).then_some(Self(number))
+    }
+
+    /// The number in a message.
+    #[must_use]
+    pub fn to_wire(device: Option<Self>) -> u64 {
+        device.map_or(0, |device| device.0)
+    }
 }
 
 impl UnixMillis {

@@ -20,6 +20,7 @@ pub mod token;
 
 pub mod cell;
 pub mod grade;
+pub mod prefix;
 pub mod throttle;
 
 pub mod outcome;
@@ -35,4 +36,4 @@ pub mod split;
 pub mod amounts;
 pub mod seed;
 
-pub use ids::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
+pub use ids::{Cents, DeviceId, EventId, PacketId, SponsorId, UnixMillis, UserId};

@@ -24,7 +24,8 @@ const AUDIT: Duration = Duration::from_secs(120);
 #[derive(Args, Clone, Debug)]
 #[command(after_long_help = "\
 Exits with 0 only if the phones and the ledger agree to the cent and packet by
-packet, the audit balances, and fewer than 0.1 % of the shakes went unanswered.
+packet, the audit balances, fewer than 0.1 % of the shakes went unanswered, and
+nobody was taken for an abuser.
 Everything is in target/demo until the next run: certificates, seed, show,
 configurations, logs, ledger (open it with sqlite3), report.json, audit.json.
 
@@ -213,6 +214,7 @@ pub fn evidence(
         phones_succeeded,
         phones_credits: read(&place.file(files::CREDITS), credits)?,
         audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
+        blocks: read(&place.file(files::BLOCKS), |text| Ok(serde_json::from_str(text)?))?,
         ledger_credits: read(&place.file(files::OUTBOX), credits)?,
     })
 }

@@ -21,6 +21,8 @@ impl User {
             cookie: self.cookie.clone(),
             resource_version: self.resource_version,
             capabilities: CAPABLE_OF_NOTICES,
+            // One phone each; spread like the random numbers that real ones are (Fibonacci hashing).
+            device: self.id.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         }
     }
 

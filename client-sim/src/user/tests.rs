@@ -219,6 +219,7 @@ fn slow_down_holds_for_the_told_time() {
         slow_down: Some(v1::SlowDown {
             grade: 2,
             retry_after_ms: 1_000,
+            blocked: false,
         }),
         ..reply(0, v1::Outcome::SlowDown, 0)
     };

@@ -2,6 +2,7 @@
 //! not idle, further ones are refused (it fails closed).
 
 use shake_rules::cell::{Cell, Quota};
+use shake_rules::prefix::Prefix;
 use shake_rules::throttle::Prefixes as Limits;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ const SWEEP_NS: u64 = 1_000_000_000;
 /// One shard's table.
 #[derive(Default)]
 pub struct Prefixes {
-    cells: HashMap<u64, Cell>,
+    cells: HashMap<Prefix, Cell>,
     swept_at_ns: Option<u64>,
 }
 
@@ -38,7 +39,7 @@ impl Prefixes {
         if limits.exempt.iter().any(|network| network.contains(address)) {
             return Ok(());
         }
-        let key = prefix(address);
+        let key = Prefix::of(address);
         if let Some(cell) = self.cells.get_mut(&key) {
             return cell.take(quota, now_ns).map_err(|_| Over::Rate);
         }
@@ -59,14 +60,6 @@ impl Prefixes {
         self.swept_at_ns = Some(now_ns);
         self.cells.retain(|_, cell| !cell.is_idle(now_ns));
         self.cells.len() < max
-    }
-}
-
-/// The /56 of an IPv6 address, in the low 56 bits; the /24 of an IPv4 one, told apart by a bit above those.
-fn prefix(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => 1 << 56 | u64::from(v4.to_bits() >> 8),
-        IpAddr::V6(v6) => (v6.to_bits() >> 72) as u64,
     }
 }
 

@@ -26,6 +26,8 @@ const MOMENT_MS: u32 = 10;
 /// Of a shut-out user's packets every so many is let through, by grade: one that is costs several times what one that is
 /// dropped does, and the higher the grade the less there is to spend on who does not obey.
 const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
+/// How long a blocked user who shakes on is not told again, in milliseconds.
+const TOLD_BLOCKED_MS: u32 = 10_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
 const SHAKER_MS: u64 = 10_000;
 
@@ -40,6 +42,8 @@ pub struct Gate {
     told_until: u32,
     /// The span in which this user last counted as one who shakes.
     span: u8,
+    /// Blocked, and told so, until this one; 0 for never.
+    shut_until: u32,
     /// Packets since the gate last let a shake pass.
     packets: u8,
 }
@@ -159,7 +163,9 @@ impl Admission {
 
     /// Whether a session's packet is worth decrypting; `None` if it is. For sessions that said Hello.
     pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
-        let why = if gate.shakes.wait_ns(self.user_paced, self.now_ns) > 0 {
+        let why = if gate.shut_until != 0 && self.moment() < gate.shut_until {
+            Shed::Blocked
+        } else if gate.shakes.wait_ns(self.user_paced, self.now_ns) > 0 {
             Shed::OverRate
         } else if self.queue_wait_ns > self.shed_after_ns {
             Shed::TooLate
@@ -275,6 +281,28 @@ impl Admission {
             })?;
         let (quota, cell) = &mut self.connections;
         cell.take(*quota, self.now_ns).map_err(|_| Turned::GradeRate)
+    }
+
+    /// Shuts out a blocked user for the rest of the block. It is told now and then, because what tells it may get lost.
+    pub fn block(&self, gate: &mut Gate, rest_ms: u32, counters: &Counters) -> Verdict {
+        let now = self.moment();
+        let is_told = now < gate.shut_until && now < gate.told_until;
+        gate.shut_until = now.saturating_add(rest_ms.div_ceil(MOMENT_MS));
+        if is_told {
+            return Verdict::Drop;
+        }
+        gate.told_until = now.saturating_add(rest_ms.min(TOLD_BLOCKED_MS) / MOMENT_MS);
+        counters.slowed(SlowDown::Blocked).inc();
+        Verdict::Refuse {
+            retry_after_ms: rest_ms,
+        }
+    }
+
+    /// Opens the gate of who is blocked no more.
+    pub fn readmit(&self, gate: &mut Gate) {
+        if gate.shut_until != 0 {
+            (gate.shut_until, gate.told_until) = (0, 0);
+        }
     }
 
     /// A user won: the gate stays open for the claim.

@@ -5,7 +5,7 @@ use super::admit::{Asked, Gate};
 use super::serving::{Answer, Asker, Serving};
 use crate::counters::{AskKind, Busy};
 use shake_proto::handoff::record::{Ask, Notice, ReplyTo, What};
-use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult};
+use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult};
 use shake_proto::request::Request;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::UserId;
@@ -43,7 +43,7 @@ impl Serving {
         self.counters.ask(kind).inc();
         self.counters.busy(why).inc();
         let retry_after_ms = self.admission.retry_ms(rules, &mut self.rng);
-        Some(Answer::Now(busy_reply(kind, retry_after_ms)))
+        Some(Answer::Now(busy_reply(kind, for_load(retry_after_ms))))
     }
 
     /// Hands a request to the agent; says busy at once when it cannot be.
@@ -52,7 +52,7 @@ impl Serving {
         self.counters.ask(kind).inc();
         let busy = |why: Busy| {
             self.counters.busy(why).inc();
-            Answer::Now(busy_reply(kind, self.shared.claims.busy_retry_ms))
+            Answer::Now(busy_reply(kind, for_load(self.shared.claims.busy_retry_ms)))
         };
         if !self.lane.agent_is_here(self.now.monotonic_ms) {
             return busy(Busy::AgentAway);
@@ -137,7 +137,7 @@ impl Serving {
             };
             self.counters.busy(Busy::Timeout).inc();
             if under_way.kind != AskKind::Offers {
-                let reply = busy_reply(under_way.kind, self.shared.claims.busy_retry_ms);
+                let reply = busy_reply(under_way.kind, for_load(self.shared.claims.busy_retry_ms));
                 into.push(Delivery::Reply(under_way.asker, reply));
             }
         }
@@ -222,13 +222,32 @@ impl Serving {
 }
 
 /// "Ask again" in the reply that fits the request.
-fn busy_reply(kind: AskKind, retry_after_ms: u32) -> Kind {
+pub(super) fn busy_reply(kind: AskKind, busy: v1::Busy) -> Kind {
+    use v1::{claim_reply, grab_reply, packet_view_reply, send_reply, wallet_reply};
     match kind {
-        AskKind::Claim => Kind::Claim(ClaimResult::Busy { retry_after_ms }.into()),
-        AskKind::Send => Kind::Send(SendResult::Busy { retry_after_ms }.into()),
-        AskKind::Grab => Kind::Grab(GrabResult::Busy { retry_after_ms }.into()),
-        AskKind::PacketView => Kind::PacketView(ViewResult::Busy { retry_after_ms }.into()),
-        AskKind::Wallet | AskKind::Offers => Kind::Wallet(WalletResult::Busy { retry_after_ms }.into()),
+        AskKind::Claim => Kind::Claim(v1::ClaimReply {
+            result: Some(claim_reply::Result::Busy(busy)),
+        }),
+        AskKind::Send => Kind::Send(v1::SendReply {
+            result: Some(send_reply::Result::Busy(busy)),
+        }),
+        AskKind::Grab => Kind::Grab(v1::GrabReply {
+            result: Some(grab_reply::Result::Busy(busy)),
+        }),
+        AskKind::PacketView => Kind::PacketView(v1::PacketViewReply {
+            result: Some(packet_view_reply::Result::Busy(busy)),
+        }),
+        AskKind::Wallet | AskKind::Offers => Kind::Wallet(v1::WalletReply {
+            result: Some(wallet_reply::Result::Busy(busy)),
+        }),
+    }
+}
+
+/// Busy, and nobody's fault.
+fn for_load(retry_after_ms: u32) -> v1::Busy {
+    v1::Busy {
+        retry_after_ms,
+        blocked: false,
     }
 }
 

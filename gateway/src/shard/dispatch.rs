@@ -1,5 +1,6 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
+use super::behaviour::is_ask;
 use super::serving::{Answer, Asker, Serving};
 use super::session::{Read, Session};
 use crate::counters::Dropped;
@@ -19,7 +20,10 @@ const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
 
 pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
     match event {
-        Event::Connected => serving.counters.connections_established.inc(),
+        Event::Connected => {
+            session.behaviour.established();
+            serving.counters.connections_established.inc();
+        }
         Event::DatagramReceived => {
             while let Some(datagram) = session.connection.datagrams().recv() {
                 shake_by_datagram(session, serving, datagram);
@@ -40,8 +44,14 @@ pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Se
 fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
-        Err(Code::Oversized) => return serving.counters.dropped(Dropped::Oversized).inc(),
-        Err(_) => return serving.counters.dropped(Dropped::Malformed).inc(),
+        Err(code) => {
+            let why = match code {
+                Code::Oversized => Dropped::Oversized,
+                _ => Dropped::Malformed,
+            };
+            serving.counters.dropped(why).inc();
+            return serving.note_refusal(session, code);
+        }
     };
     let Some(user) = session.user else {
         return serving.counters.dropped(Dropped::BeforeHello).inc();
@@ -53,8 +63,7 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Byt
     if session.connection.datagrams().send_buffer_space() < SHAKE_REPLY_BYTES_MAX {
         return serving.counters.dropped(Dropped::NoRoom).inc();
     }
-    let address = session.connection.remote_address().ip();
-    let Some(reply) = serving.shake(user, shake, address, &mut session.gate) else {
+    let Some(reply) = serving.shake_of(session, user, shake) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
@@ -70,19 +79,12 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
         Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
             .and_then(Request::try_from)
             .and_then(|request| {
-                let takes_notices = match &request {
-                    Request::Hello(hello) => hello.takes_notices,
-                    _ => session.takes_notices,
-                };
                 let asker = Asker {
                     session: index,
                     serial: session.serial,
                     stream,
                 };
-                let address = session.connection.remote_address().ip();
-                let answer = serving.serve(request, &mut session.user, &mut session.gate, address, asker)?;
-                session.takes_notices = takes_notices;
-                Ok(answer)
+                serve(session, serving, request, asker)
             }),
     };
     match served {
@@ -90,6 +92,41 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
         Ok(Answer::Later) => {}
         Err(code) => refuse(session, serving, stream, code),
     }
+}
+
+/// Serves one request, and notes what it says of the session.
+fn serve(session: &mut Session, serving: &mut Serving, request: Request, asker: Asker) -> Result<Answer, Code> {
+    let (user, device) = (session.user, session.behaviour.device());
+    let hello = match &request {
+        Request::Hello(hello) => Some((hello.takes_notices, hello.device)),
+        _ => None,
+    };
+    let is_ask = is_ask(&request);
+    let answer = match serving.turn_away(user, device, &mut session.gate, &request) {
+        Some(refusal) => refusal,
+        None => {
+            let address = session.connection.remote_address().ip();
+            serving.serve(request, &mut session.user, &mut session.gate, address, asker)?
+        }
+    };
+    if let Some((takes_notices, device)) = hello {
+        session.takes_notices = takes_notices;
+        session.behaviour.said_hello(device, user.is_none());
+    }
+    let at_once = match &answer {
+        Answer::Now(kind) => Some(kind),
+        Answer::Later => None,
+    };
+    if is_ask {
+        session.behaviour.asked(at_once);
+    }
+    if let Some(v1::reply::Kind::Shake(reply)) = at_once {
+        session.behaviour.shook(Some(reply));
+    }
+    if std::mem::take(&mut serving.is_cookie_forged) {
+        session.behaviour.forged();
+    }
+    Ok(answer)
 }
 
 pub(super) fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v1::reply::Kind) {
@@ -114,5 +151,6 @@ pub(super) fn encode_notice(kind: v1::notice::Kind) -> Bytes {
 
 fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: Code) {
     serving.counters.stream_refused(code).inc();
+    serving.note_refusal(session, code);
     session.refuse(stream, code);
 }

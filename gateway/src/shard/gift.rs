@@ -62,7 +62,9 @@ impl Serving {
                 break;
             }
             let index = self.rng.random_range(0..sessions.capacity());
-            if let Some(user) = sessions.get_mut(index).and_then(|session| session.user)
+            if let Some(session) = sessions.get_mut(index)
+                && let Some(user) = session.user
+                && self.blocked_ms(user, session.behaviour.device()).is_none()
                 && !users.contains(&user)
             {
                 users.push(user);

@@ -42,6 +42,7 @@ impl Serving {
             } else {
                 self.cookie_of(token.user, &winnings)
             },
+            blocked: None,
         };
         Ok((token.user, reply))
     }
@@ -75,7 +76,7 @@ impl Serving {
     }
 
     /// What the user has won, by the cookie and by what is known here. A cookie that is not theirs adds nothing.
-    pub(super) fn take_cookie(&self, user: UserId, cookie: &[u8]) -> Winnings {
+    pub(super) fn take_cookie(&mut self, user: UserId, cookie: &[u8]) -> Winnings {
         if cookie.is_empty() {
             return self.shared.winners.of(user);
         }
@@ -84,6 +85,7 @@ impl Serving {
             Err(error) => {
                 if error != CookieError::OtherEvent {
                     self.counters.cookies_refused.inc();
+                    self.is_cookie_forged = true;
                 }
                 self.shared.winners.of(user)
             }

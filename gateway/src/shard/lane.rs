@@ -1,9 +1,11 @@
-//! A shard's end of its rings: grants come in, issued packets and claims go out, answers come back.
+//! A shard's end of its rings: grants come in, issued packets and claims go out, answers come back; what was seen goes out,
+//! and blocks come back.
 //!
 //! The order of operations that makes a packet leave at most once (docs/architecture.md, "Money") is here:
 //! [`Lane::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
 
 use crate::counters::Counters;
+use shake_proto::handoff::abuse::{Block, Event};
 use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
 use shake_proto::handoff::topology::Ring;
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
@@ -20,6 +22,8 @@ pub struct Lane {
     replies: Consumer,
     grants: Consumer,
     notices: Consumer,
+    events: Producer,
+    blocks: Consumer,
     sleeper: Sleeper,
     bell: Bell,
     /// Whether `ShardStarted` is in the request ring. Until then nothing else may be.
@@ -43,6 +47,8 @@ impl Lane {
             replies: attachment.consumer(Ring::Reply.index(shard))?,
             grants: attachment.consumer(Ring::Grant.index(shard))?,
             notices: attachment.consumer(Ring::Notice.index(shard))?,
+            events: attachment.producer(Ring::Event.index(shard))?,
+            blocks: attachment.consumer(Ring::Block.index(shard))?,
             sleeper: attachment.sleeper(0)?,
             bell: attachment.bell(shard.into())?,
             is_announced: false,
@@ -160,9 +166,21 @@ impl Lane {
         drain(&mut self.notices, &self.counters, into, |bytes| Notice::decode(bytes));
     }
 
-    /// Whether answers or notices wait; the check between arming the bell and sleeping.
+    /// Takes the blocks that are there.
+    pub fn blocks(&mut self, into: &mut Vec<Block>) {
+        drain(&mut self.blocks, &self.counters, into, |bytes| Block::decode(bytes));
+    }
+
+    /// Tells the agent's analysis something, which looks by itself and is not woken. False when there is no room.
+    pub fn event(&mut self, event: &Event) -> bool {
+        self.record.clear();
+        event.encode(&mut self.record);
+        self.events.push(&self.record).is_ok()
+    }
+
+    /// Whether answers, notices or blocks wait; the check between arming the bell and sleeping.
     pub fn has_deliveries(&mut self) -> bool {
-        self.replies.available() > 0 || self.notices.available() > 0
+        self.replies.available() > 0 || self.notices.available() > 0 || self.blocks.available() > 0
     }
 
     /// Wakes the agent if anything was pushed since the last call.

@@ -24,6 +24,9 @@ mod dispatch;
 
 pub mod admit;
 
+mod behaviour;
+mod blocks;
+
 mod hello;
 mod shake;
 
@@ -220,6 +223,7 @@ impl Shard {
     fn deliver(&mut self) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         self.serving.take_deliveries(&mut deliveries);
+        self.serving.take_blocks();
         let Self {
             serving,
             sessions,
@@ -296,6 +300,8 @@ impl Shard {
 
     fn count(&mut self) {
         self.arrivals.end_turn(&mut self.serving);
+        self.serving.tell_late(&mut self.sessions);
+        self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
         let growth = self.growth.longest().as_nanos() as u64;

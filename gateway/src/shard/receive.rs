@@ -102,8 +102,13 @@ impl Shard {
                 .admission
                 .connection(arrival.incoming.remote_address().ip(), live)
                 .err();
+            if turned.is_none() && self.serving.is_blocked_address(arrival.incoming.remote_address().ip()) {
+                turned = Some(Turned::Blocked);
+            }
             // A prefix is only turned away for addresses that are proven to be in it.
-            must_retry = turned.take_if(|why| *why == Turned::PrefixRate && !is_proven).is_some();
+            must_retry = turned
+                .take_if(|why| matches!(why, Turned::PrefixRate | Turned::Blocked) && !is_proven)
+                .is_some();
         }
         if let Some(why) = turned {
             counters.turned(why).inc();

@@ -3,6 +3,8 @@
 
 use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
+use super::behaviour::{Late, StrangersSeen};
+use super::blocks::Blocks;
 use super::lane::Lane;
 use super::online::Online;
 use crate::config::Claims;
@@ -14,6 +16,7 @@ use bytes::BytesMut;
 use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
+use shake_proto::handoff::abuse::Block;
 use shake_proto::handoff::record::{Notice, Reply, What};
 use shake_proto::request::Request;
 use shake_proto::wire::v1;
@@ -131,6 +134,12 @@ pub struct Serving {
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
     pub(super) online: Online,
+    pub(super) strangers: StrangersSeen,
+    pub(super) late: Late,
+    pub(super) blocks: Blocks,
+    pub(super) blocks_told: Vec<Block>,
+    /// The request at hand showed a cookie that is not authentic.
+    pub(super) is_cookie_forged: bool,
     pub(super) ticket: Vec<u8>,
     pub(super) cookie: Vec<u8>,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
@@ -161,6 +170,11 @@ impl Serving {
             replies: Vec::new(),
             notices: Vec::new(),
             online: Online::new(),
+            strangers: StrangersSeen::default(),
+            late: Late::new(),
+            blocks: Blocks::default(),
+            blocks_told: Vec::new(),
+            is_cookie_forged: false,
             ticket: Vec::new(),
             cookie: Vec::new(),
             arena: BytesMut::new(),
@@ -219,10 +233,14 @@ impl Serving {
         asker: Asker,
     ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
-            let (known, reply) = self.hello(&hello, *user)?;
+            let (known, mut reply) = self.hello(&hello, *user)?;
+            if let Some(retry_after_ms) = self.blocked_ms(known, hello.device) {
+                self.counters.hellos_blocked.inc();
+                reply.blocked = Some(v1::Blocked { retry_after_ms });
+            }
             *user = Some(known);
             self.online.insert(known, asker.session, asker.serial);
-            if hello.takes_notices && !self.rules().is_off(Service::Offers) {
+            if hello.takes_notices && reply.blocked.is_none() && !self.rules().is_off(Service::Offers) {
                 // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
                 let _ = self.ask(known, What::Offers, asker);
             }

@@ -1,6 +1,7 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
 use super::admit::Gate;
+use super::behaviour::Behaviour;
 use super::endpoints::Place;
 use super::moves::Moves;
 use bytes::{Bytes, BytesMut};
@@ -8,6 +9,7 @@ use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt}
 use shake_proto::code::Code;
 use shake_proto::frame::{LENGTH_BYTES_MAX, REQUEST_BYTES_MAX};
 use shake_rules::UserId;
+use shake_rules::prefix::Prefix;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,6 +30,8 @@ pub struct Session {
     pub is_handshaking: bool,
     /// What its user has used up of the limits.
     pub gate: Gate,
+    /// What it did since it was last told of.
+    pub behaviour: Behaviour,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
     moves: Moves,
@@ -49,6 +53,7 @@ pub enum Read {
 
 impl Session {
     pub fn new(connection: Connection, place: Place, serial: u32, now: Instant, hello_timeout: Duration) -> Self {
+        let behaviour = Behaviour::new(Prefix::of(connection.remote_address().ip()));
         Self {
             connection,
             place,
@@ -58,6 +63,7 @@ impl Session {
             hello_due: now + hello_timeout,
             is_handshaking: true,
             gate: Gate::default(),
+            behaviour,
             is_dirty: false,
             moves: Moves::new(now),
             partial: Vec::new(),
@@ -75,6 +81,7 @@ impl Session {
         // Counted only when the packet proved authentic and moved the session.
         if self.connection.remote_address() != known {
             self.moves.count(now);
+            self.behaviour.moved();
         }
         true
     }

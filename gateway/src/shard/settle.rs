@@ -28,6 +28,7 @@ impl Shard {
             }
             handle_event(session, index, &mut self.serving, event);
         }
+        self.serving.tell_behaviour(session, index);
         self.transmit(index);
         if self.pass_endpoint_events(index) {
             self.transmit(index);
@@ -69,6 +70,7 @@ impl Shard {
                 if session.is_handshaking {
                     self.handshaking -= 1;
                 }
+                self.serving.tell_end(session);
                 if let Some(user) = session.user {
                     self.serving.left(user, index, session.serial);
                 }

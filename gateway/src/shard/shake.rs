@@ -46,7 +46,7 @@ impl Serving {
         }
     }
 
-    fn slow_down(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {
+    pub(super) fn slow_down(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {
         v1::ShakeReply {
             sequence: shake.sequence,
             outcome: v1::Outcome::SlowDown as i32,
@@ -57,6 +57,7 @@ impl Serving {
             slow_down: Some(v1::SlowDown {
                 grade: self.admission.grade().number().into(),
                 retry_after_ms,
+                blocked: false,
             }),
         }
     }

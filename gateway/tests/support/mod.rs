@@ -230,7 +230,12 @@ impl Stand {
 
     /// Starts the agent on the seed: this test program again, as [`be_the_agent_if_asked`].
     pub fn start_agent(&mut self) {
-        self.start_agent_by(&[]);
+        self.start_agent_by(&[], "");
+    }
+
+    /// The same with these lines in its `[abuse]`.
+    pub fn start_agent_with(&mut self, abuse: &str) {
+        self.start_agent_by(&[], abuse);
     }
 
     /// The same, where no file may become larger than `bytes`: writes beyond it fail, as on a full disk.
@@ -238,7 +243,7 @@ impl Stand {
         // A signal that is ignored stays so over exec; without that, the first write over the limit would end the program.
         let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
         let limit = format!("--fsize={bytes}:unlimited");
-        self.start_agent_by(&["prlimit", &limit, "sh", "-c", script]);
+        self.start_agent_by(&["prlimit", &limit, "sh", "-c", script], "");
     }
 
     /// Makes room on the agent's disk.
@@ -249,13 +254,13 @@ impl Stand {
         assert!(status.expect("prlimit, of util-linux").success());
     }
 
-    /// Starts the agent through another program, if any.
-    fn start_agent_by(&mut self, through: &[&str]) {
+    /// Starts the agent through another program, if any, with these lines in its `[abuse]`.
+    fn start_agent_by(&mut self, through: &[&str], abuse: &str) {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
              [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/state\"\n\
-             [settlement]\nfile = \"{path}/settlement.log\"\n"
+             [settlement]\nfile = \"{path}/settlement.log\"\n[abuse]\nfile = \"{path}/blocks.json\"\n{abuse}"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
         let program = std::env::current_exe().expect("this test program");
@@ -336,12 +341,17 @@ impl Stand {
 
     /// A phone that has connected but not said Hello.
     pub async fn phone(&self) -> Phone {
-        self.connect().await.expect("a connection")
+        self.connect(Ipv4Addr::LOCALHOST).await.expect("a connection")
+    }
+
+    /// The same from another address, or why there is none.
+    pub async fn phone_at(&self, address: Ipv4Addr) -> Result<Phone, quinn::ConnectionError> {
+        self.connect(address).await
     }
 
     /// Holds that the gateway lets nobody in.
     pub async fn cannot_connect(&self) {
-        let refused = self.connect().await.err();
+        let refused = self.connect(Ipv4Addr::LOCALHOST).await.err();
         let code = refused.as_ref().map(|error| match error {
             quinn::ConnectionError::ConnectionClosed(close) => u64::from(close.error_code),
             other => panic!("{other}"),
@@ -350,7 +360,7 @@ impl Stand {
         assert_eq!(code, Some(2));
     }
 
-    async fn connect(&self) -> Result<Phone, quinn::ConnectionError> {
+    async fn connect(&self, from: Ipv4Addr) -> Result<Phone, quinn::ConnectionError> {
         let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).expect("a CA certificate");
@@ -362,7 +372,7 @@ impl Stand {
             .with_no_client_auth();
         tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
         let quic = QuicClientConfig::try_from(tls).expect("a QUIC client");
-        let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("an endpoint");
+        let endpoint = quinn::Endpoint::client((from, 0).into()).expect("an endpoint");
         let config = quinn::ClientConfig::new(Arc::new(quic));
         let connecting = endpoint
             .connect_with(config, self.address, "localhost")

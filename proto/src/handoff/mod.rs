@@ -1,6 +1,8 @@
-//! What gateway and agent say to each other: the rings ([`topology`]), the records in them ([`record`]), and the word that
+//! What gateway and agent say to each other: the rings ([`topology`]), the records in them ([`record`], and [`abuse`] for those of behaviour
+//! and blocks), and the word that
 //! each side keeps about itself ([`status`]).
 
+pub mod abuse;
 pub mod record;
 pub mod status;
 pub mod topology;

@@ -329,7 +329,7 @@ impl Notice {
     }
 }
 
-fn put(message: &impl Message, out: &mut impl BufMut) {
+pub(super) fn put(message: &impl Message, out: &mut impl BufMut) {
     message
         .encode(out)
         .expect("a record fits the buffer that its ring's limit sized");

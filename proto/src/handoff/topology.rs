@@ -6,16 +6,19 @@
 //! | reply   | agent → shard | 4,096 | [`Reply`]         | cannot be: a shard has at most as many asks under way     |
 //! | grant   | agent → shard | 256   | [`Grant`]         | the agent releases no more packets to this shard          |
 //! | notice  | agent → shard | 4,096 | [`Notice`]        | dropped and counted; found at the user's next Hello       |
-//! | event   | shard → agent | 8,192 | reserved          | dropped and counted                                       |
+//! | event   | shard → agent | 8,192 | [`Event`]         | dropped and counted                                       |
+//! | block   | agent → shard | 1,024 | [`Block`]         | the agent pushes it later                                 |
 //!
-//! Each shard has one lane of these five rings, and one doorbell that the agent rings; the agent has one sleeper
+//! Each shard has one lane of these six rings, and one doorbell that the agent rings; the agent has one sleeper
 //! that all shards wake. The rings stand in the mapping in the order lane 0: request, reply,
-//! grant, notice, event, lane 1: ….
+//! grant, notice, event, block, lane 1: ….
 //!
 //! [`Request`]: super::record::Request
 //! [`Reply`]: super::record::Reply
 //! [`Grant`]: super::record::Grant
 //! [`Notice`]: super::record::Notice
+//! [`Event`]: super::abuse::Event
+//! [`Block`]: super::abuse::Block
 
 /// The most shards that a gateway may have; a shard's number is one byte of its connection IDs.
 pub const SHARDS_MAX: u16 = 64;
@@ -42,11 +45,20 @@ pub enum Ring {
     Notice,
     /// Behaviour, for analysis; may be dropped.
     Event,
+    /// Whom not to serve.
+    Block,
 }
 
 impl Ring {
     /// All rings of a lane, in the order of the mapping.
-    pub const ALL: [Self; 5] = [Self::Request, Self::Reply, Self::Grant, Self::Notice, Self::Event];
+    pub const ALL: [Self; 6] = [
+        Self::Request,
+        Self::Reply,
+        Self::Grant,
+        Self::Notice,
+        Self::Event,
+        Self::Block,
+    ];
 
     /// Slots, a power of two.
     #[must_use]
@@ -55,6 +67,7 @@ impl Ring {
             Self::Request | Self::Event => 8_192,
             Self::Reply | Self::Notice => 4_096,
             Self::Grant => 256,
+            Self::Block => 1_024,
         }
     }
 
@@ -67,7 +80,8 @@ impl Ring {
             // A PacketView of 100 shares.
             Self::Reply => 3_816,
             Self::Notice => 72,
-            Self::Grant | Self::Event => 40,
+            Self::Grant | Self::Block => 40,
+            Self::Event => 104,
         }
     }
 
@@ -76,7 +90,7 @@ impl Ring {
     pub const fn direction(self) -> Direction {
         match self {
             Self::Request | Self::Event => Direction::ToAgent,
-            Self::Reply | Self::Grant | Self::Notice => Direction::ToShard,
+            Self::Reply | Self::Grant | Self::Notice | Self::Block => Direction::ToShard,
         }
     }
 
@@ -89,6 +103,7 @@ impl Ring {
             Self::Grant => 2,
             Self::Notice => 3,
             Self::Event => 4,
+            Self::Block => 5,
         };
         shard as usize * Self::ALL.len() + within
     }

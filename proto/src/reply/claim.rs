@@ -51,7 +51,10 @@ impl From<ClaimResult> for v1::ClaimReply {
             ClaimResult::Refused(reason) => Result::Refused(v1::Refused {
                 reason: reason.to_wire() as i32,
             }),
-            ClaimResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+            ClaimResult::Busy { retry_after_ms } => Result::Busy(v1::Busy {
+                retry_after_ms,
+                blocked: false,
+            }),
         };
         Self { result: Some(result) }
     }

@@ -39,7 +39,10 @@ impl From<GrabResult> for v1::GrabReply {
             }),
             GrabResult::Empty => Result::Empty(v1::Empty {}),
             GrabResult::Refused(reason) => Result::Refused(reason.into()),
-            GrabResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+            GrabResult::Busy { retry_after_ms } => Result::Busy(v1::Busy {
+                retry_after_ms,
+                blocked: false,
+            }),
         };
         Self { result: Some(result) }
     }

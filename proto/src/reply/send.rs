@@ -37,7 +37,10 @@ impl From<SendResult> for v1::SendReply {
                 repeat,
             }),
             SendResult::Refused(reason) => Result::Refused(reason.into()),
-            SendResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+            SendResult::Busy { retry_after_ms } => Result::Busy(v1::Busy {
+                retry_after_ms,
+                blocked: false,
+            }),
         };
         Self { result: Some(result) }
     }

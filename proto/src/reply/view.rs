@@ -68,7 +68,10 @@ impl From<ViewResult> for v1::PacketViewReply {
                 taken: state.taken.into_iter().map(share).collect(),
             }),
             ViewResult::Refused(reason) => Result::Refused(reason.into()),
-            ViewResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+            ViewResult::Busy { retry_after_ms } => Result::Busy(v1::Busy {
+                retry_after_ms,
+                blocked: false,
+            }),
         };
         Self { result: Some(result) }
     }

@@ -48,7 +48,10 @@ impl From<WalletResult> for v1::WalletReply {
                 balance_cents: balance.0,
                 transfers: transfers.into_iter().map(transfer).collect(),
             }),
-            WalletResult::Busy { retry_after_ms } => Result::Busy(v1::Busy { retry_after_ms }),
+            WalletResult::Busy { retry_after_ms } => Result::Busy(v1::Busy {
+                retry_after_ms,
+                blocked: false,
+            }),
         };
         Self { result: Some(result) }
     }

@@ -1,5 +1,6 @@
 //! The commands, by what they work on. Each gives the exit code, or the error to print.
 
+pub mod blocks;
 pub mod books;
 pub mod run;
 pub mod seed;

@@ -6,12 +6,14 @@
 //! | heartbeat  | tells the gateway that the agent lives                                |
 //! | checkpoint | moves the write-ahead log into the ledger's file                      |
 //! | settlement | copies credits from the ledger to the settlement file                 |
+//! | abuse      | takes what the shards tell of their users, and sends them blocks      |
 //! | signals    | waits for SIGTERM and SIGINT                                          |
 
 mod error;
 
 pub use error::RunError;
 
+use crate::abuse::{Abuse, Watch};
 use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
@@ -35,7 +37,7 @@ use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::show::Show;
 use shm_queue::{Attachment, Mapping, Side};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
@@ -64,6 +66,13 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let (mut agent, mut follower) = open(config, &counters)?;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
+    let abuse = Abuse::open(
+        config.abuse.clone(),
+        config.blocks.clone(),
+        Arc::clone(&counters),
+        clock::now(),
+    );
+    let abuse = Arc::new(Mutex::new(abuse));
     // Before there is a gateway: units that start after this one must not wait for each other.
     notify(NotifyState::Ready);
     while let Some(mapping) = wait_for_mapping(&config.queue, stop)? {
@@ -79,6 +88,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
             }
             bound => bound?,
         };
+        let _watch = Watch::spawn(&attachment, Arc::clone(&abuse)).map_err(RunError::Thread)?;
         let mut service = Service {
             agent: &mut agent,
             follower: &mut follower,

@@ -10,6 +10,7 @@ mod crowd;
 mod front;
 pub mod party;
 
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use crowd::Crowd;
 pub use front::Front;
 
@@ -112,13 +113,14 @@ impl Event {
     fn config_text(&self) -> String {
         let path = |name| self.path(name).display().to_string();
         format!(
-            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\nfile = {:?}\n[settlement]\nfile = {:?}\n[feed]\ngrants_in_hand = 8\n",
+            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\nfile = {:?}\n[settlement]\nfile = {:?}\n[abuse]\nfile = {:?}\n[feed]\ngrants_in_hand = 8\n",
             path("rings"),
             path("ledger.db"),
             path("seed.bin"),
             path("certs"),
             path("show.toml"),
-            path("settlement.log")
+            path("settlement.log"),
+            path("blocks.json")
         )
     }
 

@@ -3,7 +3,7 @@
 
 use crate::demo::{evidence, plan, verdict::Evidence};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Place, Programs, Stage, files, run_to_file};
+use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -56,7 +56,7 @@ pub struct Options {
 /// When something could not run, or the outcomes differ.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     say("building the programs (release)");
-    let programs = Programs::build(interrupt)?;
+    let programs = Programs::build(Build::Release, interrupt)?;
     let mut failures = Vec::new();
     let mut reports = Vec::new();
     for engine in ENGINES {

@@ -188,12 +188,16 @@ file = {:?}
 
 [settlement]
 file = {:?}
+
+[abuse]
+file = {:?}
 "#,
         directory.join(files::LEDGER),
         directory.join(files::SEED),
         directory.join(files::CERTS),
         directory.join(files::SHOW),
         directory.join(files::SETTLEMENT),
+        directory.join(files::BLOCKS),
     )
 }
 

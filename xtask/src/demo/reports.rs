@@ -5,6 +5,24 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// The agent's file of blocks.
+#[derive(Debug, Default, Deserialize)]
+pub struct Blocks {
+    /// Blocks ever made, by rule.
+    pub made: BTreeMap<String, u64>,
+    /// Blocks not made, because too many held already.
+    pub held_back: u64,
+    /// Those that hold.
+    pub blocks: Vec<Block>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Block {
+    pub kind: String,
+    pub name: String,
+    pub since_ms: u64,
+}
+
 /// The simulator's report.
 #[derive(Debug, Deserialize)]
 pub struct Phones {

@@ -1,6 +1,6 @@
 //! Whether the run was as it must be. Pure: compares what both sides say, and names every reason why not.
 
-use super::reports::{Audit, Credits, Phones, Tally};
+use super::reports::{Audit, Blocks, Credits, Phones, Tally};
 
 /// The largest share of shakes without an answer: 0.1 %.
 pub const UNANSWERED_MAX: f64 = 0.001;
@@ -18,6 +18,8 @@ pub struct Evidence {
     pub phones_credits: Credits,
     /// The audit of the ledger.
     pub audit: Audit,
+    /// Whom the agent took for abusers.
+    pub blocks: Blocks,
     /// What the ledger credited to users.
     pub ledger_credits: Credits,
 }
@@ -42,6 +44,14 @@ impl Evidence {
             failures.push(format!(
                 "{:.3} % of the shakes went unanswered, 0.1 % is the limit",
                 share * 100.0
+            ));
+        }
+        let blocked: Vec<_> = self.blocks.made.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
+        if !blocked.is_empty() || self.blocks.held_back > 0 {
+            failures.push(format!(
+                "honest phones were taken for abusers: {}, {} held back",
+                blocked.join(", "),
+                self.blocks.held_back
             ));
         }
         failures
@@ -167,6 +177,7 @@ pub mod tests {
             phones_succeeded: true,
             phones_credits: credits.clone(),
             audit: serde_json::from_value(audit).expect("as the agent writes it"),
+            blocks: Blocks::default(),
             ledger_credits: credits,
         }
     }
@@ -198,6 +209,11 @@ pub mod tests {
             &["100.000 % of the shakes"],
         );
         check(|run| run.phones.claims.unfinished = 3, &["3 claims came to no end"]);
+        check(
+            |run| run.blocks.made.extend([("flood".into(), 3)]),
+            &["taken for abusers: flood 3"],
+        );
+        check(|run| run.blocks.held_back = 1, &["1 held back"]);
         check(
             |run| run.phones.claims.refused.extend([("not_yours".into(), 2)]),
             &["2 claims of honest phones"],

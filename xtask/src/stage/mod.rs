@@ -36,6 +36,7 @@ pub mod files {
     pub const AUDIT: &str = "audit.json";
     pub const OUTBOX: &str = "outbox.csv";
     pub const SETTLEMENT: &str = "settlement.log";
+    pub const BLOCKS: &str = "blocks.json";
 }
 
 /// How the programs are built.

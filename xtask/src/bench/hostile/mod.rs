@@ -6,6 +6,7 @@ mod place;
 mod plan;
 mod table;
 
+use crate::demo::reports::{Block, Blocks};
 use crate::interrupt::Interrupt;
 use crate::stage::{Patience, Service, run_to_file};
 use anyhow::{Context, bail, ensure};
@@ -17,8 +18,8 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
-use table::Row;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use table::{Blocked, Row};
 
 /// How long the honest phones shake, each time.
 const HONEST_SECONDS: u32 = 6;
@@ -34,6 +35,9 @@ const END: Duration = Duration::from_secs(60);
 const RUN: Duration = Duration::from_secs(120);
 /// The first user of the honest phones under attack; those of the run before have others.
 const SECOND_FIRST_USER: u64 = 1_000_001;
+
+/// The first user of the attackers, as `client-sim hostile --help` says.
+const FIRST_ATTACKER: u64 = 9_000_000_000_000;
 
 /// What the honest phones report, as far as it matters here.
 #[derive(Debug, Deserialize)]
@@ -132,7 +136,7 @@ fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
 
     let before = Look::at(gateway.pid(), place.metrics())?;
     let mut resident_max = before.resident_bytes;
-    let began = Instant::now();
+    let (began, began_ms) = (Instant::now(), unix_ms());
     let (under, findings) = thread::scope(|scope| {
         let attacking = scope.spawn(|| attackers(&place, attack, interrupt));
         thread::sleep(AHEAD);
@@ -166,6 +170,7 @@ fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
         breaches: findings.breaches,
         counters: after.grown_since(&before),
         is_balanced: place.is_balanced(interrupt)?,
+        blocks: blocked(&place, began_ms)?,
     })
 }
 
@@ -201,6 +206,28 @@ fn honest(
         bail!("honest phones saw what no correct gateway does: {}", report["checks"]);
     }
     serde_json::from_value(report).context("the simulator's report is not what was expected")
+}
+
+/// Whom the agent blocked.
+fn blocked(place: &Place, began_ms: u64) -> anyhow::Result<Blocked> {
+    let file: Blocks = serde_json::from_value(read(&place.file("blocks.json"))?).context("blocks.json")?;
+    // Devices are the honest phones' alone; a prefix is shared, and its block shows in what they are answered.
+    let is_honest = |block: &&Block| match block.kind.as_str() {
+        "user" => block.name.parse().is_ok_and(|user: u64| user < FIRST_ATTACKER),
+        kind => kind == "device",
+    };
+    let first_ms = file.blocks.iter().map(|block| block.since_ms).min();
+    Ok(Blocked {
+        made: file.made,
+        held_back: file.held_back,
+        honest: file.blocks.iter().filter(is_honest).count(),
+        first_s: first_ms.map(|first_ms| first_ms.saturating_sub(began_ms) as f64 / 1_000.0),
+    })
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 fn attackers(place: &Place, attack: &Attack, interrupt: &Interrupt) -> anyhow::Result<Findings> {

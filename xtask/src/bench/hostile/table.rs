@@ -26,6 +26,35 @@ pub struct Row {
     pub breaches: Vec<String>,
     pub counters: BTreeMap<String, u64>,
     pub is_balanced: bool,
+    /// Whom the agent blocked, and for what.
+    pub blocks: Blocked,
+}
+
+/// The blocks of one attack.
+#[derive(Clone, Debug, Default)]
+pub struct Blocked {
+    /// By rule.
+    pub made: BTreeMap<String, u64>,
+    /// Not made, because too many held already.
+    pub held_back: u64,
+    /// Honest phones among them.
+    pub honest: usize,
+    /// From the attack's start to the first, in seconds.
+    pub first_s: Option<f64>,
+}
+
+impl Blocked {
+    fn text(&self) -> String {
+        let Some(first_s) = self.first_s else {
+            return "nobody".to_owned();
+        };
+        let made: Vec<_> = self.made.iter().map(|(rule, made)| format!("{rule} {made}")).collect();
+        let held_back = match self.held_back {
+            0 => String::new(),
+            some => format!(", {some} held back"),
+        };
+        format!("{}{held_back}; the first after {first_s:.1} s", made.join(", "))
+    }
 }
 
 impl Row {
@@ -48,6 +77,9 @@ impl Row {
         }
         if !self.is_balanced {
             broken.push("the audit does not balance".to_owned());
+        }
+        if self.blocks.honest > 0 {
+            broken.push(format!("{} honest phones were taken for abusers", self.blocks.honest));
         }
         broken.extend(self.breaches.iter().map(|breach| format!("breach: {breach}")));
         broken
@@ -92,8 +124,11 @@ pub fn text(rows: &[Row]) -> String {
         let told = most(&row.answers);
         writeln!(
             text,
-            "{:<21} counted: {counted}\n{:<21} told: {told}",
-            row.attack.name, ""
+            "{:<21} counted: {counted}\n{:<21} told: {told}\n{:<21} blocked: {}",
+            row.attack.name,
+            "",
+            "",
+            row.blocks.text()
         )
         .expect("a String grows");
     }
@@ -138,6 +173,9 @@ pub fn json(rows: &[Row]) -> Value {
             "cpu_share": row.cpu_share,
             "counters": row.counters,
             "answers": row.answers,
+            "blocks": row.blocks.made,
+            "blocks_held_back": row.blocks.held_back,
+            "first_block_s": row.blocks.first_s,
             "broken": row.broken(),
         })
     };
@@ -164,6 +202,7 @@ mod tests {
             breaches: Vec::new(),
             counters: BTreeMap::new(),
             is_balanced: true,
+            blocks: Blocked::default(),
         }
     }
 
@@ -185,6 +224,13 @@ mod tests {
             },
             Row {
                 breaches: vec!["paid twice".to_owned()],
+                ..row()
+            },
+            Row {
+                blocks: Blocked {
+                    honest: 1,
+                    ..Blocked::default()
+                },
                 ..row()
             },
         ];

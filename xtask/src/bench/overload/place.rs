@@ -164,10 +164,12 @@ impl Place {
         })
     }
 
+    /// In a dry run of the abuse analysis: phones that shake eighty times a second would be blocked, and it is the grades
+    /// that are measured here.
     fn agent(&self) -> String {
         format!(
             "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\n\
-             file = {:?}\n[settlement]\nfile = {:?}\n",
+             file = {:?}\n[settlement]\nfile = {:?}\n[abuse]\ndry_run = true\n",
             self.at.queue(),
             self.file("books/ledger.db"),
             self.file("seed.bin"),

@@ -1,0 +1,441 @@
+//! What sessions do, as the agent's analysis hears of it: counted in the session, and told in one record when it has
+//! said Hello, when it ends, and in between for each thousand shakes or each handful of misdeeds. So a shake costs an
+//! addition and a comparison, and the event ring sees hardly anything of honest phones. Nothing here waits: what finds no room in the ring
+//! is counted and dropped.
+//!
+//! Only what proved authentic is counted of a user, and only connections that completed their handshake of a prefix, or
+//! others could have somebody blocked by sending packets in their name.
+
+use super::pages::Pages;
+use super::serving::Serving;
+use super::session::Session;
+use shake_proto::code::Code;
+use shake_proto::handoff::abuse::{Conduct, Counts, Event, Strangers};
+use shake_proto::request::Request;
+use shake_proto::wire::v1;
+use shake_proto::wire::v1::reply::Kind;
+use shake_rules::prefix::Prefix;
+use shake_rules::{DeviceId, UserId};
+use std::collections::{HashMap, VecDeque};
+
+/// Shakes of one record at the most.
+const SHAKES_AT_ONCE: u16 = 1_000;
+/// The weight of misdeeds that is told before the session ends.
+const WEIGHT_AT_ONCE: u16 = 64;
+/// The weight of what no honest phone does; of what it may do a little too often, each has one.
+const WEIGHT_OF_MISDEED: u16 = 16;
+/// The least time between two records for misdeeds of one session, in nanoseconds: a session costs at most four a second.
+const BETWEEN_NS: u64 = 250_000_000;
+/// The same in the moments that a session remembers.
+const MOMENT_NS: u64 = 10_000_000;
+/// Sessions whose misdeeds are to be told when that time is over. A further one waits for what it does next.
+const LATE_MAX: usize = 1_024;
+/// Prefixes of strangers that a shard remembers between two records.
+const STRANGERS_MAX: usize = 4_096;
+/// How often it tells of them, in nanoseconds.
+const STRANGERS_EVERY_NS: u64 = 1_000_000_000;
+
+/// What a session did since it was last told of.
+#[derive(Debug)]
+pub struct Behaviour {
+    /// Where it was accepted from. Not where it moved to: that address may be another's.
+    prefix: Prefix,
+    /// The number of the app's installation; 0 for none.
+    device: u64,
+    /// Misdeeds are not told before this moment since the shard began.
+    not_before: u32,
+    weight: u16,
+    shakes: u16,
+    refused: u16,
+    requests: u16,
+    wins: u8,
+    forged: u8,
+    foreign: u8,
+    malformed: u8,
+    moves: u8,
+    /// Its Hello is to be told.
+    opened: bool,
+    /// Its handshake was completed, so the address is its own.
+    is_established: bool,
+    /// Its misdeeds are to be told soon.
+    is_late: bool,
+}
+
+const _: () = assert!(size_of::<Behaviour>() <= 40, "one stands in every session");
+
+impl Behaviour {
+    pub fn new(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            device: 0,
+            not_before: 0,
+            weight: 0,
+            shakes: 0,
+            refused: 0,
+            requests: 0,
+            wins: 0,
+            forged: 0,
+            foreign: 0,
+            malformed: 0,
+            moves: 0,
+            opened: false,
+            is_established: false,
+            is_late: false,
+        }
+    }
+
+    /// The app's installation, if its Hello named one.
+    pub fn device(&self) -> Option<DeviceId> {
+        DeviceId::from_wire(self.device)
+    }
+
+    /// The handshake is complete.
+    pub fn established(&mut self) {
+        self.is_established = true;
+    }
+
+    /// A Hello was good.
+    pub fn said_hello(&mut self, device: Option<DeviceId>, is_first: bool) {
+        self.device = DeviceId::to_wire(device);
+        self.opened |= is_first;
+    }
+
+    /// A shake was answered so, or not at all.
+    pub fn shook(&mut self, reply: Option<&v1::ShakeReply>) {
+        match reply {
+            Some(reply) if reply.slow_down.is_none() => {
+                self.shakes = self.shakes.saturating_add(1);
+                self.wins = self.wins.saturating_add(u8::from(reply.red_packet.is_some()));
+            }
+            _ => {
+                self.refused = self.refused.saturating_add(1);
+                self.weight = self.weight.saturating_add(1);
+            }
+        }
+    }
+
+    /// A request to the ledger was made, and answered so if it was answered at once.
+    pub fn asked(&mut self, answer: Option<&Kind>) {
+        self.requests = self.requests.saturating_add(1);
+        self.weight = self.weight.saturating_add(1);
+        // The gateway refuses by itself what is forged; what the ledger refuses is no ill will.
+        match answer.and_then(refusal) {
+            Some(v1::Reason::TicketForged | v1::Reason::PacketUnknown) => self.forged(),
+            Some(v1::Reason::TicketForeign) => {
+                self.foreign = self.foreign.saturating_add(1);
+                self.misdeed();
+            }
+            _ => {}
+        }
+    }
+
+    /// It showed something that is not authentic.
+    pub fn forged(&mut self) {
+        self.forged = self.forged.saturating_add(1);
+        self.misdeed();
+    }
+
+    /// It sent what is no message.
+    pub fn malformed(&mut self) {
+        self.malformed = self.malformed.saturating_add(1);
+        self.misdeed();
+    }
+
+    /// It moved to another address.
+    pub fn moved(&mut self) {
+        self.moves = self.moves.saturating_add(1);
+        self.misdeed();
+    }
+
+    fn misdeed(&mut self) {
+        self.weight = self.weight.saturating_add(WEIGHT_OF_MISDEED);
+    }
+
+    /// Whether there is something to tell before the session ends.
+    fn is_due(&self, now_ns: u64) -> bool {
+        self.opened || self.shakes >= SHAKES_AT_ONCE || (self.is_bad() && moment(now_ns) >= self.not_before)
+    }
+
+    fn is_bad(&self) -> bool {
+        self.weight >= WEIGHT_AT_ONCE
+    }
+
+    /// What is to be told of it, which is then forgotten; nothing when there is nothing.
+    fn take(&mut self, user: UserId, now_ns: u64) -> Option<Event> {
+        let counts = Counts {
+            shakes: self.shakes.into(),
+            refused: self.refused.into(),
+            wins: self.wins.into(),
+            requests: self.requests.into(),
+            forged: self.forged.into(),
+            foreign: self.foreign.into(),
+            malformed: self.malformed.into(),
+            moves: self.moves.into(),
+        };
+        if !self.opened && counts == Counts::default() {
+            return None;
+        }
+        let event = Event::Conduct(Conduct {
+            user,
+            device: self.device(),
+            prefix: self.prefix,
+            opened: self.opened,
+            counts,
+        });
+        *self = Self {
+            device: self.device,
+            not_before: moment(now_ns + BETWEEN_NS),
+            is_established: self.is_established,
+            is_late: self.is_late,
+            ..Self::new(self.prefix)
+        };
+        Some(event)
+    }
+}
+
+fn moment(now_ns: u64) -> u32 {
+    u32::try_from(now_ns / MOMENT_NS).unwrap_or(u32::MAX)
+}
+
+/// Why an answer refuses for good.
+fn refusal(answer: &Kind) -> Option<v1::Reason> {
+    use v1::{claim_reply, grab_reply, packet_view_reply, send_reply};
+    let refused = match answer {
+        Kind::Claim(v1::ClaimReply {
+            result: Some(claim_reply::Result::Refused(refused)),
+        })
+        | Kind::Send(v1::SendReply {
+            result: Some(send_reply::Result::Refused(refused)),
+        })
+        | Kind::Grab(v1::GrabReply {
+            result: Some(grab_reply::Result::Refused(refused)),
+        })
+        | Kind::PacketView(v1::PacketViewReply {
+            result: Some(packet_view_reply::Result::Refused(refused)),
+        }) => refused,
+        _ => return None,
+    };
+    v1::Reason::try_from(refused.reason).ok()
+}
+
+/// Sessions to tell of: index, serial, and when.
+pub type Late = VecDeque<(usize, u32, u64)>;
+
+/// What connections did that have not said Hello, by prefix, since it was last told.
+#[derive(Default)]
+pub struct StrangersSeen {
+    by_prefix: HashMap<Prefix, (u32, u32)>,
+    told_ns: u64,
+}
+
+impl StrangersSeen {
+    fn count(&mut self, prefix: Prefix, failures: u32, silent: u32) -> bool {
+        if self.by_prefix.len() >= STRANGERS_MAX && !self.by_prefix.contains_key(&prefix) {
+            return false;
+        }
+        let seen = self.by_prefix.entry(prefix).or_default();
+        *seen = (seen.0.saturating_add(failures), seen.1.saturating_add(silent));
+        true
+    }
+}
+
+impl Serving {
+    /// Counts how a request of a session ended that was refused with a code, or none.
+    pub(super) fn note_refusal(&mut self, session: &mut Session, code: Code) {
+        let is_ill = matches!(
+            code,
+            Code::Malformed
+                | Code::Oversized
+                | Code::Unknown
+                | Code::BeforeHello
+                | Code::TokenForged
+                | Code::UserChanged
+        );
+        if !is_ill {
+            return;
+        }
+        if session.user.is_none() {
+            self.stranger(session.behaviour.prefix, 1, 0);
+        } else if code == Code::TokenForged {
+            session.behaviour.forged();
+        } else {
+            session.behaviour.malformed();
+        }
+    }
+
+    /// Tells of a session what is due, once something happened to it.
+    pub(super) fn tell_behaviour(&mut self, session: &mut Session, index: usize) {
+        let now_ns = self.now.elapsed_ns;
+        let (Some(user), behaviour) = (session.user, &mut session.behaviour) else {
+            return;
+        };
+        if behaviour.is_due(now_ns) {
+            if let Some(event) = behaviour.take(user, now_ns) {
+                self.tell(&event);
+            }
+        } else if behaviour.is_bad() && !behaviour.is_late && self.late.len() < LATE_MAX {
+            behaviour.is_late = true;
+            self.late.push_back((index, session.serial, now_ns + BETWEEN_NS));
+        }
+    }
+
+    /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
+    pub(super) fn tell_late(&mut self, sessions: &mut Pages<Session>) {
+        while let Some(&(index, serial, due_ns)) = self.late.front()
+            && due_ns <= self.now.elapsed_ns
+        {
+            self.late.pop_front();
+            let session = sessions.get_mut(index).filter(|session| session.serial == serial);
+            if let Some(session) = session {
+                session.behaviour.is_late = false;
+                self.tell_behaviour(session, index);
+            }
+        }
+    }
+
+    /// Tells the rest of a session that ended.
+    pub(super) fn tell_end(&mut self, session: &mut Session) {
+        match session.user {
+            Some(user) => {
+                if let Some(event) = session.behaviour.take(user, self.now.elapsed_ns) {
+                    self.tell(&event);
+                }
+            }
+            None if session.behaviour.is_established => self.stranger(session.behaviour.prefix, 0, 1),
+            None => {}
+        }
+    }
+
+    fn stranger(&mut self, prefix: Prefix, failures: u32, silent: u32) {
+        if !self.strangers.count(prefix, failures, silent) {
+            self.counters.events_dropped.inc();
+        }
+    }
+
+    /// Tells of strangers once a second, if there were some. To be called once a turn.
+    pub(super) fn tell_of_strangers(&mut self) {
+        let now_ns = self.now.elapsed_ns;
+        if self.strangers.by_prefix.is_empty() || now_ns < self.strangers.told_ns + STRANGERS_EVERY_NS {
+            return;
+        }
+        self.strangers.told_ns = now_ns;
+        let mut seen = std::mem::take(&mut self.strangers.by_prefix);
+        for (prefix, (failures, silent)) in seen.drain() {
+            self.tell(&Event::Strangers(Strangers {
+                prefix,
+                failures,
+                silent,
+            }));
+        }
+        self.strangers.by_prefix = seen;
+    }
+
+    fn tell(&mut self, event: &Event) {
+        if self.lane.event(event) {
+            self.counters.events.inc();
+        } else {
+            self.counters.events_dropped.inc();
+        }
+    }
+}
+
+/// Whether a request is one to the ledger.
+pub(super) fn is_ask(request: &Request) -> bool {
+    !matches!(request, Request::Hello(_) | Request::Shake(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: UserId = UserId(5);
+
+    fn behaviour() -> Behaviour {
+        let mut behaviour = Behaviour::new(Prefix::parse("10.0.0.0/24").expect("a prefix"));
+        behaviour.said_hello(DeviceId::from_wire(9), true);
+        assert!(behaviour.is_due(0), "its Hello");
+        let Some(Event::Conduct(told)) = behaviour.take(USER, 0) else {
+            panic!("nothing told");
+        };
+        assert!(told.opened && told.device == Some(DeviceId(9)) && told.counts == Counts::default());
+        behaviour
+    }
+
+    #[test]
+    fn an_honest_session_is_told_of_once_a_thousand_shakes() {
+        let mut behaviour = behaviour();
+        let served = v1::ShakeReply::default();
+        let mut records = 0;
+        for shake in 1..=5_000_u64 {
+            behaviour.shook(Some(&served));
+            if behaviour.is_due(shake * 1_000_000_000) {
+                let Some(Event::Conduct(told)) = behaviour.take(USER, shake) else {
+                    panic!("nothing told");
+                };
+                assert_eq!((told.counts.shakes, told.opened), (1_000, false));
+                records += 1;
+            }
+        }
+        assert_eq!(records, 5);
+        assert_eq!(behaviour.take(USER, 0), None, "nothing is left to tell");
+    }
+
+    #[test]
+    fn misdeeds_are_told_soon_but_four_times_a_second_at_most() {
+        let mut behaviour = behaviour();
+        let (mut records, mut forged) = (0, 0);
+        for ms in 0..1_000_u64 {
+            behaviour.forged();
+            if behaviour.is_due(ms * 1_000_000) {
+                let Some(Event::Conduct(told)) = behaviour.take(USER, ms * 1_000_000) else {
+                    panic!("nothing told");
+                };
+                records += 1;
+                forged += told.counts.forged;
+            }
+        }
+        assert!((2..=4).contains(&records), "{records}");
+        assert!(forged >= 500, "{forged}");
+        let mut few = self::behaviour();
+        few.forged();
+        assert!(!few.is_due(u64::MAX / 2), "a single one waits for the end");
+        few.shook(None);
+        let Some(Event::Conduct(told)) = few.take(USER, 0) else {
+            panic!("nothing told");
+        };
+        assert_eq!((told.counts.forged, told.counts.refused), (1, 1));
+    }
+
+    #[test]
+    fn only_ill_will_is_counted_of_refusals() {
+        let mut behaviour = behaviour();
+        for reason in [
+            v1::Reason::LimitReached,
+            v1::Reason::PacketTaken,
+            v1::Reason::TicketExpired,
+        ] {
+            let refused = v1::Refused { reason: reason as i32 };
+            behaviour.asked(Some(&Kind::Claim(v1::ClaimReply {
+                result: Some(v1::claim_reply::Result::Refused(refused)),
+            })));
+        }
+        assert_eq!((behaviour.requests, behaviour.forged, behaviour.foreign), (3, 0, 0));
+        let foreign = v1::Refused {
+            reason: v1::Reason::TicketForeign as i32,
+        };
+        behaviour.asked(Some(&Kind::Claim(v1::ClaimReply {
+            result: Some(v1::claim_reply::Result::Refused(foreign)),
+        })));
+        assert_eq!((behaviour.requests, behaviour.foreign), (4, 1));
+    }
+
+    #[test]
+    fn a_full_table_of_strangers_drops() {
+        let mut seen = StrangersSeen::default();
+        for number in 0..STRANGERS_MAX as u64 {
+            assert!(seen.count(Prefix::from_number(number).expect("a prefix"), 1, 0));
+        }
+        assert!(!seen.count(Prefix::from_number(1 << 40).expect("a prefix"), 1, 0));
+        assert!(seen.count(Prefix::from_number(7).expect("a prefix"), 1, 1));
+    }
+}

@@ -1,0 +1,221 @@
+//! Whom not to serve for a while, as the agent's analysis told: users, devices, and address prefixes. A capped table that
+//! fails open. A blocked user's shakes are refused by name and then not answered, requests to the ledger are answered
+//! "busy, you are blocked"; new connections from a blocked prefix are refused.
+//!
+//! Claims go on all the same: what was won before is the user's, its ticket has a time of its own, and the ledger pays it
+//! once. So a block costs nobody money, whoever it hits.
+
+use super::admit::{Gate, Verdict};
+use super::ask::busy_reply;
+use super::serving::{Answer, Serving};
+use super::session::Session;
+use crate::counters::{AskKind, Busy, Dropped};
+use shake_proto::handoff::abuse::{Block, Subject};
+use shake_proto::request::{Request, Shake};
+use shake_proto::wire::v1::{self, reply::Kind};
+use shake_rules::prefix::Prefix;
+use shake_rules::{DeviceId, UnixMillis, UserId};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Blocks that a shard remembers. With 40 bytes each, 2.6 MB.
+const BLOCKS_MAX: usize = 65_536;
+/// The longest block that is believed, whatever the agent says, in milliseconds: a day.
+const BLOCK_MS_MAX: u64 = 86_400_000;
+/// How often blocks that are over are forgotten, in nanoseconds.
+const SWEEP_NS: u64 = 1_000_000_000;
+
+/// One shard's table. Times are since the shard began, so that a step of the wall clock makes no block longer.
+#[derive(Default)]
+pub struct Blocks {
+    until_ns: HashMap<Subject, u64>,
+    swept_ns: u64,
+}
+
+/// What became of a block.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It holds.
+    Holds,
+    /// It is over.
+    Lifted,
+    /// There is no room for it.
+    Full,
+}
+
+impl Blocks {
+    /// Takes over what the agent told.
+    pub fn take(&mut self, block: &Block, now: UnixMillis, now_ns: u64) -> Taken {
+        let rest_ms = block.until.since_ms(now).min(BLOCK_MS_MAX);
+        if rest_ms == 0 {
+            self.until_ns.remove(&block.subject);
+            return Taken::Lifted;
+        }
+        if self.until_ns.len() >= BLOCKS_MAX && !self.until_ns.contains_key(&block.subject) {
+            return Taken::Full;
+        }
+        self.until_ns.insert(block.subject, now_ns + rest_ms * 1_000_000);
+        Taken::Holds
+    }
+
+    /// How long a subject is still blocked, in milliseconds, rounded up.
+    pub fn rest_ms(&self, subject: Subject, now_ns: u64) -> Option<u32> {
+        // Nearly always: a shake must not pay for a lookup.
+        if self.until_ns.is_empty() {
+            return None;
+        }
+        let rest_ns = self.until_ns.get(&subject)?.checked_sub(now_ns)?;
+        (rest_ns > 0).then(|| rest_ns.div_ceil(1_000_000) as u32)
+    }
+
+    /// Forgets what is over, once a second. Gives how many hold.
+    pub fn sweep(&mut self, now_ns: u64) -> usize {
+        if now_ns >= self.swept_ns + SWEEP_NS {
+            self.swept_ns = now_ns;
+            self.until_ns.retain(|_, until| *until > now_ns);
+        }
+        self.until_ns.len()
+    }
+}
+
+impl Serving {
+    /// Takes the blocks that the agent sent, and forgets those that are over.
+    pub(super) fn take_blocks(&mut self) {
+        let mut told = std::mem::take(&mut self.blocks_told);
+        self.lane.blocks(&mut told);
+        for block in told.drain(..) {
+            match self.blocks.take(&block, self.now.unix, self.now.elapsed_ns) {
+                Taken::Holds => self.counters.blocked(block.rule).inc(),
+                Taken::Lifted => self.counters.blocks_lifted.inc(),
+                Taken::Full => self.counters.blocks_dropped.inc(),
+            }
+        }
+        self.blocks_told = told;
+        let holding = self.blocks.sweep(self.now.elapsed_ns);
+        self.counters.blocks.set(holding as u64);
+    }
+
+    /// How long who shakes or asks is still blocked, in milliseconds.
+    pub(super) fn blocked_ms(&self, user: UserId, device: Option<DeviceId>) -> Option<u32> {
+        let now_ns = self.now.elapsed_ns;
+        let of_user = self.blocks.rest_ms(Subject::User(user), now_ns);
+        let of_device = device.and_then(|device| self.blocks.rest_ms(Subject::Device(device), now_ns));
+        of_user.max(of_device)
+    }
+
+    /// Whether new connections from this address are refused.
+    pub(super) fn is_blocked_address(&self, address: IpAddr) -> bool {
+        let subject = Subject::Prefix(Prefix::of(address));
+        self.blocks.rest_ms(subject, self.now.elapsed_ns).is_some()
+    }
+
+    /// The answer to a session's datagram; none for who was told a moment ago not to shake.
+    pub(super) fn shake_of(&mut self, session: &mut Session, user: UserId, shake: Shake) -> Option<v1::ShakeReply> {
+        let reply = match self.blocked_ms(user, session.behaviour.device()) {
+            None => {
+                self.admission.readmit(&mut session.gate);
+                let address = session.connection.remote_address().ip();
+                self.shake(user, shake, address, &mut session.gate)
+            }
+            Some(rest_ms) => match self.admission.block(&mut session.gate, rest_ms, &self.counters) {
+                Verdict::Refuse { retry_after_ms } => Some(self.say_blocked(shake, retry_after_ms)),
+                Verdict::Serve { .. } | Verdict::Drop => {
+                    self.counters.dropped(Dropped::ToldBefore).inc();
+                    None
+                }
+            },
+        };
+        session.behaviour.shook(reply.as_ref());
+        reply
+    }
+
+    /// The refusal of a request of who is blocked; `None` for one that is served.
+    pub(super) fn turn_away(
+        &mut self,
+        user: Option<UserId>,
+        device: Option<DeviceId>,
+        gate: &mut Gate,
+        request: &Request,
+    ) -> Option<Answer> {
+        let Some(retry_after_ms) = self.blocked_ms(user?, device) else {
+            self.admission.readmit(gate);
+            return None;
+        };
+        let kind = match request {
+            Request::Hello(_) | Request::Claim(_) => return None,
+            Request::Shake(shake) => {
+                // For its counting and its gate: on a stream, every request gets an answer.
+                let _ = self.admission.block(gate, retry_after_ms, &self.counters);
+                return Some(Answer::Now(Kind::Shake(self.say_blocked(*shake, retry_after_ms))));
+            }
+            Request::Send(_) => AskKind::Send,
+            Request::Grab(_) => AskKind::Grab,
+            Request::PacketView(_) => AskKind::PacketView,
+            Request::Wallet => AskKind::Wallet,
+        };
+        self.counters.ask(kind).inc();
+        self.counters.busy(Busy::Blocked).inc();
+        let busy = v1::Busy {
+            retry_after_ms,
+            blocked: true,
+        };
+        Some(Answer::Now(busy_reply(kind, busy)))
+    }
+
+    fn say_blocked(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {
+        let mut reply = self.slow_down(shake, retry_after_ms);
+        if let Some(slow_down) = &mut reply.slow_down {
+            slow_down.blocked = true;
+        }
+        reply
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shake_proto::handoff::abuse::Rule;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn block(user: u64, until_ms: u64) -> Block {
+        Block {
+            subject: Subject::User(UserId(user)),
+            until: UnixMillis(until_ms),
+            rule: Rule::Flood,
+        }
+    }
+
+    #[test]
+    fn a_block_holds_until_it_is_over_or_lifted() {
+        let mut blocks = Blocks::default();
+        let (who, now) = (Subject::User(UserId(1)), UnixMillis(1_000_000));
+        assert_eq!(blocks.take(&block(1, 1_002_500), now, SECOND), Taken::Holds);
+        assert_eq!(blocks.rest_ms(who, SECOND), Some(2_500));
+        assert_eq!(blocks.rest_ms(who, 3 * SECOND + 1), Some(500), "rounded up");
+        assert_eq!(blocks.rest_ms(Subject::Device(DeviceId(1)), SECOND), None);
+        assert_eq!(blocks.rest_ms(who, 7 * SECOND / 2), None);
+        assert_eq!(blocks.sweep(3 * SECOND), 1);
+        assert_eq!(blocks.sweep(4 * SECOND), 0);
+        assert_eq!(blocks.take(&block(1, 2_000_000), now, SECOND), Taken::Holds);
+        assert_eq!(blocks.take(&block(1, 0), now, SECOND), Taken::Lifted);
+        assert_eq!(blocks.rest_ms(who, SECOND), None);
+    }
+
+    #[test]
+    fn a_block_for_ever_lasts_a_day_and_a_full_table_fails_open() {
+        let mut blocks = Blocks::default();
+        let now = UnixMillis(5);
+        for user in 0..BLOCKS_MAX as u64 {
+            assert_eq!(blocks.take(&block(user, u64::MAX), now, 0), Taken::Holds);
+        }
+        assert_eq!(blocks.rest_ms(Subject::User(UserId(7)), 0), Some(BLOCK_MS_MAX as u32));
+        assert_eq!(blocks.take(&block(u64::MAX, u64::MAX), now, 0), Taken::Full);
+        assert_eq!(
+            blocks.take(&block(7, 1_005), now, 0),
+            Taken::Holds,
+            "who is there already is changed"
+        );
+        assert_eq!(blocks.rest_ms(Subject::User(UserId(7)), 0), Some(1_000));
+    }
+}
