@@ -143,6 +143,8 @@ async fn clock_jumped() {
     );
     std::fs::write(&offset, 0_i64.to_ne_bytes()).expect("written");
     stand.start_gateway_in(&[], &[("LD_PRELOAD", &library), ("TEST_CLOCK", &offset)]);
+    // A jump is a change from one look at the clock to the next; this mode shows that the first look was taken.
+    wait_for(&stand, "agent_away", true);
     wait_for(&stand, "clock_jumped", false);
     // Written in place: the gateway has the file mapped.
     let mut file = std::fs::File::options().write(true).open(&offset).expect("there");

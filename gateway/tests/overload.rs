@@ -12,7 +12,7 @@ use support::{GENEROUS_SHOW, Stand, wait};
 use v1::claim_reply::Result as Claimed;
 use v1::{reply, request};
 
-/// Grade 4 as soon as the process did anything at all; five shakes of a user at once, then one in ten seconds.
+/// Grade 4 as soon as the process did anything at all; five shakes of a user at once, then one in two seconds.
 const ALWAYS_4: &str = "enter = { process_cpu = 1e-9 }\nleave = { process_cpu = 1e-9 }\n";
 
 /// Not a test of its own: the agent process of the others.
@@ -37,7 +37,7 @@ fn always_4(rules: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_shakes_too_often_is_told_once_and_then_not_answered() {
     let stand = stand(&always_4(
-        "user = { per_second = 0.1, burst = 5 }\nretry_ms = [60000, 60000]\npace_ms = [9000, 9000]\n",
+        "user = { per_second = 0.5, burst = 5 }\nretry_ms = [60000, 60000]\npace_ms = [2000, 2000]\n",
     ));
     let phone = stand.user(1).await;
     wait("grade 4", || stand.metric("gateway_grade") == 4);

@@ -44,8 +44,10 @@ pub struct Gate {
     span: u8,
     /// Blocked, and told so, until this one; 0 for never.
     shut_until: u32,
-    /// Packets since the gate last let a shake pass.
+    /// Packets that came after the last answer to a shake.
     packets: u8,
+    /// When that was given, in milliseconds since the shard began, modulo 2^32; zero before the first.
+    answered_ms: u32,
 }
 
 const _: () = assert!(size_of::<Gate>() <= 32, "one stands in every session");
@@ -175,6 +177,14 @@ impl Admission {
         if self.moment() < gate.open_until {
             return None;
         }
+        // What stood in the socket when we answered cannot acknowledge the answer.
+        let came_ns = self.now_ns.saturating_sub(self.queue_wait_ns);
+        let since_ms = ((came_ns / 1_000_000) as u32)
+            .wrapping_sub(gate.answered_ms)
+            .cast_signed();
+        if gate.answered_ms != 0 && since_ms <= 0 {
+            return Some(why);
+        }
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
         (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
@@ -211,7 +221,7 @@ impl Admission {
                 Ok(()) => {
                     let taken = gate.shakes.take(user, self.now_ns);
                     debug_assert!(taken.is_ok(), "no wait was told above");
-                    gate.packets = 0;
+                    self.answered(gate);
                     return Verdict::Serve { pace_ms };
                 }
                 Err(wait_ns) => (SlowDown::GradeRate, wait_ns),
@@ -225,7 +235,14 @@ impl Admission {
         let rules = live.throttle.at(self.grade);
         let retry_after_ms = self.retry_ms(rules, rng).max(wait_ms.min(rules.retry_ms[1]));
         gate.told_until = self.moment().saturating_add(retry_after_ms / MOMENT_MS);
+        self.answered(gate);
         Verdict::Refuse { retry_after_ms }
+    }
+
+    /// An answer goes out, which is to be acknowledged.
+    fn answered(&self, gate: &mut Gate) {
+        gate.packets = 0;
+        gate.answered_ms = (self.now_ns / 1_000_000) as u32;
     }
 
     fn prefix_shakes(&mut self, address: IpAddr, live: &Live) -> Result<(), SlowDown> {
