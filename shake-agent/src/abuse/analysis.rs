@@ -120,10 +120,14 @@ impl Analysis {
             return;
         };
         seen.misdeeds.add(misdeeds(conduct), now, self.rules.window_ms);
+        let subject = Subject::User(conduct.user);
         if let Some((rule, value)) = broken(&self.rules, &seen.misdeeds, now) {
             seen.misdeeds.clear();
+            if self.blocks.is_fresh(subject, now) {
+                return;
+            }
             let past = remember(&mut seen.past, &self.rules, now);
-            verdict(self.judge(Subject::User(conduct.user), rule, value, past, now));
+            verdict(self.judge(subject, rule, value, past, now));
         }
     }
 
@@ -161,8 +165,12 @@ impl Analysis {
             seen.misdeeds.clear();
             seen.wins.clear();
             seen.users.clear();
+            let subject = Subject::Device(device);
+            if self.blocks.is_fresh(subject, now) {
+                return;
+            }
             let past = remember(&mut seen.past, rules, now);
-            verdict(self.judge(Subject::Device(device), rule, value, past, now));
+            verdict(self.judge(subject, rule, value, past, now));
         }
     }
 
@@ -182,7 +190,8 @@ impl Analysis {
         let [failures] = seen.failures.now(now, window_ms);
         let [good] = seen.good_hellos.now(now, memory_ms);
         let mut seen = *seen;
-        if self.rules.is_broken(Rule::Strangers, failures) && failures >= ratio * good {
+        let is_broken = self.rules.is_broken(Rule::Strangers, failures) && failures >= ratio * good;
+        if is_broken && !self.blocks.is_fresh(subject, now) {
             seen.failures.clear();
             let past = remember(&mut seen.past, &self.rules, now);
             self.prefixes.insert(strangers.prefix, seen);

@@ -81,6 +81,13 @@ impl Blocks {
         (!held.is_lifted && held.until > now).then_some(held)
     }
 
+    /// Whether the subject is blocked, and for more than half of the block's time yet: what it does meanwhile is no repeat.
+    #[must_use]
+    pub fn is_fresh(&self, subject: Subject, now: UnixMillis) -> bool {
+        self.of(subject, now)
+            .is_some_and(|held| held.until.since_ms(now) * 2 > held.until.since_ms(held.since))
+    }
+
     /// Forgets what is over. Says whether anything was.
     pub fn expire(&mut self, now: UnixMillis) -> bool {
         let before = self.by_version.len();

@@ -247,6 +247,8 @@ fn when_too_many_would_be_blocked_the_rules_are_doubted() {
     }
     assert_eq!((blocked, held_back), (100, 900));
     // Who is blocked already is blocked for longer all the same.
+    assert_eq!(play.take(&bad(5)), [], "but not at once");
+    play.pass(31_000);
     assert!(matches!(
         play.take(&bad(5))[..],
         [Verdict::Blocked(Held { earlier: 1, .. })]
