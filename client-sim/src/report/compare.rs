@@ -38,9 +38,7 @@ impl Comparison {
     /// Compares two reports, as they are in their files. Figures that are zero in both are left out.
     #[must_use]
     pub fn of(a: &Value, b: &Value) -> Self {
-        let (mut of_a, mut of_b) = (BTreeMap::new(), BTreeMap::new());
-        gather("", a, &mut of_a);
-        gather("", b, &mut of_b);
+        let (of_a, of_b) = (Self::figures(a), Self::figures(b));
         let names = of_a.keys().chain(of_b.keys()).cloned();
         let pairs = names.map(|name| {
             let at = |figures: &BTreeMap<String, f64>| figures.get(&name).copied().unwrap_or(0.0);
@@ -55,6 +53,13 @@ impl Comparison {
             (name, pair)
         });
         Self(pairs.filter(|(_, pair)| pair.a != 0.0 || pair.b != 0.0).collect())
+    }
+
+    /// Every figure of a report by its path.
+    pub(super) fn figures(report: &Value) -> BTreeMap<String, f64> {
+        let mut figures = BTreeMap::new();
+        gather("", report, &mut figures);
+        figures
     }
 
     /// What is drawn, alone.

@@ -70,3 +70,24 @@ fn refunds_explain_no_more_than_was_sent_and_doubt_is_not_compared() {
         );
     }
 }
+
+/// What a phone did not ask for is credited to nobody, so that phones and ledger end alike.
+#[test]
+fn who_winds_up_begins_nothing_new() {
+    let mut habits = lively();
+    habits.packets.wallet_share = 0.0;
+    let (mut user, mut tally) = online(&habits);
+    let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
+    assert_eq!(user.on_winding_up(ms(1), &habits, &mut tally), None);
+    assert_eq!(user.on_notice(ms(2), &offer(), &habits, &mut tally), None);
+    assert_eq!(
+        user.on_told(ms(2), &Bytes::from_static(&[8; 20]), &habits, &mut tally),
+        None
+    );
+    assert_eq!(tally.packets.ignored, 2);
+    assert!(user.is_waiting() && tally.has_open_ends(), "what is under way goes on");
+    let after = run(&mut user, grab, grabbed(5, 4_000, false), &habits, &mut tally);
+    assert_eq!(after, [], "neither a send nor a look, although there is money for one");
+    assert!(!user.is_waiting() && !tally.has_open_ends());
+    assert_eq!(tally.grabbed.len(), 1);
+}
