@@ -1,0 +1,592 @@
+//! One round: phones play, faults strike as the schedule says and end, service comes back, the phones finish; then the
+//! books are compared.
+
+use super::books::{Evidence, Ledger, Settlement, View, report_failures};
+use super::cast::{Member, Phones, directories, resume, stop};
+use super::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_WELL, at};
+use super::fault::{Kind, Planned};
+use super::journal::{Journal, Recovery, Span, recoveries};
+use super::link::Badness;
+use super::lookout::Lookout;
+use super::plan;
+use super::proxy::Proxy;
+use crate::demo::reports::Audit;
+use crate::interrupt::Interrupt;
+use crate::stage::{Patience, Place, Programs, files, run_to_file, unix_ms};
+use anyhow::{Context, bail, ensure};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two looks at everything.
+const TICK: Duration = Duration::from_millis(10);
+/// How long all phones may take to connect and shake.
+const BEGIN: Duration = Duration::from_secs(60);
+/// How long they may take to finish once they are asked to: their own settling and some.
+const FINISH: Duration = Duration::from_secs(110);
+/// How long a command of the agent or the operator may take.
+const COMMAND: Duration = Duration::from_secs(60);
+/// What the phones go on with once service is back.
+const AFTER: Duration = Duration::from_millis(500);
+/// Packets that were under way when the clock stepped bear the time before for so long.
+const UNDER_WAY: Duration = Duration::from_millis(10);
+/// How long a disk's failing may still show after its end.
+const DISK_SHADOW: Duration = Duration::from_secs(3);
+
+/// What all rounds share.
+pub struct Stage<'a> {
+    pub place: &'a Place,
+    pub programs: &'a Programs,
+    pub interrupt: &'a Interrupt,
+    pub gateway: Member,
+    pub agent: Member,
+    pub lookout: Lookout,
+    /// What phones were told in all rounds.
+    pub all: View,
+    /// The longest that service may be away after faults are over.
+    pub back_ms_max: u64,
+}
+
+/// How a fault went.
+#[derive(Clone, Debug)]
+pub struct Struck {
+    pub fault: Planned,
+    /// When it was at work, since the first beat of the round.
+    pub from_ms: u64,
+    pub until_ms: u64,
+    /// How often it took effect, as whoever did it knows: a death by SIGKILL, a call that failed, a packet lost.
+    pub bites: u64,
+    /// The gateway entered the mode that goes with it.
+    pub was_shown: bool,
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub struct Outcome {
+    pub round: u32,
+    pub struck: Vec<Struck>,
+    pub shakes: u64,
+    pub answered: u64,
+    pub credits: u64,
+    pub cents: u64,
+    pub recoveries: Vec<Recovery>,
+    /// Money that does not agree: the campaign ends with it.
+    pub wrong: Vec<String>,
+    /// Everything else that is not as it must be.
+    pub amiss: Vec<String>,
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// The longest until shakes and claims were both back.
+    pub fn back_ms(&self) -> Option<u64> {
+        let of = |recovery: &Recovery| Some(recovery.shakes_ms?.max(recovery.claims_ms?));
+        self.recoveries
+            .iter()
+            .map(of)
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .max()
+    }
+}
+
+/// A fault on its way: planned, at work, over.
+struct Running {
+    fault: Planned,
+    from_ms: Option<u64>,
+    until_ms: Option<u64>,
+    bites: u64,
+    /// The counter that tells its bites, when it began.
+    counted: u64,
+}
+
+struct Round<'a, 'b> {
+    stage: &'b mut Stage<'a>,
+    number: u32,
+    directory: PathBuf,
+    proxy: Proxy,
+    phones: Option<Phones>,
+    lives: usize,
+    /// Journals of the lives that were killed.
+    dead_lives: Vec<PathBuf>,
+    running: Vec<Running>,
+    disk_failed_at: Option<Instant>,
+    /// The operator is to push, so that what runs is kept again.
+    needs_push: bool,
+}
+
+/// Plays a round with these faults.
+///
+/// # Errors
+/// When something cannot be run, or a program ended by itself.
+pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let directory = stage.place.file(&format!("round-{number}"));
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let proxy = Proxy::start(stage.place.gateway, seed ^ u64::from(number))?;
+    let running = |fault: &Planned| Running {
+        fault: *fault,
+        from_ms: None,
+        until_ms: None,
+        bites: 0,
+        counted: 0,
+    };
+    let mut round = Round {
+        stage,
+        number,
+        directory,
+        proxy,
+        phones: None,
+        lives: 0,
+        dead_lives: Vec::new(),
+        running: faults.iter().map(running).collect(),
+        disk_failed_at: None,
+        needs_push: false,
+    };
+    let first_beat_ms = round.begin(seed)?;
+    round.strike(first_beat_ms)?;
+    let recoveries = round.wait_until_back(first_beat_ms)?;
+    let mut outcome = round.finish(first_beat_ms)?;
+    outcome.recoveries = recoveries;
+    outcome.took = began.elapsed();
+    Ok(outcome)
+}
+
+impl Round<'_, '_> {
+    fn start_phones(&mut self, seed: u64) -> anyhow::Result<()> {
+        let scenario = plan::scenario(self.number, seed, self.lives == 0);
+        let path = self.directory.join(files::SCENARIO);
+        fs::write(&path, scenario).with_context(|| format!("cannot write {}", path.display()))?;
+        self.lives += 1;
+        let Stage { programs, place, .. } = &*self.stage;
+        let target = self.proxy.address.to_string();
+        self.phones = Some(Phones::start(programs, place, &self.directory, &target, self.lives)?);
+        Ok(())
+    }
+
+    /// Starts the phones; gives when the first shakes were answered, in milliseconds since 1970.
+    fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
+        self.start_phones(seed)?;
+        let until = Instant::now() + BEGIN;
+        loop {
+            self.look()?;
+            if let Some((at_ms, _)) = self.journal()?.answered.first_key_value() {
+                return Ok(*at_ms);
+            }
+            ensure!(
+                Instant::now() < until,
+                "no shake was answered within {} s",
+                BEGIN.as_secs()
+            );
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Looks after all programs: who ends by itself is told, or started again where its disk made it end.
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.stage.interrupt.check()?;
+        let disk_fails = self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
+        self.stage.gateway.look(false)?;
+        self.stage.agent.look(disk_fails)?;
+        self.phones.as_mut().map_or(Ok(()), Phones::check)
+    }
+
+    /// Begins and ends each fault at its time.
+    fn strike(&mut self, first_beat_ms: u64) -> anyhow::Result<()> {
+        while self.running.iter().any(|running| running.until_ms.is_none()) {
+            self.look()?;
+            let now_ms = unix_ms().saturating_sub(first_beat_ms);
+            for at in 0..self.running.len() {
+                let Running {
+                    fault,
+                    from_ms,
+                    until_ms,
+                    ..
+                } = &self.running[at];
+                let fault = *fault;
+                if from_ms.is_none() && now_ms >= fault.from_ms.into() {
+                    self.running[at].from_ms = Some(unix_ms());
+                    self.running[at].counted = self.counter(fault.kind)?;
+                    self.running[at].bites += u64::from(self.begin_fault(&fault)?);
+                } else if from_ms.is_some() && until_ms.is_none() && now_ms >= fault.until_ms.into() {
+                    self.end_fault(&fault)?;
+                    let counted = self.counter(fault.kind)?;
+                    let running = &mut self.running[at];
+                    running.bites += counted.saturating_sub(running.counted);
+                    running.until_ms = Some(unix_ms());
+                }
+            }
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    /// Begins a fault; true when it took effect and nobody else counts that.
+    fn begin_fault(&mut self, fault: &Planned) -> anyhow::Result<bool> {
+        let Stage {
+            gateway, agent, place, ..
+        } = &mut *self.stage;
+        let strength = fault.strength;
+        match fault.kind {
+            Kind::KillGateway => return gateway.kill(),
+            Kind::KillAgent => return agent.kill(),
+            Kind::KillPhones => return self.kill_phones(),
+            Kind::StopGateway => return gateway.stop(),
+            Kind::StopAgent => return agent.stop(),
+            Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| stop(&phones.service)),
+            Kind::Reboot => {
+                let both = [gateway.kill()?, agent.kill()?];
+                let was_there = place.queue().exists();
+                place.remove_queue();
+                return Ok(both == [true; 2] && was_there && !place.queue().exists());
+            }
+            Kind::DiskFull | Kind::SettlementFull => {
+                let of_ledger = fault.kind == Kind::DiskFull;
+                let directory = if of_ledger {
+                    directories::LEDGER
+                } else {
+                    directories::SETTLEMENT
+                };
+                agent.page.strike_below(&place.file(directory))?;
+                agent.page.set(at::WRITES, WRITES_NO_ROOM)?;
+            }
+            Kind::SyncFails | Kind::SlowDisk => {
+                agent.page.strike_below(&place.file(directories::LEDGER))?;
+                if fault.kind == Kind::SyncFails {
+                    agent.page.set(at::SYNCS, SYNCS_FAIL)?;
+                } else {
+                    agent.page.set(at::DELAY_MS, strength as u8)?;
+                }
+            }
+            Kind::StateFull => {
+                gateway.page.set(at::WRITES, WRITES_NO_ROOM)?;
+                gateway.kill()?;
+                gateway.start()?;
+            }
+            Kind::Clock => step_clock([gateway, agent], fault.clock_steps())?,
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
+        }
+        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
+            self.disk_failed_at = Some(Instant::now());
+        }
+        Ok(false)
+    }
+
+    fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<()> {
+        let Stage { gateway, agent, .. } = &mut *self.stage;
+        match fault.kind {
+            Kind::KillGateway => gateway.start()?,
+            Kind::KillAgent => agent.start()?,
+            Kind::KillPhones => self.start_phones(u64::from(self.number))?,
+            Kind::StopGateway => gateway.resume()?,
+            Kind::StopAgent => agent.resume()?,
+            Kind::StopPhones => self.phones.as_ref().map_or(Ok(()), |phones| resume(&phones.service))?,
+            Kind::Reboot => {
+                agent.start()?;
+                gateway.start()?;
+            }
+            Kind::DiskFull | Kind::SettlementFull => agent.page.set(at::WRITES, WRITES_WELL)?,
+            Kind::SyncFails => agent.page.set(at::SYNCS, 0)?,
+            Kind::SlowDisk => agent.page.set(at::DELAY_MS, 0)?,
+            Kind::StateFull => {
+                gateway.page.set(at::WRITES, WRITES_WELL)?;
+                self.needs_push = true;
+            }
+            Kind::Clock => step_clock([gateway, agent], 0)?,
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
+        }
+        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
+            self.disk_failed_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn kill_phones(&mut self) -> anyhow::Result<bool> {
+        let Some(phones) = self.phones.take() else {
+            return Ok(false);
+        };
+        self.dead_lives.push(phones.journal);
+        Ok(phones.service.kill()?.signal() == Some(9))
+    }
+
+    /// How often what a fault does was done so far; zero for those that are seen at their beginning.
+    fn counter(&self, kind: Kind) -> anyhow::Result<u64> {
+        let Stage { gateway, agent, .. } = &*self.stage;
+        let done = self.proxy.done();
+        Ok(match kind {
+            Kind::DiskFull | Kind::SettlementFull => agent.page.count(at::WRITES_FAILED)?,
+            Kind::SyncFails => agent.page.count(at::SYNCS_FAILED)?,
+            Kind::SlowDisk => agent.page.count(at::DELAYED)?,
+            Kind::StateFull => gateway.page.count(at::WRITES_FAILED)?,
+            // Both must see it.
+            Kind::Clock => gateway
+                .page
+                .count(at::CLOCK_READ)?
+                .min(agent.page.count(at::CLOCK_READ)?),
+            Kind::Loss | Kind::Blackhole => done.lost,
+            Kind::Reorder => done.late,
+            Kind::Duplicate => done.twice,
+            _ => 0,
+        })
+    }
+
+    /// What all lives of the phones have written so far.
+    fn journal(&self) -> anyhow::Result<Journal> {
+        let mut journal = Journal::default();
+        for path in &self.dead_lives {
+            let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            journal.add(&String::from_utf8_lossy(&text))?;
+        }
+        if let Some(phones) = &self.phones {
+            journal.add(&phones.journal_text()?)?;
+        }
+        Ok(journal)
+    }
+
+    /// Waits until shakes and claims are answered again, or the bound is passed; has an operator push where it takes one.
+    fn wait_until_back(&mut self, first_beat_ms: u64) -> anyhow::Result<Vec<Recovery>> {
+        let span = |running: &Running| Span {
+            name: running.fault.kind.name().to_owned(),
+            from_ms: running.from_ms.unwrap_or_default(),
+            until_ms: running.until_ms.unwrap_or_default(),
+        };
+        let spans: Vec<_> = self.running.iter().map(span).collect();
+        let first_ms = spans.iter().map(|span| span.from_ms).min().unwrap_or(first_beat_ms);
+        let until = Instant::now() + Duration::from_millis(self.stage.back_ms_max);
+        loop {
+            self.look()?;
+            if self.needs_push {
+                self.needs_push = !self.push()?;
+            }
+            let journal = self.journal()?;
+            let usual_rate = journal.rate(first_beat_ms, first_ms);
+            let found = recoveries(&journal, &spans, usual_rate);
+            let is_back = found
+                .iter()
+                .all(|found| found.shakes_ms.is_some() && found.claims_ms.is_some());
+            if (is_back && !self.needs_push) || Instant::now() >= until {
+                thread::sleep(AFTER);
+                return Ok(found);
+            }
+            thread::sleep(TICK * 10);
+        }
+    }
+
+    /// Pushes the throttle anew, as an operator whose gateway says `config_stale` does. False when the gateway was not
+    /// there yet.
+    fn push(&mut self) -> anyhow::Result<bool> {
+        let Stage {
+            place,
+            programs,
+            interrupt,
+            ..
+        } = &*self.stage;
+        let text = format!(
+            "# Pushed in round {}.\n{}",
+            self.number,
+            crate::workspace::deployed("", "throttle")?
+        );
+        place.write(files::THROTTLE, &text)?;
+        let mut push = programs.command("gateway");
+        push.args(["push", "throttle"]).arg(place.file(files::THROTTLE));
+        push.arg("--target").arg(place.admin.to_string());
+        push.arg("--certs").arg(place.file(files::CERTS));
+        let patience = Patience {
+            at_most: COMMAND,
+            interrupt,
+        };
+        let ended = run_to_file(
+            "gateway push",
+            push,
+            &self.directory.join("push.log"),
+            &patience,
+            || Ok(()),
+        )?;
+        Ok(ended.is_success())
+    }
+
+    /// Lets the phones finish, and compares everything.
+    fn finish(mut self, first_beat_ms: u64) -> anyhow::Result<Outcome> {
+        let mut phones = self.phones.take().context("the phones play")?;
+        nix::sys::signal::kill(phones.service.pid(), nix::sys::signal::Signal::SIGTERM)
+            .context("cannot ask the phones to finish")?;
+        let until = Instant::now() + FINISH;
+        let status = loop {
+            if let Some(status) = phones.service.ended()? {
+                break status;
+            }
+            self.look()?;
+            ensure!(
+                Instant::now() < until,
+                "the phones did not finish within {} s",
+                FINISH.as_secs()
+            );
+            thread::sleep(TICK);
+        };
+        if !matches!(status.code(), Some(0 | 2)) {
+            bail!("client-sim ended with {status}; {}", phones.service.log_end());
+        }
+        let report = read(&phones.report)?;
+        let report: serde_json::Value = serde_json::from_str(&report).context("the phones' report is no JSON")?;
+        let mut view = View::default();
+        let credits = view.add_credits(&read(&phones.credits)?)?;
+        self.phones = Some(phones);
+        let journal = self.journal()?;
+        let mut wrong = view.add_journal(&journal.told);
+        wrong.extend(credits);
+        let is_whole = self.dead_lives.is_empty();
+        wrong.extend(report_failures(&report, is_whole));
+        self.stage.all.join(&view);
+        wrong.extend(compare(self.stage, &self.directory, &view, self.number, is_whole)?);
+        let struck: Vec<_> = self
+            .running
+            .iter()
+            .map(|running| self.struck(running, first_beat_ms))
+            .collect();
+        Ok(Outcome {
+            round: self.number,
+            struck,
+            shakes: report
+                .pointer("/shakes/sent")
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or_default(),
+            answered: journal.answered.values().sum(),
+            credits: view.gains.len() as u64,
+            cents: view.gains.values().sum(),
+            recoveries: Vec::new(),
+            wrong,
+            amiss: Vec::new(),
+            took: Duration::ZERO,
+        })
+    }
+
+    fn struck(&self, running: &Running, first_beat_ms: u64) -> Struck {
+        /// How long after a fault the gateway may still notice it.
+        const NOTICE_MS: u64 = 2_500;
+        let (from_ms, until_ms) = (
+            running.from_ms.unwrap_or_default(),
+            running.until_ms.unwrap_or_default(),
+        );
+        let seen = |mode: &str| self.stage.lookout.saw_enter(mode, from_ms, until_ms + NOTICE_MS);
+        Struck {
+            fault: running.fault,
+            from_ms: from_ms.saturating_sub(first_beat_ms),
+            until_ms: until_ms.saturating_sub(first_beat_ms),
+            bites: running.bites,
+            was_shown: mode_of(running.fault.kind).is_some_and(seen),
+        }
+    }
+}
+
+/// The degraded mode that goes with a fault, if any.
+pub fn mode_of(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::KillAgent | Kind::StopAgent | Kind::Reboot => Some("agent_away"),
+        Kind::DiskFull | Kind::SyncFails => Some("ledger_read_only"),
+        Kind::SettlementFull => Some("settlement_down"),
+        Kind::StateFull => Some("config_stale"),
+        Kind::Clock => Some("clock_jumped"),
+        _ => None,
+    }
+}
+
+fn badness(fault: &Planned) -> Badness {
+    let good = Badness::default();
+    let percent = fault.strength;
+    match fault.kind {
+        Kind::Loss => Badness { loss: percent, ..good },
+        Kind::Reorder => Badness {
+            reorder: percent,
+            ..good
+        },
+        Kind::Duplicate => Badness {
+            duplicate: percent,
+            ..good
+        },
+        _ => Badness { loss: 100, ..good },
+    }
+}
+
+/// Steps the wall clock of both, and a moment later that of the packets that they receive.
+fn step_clock(members: [&mut Member; 2], steps: i8) -> anyhow::Result<()> {
+    for (at, wait) in [(at::CLOCK_STEPS, UNDER_WAY), (at::STAMP_STEPS, Duration::ZERO)] {
+        for member in &members {
+            member.page.set(at, steps.cast_unsigned())?;
+        }
+        thread::sleep(wait);
+    }
+    Ok(())
+}
+
+/// Asks the ledger, and compares it with what phones say.
+fn compare(
+    stage: &Stage<'_>,
+    directory: &Path,
+    view: &View,
+    number: u32,
+    is_whole: bool,
+) -> anyhow::Result<Vec<String>> {
+    let ask = |name: &'static str, args: &[&str], output: &str| {
+        let mut command = stage.programs.command("shake-agent");
+        command.args(args).arg("--config").arg(stage.place.file(files::AGENT));
+        let patience = Patience {
+            at_most: COMMAND,
+            interrupt: stage.interrupt,
+        };
+        let output = directory.join(output);
+        // A difference ends with an error as well; what is printed says more.
+        run_to_file(name, command, &output, &patience, || Ok(()))?;
+        read(&output)
+    };
+    let export = |what, output| {
+        ask(
+            "ledger export",
+            &["ledger", "export", "--format", "csv", "--what", what],
+            output,
+        )
+    };
+    let audit: Audit = serde_json::from_str(&ask("audit", &["audit", "--json"], files::AUDIT)?)
+        .context("the audit is not what was expected")?;
+    let settlement: Settlement = serde_json::from_str(&ask(
+        "settlement verify",
+        &["settlement", "verify", "--json"],
+        "settlement.json",
+    )?)
+    .context("the check of the settlement is not what was expected")?;
+    let ledger = Ledger::read(&export("outbox", files::OUTBOX)?, &export("packets", "packets.csv")?)?;
+    let first = plan::first_user(number);
+    let evidence = Evidence {
+        all: &stage.all,
+        round: view,
+        users: first..first + plan::PHONES,
+        is_whole,
+        ledger: &ledger,
+        audit: &audit,
+        settlement: &settlement,
+    };
+    Ok(evidence.failures())
+}
+
+/// The last look, after both programs have ended in good order: everything agrees, and nothing waits for settlement.
+///
+/// # Errors
+/// When something cannot be read.
+pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<String>> {
+    let directory = stage.place.file("end");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut wrong = compare(stage, &directory, &View::default(), rounds, false)?;
+    let settlement: Settlement = serde_json::from_str(&read(&directory.join("settlement.json"))?)?;
+    if settlement.backlog.count > 0 {
+        wrong.push(format!(
+            "{} credits still wait for settlement",
+            settlement.backlog.count
+        ));
+    }
+    Ok(wrong)
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
