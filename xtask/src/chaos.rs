@@ -235,7 +235,8 @@ fn prepare<'a>(
         let path = place.file(directory);
         fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
     }
-    place.write(files::SHOW, &plan::show())?;
+    place.write(files::SHOW, &plan::show(false))?;
+    place.write(round::LOUD_SHOW, &plan::show(true))?;
     place.write(files::GATEWAY, &plan::gateway(place))?;
     place.write(files::AGENT, &plan::agent(place))?;
     let member = |name, config, directory: &str| {

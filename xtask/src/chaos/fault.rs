@@ -29,7 +29,7 @@ pub enum Kind {
     SlowDisk,
     /// no room for the settlement file
     SettlementFull,
-    /// no room for the gateway's state; the gateway is killed and started meanwhile, then an operator pushes
+    /// no room for the gateway's state, while the gateway is killed and started again
     StateFull,
     /// the wall clock of gateway and agent steps, and later back
     Clock,

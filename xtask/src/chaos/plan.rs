@@ -24,9 +24,10 @@ pub fn seed_flags(minutes: f64) -> Vec<String> {
     flags
 }
 
-/// A show that began long ago and outlasts all clock steps, with packets, splits and gifts all the time. Tickets and
-/// shares go back while the campaign goes on.
-pub fn show() -> String {
+/// A show that began long ago and outlasts all clock steps, with packets and splits all the time. Tickets and shares go
+/// back while the campaign goes on. With gifts while faults strike, and without when phones are to come to an end.
+pub fn show(has_gifts: bool) -> String {
+    const GIFTS: &str = "gifts = { per_second = 8, recipients = 3, min_cents = 10, max_cents = 309 }\n";
     let mut text = format!(
         r#"# Made by `cargo xtask chaos`. Every key is explained in deploy/show.toml.
 [event]
@@ -52,9 +53,9 @@ pace_ms = 500
 releases_per_second = {RELEASES_PER_SECOND}
 without_packet = "greeting"
 weights = {{ red_packet = 40, greeting = 40, nothing = 20 }}
-gifts = {{ per_second = 8, recipients = 3, min_cents = 10, max_cents = 309 }}
-"#,
-        event = plan::EVENT
+{gifts}"#,
+        event = plan::EVENT,
+        gifts = if has_gifts { GIFTS } else { "" }
     );
     for sponsor in 1..=plan::SPONSORS {
         text.push_str(&format!(

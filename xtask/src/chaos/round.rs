@@ -14,12 +14,14 @@ use crate::demo::reports::Audit;
 use crate::interrupt::Interrupt;
 use crate::stage::{Patience, Place, Programs, files, run_to_file, unix_ms};
 use anyhow::{Context, bail, ensure};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The show that operators push for a round; what stands in the configuration is the one without gifts.
+pub const LOUD_SHOW: &str = "loud.toml";
 /// Between two looks at everything.
 const TICK: Duration = Duration::from_millis(10);
 /// How long all phones may take to connect and shake.
@@ -113,8 +115,6 @@ struct Round<'a, 'b> {
     dead_lives: Vec<PathBuf>,
     running: Vec<Running>,
     disk_failed_at: Option<Instant>,
-    /// The operator is to push, so that what runs is kept again.
-    needs_push: bool,
 }
 
 /// Plays a round with these faults.
@@ -143,7 +143,6 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
         dead_lives: Vec::new(),
         running: faults.iter().map(running).collect(),
         disk_failed_at: None,
-        needs_push: false,
     };
     let first_beat_ms = round.begin(seed)?;
     round.strike(first_beat_ms)?;
@@ -168,6 +167,7 @@ impl Round<'_, '_> {
 
     /// Starts the phones; gives when the first shakes were answered, in milliseconds since 1970.
     fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
+        self.push(LOUD_SHOW)?;
         self.start_phones(seed)?;
         let until = Instant::now() + BEGIN;
         loop {
@@ -290,10 +290,7 @@ impl Round<'_, '_> {
             Kind::DiskFull | Kind::SettlementFull => agent.page.set(at::WRITES, WRITES_WELL)?,
             Kind::SyncFails => agent.page.set(at::SYNCS, 0)?,
             Kind::SlowDisk => agent.page.set(at::DELAY_MS, 0)?,
-            Kind::StateFull => {
-                gateway.page.set(at::WRITES, WRITES_WELL)?;
-                self.needs_push = true;
-            }
+            Kind::StateFull => gateway.page.set(at::WRITES, WRITES_WELL)?,
             Kind::Clock => step_clock([gateway, agent], 0)?,
             Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
         }
@@ -345,7 +342,7 @@ impl Round<'_, '_> {
         Ok(journal)
     }
 
-    /// Waits until shakes and claims are answered again, or the bound is passed; has an operator push where it takes one.
+    /// Waits until shakes and claims are answered again, or the bound is passed.
     fn wait_until_back(&mut self, first_beat_ms: u64) -> anyhow::Result<Vec<Recovery>> {
         let span = |running: &Running| Span {
             name: running.fault.kind.name().to_owned(),
@@ -357,16 +354,13 @@ impl Round<'_, '_> {
         let until = Instant::now() + Duration::from_millis(self.stage.back_ms_max);
         loop {
             self.look()?;
-            if self.needs_push {
-                self.needs_push = !self.push()?;
-            }
             let journal = self.journal()?;
             let usual_rate = journal.rate(first_beat_ms, first_ms);
             let found = recoveries(&journal, &spans, usual_rate);
             let is_back = found
                 .iter()
                 .all(|found| found.shakes_ms.is_some() && found.claims_ms.is_some());
-            if (is_back && !self.needs_push) || Instant::now() >= until {
+            if is_back || Instant::now() >= until {
                 thread::sleep(AFTER);
                 return Ok(found);
             }
@@ -374,41 +368,45 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Pushes the throttle anew, as an operator whose gateway says `config_stale` does. False when the gateway was not
-    /// there yet.
-    fn push(&mut self) -> anyhow::Result<bool> {
+    /// Pushes a show as an operator does, who tries again while the gateway is not there. It also ends `config_stale`.
+    fn push(&self, file: &str) -> anyhow::Result<()> {
         let Stage {
             place,
             programs,
             interrupt,
             ..
         } = &*self.stage;
-        let text = format!(
-            "# Pushed in round {}.\n{}",
-            self.number,
-            crate::workspace::deployed("", "throttle")?
-        );
-        place.write(files::THROTTLE, &text)?;
-        let mut push = programs.command("gateway");
-        push.args(["push", "throttle"]).arg(place.file(files::THROTTLE));
-        push.arg("--target").arg(place.admin.to_string());
-        push.arg("--certs").arg(place.file(files::CERTS));
-        let patience = Patience {
-            at_most: COMMAND,
-            interrupt,
-        };
-        let ended = run_to_file(
-            "gateway push",
-            push,
-            &self.directory.join("push.log"),
-            &patience,
-            || Ok(()),
-        )?;
-        Ok(ended.is_success())
+        let until = Instant::now() + COMMAND;
+        loop {
+            let mut push = programs.command("gateway");
+            push.args(["push", "show"]).arg(place.file(file));
+            push.arg("--target").arg(place.admin.to_string());
+            push.arg("--certs").arg(place.file(files::CERTS));
+            let log = self.directory.join("push.log");
+            push.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
+            let patience = Patience {
+                at_most: COMMAND,
+                interrupt,
+            };
+            let ended = run_to_file("gateway push", push, &self.directory.join("pushed"), &patience, || {
+                Ok(())
+            })?;
+            if ended.is_success() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < until,
+                "the gateway took no push; see {}",
+                log.display()
+            );
+            thread::sleep(TICK * 10);
+        }
     }
 
-    /// Lets the phones finish, and compares everything.
+    /// Lets the phones finish, once there are no more gifts, and compares everything.
     fn finish(mut self, first_beat_ms: u64) -> anyhow::Result<Outcome> {
+        // Gifts would go on for as long as phones are there to get them.
+        self.push(files::SHOW)?;
         let mut phones = self.phones.take().context("the phones play")?;
         nix::sys::signal::kill(phones.service.pid(), nix::sys::signal::Signal::SIGTERM)
             .context("cannot ask the phones to finish")?;
@@ -437,7 +435,7 @@ impl Round<'_, '_> {
         let mut wrong = view.add_journal(&journal.told);
         wrong.extend(credits);
         let is_whole = self.dead_lives.is_empty();
-        wrong.extend(report_failures(&report, is_whole));
+        wrong.extend(report_failures(&report, &self.reasons()));
         self.stage.all.join(&view);
         wrong.extend(compare(self.stage, &self.directory, &view, self.number, is_whole)?);
         let struck: Vec<_> = self
@@ -460,6 +458,20 @@ impl Round<'_, '_> {
             amiss: Vec::new(),
             took: Duration::ZERO,
         })
+    }
+
+    /// Why claims of honest phones may be refused in this round.
+    fn reasons(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if !self.dead_lives.is_empty() {
+            // A later life's users do not know what the earlier one's won.
+            reasons.push("limit_reached");
+        }
+        if self.running.iter().any(|running| running.fault.kind == Kind::Reboot) {
+            // With the mapping go the wins of which the ledger had not heard: their packets are void.
+            reasons.push("packet_void");
+        }
+        reasons
     }
 
     fn struck(&self, running: &Running, first_beat_ms: u64) -> Struck {
