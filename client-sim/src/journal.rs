@@ -1,11 +1,11 @@
 //! The journal of a run: what the phones were told about money, written down in the turn in which they were told, so
-//! that whoever kills the simulator loses none of it. Beside it a beat of the shakes answered, for who wants to know
-//! when service was there.
+//! that whoever kills the simulator loses none of it. Beside it a beat of the shakes served, for who wants to know
+//! when service was there: answered in time, and not by "slow down".
 //!
 //! ```text
-//! at_ms,kind,packet,user,cents,answered
+//! at_ms,kind,packet,user,cents,served
 //! 1800000000123,open,7,21,300,4711        the phone of user 21 was told that packet 7 gave it 300 cents
-//! 1800000000200,shakes,,,,4790            so many shakes had been answered by then
+//! 1800000000200,shakes,,,,4790            so many shakes had been served by then
 //! ```
 //! Kinds are those of `--credits`: `open` and `grab` (gained), `send` (spent); and `shakes`. A line that does not end in a
 //! line break was being written when the simulator died, and counts for nothing.
@@ -18,8 +18,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-const HEADER: &str = "at_ms,kind,packet,user,cents,answered\n";
-/// Time between two beats while shakes are answered.
+const HEADER: &str = "at_ms,kind,packet,user,cents,served\n";
+/// Time between two beats while shakes are served.
 const BEAT: Micros = Micros::from_ms(50);
 
 /// Writes what is new in a tally that only grows.
@@ -29,7 +29,7 @@ pub(crate) struct Journal {
     opened: usize,
     grabbed: usize,
     sent: usize,
-    answered: u64,
+    served: u64,
     beat_at: Micros,
     text: String,
 }
@@ -44,7 +44,7 @@ impl Journal {
             opened: 0,
             grabbed: 0,
             sent: 0,
-            answered: 0,
+            served: 0,
             beat_at: Micros::ZERO,
             text: String::new(),
         })
@@ -52,17 +52,17 @@ impl Journal {
 
     /// Writes what came since the last look, in one write. `clock` is asked for the time only when there is something.
     pub(crate) fn look(&mut self, now: Micros, clock: impl FnOnce() -> UnixMillis, tally: &Tally) -> io::Result<()> {
-        let answered = tally.shakes.answered;
+        let served = tally.shakes.answered.saturating_sub(tally.slow_downs.iter().sum());
         let has_money =
             (tally.opened.len(), tally.grabbed.len(), tally.sent.len()) != (self.opened, self.grabbed, self.sent);
-        let beats = answered != self.answered && now >= self.beat_at;
+        let beats = served != self.served && now >= self.beat_at;
         if !has_money && !beats {
             return Ok(());
         }
         let at_ms = clock().0;
         let mut line = |kind: &str, moved: Moved| {
             let Moved { packet, user, cents } = moved;
-            writeln!(self.text, "{at_ms},{kind},{packet},{user},{cents},{answered}").expect("a String takes it");
+            writeln!(self.text, "{at_ms},{kind},{packet},{user},{cents},{served}").expect("a String takes it");
         };
         for opened in &tally.opened[self.opened..] {
             let (packet, user, cents) = (opened.packet, opened.user, opened.cents);
@@ -73,8 +73,8 @@ impl Journal {
             .for_each(|moved| line("grab", *moved));
         tally.sent[self.sent..].iter().for_each(|moved| line("send", *moved));
         if beats {
-            writeln!(self.text, "{at_ms},shakes,,,,{answered}").expect("a String takes it");
-            self.answered = answered;
+            writeln!(self.text, "{at_ms},shakes,,,,{served}").expect("a String takes it");
+            self.served = served;
             self.beat_at = now.plus(BEAT);
         }
         (self.opened, self.grabbed, self.sent) = (tally.opened.len(), tally.grabbed.len(), tally.sent.len());
@@ -119,7 +119,8 @@ mod tests {
         tally.shakes.answered = 2;
         let all = "1001,open,7,21,300,0\n1003,grab,8,4,5,2\n1003,send,9,4,5,2\n1003,shakes,,,,2\n";
         assert_eq!(look(3, &tally), all);
-        tally.shakes.answered = 3;
+        tally.shakes.answered = 4;
+        tally.slow_downs[4] = 1;
         assert_eq!(look(4, &tally), all, "the beat waits");
         assert_eq!(look(60, &tally), format!("{all}1060,shakes,,,,3\n"));
     }

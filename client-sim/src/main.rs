@@ -98,7 +98,7 @@ struct Run {
     /// Writes all money that moved as lines kind,packet,user,sponsor,cents; kind is open, grab or send (money spent).
     #[arg(long, value_name = "FILE.csv")]
     credits: Option<PathBuf>,
-    /// Writes the same as it happens, each line at once, with the time and the number of shakes answered; a run that is
+    /// Writes the same as it happens, each line at once, with the time and the number of shakes served; a run that is
     /// killed leaves what its phones had heard. Needs the lean engine.
     #[arg(long, value_name = "FILE.csv")]
     journal: Option<PathBuf>,

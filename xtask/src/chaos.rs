@@ -34,8 +34,9 @@ const SHORT: (u64, u32, u64) = (6, 4, 30_000);
 #[command(after_long_help = "\
 A round: 800 phones shake, claim, split, send and grab through a UDP proxy, and one
 to three faults strike at times drawn from the seed. When they are over, service
-must be back (a tenth of the usual shakes answered, and a claim) within 5 s. Then the
-phones finish, and it is checked that
+must be back within 5 s: a tenth of the usual shakes served for a whole second (being
+told to slow down is no service), and a claim answered. Then the phones finish, and
+it is checked that
   every gain and every packet sent that a phone was told of stands in the ledger,
   also those of all earlier rounds; nothing stands there that no phone heard of
   (unless its simulator was killed); no packet was opened twice; the audit balances

@@ -1,5 +1,5 @@
 //! What the phones wrote down while they played (`client-sim run --journal`): each gain and each packet sent, with its time,
-//! and how many shakes had been answered by then. And from it, when service was back. Pure.
+//! and how many shakes had been served by then: served in time, and not by "slow down". And from it, when service was back. Pure.
 
 use anyhow::{Context, ensure};
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ pub struct Told {
 #[derive(Debug, Default)]
 pub struct Journal {
     pub told: Vec<Told>,
-    /// Shakes answered between one beat and the next, by the time of the later one.
-    pub answered: BTreeMap<u64, u64>,
+    /// Shakes served between one beat and the next, by the time of the later one.
+    pub served: BTreeMap<u64, u64>,
 }
 
 impl Journal {
@@ -38,10 +38,10 @@ impl Journal {
                 let number: Result<u64, _> = field.parse();
                 number.with_context(|| format!("line {}: {field:?} is no number", at + 1))
             };
-            let (at_ms, answered) = (number(0)?, number(5)?);
+            let (at_ms, served) = (number(0)?, number(5)?);
             if fields[1] == "shakes" {
-                *self.answered.entry(at_ms).or_default() += answered.saturating_sub(before);
-                before = answered;
+                *self.served.entry(at_ms).or_default() += served.saturating_sub(before);
+                before = served;
             } else {
                 self.told.push(Told {
                     kind: fields[1].to_owned(),
@@ -55,36 +55,25 @@ impl Journal {
         Ok(())
     }
 
-    /// Shakes answered in a span of time, per second.
+    /// Shakes served in a span of time, per second.
     pub fn rate(&self, from_ms: u64, until_ms: u64) -> f64 {
-        let answered: u64 = self
-            .answered
-            .range(from_ms..until_ms)
-            .map(|(_, answered)| answered)
-            .sum();
-        answered as f64 * 1e3 / (until_ms.saturating_sub(from_ms)).max(1) as f64
+        let served: u64 = self.served.range(from_ms..until_ms).map(|(_, served)| served).sum();
+        served as f64 * 1e3 / until_ms.saturating_sub(from_ms).max(1) as f64
     }
 
-    /// How long after `from_ms` shakes were answered again at a tenth of `usual_rate`: the end of the first window that
-    /// holds so many.
+    /// How long after `from_ms` shakes were served again at a tenth of `usual_rate`: the first beat that begins a second in
+    /// which so many were. `None` also while that second is not over.
     pub fn shakes_back_ms(&self, from_ms: u64, usual_rate: f64) -> Option<u64> {
-        const WINDOW_MS: u64 = 250;
-        let wanted = (usual_rate / 10.0 * WINDOW_MS as f64 / 1e3).max(1.0);
-        let beats = self.answered.range(from_ms..);
-        let mut ends = beats.map(|(at_ms, _)| *at_ms);
-        ends.find(|end_ms| {
-            let since_ms = end_ms.saturating_sub(WINDOW_MS).max(from_ms);
-            let answered: u64 = self
-                .answered
-                .range(since_ms..=*end_ms)
-                .map(|(_, answered)| answered)
-                .sum();
-            answered as f64 >= wanted
-        })
-        .map(|end_ms| end_ms - from_ms)
+        const WINDOW_MS: u64 = 1_000;
+        let last_ms = *self.served.last_key_value()?.0;
+        let mut beats = self.served.range(from_ms..).map(|(at_ms, _)| *at_ms);
+        let began = beats.find(|at_ms| self.rate(*at_ms, at_ms + WINDOW_MS) >= usual_rate / 10.0);
+        began
+            .filter(|at_ms| at_ms + WINDOW_MS <= last_ms)
+            .map(|at_ms| at_ms - from_ms)
     }
 
-    /// How long after `from_ms` the first claim was answered.
+    /// How long after `from_ms` the first claim was served.
     pub fn claims_back_ms(&self, from_ms: u64) -> Option<u64> {
         let opened = self.told.iter().filter(|told| told.kind == "open");
         let after = opened.filter_map(|told| told.at_ms.checked_sub(from_ms));
@@ -150,9 +139,9 @@ pub fn recoveries(journal: &Journal, spans: &[Span], usual_rate: f64) -> Vec<Rec
 mod tests {
     use super::*;
 
-    const TEXT: &str = "at_ms,kind,packet,user,cents,answered\n\
-        1000,shakes,,,,100\n1100,open,7,1,300,150\n1100,shakes,,,,200\n5000,shakes,,,,201\n5200,shakes,,,,320\n\
-        5400,grab,9,4,1,330\n5500,open,8,2,10,340\n56";
+    const TEXT: &str = "at_ms,kind,packet,user,cents,served\n\
+        1000,shakes,,,,100\n1100,open,7,1,300,150\n1100,shakes,,,,200\n3000,shakes,,,,201\n5200,shakes,,,,401\n\
+        5400,grab,9,4,1,410\n5500,open,8,2,10,440\n6200,shakes,,,,441\n7000,shakes,,,,442\n56";
 
     fn span(name: &str, from_ms: u64, until_ms: u64) -> Span {
         Span {
@@ -168,12 +157,12 @@ mod tests {
         journal.add(TEXT).unwrap();
         assert_eq!(journal.told.len(), 3);
         assert_eq!((journal.told[1].kind.as_str(), journal.told[1].packet), ("grab", 9));
-        assert_eq!(journal.answered.values().sum::<u64>(), 320);
+        assert_eq!(journal.served.values().sum::<u64>(), 442);
         // A second life counts from nothing.
         journal
-            .add("at_ms,kind,packet,user,cents,answered\n9000,shakes,,,,10\n")
+            .add("at_ms,kind,packet,user,cents,served\n9000,shakes,,,,10\n")
             .unwrap();
-        assert_eq!(journal.answered.values().sum::<u64>(), 330);
+        assert_eq!(journal.served.values().sum::<u64>(), 452);
         for bad in ["h\n1,open,2\n", "h\nx,shakes,,,,1\n", "h\n1,open,a,2,3,4\n"] {
             assert!(
                 Journal::default().add(bad).unwrap_err().to_string().contains("line 2"),
@@ -183,13 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn service_is_back_when_enough_is_answered() {
+    fn service_is_back_when_enough_is_served() {
         let mut journal = Journal::default();
         journal.add(TEXT).unwrap();
-        // A tenth of 2,000/s is 50 in a window: one answer at 5,000 is not service, 119 at 5,200 are.
+        // A tenth of 2,000/s: the one served at 3,000 is not service, 200 at 5,200 are.
         assert_eq!(journal.shakes_back_ms(2_000, 2_000.0), Some(3_200));
         assert_eq!(journal.claims_back_ms(2_000), Some(3_500));
         assert_eq!(journal.shakes_back_ms(6_000, 2_000.0), None);
+        assert_eq!(journal.shakes_back_ms(6_500, 1.0), None, "its second is not over");
     }
 
     #[test]
@@ -197,7 +187,7 @@ mod tests {
         let mut journal = Journal::default();
         journal.add(TEXT).unwrap();
         let spans = [span("a", 2_000, 4_000), span("b", 3_000, 3_500), span("c", 900, 1_050)];
-        let found = recoveries(&journal, &spans, 2_000.0);
+        let found = recoveries(&journal, &spans, 1_000.0);
         let expected = |after: &str, shakes_ms, claims_ms| Recovery {
             after: after.to_owned(),
             shakes_ms: Some(shakes_ms),

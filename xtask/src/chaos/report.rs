@@ -65,7 +65,7 @@ impl Campaign {
     pub fn text(&self) -> String {
         let mut text = format!(
             "\nchaos, seed {}\n\n{:>5} {:>8} {:>9} {:>8} {:>11} {:>7} {:>7}  {:<8} faults\n",
-            self.seed, "round", "shakes", "answered", "credits", "money", "back ms", "seconds", "verdict"
+            self.seed, "round", "shakes", "served", "credits", "money", "back ms", "seconds", "verdict"
         );
         for round in &self.rounds {
             text.push_str(&line(round));
@@ -130,7 +130,7 @@ impl Campaign {
                 "round": round.round,
                 "faults": round.struck.iter().map(fault).collect::<Vec<_>>(),
                 "shakes": round.shakes,
-                "answered": round.answered,
+                "served": round.served,
                 "credits": round.credits,
                 "cents": round.cents,
                 "recoveries": recoveries.collect::<Vec<_>>(),
@@ -165,7 +165,7 @@ pub fn line(round: &Outcome) -> String {
         "{:>5} {:>8} {:>9} {:>8} {:>11} {:>7} {:>7.1}  {verdict:<8} {}\n",
         round.round,
         round.shakes,
-        round.answered,
+        round.served,
         round.credits,
         money(round.cents),
         round.back_ms().map_or("-".into(), |ms| ms.to_string()),
@@ -206,7 +206,7 @@ mod tests {
                 round: 1,
                 struck: vec![struck(3, true), struck(0, false), struck(2, false)],
                 shakes: 100,
-                answered: 90,
+                served: 90,
                 credits: 4,
                 cents: 1_205,
                 recoveries: vec![Recovery {

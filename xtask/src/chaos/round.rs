@@ -70,7 +70,7 @@ pub struct Outcome {
     pub round: u32,
     pub struck: Vec<Struck>,
     pub shakes: u64,
-    pub answered: u64,
+    pub served: u64,
     pub credits: u64,
     pub cents: u64,
     pub recoveries: Vec<Recovery>,
@@ -165,19 +165,19 @@ impl Round<'_, '_> {
         Ok(())
     }
 
-    /// Starts the phones; gives when the first shakes were answered, in milliseconds since 1970.
+    /// Starts the phones; gives when the first shakes were served, in milliseconds since 1970.
     fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
         self.push(LOUD_SHOW)?;
         self.start_phones(seed)?;
         let until = Instant::now() + BEGIN;
         loop {
             self.look()?;
-            if let Some((at_ms, _)) = self.journal()?.answered.first_key_value() {
+            if let Some((at_ms, _)) = self.journal()?.served.first_key_value() {
                 return Ok(*at_ms);
             }
             ensure!(
                 Instant::now() < until,
-                "no shake was answered within {} s",
+                "no shake was served within {} s",
                 BEGIN.as_secs()
             );
             thread::sleep(TICK);
@@ -342,7 +342,7 @@ impl Round<'_, '_> {
         Ok(journal)
     }
 
-    /// Waits until shakes and claims are answered again, or the bound is passed.
+    /// Waits until shakes and claims are served again, or the bound is passed.
     fn wait_until_back(&mut self, first_beat_ms: u64) -> anyhow::Result<Vec<Recovery>> {
         let span = |running: &Running| Span {
             name: running.fault.kind.name().to_owned(),
@@ -450,7 +450,7 @@ impl Round<'_, '_> {
                 .pointer("/shakes/sent")
                 .and_then(serde_json::Value::as_u64)
                 .unwrap_or_default(),
-            answered: journal.answered.values().sum(),
+            served: journal.served.values().sum(),
             credits: view.gains.len() as u64,
             cents: view.gains.values().sum(),
             recoveries: Vec::new(),
