@@ -25,6 +25,7 @@ use lookout::Lookout;
 use report::Campaign;
 use round::{Outcome, Stage};
 use std::fs;
+use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};
 
 /// The seed of the short run of `cargo xtask test`, its rounds, and its bound on recovery, which a busy machine keeps.
@@ -34,8 +35,8 @@ const SHORT: (u64, u32, u64) = (6, 4, 30_000);
 #[command(after_long_help = "\
 A round: 800 phones shake, claim, split, send and grab through a UDP proxy, and one
 to three faults strike at times drawn from the seed. When they are over, service
-must be back within 5 s: a tenth of the usual shakes served for a whole second (being
-told to slow down is no service), and a claim answered. Then the phones finish, and
+must be back within 5 s: a tenth of the usual shakes served for two whole seconds
+(being told to slow down is no service), and a claim answered. Then the phones finish, and
 it is checked that
   every gain and every packet sent that a phone was told of stands in the ledger,
   also those of all earlier rounds; nothing stands there that no phone heard of
@@ -275,7 +276,8 @@ fn play(options: &Options, stage: &mut Stage<'_>, campaign: &mut Campaign) -> an
         say(&scheduled(options.seed, &campaign.kinds, number));
         let mut outcome = round::play(stage, number, options.seed, &faults)?;
         outcome.amiss.extend(late(&outcome, options.back_ms_max));
-        eprint!("chaos: {}", report::line(&outcome));
+        let clear = if stderr().is_terminal() { "\x1b[2K" } else { "" };
+        eprint!("{clear}chaos: {}", report::line(&outcome));
         let is_good = outcome.wrong.is_empty() && outcome.amiss.is_empty();
         let is_wrong = !outcome.wrong.is_empty();
         campaign.rounds.push(outcome);

@@ -61,15 +61,17 @@ impl Journal {
         served as f64 * 1e3 / until_ms.saturating_sub(from_ms).max(1) as f64
     }
 
-    /// How long after `from_ms` shakes were served again at a tenth of `usual_rate`: the first beat that begins a second in
-    /// which so many were. `None` also while that second is not over.
+    /// How long after `from_ms` shakes were served again at a tenth of `usual_rate`: the first beat that begins two seconds
+    /// in each of which so many were, so that the answers to what had waited are not taken for service. `None` also while
+    /// these seconds are not over.
     pub fn shakes_back_ms(&self, from_ms: u64, usual_rate: f64) -> Option<u64> {
-        const WINDOW_MS: u64 = 1_000;
+        const SECOND_MS: u64 = 1_000;
         let last_ms = *self.served.last_key_value()?.0;
+        let is_service = |at_ms: u64| self.rate(at_ms, at_ms + SECOND_MS) >= usual_rate / 10.0;
         let mut beats = self.served.range(from_ms..).map(|(at_ms, _)| *at_ms);
-        let began = beats.find(|at_ms| self.rate(*at_ms, at_ms + WINDOW_MS) >= usual_rate / 10.0);
+        let began = beats.find(|at_ms| is_service(*at_ms) && is_service(at_ms + SECOND_MS));
         began
-            .filter(|at_ms| at_ms + WINDOW_MS <= last_ms)
+            .filter(|at_ms| at_ms + 2 * SECOND_MS <= last_ms)
             .map(|at_ms| at_ms - from_ms)
     }
 
@@ -140,8 +142,8 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "at_ms,kind,packet,user,cents,served\n\
-        1000,shakes,,,,100\n1100,open,7,1,300,150\n1100,shakes,,,,200\n3000,shakes,,,,201\n5200,shakes,,,,401\n\
-        5400,grab,9,4,1,410\n5500,open,8,2,10,440\n6200,shakes,,,,441\n7000,shakes,,,,442\n56";
+        1000,shakes,,,,100\n1100,open,7,1,300,150\n1100,shakes,,,,200\n2100,shakes,,,,300\n3000,shakes,,,,301\n\
+        5200,shakes,,,,501\n5400,grab,9,4,1,510\n5500,open,8,2,10,540\n6200,shakes,,,,701\n7200,shakes,,,,702\n56";
 
     fn span(name: &str, from_ms: u64, until_ms: u64) -> Span {
         Span {
@@ -157,12 +159,12 @@ mod tests {
         journal.add(TEXT).unwrap();
         assert_eq!(journal.told.len(), 3);
         assert_eq!((journal.told[1].kind.as_str(), journal.told[1].packet), ("grab", 9));
-        assert_eq!(journal.served.values().sum::<u64>(), 442);
+        assert_eq!(journal.served.values().sum::<u64>(), 702);
         // A second life counts from nothing.
         journal
             .add("at_ms,kind,packet,user,cents,served\n9000,shakes,,,,10\n")
             .unwrap();
-        assert_eq!(journal.served.values().sum::<u64>(), 452);
+        assert_eq!(journal.served.values().sum::<u64>(), 712);
         for bad in ["h\n1,open,2\n", "h\nx,shakes,,,,1\n", "h\n1,open,a,2,3,4\n"] {
             assert!(
                 Journal::default().add(bad).unwrap_err().to_string().contains("line 2"),
@@ -175,11 +177,11 @@ mod tests {
     fn service_is_back_when_enough_is_served() {
         let mut journal = Journal::default();
         journal.add(TEXT).unwrap();
-        // A tenth of 2,000/s: the one served at 3,000 is not service, 200 at 5,200 are.
+        // A tenth of 2,000/s: the one served at 3,000 is not service, 200 at 5,200 and 6,200 each are.
         assert_eq!(journal.shakes_back_ms(2_000, 2_000.0), Some(3_200));
         assert_eq!(journal.claims_back_ms(2_000), Some(3_500));
         assert_eq!(journal.shakes_back_ms(6_000, 2_000.0), None);
-        assert_eq!(journal.shakes_back_ms(6_500, 1.0), None, "its second is not over");
+        assert_eq!(journal.shakes_back_ms(6_500, 1.0), None, "its seconds are not over");
     }
 
     #[test]

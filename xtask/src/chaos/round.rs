@@ -15,6 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{Patience, Place, Programs, files, run_to_file, unix_ms};
 use anyhow::{Context, bail, ensure};
 use std::fs::{self, File};
+use std::io::{IsTerminal, stderr};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -115,6 +116,8 @@ struct Round<'a, 'b> {
     dead_lives: Vec<PathBuf>,
     running: Vec<Running>,
     disk_failed_at: Option<Instant>,
+    began: Instant,
+    said_at: Instant,
 }
 
 /// Plays a round with these faults.
@@ -143,6 +146,8 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
         dead_lives: Vec::new(),
         running: faults.iter().map(running).collect(),
         disk_failed_at: None,
+        began,
+        said_at: began,
     };
     let first_beat_ms = round.begin(seed)?;
     round.strike(first_beat_ms)?;
@@ -187,10 +192,39 @@ impl Round<'_, '_> {
     /// Looks after all programs: who ends by itself is told, or started again where its disk made it end.
     fn look(&mut self) -> anyhow::Result<()> {
         self.stage.interrupt.check()?;
+        self.say_how_it_stands();
         let disk_fails = self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
         self.stage.gateway.look(false)?;
         self.stage.agent.look(disk_fails)?;
         self.phones.as_mut().map_or(Ok(()), Phones::check)
+    }
+
+    /// A line on a terminal that is drawn over, several times a second.
+    fn say_how_it_stands(&mut self) {
+        const EVERY: Duration = Duration::from_millis(200);
+        if self.said_at.elapsed() < EVERY || !stderr().is_terminal() {
+            return;
+        }
+        self.said_at = Instant::now();
+        let at_work = |running: &&Running| running.from_ms.is_some() && running.until_ms.is_none();
+        let names: Vec<_> = self
+            .running
+            .iter()
+            .filter(at_work)
+            .map(|running| running.fault.kind.name())
+            .collect();
+        let over = self.running.iter().filter(|running| running.until_ms.is_some()).count();
+        eprint!(
+            "\r\x1b[2K  round {}, {:.1} s: {over} of {} faults over; at work: {}\r",
+            self.number,
+            self.began.elapsed().as_secs_f64(),
+            self.running.len(),
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            },
+        );
     }
 
     /// Begins and ends each fault at its time.
@@ -495,7 +529,8 @@ impl Round<'_, '_> {
 /// The degraded mode that goes with a fault, if any.
 pub fn mode_of(kind: Kind) -> Option<&'static str> {
     match kind {
-        Kind::KillAgent | Kind::StopAgent | Kind::Reboot => Some("agent_away"),
+        // One that is killed is back before it is missed.
+        Kind::StopAgent => Some("agent_away"),
         Kind::DiskFull | Kind::SyncFails => Some("ledger_read_only"),
         Kind::SettlementFull => Some("settlement_down"),
         Kind::StateFull => Some("config_stale"),
