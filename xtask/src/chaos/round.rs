@@ -1,22 +1,25 @@
 //! One round: phones play, faults strike as the schedule says and end, service comes back, the phones finish; then the
 //! books are compared.
 
-use super::books::{Evidence, Ledger, Settlement, View, report_failures};
-use super::cast::{Member, Phones, directories, resume, stop};
-use super::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_WELL, at};
+mod compare;
+mod strike;
+
+pub use compare::compare_at_end;
+pub use strike::mode_of;
+
+use super::books::{View, report_failures};
+use super::cast::{Member, Phones};
 use super::fault::{Kind, Planned};
 use super::journal::{Journal, Recovery, Span, recoveries};
-use super::link::Badness;
 use super::lookout::Lookout;
 use super::plan;
 use super::proxy::Proxy;
-use crate::demo::reports::Audit;
 use crate::interrupt::Interrupt;
 use crate::stage::{Patience, Place, Programs, files, run_to_file, unix_ms};
 use anyhow::{Context, bail, ensure};
+use compare::compare;
 use std::fs::{self, File};
 use std::io::{IsTerminal, stderr};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,8 +36,6 @@ const FINISH: Duration = Duration::from_secs(110);
 const COMMAND: Duration = Duration::from_secs(60);
 /// What the phones go on with once service is back.
 const AFTER: Duration = Duration::from_millis(500);
-/// Packets that were under way when the clock stepped bear the time before for so long.
-const UNDER_WAY: Duration = Duration::from_millis(10);
 /// How long a disk's failing may still show after its end.
 const DISK_SHADOW: Duration = Duration::from_secs(3);
 
@@ -257,112 +258,6 @@ impl Round<'_, '_> {
         Ok(())
     }
 
-    /// Begins a fault; true when it took effect and nobody else counts that.
-    fn begin_fault(&mut self, fault: &Planned) -> anyhow::Result<bool> {
-        let Stage {
-            gateway, agent, place, ..
-        } = &mut *self.stage;
-        let strength = fault.strength;
-        match fault.kind {
-            Kind::KillGateway => return gateway.kill(),
-            Kind::KillAgent => return agent.kill(),
-            Kind::KillPhones => return self.kill_phones(),
-            Kind::StopGateway => return gateway.stop(),
-            Kind::StopAgent => return agent.stop(),
-            Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| stop(&phones.service)),
-            Kind::Reboot => {
-                let both = [gateway.kill()?, agent.kill()?];
-                let was_there = place.queue().exists();
-                place.remove_queue();
-                return Ok(both == [true; 2] && was_there && !place.queue().exists());
-            }
-            Kind::DiskFull | Kind::SettlementFull => {
-                let of_ledger = fault.kind == Kind::DiskFull;
-                let directory = if of_ledger {
-                    directories::LEDGER
-                } else {
-                    directories::SETTLEMENT
-                };
-                agent.page.strike_below(&place.file(directory))?;
-                agent.page.set(at::WRITES, WRITES_NO_ROOM)?;
-            }
-            Kind::SyncFails | Kind::SlowDisk => {
-                agent.page.strike_below(&place.file(directories::LEDGER))?;
-                if fault.kind == Kind::SyncFails {
-                    agent.page.set(at::SYNCS, SYNCS_FAIL)?;
-                } else {
-                    agent.page.set(at::DELAY_MS, strength as u8)?;
-                }
-            }
-            Kind::StateFull => {
-                gateway.page.set(at::WRITES, WRITES_NO_ROOM)?;
-                gateway.kill()?;
-                gateway.start()?;
-            }
-            Kind::Clock => step_clock([gateway, agent], fault.clock_steps())?,
-            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
-        }
-        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
-            self.disk_failed_at = Some(Instant::now());
-        }
-        Ok(false)
-    }
-
-    fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<()> {
-        let Stage { gateway, agent, .. } = &mut *self.stage;
-        match fault.kind {
-            Kind::KillGateway => gateway.start()?,
-            Kind::KillAgent => agent.start()?,
-            Kind::KillPhones => self.start_phones(u64::from(self.number))?,
-            Kind::StopGateway => gateway.resume()?,
-            Kind::StopAgent => agent.resume()?,
-            Kind::StopPhones => self.phones.as_ref().map_or(Ok(()), |phones| resume(&phones.service))?,
-            Kind::Reboot => {
-                agent.start()?;
-                gateway.start()?;
-            }
-            Kind::DiskFull | Kind::SettlementFull => agent.page.set(at::WRITES, WRITES_WELL)?,
-            Kind::SyncFails => agent.page.set(at::SYNCS, 0)?,
-            Kind::SlowDisk => agent.page.set(at::DELAY_MS, 0)?,
-            Kind::StateFull => gateway.page.set(at::WRITES, WRITES_WELL)?,
-            Kind::Clock => step_clock([gateway, agent], 0)?,
-            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
-        }
-        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
-            self.disk_failed_at = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    fn kill_phones(&mut self) -> anyhow::Result<bool> {
-        let Some(phones) = self.phones.take() else {
-            return Ok(false);
-        };
-        self.dead_lives.push(phones.journal);
-        Ok(phones.service.kill()?.signal() == Some(9))
-    }
-
-    /// How often what a fault does was done so far; zero for those that are seen at their beginning.
-    fn counter(&self, kind: Kind) -> anyhow::Result<u64> {
-        let Stage { gateway, agent, .. } = &*self.stage;
-        let done = self.proxy.done();
-        Ok(match kind {
-            Kind::DiskFull | Kind::SettlementFull => agent.page.count(at::WRITES_FAILED)?,
-            Kind::SyncFails => agent.page.count(at::SYNCS_FAILED)?,
-            Kind::SlowDisk => agent.page.count(at::DELAYED)?,
-            Kind::StateFull => gateway.page.count(at::WRITES_FAILED)?,
-            // Both must see it.
-            Kind::Clock => gateway
-                .page
-                .count(at::CLOCK_READ)?
-                .min(agent.page.count(at::CLOCK_READ)?),
-            Kind::Loss | Kind::Blackhole => done.lost,
-            Kind::Reorder => done.late,
-            Kind::Duplicate => done.twice,
-            _ => 0,
-        })
-    }
-
     /// What all lives of the phones have written so far.
     fn journal(&self) -> anyhow::Result<Journal> {
         let mut journal = Journal::default();
@@ -524,114 +419,6 @@ impl Round<'_, '_> {
             was_shown: mode_of(running.fault.kind).is_some_and(seen),
         }
     }
-}
-
-/// The degraded mode that goes with a fault, if any.
-pub fn mode_of(kind: Kind) -> Option<&'static str> {
-    match kind {
-        // One that is killed is back before it is missed.
-        Kind::StopAgent => Some("agent_away"),
-        Kind::DiskFull | Kind::SyncFails => Some("ledger_read_only"),
-        Kind::SettlementFull => Some("settlement_down"),
-        Kind::StateFull => Some("config_stale"),
-        Kind::Clock => Some("clock_jumped"),
-        _ => None,
-    }
-}
-
-fn badness(fault: &Planned) -> Badness {
-    let good = Badness::default();
-    let percent = fault.strength;
-    match fault.kind {
-        Kind::Loss => Badness { loss: percent, ..good },
-        Kind::Reorder => Badness {
-            reorder: percent,
-            ..good
-        },
-        Kind::Duplicate => Badness {
-            duplicate: percent,
-            ..good
-        },
-        _ => Badness { loss: 100, ..good },
-    }
-}
-
-/// Steps the wall clock of both, and a moment later that of the packets that they receive.
-fn step_clock(members: [&mut Member; 2], steps: i8) -> anyhow::Result<()> {
-    for (at, wait) in [(at::CLOCK_STEPS, UNDER_WAY), (at::STAMP_STEPS, Duration::ZERO)] {
-        for member in &members {
-            member.page.set(at, steps.cast_unsigned())?;
-        }
-        thread::sleep(wait);
-    }
-    Ok(())
-}
-
-/// Asks the ledger, and compares it with what phones say.
-fn compare(
-    stage: &Stage<'_>,
-    directory: &Path,
-    view: &View,
-    number: u32,
-    is_whole: bool,
-) -> anyhow::Result<Vec<String>> {
-    let ask = |name: &'static str, args: &[&str], output: &str| {
-        let mut command = stage.programs.command("shake-agent");
-        command.args(args).arg("--config").arg(stage.place.file(files::AGENT));
-        let patience = Patience {
-            at_most: COMMAND,
-            interrupt: stage.interrupt,
-        };
-        let output = directory.join(output);
-        // A difference ends with an error as well; what is printed says more.
-        run_to_file(name, command, &output, &patience, || Ok(()))?;
-        read(&output)
-    };
-    let export = |what, output| {
-        ask(
-            "ledger export",
-            &["ledger", "export", "--format", "csv", "--what", what],
-            output,
-        )
-    };
-    let audit: Audit = serde_json::from_str(&ask("audit", &["audit", "--json"], files::AUDIT)?)
-        .context("the audit is not what was expected")?;
-    let settlement: Settlement = serde_json::from_str(&ask(
-        "settlement verify",
-        &["settlement", "verify", "--json"],
-        "settlement.json",
-    )?)
-    .context("the check of the settlement is not what was expected")?;
-    let ledger = Ledger::read(&export("outbox", files::OUTBOX)?, &export("packets", "packets.csv")?)?;
-    let first = plan::first_user(number);
-    let evidence = Evidence {
-        all: &stage.all,
-        round: view,
-        users: first..first + plan::PHONES,
-        is_whole,
-        ledger: &ledger,
-        audit: &audit,
-        settlement: &settlement,
-    };
-    Ok(evidence.failures())
-}
-
-/// The last look, after both programs have ended in good order: everything agrees, and nothing waits for settlement.
-///
-/// # Errors
-/// When something cannot be read.
-pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<String>> {
-    let directory = stage.place.file("end");
-    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut wrong = compare(stage, &directory, &View::default(), rounds, false)?;
-    let settlement: Settlement = serde_json::from_str(&read(&directory.join("settlement.json"))?)?;
-    if settlement.backlog.count > 0 {
-        wrong.push(format!(
-            "{} credits still wait for settlement",
-            settlement.backlog.count
-        ));
-    }
-    Ok(wrong)
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
