@@ -125,13 +125,15 @@ struct Flow {
     socket: UdpSocket,
 }
 
+/// A packet held back: when it goes on, a number that keeps the order of those of one time, where to, and its bytes.
+type Held = (Instant, u64, Way, Vec<u8>);
+
 struct Relay {
     front: UdpSocket,
     gateway: SocketAddr,
     flows: Vec<Flow>,
     by_phone: HashMap<SocketAddr, usize>,
-    /// By the time at which they go on; the number keeps the order of those of one time.
-    held: BinaryHeap<Reverse<(Instant, u64, Way, Vec<u8>)>>,
+    held: BinaryHeap<Reverse<Held>>,
     count: u64,
     draws: Draws,
     steering: Arc<Steering>,
