@@ -14,6 +14,8 @@ pub mod user;
 
 pub mod tally;
 
+mod journal;
+
 pub mod engine;
 
 pub mod hostile;

@@ -99,6 +99,10 @@ struct Run {
     /// Writes all money that moved as lines kind,packet,user,sponsor,cents; kind is open, grab or send (money spent).
     #[arg(long, value_name = "FILE.csv")]
     credits: Option<PathBuf>,
+    /// Writes the same as it happens, each line at once, with the time and the number of shakes served; a run that is
+    /// killed leaves what its phones had heard. Needs the lean engine.
+    #[arg(long, value_name = "FILE.csv")]
+    journal: Option<PathBuf>,
     /// Instead of load.sessions: how many sessions, one user each.
     #[arg(long, value_name = "N")]
     sessions: Option<u32>,
@@ -229,6 +233,7 @@ fn simulate(flags: &Run) -> Result<u8> {
         users: flags.users.clone(),
         start: flags.start_at.unwrap_or_default(),
         control: flags.control.clone().or_else(usual_control),
+        journal: flags.journal.clone(),
         target: flags.target.clone(),
         certs: flags.certs.clone(),
         engine: flags.engine.clone(),

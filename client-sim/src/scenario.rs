@@ -61,6 +61,8 @@ pub struct Scenario {
     pub start: Start,
     /// The Unix socket on which the run listens to `client-sim ctl`, if any.
     pub control: Option<PathBuf>,
+    /// Where money is written down as the phones hear of it, if anywhere.
+    pub journal: Option<PathBuf>,
     /// How long to wait for the last answers and claims afterwards, in seconds.
     pub settle_s: u32,
     /// Seed of everything that is drawn.
@@ -134,6 +136,8 @@ pub struct Overrides {
     pub start: Start,
     /// Where the run listens to `client-sim ctl`.
     pub control: Option<PathBuf>,
+    /// Where money is written down as the phones hear of it.
+    pub journal: Option<PathBuf>,
     /// Instead of `target.address`.
     pub target: Option<String>,
     /// A directory that `certs generate` made, instead of `target.ca` and `users.token_key`.
@@ -158,6 +162,7 @@ impl Scenario {
         }
         scenario.start = overrides.start;
         scenario.control.clone_from(&overrides.control);
+        scenario.journal.clone_from(&overrides.journal);
         check.contradictions(&scenario);
         check.problems.or_value(scenario)
     }

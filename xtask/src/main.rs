@@ -6,6 +6,7 @@ mod steps;
 mod workspace;
 
 mod bench;
+mod chaos;
 mod demo;
 mod fuzz;
 mod million;
@@ -31,6 +32,7 @@ Examples:
   cargo xtask bench         every benchmark, one after the other
   cargo xtask bench hostile every attack, with honest phones beside it
   cargo xtask fuzz          every fuzz target for 10 s
+  cargo xtask chaos         random faults for two minutes, and money that agrees after each round
 
 Exit codes:
   0    all is well
@@ -46,6 +48,8 @@ enum Command {
     Test(test::Options),
     /// Plays a million phones, and tells whether every bound held.
     Million(million::Options),
+    /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
+    Chaos(chaos::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),
     /// Runs the fuzz targets and prints a table.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options, &interrupt),
         Command::Million(options) => million::run(options, &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
+        Command::Chaos(options) => chaos::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
     };

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
+use crate::chaos;
 use crate::demo;
 use crate::interrupt::Interrupt;
 use crate::stage::Build;
@@ -17,7 +18,8 @@ The steps, all of them run even when one fails:
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
   loom         every interleaving of the shared-memory rings
-  demo         200 phones, 400 shakes/s, 5 s, and money that balances")]
+  demo         200 phones, 400 shakes/s, 5 s, and money that balances
+  chaos        some rounds of random faults with a fixed seed, and money that balances after each")]
 pub struct Options {}
 
 /// Runs all checks and prints how each went.
@@ -64,6 +66,8 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5, unoptimised";
     steps.step("demo", line, || demo::run(&small, interrupt))?;
+    let short = chaos::Options::short();
+    steps.step("chaos", &chaos::Options::short_line(), || chaos::run(&short, interrupt))?;
     steps.finish()
 }
 

@@ -57,6 +57,14 @@ pub enum EngineError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The journal cannot be made.
+    #[error("cannot write the journal {}: {source}", path.display())]
+    Journal {
+        /// Where.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The TLS library does not accept the configuration.
     #[error("cannot set up TLS 1.3: {0}")]
     Tls(String),

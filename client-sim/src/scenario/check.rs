@@ -54,6 +54,7 @@ impl Check<'_> {
             steps,
             start: Start::Soon,
             control: None,
+            journal: None,
             settle_s: self.number("settle_s", &load.settle_s, 0..=SECONDS_MAX),
             seed: load.seed,
             engine: self.kind(&engine.kind),
@@ -209,6 +210,10 @@ impl Check<'_> {
                 "keep_alive_s = 0 and idle_timeout_s = {} may end idle sessions within the run of about {run_s} s; set keep_alive_s or a longer timeout",
                 scenario.idle_timeout_s
             ));
+        }
+        if scenario.journal.is_some() && scenario.engine != EngineKind::Lean {
+            self.problems
+                .add_whole("--journal needs engine.kind = \"lean\": the other engine counts in several threads");
         }
         if scenario.schedule().total() / u64::from(scenario.sessions.max(1)) > u64::from(u32::MAX) {
             self.problems

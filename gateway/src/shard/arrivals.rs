@@ -1,44 +1,63 @@
 //! How late a shard is: when the packets of a turn were received by the kernel, when they were handled, and when the
 //! turn's answers left. It feeds the histograms, and the board with the load signals of this shard.
+//!
+//! The kernel's timestamps are of the wall clock, which may step. A step is told from a wait by the monotonic clock: a
+//! packet came after the socket was last found empty, so it has not waited for longer than since then.
 
 use super::BATCHES_PER_TURN;
 use super::serving::{Serving, unix_ns};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-/// The longest wait that is believed; more is a step of the wall clock.
-const WAIT_NS_MAX: u64 = 10_000_000_000;
+/// One batch of packets.
+struct Batch {
+    /// How long its first packet had waited when it was handled.
+    wait_ns: u64,
+    handled: Instant,
+    packets: u64,
+}
 
 /// The batches of one turn.
 #[derive(Default)]
 pub struct Arrivals {
-    /// When the kernel received each batch's first packet, and how many packets it has.
-    batches: [(u64, u64); BATCHES_PER_TURN],
-    len: usize,
+    batches: Vec<Batch>,
     shakes_before: u64,
+    /// The beginning of the turn in which the socket was last found empty; `None` before the first.
+    empty_at: Option<Instant>,
 }
 
 impl Arrivals {
     pub fn begin_turn(&mut self, serving: &Serving) {
-        self.len = 0;
+        self.batches.clear();
+        self.batches.reserve(BATCHES_PER_TURN);
         self.shakes_before = serving.counters.shakes_served();
     }
 
     /// A batch came whose first packet the kernel received at `at_ns`, nanoseconds since 1970.
     pub fn batch(&mut self, serving: &mut Serving, at_ns: u64, packets: u64) {
-        let wait_ns = believable(unix_ns(), at_ns);
+        let handled = Instant::now();
+        let since_empty_ns = self
+            .empty_at
+            .map(|at| handled.saturating_duration_since(at).as_nanos() as u64);
+        let wait_ns = waited_ns(unix_ns(), at_ns, since_empty_ns);
         serving.admission.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
         gauges.queue_wait_us_max.fetch_max((wait_ns / 1_000) as u32, Relaxed);
-        if let Some(batch) = self.batches.get_mut(self.len) {
-            *batch = (at_ns, packets);
-            self.len += 1;
-        }
+        self.batches.push(Batch {
+            wait_ns,
+            handled,
+            packets,
+        });
+    }
+
+    /// All that had come was taken.
+    pub fn socket_is_empty(&mut self, serving: &Serving) {
+        self.empty_at = Some(serving.now.instant);
     }
 
     /// The turn's answers are with the kernel. Its shakes count as spread over its batches.
     pub fn end_turn(&mut self, serving: &mut Serving) {
-        let batches = &self.batches[..self.len];
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
         let (ring_fill, was_full) = serving.lane.fill();
         gauges.ring_fill_permille.store(ring_fill, Relaxed);
@@ -46,26 +65,47 @@ impl Arrivals {
         if was_full {
             gauges.was_ring_full.store(true, Relaxed);
         }
-        if batches.is_empty() {
+        if self.batches.is_empty() {
             return;
         }
-        let now_ns = unix_ns();
-        let turn_ns = believable(now_ns, serving.now.unix_ns);
-        gauges.turn_us_max.fetch_max((turn_ns / 1_000) as u32, Relaxed);
+        let now = Instant::now();
+        let turn_us = now.saturating_duration_since(serving.now.instant).as_micros();
+        gauges.turn_us_max.fetch_max(turn_us as u32, Relaxed);
         let mut shakes = serving.counters.shakes_served() - self.shakes_before;
-        let mut packets: u64 = batches.iter().map(|(_, packets)| packets).sum();
-        for &(at_ns, of_batch) in batches {
-            let part = shakes * of_batch / packets.max(1);
-            serving
-                .counters
-                .shake_latency
-                .add(believable(now_ns, at_ns) / 1_000, part);
+        let mut packets: u64 = self.batches.iter().map(|batch| batch.packets).sum();
+        for batch in &self.batches {
+            let part = shakes * batch.packets / packets.max(1);
+            let since_ns = now.saturating_duration_since(batch.handled).as_nanos() as u64;
+            let latency_ns = batch.wait_ns + since_ns;
+            serving.counters.shake_latency.add(latency_ns / 1_000, part);
             shakes -= part;
-            packets -= of_batch;
+            packets -= batch.packets;
         }
     }
 }
 
-fn believable(now_ns: u64, at_ns: u64) -> u64 {
-    now_ns.saturating_sub(at_ns).min(WAIT_NS_MAX)
+/// How long a packet has waited that the kernel received at `at_ns` by the wall clock, when its socket was found empty so
+/// long ago. Nothing is known of a packet that came before the first look, or by a clock that has gone back since.
+fn waited_ns(now_ns: u64, at_ns: u64, since_empty_ns: Option<u64>) -> u64 {
+    now_ns.saturating_sub(at_ns).min(since_empty_ns.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stepped_clock_is_no_wait() {
+        const S: u64 = 1_000_000_000;
+        let (now, ms) = (1_800_000_000 * S, S / 1_000);
+        // As measured, while the clock runs as it should; and a process that stood still for three seconds.
+        assert_eq!(waited_ns(now, now - 2 * ms, Some(5 * ms)), 2 * ms);
+        assert_eq!(waited_ns(now, now - 3 * S, Some(3 * S + ms)), 3 * S);
+        // The clock went 20 minutes, 5 seconds ahead while the packet was under way.
+        assert_eq!(waited_ns(now + 1_200 * S, now, Some(ms)), ms);
+        assert_eq!(waited_ns(now + 5 * S, now, Some(ms)), ms);
+        // It went back; and the first packets of a life.
+        assert_eq!(waited_ns(now - 5 * S, now, Some(ms)), 0);
+        assert_eq!(waited_ns(now, now - 5 * S, None), 0);
+    }
 }

@@ -33,6 +33,7 @@ impl Shard {
             self.received = Some(received);
             self.pass_on();
             if count < BATCH {
+                self.arrivals.socket_is_empty(&self.serving);
                 break;
             }
         }

@@ -51,8 +51,6 @@ pub struct Shared {
 pub struct Now {
     pub instant: Instant,
     pub unix: UnixMillis,
-    /// The same in nanoseconds.
-    pub unix_ns: u64,
     /// Nanoseconds since the shard began.
     pub elapsed_ns: u64,
     /// CLOCK_MONOTONIC, as heartbeats carry it.
@@ -62,11 +60,9 @@ pub struct Now {
 impl Now {
     pub fn read(began: Instant) -> Self {
         let instant = Instant::now();
-        let unix_ns = unix_ns();
         Self {
             instant,
-            unix: UnixMillis(unix_ns / 1_000_000),
-            unix_ns,
+            unix: UnixMillis(unix_ms()),
             elapsed_ns: (instant - began).as_nanos() as u64,
             monotonic_ms: monotonic_ms(),
         }

@@ -79,6 +79,11 @@ impl Place {
         &self.queue.path
     }
 
+    /// Removes the shared mapping, as a reboot does.
+    pub fn remove_queue(&self) {
+        remove_with_suffixes(&self.queue.path);
+    }
+
     /// Leaves the shared mapping where it is; gives its path.
     pub fn keep_queue(&mut self) -> &Path {
         self.queue.keep = true;

@@ -30,11 +30,27 @@ pub struct Service {
 impl Service {
     /// Starts the program with stdout and stderr into `log`, in a process group of its own, so that Ctrl-C at the
     /// terminal reaches only this program, which then ends the others in order.
-    pub fn start(name: &'static str, mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
-        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let errors = output
-            .try_clone()
-            .with_context(|| format!("cannot write {}", log.display()))?;
+    pub fn start(name: &'static str, command: Command, log: PathBuf) -> anyhow::Result<Self> {
+        let output = log.clone();
+        Self::start_with_output(name, command, log, &output)
+    }
+
+    /// The same with stdout into another file.
+    pub fn start_with_output(
+        name: &'static str,
+        mut command: Command,
+        log: PathBuf,
+        output: &Path,
+    ) -> anyhow::Result<Self> {
+        let create = |path: &Path| File::create(path).with_context(|| format!("cannot write {}", path.display()));
+        let errors = create(&log)?;
+        let output = if output == log {
+            errors
+                .try_clone()
+                .with_context(|| format!("cannot write {}", log.display()))?
+        } else {
+            create(output)?
+        };
         let notices = Notices::bind(name)?;
         command
             .stdout(output)
@@ -89,6 +105,23 @@ impl Service {
         }
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child
+            .0
+            .try_wait()
+            .with_context(|| format!("cannot wait for {}", self.name))
+    }
+
+    /// Kills it; gives how it ended.
+    pub fn kill(mut self) -> anyhow::Result<ExitStatus> {
+        let mut kill = || {
+            self.child.0.kill()?;
+            self.child.0.wait()
+        };
+        kill().with_context(|| format!("cannot kill {}", self.name))
+    }
+
     /// Asks the program to end, and waits.
     ///
     /// # Errors
@@ -123,7 +156,8 @@ impl Service {
         Pid::from_raw(i32::try_from(self.child.0.id()).expect("Linux process ids are at most 2^22"))
     }
 
-    fn log_end(&self) -> String {
+    /// The last lines of its log, for an error.
+    pub fn log_end(&self) -> String {
         end_of(&self.log)
     }
 }

@@ -21,6 +21,7 @@ use super::super::gateways::Gateways;
 use super::super::pace::{Lull, StepClock, first_step, late_start, unix_now};
 use super::super::{Dial, EngineError, Finished, Job, Snapshot, Stage, StageCost, Stop, cpu_seconds};
 use super::{Config, tls};
+use crate::journal::Journal;
 use crate::scenario::Scenario;
 use crate::schedule::{Micros, Schedule};
 use crate::tally::{Sum, Tally};
@@ -34,6 +35,7 @@ use shake_rules::UnixMillis;
 use shake_rules::token::TokenKeys;
 use sockets::Sockets;
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 use wheel::Wheel;
@@ -76,6 +78,7 @@ struct Driver {
     /// Whether what is due of the schedule is sent.
     is_shaking: bool,
     tally: Tally,
+    journal: Option<Journal>,
     /// Emptied after every datagram; kept for its memory.
     happened: Vec<Happened>,
     fetchers: Fetchers,
@@ -158,6 +161,13 @@ impl Driver {
         } = job;
         let tls = tls(roots, shake_proto::ALPN).map_err(|error| EngineError::Tls(error.to_string()))?;
         let server_name = ServerName::try_from(scenario.server_name.clone());
+        let create = |path: &PathBuf| {
+            Journal::create(path).map_err(|source| EngineError::Journal {
+                path: path.clone(),
+                source,
+            })
+        };
+        let journal = scenario.journal.as_ref().map(create).transpose()?;
         let config = Config {
             tls,
             idle_timeout: Micros::from_s(scenario.idle_timeout_s.into()),
@@ -190,6 +200,7 @@ impl Driver {
             dial,
             wall_origin: unix_now(),
             tally: Tally::default(),
+            journal,
             happened: Vec::new(),
             fetchers: Fetchers::new(origin),
             origin,
@@ -242,12 +253,24 @@ impl Driver {
                 watch.look(self, stage, began, now);
             }
             self.turn(now, look_at);
+            self.write_journal();
         }
         let now = self.now();
         watch.observe(self, stage, now.since(began));
         StageCost {
             wall_s: now.since(began).as_seconds(),
             cpu_s: cpu_seconds() - cpu_before,
+        }
+    }
+
+    /// A journal that cannot be written any more is told among the errors, and ends there.
+    fn write_journal(&mut self) {
+        let now = self.now();
+        if let Some(journal) = &mut self.journal
+            && let Err(fault) = journal.look(now, unix_now, &self.tally)
+        {
+            self.tally.error("journal", &fault.to_string());
+            self.journal = None;
         }
     }
 

@@ -1,0 +1,412 @@
+//! Whether phones, ledger, seed and settlement agree after a round. Pure: compares what each said, and names every reason
+//! why not.
+
+use super::journal::Told;
+use crate::demo::reports::Audit;
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+/// What phones were told, of all rounds so far: cents by packet and user for gains, cents by packet and sender for packets
+/// sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub gains: BTreeMap<(u64, u64), u64>,
+    pub sends: BTreeMap<(u64, u64), u64>,
+}
+
+/// What the ledger has, in the same terms.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    pub gains: BTreeMap<(u64, u64), u64>,
+    pub sends: BTreeMap<(u64, u64), u64>,
+    /// Who opened each packet that was won; more than one is what must never be.
+    pub openers: BTreeMap<u64, Vec<u64>>,
+}
+
+/// `shake-agent settlement verify --json`, as far as it is looked at.
+#[derive(Debug, Deserialize)]
+pub struct Settlement {
+    pub agrees: bool,
+    pub backlog: Backlog,
+}
+
+/// Credits that wait to be settled.
+#[derive(Debug, Deserialize)]
+pub struct Backlog {
+    pub count: u64,
+}
+
+impl View {
+    /// Adds what a phone was told. The same may be told again.
+    ///
+    /// # Errors
+    /// When it was told something else before: money changed under the phone.
+    pub fn add(&mut self, kind: &str, packet: u64, user: u64, cents: u64) -> Result<(), String> {
+        let of_kind = if kind == "send" {
+            &mut self.sends
+        } else {
+            &mut self.gains
+        };
+        match of_kind.insert((packet, user), cents) {
+            Some(before) if before != cents => Err(format!(
+                "user {user} was told {before} and then {cents} cents of packet {packet} ({kind})"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds a journal.
+    pub fn add_journal(&mut self, told: &[Told]) -> Vec<String> {
+        let add = |told: &Told| self.add(&told.kind, told.packet, told.user, told.cents).err();
+        told.iter().filter_map(add).collect()
+    }
+
+    /// Adds the list that a simulator writes at its end.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn add_credits(&mut self, csv: &str) -> anyhow::Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        for row in rows(csv, &["kind", "packet", "user", "cents"])? {
+            let [kind, packet, user, cents] = row[..] else { continue };
+            wrong.extend(self.add(kind, packet.parse()?, user.parse()?, cents.parse()?).err());
+        }
+        Ok(wrong)
+    }
+
+    /// Adds another view.
+    pub fn join(&mut self, other: &Self) {
+        self.gains.extend(&other.gains);
+        self.sends.extend(&other.sends);
+    }
+}
+
+impl Ledger {
+    /// Reads `ledger export` of the outbox and of the packets.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn read(outbox: &str, packets: &str) -> anyhow::Result<Self> {
+        let mut ledger = Self::default();
+        for row in rows(outbox, &["kind", "packet", "user", "cents"])? {
+            let [kind, packet, user, cents] = row[..] else { continue };
+            if kind == "refund" {
+                continue;
+            }
+            let (packet, user, cents): (u64, u64, u64) = (packet.parse()?, user.parse()?, cents.parse()?);
+            *ledger.gains.entry((packet, user)).or_default() += cents;
+            if kind == "open" {
+                ledger.openers.entry(packet).or_default().push(user);
+            }
+        }
+        for row in rows(packets, &["origin", "packet", "sender", "cents"])? {
+            let [origin, packet, sender, cents] = row[..] else {
+                continue;
+            };
+            if origin == "sent" {
+                ledger.sends.insert((packet.parse()?, sender.parse()?), cents.parse()?);
+            }
+        }
+        Ok(ledger)
+    }
+}
+
+/// The columns of this name of each line, in this order.
+fn rows<'a>(csv: &'a str, names: &[&str]) -> anyhow::Result<Vec<Vec<&'a str>>> {
+    let mut lines = csv.lines();
+    let header: Vec<_> = lines.next().context("the list is empty")?.split(',').collect();
+    let place = |name: &&str| {
+        let at = header.iter().position(|found| found == name);
+        at.with_context(|| format!("there is no column {name:?}"))
+    };
+    let places = names.iter().map(place).collect::<anyhow::Result<Vec<_>>>()?;
+    let row = |line: &'a str| {
+        let fields: Vec<_> = line.split(',').collect();
+        let field = |at: &usize| fields.get(*at).copied();
+        places.iter().map(field).collect::<Option<Vec<_>>>()
+    };
+    lines
+        .map(|line| row(line).with_context(|| format!("{line:?} is too short")))
+        .collect()
+}
+
+/// Everything that was said after a round.
+pub struct Evidence<'a> {
+    /// What phones were told, in this and all earlier rounds.
+    pub all: &'a View,
+    /// What those of this round were told.
+    pub round: &'a View,
+    /// The users of this round.
+    pub users: Range<u64>,
+    /// No simulator of this round was killed: what the phones know is all that there is.
+    pub is_whole: bool,
+    pub ledger: &'a Ledger,
+    pub audit: &'a Audit,
+    pub settlement: &'a Settlement,
+}
+
+impl Evidence<'_> {
+    /// Every reason why they do not agree; none when they do.
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        if !self.audit.balanced {
+            let first = self.audit.differences.first();
+            let named = first.map_or(String::new(), |d| {
+                format!(": {} {} expected {} found {}", d.kind, d.subject, d.expected, d.found)
+            });
+            failures.push(format!(
+                "the audit has {} differences{named}",
+                self.audit.difference_count
+            ));
+        }
+        if !self.settlement.agrees {
+            failures.push("the settlement file and the outbox do not agree".into());
+        }
+        let (all, ledger) = (self.all, self.ledger);
+        acknowledged(&mut failures, "credits", &all.gains, &ledger.gains);
+        acknowledged(&mut failures, "packets sent", &all.sends, &ledger.sends);
+        for (packet, users) in ledger.openers.iter().filter(|(_, users)| users.len() > 1) {
+            failures.push(format!(
+                "packet {packet} was opened {} times, by users {users:?}",
+                users.len()
+            ));
+        }
+        if self.is_whole {
+            let ours = |of: &BTreeMap<(u64, u64), u64>| -> Vec<(u64, u64)> {
+                of.keys()
+                    .filter(|(_, user)| self.users.contains(user))
+                    .copied()
+                    .collect()
+            };
+            let unheard = |of: &BTreeMap<(u64, u64), u64>, heard: &BTreeMap<(u64, u64), u64>| -> Vec<(u64, u64)> {
+                ours(of).into_iter().filter(|key| !heard.contains_key(key)).collect()
+            };
+            name(
+                &mut failures,
+                "credits that no phone heard of",
+                &unheard(&ledger.gains, &self.round.gains),
+            );
+            name(
+                &mut failures,
+                "packets sent that no phone heard of",
+                &unheard(&ledger.sends, &self.round.sends),
+            );
+        }
+        let credited: u64 = ledger.gains.values().sum();
+        let books = self.audit.total.opened.cents + self.audit.sent.grabbed.cents;
+        if credited != books {
+            failures.push(format!("the outbox credits {credited} cents, the audit says {books}"));
+        }
+        failures
+    }
+}
+
+/// All that phones were told stands in the ledger, to the cent.
+fn acknowledged(
+    failures: &mut Vec<String>,
+    what: &str,
+    told: &BTreeMap<(u64, u64), u64>,
+    ledger: &BTreeMap<(u64, u64), u64>,
+) {
+    let keys = |is_wrong: &dyn Fn(&(u64, u64), u64) -> bool| -> Vec<(u64, u64)> {
+        let wrong = told.iter().filter(|(key, cents)| is_wrong(key, **cents));
+        wrong.map(|(key, _)| *key).collect()
+    };
+    let missing = keys(&|key, _| !ledger.contains_key(key));
+    let differ = keys(&|key, cents| ledger.get(key).is_some_and(|found| *found != cents));
+    name(
+        failures,
+        &format!("acknowledged {what} that the ledger does not have"),
+        &missing,
+    );
+    name(
+        failures,
+        &format!("acknowledged {what} of another amount in the ledger"),
+        &differ,
+    );
+}
+
+fn name(failures: &mut Vec<String>, what: &str, keys: &[(u64, u64)]) {
+    const NAMED: usize = 3;
+    if keys.is_empty() {
+        return;
+    }
+    let named: Vec<_> = keys
+        .iter()
+        .take(NAMED)
+        .map(|(packet, user)| format!("packet {packet} of user {user}"))
+        .collect();
+    let more = if keys.len() > NAMED { ", …" } else { "" };
+    failures.push(format!("{} {what}: {}{more}", keys.len(), named.join(", ")));
+}
+
+/// What a simulator's own report says that must not be. Claims of honest phones are refused for no reason but these.
+pub fn report_failures(report: &Value, reasons: &[&str]) -> Vec<String> {
+    let mut failures = Vec::new();
+    let checks = report.get("checks").and_then(Value::as_object);
+    if checks.and_then(|checks| checks.get("passed")) != Some(&Value::Bool(true)) {
+        let told =
+            |value: &Value| value.as_u64().is_some_and(|n| n > 0) || value.as_array().is_some_and(|a| !a.is_empty());
+        let named: Vec<_> = checks.into_iter().flatten().filter(|(_, value)| told(value)).collect();
+        failures.push(format!("the gateway did what it never may: {named:?}"));
+    }
+    for kind in ["/claims", "/packets/grabs", "/packets/sends"] {
+        for end in ["gave_up", "failed", "unfinished"] {
+            let count = report.pointer(&format!("{kind}/{end}")).and_then(Value::as_u64);
+            match count {
+                Some(0) => {}
+                Some(count) => failures.push(format!("{count} of the phones' {kind} ended as {end}")),
+                None => failures.push(format!("the report has no {kind}/{end}")),
+            }
+        }
+    }
+    let refused = report.pointer("/claims/refused").and_then(Value::as_object);
+    for (reason, count) in refused.into_iter().flatten() {
+        if !reasons.contains(&reason.as_str()) {
+            failures.push(format!("{count} claims of honest phones were refused as {reason}"));
+        }
+    }
+    failures
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::demo::verdict::tests::good;
+    use serde_json::json;
+
+    const OUTBOX: &str = "seq,at_ms,user,cents,kind,packet,transfer\n\
+        1,5,1,300,open,7,4\n2,5,2,1000,open,9,5\n3,6,2,40,grab,5,9\n4,7,1,10,refund,5,11\n";
+    const PACKETS: &str = "packet,origin,sponsor,sender,cents\n7,seed,1,,300\n9,seed,1,,1000\n5,sent,,1,50\n";
+    const CREDITS: &str =
+        "kind,packet,user,sponsor,cents\nopen,7,1,2,300\nopen,9,2,2,1000\ngrab,5,2,0,40\nsend,5,1,0,50\n";
+
+    fn check(told: &str, outbox: &str, spoil: fn(&mut Audit, &mut Settlement), is_whole: bool, expected: &[&str]) {
+        let mut view = View::default();
+        assert_eq!(view.add_credits(told).unwrap(), Vec::<String>::new());
+        let ledger = Ledger::read(outbox, PACKETS).unwrap();
+        let mut audit = good().audit;
+        let mut settlement = Settlement {
+            agrees: true,
+            backlog: Backlog { count: 0 },
+        };
+        spoil(&mut audit, &mut settlement);
+        let failures = Evidence {
+            all: &view,
+            round: &view,
+            users: 1..10,
+            is_whole,
+            ledger: &ledger,
+            audit: &audit,
+            settlement: &settlement,
+        }
+        .failures();
+        let fits = failures.len() == expected.len() && failures.iter().zip(expected).all(|(f, part)| f.contains(part));
+        assert!(fits, "{failures:?} is not {expected:?}");
+    }
+
+    #[test]
+    fn each_disagreement_is_named() {
+        let well: fn(&mut Audit, &mut Settlement) = |_, _| {};
+        check(CREDITS, OUTBOX, well, true, &[]);
+        check(
+            CREDITS,
+            OUTBOX,
+            |audit, _| audit.balanced = false,
+            true,
+            &["the audit has"],
+        );
+        check(
+            CREDITS,
+            OUTBOX,
+            |_, settlement| settlement.agrees = false,
+            true,
+            &["settlement"],
+        );
+        let more = format!("{CREDITS}open,8,3,1,5\n");
+        check(
+            &more,
+            OUTBOX,
+            well,
+            true,
+            &["1 acknowledged credits that the ledger does not have: packet 8 of user 3"],
+        );
+        let more = format!("{CREDITS}send,6,3,0,5\n");
+        check(
+            &more,
+            OUTBOX,
+            well,
+            true,
+            &["1 acknowledged packets sent that the ledger does not have"],
+        );
+        check(
+            &CREDITS.replace(",300", ",301"),
+            OUTBOX,
+            well,
+            true,
+            &["of another amount"],
+        );
+        let less = CREDITS.replace("grab,5,2,0,40\n", "");
+        check(
+            &less,
+            OUTBOX,
+            well,
+            true,
+            &["1 credits that no phone heard of: packet 5 of user 2"],
+        );
+        check(&less, OUTBOX, well, false, &[]);
+        let less = CREDITS.replace("send,5,1,0,50\n", "");
+        check(&less, OUTBOX, well, true, &["1 packets sent that no phone heard of"]);
+        let twice = format!("{OUTBOX}5,8,4,300,open,7,12\n");
+        check(
+            CREDITS,
+            &twice,
+            well,
+            false,
+            &[
+                "packet 7 was opened 2 times, by users [1, 4]",
+                "1640 cents, the audit says 1340",
+            ],
+        );
+        let twice = format!("{OUTBOX}5,8,1,300,open,7,12\n");
+        check(
+            CREDITS,
+            &twice,
+            well,
+            false,
+            &["of another amount", "packet 7 was opened 2 times", "1640 cents"],
+        );
+    }
+
+    #[test]
+    fn what_changes_under_a_phone_is_told() {
+        let mut view = View::default();
+        view.add("open", 1, 2, 3).unwrap();
+        view.add("open", 1, 2, 3).unwrap();
+        assert!(view.add("open", 1, 2, 4).unwrap_err().contains("told 3 and then 4"));
+        view.add("send", 1, 2, 9).unwrap();
+    }
+
+    #[test]
+    fn a_report_has_no_loose_ends() {
+        let ends = json!({"gave_up": 0, "failed": 0, "unfinished": 0});
+        let good = json!({"checks": {"passed": true}, "claims": {"gave_up": 0, "failed": 0, "unfinished": 0, "refused": {}},
+                          "packets": {"grabs": ends, "sends": ends}});
+        assert_eq!(report_failures(&good, &[]), Vec::<String>::new());
+        let mut bad = good.clone();
+        bad["claims"]["unfinished"] = 2.into();
+        bad["checks"] = json!({"passed": false, "opened_twice": [4], "wallets_wrong": 0});
+        bad["claims"]["refused"] = json!({"limit_reached": 3});
+        let failures = report_failures(&bad, &["packet_void"]);
+        assert!(
+            failures.len() == 3 && failures[0].contains("opened_twice") && !failures[0].contains("wallets"),
+            "{failures:?}"
+        );
+        assert_eq!(report_failures(&bad, &["limit_reached"]).len(), 2);
+        assert_eq!(report_failures(&json!({}), &[]).len(), 10);
+    }
+}

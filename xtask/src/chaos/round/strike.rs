@@ -1,0 +1,162 @@
+//! How each fault begins and ends, and what counts as its effect.
+
+use super::{Round, Stage};
+use crate::chaos::cast::{Member, directories, resume, stop};
+use crate::chaos::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_WELL, at};
+use crate::chaos::fault::{Kind, Planned};
+use crate::chaos::link::Badness;
+use std::os::unix::process::ExitStatusExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Packets that were under way when the clock stepped bear the time before for so long.
+const UNDER_WAY: Duration = Duration::from_millis(10);
+
+impl Round<'_, '_> {
+    /// Begins a fault; true when it took effect and nobody else counts that.
+    pub(super) fn begin_fault(&mut self, fault: &Planned) -> anyhow::Result<bool> {
+        let Stage {
+            gateway, agent, place, ..
+        } = &mut *self.stage;
+        let strength = fault.strength;
+        match fault.kind {
+            Kind::KillGateway => return gateway.kill(),
+            Kind::KillAgent => return agent.kill(),
+            Kind::KillPhones => return self.kill_phones(),
+            Kind::StopGateway => return gateway.stop(),
+            Kind::StopAgent => return agent.stop(),
+            Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| stop(&phones.service)),
+            Kind::Reboot => {
+                let both = [gateway.kill()?, agent.kill()?];
+                let was_there = place.queue().exists();
+                place.remove_queue();
+                return Ok(both == [true; 2] && was_there && !place.queue().exists());
+            }
+            Kind::DiskFull | Kind::SettlementFull => {
+                let of_ledger = fault.kind == Kind::DiskFull;
+                let directory = if of_ledger {
+                    directories::LEDGER
+                } else {
+                    directories::SETTLEMENT
+                };
+                agent.page.strike_below(&place.file(directory))?;
+                agent.page.set(at::WRITES, WRITES_NO_ROOM)?;
+            }
+            Kind::SyncFails | Kind::SlowDisk => {
+                agent.page.strike_below(&place.file(directories::LEDGER))?;
+                if fault.kind == Kind::SyncFails {
+                    agent.page.set(at::SYNCS, SYNCS_FAIL)?;
+                } else {
+                    agent.page.set(at::DELAY_MS, strength as u8)?;
+                }
+            }
+            Kind::StateFull => {
+                gateway.page.set(at::WRITES, WRITES_NO_ROOM)?;
+                gateway.kill()?;
+                gateway.start()?;
+            }
+            Kind::Clock => step_clock([gateway, agent], fault.clock_steps())?,
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
+        }
+        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
+            self.disk_failed_at = Some(Instant::now());
+        }
+        Ok(false)
+    }
+
+    pub(super) fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<()> {
+        let Stage { gateway, agent, .. } = &mut *self.stage;
+        match fault.kind {
+            Kind::KillGateway => gateway.start()?,
+            Kind::KillAgent => agent.start()?,
+            Kind::KillPhones => self.start_phones(u64::from(self.number))?,
+            Kind::StopGateway => gateway.resume()?,
+            Kind::StopAgent => agent.resume()?,
+            Kind::StopPhones => self.phones.as_ref().map_or(Ok(()), |phones| resume(&phones.service))?,
+            Kind::Reboot => {
+                agent.start()?;
+                gateway.start()?;
+            }
+            Kind::DiskFull | Kind::SettlementFull => agent.page.set(at::WRITES, WRITES_WELL)?,
+            Kind::SyncFails => agent.page.set(at::SYNCS, 0)?,
+            Kind::SlowDisk => agent.page.set(at::DELAY_MS, 0)?,
+            Kind::StateFull => gateway.page.set(at::WRITES, WRITES_WELL)?,
+            Kind::Clock => step_clock([gateway, agent], 0)?,
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
+        }
+        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
+            self.disk_failed_at = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    fn kill_phones(&mut self) -> anyhow::Result<bool> {
+        let Some(phones) = self.phones.take() else {
+            return Ok(false);
+        };
+        self.dead_lives.push(phones.journal);
+        Ok(phones.service.kill()?.signal() == Some(9))
+    }
+
+    /// How often what a fault does was done so far; zero for those that are seen at their beginning.
+    pub(super) fn counter(&self, kind: Kind) -> anyhow::Result<u64> {
+        let Stage { gateway, agent, .. } = &*self.stage;
+        let done = self.proxy.done();
+        Ok(match kind {
+            Kind::DiskFull | Kind::SettlementFull => agent.page.count(at::WRITES_FAILED)?,
+            Kind::SyncFails => agent.page.count(at::SYNCS_FAILED)?,
+            Kind::SlowDisk => agent.page.count(at::DELAYED)?,
+            Kind::StateFull => gateway.page.count(at::WRITES_FAILED)?,
+            // Both must see it.
+            Kind::Clock => gateway
+                .page
+                .count(at::CLOCK_READ)?
+                .min(agent.page.count(at::CLOCK_READ)?),
+            Kind::Loss | Kind::Blackhole => done.lost,
+            Kind::Reorder => done.late,
+            Kind::Duplicate => done.twice,
+            _ => 0,
+        })
+    }
+}
+
+/// The degraded mode that goes with a fault, if any.
+pub fn mode_of(kind: Kind) -> Option<&'static str> {
+    match kind {
+        // One that is killed is back before it is missed.
+        Kind::StopAgent => Some("agent_away"),
+        Kind::DiskFull | Kind::SyncFails => Some("ledger_read_only"),
+        Kind::SettlementFull => Some("settlement_down"),
+        Kind::StateFull => Some("config_stale"),
+        Kind::Clock => Some("clock_jumped"),
+        _ => None,
+    }
+}
+
+fn badness(fault: &Planned) -> Badness {
+    let good = Badness::default();
+    let percent = fault.strength;
+    match fault.kind {
+        Kind::Loss => Badness { loss: percent, ..good },
+        Kind::Reorder => Badness {
+            reorder: percent,
+            ..good
+        },
+        Kind::Duplicate => Badness {
+            duplicate: percent,
+            ..good
+        },
+        _ => Badness { loss: 100, ..good },
+    }
+}
+
+/// Steps the wall clock of both, and a moment later that of the packets that they receive.
+fn step_clock(members: [&mut Member; 2], steps: i8) -> anyhow::Result<()> {
+    for (at, wait) in [(at::CLOCK_STEPS, UNDER_WAY), (at::STAMP_STEPS, Duration::ZERO)] {
+        for member in &members {
+            member.page.set(at, steps.cast_unsigned())?;
+        }
+        thread::sleep(wait);
+    }
+    Ok(())
+}
