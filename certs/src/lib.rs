@@ -8,4 +8,5 @@ pub mod files;
 pub mod generate;
 pub mod inspect;
 pub mod report;
+pub mod rotate;
 pub mod token;

@@ -1,4 +1,4 @@
-//! Mints user tokens with the newest user-token key of a certificate directory. In an event the account service does
+//! Mints user tokens with the active user-token key of a certificate directory. In an event the account service does
 //! this; here it is for tests, for operators and for a first try by hand.
 
 use jiff::Timestamp;
@@ -80,7 +80,7 @@ pub fn mint(directory: &Path, user: UserId, expires_at: Timestamp, now: Timestam
     Ok(Minted {
         user: user.0,
         expires_at: expires_at.to_string(),
-        key_id: ring.newest().id,
+        key_id: ring.active().id,
         token: hex::encode(&token),
     })
 }

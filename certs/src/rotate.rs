@@ -1,0 +1,133 @@
+//! Rotates the secret keys of a directory, one step at a time: add a key that waits, make it the active one, drop old ones.
+//! Between the steps, every holder of the keys must have read them: see [`shake_rules::keys`] for why there are three.
+
+use crate::files::{self, Access, FilesError, NewFile};
+use crate::generate;
+use serde::Serialize;
+use shake_rules::document::Problems;
+use shake_rules::keys::{KeyRing, Purpose, RotationError};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A step of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Add a key that checks and does not make yet.
+    Add,
+    /// Have the waiting key make from now on.
+    Activate,
+    /// Drop the oldest keys, until so many older than the active one are left.
+    Retire {
+        /// How many stay.
+        kept: usize,
+    },
+}
+
+/// The keys of one purpose after a step, by id only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotated {
+    /// What they are for.
+    pub purpose: &'static str,
+    /// All that check, oldest first.
+    pub accepted: Vec<u8>,
+    /// The one that makes.
+    pub active: u8,
+    /// The one that is to make next.
+    pub waiting: Option<u8>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Error)]
+pub enum RotateError {
+    /// The directory cannot be had for this rotation alone.
+    #[error("{}: cannot lock the directory: {source}", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key file cannot be read.
+    #[error("{}: cannot read the key file: {source}. Make one with `certs generate`", path.display())]
+    Read {
+        /// The key file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key file is not one.
+    #[error("{}: {problems}", path.display())]
+    KeyFile {
+        /// The key file.
+        path: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Problems,
+    },
+    /// The keys are not where this step begins.
+    #[error("{}: {source}; no file was changed", path.display())]
+    Step {
+        /// The key file.
+        path: PathBuf,
+        /// Why.
+        source: RotationError,
+    },
+    /// The system's random source failed.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// The files cannot be written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// Does one step for the keys of these purposes: for all of them or for none. The new files have mode 0600 and the owner of
+/// the old ones.
+///
+/// # Errors
+/// [`RotateError`]; the directory is then as it was.
+pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<Rotated>, RotateError> {
+    let locked = File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
+    let _locked = locked.map_err(|source| RotateError::Lock {
+        path: directory.to_owned(),
+        source,
+    })?;
+    let mut new = Vec::new();
+    let mut done = Vec::new();
+    for &purpose in purposes {
+        let ring = after(&directory.join(purpose.file_name()), purpose, step)?;
+        new.push(NewFile {
+            name: purpose.file_name(),
+            access: Access::Private,
+            content: ring.to_file(purpose),
+        });
+        done.push(Rotated {
+            purpose: purpose.name(),
+            accepted: ring.iter().map(|key| key.id).collect(),
+            active: ring.active().id,
+            waiting: ring.waiting().map(|key| key.id),
+        });
+    }
+    files::install(directory, &new, true)?;
+    Ok(done)
+}
+
+fn after(path: &Path, purpose: Purpose, step: Step) -> Result<KeyRing, RotateError> {
+    let text = fs::read_to_string(path).map_err(|source| RotateError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let ring = KeyRing::parse(&text, purpose).map_err(|problems| RotateError::KeyFile {
+        path: path.to_owned(),
+        problems,
+    })?;
+    let after = match step {
+        Step::Add => ring.with_waiting(generate::secret().ok_or(RotateError::Random)?),
+        Step::Activate => ring.activated(),
+        Step::Retire { kept } => Ok(ring.retired(kept)),
+    };
+    after.map_err(|source| RotateError::Step {
+        path: path.to_owned(),
+        source,
+    })
+}
