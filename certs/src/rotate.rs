@@ -3,10 +3,10 @@
 
 use crate::files::{self, Access, FilesError, NewFile};
 use crate::generate;
+use crate::keys::{self, KeyFileError};
 use serde::Serialize;
-use shake_rules::document::Problems;
 use shake_rules::keys::{KeyRing, Purpose, RotationError};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -49,22 +49,9 @@ pub enum RotateError {
         /// What the system said.
         source: io::Error,
     },
-    /// A key file cannot be read.
-    #[error("{}: cannot read the key file: {source}. Make one with `certs generate`", path.display())]
-    Read {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A key file is not one.
-    #[error("{}: {problems}", path.display())]
-    KeyFile {
-        /// The key file.
-        path: PathBuf,
-        /// Everything that is wrong with it.
-        problems: Problems,
-    },
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// The keys are not where this step begins.
     #[error("{}: {source}; no file was changed", path.display())]
     Step {
@@ -95,7 +82,7 @@ pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<
     let mut new = Vec::new();
     let mut done = Vec::new();
     for &purpose in purposes {
-        let ring = after(&directory.join(purpose.file_name()), purpose, step)?;
+        let ring = after(directory, purpose, step)?;
         new.push(NewFile {
             name: purpose.file_name(),
             access: Access::Private,
@@ -112,22 +99,15 @@ pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<
     Ok(done)
 }
 
-fn after(path: &Path, purpose: Purpose, step: Step) -> Result<KeyRing, RotateError> {
-    let text = fs::read_to_string(path).map_err(|source| RotateError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    let ring = KeyRing::parse(&text, purpose).map_err(|problems| RotateError::KeyFile {
-        path: path.to_owned(),
-        problems,
-    })?;
+fn after(directory: &Path, purpose: Purpose, step: Step) -> Result<KeyRing, RotateError> {
+    let ring = keys::read(directory, purpose)?;
     let after = match step {
         Step::Add => ring.with_waiting(generate::secret().ok_or(RotateError::Random)?),
         Step::Activate => ring.activated(),
         Step::Retire { kept } => Ok(ring.retired(kept)),
     };
     after.map_err(|source| RotateError::Step {
-        path: path.to_owned(),
+        path: directory.join(purpose.file_name()),
         source,
     })
 }

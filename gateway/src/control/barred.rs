@@ -65,7 +65,7 @@ fn parse(text: &str) -> Result<BTreeSet<String>> {
             continue;
         }
         let fingerprint = said.replace(':', "").to_ascii_lowercase();
-        if !hex::decode(&fingerprint).is_some_and(|bytes| bytes.len() == digest::SHA256_OUTPUT_LEN) {
+        if hex::decode(&fingerprint).is_none_or(|bytes| bytes.len() != digest::SHA256_OUTPUT_LEN) {
             bail!(
                 "line {}: {said:?} is not a SHA-256 of a certificate, 64 hex digits",
                 index + 1

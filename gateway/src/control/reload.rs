@@ -178,14 +178,14 @@ fn differences(before: &[String], after: &[String]) -> Vec<String> {
     gone.chain(new.map(|line| format!("+ {line}"))).collect()
 }
 
-fn refused(mut faults: Vec<anyhow::Error>) -> Refused {
+fn refused(faults: Vec<anyhow::Error>) -> Refused {
     let message = format!("{} file(s) cannot be used; nothing was changed", faults.len());
     let problem = |fault: anyhow::Error| Problem {
         line: 0,
         message: format!("{fault:#}"),
     };
     Refused {
-        problems: faults.drain(..).map(problem).collect(),
+        problems: faults.into_iter().map(problem).collect(),
         ..Refused::new(Refusal::Files, message)
     }
 }
