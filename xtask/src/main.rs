@@ -7,6 +7,7 @@ mod workspace;
 
 mod bench;
 mod demo;
+mod dependencies;
 mod fuzz;
 mod million;
 mod test;
@@ -50,6 +51,8 @@ enum Command {
     Bench(bench::Options),
     /// Runs the fuzz targets and prints a table.
     Fuzz(fuzz::Options),
+    /// Holds licences, banned crates and sources of the dependencies against deny.toml.
+    Dependencies,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
+        Command::Dependencies => dependencies::check(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

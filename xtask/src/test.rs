@@ -1,9 +1,9 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::demo;
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
+use crate::{demo, dependencies};
 use clap::Args;
 use std::process::Stdio;
 
@@ -12,6 +12,7 @@ use std::process::Stdio;
 The steps, all of them run even when one fails:
   format       cargo fmt --check
   lints        cargo clippy, warnings are errors
+  dependencies licences, banned crates and sources against deny.toml; advisories with cargo-deny, where it is there
   tests        cargo nextest when it is installed, else cargo test
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
@@ -31,6 +32,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         "lints",
         &mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
+    steps.step("dependencies", "deny.toml against cargo metadata", dependencies::check)?;
     if has_nextest() {
         steps.command("tests", &mut cargo(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
     } else {
