@@ -1,6 +1,7 @@
 //! The gateway's configuration: a TOML file becomes a checked [`Config`] before anything is bound or opened.
 //! `deploy/gateway.toml` documents each key and is built in as the default.
 
+use crate::control::audit;
 use anyhow::Context as _;
 use serde::Deserialize;
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
@@ -37,6 +38,7 @@ pub struct Config {
     pub admin_address: Option<SocketAddr>,
     /// Where pushed changes and the audit log are kept. `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    pub audit: audit::Kept,
     pub log_level: String,
 }
 
@@ -110,6 +112,10 @@ impl Config {
             },
             state_directory: (!file.state.directory.as_os_str().is_empty())
                 .then(|| directory.join(&file.state.directory)),
+            audit: audit::Kept {
+                file_bytes_max: check.number("audit_file_bytes", &file.state.audit_file_bytes, 4_096, 1 << 40),
+                files_max: check.number("audit_files", &file.state.audit_files, 2, 1_000) as u32,
+            },
             log_level: check.log_level(&file.log.level),
         };
         problems.or_value(config)
@@ -267,7 +273,9 @@ table!(QueueTable {
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
 table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
 table!(StateTable {
-    directory: PathBuf = "state".into()
+    directory: PathBuf = "state".into(),
+    audit_file_bytes: Spanned<u64> = plain(16 << 20),
+    audit_files: Spanned<u64> = plain(8),
 });
 table!(LogTable { level: Spanned<String> = plain("info".into()) });
 

@@ -22,7 +22,7 @@ mod drain;
 mod reload;
 mod status;
 
-mod audit;
+pub mod audit;
 pub mod counters;
 
 use crate::config::Config;

@@ -97,9 +97,9 @@ pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
         is_unkept = true;
         error!(%fault, "what runs cannot be kept; pushed changes will not outlive a restart, and the agent does not see them");
     }
-    let audit = Audit::open(config.state_directory.as_deref()).or_else(|fault| {
+    let audit = Audit::open(config.state_directory.as_deref(), config.audit).or_else(|fault| {
         error!(%fault, file = audit::FILE, "the audit log cannot be opened");
-        Audit::open(None)
+        Audit::open(None, config.audit)
     })?;
     let start = Start {
         kept,
