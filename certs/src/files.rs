@@ -4,7 +4,7 @@
 use shake_rules::keys::Purpose;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
@@ -198,11 +198,23 @@ fn stage(directory: &Path, file: &NewFile) -> Result<NamedTempFile, FilesError> 
             .permissions(permissions.clone())
             .tempfile_in(directory)?;
         temporary.as_file().set_permissions(permissions)?;
+        keep_owner(temporary.as_file(), &directory.join(file.name))?;
         temporary.write_all(file.content.as_bytes())?;
         temporary.as_file().sync_all()?;
         Ok(temporary)
     };
     write().map_err(|error| FilesError::io(&directory.join(file.name), "write the new file", error))
+}
+
+/// Gives a new file the owner of the one that it is to replace: root may write for a service of its own user.
+fn keep_owner(new: &File, path: &Path) -> io::Result<()> {
+    let (Ok(old), new_one) = (fs::metadata(path), new.metadata()?) else {
+        return Ok(());
+    };
+    if (old.uid(), old.gid()) == (new_one.uid(), new_one.gid()) {
+        return Ok(());
+    }
+    fchown(new, Some(old.uid()), Some(old.gid()))
 }
 
 /// Puts the old files back when it is dropped while `placed` names files.

@@ -220,9 +220,13 @@ fn common_name(name: &str) -> DistinguishedName {
 }
 
 fn secret_key(id: u8) -> Result<KeyRing, GenerateError> {
-    let mut secret = [0; 32];
-    SystemRandom::new()
-        .fill(&mut secret)
-        .map_err(|_| GenerateError::Random)?;
+    let secret = secret().ok_or(GenerateError::Random)?;
     Ok(KeyRing::of(Key::new(id, secret)))
+}
+
+/// 32 random bytes; `None` when the system gives none.
+pub(crate) fn secret() -> Option<[u8; 32]> {
+    let mut secret = [0; 32];
+    SystemRandom::new().fill(&mut secret).ok()?;
+    Some(secret)
 }

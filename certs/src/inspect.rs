@@ -243,7 +243,8 @@ impl Inspection<'_> {
                 file: file.to_owned(),
                 purpose: purpose.name().to_owned(),
                 key_ids: ring.iter().map(|key| key.id).collect(),
-                newest: ring.newest().id,
+                active: ring.active().id,
+                waiting: ring.waiting().map(|key| key.id),
             }),
             Err(problems) => {
                 for problem in problems.0 {

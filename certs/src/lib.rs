@@ -7,5 +7,7 @@
 pub mod files;
 pub mod generate;
 pub mod inspect;
+pub mod keys;
 pub mod report;
+pub mod rotate;
 pub mod token;

@@ -2,10 +2,12 @@
 
 use anyhow::Context;
 use certs::generate::{self, Request};
+use certs::rotate::{self, Step};
 use certs::{inspect, token};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use shake_rules::UserId;
+use shake_rules::keys::Purpose;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ Examples:
   certs generate --out certs --name gw1.example.com --address 192.0.2.7
   certs inspect certs                is everything there, private and valid?
   certs token --dir certs --user 7   a token for user 7, as hex
+  certs rotate certs                 a new key of each kind, to be used later
 
 Exit codes:
   0  done; for inspect: all in order
@@ -40,6 +43,8 @@ enum Command {
     Inspect(InspectArgs),
     /// Prints a user token.
     Token(TokenArgs),
+    /// Replaces secret keys, step by step, while everything runs.
+    Rotate(RotateArgs),
 }
 
 #[derive(Args)]
@@ -111,6 +116,66 @@ struct InspectArgs {
 
 #[derive(Args)]
 #[command(after_long_help = "\
+Three steps, each for all key files named or for none:
+  certs rotate certs                     adds a key that is accepted and not used yet
+  certs rotate certs --activate          the new key makes from now on
+  certs rotate certs --retire --kept 1   drops old keys, all but one
+
+After each step, bring the directory to every machine that has it, and run
+  gateway reload --target GW1 --target GW2 ...
+before the next: whatever a key makes must be accepted everywhere by then.
+shake-agent follows its directory by itself. An account service that signs user
+tokens reads its new key after --activate.
+
+Retire a key only when nothing that it made is valid any more: tickets and packet
+codes live as long as the show says, tokens as long as they were given for, limit
+cookies until the event ends. stateless-reset takes effect at the gateway's next
+start.
+
+Examples:
+  certs rotate certs --keys ticket,cookie
+  certs rotate certs --keys user-token --activate --json")]
+struct RotateArgs {
+    /// The certificate directory
+    directory: PathBuf,
+    /// Which keys; without it, all
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    keys: Vec<Kind>,
+    /// Have the key that waits make from now on
+    #[arg(long, conflicts_with = "retire")]
+    activate: bool,
+    /// Drop old keys
+    #[arg(long)]
+    retire: bool,
+    /// How many old keys --retire keeps
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "retire")]
+    kept: usize,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    UserToken,
+    Ticket,
+    Cookie,
+    StatelessReset,
+}
+
+impl From<Kind> for Purpose {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::UserToken => Self::UserToken,
+            Kind::Ticket => Self::Ticket,
+            Kind::Cookie => Self::Cookie,
+            Kind::StatelessReset => Self::StatelessReset,
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
 The token is a credential: whoever shows it is that user until it expires.
 
 Examples:
@@ -140,6 +205,7 @@ fn main() -> ExitCode {
         Command::Generate(args) => generate_to(&args, now),
         Command::Inspect(args) => inspect_directory(&args, now),
         Command::Token(args) => mint_token(&args, now),
+        Command::Rotate(args) => rotate_keys(&args),
     };
     match done {
         Ok(code) => code,
@@ -193,6 +259,40 @@ fn mint_token(args: &TokenArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
     } else {
         print(&format!("{}\n", minted.token))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rotate_keys(args: &RotateArgs) -> anyhow::Result<ExitCode> {
+    let purposes: Vec<Purpose> = match args.keys.as_slice() {
+        [] => Purpose::ALL.into(),
+        kinds => Purpose::ALL
+            .into_iter()
+            .filter(|&purpose| kinds.iter().any(|&kind| Purpose::from(kind) == purpose))
+            .collect(),
+    };
+    let (step, next) = match (args.activate, args.retire) {
+        (true, _) => (Step::Activate, "once nothing older is valid any more, --retire"),
+        (_, true) => (Step::Retire { kept: args.kept }, "no step is left"),
+        _ => (Step::Add, "once every gateway has read it, --activate"),
+    };
+    let rotated = rotate::rotate(&args.directory, &purposes, step)?;
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&rotated)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    for keys in &rotated {
+        let accepted: Vec<_> = keys.accepted.iter().map(u8::to_string).collect();
+        let waits = keys.waiting.map_or_else(String::new, |id| format!(", {id} waits"));
+        text.push_str(&format!(
+            "{:<16} accepts {}; {} makes{waits}\n",
+            keys.purpose,
+            accepted.join(", "),
+            keys.active
+        ));
+    }
+    text.push_str(&format!("now `gateway reload` on every gateway; then {next}\n"));
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

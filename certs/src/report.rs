@@ -53,7 +53,9 @@ pub struct Keys {
     /// Oldest first.
     pub key_ids: Vec<u8>,
     /// The one that makes new things.
-    pub newest: u8,
+    pub active: u8,
+    /// The one that is to make new things next.
+    pub waiting: Option<u8>,
 }
 
 /// How bad a finding is.
@@ -108,7 +110,11 @@ impl fmt::Display for Report {
         }
         for keys in &self.keys {
             let ids = keys.key_ids.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
-            writeln!(f, "  {:<16} ids {ids}; {} makes new ones", keys.purpose, keys.newest)?;
+            write!(f, "  {:<16} ids {ids}; {} makes new ones", keys.purpose, keys.active)?;
+            match keys.waiting {
+                Some(waiting) => writeln!(f, ", {waiting} waits")?,
+                None => writeln!(f)?,
+            }
         }
         writeln!(f)?;
         for finding in &self.findings {

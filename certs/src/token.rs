@@ -1,14 +1,13 @@
-//! Mints user tokens with the newest user-token key of a certificate directory. In an event the account service does
+//! Mints user tokens with the active user-token key of a certificate directory. In an event the account service does
 //! this; here it is for tests, for operators and for a first try by hand.
 
+use crate::keys::{self, KeyFileError};
 use jiff::Timestamp;
 use serde::Serialize;
-use shake_rules::document::Problems;
-use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::keys::Purpose;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId, hex};
-use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::path::Path;
 use thiserror::Error;
 
 /// A token and what it says. The token itself is a credential: whoever has it is that user.
@@ -27,22 +26,9 @@ pub struct Minted {
 /// Why no token was made.
 #[derive(Debug, Error)]
 pub enum TokenFailure {
-    /// The key file cannot be read.
-    #[error("{}: cannot read the key file: {source}. Make one with `certs generate`, or name its directory with --dir", path.display())]
-    Read {
-        /// The key file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The key file is not one.
-    #[error("{}: {problems}", path.display())]
-    KeyFile {
-        /// The key file.
-        path: PathBuf,
-        /// Everything that is wrong with it.
-        problems: Problems,
-    },
+    /// There is no key to sign with.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     /// It would be refused at once.
     #[error("a token that expires at {expires_at} is over already: it is {now}. Choose a later --expires-at")]
     Over {
@@ -63,15 +49,7 @@ pub fn mint(directory: &Path, user: UserId, expires_at: Timestamp, now: Timestam
         return Err(over());
     }
     let expires_ms = u64::try_from(expires_at.as_millisecond()).map_err(|_| over())?;
-    let path = directory.join(Purpose::UserToken.file_name());
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(source) => return Err(TokenFailure::Read { path, source }),
-    };
-    let ring = match KeyRing::parse(&text, Purpose::UserToken) {
-        Ok(ring) => ring,
-        Err(problems) => return Err(TokenFailure::KeyFile { path, problems }),
-    };
+    let ring = keys::read(directory, Purpose::UserToken)?;
     let token = TokenKeys::new(&ring).mint(UserToken {
         user,
         expires_at: UnixMillis(expires_ms),
@@ -80,7 +58,7 @@ pub fn mint(directory: &Path, user: UserId, expires_at: Timestamp, now: Timestam
     Ok(Minted {
         user: user.0,
         expires_at: expires_at.to_string(),
-        key_id: ring.newest().id,
+        key_id: ring.active().id,
         token: hex::encode(&token),
     })
 }

@@ -388,6 +388,59 @@ fn tokens_are_checked_by_the_keys_of_the_directory() {
 }
 
 #[test]
+fn keys_rotate_in_three_steps_all_files_or_none() {
+    let place = made();
+    let directory = place.path().to_str().unwrap();
+    let ring = |purpose: Purpose| {
+        let text = fs::read_to_string(place.path().join(purpose.file_name())).unwrap();
+        KeyRing::parse(&text, purpose).unwrap()
+    };
+    let ids = |purpose| {
+        let ring = ring(purpose);
+        let accepted: Vec<u8> = ring.iter().map(|key| key.id).collect();
+        (accepted, ring.active().id)
+    };
+    let run = |more: &[&str]| certs(&[&["rotate", directory], more].concat());
+    let first = ring(Purpose::Ticket);
+    assert!(run(&[]).status.success());
+    for purpose in Purpose::ALL {
+        assert_eq!(ids(purpose), (vec![1, 2], 1));
+        let mode = fs::metadata(place.path().join(purpose.file_name()))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    // One that waits already stops all of them.
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(
+        said.contains("user-token.key.toml") && said.contains("activate"),
+        "{said}"
+    );
+    assert!(run(&["--keys", "ticket,cookie", "--activate"]).status.success());
+    assert_eq!(
+        (ids(Purpose::Ticket), ids(Purpose::UserToken)),
+        ((vec![1, 2], 2), (vec![1, 2], 1))
+    );
+    assert!(
+        !run(&["--activate"]).status.success(),
+        "ticket and cookie have none that waits"
+    );
+    assert_eq!(ids(Purpose::UserToken), (vec![1, 2], 1), "and so nothing changed");
+    assert_eq!(ring(Purpose::Ticket).find(1), first.find(1), "the old key is the same");
+    assert_ne!(ring(Purpose::Ticket).active().secret(), first.active().secret());
+    let done = run(&["--keys", "ticket", "--retire", "--kept", "0", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(json[0]["accepted"], serde_json::json!([2]));
+    assert_eq!(ids(Purpose::Ticket), (vec![2], 2));
+    assert!(inspect(place.path(), 14, Timestamp::now()).good);
+    let left = fs::read_dir(place.path()).unwrap().count();
+    assert_eq!(left, all_names().len(), "nothing temporary stays");
+}
+
+#[test]
 fn exit_codes_and_no_secret_in_any_output() {
     let place = TempDir::new().unwrap();
     let directory = place.path().to_str().unwrap();
@@ -404,6 +457,10 @@ fn exit_codes_and_no_secret_in_any_output() {
         run(&["inspect", directory, "--json"], 0),
         run(&["inspect", directory, "--warn-days", "400"], 3),
         run(&["token", "--dir", directory, "--user", "1"], 0),
+        run(&["rotate", directory], 0),
+        run(&["rotate", directory], 1),
+        run(&["rotate", directory, "--keys", "tickets"], 2),
+        run(&["rotate", directory, "--activate", "--json"], 0),
         run(
             &[
                 "token",

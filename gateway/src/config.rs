@@ -16,6 +16,15 @@ pub const DEFAULT: &str = include_str!("../../deploy/gateway.toml");
 /// The show that plays when the configuration names no file.
 pub const DEFAULT_SHOW: &str = include_str!("../../deploy/show.toml");
 
+/// How much of the operators' audit log is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditFiles {
+    /// The longest that one file becomes, unless a single line is longer.
+    pub file_bytes_max: u64,
+    /// Files in all, the one that is written among them; at least 2.
+    pub files_max: u32,
+}
+
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -37,6 +46,7 @@ pub struct Config {
     pub admin_address: Option<SocketAddr>,
     /// Where pushed changes and the audit log are kept. `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    pub audit: AuditFiles,
     pub log_level: String,
 }
 
@@ -110,6 +120,10 @@ impl Config {
             },
             state_directory: (!file.state.directory.as_os_str().is_empty())
                 .then(|| directory.join(&file.state.directory)),
+            audit: AuditFiles {
+                file_bytes_max: check.number("audit_file_bytes", &file.state.audit_file_bytes, 4_096, 1 << 40),
+                files_max: check.number("audit_files", &file.state.audit_files, 2, 1_000) as u32,
+            },
             log_level: check.log_level(&file.log.level),
         };
         problems.or_value(config)
@@ -267,7 +281,9 @@ table!(QueueTable {
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
 table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
 table!(StateTable {
-    directory: PathBuf = "state".into()
+    directory: PathBuf = "state".into(),
+    audit_file_bytes: Spanned<u64> = plain(16 << 20),
+    audit_files: Spanned<u64> = plain(8),
 });
 table!(LogTable { level: Spanned<String> = plain("info".into()) });
 

@@ -1,6 +1,8 @@
-//! What operators change while the gateway runs. It is replaced as one, so no shard ever sees half of a change: the
-//! control plane stores the next [`Live`], and each shard takes it between two turns.
+//! What operators change while the gateway runs: what they push ([`Live`]), and what is read anew from the certificate
+//! directory ([`Secrets`]). Each is replaced as one, so no shard ever sees half of a change: the control plane stores the
+//! next, and each shard takes it between two turns.
 
+use crate::tls::Secrets;
 use arc_swap::ArcSwap;
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
@@ -18,14 +20,32 @@ pub struct Live {
     pub throttle: Arc<Throttle>,
 }
 
-/// Where the present [`Live`] stands, and which version each shard runs.
+/// Where the present state stands, and which each shard runs.
 pub struct Current {
-    /// The version alone, so that a shard's look at it each turn is one load of a line that hardly ever changes.
-    version: AtomicU64,
+    /// How many changes there were, alone, so that a shard's look at it each turn is one load of a line that hardly ever
+    /// changes.
+    changes: AtomicU64,
     live: ArcSwap<Live>,
+    secrets: ArcSwap<Secrets>,
     /// By shard. Each is written by its shard alone.
-    running: Box<[AtomicU64]>,
+    running: Box<[Running]>,
     drain: OnceLock<Drain>,
+}
+
+/// What a shard runs.
+#[derive(Default)]
+struct Running {
+    /// The number of the change that it took last; 0 before its first turn.
+    change: AtomicU64,
+    /// The version of its [`Live`].
+    version: AtomicU64,
+}
+
+/// What holds, as a shard takes it.
+pub struct Held {
+    pub change: u64,
+    pub live: Arc<Live>,
+    pub secrets: Arc<Secrets>,
 }
 
 /// The end of this gateway's service. Set once, never taken back.
@@ -37,42 +57,79 @@ pub struct Drain {
 }
 
 impl Current {
-    pub fn new(live: Live, shards: u16) -> Self {
+    pub fn new(live: Live, secrets: Secrets, shards: u16) -> Self {
         Self {
-            version: AtomicU64::new(live.version),
-            running: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            changes: AtomicU64::new(1),
+            running: (0..shards).map(|_| Running::default()).collect(),
             live: ArcSwap::from_pointee(live),
+            secrets: ArcSwap::from_pointee(secrets),
             drain: OnceLock::new(),
         }
     }
 
-    /// What holds now.
+    /// What holds now of what is pushed.
     pub fn load(&self) -> Arc<Live> {
         self.live.load_full()
     }
 
-    /// Makes `live` hold. Only the control plane calls it, one change after the other.
-    pub fn store(&self, live: Live) {
-        let version = live.version;
+    /// What holds now of the certificate directory.
+    pub fn secrets(&self) -> Arc<Secrets> {
+        self.secrets.load_full()
+    }
+
+    /// Makes `live` hold; gives the change's number. Only the control plane calls it, one change after the other.
+    pub fn store(&self, live: Live) -> u64 {
         self.live.store(Arc::new(live));
-        // SYNC POINT with `newer_than`: who sees the version sees what it names, or what came after it.
-        self.version.store(version, Ordering::Release);
+        self.changed()
     }
 
-    /// What holds now, if it is not `known`.
-    pub fn newer_than(&self, known: &Live) -> Option<Arc<Live>> {
-        // SYNC POINT with `store`.
-        (self.version.load(Ordering::Acquire) != known.version).then(|| self.load())
+    /// Makes `secrets` hold, likewise.
+    pub fn store_secrets(&self, secrets: Secrets) -> u64 {
+        self.secrets.store(Arc::new(secrets));
+        self.changed()
     }
 
-    /// A shard says which version it runs from this turn on.
-    pub fn runs(&self, shard: u16, version: u64) {
-        self.running[usize::from(shard)].store(version, Ordering::Release);
+    fn changed(&self) -> u64 {
+        // SYNC POINT with `held`: who sees the number sees what it names, or what came after it.
+        self.changes.fetch_add(1, Ordering::Release) + 1
+    }
+
+    /// The number of the last change.
+    pub fn change(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What holds now.
+    pub fn held(&self) -> Held {
+        Held {
+            // SYNC POINT with `changed`. First, so that what is loaded behind it is never older.
+            change: self.change(),
+            live: self.load(),
+            secrets: self.secrets(),
+        }
+    }
+
+    /// What holds now, if there was a change since the one of number `known`.
+    pub fn newer_than(&self, known: u64) -> Option<Held> {
+        (self.change() != known).then(|| self.held())
+    }
+
+    /// A shard says what it runs from this turn on.
+    pub fn runs(&self, shard: u16, held: &Held) {
+        let running = &self.running[usize::from(shard)];
+        running.version.store(held.live.version, Ordering::Release);
+        running.change.store(held.change, Ordering::Release);
     }
 
     /// The version that each shard runs; 0 for one that has not had a turn yet.
     pub fn running(&self) -> impl Iterator<Item = u64> {
-        self.running.iter().map(|version| version.load(Ordering::Acquire))
+        self.running.iter().map(|one| one.version.load(Ordering::Acquire))
+    }
+
+    /// How many shards there are, and how many of them have taken the change of this number.
+    pub fn taken(&self, change: u64) -> (usize, usize) {
+        let has = |one: &&Running| one.change.load(Ordering::Acquire) >= change;
+        (self.running.len(), self.running.iter().filter(has).count())
     }
 
     /// The drain, once there is one.

@@ -53,6 +53,7 @@ Steering a gateway that runs, from anywhere, with the operator's certificate in 
   gateway push show show.toml --dry-run        what would change, and every error
   gateway push show show.toml --target gw1:4434
   gateway cue countdown --in 10s               phases of this cue start by each gateway's own clock
+  gateway reload --target gw1:4434 --target gw2:4434         new certificates and keys, sessions go on
   gateway drain --over 60s --alternative gw2:4433
 
 Exit codes: 0 stopped by a signal or drained, or all targets did what was asked; 1 could not start, a configuration has
@@ -79,6 +80,8 @@ enum Command {
     Cue(operator::CueArgs),
     /// Tell how running gateways stand
     Status(operator::StatusArgs),
+    /// Have running gateways read certificates and secret keys anew; SIGHUP does the same
+    Reload(operator::ReloadArgs),
     /// Send a gateway's sessions away over a window, and let it end
     Drain(operator::DrainArgs),
 }
@@ -116,6 +119,7 @@ fn try_main() -> Result<ExitCode> {
         Command::Cue(args) => return operator::cue(&args),
         Command::Status(args) => return operator::status(&args),
         Command::Drain(args) => return operator::drain(&args),
+        Command::Reload(args) => return operator::reload(&args),
     }
     Ok(ExitCode::SUCCESS)
 }

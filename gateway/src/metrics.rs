@@ -3,11 +3,12 @@
 use crate::control::counters::AdminCounters;
 use crate::counters::{self, Counters};
 use crate::load::{self, modes::Mode};
-use crate::shard::serving::Shared;
+use crate::shard::serving::{Shared, unix_ms};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use shake_rules::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -37,6 +38,15 @@ fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
     let mut text = counters::render(shown.shards.iter().map(AsRef::as_ref));
     text.push_str(&shown.admin.render());
     text.push_str(&load::render(&shown.shared.board));
+    let left_s = shown
+        .shared
+        .current
+        .secrets()
+        .certificate
+        .seconds_left(UnixMillis(unix_ms()));
+    text.push_str(&format!(
+        "# TYPE gateway_certificate_expires_in_seconds gauge\ngateway_certificate_expires_in_seconds {left_s}\n"
+    ));
     ([("content-type", "text/plain; version=0.0.4")], text)
 }
 

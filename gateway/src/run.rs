@@ -11,18 +11,14 @@ use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared, monotonic_ms};
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Parts, Shard};
-use crate::tls;
+use crate::tls::{self, Secrets};
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use shake_proto::handoff::topology::{Direction, Ring};
 use shake_rules::UnixMillis;
-use shake_rules::code::CodeKeys;
-use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
-use shake_rules::ticket::TicketKeys;
-use shake_rules::token::TokenKeys;
 use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,16 +64,11 @@ pub fn read_throttle(config: &Config) -> Result<Throttle> {
 pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     now()?;
     let (start, live) = start::begin(config, forget_pushed)?;
-    let server = tls::server_config(config)?;
-    let keys = |purpose| tls::key_ring(&config.certs_directory, purpose);
-    let reset_keys = keys(Purpose::StatelessReset)?;
-    let ticket_keys = keys(Purpose::Ticket)?;
+    let secrets = Secrets::read(config, None).map_err(all)?;
+    let server = Arc::clone(&secrets.server);
+    let reset_keys = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
     let shared = Arc::new(Shared {
-        tokens: TokenKeys::new(&keys(Purpose::UserToken)?),
-        tickets: TicketKeys::new(&ticket_keys),
-        cookies: CookieKeys::new(&keys(Purpose::Cookie)?),
-        codes: CodeKeys::new(&ticket_keys),
-        current: Current::new(live, config.shards),
+        current: Current::new(live, secrets, config.shards),
         board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         claims: config.claims,
@@ -116,7 +107,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let bells = bells
         .collect::<Result<_, _>>()
         .context("cannot take the shards' bells")?;
-    let control = start.control(Arc::clone(&shared), bells, Arc::clone(&all_counters));
+    let control = start.control(config, Arc::clone(&shared), bells, Arc::clone(&all_counters));
     let shown = Shown {
         shards: all_counters,
         is_stopping: Arc::clone(&stop),
@@ -136,10 +127,11 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             tokio::spawn(metrics::serve(listener, shown));
         }
         if let Some(admin_address) = config.admin_address {
-            let endpoint = transport::bind(admin_address, &config.certs_directory)?;
+            let endpoint = control.open(admin_address)?;
             info!(address = %endpoint.local_addr()?, "control port");
             tokio::spawn(transport::serve(endpoint, Arc::clone(&control)));
         }
+        tokio::spawn(Arc::clone(&control).watch_certificate());
         let show = Arc::clone(&shared.current.load().show);
         info!(%address, shards = config.shards, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -157,6 +149,12 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     }
     info!("stopped");
     result
+}
+
+/// Several faults as one, a line each.
+fn all(faults: Vec<anyhow::Error>) -> anyhow::Error {
+    let lines: Vec<_> = faults.iter().map(|fault| format!("{fault:#}")).collect();
+    anyhow::anyhow!("{}", lines.join("\n"))
 }
 
 /// Opens or makes the mapping, and takes the gateway's side of it.
@@ -230,9 +228,10 @@ fn spawn(
 }
 
 /// Beats the heartbeat until a signal comes, the gateway has drained, or a shard ends.
-async fn look_after(attachment: &Attachment, shards: &[JoinHandle<()>], control: &Control) -> Result<()> {
+async fn look_after(attachment: &Attachment, shards: &[JoinHandle<()>], control: &Arc<Control>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     let mut drained = std::pin::pin!(control.drained());
     loop {
@@ -240,6 +239,10 @@ async fn look_after(attachment: &Attachment, shards: &[JoinHandle<()>], control:
             _ = terminate.recv() => info!("SIGTERM: letting claims finish, closing connections"),
             _ = interrupt.recv() => info!("SIGINT: letting claims finish, closing connections"),
             () = &mut drained => info!("drained: letting claims finish, closing what stayed"),
+            _ = hangup.recv() => {
+                tokio::spawn(Arc::clone(control).reload_by_signal());
+                continue;
+            }
             _ = heartbeat.tick() => {
                 attachment.beat(monotonic_ms());
                 if shards.iter().any(JoinHandle::is_finished) {

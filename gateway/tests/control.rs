@@ -3,7 +3,7 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose};
 use shake_proto::admin::{REQUEST_BYTES_MAX, Refusal};
 use shake_proto::admin_v1::{self as admin, reply};
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
@@ -11,6 +11,7 @@ use shake_proto::request::capability;
 use shake_proto::wire::v1;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use support::authority::signed;
 use support::operator::Operator;
 use support::{Phone, Stand, wait};
 
@@ -56,22 +57,12 @@ fn now_ms() -> u64 {
 /// A certificate directory of the stand's authority whose operator is made by `shape`.
 fn operator_made(stand: &Stand, name: &str, shape: impl FnOnce(&mut CertificateParams)) -> PathBuf {
     let (certs, made) = (stand.path("certs"), stand.path(name));
-    let key = std::fs::read_to_string(certs.join("ca.key.pem")).expect("the authority's key");
-    let mut authority = CertificateParams::default();
-    authority.distinguished_name = rcgen::DistinguishedName::new();
-    authority
-        .distinguished_name
-        .push(DnType::CommonName, "shake event authority");
-    let issuer = Issuer::from_params(&authority, KeyPair::from_pem(&key).expect("a key"));
-    let mut params = CertificateParams::default();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "eve");
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.use_authority_key_identifier_extension = true;
-    shape(&mut params);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
-    place(&certs, &made, &certificate.pem(), &key.serialize_pem());
+    let (certificate, key) = signed(&certs, ExtendedKeyUsagePurpose::ClientAuth, |params| {
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "eve");
+        shape(params);
+    });
+    place(&certs, &made, &certificate, &key);
     made
 }
 

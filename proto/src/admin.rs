@@ -24,6 +24,11 @@ pub enum Request {
     Status,
     /// Send the sessions away and end.
     Drain(Drain),
+    /// Read the certificate directory anew.
+    Reload {
+        /// Change nothing, tell what would be.
+        dry_run: bool,
+    },
 }
 
 /// A change of what runs.
@@ -97,11 +102,13 @@ pub enum Refusal {
     CuePast,
     /// The gateway is draining already.
     Draining,
+    /// A file of the certificate directory cannot be used.
+    Files,
 }
 
 impl Refusal {
     /// All refusals.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Oversized,
         Self::Unknown,
@@ -112,6 +119,7 @@ impl Refusal {
         Self::CueUnknown,
         Self::CuePast,
         Self::Draining,
+        Self::Files,
     ];
 
     /// The name in metrics, in logs and on the operator's screen.
@@ -128,6 +136,7 @@ impl Refusal {
             Self::CueUnknown => "cue_unknown",
             Self::CuePast => "cue_past",
             Self::Draining => "draining",
+            Self::Files => "files",
         }
     }
 
@@ -145,6 +154,7 @@ impl Refusal {
             Self::CueUnknown => v1::Refusal::CueUnknown,
             Self::CuePast => v1::Refusal::CuePast,
             Self::Draining => v1::Refusal::Draining,
+            Self::Files => v1::Refusal::Files,
         }
     }
 
@@ -165,6 +175,7 @@ impl TryFrom<v1::Request> for Request {
             Kind::Cue(cue) => cue.try_into().map(Self::Change),
             Kind::Status(v1::StatusRequest {}) => Ok(Self::Status),
             Kind::Drain(drain) => drain.try_into().map(Self::Drain),
+            Kind::Reload(v1::Reload { dry_run }) => Ok(Self::Reload { dry_run }),
         }
     }
 }
@@ -275,6 +286,7 @@ mod tests {
             (Some(cue(256, 5, 1)), Some(Refusal::Malformed)),
             (Some(cue(10, u64::MAX, 1)), Some(Refusal::Malformed)),
             (Some(Kind::Status(v1::StatusRequest {})), None),
+            (Some(Kind::Reload(v1::Reload { dry_run: true })), None),
             (Some(drain(30_000, "gw2.example:4433", 16)), None),
             (Some(drain(30_000, "[::1]:4433", 1)), None),
             (Some(drain(30_000, "gw2.example:4433", 17)), Some(Refusal::Malformed)),

@@ -73,6 +73,8 @@ counters! {
     claims_opened,
     /// Claims of what the same user had opened before.
     claims_repeat,
+    /// Claims with a ticket of a key that the agent has not read yet; answered "busy".
+    claims_key_unknown,
     /// Packets that users sent.
     sends_made,
     /// Sends whose key had made a packet before.

@@ -102,7 +102,7 @@ struct GenerateArgs {
     /// Make so many files and a manifest, for a fleet
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(seed_fleet::PARTS_MAX)))]
     parts: u16,
-    /// Authenticate the manifest with the newest ticket key of this directory
+    /// Authenticate the manifest with the active ticket key of this directory
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
     /// The event's number; the show file of the gateway must have the same

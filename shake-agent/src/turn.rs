@@ -18,6 +18,7 @@ use crate::outage::Outage;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin, Rules, only_reads};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
+use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,6 +103,11 @@ impl Agent {
         self.judge.rules = Rules::new(show, self.judge.rules.part);
         self.feed.take_phases(show.phases.clone());
         Ok(())
+    }
+
+    /// Goes by other ticket keys from the next turn on.
+    pub fn take_keys(&mut self, ticket_keys: &KeyRing) {
+        self.judge.take_keys(ticket_keys);
     }
 
     /// Does one turn.

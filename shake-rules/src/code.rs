@@ -24,13 +24,13 @@ const LABEL: &[u8] = b"shake packet code v1";
 
 /// The code keys, derived once.
 pub struct CodeKeys {
-    newest: u8,
+    active: u8,
     keys: Vec<(u8, hmac::Key)>,
 }
 
 impl fmt::Debug for CodeKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CodeKeys(newest {})", self.newest)
+        write!(f, "CodeKeys(active {})", self.active)
     }
 }
 
@@ -43,7 +43,7 @@ impl CodeKeys {
             hmac::Key::new(hmac::HMAC_SHA256, label.as_ref())
         };
         Self {
-            newest: ticket_keys.newest().id,
+            active: ticket_keys.active().id,
             keys: ticket_keys.iter().map(|key| (key.id, derive(key.secret()))).collect(),
         }
     }
@@ -51,9 +51,9 @@ impl CodeKeys {
     /// The code of a packet. The same packet and key always give the same code.
     #[must_use]
     pub fn code(&self, packet: PacketId) -> [u8; CODE_BYTES] {
-        let (id, key) = self.keys.last().expect("a KeyRing is never empty");
+        let key = self.key(self.active).expect("the active key is one of the ring's");
         let mut bytes = [0; CODE_BYTES];
-        bytes[0] = *id;
+        bytes[0] = self.active;
         bytes[1..SIGNED].copy_from_slice(&packet.0.to_le_bytes());
         let tag = hmac::sign(key, &bytes[..SIGNED]);
         bytes[SIGNED..].copy_from_slice(&tag.as_ref()[..MAC]);
@@ -65,10 +65,14 @@ impl CodeKeys {
     pub fn packet(&self, code: &[u8]) -> Option<PacketId> {
         let code: &[u8; CODE_BYTES] = code.try_into().ok()?;
         let (signed, mac) = code.split_at(SIGNED);
-        let (_, key) = self.keys.iter().find(|(id, _)| *id == code[0])?;
+        let key = self.key(code[0])?;
         let tag = hmac::sign(key, signed);
         let packet = u64::from_le_bytes(signed[1..].try_into().expect("8 bytes of 9"));
         crate::token::equal_in_constant_time(&tag.as_ref()[..MAC], mac).then_some(PacketId(packet))
+    }
+
+    fn key(&self, id: u8) -> Option<&hmac::Key> {
+        self.keys.iter().find(|(key_id, _)| *key_id == id).map(|(_, key)| key)
     }
 }
 

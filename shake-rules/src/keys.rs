@@ -1,13 +1,25 @@
 //! Secret keys: 32 bytes each, named by a one-byte key id, kept in a key file per purpose.
 //!
-//! A [`KeyRing`] makes with its newest key and checks with any, so keys rotate without a pause: add a new key,
-//! and retire the old one once nothing made with it is valid any more. Secrets never reach `Debug` or a log.
+//! A [`KeyRing`] makes with its active key and checks with any. Keys rotate in three steps, each of which reaches every
+//! holder of the keys before the next begins, so that nothing is ever made that another holder does not accept:
+//!
+//! | step | keys | makes | checks |
+//! |---|---|---|---|
+//! | add ([`KeyRing::with_waiting`]) | 1, 2 waits | 1 | 1, 2 |
+//! | activate ([`KeyRing::activated`]) | 1, 2 | 2 | 1, 2 |
+//! | retire ([`KeyRing::retired`]), once nothing made with 1 is valid any more | 2 | 2 | 2 |
+//!
+//! Secrets never reach `Debug` or a log.
 
 use crate::document::{self, Problems};
 use crate::hex;
 use serde::Deserialize;
 use std::fmt;
+use thiserror::Error;
 use toml::Spanned;
+
+/// The most keys of one purpose. A ring is looked through for each check.
+pub const KEYS_MAX: usize = 16;
 
 /// What a key is for. The name of its file is [`Purpose::file_name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,25 +89,94 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The keys of one purpose, oldest first; the last one makes, all of them check.
-#[derive(Clone, Debug)]
+/// The keys of one purpose, oldest first. All of them check; the active one makes; those after it wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRing {
     keys: Vec<Key>,
+    /// Index of the active key.
+    active: usize,
+}
+
+/// Why a step of a rotation cannot be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum RotationError {
+    /// A key waits already.
+    #[error("key {0} waits already; activate it first")]
+    Waits(u8),
+    /// No key waits.
+    #[error("no key waits; add one first")]
+    NoneWaits,
+    /// The ring has [`KEYS_MAX`] keys.
+    #[error("there are {KEYS_MAX} keys already; retire old ones first")]
+    Full,
 }
 
 impl KeyRing {
     /// A ring of one key.
     #[must_use]
     pub fn of(key: Key) -> Self {
-        Self { keys: vec![key] }
+        Self {
+            keys: vec![key],
+            active: 0,
+        }
     }
 
     /// The key that makes new things.
     #[must_use]
-    pub fn newest(&self) -> &Key {
-        self.keys
-            .last()
-            .expect("a KeyRing is never empty: `parse` and `of` see to it")
+    pub fn active(&self) -> &Key {
+        &self.keys[self.active]
+    }
+
+    /// The key that is to be active next.
+    #[must_use]
+    pub fn waiting(&self) -> Option<&Key> {
+        self.keys.get(self.active + 1)
+    }
+
+    /// The ring with a new key that waits. Its id is the next that none of the others has.
+    ///
+    /// # Errors
+    /// [`RotationError::Waits`] or [`RotationError::Full`].
+    pub fn with_waiting(&self, secret: [u8; 32]) -> Result<Self, RotationError> {
+        if let Some(key) = self.waiting() {
+            return Err(RotationError::Waits(key.id));
+        }
+        if self.keys.len() >= KEYS_MAX {
+            return Err(RotationError::Full);
+        }
+        let last = self.active().id;
+        let id = (1..=u8::MAX)
+            .map(|step| last.wrapping_add(step))
+            .find(|&id| id != 0 && self.find(id).is_none())
+            .expect("fewer keys than ids: KEYS_MAX is below 255");
+        let mut keys = self.keys.clone();
+        keys.push(Key::new(id, secret));
+        Ok(Self {
+            keys,
+            active: self.active,
+        })
+    }
+
+    /// The ring with the waiting key active.
+    ///
+    /// # Errors
+    /// [`RotationError::NoneWaits`].
+    pub fn activated(&self) -> Result<Self, RotationError> {
+        self.waiting().ok_or(RotationError::NoneWaits)?;
+        Ok(Self {
+            keys: self.keys.clone(),
+            active: self.active + 1,
+        })
+    }
+
+    /// The ring with at most `kept` keys older than the active one; the oldest go. What they made is refused from then on.
+    #[must_use]
+    pub fn retired(&self, kept: usize) -> Self {
+        let gone = self.active.saturating_sub(kept);
+        Self {
+            keys: self.keys[gone..].to_vec(),
+            active: self.active - gone,
+        }
     }
 
     /// The key with this id.
@@ -127,9 +208,22 @@ impl KeyRing {
             problems.add(text, found.span(), message);
         }
         let mut keys: Vec<Key> = Vec::new();
+        let mut active = None;
         for entry in &file.key {
             let line = entry.span();
             let entry = entry.as_ref();
+            match (entry.waits, active) {
+                (false, Some(before)) if before + 1 < keys.len() => problems.add(
+                    text,
+                    line.clone(),
+                    format!(
+                        "key {} does not wait and stands behind one that does; keys that wait come last",
+                        entry.id
+                    ),
+                ),
+                (false, _) => active = Some(keys.len()),
+                (true, _) => {}
+            }
             let secret = hex::decode(&entry.secret).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             match secret {
                 Some(_) if keys.iter().any(|key| key.id == entry.id) => {
@@ -147,26 +241,34 @@ impl KeyRing {
                 ),
             }
         }
-        if keys.is_empty() && problems.0.is_empty() {
-            problems.add_whole("no [[key]] in the file; make one with `certs generate`");
+        if problems.0.is_empty() {
+            if keys.is_empty() {
+                problems.add_whole("no [[key]] in the file; make one with `certs generate`");
+            } else if active.is_none() {
+                problems.add_whole("every key waits; activate one with `certs rotate --activate`");
+            } else if keys.len() > KEYS_MAX {
+                problems.add_whole(format!("{} keys, and {KEYS_MAX} may be; remove the oldest", keys.len()));
+            }
         }
-        problems.or_value(Self { keys })
+        let active = active.unwrap_or(0);
+        problems.or_value(Self { keys, active })
     }
 
     /// The key file's text, as [`KeyRing::parse`] reads it. Holds the secrets: write it with mode 0600.
     #[must_use]
     pub fn to_file(&self, purpose: Purpose) -> String {
         let mut text = format!(
-            "# Secret {} keys, oldest first; the last makes, all check. Keep mode 0600.\npurpose = \"{}\"\n",
+            "# Secret {} keys, oldest first; all check, and the last that does not wait makes. Keep mode 0600.\n\
+             purpose = \"{}\"\n",
             purpose.name(),
             purpose.name()
         );
-        for key in &self.keys {
-            text.push_str(&format!(
-                "\n[[key]]\nid = {}\nsecret = \"{}\"\n",
-                key.id,
-                hex::encode(&key.secret)
-            ));
+        for (index, key) in self.keys.iter().enumerate() {
+            let secret = hex::encode(&key.secret);
+            text.push_str(&format!("\n[[key]]\nid = {}\nsecret = \"{secret}\"\n", key.id));
+            if index > self.active {
+                text.push_str("waits = true\n");
+            }
         }
         text
     }
@@ -184,6 +286,8 @@ struct KeyFile {
 struct KeyEntry {
     id: u8,
     secret: String,
+    /// It checks, and does not make yet.
+    waits: bool,
 }
 
 #[cfg(test)]
@@ -192,15 +296,58 @@ mod tests {
 
     #[test]
     fn file_round_trip_and_rotation() {
-        let ring = KeyRing {
-            keys: vec![Key::new(1, [7; 32]), Key::new(2, [9; 32])],
+        let first = KeyRing::of(Key::new(1, [7; 32]));
+        let added = first.with_waiting([9; 32]).expect("none waits");
+        let activated = added.activated().expect("one waits");
+        let retired = activated.retired(0);
+        for (ring, ids, active, waiting) in [
+            (&first, &[1][..], 1, None),
+            (&added, &[1, 2], 1, Some(2)),
+            (&activated, &[1, 2], 2, None),
+            (&activated.retired(1), &[1, 2], 2, None),
+            (&added.retired(0), &[1, 2], 1, Some(2)),
+            (&retired, &[2], 2, None),
+        ] {
+            let text = ring.to_file(Purpose::Ticket);
+            let read = KeyRing::parse(&text, Purpose::Ticket).expect("its own file");
+            assert_eq!(read, *ring);
+            assert_eq!(read.iter().map(|key| key.id).collect::<Vec<_>>(), ids);
+            assert_eq!((read.active().id, read.waiting().map(|key| key.id)), (active, waiting));
+            assert!(ids.iter().all(|&id| read.find(id).is_some()) && read.find(3).is_none());
+            assert!(KeyRing::parse(&text, Purpose::Cookie).is_err());
+        }
+        assert_eq!(added.with_waiting([1; 32]), Err(RotationError::Waits(2)));
+        assert_eq!(first.activated(), Err(RotationError::NoneWaits));
+        let mut ring = KeyRing::of(Key::new(254, [1; 32]));
+        for id in [255, 1, 2] {
+            ring = ring
+                .with_waiting([id; 32])
+                .and_then(|ring| ring.activated())
+                .expect("room");
+            assert_eq!(ring.active().id, id, "0 is passed over");
+        }
+        while ring.iter().count() < KEYS_MAX {
+            ring = ring
+                .with_waiting([3; 32])
+                .and_then(|ring| ring.activated())
+                .expect("room");
+        }
+        assert_eq!(ring.with_waiting([3; 32]), Err(RotationError::Full));
+    }
+
+    #[test]
+    fn a_waiting_key_stands_last_and_never_alone() {
+        let key = |id: u8, waits: bool| {
+            format!(
+                "[[key]]\nid = {id}\nsecret = \"{}\"\nwaits = {waits}\n",
+                "ab".repeat(32)
+            )
         };
-        let text = ring.to_file(Purpose::Ticket);
-        let read = KeyRing::parse(&text, Purpose::Ticket).expect("its own file");
-        assert_eq!(read.keys, ring.keys);
-        assert_eq!(read.newest().id, 2);
-        assert!(read.find(1).is_some() && read.find(3).is_none());
-        assert!(KeyRing::parse(&text, Purpose::Cookie).is_err());
+        let parse = |text: String| KeyRing::parse(&format!("purpose = \"cookie\"\n{text}"), Purpose::Cookie);
+        assert!(parse(key(1, false) + &key(2, true)).is_ok());
+        assert!(parse(key(1, true)).is_err());
+        let problems = parse(key(1, false) + &key(2, true) + &key(3, false)).expect_err("in the middle");
+        assert_eq!(problems.0[0].line, 10, "{problems}");
     }
 
     #[test]

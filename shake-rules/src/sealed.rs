@@ -27,13 +27,13 @@ pub type NonceBytes = [u8; NONCE];
 /// A key ring's keys, expanded once.
 pub(crate) struct Sealer {
     kind: u8,
-    newest: u8,
+    active: u8,
     keys: Vec<(u8, LessSafeKey)>,
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer(kind {}, newest key {})", self.kind, self.newest)
+        write!(f, "Sealer(kind {}, active key {})", self.kind, self.active)
     }
 }
 
@@ -44,15 +44,15 @@ impl Sealer {
         };
         Self {
             kind,
-            newest: ring.newest().id,
+            active: ring.active().id,
             keys: ring.iter().map(|key| (key.id, expand(key.secret()))).collect(),
         }
     }
 
     /// Writes the envelope of `content` into `out`, which is cleared first.
     pub(crate) fn seal(&self, nonce: NonceBytes, content: &[u8], out: &mut Vec<u8>) {
-        let header = [self.kind, self.newest];
-        let key = self.key(self.newest).expect("the newest key is one of the ring's");
+        let header = [self.kind, self.active];
+        let key = self.key(self.active).expect("the active key is one of the ring's");
         out.clear();
         out.reserve(content.len() + OVERHEAD);
         out.extend_from_slice(&header);
@@ -90,6 +90,11 @@ impl Sealer {
             bytes,
             len: content_len,
         })
+    }
+
+    /// Whether there is a key of this id.
+    pub(crate) fn has(&self, id: u8) -> bool {
+        self.key(id).is_some()
     }
 
     fn key(&self, id: u8) -> Option<&LessSafeKey> {

@@ -77,6 +77,14 @@ impl TicketKeys {
         self.0.seal(nonce, &content, out);
     }
 
+    /// The id of the key that a ticket names, when these keys have no such: it may be one of ours all the same, sealed
+    /// by a process that has read a newer key file.
+    #[must_use]
+    pub fn lacks(&self, sealed: &[u8]) -> Option<u8> {
+        let id = *sealed.get(1)?;
+        (sealed.len() == TICKET_BYTES && sealed[0] == KIND && !self.0.has(id)).then_some(id)
+    }
+
     /// What the ticket says, when it is one of ours. Says nothing of who holds it: see [`Ticket::check`].
     ///
     /// # Errors

@@ -44,13 +44,13 @@ pub struct UserToken {
 
 /// The user-token keys, expanded once.
 pub struct TokenKeys {
-    newest: u8,
+    active: u8,
     keys: Vec<(u8, hmac::Key)>,
 }
 
 impl fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TokenKeys(newest {})", self.newest)
+        write!(f, "TokenKeys(active {})", self.active)
     }
 }
 
@@ -60,7 +60,7 @@ impl TokenKeys {
     pub fn new(ring: &KeyRing) -> Self {
         let expand = |key: &Key| (key.id, hmac::Key::new(hmac::HMAC_SHA256, key.secret()));
         Self {
-            newest: ring.newest().id,
+            active: ring.active().id,
             keys: ring.iter().map(expand).collect(),
         }
     }
@@ -68,10 +68,10 @@ impl TokenKeys {
     /// A token for this user.
     #[must_use]
     pub fn mint(&self, token: UserToken) -> [u8; TOKEN_BYTES] {
-        let key = self.key(self.newest).expect("the newest key is one of the ring's");
+        let key = self.key(self.active).expect("the active key is one of the ring's");
         let mut bytes = [0; TOKEN_BYTES];
         bytes[0] = VERSION;
-        bytes[1] = self.newest;
+        bytes[1] = self.active;
         bytes[4..12].copy_from_slice(&token.user.0.to_le_bytes());
         bytes[12..20].copy_from_slice(&token.expires_at.0.to_le_bytes());
         let tag = hmac::sign(key, &bytes[..SIGNED]);

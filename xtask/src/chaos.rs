@@ -16,7 +16,7 @@ mod schedule;
 mod shim;
 
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Place, Programs, files};
+use crate::stage::{self, Build, Place, Programs, files};
 use anyhow::{Context, bail};
 use cast::{Member, directories};
 use clap::Args;
@@ -85,6 +85,8 @@ pub struct Options {
     /// Print the schedule, and play nothing
     #[arg(long)]
     schedule: bool,
+    #[arg(skip)]
+    build: Build,
 }
 
 impl Options {
@@ -99,6 +101,7 @@ impl Options {
             rounds: Some(rounds),
             back_ms_max,
             schedule: false,
+            build: Build::Dev,
         }
     }
 
@@ -160,8 +163,8 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         rounds.for_each(|round| println!("{}", scheduled(options.seed, &kinds, round)));
         return Ok(());
     }
-    say("building the programs (release) and the library of faults");
-    let programs = Programs::build(interrupt)?;
+    say("building the programs and the library of faults");
+    let programs = Programs::build(options.build, interrupt)?;
     let library = shim::build(interrupt)?;
     let place = Place::fresh("chaos")?;
     stage::make_certs_and_seed(&place, &programs, &plan::seed_flags(options.minutes_about()), interrupt)?;

@@ -8,6 +8,7 @@ mod workspace;
 mod bench;
 mod chaos;
 mod demo;
+mod dependencies;
 mod fuzz;
 mod million;
 mod test;
@@ -54,6 +55,8 @@ enum Command {
     Bench(bench::Options),
     /// Runs the fuzz targets and prints a table.
     Fuzz(fuzz::Options),
+    /// Holds licences, banned crates and sources of the dependencies against deny.toml.
+    Dependencies,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
+        Command::Dependencies => dependencies::check(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

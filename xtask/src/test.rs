@@ -1,11 +1,10 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::chaos;
-use crate::demo;
 use crate::interrupt::Interrupt;
 use crate::stage::Build;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
+use crate::{chaos, demo, dependencies};
 use clap::Args;
 use std::process::Stdio;
 
@@ -14,6 +13,7 @@ use std::process::Stdio;
 The steps, all of them run even when one fails:
   format       cargo fmt --check
   lints        cargo clippy, warnings are errors
+  dependencies licences, banned crates and sources against deny.toml; advisories with cargo-deny, where it is there
   tests        cargo nextest when it is installed, else cargo test; the fuzz targets over their seeds too
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
@@ -33,6 +33,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         "lints",
         &mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
+    steps.step("dependencies", "deny.toml against cargo metadata", dependencies::check)?;
     if has_nextest() {
         steps.command("tests", &mut cargo(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
     } else {

@@ -187,6 +187,14 @@ fn flags_win_and_are_checked_too() {
     };
     let problems = Scenario::parse(DEFAULT, &bad).expect_err("no sessions");
     assert_eq!(problems.0[0].line, 0);
+    let journal = Overrides {
+        journal: Some("journal.csv".into()),
+        ..Overrides::default()
+    };
+    let problems = Scenario::parse(DEFAULT, &journal).expect_err("the built-in engine is quinn");
+    assert!(problems.to_string().contains("engine.kind = \"lean\""), "{problems}");
+    let scenario = Scenario::parse("[engine]\nkind = \"lean\"", &journal).expect("good");
+    assert_eq!(scenario.journal, Some(PathBuf::from("journal.csv")));
 }
 
 const STEPS: &str = "

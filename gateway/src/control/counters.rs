@@ -17,6 +17,8 @@ pub enum Turned {
     NotOperator,
     /// A certificate that does not hold.
     BadCertificate,
+    /// A good certificate that is on the list of refused ones.
+    Barred,
     /// Not `shake-admin/1`.
     OtherProtocol,
     /// More connections than there may be.
@@ -26,12 +28,13 @@ pub enum Turned {
 }
 
 impl Turned {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoCertificate,
         Self::Expired,
         Self::OtherAuthority,
         Self::NotOperator,
         Self::BadCertificate,
+        Self::Barred,
         Self::OtherProtocol,
         Self::Full,
         Self::Handshake,
@@ -44,6 +47,7 @@ impl Turned {
             Self::OtherAuthority => "other_authority",
             Self::NotOperator => "not_operator",
             Self::BadCertificate => "bad_certificate",
+            Self::Barred => "certificate_refused",
             Self::OtherProtocol => "other_protocol",
             Self::Full => "full",
             Self::Handshake => "handshake",
@@ -57,16 +61,18 @@ pub enum Done {
     Show,
     Throttle,
     Cue,
+    Reload,
 }
 
 impl Done {
-    const ALL: [Self; 3] = [Self::Show, Self::Throttle, Self::Cue];
+    const ALL: [Self; 4] = [Self::Show, Self::Throttle, Self::Cue, Self::Reload];
 
     fn name(self) -> &'static str {
         match self {
             Self::Show => "show",
             Self::Throttle => "throttle",
             Self::Cue => "cue",
+            Self::Reload => "reload",
         }
     }
 

@@ -29,7 +29,7 @@ impl Control {
         }
         let sessions = self.sum(|counters| counters.sessions.value());
         info!(
-            operator = operator.name, address = %operator.address, sessions, over_ms = drain.over_ms,
+            operator = operator.name, address = operator.address, sessions, over_ms = drain.over_ms,
             alternatives = ?drain.alternatives, "draining"
         );
         self.drain_began.notify_one();

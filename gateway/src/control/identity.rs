@@ -14,10 +14,19 @@ pub struct Operator {
     pub name: String,
     /// SHA-256 of the certificate, in hex.
     pub fingerprint: String,
-    pub address: SocketAddr,
+    pub address: String,
 }
 
 impl Operator {
+    /// Whoever may signal this process.
+    pub fn by_signal() -> Self {
+        Self {
+            name: "SIGHUP".to_owned(),
+            fingerprint: String::new(),
+            address: String::new(),
+        }
+    }
+
     /// The operator of a chain that TLS has verified. A certificate that names no use may be for anything, and so is none
     /// for operators.
     pub fn of(chain: &[CertificateDer<'_>], address: SocketAddr) -> Result<Self, Turned> {
@@ -37,7 +46,7 @@ impl Operator {
         Ok(Self {
             name: name.to_owned(),
             fingerprint: hex::encode(digest::digest(&digest::SHA256, der).as_ref()),
-            address,
+            address: address.to_string(),
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod operator;
 pub mod start;
 pub mod transport;
 
+mod barred;
 mod identity;
 
 mod plan;
@@ -18,25 +19,31 @@ mod plan;
 mod disk;
 
 mod drain;
+mod reload;
 mod status;
 
-mod audit;
+pub mod audit;
 pub mod counters;
 
+use crate::config::Config;
 use crate::counters::Counters;
 use crate::shard::serving::{Shared, monotonic_ms};
+use arc_swap::ArcSwap;
 use audit::{Audit, Entry};
+use barred::Barred;
 use counters::{AdminCounters, Done};
 use disk::Disk;
 use identity::Operator;
+pub use plan::moment;
 use plan::{Next, Plan};
+pub use reload::expires_soon;
 use shake_proto::admin::{Change, Refusal, Request, What};
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
 use shake_rules::document::Problem;
 use shake_rules::kept::{Kept, sha256};
 use shm_queue::Bell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Notify};
 use tracing::{error, info, warn};
@@ -56,6 +63,10 @@ pub struct Control {
     pub(super) shards: Arc<[Arc<Counters>]>,
     pub counters: Arc<AdminCounters>,
     drain_began: Notify,
+    pub(super) config: Config,
+    /// The control port, once it is open.
+    pub(super) endpoint: OnceLock<quinn::Endpoint>,
+    pub(super) barred: ArcSwap<Barred>,
 }
 
 /// Why an operator's request was refused, in words.
@@ -101,6 +112,10 @@ impl Control {
             Ok(Request::Drain(drain)) => self
                 .drain(operator, drain)
                 .map(|draining| (v1::reply::Result::Draining(draining), false)),
+            Ok(Request::Reload { dry_run }) => self
+                .reload(operator, *dry_run)
+                .await
+                .map(|reloaded| (v1::reply::Result::Reloaded(reloaded), *dry_run)),
             Err(refusal) => Err(Refused::new(
                 *refusal,
                 "the request makes no sense to this gateway; use the gateway's own version of this program",
@@ -116,9 +131,15 @@ impl Control {
             Err(refused) => {
                 self.counters.refused(refused.refusal).inc();
                 warn!(
-                    operator = operator.name, address = %operator.address, refusal = refused.refusal.name(),
-                    message = refused.message, "refused an operator's request"
+                    operator = operator.name,
+                    address = operator.address,
+                    refusal = refused.refusal.name(),
+                    message = refused.message,
+                    "refused an operator's request"
                 );
+                for problem in &refused.problems {
+                    warn!(line = problem.line, "{}", problem.message);
+                }
                 let result = v1::reply::Result::Refused(to_wire(refused));
                 self.write_down(operator, &request, &result).await;
                 result
@@ -135,7 +156,7 @@ impl Control {
                 return Ok(v1::Changed {
                     version: kept.version,
                     already_there: true,
-                    ..self.applied(kept.version, Duration::ZERO)
+                    ..self.applied(self.shared.current.change(), Duration::ZERO)
                 });
             }
             Plan::Next(next) => *next,
@@ -159,30 +180,35 @@ impl Control {
         // keep the operator from steering, though; they are told.
         let not_kept = self.keep(&new).await;
         let began = Instant::now();
-        self.shared.current.store(live);
+        let change_number = self.shared.current.store(live);
         *kept = new;
         self.wake_shards();
-        self.wait_for(version, began).await;
+        self.wait_for(change_number, began).await;
         let took = began.elapsed();
         self.counters.done(Done::of(&change.what)).inc();
         info!(
-            operator = operator.name, address = %operator.address, what = change.what.name(), version,
-            took_ms = took.as_secs_f64() * 1e3, not_kept, "an operator's change holds"
+            operator = operator.name,
+            address = operator.address,
+            what = change.what.name(),
+            version,
+            took_ms = took.as_secs_f64() * 1e3,
+            not_kept,
+            "an operator's change holds"
         );
         Ok(v1::Changed {
             version,
             differences,
             remarks,
             not_kept,
-            ..self.applied(version, took)
+            ..self.applied(change_number, took)
         })
     }
 
-    fn applied(&self, version: u64, took: Duration) -> v1::Changed {
-        let running: Vec<u64> = self.shared.current.running().collect();
+    fn applied(&self, change: u64, took: Duration) -> v1::Changed {
+        let (shards, taken) = self.shared.current.taken(change);
         v1::Changed {
-            shards: running.len() as u32,
-            shards_applied: running.iter().filter(|&&at| at >= version).count() as u32,
+            shards: shards as u32,
+            shards_applied: taken as u32,
             applied_after_us: took.as_micros() as u64,
             ..Default::default()
         }
@@ -220,8 +246,12 @@ impl Control {
         }
     }
 
-    async fn wait_for(&self, version: u64, began: Instant) {
-        while began.elapsed() < APPLY_PATIENCE && self.shared.current.running().any(|running| running < version) {
+    async fn wait_for(&self, change: u64, began: Instant) {
+        let is_everywhere = || {
+            let (shards, taken) = self.shared.current.taken(change);
+            shards == taken
+        };
+        while began.elapsed() < APPLY_PATIENCE && !is_everywhere() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -236,13 +266,17 @@ impl Control {
             Ok(Request::Change(change)) => (change.what.name(), change.version, content_sha256(&change.what)),
             Ok(Request::Drain(_)) => ("drain", 0, String::new()),
             Ok(Request::Status) => ("status", 0, String::new()),
+            Ok(Request::Reload { .. }) => {
+                let sha256 = self.shared.current.secrets().certificate.sha256.clone();
+                ("reload", 0, sha256)
+            }
             Err(_) => ("unknown", 0, String::new()),
         };
         let mut entry = Entry {
             at_ms: now().0,
             operator: operator.name.clone(),
             fingerprint: operator.fingerprint.clone(),
-            address: operator.address.to_string(),
+            address: operator.address.clone(),
             what,
             version,
             sha256,
@@ -251,11 +285,20 @@ impl Control {
         match result {
             v1::reply::Result::Refused(refused) => {
                 let refusal = Refusal::from_wire(refused.refusal).map_or("unknown", Refusal::name);
-                (entry.result, entry.detail) = (refusal, refused.message.clone());
+                let problems = refused.problems.iter().map(|problem| format!("; {}", problem.message));
+                let detail = if what == "reload" {
+                    problems.collect()
+                } else {
+                    String::new()
+                };
+                (entry.result, entry.detail) = (refusal, refused.message.clone() + &detail);
             }
             v1::reply::Result::Changed(changed) if changed.already_there => entry.result = "already_there",
             v1::reply::Result::Changed(changed) if !changed.not_kept.is_empty() => {
                 (entry.result, entry.detail) = ("done_not_kept", changed.not_kept.clone());
+            }
+            v1::reply::Result::Reloaded(reloaded) => {
+                (entry.result, entry.detail) = ("done", reloaded.differences.join("; "));
             }
             _ => entry.result = "done",
         }

@@ -9,11 +9,12 @@ use crate::counters::Counters;
 use crate::live::Live;
 use crate::shard::serving::Shared;
 use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
 use shake_rules::kept::{Configured, Kept};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
 use shm_queue::Bell;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::{Mutex, Notify};
 use tracing::{error, info, warn};
 
@@ -96,9 +97,9 @@ pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
         is_unkept = true;
         error!(%fault, "what runs cannot be kept; pushed changes will not outlive a restart, and the agent does not see them");
     }
-    let audit = Audit::open(config.state_directory.as_deref()).or_else(|fault| {
+    let audit = Audit::open(config.state_directory.as_deref(), config.audit).or_else(|fault| {
         error!(%fault, file = audit::FILE, "the audit log cannot be opened");
-        Audit::open(None)
+        Audit::open(None, config.audit)
     })?;
     let start = Start {
         kept,
@@ -125,7 +126,13 @@ impl Start {
     }
 
     /// The control plane of a gateway whose shards run.
-    pub fn control(self, shared: Arc<Shared>, bells: Vec<Bell>, shards: Arc<[Arc<Counters>]>) -> Arc<Control> {
+    pub fn control(
+        self,
+        config: &Config,
+        shared: Arc<Shared>,
+        bells: Vec<Bell>,
+        shards: Arc<[Arc<Counters>]>,
+    ) -> Arc<Control> {
         shared.board.set_config_unkept(self.is_unkept);
         Arc::new(Control {
             shared,
@@ -136,6 +143,9 @@ impl Start {
             shards,
             counters: Arc::default(),
             drain_began: Notify::new(),
+            config: config.clone(),
+            endpoint: OnceLock::new(),
+            barred: ArcSwap::default(),
         })
     }
 }

@@ -37,9 +37,15 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Refused connections that are logged each second; all are counted.
 const LOGGED_PER_SECOND: u32 = 20;
 
-/// Binds the control port. Its certificates are those of the directory: the server's, and the authority that operators'
+/// Binds the control port.
+pub fn bind(address: SocketAddr, server: quinn::ServerConfig) -> Result<Endpoint> {
+    Endpoint::server(server, address)
+        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+}
+
+/// How operators are served. The certificates are those of the directory: the server's, and the authority that operators'
 /// certificates must come from.
-pub fn bind(address: SocketAddr, certs: &Path) -> Result<Endpoint> {
+pub fn server_config(certs: &Path) -> Result<quinn::ServerConfig> {
     let read = |name: &str| {
         let path = certs.join(name);
         CertificateDer::pem_file_iter(&path)
@@ -79,8 +85,7 @@ pub fn bind(address: SocketAddr, certs: &Path) -> Result<Endpoint> {
         .max_incoming(CONNECTIONS_MAX)
         .incoming_buffer_size(64 * 1024)
         .incoming_buffer_size_total(1 << 20);
-    Endpoint::server(server, address)
-        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+    Ok(server)
 }
 
 fn transport_config() -> TransportConfig {
@@ -136,10 +141,11 @@ async fn connection(incoming: Incoming, address: SocketAddr, control: &Arc<Contr
     let chain = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let close = |why: Turned| connection.close(VarInt::from_u32(Code::Abuse.number()), why.name().as_bytes());
     let operator = match Operator::of(chain.as_deref().map_or(&[], Vec::as_slice), address) {
         Ok(operator) => Arc::new(operator),
         Err(why) => {
-            connection.close(VarInt::from_u32(Code::Abuse.number()), why.name().as_bytes());
+            close(why);
             return turn_away(control, address, why, "").await;
         }
     };
@@ -147,6 +153,11 @@ async fn connection(incoming: Incoming, address: SocketAddr, control: &Arc<Contr
     info!(operator = operator.name, %address, "an operator connected");
     // Each stream has its own task; QUIC's limit on streams bounds them.
     while let Ok((send, receive)) = connection.accept_bi().await {
+        // Each time, because the list may have been read anew since the connection was made.
+        if control.barred.load().has(&operator.fingerprint) {
+            close(Turned::Barred);
+            return turn_away(control, address, Turned::Barred, &operator.fingerprint).await;
+        }
         tokio::spawn(stream(send, receive, Arc::clone(control), Arc::clone(&operator)));
     }
 }

@@ -59,6 +59,13 @@ impl Endpoints {
         }
     }
 
+    /// Has handshakes that begin from now on go by this configuration. Those under way and sessions go on with theirs.
+    pub fn serve_by(&mut self, server: &Arc<ServerConfig>) {
+        for one in &mut self.all {
+            one.endpoint.set_server_config(Some(Arc::clone(server)));
+        }
+    }
+
     /// Looks at a packet. An answer's bytes go into `buffer`.
     pub fn handle(&mut self, now: Instant, packet: &Received<'_>, buffer: &mut Vec<u8>) -> Option<Arrived> {
         let endpoint = endpoint_of(packet.bytes);

@@ -16,7 +16,7 @@ impl Serving {
     /// Who says Hello, and the reply. `known` is who said it before on this connection.
     pub(super) fn hello(&mut self, hello: &Hello, known: Option<UserId>) -> Result<(UserId, v1::HelloReply), Code> {
         let token = self
-            .shared
+            .secrets
             .tokens
             .check(&hello.token, self.now.unix)
             .map_err(|error| match error {
@@ -80,7 +80,7 @@ impl Serving {
         if cookie.is_empty() {
             return self.shared.winners.of(user);
         }
-        match self.shared.cookies.open(self.live.show.event, user, cookie) {
+        match self.secrets.cookies.open(self.live.show.event, user, cookie) {
             Ok(said) => self.shared.winners.merge(user, &said),
             Err(error) => {
                 if error != CookieError::OtherEvent {
@@ -96,7 +96,7 @@ impl Serving {
     pub(super) fn cookie_of(&mut self, user: UserId, winnings: &Winnings) -> Bytes {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
-        self.shared
+        self.secrets
             .cookies
             .seal(self.live.show.event, user, winnings, nonce, &mut self.cookie);
         Bytes::copy_from_slice(&self.cookie)

@@ -163,7 +163,11 @@ impl Shard {
 
     fn turn(&mut self) {
         self.sleep();
+        let change = self.serving.change;
         self.serving.begin_turn(Now::read(self.began));
+        if change != self.serving.change {
+            self.parts.endpoints.serve_by(&self.serving.secrets.server);
+        }
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();
         self.arrivals.begin_turn(&self.serving);

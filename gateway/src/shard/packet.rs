@@ -18,14 +18,14 @@ impl Serving {
     }
 
     pub(super) fn grab(&mut self, user: UserId, grab: Grab, asker: Asker) -> Answer {
-        if self.shared.codes.packet(&grab.code).is_none() {
+        if self.secrets.codes.packet(&grab.code).is_none() {
             return self.refused(AskKind::Grab, Reason::PacketUnknown);
         }
         self.ask(user, What::Grab(grab), asker)
     }
 
     pub(super) fn packet_view(&mut self, user: UserId, view: PacketView, asker: Asker) -> Answer {
-        if self.shared.codes.packet(&view.code).is_none() {
+        if self.secrets.codes.packet(&view.code).is_none() {
             return self.refused(AskKind::PacketView, Reason::PacketUnknown);
         }
         self.ask(user, What::PacketView(view), asker)

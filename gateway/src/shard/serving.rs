@@ -11,6 +11,7 @@ use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
 use crate::load::board::Board;
+use crate::tls::Secrets;
 use crate::winners::Winners;
 use bytes::BytesMut;
 use quinn_proto::StreamId;
@@ -20,12 +21,8 @@ use shake_proto::handoff::abuse::Block;
 use shake_proto::handoff::record::{Notice, Reply, What};
 use shake_proto::request::Request;
 use shake_proto::wire::v1;
-use shake_rules::code::CodeKeys;
-use shake_rules::cookie::CookieKeys;
 use shake_rules::release::Release;
 use shake_rules::throttle::{GradeRules, Service};
-use shake_rules::ticket::TicketKeys;
-use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
 use std::net::IpAddr;
@@ -35,10 +32,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
 /// is live.
 pub struct Shared {
-    pub tokens: TokenKeys,
-    pub tickets: TicketKeys,
-    pub cookies: CookieKeys,
-    pub codes: CodeKeys,
     pub current: Current,
     pub board: Board,
     pub winners: Winners,
@@ -109,6 +102,10 @@ pub struct Serving {
     pub(super) shard: u16,
     /// What holds for this turn of what operators push.
     pub(super) live: Arc<Live>,
+    /// What holds for this turn of the certificate directory.
+    pub(super) secrets: Arc<Secrets>,
+    /// The number of the change that these two are of.
+    pub(super) change: u64,
     pub counters: Arc<Counters>,
     pub lane: Lane,
     pub now: Now,
@@ -144,10 +141,12 @@ pub struct Serving {
 
 impl Serving {
     pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
-        let live = shared.current.load();
-        shared.current.runs(shard, live.version);
+        let held = shared.current.held();
+        shared.current.runs(shard, &held);
         Self {
-            live,
+            live: held.live,
+            secrets: held.secrets,
+            change: held.change,
             counters,
             lane,
             now,
@@ -182,10 +181,10 @@ impl Serving {
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
         let mut is_new_show = false;
-        if let Some(live) = self.shared.current.newer_than(&self.live) {
-            is_new_show = !Arc::ptr_eq(&live.show, &self.live.show);
-            self.live = live;
-            self.shared.current.runs(self.shard, self.live.version);
+        if let Some(held) = self.shared.current.newer_than(self.change) {
+            self.shared.current.runs(self.shard, &held);
+            is_new_show = !Arc::ptr_eq(&held.live.show, &self.live.show);
+            (self.live, self.secrets, self.change) = (held.live, held.secrets, held.change);
         }
         let is_draining = self.shared.current.drain().is_some();
         let phase = self.live.show.phase_at(now.unix);

@@ -161,7 +161,7 @@ impl Serving {
         };
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
-        self.shared.tickets.seal(&ticket, nonce, &mut self.ticket);
+        self.secrets.tickets.seal(&ticket, nonce, &mut self.ticket);
         let packet = v1::RedPacket {
             ticket: Bytes::copy_from_slice(&self.ticket),
             sponsor_id: grant.sponsor.0.into(),

@@ -3,6 +3,9 @@
 mod compact;
 mod lean;
 mod parameters;
+mod secrets;
+
+pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};
 use crate::shard::ShardCids;
@@ -38,10 +41,26 @@ pub fn key_ring(directory: &Path, purpose: Purpose) -> Result<KeyRing> {
     KeyRing::parse(&text, purpose).with_context(|| path.display().to_string())
 }
 
-/// The server side of the phones' connections: TLS 1.3 only, no client certificates, no early data, no tickets kept.
-pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
-    let certificate = config.certs_directory.join("server.pem");
-    let key = config.certs_directory.join("server.key.pem");
+/// The server's side of TLS with phones: TLS 1.3 only, no client certificates, no early data, no tickets kept.
+struct ServerSide(LeanServerConfig);
+
+impl ServerSide {
+    /// Makes it with the certificate of the directory.
+    fn read(directory: &Path) -> Result<Self> {
+        let tls = Arc::new(rustls_config(directory)?);
+        let stock = QuicServerConfig::try_from(Arc::clone(&tls));
+        let stock = stock.context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
+        Ok(Self(LeanServerConfig::new(tls, Arc::new(stock))))
+    }
+
+    fn crypto(self) -> Arc<dyn quinn_proto::crypto::ServerConfig> {
+        Arc::new(self.0)
+    }
+}
+
+fn rustls_config(directory: &Path) -> Result<rustls::ServerConfig> {
+    let certificate = directory.join("server.pem");
+    let key = directory.join("server.key.pem");
     let advice = "make the directory with `certs generate --out DIR`";
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -59,10 +78,12 @@ pub fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
     tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
     tls.max_early_data_size = 0;
     tls.send_tls13_tickets = 0;
-    let tls = Arc::new(tls);
-    let stock = QuicServerConfig::try_from(Arc::clone(&tls));
-    let stock = stock.context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
-    let mut server = ServerConfig::with_crypto(Arc::new(LeanServerConfig::new(tls, Arc::new(stock))));
+    Ok(tls)
+}
+
+/// How phones' connections are served.
+fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
+    let mut server = ServerConfig::with_crypto(ServerSide::read(&config.certs_directory)?.crypto());
     server
         .transport_config(Arc::new(transport_config(&config.sessions)?))
         .max_incoming(config.sessions.handshakes_max)
@@ -94,7 +115,7 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
 /// The configuration of one endpoint of a shard. The reset key outlives the process, so that clients of an earlier life
 /// learn at once that their connection is gone (RFC 9000, section 10.3).
 pub fn endpoint_config(reset_keys: &KeyRing, shard: u8, generation: u8, number: u16) -> Arc<EndpointConfig> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_keys.newest().secret());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_keys.active().secret());
     let mut endpoint = EndpointConfig::new(Arc::new(key));
     endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
     Arc::new(endpoint)

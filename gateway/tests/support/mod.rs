@@ -2,6 +2,7 @@
 //! made of the stock `quinn` crate.
 #![allow(dead_code)]
 
+pub mod authority;
 pub mod operator;
 
 use bytes::{Bytes, BytesMut};

@@ -7,6 +7,11 @@ use shake_proto::reply::{ClaimResult, Reason};
 use shake_proto::request::Claim;
 use shake_rules::ticket::{Ticket, TicketError};
 use shake_rules::{Cents, EventId, UnixMillis, UserId};
+use tracing::warn;
+
+/// What a user is told to wait when the agent has not read the ticket's key yet, in milliseconds. It looks for new keys
+/// ten times a second.
+const KEY_RETRY_AFTER_MS: u32 = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -57,6 +62,19 @@ impl Judge {
         claim: &Claim,
         now: UnixMillis,
     ) -> Result<ClaimResult, LedgerError> {
+        if let Some(key_id) = self.tickets.lacks(&claim.ticket) {
+            // The gateway has checked it: its keys are newer than ours. A refusal would be final, and lose what was won.
+            self.counters.claims_key_unknown.add(1);
+            if self.key_unknown.begins(now.0) {
+                warn!(
+                    key_id,
+                    "a ticket is sealed with a key that the agent's key file lacks; claims with it are busy"
+                );
+            }
+            return Ok(ClaimResult::Busy {
+                retry_after_ms: KEY_RETRY_AFTER_MS,
+            });
+        }
         let ticket = match check_ticket(self.tickets.open(&claim.ticket), self.rules.event, user) {
             Err(reason) => return Ok(ClaimResult::Refused(self.count_refusal(reason))),
             Ok(ticket) => ticket,

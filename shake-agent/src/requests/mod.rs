@@ -113,6 +113,7 @@ pub struct Judge {
     codes: CodeKeys,
     /// Draws shares. Cryptographic, so that nobody foresees what is left.
     rng: StdRng,
+    key_unknown: Burst,
     inconsistent: Burst,
     unfunded: Burst,
 }
@@ -127,9 +128,16 @@ impl Judge {
             tickets: TicketKeys::new(ticket_keys),
             codes: CodeKeys::new(ticket_keys),
             rng,
+            key_unknown: Burst::default(),
             inconsistent: Burst::default(),
             unfunded: Burst::default(),
         }
+    }
+
+    /// Goes by other ticket keys from the next request on.
+    pub fn take_keys(&mut self, ticket_keys: &KeyRing) {
+        self.tickets = TicketKeys::new(ticket_keys);
+        self.codes = CodeKeys::new(ticket_keys);
     }
 
     /// Decides about a request and lets it take effect.

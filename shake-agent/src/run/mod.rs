@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
-use crate::follow::Follower;
+use crate::follow::{Follower, KeyFollower};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
@@ -63,7 +63,7 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// [`RunError`]; also when it ends in good order but the ledger had failed.
 pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
-    let (mut agent, mut follower) = open(config, &counters)?;
+    let (mut agent, mut follower, mut keys) = open(config, &counters)?;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
     let abuse = Abuse::open(
@@ -92,6 +92,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
         let mut service = Service {
             agent: &mut agent,
             follower: &mut follower,
+            keys: &mut keys,
             lanes,
             attachment,
             told: AgentStatus::default(),
@@ -118,7 +119,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower), RunError> {
+fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower, KeyFollower), RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
@@ -157,7 +158,8 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower), 
     let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
     let batch_max = config.batch_max as usize;
     let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
-    Ok((agent, Follower::new(config.state.as_deref(), show)))
+    let follower = Follower::new(config.state.as_deref(), show);
+    Ok((agent, follower, KeyFollower::new(&config.certs, keys)))
 }
 
 fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
@@ -258,6 +260,7 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
 struct Service<'a> {
     agent: &'a mut Agent,
     follower: &'a mut Follower,
+    keys: &'a mut KeyFollower,
     lanes: Lanes,
     attachment: Attachment,
     /// What the gateway was told of the agent's modes.
@@ -296,6 +299,9 @@ impl Service<'_> {
             && let Err(fault) = self.agent.take_show(show, clock::now())
         {
             error!(%fault, "the gateway's new show cannot be taken; the one before holds");
+        }
+        if let Some(keys) = self.keys.look() {
+            self.agent.take_keys(keys);
         }
         match self.agent.turn(&mut self.lanes, clock::now()) {
             Turn::Worked => {}

@@ -201,13 +201,13 @@ impl fmt::Display for Origin {
 
 /// The manifest keys, derived once from the ticket keys.
 pub struct ManifestKeys {
-    newest: u8,
+    active: u8,
     keys: Vec<(u8, hmac::Key)>,
 }
 
 impl fmt::Debug for ManifestKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ManifestKeys(newest {})", self.newest)
+        write!(f, "ManifestKeys(active {})", self.active)
     }
 }
 
@@ -220,15 +220,15 @@ impl ManifestKeys {
             hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref())
         };
         Self {
-            newest: ticket_keys.newest().id,
+            active: ticket_keys.active().id,
             keys: ticket_keys.iter().map(|key| (key.id, derive(key.secret()))).collect(),
         }
     }
 
     fn sign(&self, fleet: &Fleet) -> Authentication {
-        let (key_id, key) = self.keys.last().expect("a KeyRing is never empty");
+        let key = self.key(self.active).expect("the active key is one of the ring's");
         Authentication {
-            key_id: *key_id,
+            key_id: self.active,
             hmac_sha256: hex::encode(hmac::sign(key, &fleet.bytes()).as_ref()),
         }
     }
@@ -240,7 +240,7 @@ impl ManifestKeys {
             return Origin::NotAuthenticated;
         };
         let key_id = *key_id;
-        let Some((_, key)) = self.keys.iter().find(|(id, _)| *id == key_id) else {
+        let Some(key) = self.key(key_id) else {
             return Origin::UnknownKey { key_id };
         };
         let code = hex::decode(hmac_sha256).unwrap_or_default();
@@ -248,5 +248,9 @@ impl ManifestKeys {
             Ok(()) => Origin::Authentic { key_id },
             Err(_) => Origin::Forged,
         }
+    }
+
+    fn key(&self, id: u8) -> Option<&hmac::Key> {
+        self.keys.iter().find(|(key_id, _)| *key_id == id).map(|(_, key)| key)
     }
 }

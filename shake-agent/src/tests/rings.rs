@@ -1,7 +1,7 @@
 //! The agent's turns on real rings, in one process.
 
 use super::back::{Back, NOW};
-use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, show, ticket};
+use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, ring, show, ticket};
 use crate::lanes::LanesError;
 use crate::ledger::LedgerError;
 use crate::requests::EXPIRY_GRACE_MS;
@@ -12,6 +12,7 @@ use shake_proto::handoff::topology::Ring;
 use shake_proto::reply::{ClaimResult, Reason};
 use shake_proto::request::Send;
 use shake_proto::wire::v1::reply::Kind;
+use shake_rules::ticket::TicketKeys;
 use shake_rules::{PacketId, UserId};
 use shm_queue::Mapping;
 
@@ -27,6 +28,29 @@ fn every_packet_is_won_once() {
     assert_eq!(back.counters.issued_inconsistent.value(), 0);
     crowd.assert_in_ledger(&event);
     assert_eq!(event.assert_balanced().total.opened.packets, 100);
+}
+
+#[test]
+fn a_ticket_of_a_key_that_was_not_read_yet_is_busy_and_opens_when_it_was() {
+    let event = Event::new(20);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let rotated = ring().with_waiting([8; 32]).unwrap().activated().unwrap();
+    front.keys = TicketKeys::new(&rotated);
+    let packet = front.take_grants(0)[0].packet;
+    let sealed = ticket(&front.keys, EVENT, packet, UserId(4), FAR);
+    let mut asked = || {
+        front.push(0, &claim(6, UserId(4), sealed.clone(), NOW));
+        back.work();
+        let result = claimed(&front.reply(0));
+        back.agent.take_keys(&rotated);
+        result
+    };
+    assert!(matches!(asked(), ClaimResult::Busy { .. }));
+    assert!(matches!(asked(), ClaimResult::Opened { repeat: false, .. }));
+    assert_eq!(back.counters.claims_key_unknown.value(), 1);
+    event.assert_balanced();
 }
 
 #[test]

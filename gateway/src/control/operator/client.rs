@@ -170,6 +170,7 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
         Some(Turned::Expired) => "the operator's certificate is expired; make a new one with `certs generate`",
         Some(Turned::OtherAuthority) => "the operator's certificate is of another authority than the gateway's",
         Some(Turned::NotOperator) => "the certificate is not one for operators",
+        Some(Turned::Barred) => "the operator's certificate is on the gateway's list of refused ones",
         Some(Turned::NoCertificate | Turned::BadCertificate) => "the operator's certificate does not hold",
         Some(Turned::OtherProtocol) => "it is no control port of a gateway; see [admin] address",
         Some(Turned::Full | Turned::Handshake) | None => return anyhow!("{error}"),

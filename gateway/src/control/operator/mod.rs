@@ -1,10 +1,11 @@
-//! The operator's side: `gateway push`, `cue`, `status`, `drain`. Every command goes to all its targets at once, says a line
+//! The operator's side: `gateway push`, `cue`, `status`, `drain`, `reload`. Every command goes to all its targets at once, says a line
 //! for each, and succeeds only when all of them did.
 
 mod change;
 mod client;
 mod clock;
 mod drain;
+mod reload;
 mod status;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,15 @@ pub struct StatusArgs {
 }
 
 #[derive(Args)]
+pub struct ReloadArgs {
+    /// Check every file and tell the difference, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    targets: Targets,
+}
+
+#[derive(Args)]
 pub struct DrainArgs {
     /// The window over which sessions leave, 1s to 1h
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = clock::duration)]
@@ -112,7 +122,10 @@ impl Line {
         let problems: Vec<_> = refused
             .problems
             .iter()
-            .map(|problem| format!("\n    line {}: {}", problem.line, problem.message))
+            .map(|problem| match problem.line {
+                0 => format!("\n    {}", problem.message),
+                line => format!("\n    line {line}: {}", problem.message),
+            })
             .collect();
         let list: Vec<_> = refused
             .problems
@@ -143,6 +156,10 @@ pub fn status(args: &StatusArgs) -> Result<ExitCode> {
 
 pub fn drain(args: &DrainArgs) -> Result<ExitCode> {
     run(drain::drain(args))
+}
+
+pub fn reload(args: &ReloadArgs) -> Result<ExitCode> {
+    run(reload::reload(args))
 }
 
 fn run(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {

@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::{Connected, Line, StatusArgs, connect, say};
-use crate::control::plan::moment;
+use crate::control::{expires_soon, moment};
 use anyhow::Result;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
@@ -239,6 +239,18 @@ fn in_full(client: &Client) -> String {
         format!("{name} {total}")
     });
     say("totals", numbers.collect::<Vec<_>>().join(", "));
+    let expires_at = status.certificate_expires_at_ms;
+    let warning = match expires_soon(expires_at, super::clock::now_us() / 1_000) {
+        true => "  WARNING: put a new one in place, then `gateway reload`",
+        false => "",
+    };
+    say(
+        "expires",
+        format!("certificate at {}{warning}", moment(UnixMillis(expires_at))),
+    );
+    for file in &status.files {
+        say("file", file.clone());
+    }
     say("clock", client.offset.to_string());
     say(
         "sha256",
@@ -282,6 +294,7 @@ fn json(client: &Client) -> serde_json::Value {
         "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
         "cues": cues, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
         "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
+        "certificate_expires_at_ms": status.certificate_expires_at_ms, "files": status.files,
         "clock": client.offset.json(),
     })
 }

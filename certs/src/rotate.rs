@@ -1,0 +1,113 @@
+//! Rotates the secret keys of a directory, one step at a time: add a key that waits, make it the active one, drop old ones.
+//! Between the steps, every holder of the keys must have read them: see [`shake_rules::keys`] for why there are three.
+
+use crate::files::{self, Access, FilesError, NewFile};
+use crate::generate;
+use crate::keys::{self, KeyFileError};
+use serde::Serialize;
+use shake_rules::keys::{KeyRing, Purpose, RotationError};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A step of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Add a key that checks and does not make yet.
+    Add,
+    /// Have the waiting key make from now on.
+    Activate,
+    /// Drop the oldest keys, until so many older than the active one are left.
+    Retire {
+        /// How many stay.
+        kept: usize,
+    },
+}
+
+/// The keys of one purpose after a step, by id only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotated {
+    /// What they are for.
+    pub purpose: &'static str,
+    /// All that check, oldest first.
+    pub accepted: Vec<u8>,
+    /// The one that makes.
+    pub active: u8,
+    /// The one that is to make next.
+    pub waiting: Option<u8>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Error)]
+pub enum RotateError {
+    /// The directory cannot be had for this rotation alone.
+    #[error("{}: cannot lock the directory: {source}", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
+    /// The keys are not where this step begins.
+    #[error("{}: {source}; no file was changed", path.display())]
+    Step {
+        /// The key file.
+        path: PathBuf,
+        /// Why.
+        source: RotationError,
+    },
+    /// The system's random source failed.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// The files cannot be written.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// Does one step for the keys of these purposes: for all of them or for none. The new files have mode 0600 and the owner of
+/// the old ones.
+///
+/// # Errors
+/// [`RotateError`]; the directory is then as it was.
+pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<Rotated>, RotateError> {
+    let locked = File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
+    let _locked = locked.map_err(|source| RotateError::Lock {
+        path: directory.to_owned(),
+        source,
+    })?;
+    let mut new = Vec::new();
+    let mut done = Vec::new();
+    for &purpose in purposes {
+        let ring = after(directory, purpose, step)?;
+        new.push(NewFile {
+            name: purpose.file_name(),
+            access: Access::Private,
+            content: ring.to_file(purpose),
+        });
+        done.push(Rotated {
+            purpose: purpose.name(),
+            accepted: ring.iter().map(|key| key.id).collect(),
+            active: ring.active().id,
+            waiting: ring.waiting().map(|key| key.id),
+        });
+    }
+    files::install(directory, &new, true)?;
+    Ok(done)
+}
+
+fn after(directory: &Path, purpose: Purpose, step: Step) -> Result<KeyRing, RotateError> {
+    let ring = keys::read(directory, purpose)?;
+    let after = match step {
+        Step::Add => ring.with_waiting(generate::secret().ok_or(RotateError::Random)?),
+        Step::Activate => ring.activated(),
+        Step::Retire { kept } => Ok(ring.retired(kept)),
+    };
+    after.map_err(|source| RotateError::Step {
+        path: directory.join(purpose.file_name()),
+        source,
+    })
+}

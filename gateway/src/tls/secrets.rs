@@ -1,0 +1,149 @@
+//! What is read from the certificate directory and may be read anew while the gateway runs: the certificate and the secret
+//! keys. Reading checks everything before anything is used.
+
+use super::{ServerSide, key_ring};
+use crate::config::Config;
+use anyhow::{Context, Result, ensure};
+use quinn_proto::ServerConfig;
+use ring::digest;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
+use shake_rules::code::CodeKeys;
+use shake_rules::cookie::CookieKeys;
+use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::ticket::TicketKeys;
+use shake_rules::token::TokenKeys;
+use shake_rules::{UnixMillis, hex};
+use std::path::Path;
+use std::sync::Arc;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+/// What every shard serves by. Never printed; [`Secrets::lines`] is what may be told of it.
+pub struct Secrets {
+    pub tokens: TokenKeys,
+    pub tickets: TicketKeys,
+    pub cookies: CookieKeys,
+    pub codes: CodeKeys,
+    pub server: Arc<ServerConfig>,
+    pub certificate: Certificate,
+    lines: Vec<String>,
+}
+
+impl Secrets {
+    /// Reads everything. `before` is what runs, if something does: the address proofs that it gave out stay good, and its
+    /// stateless reset key stays, because tokens that were told to clients cannot be told anew (RFC 9000, section 10.3).
+    ///
+    /// # Errors
+    /// Everything that cannot be used, by the name of its file.
+    pub fn read(config: &Config, before: Option<&Self>) -> Result<Self, Vec<anyhow::Error>> {
+        let mut faults = Vec::new();
+        let directory = &config.certs_directory;
+        let server = match before {
+            None => super::server_config(config),
+            Some(before) => ServerSide::read(directory).map(|side| {
+                let mut server = ServerConfig::clone(&before.server);
+                server.crypto = side.crypto();
+                Arc::new(server)
+            }),
+        };
+        let server = noted(server, &mut faults);
+        let certificate = noted(Certificate::read(directory), &mut faults);
+        let [tokens, tickets, cookies, resets] =
+            Purpose::ALL.map(|purpose| noted(key_ring(directory, purpose), &mut faults));
+        let (Some(server), Some(certificate)) = (server, certificate) else {
+            return Err(faults);
+        };
+        let (Some(tokens), Some(tickets), Some(cookies), Some(resets)) = (tokens, tickets, cookies, resets) else {
+            return Err(faults);
+        };
+        let mut lines = vec![certificate.line()];
+        let rings = [&tokens, &tickets, &cookies, &resets];
+        lines.extend(
+            Purpose::ALL
+                .into_iter()
+                .zip(rings)
+                .map(|(purpose, ring)| line(purpose, ring)),
+        );
+        Ok(Self {
+            tokens: TokenKeys::new(&tokens),
+            tickets: TicketKeys::new(&tickets),
+            cookies: CookieKeys::new(&cookies),
+            codes: CodeKeys::new(&tickets),
+            server,
+            certificate,
+            lines,
+        })
+    }
+
+    /// What holds, a line for each file, without a secret.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+}
+
+fn noted<T>(read: Result<T>, faults: &mut Vec<anyhow::Error>) -> Option<T> {
+    read.map_err(|fault| faults.push(fault)).ok()
+}
+
+fn line(purpose: Purpose, ring: &KeyRing) -> String {
+    let accepted: Vec<_> = ring.iter().map(|key| key.id.to_string()).collect();
+    let remark = match purpose {
+        Purpose::StatelessReset => ", from the next start on",
+        _ => "",
+    };
+    format!(
+        "{} keys {}; {} makes{remark}",
+        purpose.name(),
+        accepted.join(", "),
+        ring.active().id
+    )
+}
+
+/// The gateway's certificate, as far as it is told.
+pub struct Certificate {
+    /// SHA-256 of the first certificate of the chain, in hex.
+    pub sha256: String,
+    starts_at: UnixMillis,
+    /// When the first of the chain expires.
+    pub expires_at: UnixMillis,
+}
+
+impl Certificate {
+    fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join("server.pem");
+        let chain = CertificateDer::pem_file_iter(&path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .with_context(|| format!("cannot read the certificate {}", path.display()))?;
+        ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
+        let (mut starts_at, mut expires_at) = (UnixMillis(0), UnixMillis(u64::MAX));
+        for der in &chain {
+            let (_, certificate) =
+                X509Certificate::from_der(der).with_context(|| format!("{} is no certificate", path.display()))?;
+            let validity = certificate.validity();
+            let ms = |seconds: i64| UnixMillis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1_000));
+            starts_at = starts_at.max(ms(validity.not_before.timestamp()));
+            expires_at = expires_at.min(ms(validity.not_after.timestamp()));
+        }
+        Ok(Self {
+            sha256: hex::encode(digest::digest(&digest::SHA256, &chain[0]).as_ref()),
+            starts_at,
+            expires_at,
+        })
+    }
+
+    /// Whether phones take it at this moment.
+    pub fn holds_at(&self, now: UnixMillis) -> bool {
+        self.starts_at <= now && now < self.expires_at
+    }
+
+    /// Seconds until it expires; negative once it has.
+    pub fn seconds_left(&self, now: UnixMillis) -> i64 {
+        (self.expires_at.0 as i64).saturating_sub(now.0 as i64) / 1_000
+    }
+
+    fn line(&self) -> String {
+        let until = crate::control::moment(self.expires_at);
+        format!("certificate {} until {until}", self.sha256)
+    }
+}
