@@ -43,11 +43,11 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         )?;
     }
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
-    // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain.
+    // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain. Of the whole
+    // workspace, as all tests are: of one package alone, what they share would be built anew with other features.
     let independent = [
         "test",
-        "-p",
-        "gateway",
+        "--workspace",
         "--test",
         "independent",
         "--",
