@@ -1,0 +1,158 @@
+//! Why things are refused, dropped or put off, and what is asked: enums whose variants have the names that the metrics
+//! show.
+
+use shake_proto::handoff::record::What;
+use shake_proto::wire::v1::reply::Kind;
+
+/// An enum, with all of its variants in order and a name for each.
+macro_rules! named {
+    ($($(#[$about:meta])* enum $name:ident { $($(#[$what:meta])* $variant:ident = $text:literal,)+ })+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$what])* $variant,)+
+        }
+
+        impl $name {
+            pub(super) const ALL: [Self; [$($text),+].len()] = [$(Self::$variant),+];
+
+            pub(super) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    )+};
+}
+
+named! {
+    /// Why a drawn red packet was not given.
+    enum Missed {
+        /// The phase's release rate allows none yet.
+        NotDue = "not_due",
+        /// The user has won as much as one user may, in all or of this sponsor.
+        UserLimit = "user_limit",
+        /// No packet in hand.
+        NoGrant = "no_grant",
+        /// The packets in hand are of another event than the show's.
+        OtherEvent = "other_event",
+        /// The request ring is full, or the agent has not been told of this shard's start yet.
+        RingFull = "ring_full",
+        /// The table of winners is full.
+        WinnersFull = "winners_full",
+    }
+
+    /// Why a datagram got no answer.
+    enum Dropped {
+        /// Not a `Shake`.
+        Malformed = "malformed",
+        /// Longer than a `Shake` may be.
+        Oversized = "oversized",
+        /// Before the connection said Hello.
+        BeforeHello = "before_hello",
+        /// The client takes no datagrams, so its shakes must come on streams.
+        NoReturn = "no_return",
+        /// The user was told to slow down a moment ago, and did not.
+        ToldBefore = "told_before",
+        /// So many answers wait for the client's connection to take them that there is no room for another.
+        NoRoom = "no_room",
+    }
+
+    /// Why a session's packet was dropped unread.
+    enum Shed {
+        /// Its user has used up what one user may shake.
+        OverRate = "over_rate",
+        /// It waited in the socket for longer than the grade lets pass.
+        TooLate = "too_late",
+        /// Its user or device is blocked, and was told so.
+        Blocked = "blocked",
+    }
+
+    /// Why a shake was answered "slow down".
+    enum SlowDown {
+        /// The user shook more often than one user may in this grade.
+        UserRate = "user_rate",
+        /// More shakes come from the user's address prefix than may in this grade.
+        PrefixRate = "prefix_rate",
+        /// So many address prefixes shake that no more are remembered.
+        PrefixesFull = "prefixes_full",
+        /// The grade admits no more shakes in all.
+        GradeRate = "grade_rate",
+        /// The user or device is blocked.
+        Blocked = "blocked",
+    }
+
+    /// Why a new connection was refused.
+    enum Turned {
+        /// The gateway is going away.
+        Going = "going",
+        /// There are as many sessions as there may be.
+        SessionsFull = "sessions_full",
+        /// There are as many handshakes as there may be in this grade.
+        HandshakesFull = "handshakes_full",
+        /// Too many of its address prefix.
+        PrefixRate = "prefix_rate",
+        /// Its address prefix is blocked.
+        Blocked = "blocked",
+        /// Too many address prefixes to remember.
+        PrefixesFull = "prefixes_full",
+        /// The grade admits no more new connections.
+        GradeRate = "grade_rate",
+    }
+
+    /// What users ask of the ledger.
+    enum AskKind {
+        Claim = "claim",
+        Send = "send",
+        Grab = "grab",
+        PacketView = "packet_view",
+        Wallet = "wallet",
+        /// The gateway asks it for the user, after a Hello.
+        Offers = "offers",
+    }
+
+    /// Why a request was answered "ask again".
+    enum Busy {
+        /// The agent is away.
+        AgentAway = "agent_away",
+        /// The request ring is full, or too many requests are under way.
+        RingFull = "ring_full",
+        /// The agent did not answer in time.
+        Timeout = "timeout",
+        /// The agent said busy.
+        Agent = "agent",
+        /// The grade switches this service off.
+        SwitchedOff = "switched_off",
+        /// The grade admits no more of this.
+        GradeRate = "grade_rate",
+        /// The user asks more often than one user may in this grade.
+        UserRate = "user_rate",
+        /// The user or device is blocked.
+        Blocked = "blocked",
+    }
+}
+
+impl AskKind {
+    pub fn of(what: &What) -> Self {
+        match what {
+            What::Claim(_) => Self::Claim,
+            What::Send(_) => Self::Send,
+            What::Grab(_) => Self::Grab,
+            What::PacketView(_) => Self::PacketView,
+            What::Wallet => Self::Wallet,
+            What::Offers => Self::Offers,
+        }
+    }
+
+    /// The kind of request that a reply answers, if the ledger answers such.
+    pub fn of_reply(kind: &Kind) -> Option<Self> {
+        match kind {
+            Kind::Claim(_) => Some(Self::Claim),
+            Kind::Send(_) => Some(Self::Send),
+            Kind::Grab(_) => Some(Self::Grab),
+            Kind::PacketView(_) => Some(Self::PacketView),
+            Kind::Wallet(_) => Some(Self::Wallet),
+            Kind::Hello(_) | Kind::Shake(_) => None,
+        }
+    }
+}
