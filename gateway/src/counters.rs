@@ -40,6 +40,8 @@ impl Count {
 #[derive(Default)]
 pub struct Counters {
     pub packets_received: Count,
+    /// Packets that the kernel dropped because the socket's buffer was full.
+    pub packets_overflowed: Count,
     /// Packets that belong to no connection and start none: garbage, or long gone.
     pub packets_discarded: Count,
     /// Packets from a new address of a session whose address changes too often.
@@ -193,6 +195,7 @@ impl Counters {
     fn rows(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
         let plain = [
             ("gateway_packets_received_total", &self.packets_received),
+            ("gateway_packets_overflowed_total", &self.packets_overflowed),
             ("gateway_packets_discarded_total", &self.packets_discarded),
             ("gateway_moves_refused_total", &self.moves_refused),
             ("gateway_packets_sent_total", &self.packets_sent),

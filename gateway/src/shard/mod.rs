@@ -308,6 +308,9 @@ impl Shard {
         self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
+        if let Ok(overflowed) = self.parts.socket.overflowed() {
+            self.serving.counters.packets_overflowed.set(overflowed.into());
+        }
         let growth = self.growth.longest().as_nanos() as u64;
         self.serving.counters.growth_ns_max.set(growth);
     }

@@ -203,22 +203,37 @@ impl Socket {
     }
 
     fn receive_buffer_bytes(&self) -> io::Result<usize> {
-        let mut value: c_int = 0;
-        let mut len = mem::size_of::<c_int>() as socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes into `value`.
+        let mut bytes: c_int = 0;
+        self.get(libc::SO_RCVBUF, &mut bytes)?;
+        Ok(bytes.max(0) as usize)
+    }
+
+    /// Packets that the kernel dropped so far because the receive buffer was full.
+    pub fn overflowed(&self) -> io::Result<u32> {
+        /// The kernel's numbers of a socket's memory (`linux/sock_diag.h`), the drops the last of nine.
+        const DROPS: usize = 8;
+        let mut memory = [0_u32; DROPS + 1];
+        self.get(libc::SO_MEMINFO, &mut memory)?;
+        Ok(memory[DROPS])
+    }
+
+    /// Reads an option of the socket level. `T` is made of plain integers.
+    fn get<T: Copy>(&self, option: c_int, value: &mut T) -> io::Result<()> {
+        let mut len = mem::size_of::<T>() as socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `value`, and any bytes are good integers.
         let result = unsafe {
             libc::getsockopt(
                 self.fd.as_raw_fd(),
                 libc::SOL_SOCKET,
-                libc::SO_RCVBUF,
-                ptr::from_mut(&mut value).cast(),
+                option,
+                ptr::from_mut(value).cast(),
                 &mut len,
             )
         };
         if result < 0 {
             Err(io::Error::last_os_error())
         } else {
-            Ok(value.max(0) as usize)
+            Ok(())
         }
     }
 }

@@ -96,3 +96,21 @@ fn answers_leave_from_the_address_that_was_asked() {
         assert_eq!((&bytes[..len], sender.ip()), (&b"pong"[..], asked));
     }
 }
+
+#[test]
+fn what_a_full_buffer_drops_is_counted() {
+    let (server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1).expect("bind");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("client");
+    assert_eq!(server.overflowed().expect("counted"), 0);
+    // The kernel gives some kilobytes at the least.
+    for _ in 0..100 {
+        let _ = client.send_to(&[0; 1_000], server.local_address().expect("bound"));
+    }
+    let (mut taken, mut batch) = (0, ReceiveBatch::new());
+    while let count @ 1.. = server.receive(&mut batch).expect("receive") {
+        taken += count;
+    }
+    let overflowed = server.overflowed().expect("counted") as usize;
+    assert!(overflowed > 0 && taken > 0, "{taken} taken, {overflowed} dropped");
+    assert_eq!(taken + overflowed, 100);
+}
