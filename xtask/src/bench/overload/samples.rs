@@ -20,6 +20,7 @@ pub struct Sample {
     pub grade: f64,
     pub served: f64,
     pub refused: f64,
+    pub overflowed: f64,
     pub cpu_s: f64,
     pub queue_wait_ms: f64,
     pub resident_bytes: u64,
@@ -96,6 +97,7 @@ fn read(text: &str) -> Sample {
         refused: sum("gateway_shakes_refused_total{")
             + sum("gateway_packets_shed_total{")
             + sum("gateway_datagrams_dropped_total{reason=\"told_before\"}"),
+        overflowed: sum("gateway_packets_overflowed_total "),
         cpu_s: sum("process_cpu_seconds_total "),
         queue_wait_ms: sum("gateway_load{signal=\"queue_wait_ms\"}"),
         ..Sample::default()
@@ -112,7 +114,11 @@ pub struct Step {
     pub served_per_second: f64,
     pub served: f64,
     pub refused: f64,
+    /// Packets that did not fit into the gateway's socket.
+    pub overflowed_per_second: f64,
     pub cpu_s: f64,
+    /// The share of its core that the gateway used, 0 to 1.
+    pub cpu_share: f64,
     pub p99_ms: f64,
     pub grade_max: f64,
     pub queue_wait_ms_max: f64,
@@ -160,7 +166,9 @@ fn one(step: &Value, samples: &[Sample]) -> anyhow::Result<Step> {
         served_per_second: (last.served - first.served) / span_s,
         served: last.served - first.served,
         refused: last.refused - first.refused,
+        overflowed_per_second: (last.overflowed - first.overflowed) / span_s,
         cpu_s: last.cpu_s - first.cpu_s,
+        cpu_share: (last.cpu_s - first.cpu_s) / span_s,
         p99_ms: number("/latency/p99_us")? / 1e3,
         grade_max: max(|sample| sample.grade),
         queue_wait_ms_max: max(|sample| sample.queue_wait_ms),

@@ -98,31 +98,35 @@ pub fn text(peak: f64, all: &[Series], verdicts: &[Verdict]) -> String {
     for series in all {
         let _ = writeln!(
             text,
-            "\n{}\n{:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>6} {:>9} {:>8}",
+            "\n{}\n{:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>6} {:>9} {:>5} {:>8}",
             series.name,
             "load",
             "offered/s",
             "sent/s",
             "served/s",
             "refused/s",
+            "no room",
             "p99 ms",
             "grade",
             "queue ms",
+            "CPU",
             "RSS MB"
         );
         for step in &series.steps {
             let span_s = step.served / step.served_per_second.max(1e-9);
             let _ = writeln!(
                 text,
-                "{:>6} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>8.1} {:>6.0} {:>9.1} {:>8}",
+                "{:>6} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>8.0} {:>8.1} {:>6.0} {:>9.1} {:>5.2} {:>8}",
                 step.name,
                 step.offered_per_second,
                 step.sent_per_second,
                 step.served_per_second,
                 step.refused / span_s.max(1e-9),
+                step.overflowed_per_second,
                 step.p99_ms,
                 step.grade_max,
                 step.queue_wait_ms_max,
+                step.cpu_share,
                 step.resident_bytes_max >> 20
             );
         }
