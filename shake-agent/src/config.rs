@@ -162,30 +162,6 @@ impl Check<'_> {
 
     fn rules(&mut self, table: &AbuseTable) -> Rules {
         let ms = |seconds: u32| u64::from(seconds) * 1_000;
-        let [
-            flood,
-            requests,
-            forgery,
-            theft,
-            malformed,
-            churn,
-            moves,
-            farm,
-            harvest,
-            strangers,
-        ] = [
-            ("flood", &table.flood, MILLIONS),
-            ("requests", &table.requests, MILLIONS),
-            ("forgery", &table.forgery, MILLIONS),
-            ("theft", &table.theft, MILLIONS),
-            ("malformed", &table.malformed, MILLIONS),
-            ("churn", &table.churn, MILLIONS),
-            ("moves", &table.moves, MILLIONS),
-            ("farm", &table.farm, FARM_MAX),
-            ("harvest", &table.harvest, MILLIONS),
-            ("strangers", &table.strangers, MILLIONS),
-        ]
-        .map(|(name, value, max)| self.at_most(name, value, max));
         let (block_s, block_s_max) = (
             self.within("block_s", &table.block_s, DAY_S),
             self.within("block_s_max", &table.block_s_max, DAY_S),
@@ -204,16 +180,16 @@ impl Check<'_> {
             blocked_percent_max: self.at_most("blocked_percent_max", &table.blocked_percent_max, 100),
             blocked_free: self.at_most("blocked_free", &table.blocked_free, MILLIONS),
             exempt: self.networks(table.exempt.as_ref()),
-            flood,
-            requests,
-            forgery,
-            theft,
-            malformed,
-            churn,
-            moves,
-            farm,
-            harvest,
-            strangers,
+            flood: self.at_most("flood", &table.flood, MILLIONS),
+            requests: self.at_most("requests", &table.requests, MILLIONS),
+            forgery: self.at_most("forgery", &table.forgery, MILLIONS),
+            theft: self.at_most("theft", &table.theft, MILLIONS),
+            malformed: self.at_most("malformed", &table.malformed, MILLIONS),
+            churn: self.at_most("churn", &table.churn, MILLIONS),
+            moves: self.at_most("moves", &table.moves, MILLIONS),
+            farm: self.at_most("farm", &table.farm, FARM_MAX),
+            harvest: self.at_most("harvest", &table.harvest, MILLIONS),
+            strangers: self.at_most("strangers", &table.strangers, MILLIONS),
             strangers_ratio: self.within("strangers_ratio", &table.strangers_ratio, MILLIONS),
         }
     }
