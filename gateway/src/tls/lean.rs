@@ -40,9 +40,7 @@ impl ServerConfig for LeanServerConfig {
     }
 
     fn start_session(self: Arc<Self>, version: u32, params: &TransportParameters) -> Box<dyn Session> {
-        let mut bytes = Vec::new();
-        params.write(&mut bytes);
-        let connection = ServerConnection::new(Arc::clone(&self.tls), Version::V1, bytes);
+        let connection = ServerConnection::new(Arc::clone(&self.tls), Version::V1, parameters::write(params));
         let connection =
             connection.expect("the configuration has TLS 1.3 and a QUIC suite, which `server_config` saw to");
         Box::new(LeanSession {
