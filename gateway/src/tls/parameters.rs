@@ -19,7 +19,7 @@ const MAX_ACK_DELAY: u64 = 0x0b;
 /// RFC 9000, section 18.2. Without the parameter its value is two.
 const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
 /// Longer than the pauses of a busy or virtual machine, shorter than a person notices.
-const PATIENCE_MS: VarInt = VarInt::from_u32(250);
+const PATIENCE_MS: VarInt = VarInt::from_u32(1_000);
 
 /// The gateway's parameters as bytes, with the patience that phones shall have.
 pub fn write(parameters: &TransportParameters) -> Vec<u8> {
@@ -80,7 +80,7 @@ mod tests {
         let said = [
             0x01, 0x04, 0x80, 0x00, 0x75, 0x30, 0x0e, 0x01, 0x08, 0x04, 0x02, 0x40, 0x40, 0x1b, 0x00,
         ];
-        let taken = [&said[..6], &said[9..], &[0x0b, 0x02, 0x40, 250]].concat();
+        let taken = [&said[..6], &said[9..], &[0x0b, 0x02, 0x43, 0xe8]].concat();
         assert_eq!(as_taken(&said), Ok(taken.clone()));
         let expected = TransportParameters::read(Side::Server, &mut &taken[..]);
         assert_eq!(read(&said), expected);
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_client_that_takes_longer_is_believed() {
-        let (short, long) = ([0x0b, 0x01, 10], [0x0b, 0x02, 0x41, 0x00]);
-        assert_eq!(as_taken(&short), Ok(vec![0x0b, 0x02, 0x40, 250]));
+        let (short, long) = ([0x0b, 0x01, 10], [0x0b, 0x02, 0x44, 0x00]);
+        assert_eq!(as_taken(&short), Ok(vec![0x0b, 0x02, 0x43, 0xe8]));
         assert_eq!(as_taken(&long), Ok(long.to_vec()));
     }
 
@@ -99,7 +99,7 @@ mod tests {
         let defaults = TransportParameters::read(Side::Client, &mut &[][..]).expect("nothing is required of a server");
         let said = write(&defaults);
         let at_phone = TransportParameters::read(Side::Client, &mut &said[..]);
-        assert!(said.ends_with(&[0x0b, 0x02, 0x40, 250]), "{said:?}");
+        assert!(said.ends_with(&[0x0b, 0x02, 0x43, 0xe8]), "{said:?}");
         assert!(at_phone.is_ok(), "{at_phone:?}");
     }
 

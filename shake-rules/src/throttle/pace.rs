@@ -24,6 +24,10 @@ const CAPACITY_CONSTANT_MS: f64 = 2_000.0;
 /// wait for twice as long as wanted or longer.
 const RISE: f64 = 0.05;
 const FALL: f64 = 0.05;
+/// The share of the CPU up to which the correction rises, and how far below it begins to rise more slowly: the CPU tells
+/// of the end before anything waits, when it is too late to slow down gently.
+const CPU_WANTED: f64 = 0.97;
+const CPU_NEAR: f64 = 0.12;
 /// The correction's bounds. Above, it goes on rising while less comes than is invited, and has to come down again when
 /// more comes: so it is near one.
 const CORRECTION: [f64; 2] = [0.25, 1.2];
@@ -86,7 +90,9 @@ impl Pacer {
             return;
         }
         let wanted_ms = f64::from(wanted_ms.max(1));
-        let room = ((wanted_ms - look.queue_wait_ms) / wanted_ms).clamp(-1.0, 1.0);
+        let in_queue = ((wanted_ms - look.queue_wait_ms) / wanted_ms).clamp(-1.0, 1.0);
+        let in_cpu = ((CPU_WANTED - look.process_cpu) / CPU_NEAR).clamp(0.0, 1.0);
+        let room = in_queue.min(in_cpu);
         let pace_ms = fair_pace_ms(rules, 0, look.shakers, self.invited_per_second());
         // A pace told reaches a client with the answer to its next shake, and shows at the one after that.
         let period_ms = PERIOD_MS_MIN.max(1.5 * f64::from(pace_ms));

@@ -182,7 +182,7 @@ impl Place {
     fn scenario(&self, obeying: f64, steps: &[(String, u32, u32)]) -> String {
         let mut text = format!(
             "[target]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = {:?}\n[users]\ntoken_key = {:?}\n[load]\n\
-             sessions = {}\nconnects_per_second = 800\nconnects_at_once = 64\nsettle_s = 20\n[behaviour]\n\
+             sessions = {}\nconnects_per_second = 2000\nconnects_at_once = 64\nsettle_s = 20\n[behaviour]\n\
              obey_pace = {obeying:?}\n[engine]\nkind = \"lean\"\n",
             self.at.gateway,
             self.file("certs/ca.pem"),
@@ -231,8 +231,8 @@ pub fn open_throttle() -> String {
     grades
 }
 
-/// The pace of [`forced_throttle`]: short, so that serving is measured in batches not much smaller than refusing.
-pub const FORCED_PACE_MS: f64 = 200.0;
+/// The pace of [`forced_throttle`]: such that the bench's phones make batches not much smaller in serving than in refusing.
+pub const FORCED_PACE_MS: f64 = 1_500.0;
 
 /// Grade 4 as soon as anything happens at all, with one fixed pace.
 pub fn forced_throttle() -> String {
