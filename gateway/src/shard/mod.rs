@@ -269,14 +269,21 @@ impl Shard {
             let Some(session) = self.sessions.get_mut(index) else {
                 continue;
             };
-            if session.connection.poll_timeout().is_some_and(|at| at <= now) {
+            let is_due = session.connection.poll_timeout().is_some_and(|at| at <= now);
+            let is_nameless = session.user.is_none() && session.hello_due <= now && !session.connection.is_closed();
+            if is_due {
                 session.connection.handle_timeout(now);
             }
-            if session.user.is_none() && session.hello_due <= now && !session.connection.is_closed() {
+            if is_nameless {
                 self.serving.counters.stream_refused(Code::HelloTimeout).inc();
                 session.close(now, Code::HelloTimeout);
             }
-            self.touch(index);
+            if is_due || is_nameless {
+                self.touch(index);
+            } else {
+                // The deadline has moved since. Most have, and with many sessions each is cold: nothing more is looked at.
+                self.arm(index);
+            }
         }
         self.fired = fired;
     }

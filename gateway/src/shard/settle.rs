@@ -4,6 +4,11 @@
 use super::dispatch::handle_event;
 use super::{Shard, TICK};
 use quinn_proto::Event;
+use std::time::Duration;
+
+/// How long before its deadline a timer may fire in vain. Within it the session is likely still in the caches; by the time
+/// of a probe it would be fetched from memory only to be found well.
+const EARLY_MAX: Duration = Duration::from_millis(200);
 
 impl Shard {
     /// Brings every session that something happened to up to date: its events, its packets, its timer.
@@ -82,9 +87,9 @@ impl Shard {
         got_any
     }
 
-    /// Arms the session's timer, unless it is armed for an earlier time: then it is looked at again when that fires.
-    /// So a deadline that moves back with each packet costs nothing.
-    fn arm(&mut self, index: usize) {
+    /// Arms the session's timer, unless it is armed for a time that is a little earlier: then it is looked at again when
+    /// that fires. So a deadline that moves back a little with each packet costs nothing.
+    pub(super) fn arm(&mut self, index: usize) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
@@ -96,7 +101,9 @@ impl Shard {
         };
         let after = deadline.saturating_duration_since(self.began);
         let tick = after.as_nanos().div_ceil(TICK.as_nanos()) as u64;
-        if self.wheel.armed(index).is_none_or(|armed| tick < armed) {
+        let early_max = (EARLY_MAX.as_nanos() / TICK.as_nanos()) as u64;
+        let may_stay = |armed: u64| (armed..=armed + early_max).contains(&tick);
+        if !self.wheel.armed(index).is_some_and(may_stay) {
             self.wheel.arm(index, tick);
         }
     }

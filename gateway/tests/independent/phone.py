@@ -18,6 +18,8 @@ from aioquic.quic.events import (
 ALPN = "shake/1"
 PATIENCE_S = 20.0
 NOTICES = 1  # bit 0 of Hello.capabilities
+# Connections that are closed, and listen for stragglers: three probe timeouts, some seconds (RFC 9000, section 10.2).
+DRAINING: list[asyncio.Task] = []
 
 
 class Refused(Exception):
@@ -169,8 +171,13 @@ async def phone(setting: dict, *, datagrams: bool = True, alpn: str = ALPN):
     )
     configuration.load_verify_locations(cafile=setting["ca"])
     host, port = setting["gateway"].rsplit(":", 1)
-    async with connect(host, int(port), configuration=configuration, create_protocol=Phone) as protocol:
+    connection = connect(host, int(port), configuration=configuration, create_protocol=Phone)
+    protocol = await connection.__aenter__()
+    try:
         yield protocol
+    finally:
+        protocol.close()
+        DRAINING.append(asyncio.create_task(connection.__aexit__(None, None, None)))
 
 
 @contextlib.asynccontextmanager
