@@ -65,8 +65,8 @@ use std::time::{Duration, Instant};
 use sweep::Sweeps;
 use wheel::Wheel;
 
-/// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about
-/// 30 ms); firing one up to 2 ms late is harmless, and with many sessions each tick has one.
+/// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about a
+/// second); firing one up to 2 ms late is harmless, and with many sessions each tick has one.
 const TICK: Duration = Duration::from_millis(2);
 /// The shortest time from one turn to the next. Packets that are handled together cost less: the wake-up, two system
 /// calls and the cold caches are shared. Half of this is what a reply takes longer on average.

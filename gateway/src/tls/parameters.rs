@@ -18,7 +18,8 @@ use quinn_proto::{Side, VarInt};
 const MAX_ACK_DELAY: u64 = 0x0b;
 /// RFC 9000, section 18.2. Without the parameter its value is two.
 const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
-/// Longer than the pauses of a busy or virtual machine, shorter than a person notices.
+/// About the time between two shakes: who goes on shaking acknowledges an answer with the next shake, and is never probed.
+/// Longer than the pauses of a busy or virtual machine.
 const PATIENCE_MS: VarInt = VarInt::from_u32(1_000);
 
 /// The gateway's parameters as bytes, with the patience that phones shall have.
