@@ -270,10 +270,10 @@ impl Shard {
                 continue;
             };
             let is_due = session.connection.poll_timeout().is_some_and(|at| at <= now);
-            let is_nameless = session.user.is_none() && session.hello_due <= now && !session.connection.is_closed();
             if is_due {
                 session.connection.handle_timeout(now);
             }
+            let is_nameless = session.user.is_none() && session.hello_due <= now && !session.connection.is_closed();
             if is_nameless {
                 self.serving.counters.stream_refused(Code::HelloTimeout).inc();
                 session.close(now, Code::HelloTimeout);

@@ -156,7 +156,9 @@ fn refusal_cost(place: &Place, options: &Options, interrupt: &Interrupt) -> anyh
     };
     let served_us = serving.cpu_s * 1e6 / serving.served.max(1.0);
     // What is dropped unread is packets, and phones repeat those that are not acknowledged; what is refused is shakes.
-    let refused = refusing.sent_per_second * refusing.served / refusing.served_per_second.max(1e-9) - refusing.served;
+    // What the full socket lost cost the gateway nothing; some of it were acknowledgements, so this is the least refused.
+    let span_s = refusing.served / refusing.served_per_second.max(1e-9);
+    let refused = (refusing.sent_per_second - refusing.overflowed_per_second) * span_s - refusing.served;
     let refused_us = (refusing.cpu_s * 1e6 - refusing.served * served_us) / refused.max(1.0);
     say(&format!(
         "served step: {:.0} shakes served, {:.0} packets kept out, {:.2} s of CPU; refused step: {:.0}, {:.0}, {:.2} s",
