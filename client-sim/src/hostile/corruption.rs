@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Copies of each good packet: most altered, one as it was.
 const COPIES: u64 = 8;
-/// After the end, for the last answers.
+/// After the end, for answers that are sent twice; and for the last answers, where the gateway's machine is busy.
 const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) fn run(stage: &Stage, findings: &mut Findings) -> Result<(), HostileError> {
     let sessions = Sessions::new(stage)?;
@@ -43,8 +44,8 @@ pub(super) fn run(stage: &Stage, findings: &mut Findings) -> Result<(), HostileE
         listen(&mut victims, &mut answers, findings);
         std::thread::sleep(Duration::from_millis(1));
     }
-    let until = Instant::now() + SETTLE;
-    while Instant::now() < until {
+    let end = Instant::now();
+    while end.elapsed() < SETTLE || end.elapsed() < SETTLE_MAX && answers.values().any(|count| *count == 0) {
         listen(&mut victims, &mut answers, findings);
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -20,12 +20,35 @@ impl Gauge {
     }
 }
 
+/// The shortest wait since it was last taken.
+pub struct ShortestWait(AtomicU32);
+
+impl Default for ShortestWait {
+    fn default() -> Self {
+        Self(AtomicU32::new(u32::MAX))
+    }
+}
+
+impl ShortestWait {
+    pub fn add(&self, wait_us: u32) {
+        self.0.fetch_min(wait_us, Relaxed);
+    }
+
+    /// In microseconds; zero when nothing came, as nothing has waited then.
+    pub fn take(&self) -> u32 {
+        match self.0.swap(u32::MAX, Relaxed) {
+            u32::MAX => 0,
+            wait_us => wait_us,
+        }
+    }
+}
+
 /// What one shard puts here. On a cache line of its own, so that shards do not disturb each other.
 #[derive(Default)]
 #[repr(align(128))]
 pub struct ShardGauges {
-    /// The longest queue wait since the watch last looked, in microseconds.
-    pub queue_wait_us_max: AtomicU32,
+    /// The shortest queue wait of a batch since the watch last looked.
+    pub queue_wait: ShortestWait,
     /// How full the request ring is, in thousandths.
     pub ring_fill_permille: AtomicU32,
     /// Whether a push into the request ring failed for lack of room since the watch last looked.
@@ -149,5 +172,20 @@ impl Board {
 
     pub fn is_config_unkept(&self) -> bool {
         self.is_config_unkept.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_wait_is_taken_once() {
+        let wait = ShortestWait::default();
+        assert_eq!(wait.take(), 0, "nothing came");
+        for wait_us in [700_000, 300, 90_000] {
+            wait.add(wait_us);
+        }
+        assert_eq!((wait.take(), wait.take()), (300, 0));
     }
 }

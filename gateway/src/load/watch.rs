@@ -44,6 +44,8 @@ pub struct Watch {
     judge: Judge,
     pacer: Pacer,
     smoothed: Signals,
+    /// Of each shard, at the last look: the shortest queue wait, in microseconds.
+    queue_waits: Box<[u32]>,
     modes: Modes,
     looked_at: Instant,
     before: Sums,
@@ -72,6 +74,7 @@ pub fn spawn(
 
 impl Watch {
     fn new(shared: Arc<Shared>, counters: Arc<[Arc<Counters>]>, attachment: Attachment, now: Instant) -> Self {
+        let queue_waits = shared.board.shards.iter().map(|_| 0).collect();
         Self {
             shared,
             counters,
@@ -81,6 +84,7 @@ impl Watch {
             judge: Judge::default(),
             pacer: Pacer::default(),
             smoothed: Signals::default(),
+            queue_waits,
             modes: Modes::default(),
             looked_at: now,
             before: Sums::default(),
@@ -108,8 +112,10 @@ impl Watch {
         let board = &self.shared.board;
         let shares = self.cpu.look(now);
         let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
-        for shard in &board.shards {
-            queue_wait_us = queue_wait_us.max(shard.queue_wait_us_max.swap(0, Relaxed));
+        for (shard, before_us) in board.shards.iter().zip(&mut self.queue_waits) {
+            // Two looks: a backlog that is just being worked off at one of them is gone at the other.
+            let shortest_us = shard.queue_wait.take();
+            queue_wait_us = queue_wait_us.max(shortest_us.min(std::mem::replace(before_us, shortest_us)));
             ring_fill = ring_fill.max(shard.ring_fill_permille.load(Relaxed));
             shakers += u64::from(shard.shakers.load(Relaxed));
         }

@@ -48,6 +48,8 @@ pub struct Gate {
     packets: u8,
     /// When that was given, in milliseconds since the shard began, modulo 2^32; zero before the first.
     answered_ms: u32,
+    /// Said Hello: before that nothing is shed.
+    pub is_named: bool,
 }
 
 const _: () = assert!(size_of::<Gate>() <= 40, "one stands in every session");
@@ -144,7 +146,7 @@ impl Admission {
         } else {
             self.pace_ms = 0;
         }
-        self.user_paced = kept(self.user, self.pace_ms);
+        self.user_paced = kept(self.user, self.pace_ms, self.pace_ms);
         let span = (now_ns / 1_000_000 / SHAKER_MS) as u8;
         if span != self.span {
             // Spans start at 1 for a new session's sake, whose gate says 0; a wrap after 256 spans miscounts one user once.
@@ -163,8 +165,11 @@ impl Admission {
         self.queue_wait_ns = queue_wait_ns;
     }
 
-    /// Whether a session's packet is worth decrypting; `None` if it is. For sessions that said Hello.
+    /// Whether a session's packet is worth decrypting; `None` if it is.
     pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
+        if !gate.is_named {
+            return None;
+        }
         let why = if gate.shut_until != 0 && self.moment() < gate.shut_until {
             Shed::Blocked
         } else if gate.shakes.wait_ns(self.user_paced, self.now_ns) > 0 {
@@ -208,7 +213,7 @@ impl Admission {
         let user = if self.pace_ms == 0 {
             self.user
         } else {
-            kept(self.user, pace_ms)
+            kept(self.user, self.pace_ms, pace_ms)
         };
         let by_user = gate.shakes.wait_ns(user, self.now_ns);
         let (why, wait_ns) = if by_user > 0 {

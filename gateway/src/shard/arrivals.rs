@@ -43,7 +43,7 @@ impl Arrivals {
         serving.admission.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
-        gauges.queue_wait_us_max.fetch_max((wait_ns / 1_000) as u32, Relaxed);
+        gauges.queue_wait.add((wait_ns / 1_000) as u32);
         self.batches.push(Batch {
             wait_ns,
             handled,

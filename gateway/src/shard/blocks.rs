@@ -110,14 +110,20 @@ impl Serving {
     }
 
     /// The answer to a session's datagram; none for who was told a moment ago not to shake.
-    pub(super) fn shake_of(&mut self, session: &mut Session, user: UserId, shake: Shake) -> Option<v1::ShakeReply> {
+    pub(super) fn shake_of(
+        &mut self,
+        session: &mut Session,
+        gate: &mut Gate,
+        user: UserId,
+        shake: Shake,
+    ) -> Option<v1::ShakeReply> {
         let reply = match self.blocked_ms(user, session.behaviour.device()) {
             None => {
-                self.admission.readmit(&mut session.gate);
+                self.admission.readmit(gate);
                 let address = session.connection.remote_address().ip();
-                self.shake(user, shake, address, &mut session.gate)
+                self.shake(user, shake, address, gate)
             }
-            Some(rest_ms) => match self.admission.block(&mut session.gate, rest_ms, &self.counters) {
+            Some(rest_ms) => match self.admission.block(gate, rest_ms, &self.counters) {
                 Verdict::Refuse { retry_after_ms } => Some(self.say_blocked(shake, retry_after_ms)),
                 Verdict::Serve { .. } | Verdict::Drop => {
                     self.counters.dropped(Dropped::ToldBefore).inc();

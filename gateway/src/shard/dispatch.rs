@@ -1,6 +1,7 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
 use super::behaviour::is_ask;
+use super::front::Front;
 use super::serving::{Answer, Asker, Serving};
 use super::session::{Read, Session};
 use crate::counters::Dropped;
@@ -18,7 +19,13 @@ const ARENA_BYTES: usize = 64 * 1024;
 /// The most bytes of an answer to a shake: ticket and cookie of a win, and some numbers.
 const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
 
-pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Serving, event: Event) {
+pub(super) fn handle_event(
+    session: &mut Session,
+    front: &mut Front,
+    index: usize,
+    serving: &mut Serving,
+    event: Event,
+) {
     match event {
         Event::Connected => {
             session.behaviour.established();
@@ -26,22 +33,22 @@ pub(super) fn handle_event(session: &mut Session, index: usize, serving: &mut Se
         }
         Event::DatagramReceived => {
             while let Some(datagram) = session.connection.datagrams().recv() {
-                shake_by_datagram(session, serving, datagram);
+                shake_by_datagram(session, front, serving, datagram);
             }
         }
         Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
             while let Some(stream) = session.accept() {
-                request_on_stream(session, index, serving, stream);
+                request_on_stream(session, front, index, serving, stream);
             }
         }
-        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, index, serving, id),
+        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, front, index, serving, id),
         // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
         // what becomes of replies.
         _ => {}
     }
 }
 
-fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Bytes) {
+fn shake_by_datagram(session: &mut Session, front: &mut Front, serving: &mut Serving, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
         Err(code) => {
@@ -63,7 +70,7 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Byt
     if session.connection.datagrams().send_buffer_space() < SHAKE_REPLY_BYTES_MAX {
         return serving.counters.dropped(Dropped::NoRoom).inc();
     }
-    let Some(reply) = serving.shake_of(session, user, shake) else {
+    let Some(reply) = serving.shake_of(session, &mut front.gate, user, shake) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
@@ -72,7 +79,7 @@ fn shake_by_datagram(session: &mut Session, serving: &mut Serving, datagram: Byt
     }
 }
 
-fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving, stream: StreamId) {
+fn request_on_stream(session: &mut Session, front: &mut Front, index: usize, serving: &mut Serving, stream: StreamId) {
     let served = match session.read(stream) {
         Read::Incomplete | Read::Gone => return,
         Read::Refused(code) => Err(code),
@@ -84,7 +91,7 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
                     serial: session.serial,
                     stream,
                 };
-                serve(session, serving, request, asker)
+                serve(session, front, serving, request, asker)
             }),
     };
     match served {
@@ -95,20 +102,27 @@ fn request_on_stream(session: &mut Session, index: usize, serving: &mut Serving,
 }
 
 /// Serves one request, and notes what it says of the session.
-fn serve(session: &mut Session, serving: &mut Serving, request: Request, asker: Asker) -> Result<Answer, Code> {
+fn serve(
+    session: &mut Session,
+    front: &mut Front,
+    serving: &mut Serving,
+    request: Request,
+    asker: Asker,
+) -> Result<Answer, Code> {
     let (user, device) = (session.user, session.behaviour.device());
     let hello = match &request {
         Request::Hello(hello) => Some((hello.takes_notices, hello.device)),
         _ => None,
     };
     let is_ask = is_ask(&request);
-    let answer = match serving.turn_away(user, device, &mut session.gate, &request) {
+    let answer = match serving.turn_away(user, device, &mut front.gate, &request) {
         Some(refusal) => refusal,
         None => {
             let address = session.connection.remote_address().ip();
-            serving.serve(request, &mut session.user, &mut session.gate, address, asker)?
+            serving.serve(request, &mut session.user, &mut front.gate, address, asker)?
         }
     };
+    front.gate.is_named = session.user.is_some();
     if let Some((takes_notices, device)) = hello {
         session.takes_notices = takes_notices;
         session.behaviour.said_hello(device, user.is_none());

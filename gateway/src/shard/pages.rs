@@ -66,6 +66,11 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
         self.used
     }
 
+    pub fn get(&self, index: usize) -> Option<&T> {
+        let page = self.pages.get(index / Self::PAGE)?;
+        page.get(index % Self::PAGE)?.as_ref()
+    }
+
     pub fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.pages
             .get_mut(index / Self::PAGE)?
@@ -107,7 +112,7 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
 
 /// Asks for each cache line of so many bytes.
 #[cfg(target_arch = "x86_64")]
-fn prefetch_lines(begin: *const u8, bytes: usize) {
+pub fn prefetch_lines(begin: *const u8, bytes: usize) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     const LINE_BYTES: usize = 64;
     for at in (0..bytes).step_by(LINE_BYTES) {
@@ -118,7 +123,7 @@ fn prefetch_lines(begin: *const u8, bytes: usize) {
 
 /// Elsewhere the processor is left to itself.
 #[cfg(not(target_arch = "x86_64"))]
-fn prefetch_lines(_begin: *const u8, _bytes: usize) {}
+pub fn prefetch_lines(_begin: *const u8, _bytes: usize) {}
 
 /// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any.
 fn want_huge_pages<T>(block: &Vec<T>) {

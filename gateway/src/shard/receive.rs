@@ -2,10 +2,13 @@
 //! asked to prove their address, or refused.
 
 use super::endpoints::{Arrival, Arrived};
+use super::front::Front;
 use super::session::Session;
 use super::socket::{BATCH, Received};
-use super::{BATCHES_PER_TURN, Shard, mark};
+use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::Turned;
+use quinn_proto::ConnectionEvent;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 impl Shard {
@@ -32,6 +35,8 @@ impl Shard {
             }
             self.received = Some(received);
             self.pass_on();
+            // While they are in the caches; and so that who sent many at once gets the answers to those before.
+            self.settle();
             if count < BATCH {
                 self.arrivals.socket_is_empty(&self.serving);
                 break;
@@ -39,14 +44,14 @@ impl Shard {
         }
     }
 
-    /// Finds whom a packet is for. What is for a session waits for the rest of the batch, while the session is fetched.
+    /// Finds whom a packet is for. What is for a session waits for the rest of the batch.
     fn look_up(&mut self, packet: &Received<'_>) {
         self.make_room();
         let now = self.serving.now.instant;
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
-                self.sessions.prefetch(index);
-                self.found.push((index, packet.remote, event));
+                self.fronts.prefetch(index);
+                self.found.push((index, packet.remote, Some(event)));
             }
             Some(Arrived::New(arrival)) => self.admit(arrival),
             Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
@@ -54,26 +59,56 @@ impl Shard {
         }
     }
 
-    /// Gives the sessions their packets of a batch, in the order in which they came.
+    /// Gives the sessions their packets of a batch, in the order in which they came. Each packet is judged, and its
+    /// session asked for, while those before it are handled.
     fn pass_on(&mut self) {
-        let now = self.serving.now.instant;
         let mut found = std::mem::take(&mut self.found);
-        for (index, remote, event) in found.drain(..) {
-            let Some(session) = self.sessions.get_mut(index) else {
-                continue;
-            };
-            let serving = &mut self.serving;
-            let shed = session.user.and_then(|_| serving.admission.shed(&mut session.gate));
-            if let Some(why) = shed {
-                serving.counters.shed(why).inc();
-                continue;
+        let mut judged = 0;
+        for at in 0..found.len() {
+            while judged < found.len().min(at + AHEAD) {
+                let (index, _, event) = &mut found[judged];
+                if !self.is_worth_opening(*index) {
+                    *event = None;
+                }
+                judged += 1;
             }
-            if !session.take(now, remote, event) {
-                serving.counters.moves_refused.inc();
+            let (index, remote, event) = &mut found[at];
+            if let Some(event) = event.take() {
+                self.open(*index, *remote, event);
             }
-            mark(session, index, &mut self.dirty);
         }
+        found.clear();
         self.found = found;
+    }
+
+    /// Whether a session's packet is to be opened. If so, the session is fetched.
+    fn is_worth_opening(&mut self, index: usize) -> bool {
+        let Some(front) = self.fronts.get_mut(index) else {
+            return false;
+        };
+        if let Some(why) = self.serving.admission.shed(&mut front.gate) {
+            self.serving.counters.shed(why).inc();
+            return false;
+        }
+        self.fetch(index);
+        true
+    }
+
+    /// Has a session take a packet.
+    fn open(&mut self, index: usize, remote: SocketAddr, event: ConnectionEvent) {
+        let Some(session) = self.sessions.get_mut(index) else {
+            return;
+        };
+        let now = self.serving.now.instant;
+        if !session.take(now, remote, event) {
+            self.serving.counters.moves_refused.inc();
+        }
+        if session.is_handshaking
+            && let Some(front) = self.fronts.get_mut(index)
+        {
+            front.note_keys();
+        }
+        mark(session, index, &mut self.dirty);
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
@@ -131,7 +166,14 @@ impl Shard {
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
                 let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
-                let index = self.growth.time(|| self.sessions.insert(session));
+                let mut front = Front::new();
+                front.note_keys();
+                let index = self.growth.time(|| {
+                    let at = self.fronts.insert(front);
+                    let index = self.sessions.insert(session);
+                    assert_eq!(at, index, "a session and its front come and go together");
+                    index
+                });
                 self.parts.endpoints.seat(place, index);
                 self.touch(index);
             }

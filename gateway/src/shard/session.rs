@@ -1,6 +1,5 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
-use super::admit::Gate;
 use super::behaviour::Behaviour;
 use super::endpoints::Place;
 use super::moves::Moves;
@@ -25,11 +24,10 @@ pub struct Session {
     pub takes_notices: bool,
     /// Tells this session from later ones with the same index.
     pub serial: u32,
-    /// When it is closed if it has not said Hello.
-    pub hello_due: Instant,
+    /// Before Hello: when it is closed for want of one. Once closed: when it is forgotten.
+    pub due: Instant,
+    pub is_closing: bool,
     pub is_handshaking: bool,
-    /// What its user has used up of the limits.
-    pub gate: Gate,
     /// What it did since it was last told of.
     pub behaviour: Behaviour,
     /// In the list of sessions to be settled this turn.
@@ -60,14 +58,19 @@ impl Session {
             user: None,
             takes_notices: false,
             serial,
-            hello_due: now + hello_timeout,
+            due: now + hello_timeout,
+            is_closing: false,
             is_handshaking: true,
-            gate: Gate::default(),
             behaviour,
             is_dirty: false,
             moves: Moves::new(now),
             partial: Vec::new(),
         }
+    }
+
+    /// When something is to happen to it that its connection does not know of.
+    pub fn due(&self) -> Option<Instant> {
+        (self.is_closing || self.user.is_none()).then_some(self.due)
     }
 
     /// Takes a packet that came from this address. False when it was dropped, because the session's address changes too

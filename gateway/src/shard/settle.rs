@@ -3,12 +3,18 @@
 
 use super::dispatch::handle_event;
 use super::{Shard, TICK};
-use quinn_proto::Event;
+use quinn_proto::{EndpointEvent, Event};
 use std::time::Duration;
 
 /// How long before its deadline a timer may fire in vain. Within it the session is likely still in the caches; by the time
 /// of a probe it would be fetched from memory only to be found well.
 const EARLY_MAX: Duration = Duration::from_millis(200);
+
+/// How long a closed session repeats to who missed it why it was closed. RFC 9000, section 10.2, asks for three probe
+/// timeouts, with our patience some three seconds, and lets an endpoint end earlier that answers what comes later with
+/// stateless resets, as ours do. Memory is why: who opens and closes connections by the hundred is given six kilobytes for
+/// each of this time.
+const CLOSING: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Brings every session that something happened to up to date: its events, its packets, its timer.
@@ -31,14 +37,28 @@ impl Shard {
                 session.is_handshaking = false;
                 self.handshaking -= 1;
             }
-            handle_event(session, index, &mut self.serving, event);
+            if let Some(front) = self.fronts.get_mut(index) {
+                handle_event(session, front, index, &mut self.serving, event);
+            }
         }
         self.serving.tell_behaviour(session, index);
         self.transmit(index);
         if self.pass_endpoint_events(index) {
             self.transmit(index);
         }
+        self.begin_closing(index);
         self.arm(index);
+    }
+
+    /// Notes that a connection was closed, by either side, and the packet that says so is out.
+    fn begin_closing(&mut self, index: usize) {
+        if let Some(session) = self.sessions.get_mut(index)
+            && session.connection.is_closed()
+            && !session.is_closing
+        {
+            session.is_closing = true;
+            session.due = self.serving.now.instant + CLOSING;
+        }
     }
 
     /// Puts the packets that a session has to send into the outgoing batch.
@@ -72,19 +92,37 @@ impl Shard {
                 got_any = true;
             }
             if is_drained {
-                if session.is_handshaking {
-                    self.handshaking -= 1;
-                }
-                self.serving.tell_end(session);
-                if let Some(user) = session.user {
-                    self.serving.left(user, index, session.serial);
-                }
-                self.sessions.remove(index);
-                self.wheel.disarm(index);
-                self.serving.counters.connections_closed.inc();
+                self.remove(index);
             }
         }
         got_any
+    }
+
+    /// Forgets a closed session before its connection would have it. What still comes for it is answered by a stateless
+    /// reset.
+    pub(super) fn forget(&mut self, index: usize) {
+        if let Some(session) = self.sessions.get_mut(index) {
+            let place = session.place;
+            self.parts.endpoints.handle_event(place, EndpointEvent::drained());
+            self.remove(index);
+        }
+    }
+
+    /// Removes a session that its endpoint knows no more.
+    fn remove(&mut self, index: usize) {
+        let Some(mut session) = self.sessions.remove(index) else {
+            return;
+        };
+        self.fronts.remove(index);
+        self.wheel.disarm(index);
+        if session.is_handshaking {
+            self.handshaking -= 1;
+        }
+        self.serving.tell_end(&mut session);
+        if let Some(user) = session.user {
+            self.serving.left(user, index, session.serial);
+        }
+        self.serving.counters.connections_closed.inc();
     }
 
     /// Arms the session's timer, unless it is armed for a time that is a little earlier: then it is looked at again when
@@ -93,8 +131,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let hello_due = (session.user.is_none() && !session.connection.is_closed()).then_some(session.hello_due);
-        let deadline = match (session.connection.poll_timeout(), hello_due) {
+        let deadline = match (session.connection.poll_timeout(), session.due()) {
             (Some(a), Some(b)) => a.min(b),
             (Some(a), None) | (None, Some(a)) => a,
             (None, None) => return,

@@ -11,7 +11,7 @@ use ring::aead::{self, AES_128_GCM, Aad, LessSafeKey, UnboundKey};
 use rustls::crypto::cipher::{AeadKey, Iv, NONCE_LEN};
 use rustls::quic::{Algorithm, HeaderProtectionKey, PacketKey, Tag};
 use rustls::{Error, SupportedCipherSuite, Tls13CipherSuite};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::sync::OnceLock;
 
@@ -118,6 +118,46 @@ pub fn header_key(boxed: Box<dyn HeaderProtectionKey>) -> Box<dyn crypto::Header
     match recall(address(&*boxed)) {
         Some(Made::Header(key)) => Box::new(key),
         _ => Box::new(boxed),
+    }
+}
+
+/// Where the four keys of a connection lie. They are in boxes of their own, and with many connections each box is a miss of
+/// the caches; who knows where they are can ask for them beforehand. An address stays good for asking also when a key
+/// update has put the keys elsewhere: it is never read.
+#[derive(Clone, Copy, Default)]
+pub struct KeyLines {
+    first: usize,
+    /// Bytes from the first to the others.
+    others: [i32; 3],
+}
+
+thread_local! {
+    static NEWEST: Cell<Option<KeyLines>> = const { Cell::new(None) };
+}
+
+impl KeyLines {
+    /// Notes that these are the newest on this thread.
+    pub(super) fn made(keys: &crypto::Keys) {
+        let first = address(&*keys.header.local);
+        let others = [
+            address(&*keys.header.remote),
+            address(&*keys.packet.local),
+            address(&*keys.packet.remote),
+        ];
+        // Farther away than that is hardly ever the case; then the first is asked for again.
+        let others = others.map(|other| i32::try_from(other.wrapping_sub(first).cast_signed()).unwrap_or(0));
+        NEWEST.set(Some(Self { first, others }));
+    }
+
+    /// Those of the connection whose keys were made last on this thread, once.
+    pub fn take_newest() -> Option<Self> {
+        NEWEST.take()
+    }
+
+    /// To be asked for, never to be read.
+    pub fn addresses(&self) -> [*const u8; 4] {
+        let [a, b, c] = self.others.map(|other| self.first.wrapping_add_signed(other as isize));
+        [self.first, a, b, c].map(std::ptr::without_provenance)
     }
 }
 
@@ -368,5 +408,33 @@ mod tests {
         assert!(opening.decrypt(9, b"head", &mut altered).is_err());
         opening.decrypt(9, b"head", &mut bytes).expect("opens");
         assert_eq!(&bytes[..], b"what comes in");
+    }
+
+    #[test]
+    fn the_newest_keys_are_told_of_once() {
+        let made = keys(suite(), Side::Server);
+        let keys = crypto::Keys {
+            header: crypto::KeyPair {
+                local: header_key(made.local.header),
+                remote: header_key(made.remote.header),
+            },
+            packet: crypto::KeyPair {
+                local: packet_key(made.local.packet),
+                remote: packet_key(made.remote.packet),
+            },
+        };
+        KeyLines::made(&keys);
+        let lines = KeyLines::take_newest().expect("some were made");
+        let addresses = lines.addresses().map(<*const u8>::addr);
+        assert_eq!(
+            addresses,
+            [
+                address(&*keys.header.local),
+                address(&*keys.header.remote),
+                address(&*keys.packet.local),
+                address(&*keys.packet.remote)
+            ]
+        );
+        assert!(KeyLines::take_newest().is_none());
     }
 }

@@ -4,7 +4,7 @@
 //! After the handshake a QUIC client has nothing to say in TLS but what is forbidden (RFC 9001, section 6: no TLS key
 //! update) or unused here (no client certificates after the handshake), so any such message ends the connection.
 
-use super::{compact, parameters};
+use super::{KeyLines, compact, parameters};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session, UnsupportedVersion,
@@ -150,18 +150,18 @@ impl Session for LeanSession {
         let State::Handshaking(handshake) = &mut self.state else {
             return None;
         };
-        let keys = match handshake.connection.write_hs(buf) {
-            Some(KeyChange::Handshake { keys }) => keys,
+        let (keys, are_last) = match handshake.connection.write_hs(buf) {
+            Some(KeyChange::Handshake { keys }) => (keys, false),
             Some(KeyChange::OneRtt { keys, next }) => {
                 handshake.next = Some(Box::new(next));
-                keys
+                (keys, true)
             }
             None => {
                 self.slim_down();
                 return None;
             }
         };
-        Some(Keys {
+        let keys = Keys {
             header: KeyPair {
                 local: compact::header_key(keys.local.header),
                 remote: compact::header_key(keys.remote.header),
@@ -170,7 +170,11 @@ impl Session for LeanSession {
                 local: compact::packet_key(keys.local.packet),
                 remote: compact::packet_key(keys.remote.packet),
             },
-        })
+        };
+        if are_last {
+            KeyLines::made(&keys);
+        }
+        Some(keys)
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {

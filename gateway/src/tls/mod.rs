@@ -5,6 +5,7 @@ mod lean;
 mod parameters;
 mod secrets;
 
+pub use compact::KeyLines;
 pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};

@@ -156,7 +156,8 @@ impl Default for GradeTable {
             prefix_shakes: unlimited,
             handshakes_share: plain(1.0),
             prove_address: false,
-            shed_after_ms: plain(1_000),
+            // About when a phone takes a shake for lost: below grade 3 nothing is dropped that somebody still waits for.
+            shed_after_ms: plain(2_000),
             retry_ms: plain([1_000, 2_000]),
             off: Vec::new(),
         }

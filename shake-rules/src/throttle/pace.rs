@@ -22,8 +22,8 @@ const PACKETS_PER_SHAKE_MAX: u64 = 4;
 const CAPACITY_CONSTANT_MS: f64 = 2_000.0;
 /// How much the correction rises in one period while nothing waits (as a logarithm), and how much it falls while packets
 /// wait for twice as long as wanted or longer.
-const RISE: f64 = 0.05;
-const FALL: f64 = 0.05;
+const RISE: f64 = 0.025;
+const FALL: f64 = 0.025;
 /// The share of the CPU up to which the correction rises, and how far below it begins to rise more slowly: the CPU tells
 /// of the end before anything waits, when it is too late to slow down gently.
 const CPU_WANTED: f64 = 0.97;
@@ -150,12 +150,14 @@ const PACE_KEPT: f64 = 0.9;
 /// Shakes that a user may be ahead of the pace: jitter of the network may bring two together.
 const PACED_BURST: u32 = 3;
 
-/// What one user may shake who is told this pace with the answer, if `user` would allow more. Because it goes by the pace
-/// that this user is told, those who shake on regardless do not fall into step either.
+/// What one user may shake who is told `told_ms` with the answer, where `pace_ms` is told before spreading, if `user` would
+/// allow more. Because the rate is that of the pace which this user is told, those who shake on regardless do not fall into
+/// step either. Because the burst is the same for all, whether a shake is in time is known before `told_ms` is drawn, and
+/// nobody gains by drawing again.
 #[must_use]
-pub fn kept(user: Quota, told_ms: u32) -> Quota {
-    let kept_ns = (f64::from(told_ms) * PACE_KEPT * 1e6) as u64;
-    user.slower(Quota::every(kept_ns, PACED_BURST))
+pub fn kept(user: Quota, pace_ms: u32, told_ms: u32) -> Quota {
+    let every = |time_ms: u32| Quota::every((f64::from(time_ms) * PACE_KEPT * 1e6) as u64, PACED_BURST);
+    user.slower(every(told_ms).with_burst_of(every(pace_ms)))
 }
 
 #[cfg(test)]

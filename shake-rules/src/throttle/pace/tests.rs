@@ -47,7 +47,9 @@ struct Model {
     // Since the last look.
     cpu_ms: f64,
     served: u64,
-    wait_ms_max: u64,
+    /// The shortest wait since the last look, if any packet came, and the one before.
+    wait_ms_min: Option<u64>,
+    wait_ms_before: u64,
 }
 
 /// What a stretch of time gave.
@@ -90,7 +92,8 @@ impl Model {
             pace_ms: 0,
             cpu_ms: 0.0,
             served: 0,
-            wait_ms_max: 0,
+            wait_ms_min: None,
+            wait_ms_before: 0,
         }
     }
 
@@ -165,13 +168,19 @@ impl Model {
             && let Some((at, since_ms)) = self.socket.pop_front()
         {
             worked = TURN_COST;
-            self.wait_ms_max = self.wait_ms_max.max(self.now_ms - since_ms);
+            let wait_ms = self.now_ms - since_ms;
+            stretch.wait_ms_max = stretch.wait_ms_max.max(wait_ms);
+            self.wait_ms_min = Some(self.wait_ms_min.map_or(wait_ms, |min| min.min(wait_ms)));
             let cost_ms = 1.0 / self.served_per_ms;
             let random = (self.draw() * f64::from(u32::MAX)) as u32;
             let phone = &mut self.phones[at];
             phone.heard_at_ms = self.now_ms;
             let told_ms = spread_ms(self.pace_ms, random);
-            if phone.cell.take(kept(user, told_ms), self.now_ms * 1_000_000).is_ok() {
+            if phone
+                .cell
+                .take(kept(user, self.pace_ms, told_ms), self.now_ms * 1_000_000)
+                .is_ok()
+            {
                 self.budget_ms -= cost_ms;
                 self.cpu_ms += cost_ms;
                 self.served += 1;
@@ -187,15 +196,16 @@ impl Model {
         }
         self.budget_ms -= worked;
         self.cpu_ms += worked;
-        stretch.wait_ms_max = stretch.wait_ms_max.max(self.wait_ms_max);
     }
 
     fn look(&mut self) {
         let process_cpu = (std::mem::take(&mut self.cpu_ms) / 100.0).min(1.0);
+        let shortest_ms = self.wait_ms_min.take().unwrap_or(0);
+        let wait_ms = shortest_ms.min(std::mem::replace(&mut self.wait_ms_before, shortest_ms));
         let sample = Signals {
             process_cpu,
             cgroup_cpu: process_cpu,
-            queue_wait_ms: std::mem::take(&mut self.wait_ms_max) as f64,
+            queue_wait_ms: wait_ms as f64,
             ring_fill: 0.0,
         };
         self.smoothed = self.smoothed.smoothed(&sample, 100, self.throttle.smooth_ms);
