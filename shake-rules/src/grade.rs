@@ -44,10 +44,26 @@ pub struct Signals {
     pub process_cpu: f64,
     /// CPU time of the process's control group over the group's limit, or over the machine when it has none; 0 to 1.
     pub cgroup_cpu: f64,
-    /// From the kernel's receipt of a packet to its handling, in milliseconds.
+    /// How long packets wait from the kernel's receipt to their handling, whatever comes between: see [`StandingWait`].
+    /// In milliseconds.
     pub queue_wait_ms: f64,
     /// The fullest shard's request ring, 0 to 1.
     pub ring_fill: f64,
+}
+
+/// The wait of a queue that stands, as in CoDel (RFC 8289, section 3): the shortest wait of the last two looks. A backlog
+/// that is being worked off at one of them, as after a pause of the machine, is gone at the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StandingWait {
+    before_us: u32,
+}
+
+impl StandingWait {
+    /// Takes the shortest wait since the last look, zero when nothing came, and gives the wait that stood at both looks.
+    /// All in microseconds.
+    pub fn look(&mut self, shortest_us: u32) -> u32 {
+        shortest_us.min(std::mem::replace(&mut self.before_us, shortest_us))
+    }
 }
 
 impl Signals {
@@ -130,6 +146,15 @@ impl Grader {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_backlog_of_one_look_is_no_standing_queue() {
+        let mut wait = StandingWait::default();
+        let stood: Vec<u32> = [0, 700_000, 300, 40_000, 50_000, 0]
+            .map(|shortest_us| wait.look(shortest_us))
+            .into();
+        assert_eq!(stood, [0, 0, 300, 300, 40_000, 0]);
+    }
 
     fn throttle() -> Throttle {
         Throttle::parse(crate::throttle::DEFAULT).expect("the built-in throttle")

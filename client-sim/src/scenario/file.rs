@@ -241,7 +241,7 @@ impl Default for Engine {
         Self {
             kind: unplaced("quinn".into()),
             sockets: unplaced(4),
-            threads: unplaced(1),
+            threads: unplaced(2),
             idle_timeout_s: unplaced(60),
             keep_alive_s: unplaced(20),
         }

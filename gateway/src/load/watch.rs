@@ -9,7 +9,7 @@ use crate::shard::lane::AGENT_SILENT_MS_MAX;
 use crate::shard::serving::{Shared, monotonic_ms, unix_ms};
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::UnixMillis;
-use shake_rules::grade::{Grade, Grader, Signals};
+use shake_rules::grade::{Grade, Grader, Signals, StandingWait};
 use shake_rules::throttle::pace::{Look, Pacer};
 use shm_queue::{Attachment, Side};
 use std::sync::Arc;
@@ -44,8 +44,8 @@ pub struct Watch {
     judge: Judge,
     pacer: Pacer,
     smoothed: Signals,
-    /// Of each shard, at the last look: the shortest queue wait, in microseconds.
-    queue_waits: Box<[u32]>,
+    /// Of each shard.
+    queue_waits: Box<[StandingWait]>,
     modes: Modes,
     looked_at: Instant,
     before: Sums,
@@ -74,7 +74,7 @@ pub fn spawn(
 
 impl Watch {
     fn new(shared: Arc<Shared>, counters: Arc<[Arc<Counters>]>, attachment: Attachment, now: Instant) -> Self {
-        let queue_waits = shared.board.shards.iter().map(|_| 0).collect();
+        let queue_waits = shared.board.shards.iter().map(|_| StandingWait::default()).collect();
         Self {
             shared,
             counters,
@@ -112,10 +112,8 @@ impl Watch {
         let board = &self.shared.board;
         let shares = self.cpu.look(now);
         let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
-        for (shard, before_us) in board.shards.iter().zip(&mut self.queue_waits) {
-            // Two looks: a backlog that is just being worked off at one of them is gone at the other.
-            let shortest_us = shard.queue_wait.take();
-            queue_wait_us = queue_wait_us.max(shortest_us.min(std::mem::replace(before_us, shortest_us)));
+        for (shard, standing) in board.shards.iter().zip(&mut self.queue_waits) {
+            queue_wait_us = queue_wait_us.max(standing.look(shard.queue_wait.take()));
             ring_fill = ring_fill.max(shard.ring_fill_permille.load(Relaxed));
             shakers += u64::from(shard.shakers.load(Relaxed));
         }

@@ -52,7 +52,7 @@ pub struct Gate {
     pub is_named: bool,
 }
 
-const _: () = assert!(size_of::<Gate>() <= 40, "one stands in every session");
+const _: () = assert!(size_of::<Gate>() <= 40, "one stands beside every session");
 
 /// What becomes of a shake.
 pub enum Verdict {

@@ -1,7 +1,7 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
+use super::admit::Gate;
 use super::behaviour::is_ask;
-use super::front::Front;
 use super::serving::{Answer, Asker, Serving};
 use super::session::{Read, Session};
 use crate::counters::Dropped;
@@ -19,13 +19,7 @@ const ARENA_BYTES: usize = 64 * 1024;
 /// The most bytes of an answer to a shake: ticket and cookie of a win, and some numbers.
 const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
 
-pub(super) fn handle_event(
-    session: &mut Session,
-    front: &mut Front,
-    index: usize,
-    serving: &mut Serving,
-    event: Event,
-) {
+pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize, serving: &mut Serving, event: Event) {
     match event {
         Event::Connected => {
             session.behaviour.established();
@@ -33,22 +27,22 @@ pub(super) fn handle_event(
         }
         Event::DatagramReceived => {
             while let Some(datagram) = session.connection.datagrams().recv() {
-                shake_by_datagram(session, front, serving, datagram);
+                shake_by_datagram(session, gate, serving, datagram);
             }
         }
         Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
             while let Some(stream) = session.accept() {
-                request_on_stream(session, front, index, serving, stream);
+                request_on_stream(session, gate, index, serving, stream);
             }
         }
-        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, front, index, serving, id),
+        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, gate, index, serving, id),
         // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
         // what becomes of replies.
         _ => {}
     }
 }
 
-fn shake_by_datagram(session: &mut Session, front: &mut Front, serving: &mut Serving, datagram: Bytes) {
+fn shake_by_datagram(session: &mut Session, gate: &mut Gate, serving: &mut Serving, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
         Err(code) => {
@@ -70,7 +64,7 @@ fn shake_by_datagram(session: &mut Session, front: &mut Front, serving: &mut Ser
     if session.connection.datagrams().send_buffer_space() < SHAKE_REPLY_BYTES_MAX {
         return serving.counters.dropped(Dropped::NoRoom).inc();
     }
-    let Some(reply) = serving.shake_of(session, &mut front.gate, user, shake) else {
+    let Some(reply) = serving.shake_of(session, gate, user, shake) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
@@ -79,7 +73,7 @@ fn shake_by_datagram(session: &mut Session, front: &mut Front, serving: &mut Ser
     }
 }
 
-fn request_on_stream(session: &mut Session, front: &mut Front, index: usize, serving: &mut Serving, stream: StreamId) {
+fn request_on_stream(session: &mut Session, gate: &mut Gate, index: usize, serving: &mut Serving, stream: StreamId) {
     let served = match session.read(stream) {
         Read::Incomplete | Read::Gone => return,
         Read::Refused(code) => Err(code),
@@ -91,7 +85,7 @@ fn request_on_stream(session: &mut Session, front: &mut Front, index: usize, ser
                     serial: session.serial,
                     stream,
                 };
-                serve(session, front, serving, request, asker)
+                serve(session, gate, serving, request, asker)
             }),
     };
     match served {
@@ -104,7 +98,7 @@ fn request_on_stream(session: &mut Session, front: &mut Front, index: usize, ser
 /// Serves one request, and notes what it says of the session.
 fn serve(
     session: &mut Session,
-    front: &mut Front,
+    gate: &mut Gate,
     serving: &mut Serving,
     request: Request,
     asker: Asker,
@@ -115,14 +109,14 @@ fn serve(
         _ => None,
     };
     let is_ask = is_ask(&request);
-    let answer = match serving.turn_away(user, device, &mut front.gate, &request) {
+    let answer = match serving.turn_away(user, device, gate, &request) {
         Some(refusal) => refusal,
         None => {
             let address = session.connection.remote_address().ip();
-            serving.serve(request, &mut session.user, &mut front.gate, address, asker)?
+            serving.serve(request, &mut session.user, gate, address, asker)?
         }
     };
-    front.gate.is_named = session.user.is_some();
+    gate.is_named = session.user.is_some();
     if let Some((takes_notices, device)) = hello {
         session.takes_notices = takes_notices;
         session.behaviour.said_hello(device, user.is_none());

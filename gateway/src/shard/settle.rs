@@ -38,7 +38,7 @@ impl Shard {
                 self.handshaking -= 1;
             }
             if let Some(front) = self.fronts.get_mut(index) {
-                handle_event(session, front, index, &mut self.serving, event);
+                handle_event(session, &mut front.gate, index, &mut self.serving, event);
             }
         }
         self.serving.tell_behaviour(session, index);

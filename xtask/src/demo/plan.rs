@@ -219,12 +219,16 @@ connects_per_second = 2000
 connects_at_once = 128
 shakes_per_second = {}
 seconds = {}
+
+[engine]
+kind = "{}"
 "#,
         certs.join("ca.pem"),
         certs.join("user-token.key.toml"),
         options.sessions,
         options.shakes_per_second,
         options.seconds,
+        options.engine().name(),
     )
 }
 

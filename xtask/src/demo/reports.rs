@@ -26,6 +26,8 @@ pub struct Block {
 /// The simulator's report.
 #[derive(Debug, Deserialize)]
 pub struct Phones {
+    /// What was asked for.
+    pub scenario: Scenario,
     /// The run was stopped before its end.
     pub stopped_early: bool,
     /// Sessions.
@@ -46,6 +48,15 @@ pub struct Phones {
     /// What the simulator used.
     #[serde(default)]
     pub resources: Resources,
+    /// What a reader of the figures must know, such as that the machine was too slow for the simulator.
+    #[serde(default)]
+    pub remarks: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Scenario {
+    /// What carried the sessions.
+    pub engine: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -19,8 +19,9 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
     line(
         "phones",
         format!(
-            "{} connected at {:.0}/s, {} gave up, {} connections lost",
+            "{} on the {} engine, connected at {:.0}/s, {} gave up, {} connections lost",
             grouped(sessions.connected),
+            phones.scenario.engine,
             sessions.handshakes_per_second,
             grouped(sessions.failed),
             grouped(sessions.lost)
@@ -86,6 +87,9 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
             found,
         } = difference;
         out.push_str(&format!("  {kind}: {subject}: expected {expected}, found {found}\n"));
+    }
+    for remark in &phones.remarks {
+        out.push_str(&format!("  remark: {remark}\n"));
     }
     for failure in failures {
         out.push_str(&format!("  failed: {failure}\n"));
@@ -161,9 +165,11 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
     json!({
         "good": failures.is_empty(),
         "failures": failures,
+        "remarks": phones.remarks,
         "sessions": options.sessions,
         "shakes_per_second": options.shakes_per_second,
         "seconds": options.seconds,
+        "engine": phones.scenario.engine,
         "connected": phones.sessions.connected,
         "shakes": {
             "sent": shakes.sent,

@@ -154,6 +154,7 @@ pub mod tests {
     pub fn good() -> Evidence {
         let percentiles = json!({"p50_us": 400, "p90_us": 900, "p99_us": 2_000, "p999_us": 9_000, "max_us": 12_345});
         let phones = json!({
+            "scenario": {"engine": "quinn"},
             "stopped_early": false,
             "sessions": {"connected": 2, "failed": 0, "lost": 0, "handshakes_per_second": 900.0},
             "shakes": {"sent": 10_000, "answered": 9_999, "unanswered": 1, "held_back": 0, "skipped_offline": 0,

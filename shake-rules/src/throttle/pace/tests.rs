@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::cell::Cell;
-use crate::grade::{Grader, Signals};
+use crate::grade::{Grader, Signals, StandingWait};
 use crate::throttle::{DEFAULT, Throttle};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -47,9 +47,9 @@ struct Model {
     // Since the last look.
     cpu_ms: f64,
     served: u64,
-    /// The shortest wait since the last look, if any packet came, and the one before.
-    wait_ms_min: Option<u64>,
-    wait_ms_before: u64,
+    /// The shortest wait since the last look, if any packet came.
+    wait_us_min: Option<u32>,
+    standing: StandingWait,
 }
 
 /// What a stretch of time gave.
@@ -92,8 +92,8 @@ impl Model {
             pace_ms: 0,
             cpu_ms: 0.0,
             served: 0,
-            wait_ms_min: None,
-            wait_ms_before: 0,
+            wait_us_min: None,
+            standing: StandingWait::default(),
         }
     }
 
@@ -170,7 +170,8 @@ impl Model {
             worked = TURN_COST;
             let wait_ms = self.now_ms - since_ms;
             stretch.wait_ms_max = stretch.wait_ms_max.max(wait_ms);
-            self.wait_ms_min = Some(self.wait_ms_min.map_or(wait_ms, |min| min.min(wait_ms)));
+            let wait_us = wait_ms as u32 * 1_000;
+            self.wait_us_min = Some(self.wait_us_min.map_or(wait_us, |min| min.min(wait_us)));
             let cost_ms = 1.0 / self.served_per_ms;
             let random = (self.draw() * f64::from(u32::MAX)) as u32;
             let phone = &mut self.phones[at];
@@ -200,12 +201,11 @@ impl Model {
 
     fn look(&mut self) {
         let process_cpu = (std::mem::take(&mut self.cpu_ms) / 100.0).min(1.0);
-        let shortest_ms = self.wait_ms_min.take().unwrap_or(0);
-        let wait_ms = shortest_ms.min(std::mem::replace(&mut self.wait_ms_before, shortest_ms));
+        let wait_us = self.standing.look(self.wait_us_min.take().unwrap_or(0));
         let sample = Signals {
             process_cpu,
             cgroup_cpu: process_cpu,
-            queue_wait_ms: wait_ms as f64,
+            queue_wait_ms: f64::from(wait_us) / 1e3,
             ring_fill: 0.0,
         };
         self.smoothed = self.smoothed.smoothed(&sample, 100, self.throttle.smooth_ms);
