@@ -1,7 +1,7 @@
 //! `blocks list` and `blocks lift`.
 
 use super::{print, read_config};
-use crate::{BlocksCommand, BlocksFileArgs, BlocksLiftArgs, BlocksListArgs, LiftKind};
+use crate::cli::{BlocksCommand, BlocksFileArgs, BlocksLiftArgs, BlocksListArgs, LiftKind};
 use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
 use shake_agent::abuse::{KeptFile, request_lift};

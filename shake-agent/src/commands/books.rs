@@ -2,7 +2,7 @@
 
 use super::seed::read_keys;
 use super::{Progress, print, read_config, unless_closed};
-use crate::{AuditArgs, By, ExportArgs};
+use crate::cli::{AuditArgs, By, ExportArgs};
 use anyhow::bail;
 use shake_agent::audit::{self, fleet};
 use shake_agent::export::{self, ExportError};

@@ -1,7 +1,7 @@
 //! `seed generate`, `seed inspect` and `seed verify`.
 
 use super::{Progress, print};
-use crate::{GenerateArgs, InspectArgs, SeedVerifyArgs};
+use crate::cli::seed::{GenerateArgs, InspectArgs, SeedVerifyArgs};
 use anyhow::{Context, bail};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

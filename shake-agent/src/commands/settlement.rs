@@ -1,7 +1,7 @@
 //! `settlement verify`.
 
 use super::{Progress, print, read_config};
-use crate::SettlementVerifyArgs;
+use crate::cli::SettlementVerifyArgs;
 use anyhow::anyhow;
 use shake_agent::settlement;
 use std::process::ExitCode;

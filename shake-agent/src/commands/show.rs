@@ -1,7 +1,7 @@
 //! `ledger show`: the story of one packet or user.
 
 use super::{print, read_config};
-use crate::{ShowArgs, ShowCommand};
+use crate::cli::{ShowArgs, ShowCommand};
 use serde::Serialize;
 use shake_agent::story;
 use shake_rules::{PacketId, UserId};

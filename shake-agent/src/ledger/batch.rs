@@ -1,18 +1,20 @@
 //! A transaction under way: what it may do to packets, accounts, the journal and the cursors, each with all that belongs
 //! together. Whether it should is the caller's decision.
 
+mod fund;
+mod read;
+
 use super::LedgerError;
 use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
 use super::outbox::{self, Credit, CreditKind};
-use super::packets::{self, EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State};
+use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State};
+use super::packets;
 use super::schema::to_sql;
-use super::shares::{self, Offer, Share};
+use super::shares::{self, Share};
 use super::transfers::{self, Transfer};
-use super::users::{self, Movement, UserAccount};
-use crate::seed_file::Tally;
+use super::users::{self, UserAccount};
 use rusqlite::{Connection, params};
-use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,24 +80,6 @@ impl<'a> Batch<'a> {
     ) -> Result<T, LedgerError> {
         let connection = self.connection;
         work(connection, self).map_err(|source| LedgerError::sqlite(action, self.path, source))
-    }
-
-    /// What is known of a packet, with what this transaction did to it.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn packet(&mut self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
-        self.run("read a packet of", |connection, _| packets::find(connection, packet))
-    }
-
-    /// A user's account, with what this transaction did to it; an empty one for a user who never got anything.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn user(&mut self, user: UserId) -> Result<UserAccount, LedgerError> {
-        self.run("read a user of", |connection, _| {
-            users::find(connection, user).map(Option::unwrap_or_default)
-        })
     }
 
     /// The packet is in a ticket for `user` until `due`. No money moves.
@@ -260,86 +244,6 @@ impl<'a> Batch<'a> {
         Ok(transfer)
     }
 
-    /// The user's share of a packet, when there is one.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn share_of(&mut self, packet: PacketId, user: UserId) -> Result<Option<Cents>, LedgerError> {
-        self.run("read the shares of", |connection, _| {
-            shares::of_user(connection, packet, user)
-        })
-    }
-
-    /// All shares of a packet, in order of time.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn shares(&mut self, packet: PacketId) -> Result<Vec<Share>, LedgerError> {
-        self.run("read the shares of", |connection, _| {
-            shares::of_packet(connection, packet)
-        })
-    }
-
-    /// Whether the packet names this user.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn is_offered(&mut self, packet: PacketId, user: UserId) -> Result<bool, LedgerError> {
-        self.run("read the offers of", |connection, _| {
-            shares::is_offered(connection, packet, user)
-        })
-    }
-
-    /// What waits for a user and is not due yet at `at`, oldest first.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn offers_for(&mut self, user: UserId, at: UnixMillis, max: usize) -> Result<Vec<Offer>, LedgerError> {
-        self.run("read the offers of", |connection, _| {
-            shares::waiting_for(connection, user, at, max)
-        })
-    }
-
-    /// The packet that the same maker made with this key before.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn made_with(&mut self, origin: Origin, key: &[u8; 16]) -> Result<Option<PacketId>, LedgerError> {
-        self.run("read the sent packets of", |connection, _| {
-            shares::made_with(connection, origin, key)
-        })
-    }
-
-    /// The last movements of a user's money, latest first.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn movements(&mut self, account: &UserAccount, max: usize) -> Result<Vec<Movement>, LedgerError> {
-        self.run("read the transfers of", |connection, _| {
-            users::movements(connection, account, max)
-        })
-    }
-
-    /// What the event may still give away in gifts, in cents.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn gift_budget_left(&mut self) -> Result<i64, LedgerError> {
-        self.run("read the balances of", |connection, batch| {
-            batch.house.balance(connection, Account::Sponsor(EVENT_SPONSOR))
-        })
-    }
-
-    /// What is due at `now`, the longest overdue first.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn due(&mut self, now: UnixMillis, max: usize) -> Result<Vec<(PacketId, Packet)>, LedgerError> {
-        self.run("read the packets of", |connection, _| {
-            packets::due(connection, now, max)
-        })
-    }
-
     /// The packets will never be opened; what is in them goes to the void.
     ///
     /// # Errors
@@ -378,26 +282,6 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// What was released to a lane at these grant positions and is not issued.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn held_of_lane(&mut self, lane: i64, positions: std::ops::Range<u64>) -> Result<Vec<Held>, LedgerError> {
-        self.run("read the packets of", |connection, _| {
-            packets::held_of_lane(connection, lane, positions)
-        })
-    }
-
-    /// What was released to any shard of another mapping than this one and is not issued.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn held_of_other_mappings(&mut self, mapping: u64) -> Result<Vec<Held>, LedgerError> {
-        self.run("read the packets of", |connection, _| {
-            packets::held_of_other_mappings(connection, mapping)
-        })
-    }
-
     /// The record of a shard's rings in a mapping; made when there is none.
     ///
     /// # Errors
@@ -418,50 +302,6 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Stores the seed, and has the bank fund each sponsor with the sponsor's sum.
-    pub(super) fn fund(
-        &mut self,
-        header: &SeedHeader,
-        sponsors: &BTreeMap<SponsorId, Tally>,
-    ) -> Result<(), LedgerError> {
-        self.run("store the seed in", |connection, _| store_seed(connection, header))?;
-        for (&sponsor, tally) in sponsors {
-            self.run("store a sponsor in", |connection, _| {
-                connection
-                    .execute(
-                        "INSERT INTO sponsors (sponsor, packets, released) VALUES (?1, ?2, 0)",
-                        params![sponsor.0, to_sql(tally.packets)],
-                    )
-                    .map(drop)
-            })?;
-            self.fund_sponsor(sponsor, Cents(tally.cents))?;
-        }
-        Ok(())
-    }
-
-    /// The bank gives the event more to give away in gifts.
-    pub(super) fn fund_gifts(&mut self, more: Cents) -> Result<(), LedgerError> {
-        self.run("store the gift budget in", |connection, _| {
-            connection
-                .execute(
-                    "UPDATE seed SET gift_budget_cents = gift_budget_cents + ?1",
-                    [to_sql(more.0)],
-                )
-                .map(drop)
-        })?;
-        self.fund_sponsor(EVENT_SPONSOR, more)
-    }
-
-    fn fund_sponsor(&mut self, sponsor: SponsorId, amount: Cents) -> Result<(), LedgerError> {
-        let transfer = self.transfer(Account::Bank, Account::Sponsor(sponsor), amount);
-        self.run("fund a sponsor in", |connection, batch| {
-            transfers::append(connection, &transfer, None)?;
-            batch.house.add(Account::Bank, -to_sql(amount.0));
-            batch.house.add(Account::Sponsor(sponsor), to_sql(amount.0));
-            Ok(())
-        })
-    }
-
     fn transfer(&self, debit: Account, credit: Account, amount: Cents) -> Transfer {
         Transfer {
             at: self.now,
@@ -470,20 +310,4 @@ impl<'a> Batch<'a> {
             amount,
         }
     }
-}
-
-fn store_seed(connection: &Connection, header: &SeedHeader) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0)",
-        params![
-            header.event.0,
-            header.part,
-            header.parts,
-            to_sql(header.count),
-            to_sql(header.total.0),
-            header.records_crc
-        ],
-    )?;
-    Ok(())
 }

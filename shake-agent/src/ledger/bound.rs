@@ -1,6 +1,6 @@
 //! The seed that a ledger belongs to, and how far it is released.
 
-use super::packets::EVENT_SPONSOR;
+use super::packet::EVENT_SPONSOR;
 use super::schema::from_sql;
 use super::{Ledger, LedgerError};
 use crate::seed_file::SeedFile;

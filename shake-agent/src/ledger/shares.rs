@@ -1,6 +1,6 @@
 //! Shares taken, offers that wait, and the keys of what users and the event made.
 
-use super::packets::Origin;
+use super::packet::Origin;
 use super::schema::{from_sql, to_sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};

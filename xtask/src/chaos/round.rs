@@ -2,9 +2,11 @@
 //! books are compared.
 
 mod compare;
+mod outcome;
 mod strike;
 
 pub use compare::compare_at_end;
+pub use outcome::{Outcome, Struck};
 pub use strike::mode_of;
 
 use super::books::{View, report_failures};
@@ -51,49 +53,6 @@ pub struct Stage<'a> {
     pub all: View,
     /// The longest that service may be away after faults are over.
     pub back_ms_max: u64,
-}
-
-/// How a fault went.
-#[derive(Clone, Debug)]
-pub struct Struck {
-    pub fault: Planned,
-    /// When it was at work, since the first beat of the round.
-    pub from_ms: u64,
-    pub until_ms: u64,
-    /// How often it took effect, as whoever did it knows: a death by SIGKILL, a call that failed, a packet lost.
-    pub bites: u64,
-    /// The gateway entered the mode that goes with it.
-    pub was_shown: bool,
-}
-
-/// What came of a round.
-#[derive(Debug)]
-pub struct Outcome {
-    pub round: u32,
-    pub struck: Vec<Struck>,
-    pub shakes: u64,
-    pub served: u64,
-    pub credits: u64,
-    pub cents: u64,
-    pub recoveries: Vec<Recovery>,
-    /// Money that does not agree: the campaign ends with it.
-    pub wrong: Vec<String>,
-    /// Everything else that is not as it must be.
-    pub amiss: Vec<String>,
-    pub took: Duration,
-}
-
-impl Outcome {
-    /// The longest until shakes and claims were both back.
-    pub fn back_ms(&self) -> Option<u64> {
-        let of = |recovery: &Recovery| Some(recovery.shakes_ms?.max(recovery.claims_ms?));
-        self.recoveries
-            .iter()
-            .map(of)
-            .collect::<Option<Vec<_>>>()?
-            .into_iter()
-            .max()
-    }
 }
 
 /// A fault on its way: planned, at work, over.

@@ -1,0 +1,297 @@
+//! What the command line takes, and what it says of itself with `--help`.
+
+pub mod seed;
+
+use clap::{Args, Parser, Subcommand};
+use shake_agent::export::{Format, What};
+use std::path::PathBuf;
+
+/// Feeds packets to the gateway, opens the packets that users claim, and keeps the ledger.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+From nothing to a running agent, beside a gateway that runs with its defaults:
+  certs generate --out certs
+  shake-agent seed generate --out seed.bin --event 1 --budget 1000000 --count 10000 --sponsor 1 --min 1 --max 5000
+  shake-agent run
+  shake-agent audit                                  at any time, also while the agent runs
+
+All amounts are whole cents.
+
+Exit codes: 0 done (audit and verify: in order); 1 failed (audit and verify: differences, each named);
+2 wrong command line (audit and verify: nothing could be compared).";
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Runs the agent until SIGTERM or SIGINT
+    Run(ConfigArgs),
+    /// Checks a configuration, and prints it or every problem with its line
+    CheckConfig(ConfigArgs),
+    /// Makes and checks seed files: the packets of an event, prepared in advance
+    #[command(subcommand)]
+    Seed(seed::SeedCommand),
+    /// Proves to the cent where the seed's money is, or names each difference
+    Audit(AuditArgs),
+    /// Reads a ledger
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Shows and lifts the blocks of users, devices and address prefixes
+    #[command(subcommand)]
+    Blocks(BlocksCommand),
+    /// Checks what was handed to payment
+    #[command(subcommand)]
+    Settlement(SettlementCommand),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Without --config the built-in defaults hold, which are those of deploy/agent.toml.
+RUST_LOG, when set, says what is logged, for example RUST_LOG=info,shake_agent::ledger=debug.
+
+The agent waits for the gateway's mapping for as long as it takes, and for a new one when the gateway replaces it.
+The first SIGTERM or SIGINT lets it finish what the rings hold; a second one ends it at once, which loses nothing either.
+After a failed write or sync of the ledger it answers every claim \"busy\" until it is started anew.
+
+Exit codes: 0 ended in good order, 1 could not start or the ledger failed, 2 wrong command line.")]
+pub struct ConfigArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum BlocksCommand {
+    /// Lists who is blocked, for which rule, and until when
+    List(BlocksListArgs),
+    /// Lifts a block, or all
+    Lift(BlocksLiftArgs),
+}
+
+#[derive(Args)]
+pub struct BlocksFileArgs {
+    /// Configuration file that names the file of blocks; --file goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The file of blocks
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The agent writes the file within a second of each change. `value` is what was counted when the rule was broken (its threshold
+stands in agent.toml under [abuse]), `earlier` how many blocks went before.
+
+Exit codes: 0 listed, also when nobody is blocked; 1 the file cannot be read; 2 wrong command line.
+
+Examples:
+  shake-agent blocks list
+  shake-agent blocks list --config agent.toml --json | jq '.blocks[] | select(.rule == \"forgery\")'")]
+pub struct BlocksListArgs {
+    #[command(flatten)]
+    pub at: BlocksFileArgs,
+    /// Print as JSON, with the sums of all blocks that were made
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The running agent lifts it within a second, and tells every shard. When no agent runs beside a gateway, the next
+one does. Whoever breaks the
+rule again is blocked again: see [abuse] in agent.toml.
+
+Exit codes: 0 lifted, or asked of the next agent; 1 nobody of that name is blocked, or the file cannot be written;
+2 wrong command line.
+
+Examples:
+  shake-agent blocks lift user 10023
+  shake-agent blocks lift prefix 203.0.113.0/24 --config agent.toml
+  shake-agent blocks lift all")]
+pub struct BlocksLiftArgs {
+    /// What to lift
+    #[arg(value_enum, value_name = "KIND")]
+    pub kind: LiftKind,
+    /// The user's number, the device's 16 hexadecimal digits, or the prefix
+    #[arg(value_name = "NAME", required_if_eq_any = [("kind", "user"), ("kind", "device"), ("kind", "prefix")])]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub at: BlocksFileArgs,
+}
+
+/// What a block is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LiftKind {
+    /// One user
+    User,
+    /// One installation of the app
+    Device,
+    /// One address prefix
+    Prefix,
+    /// Every block
+    All,
+}
+
+#[derive(Subcommand)]
+pub enum SettlementCommand {
+    /// Compares the settlement file with the ledger to the cent, or names each difference
+    Verify(SettlementVerifyArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Checked are: every line's checksum, number and idempotency key, that the file belongs to this ledger, and every line against
+the credit of that number in the ledger's outbox. Credits that are not settled yet are counted as backlog, and are no
+difference. Writes nothing; the agent may be running.
+
+Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
+
+Examples:
+  shake-agent settlement verify --config agent.toml
+  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents")]
+pub struct SettlementVerifyArgs {
+    /// Configuration file that names both; --file and --ledger go before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settlement file
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How credits are broken down.
+#[derive(Args)]
+#[command(after_long_help = "\
+Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
+every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
+transfers, the zero sum, that each credit to a user stands once in the outbox and each share has its transfer, and per
+sponsor seed + gifts = unreleased + held + opened + refunded + void (sponsor 0 is the event with its budget for gifts).
+
+With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
+the file of its part, and their figures are merged. A part without a ledger is listed and counts as unreleased.
+
+Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not audit.
+
+Examples:
+  shake-agent audit --config agent.toml
+  shake-agent audit --by day
+  shake-agent audit --fleet seeds --ledger a.db --ledger b.db --certs certs
+  shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
+pub struct AuditArgs {
+    /// Configuration file that names ledger and seed; --ledger and --seed go before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The ledger; with --fleet, once for each agent
+    #[arg(long = "ledger", value_name = "FILE")]
+    pub ledgers: Vec<PathBuf>,
+    /// The seed file
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Merge the ledgers of many agents against the whole seed, in the directory that `seed generate --parts` made
+    #[arg(long, value_name = "DIR", requires = "ledgers", conflicts_with_all = ["config", "seed", "by", "verbose"])]
+    pub fleet: Option<PathBuf>,
+    /// Also check who made the fleet's manifest, with the ticket keys of this directory
+    #[arg(long, value_name = "DIR", requires = "fleet")]
+    pub certs: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Also print what was credited to users, by phase or by day (JSON always has both)
+    #[arg(long, value_enum)]
+    pub by: Option<By>,
+    /// Also name each void packet (JSON always does)
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum By {
+    /// By the phase that the packet was won or given in
+    Phase,
+    /// By the day, in UTC
+    Day,
+}
+
+#[derive(Subcommand)]
+pub enum LedgerCommand {
+    /// Writes plain rows to standard output, for other programs
+    Export(ExportArgs),
+    /// Tells the story of one packet or user
+    #[command(subcommand)]
+    Show(ShowCommand),
+}
+
+#[derive(Subcommand)]
+pub enum ShowCommand {
+    /// Who funded it, who won it, who has how much of it, what went back, and when
+    Packet(ShowArgs),
+    /// Balance, packets, and the last movements of money
+    User(ShowArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Writes nothing; the agent may be running.
+
+Exit codes: 0 told, 1 not in the ledger, or it cannot be read, 2 wrong command line.
+
+Examples:
+  shake-agent ledger show packet 1970324836974592
+  shake-agent ledger show user 10023 --ledger ledger.db --json | jq .balance_cents")]
+pub struct ShowArgs {
+    /// Its number
+    #[arg(value_name = "ID")]
+    pub id: u64,
+    /// Configuration file that names the ledger; --ledger goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Print as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+packets    packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard
+           made_ms issued_ms opened_ms due_ms closed_ms
+           origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed), opened (all of it
+           is with users), refunded (what was left went back) or void; user is who won it; due_ms is when what is left
+           goes back; closed_ms is since when nothing is left in it
+transfers  transfer at_ms debit_kind debit credit_kind credit cents packet
+           money goes from debit to credit; kinds are bank, sponsor (0 is the event), packet, user, refunded and void
+shares     transfer packet user cents at_ms
+           the shares taken of shared packets, each with the transfer that paid it
+outbox     seq at_ms user cents kind packet transfer
+           each credit to a user, as it goes to settlement; kind is open, grab, gift or refund
+Times are milliseconds since 1970 UTC. What is not there is empty in CSV and null in JSON.
+
+Examples:
+  shake-agent ledger export --what packets --format csv > packets.csv
+  shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'")]
+pub struct ExportArgs {
+    /// Configuration file that names the ledger; --ledger goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Which rows
+    #[arg(long, value_enum)]
+    pub what: What,
+    /// How they are written
+    #[arg(long, value_enum)]
+    pub format: Format,
+}

@@ -1,0 +1,229 @@
+//! What a packet is, and where it can stand:
+//!
+//! ```text
+//!                             ┌──────────────▶ opened    all of it is with users
+//! released ──▶ issued ──▶ (opening) ──▶ open ──▶ │       open: shares wait to be grabbed
+//!    │  └───────────────────▶ ▲          ▲  └──▶ refunded
+//!    └──▶ void     └──────────┼──────────┼─────▶ refunded   not opened or not grabbed in time
+//!              a ticket proves the issue │
+//!                                  sent, given
+//! ```
+
+use super::schema::from_sql;
+use shake_rules::seed::{PacketKind, SeedRecord};
+use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
+
+/// Where a packet stands. What is in the seed and not here is unreleased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Given to a shard, not known to be issued.
+    Released,
+    /// In a ticket for a user.
+    Issued,
+    /// All of it is with users.
+    Opened,
+    /// Never to be issued or opened.
+    Void,
+    /// Shares wait to be grabbed.
+    Open,
+    /// What was left went back to who funded it.
+    Refunded,
+}
+
+impl State {
+    /// The state's name in exports and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Released => "released",
+            Self::Issued => "issued",
+            Self::Opened => "opened",
+            Self::Void => "void",
+            Self::Open => "open",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// The number in the table.
+    #[must_use]
+    pub fn to_column(self) -> i64 {
+        match self {
+            Self::Released => 1,
+            Self::Issued => 2,
+            Self::Opened => 3,
+            Self::Void => 4,
+            Self::Open => 5,
+            Self::Refunded => 6,
+        }
+    }
+
+    /// The state of this number; `None` when there is no such state.
+    #[must_use]
+    pub fn from_column(state: i64) -> Option<Self> {
+        Some(match state {
+            1 => Self::Released,
+            2 => Self::Issued,
+            3 => Self::Opened,
+            4 => Self::Void,
+            5 => Self::Open,
+            6 => Self::Refunded,
+            _ => return None,
+        })
+    }
+}
+
+/// Where a packet comes from, and with it who funded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The seed; a sponsor funded it.
+    Seed(SponsorId),
+    /// A user sent it.
+    Sent(UserId),
+    /// The event gave it.
+    Gift,
+}
+
+/// The sponsor that stands for the event itself.
+pub const EVENT_SPONSOR: SponsorId = SponsorId(0);
+
+impl Origin {
+    /// The number in the table.
+    #[must_use]
+    pub fn to_column(self) -> i64 {
+        match self {
+            Self::Seed(_) => 1,
+            Self::Sent(_) => 2,
+            Self::Gift => 3,
+        }
+    }
+
+    /// The origin of these columns; `None` when they make none.
+    #[must_use]
+    pub fn from_columns(origin: i64, sponsor: Option<i64>, sender: Option<i64>) -> Option<Self> {
+        Some(match origin {
+            1 => Self::Seed(SponsorId(sponsor?.try_into().ok()?)),
+            2 => Self::Sent(UserId(from_sql(sender?))),
+            3 => Self::Gift,
+            _ => return None,
+        })
+    }
+
+    /// The name in exports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seed(_) => "seed",
+            Self::Sent(_) => "sent",
+            Self::Gift => "gift",
+        }
+    }
+}
+
+/// What the ledger knows of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// The whole of it.
+    pub amount: Cents,
+    /// How many shares it was made of; 1 when it is not shared.
+    pub shares: u16,
+    /// What is in it now.
+    pub left: Cents,
+    /// How many shares are left.
+    pub shares_left: u16,
+    /// How many users it names; 0 when anyone with its code may grab.
+    pub recipients: u16,
+    /// Where it stands.
+    pub state: State,
+    /// Who it was issued to.
+    pub user: Option<UserId>,
+    /// Whether that user opened it.
+    pub is_opened: bool,
+    /// When what is left goes back, while something can.
+    pub due: Option<UnixMillis>,
+}
+
+impl Packet {
+    /// Whether shares of it are taken by code, once it is opened.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shares > 1 || !matches!(self.origin, Origin::Seed(_))
+    }
+}
+
+/// A release: which record of the seed goes to which shard, at which position of its grant ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Index of the record in the seed file.
+    pub seed_index: u64,
+    /// The record.
+    pub record: SeedRecord,
+    /// The ledger's number of the lane.
+    pub lane: i64,
+    /// Position in the lane's grant ring.
+    pub grant_position: u64,
+}
+
+/// A packet to be made from what a user or the event has.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// Who funds it; never the seed.
+    pub origin: Origin,
+    /// What makes the request idempotent.
+    pub key: &'a [u8; 16],
+    /// The whole of it; at least a cent for each share.
+    pub amount: Cents,
+    /// How many shares.
+    pub shares: u16,
+    /// Who may grab, each once; empty for anyone with the code.
+    pub recipients: &'a [UserId],
+    /// Index of the phase, for a gift.
+    pub stage: Option<u16>,
+    /// When what is left goes back.
+    pub due: UnixMillis,
+}
+
+/// A packet that was released to a lane and is not known to be issued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The packet.
+    pub packet: PacketId,
+    /// Its amount.
+    pub amount: Cents,
+    /// Who funds it.
+    pub sponsor: SponsorId,
+    /// Position in the lane's grant ring.
+    pub grant_position: u64,
+}
+
+/// What a change leaves in a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) state: State,
+    pub(super) amount: Cents,
+    pub(super) shares: u16,
+    pub(super) due: Option<UnixMillis>,
+}
+
+impl Left {
+    /// What is left after a share was paid out of a packet that held `packet`: shares until `due`, or nothing.
+    pub(super) fn after_share(packet: &Packet, share: Cents, due: UnixMillis) -> Self {
+        let shares = packet.shares_left - 1;
+        Self {
+            state: if shares == 0 { State::Opened } else { State::Open },
+            amount: Cents(packet.left.0 - share.0),
+            shares,
+            due: (shares > 0).then_some(due),
+        }
+    }
+}
+
+/// How many shares a record of the seed has.
+#[must_use]
+pub fn shares_of(record: &SeedRecord) -> u16 {
+    match record.kind {
+        PacketKind::Plain => 1,
+        PacketKind::Split { shares } => shares,
+    }
+}
