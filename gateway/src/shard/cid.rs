@@ -38,6 +38,13 @@ pub fn endpoint_of(packet: &[u8]) -> u16 {
     bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes) % ENDPOINTS)
 }
 
+/// The connection ID of a packet with a short header, as a number; `None` for any other packet.
+pub fn short_header_cid(packet: &[u8]) -> Option<u64> {
+    let (first, rest) = packet.split_first()?;
+    let cid: &[u8; CID_BYTES] = rest.first_chunk()?;
+    (first & LONG_HEADER == 0).then(|| u64::from_be_bytes(*cid))
+}
+
 pub struct ShardCids {
     shard: u8,
     generation: u8,

@@ -15,6 +15,7 @@ mod front;
 mod growth;
 mod moves;
 mod pages;
+mod repeats;
 mod session;
 mod wheel;
 
@@ -54,12 +55,12 @@ use growth::Growth;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
-use quinn_proto::ConnectionEvent;
+use receive::Found;
+use repeats::Repeats;
 use serving::{Now, Serving};
 use session::Session;
 use shake_proto::code::Code;
 use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,8 +106,9 @@ pub struct Shard {
     serving: Serving,
     began: Instant,
     received: Option<ReceiveBatch>,
-    /// What a batch has for sessions: whose it is, where it came from, and the packet, if it is to be opened.
-    found: Vec<(usize, SocketAddr, Option<ConnectionEvent>)>,
+    /// What a batch has for sessions.
+    found: Vec<Found>,
+    repeats: Repeats,
     outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     dirty: Vec<usize>,
@@ -132,6 +134,7 @@ impl Shard {
             began,
             received: Some(ReceiveBatch::new()),
             found: Vec::with_capacity(BATCH),
+            repeats: Repeats::new(),
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
             deliveries: Vec::new(),

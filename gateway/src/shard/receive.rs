@@ -1,15 +1,26 @@
 //! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
 //! asked to prove their address, or refused.
 
+use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived};
 use super::front::Front;
 use super::session::Session;
-use super::socket::{BATCH, Received};
+use super::socket::{BATCH, ReceiveBatch, Received};
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::Turned;
 use quinn_proto::ConnectionEvent;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// A packet for a session.
+pub(super) struct Found {
+    index: usize,
+    remote: SocketAddr,
+    cid: Option<u64>,
+    /// Nothing when the packet is shed.
+    event: Option<ConnectionEvent>,
+    is_judged: bool,
+}
 
 impl Shard {
     /// Takes what has come, at most as many batches as one turn has.
@@ -30,9 +41,7 @@ impl Shard {
             if let Some(at_ns) = received.received_at_ns(count) {
                 self.arrivals.batch(&mut self.serving, at_ns, count as u64);
             }
-            for packet in received.packets(count) {
-                self.look_up(&packet);
-            }
+            self.look_up_all(&received, count);
             self.received = Some(received);
             self.pass_on();
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
@@ -44,14 +53,46 @@ impl Shard {
         }
     }
 
+    /// Sheds what can be without looking further, and finds whom the rest of a batch is for.
+    fn look_up_all(&mut self, received: &ReceiveBatch, count: usize) {
+        if !self.repeats.is_awake(self.serving.now.elapsed_ns) {
+            for packet in received.packets(count) {
+                self.look_up(&packet, false);
+            }
+            return;
+        }
+        // Three rounds, each of which asks the memory for what the next one looks at.
+        for packet in received.packets(count) {
+            self.repeats.prefetch(packet.bytes);
+        }
+        let mut known = [None; BATCH];
+        for (packet, known) in received.packets(count).zip(&mut known) {
+            *known = self.repeats.find(packet.bytes);
+            if let Some(index) = *known {
+                self.fronts.prefetch(index);
+            }
+        }
+        for (packet, known) in received.packets(count).zip(known) {
+            if known.is_none_or(|index| !self.is_shed(index)) {
+                self.look_up(&packet, known.is_some());
+            }
+        }
+    }
+
     /// Finds whom a packet is for. What is for a session waits for the rest of the batch.
-    fn look_up(&mut self, packet: &Received<'_>) {
+    fn look_up(&mut self, packet: &Received<'_>, is_judged: bool) {
         self.make_room();
         let now = self.serving.now.instant;
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
                 self.fronts.prefetch(index);
-                self.found.push((index, packet.remote, Some(event)));
+                self.found.push(Found {
+                    index,
+                    remote: packet.remote,
+                    cid: short_header_cid(packet.bytes),
+                    event: Some(event),
+                    is_judged,
+                });
             }
             Some(Arrived::New(arrival)) => self.admit(arrival),
             Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
@@ -66,13 +107,12 @@ impl Shard {
         let mut judged = 0;
         for at in 0..found.len() {
             while judged < found.len().min(at + AHEAD) {
-                let (index, _, event) = &mut found[judged];
-                if !self.is_worth_opening(*index) {
-                    *event = None;
-                }
+                self.judge(&mut found[judged]);
                 judged += 1;
             }
-            let (index, remote, event) = &mut found[at];
+            let Found {
+                index, remote, event, ..
+            } = &mut found[at];
             if let Some(event) = event.take() {
                 self.open(*index, *remote, event);
             }
@@ -81,17 +121,27 @@ impl Shard {
         self.found = found;
     }
 
-    /// Whether a session's packet is to be opened. If so, the session is fetched.
-    fn is_worth_opening(&mut self, index: usize) -> bool {
-        let Some(front) = self.fronts.get_mut(index) else {
-            return false;
-        };
-        if let Some(why) = self.serving.admission.shed(&mut front.gate) {
-            self.serving.counters.shed(why).inc();
-            return false;
+    /// Has a packet opened, for which its session is fetched, or sheds it.
+    fn judge(&mut self, found: &mut Found) {
+        if found.is_judged || !self.is_shed(found.index) {
+            return self.fetch(found.index);
         }
-        self.fetch(index);
-        true
+        found.event = None;
+        if let Some(cid) = found.cid {
+            self.repeats.note(cid, found.index, self.serving.now.elapsed_ns);
+        }
+    }
+
+    /// Whether a session's packet is not worth opening.
+    fn is_shed(&mut self, index: usize) -> bool {
+        let why = self
+            .fronts
+            .get_mut(index)
+            .and_then(|front| self.serving.admission.shed(&mut front.gate));
+        if let Some(why) = why {
+            self.serving.counters.shed(why).inc();
+        }
+        why.is_some()
     }
 
     /// Has a session take a packet.
