@@ -13,11 +13,14 @@ const ENTRIES: usize = 1 << 16;
 /// So long after the last packet that was shed nobody is looked for, in nanoseconds.
 const AWAKE_NS: u64 = 1_000_000_000;
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Entry {
     cid: u64,
     index: u32,
 }
+
+/// No session's index.
+const NOBODY: u32 = u32::MAX;
 
 pub struct Repeats {
     entries: Box<[Entry]>,
@@ -27,7 +30,7 @@ pub struct Repeats {
 impl Repeats {
     pub fn new() -> Self {
         Self {
-            entries: vec![Entry::default(); ENTRIES].into(),
+            entries: vec![Entry { cid: 0, index: NOBODY }; ENTRIES].into(),
             awake_until_ns: 0,
         }
     }
@@ -55,7 +58,7 @@ impl Repeats {
     pub fn find(&self, packet: &[u8]) -> Option<usize> {
         let cid = short_header_cid(packet)?;
         let entry = self.entries[place(cid)];
-        (entry.cid == cid).then_some(entry.index as usize)
+        (entry.cid == cid && entry.index != NOBODY).then_some(entry.index as usize)
     }
 }
 
@@ -87,5 +90,6 @@ mod tests {
         long[0] = 0xc0;
         assert_eq!(repeats.find(&long), None);
         assert_eq!(repeats.find(&packet(0x0102_0304_0506_0709)[..8]), None);
+        assert_eq!(repeats.find(&packet(0)), None);
     }
 }
