@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
 mod cost;
+mod drain;
 mod engines;
 mod hostile;
 mod memory;
@@ -23,6 +24,7 @@ Examples:
   cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
   cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
+  cargo xtask bench drain                     a gateway is drained, a second one takes its phones
   cargo xtask bench engines                   one scenario through both engines of client-sim: the same outcomes
   cargo xtask bench memory                    bytes per idle session of the gateway, by owner
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
@@ -44,6 +46,8 @@ pub struct Options {
 enum What {
     /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
     Cost(cost::Options),
+    /// Whether a drained gateway hands its phones to another one, and nothing is lost
+    Drain(drain::Options),
     /// Whether both engines of the simulator give the same outcomes but for chance
     Engines(engines::Options),
     /// Bytes per session of a real gateway, by owner
@@ -67,6 +71,7 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     match &options.what {
         Some(What::Cost(options)) => return cost::run(options, interrupt),
+        Some(What::Drain(options)) => return drain::run(options, interrupt),
         Some(What::Engines(options)) => return engines::run(options, interrupt),
         Some(What::Memory(options)) => return memory::run(options, interrupt),
         Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),

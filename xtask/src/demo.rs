@@ -12,9 +12,10 @@ use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use reports::credits;
+use reports::{Books, credits};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use verdict::Evidence;
 
@@ -105,7 +106,8 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     }
     let phones_succeeded = play(&place, &programs, options, interrupt)?;
     say("auditing the ledger");
-    let evidence = evidence(&place, &programs, phones_succeeded, interrupt)?;
+    let books = books(&place, &programs, interrupt)?;
+    let evidence = evidence(&place, phones_succeeded, books)?;
     let failures = evidence.failures();
     if options.json {
         println!(
@@ -187,17 +189,7 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
         place.gateway, place.metrics
     ));
 
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .arg("--json")
-        .arg("--target")
-        .arg(place.gateway.to_string())
-        .arg("--certs")
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS));
+    let phones = phones(place, programs);
     let patience = Patience {
         at_most: longest_run(options),
         interrupt,
@@ -210,19 +202,37 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
     Ok(ended.is_success())
 }
 
-/// A bound on the simulation: ramp-up, shakes, last claims, and as much again for a slow machine.
-fn longest_run(options: &Options) -> Duration {
-    let ramp = options.sessions / 500;
-    Duration::from_secs(u64::from(ramp + options.seconds) * 2 + 120)
+/// The phones of the place's scenario, about to be started.
+pub fn phones(place: &Place, programs: &Programs) -> Command {
+    let mut phones = programs.command("client-sim");
+    phones
+        .arg("run")
+        .arg(place.file(files::SCENARIO))
+        .arg("--json")
+        .arg("--target")
+        .arg(place.gateway.to_string())
+        .arg("--certs")
+        .arg(place.file(files::CERTS))
+        .arg("--credits")
+        .arg(place.file(files::CREDITS));
+    phones
 }
 
-/// Asks the ledger, and reads what both sides wrote.
-pub fn evidence(
-    place: &Place,
-    programs: &Programs,
-    phones_succeeded: bool,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Evidence> {
+/// How long the phones take to connect, on a machine that is not busy.
+pub fn ramp(options: &Options) -> Duration {
+    Duration::from_secs((options.sessions / plan::CONNECTS_PER_SECOND).into())
+}
+
+/// A bound on the simulation: ramp-up, shakes, last claims, and as much again for a slow machine.
+pub fn longest_run(options: &Options) -> Duration {
+    (ramp(options) * 4 + Duration::from_secs(options.seconds.into())) * 2 + Duration::from_secs(120)
+}
+
+/// Asks the place's ledger.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn books(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<Books> {
     let ask = |name: &'static str, args: &[&str], output: &str| {
         let mut command = programs.command("shake-agent");
         command.args(args).arg("--config").arg(place.file(files::AGENT));
@@ -245,13 +255,23 @@ pub fn evidence(
         files::OUTBOX,
     )?
     .success()?;
+    Ok(Books {
+        audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
+        blocks: read(&place.file(files::BLOCKS), |text| Ok(serde_json::from_str(text)?))?,
+        credits: read(&place.file(files::OUTBOX), credits)?,
+    })
+}
+
+/// Reads what the phones wrote in the place, beside the books.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn evidence(place: &Place, phones_succeeded: bool, books: Books) -> anyhow::Result<Evidence> {
     Ok(Evidence {
         phones: read(&place.file(files::REPORT), |text| Ok(serde_json::from_str(text)?))?,
         phones_succeeded,
         phones_credits: read(&place.file(files::CREDITS), credits)?,
-        audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
-        blocks: read(&place.file(files::BLOCKS), |text| Ok(serde_json::from_str(text)?))?,
-        ledger_credits: read(&place.file(files::OUTBOX), credits)?,
+        books,
     })
 }
 

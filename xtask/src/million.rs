@@ -3,7 +3,7 @@
 
 mod table;
 
-use crate::demo::{evidence, plan, reports, verdict::Evidence};
+use crate::demo::{books, evidence, plan, reports, verdict::Evidence};
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
@@ -111,7 +111,8 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let samples = sampler.finish();
     say("ending gateway and agent, auditing the ledger");
     stage.end()?;
-    let evidence = evidence(&place, &programs, ended.is_success(), interrupt)?;
+    let books = books(&place, &programs, interrupt)?;
+    let evidence = evidence(&place, ended.is_success(), books)?;
     let seen = Seen { evidence, samples };
     let failures = failures(options, &seen);
     print!("{}", table::text(options, &seen, &failures));
@@ -165,7 +166,7 @@ fn search_steps() -> String {
 /// Every bound that was broken.
 fn failures(options: &Options, seen: &Seen) -> Vec<String> {
     let phones = &seen.evidence.phones;
-    let audit = &seen.evidence.audit;
+    let audit = &seen.evidence.books.audit;
     let mut failures = if options.search {
         let differences = audit.difference_count;
         (!audit.balanced)

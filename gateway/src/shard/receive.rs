@@ -128,7 +128,7 @@ impl Shard {
         }
         found.event = None;
         if let Some(cid) = found.cid {
-            self.repeats.note(cid, found.index, self.serving.now.elapsed_ns);
+            self.repeats.note(cid, found.index);
         }
     }
 
@@ -140,6 +140,7 @@ impl Shard {
             .and_then(|front| self.serving.admission.shed(&mut front.gate));
         if let Some(why) = why {
             self.serving.counters.shed(why).inc();
+            self.repeats.wake(self.serving.now.elapsed_ns);
         }
         why.is_some()
     }

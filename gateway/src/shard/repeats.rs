@@ -35,9 +35,13 @@ impl Repeats {
         }
     }
 
-    /// A packet of this session was shed at `now_ns`.
-    pub fn note(&mut self, cid: u64, index: usize, now_ns: u64) {
+    /// A packet was shed.
+    pub fn wake(&mut self, now_ns: u64) {
         self.awake_until_ns = now_ns + AWAKE_NS;
+    }
+
+    /// It was this session's.
+    pub fn note(&mut self, cid: u64, index: usize) {
         let index = index as u32;
         self.entries[place(cid)] = Entry { cid, index };
     }
@@ -76,14 +80,15 @@ mod tests {
         let packet = |cid: u64| [&[0x40][..], &cid.to_be_bytes(), &[7; 20]].concat();
         let mut repeats = Repeats::new();
         assert!(!repeats.is_awake(0));
-        repeats.note(0x0102_0304_0506_0708, 5, 1);
-        repeats.note(0x0102_0304_0506_0709, 6, 1);
+        repeats.wake(1);
+        repeats.note(0x0102_0304_0506_0708, 5);
+        repeats.note(0x0102_0304_0506_0709, 6);
         assert!(repeats.is_awake(AWAKE_NS) && !repeats.is_awake(AWAKE_NS + 1));
         assert_eq!(repeats.find(&packet(0x0102_0304_0506_0708)), Some(5));
         assert_eq!(repeats.find(&packet(0x0102_0304_0506_0709)), Some(6));
         // The same place, another ID.
         assert_eq!(repeats.find(&packet(0x0103_0304_0506_0708)), None);
-        repeats.note(0x0103_0304_0506_0708, 7, 1);
+        repeats.note(0x0103_0304_0506_0708, 7);
         assert_eq!(repeats.find(&packet(0x0103_0304_0506_0708)), Some(7));
         assert_eq!(repeats.find(&packet(0x0102_0304_0506_0708)), None);
         let mut long = packet(0x0102_0304_0506_0709);

@@ -1,7 +1,7 @@
 //! `cargo xtask bench engines`: plays one scenario through both engines of the simulator, each against a gateway and an
 //! agent of its own, and lets `client-sim report --within` say whether the outcomes differ by more than chance.
 
-use crate::demo::{evidence, plan, verdict::Evidence};
+use crate::demo::{books, evidence, plan, verdict::Evidence};
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
 use crate::workspace;
@@ -143,7 +143,7 @@ fn play(
         stage.check()
     })?;
     stage.end()?;
-    evidence(place, programs, ended.is_success(), interrupt)
+    evidence(place, ended.is_success(), books(place, programs, interrupt)?)
 }
 
 /// The show and the configurations.

@@ -12,6 +12,8 @@ pub const AMOUNT_CENTS: (u64, u64) = (100, 20_000);
 pub const EVENT: u32 = 1;
 /// Sponsors of the show, by number from 1.
 pub const SPONSORS: u16 = 3;
+/// Connections that phones begin.
+pub const CONNECTS_PER_SECOND: u32 = 2_000;
 /// What a named show needs: its files are `deploy/shows/NAME.toml` and `deploy/scenarios/NAME.toml`.
 pub mod named {
     use anyhow::Context;
@@ -215,7 +217,7 @@ token_key = {:?}
 
 [load]
 sessions = {}
-connects_per_second = 2000
+connects_per_second = {CONNECTS_PER_SECOND}
 connects_at_once = 128
 shakes_per_second = {}
 seconds = {}

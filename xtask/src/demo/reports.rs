@@ -5,6 +5,41 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
+/// What an agent's side says.
+#[derive(Debug)]
+pub struct Books {
+    pub audit: Audit,
+    /// Whom the agent took for abusers.
+    pub blocks: Blocks,
+    /// What the ledger credited to users.
+    pub credits: Credits,
+}
+
+impl Books {
+    /// Of two agents of a fleet together.
+    pub fn join(mut self, other: Self) -> Self {
+        let Audit {
+            balanced,
+            difference_count,
+            differences,
+            total,
+            sent,
+        } = other.audit;
+        self.audit.balanced &= balanced;
+        self.audit.difference_count += difference_count;
+        self.audit.differences.extend(differences);
+        self.audit.total.add(&total);
+        self.audit.sent.add(&sent);
+        for (rule, count) in other.blocks.made {
+            *self.blocks.made.entry(rule).or_default() += count;
+        }
+        self.blocks.held_back += other.blocks.held_back;
+        self.blocks.blocks.extend(other.blocks.blocks);
+        self.credits.extend(other.credits);
+        self
+    }
+}
+
 /// The agent's file of blocks.
 #[derive(Debug, Default, Deserialize)]
 pub struct Blocks {
@@ -96,6 +131,12 @@ pub struct Sessions {
     pub failed: u64,
     pub lost: u64,
     pub handshakes_per_second: f64,
+    #[serde(default)]
+    pub reconnected: u64,
+    #[serde(default)]
+    pub told_to_go_away: u64,
+    #[serde(default)]
+    pub online_at_end: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -167,6 +208,15 @@ pub struct Sent {
     pub refunded: Tally,
 }
 
+impl Sent {
+    fn add(&mut self, other: &Self) {
+        self.sent.add(other.sent);
+        self.open.add(other.open);
+        self.grabbed.add(other.grabbed);
+        self.refunded.add(other.refunded);
+    }
+}
+
 /// Where packets are.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Totals {
@@ -180,11 +230,30 @@ pub struct Totals {
     pub gifts: Tally,
 }
 
+impl Totals {
+    fn add(&mut self, other: &Self) {
+        self.seed.add(other.seed);
+        self.unreleased.add(other.unreleased);
+        self.held.add(other.held);
+        self.opened.add(other.opened);
+        self.refunded.add(other.refunded);
+        self.void.add(other.void);
+        self.gifts.add(other.gifts);
+    }
+}
+
 /// A number of packets and their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Tally {
     pub packets: u64,
     pub cents: u64,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.cents += other.cents;
+    }
 }
 
 /// What users gained of packets: cents by packet and user.

@@ -60,11 +60,11 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
     );
     line("claims", percentiles(&claims.latency));
     out.push_str(&money(evidence));
-    let agree = evidence.phones_credits == evidence.ledger_credits;
+    let agree = evidence.phones_credits == evidence.books.credits;
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
     line(
         "audit",
-        if evidence.audit.balanced {
+        if evidence.books.audit.balanced {
             "balanced"
         } else {
             "NOT balanced"
@@ -79,7 +79,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
         },
     );
     line("result", if failures.is_empty() { "good" } else { "FAILED" });
-    for difference in evidence.audit.differences.iter().take(10) {
+    for difference in evidence.books.audit.differences.iter().take(10) {
         let super::reports::Difference {
             kind,
             subject,
@@ -99,8 +99,8 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
 
 /// Where the packets and their cents are, and what the phones say of the opened ones.
 fn money(evidence: &Evidence) -> String {
-    let total = evidence.audit.total;
-    let sent = &evidence.audit.sent;
+    let total = evidence.books.audit.total;
+    let sent = &evidence.books.audit.sent;
     let mut out = format!("\n  {:<24}  {:>12}  {:>18}\n", "", "number", "money");
     let mut row = |name: &str, tally: Tally| {
         out.push_str(&format!(
@@ -110,7 +110,7 @@ fn money(evidence: &Evidence) -> String {
         ));
     };
     row("phones say: credits", sum(&evidence.phones_credits));
-    row("ledger says: credits", sum(&evidence.ledger_credits));
+    row("ledger says: credits", sum(&evidence.books.credits));
     row("seed, all of it", total.seed);
     row("budget for gifts", total.gifts);
     row("  credited", total.opened);
@@ -161,7 +161,7 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
         } = latency;
         json!({"p50_us": p50_us, "p90_us": p90_us, "p99_us": p99_us, "p999_us": p999_us, "max_us": max_us})
     };
-    let (shakes, claims, total) = (&phones.shakes, &phones.claims, evidence.audit.total);
+    let (shakes, claims, total) = (&phones.shakes, &phones.claims, evidence.books.audit.total);
     json!({
         "good": failures.is_empty(),
         "failures": failures,
@@ -184,7 +184,7 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
         "claim_latency": latency(&claims.latency),
         "wins": claims.wins,
         "phones_credits": tally(sum(&evidence.phones_credits)),
-        "ledger_credits": tally(sum(&evidence.ledger_credits)),
+        "ledger_credits": tally(sum(&evidence.books.credits)),
         "ledger": {
             "seed": tally(total.seed),
             "unreleased": tally(total.unreleased),
@@ -194,8 +194,8 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
             "gifts": tally(total.gifts),
             "void": tally(total.void),
         },
-        "audit_balanced": evidence.audit.balanced,
-        "credits_agree": evidence.phones_credits == evidence.ledger_credits,
+        "audit_balanced": evidence.books.audit.balanced,
+        "credits_agree": evidence.phones_credits == evidence.books.credits,
     })
 }
 

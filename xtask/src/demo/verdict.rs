@@ -1,6 +1,6 @@
 //! Whether the run was as it must be. Pure: compares what both sides say, and names every reason why not.
 
-use super::reports::{Audit, Blocks, Credits, Phones, Tally};
+use super::reports::{Books, Credits, Phones, Tally};
 
 /// The largest share of shakes without an answer: 0.1 %.
 pub const UNANSWERED_MAX: f64 = 0.001;
@@ -16,12 +16,8 @@ pub struct Evidence {
     pub phones_succeeded: bool,
     /// What the phones gained.
     pub phones_credits: Credits,
-    /// The audit of the ledger.
-    pub audit: Audit,
-    /// Whom the agent took for abusers.
-    pub blocks: Blocks,
-    /// What the ledger credited to users.
-    pub ledger_credits: Credits,
+    /// What the agent's side says.
+    pub books: Books,
 }
 
 impl Evidence {
@@ -46,12 +42,25 @@ impl Evidence {
                 share * 100.0
             ));
         }
-        let blocked: Vec<_> = self.blocks.made.iter().map(|(rule, n)| format!("{rule} {n}")).collect();
-        if !blocked.is_empty() || self.blocks.held_back > 0 {
+        failures.extend(self.abuse_failures());
+        failures
+    }
+
+    /// Whether honest phones were taken for abusers.
+    pub fn abuse_failures(&self) -> Vec<String> {
+        let mut failures = Vec::new();
+        let blocked: Vec<_> = self
+            .books
+            .blocks
+            .made
+            .iter()
+            .map(|(rule, n)| format!("{rule} {n}"))
+            .collect();
+        if !blocked.is_empty() || self.books.blocks.held_back > 0 {
             failures.push(format!(
                 "honest phones were taken for abusers: {}, {} held back",
                 blocked.join(", "),
-                self.blocks.held_back
+                self.books.blocks.held_back
             ));
         }
         failures
@@ -84,8 +93,8 @@ impl Evidence {
         let refused: u64 = claims.refused.values().sum();
         fail(refused > 0, format!("{refused} claims of honest phones were refused"));
         fail(
-            !self.audit.balanced,
-            format!("the audit has {} differences", self.audit.difference_count),
+            !self.books.audit.balanced,
+            format!("the audit has {} differences", self.books.audit.difference_count),
         );
         failures.extend(self.disagreements());
         failures
@@ -94,7 +103,7 @@ impl Evidence {
     /// Where phones and ledger do not agree.
     fn disagreements(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let (phones, ledger) = (&self.phones_credits, &self.ledger_credits);
+        let (phones, ledger) = (&self.phones_credits, &self.books.credits);
         let missing = |of: &Credits, among: &Credits| -> Vec<(u64, u64)> {
             of.keys().filter(|key| !among.contains_key(key)).copied().collect()
         };
@@ -116,12 +125,12 @@ impl Evidence {
             "of another amount",
             &differ.map(|(key, _)| *key).collect::<Vec<_>>(),
         );
-        let books = self.audit.total.opened.cents;
+        let books = self.books.audit.total.opened.cents;
         let credited = sum(ledger).cents;
-        if credited != books + self.audit.sent.grabbed.cents {
+        if credited != books + self.books.audit.sent.grabbed.cents {
             found.push(format!(
                 "the ledger's list of credits sums to {credited} cents, its audit says {books} of the seed and gifts, and {} of sent packets",
-                self.audit.sent.grabbed.cents
+                self.books.audit.sent.grabbed.cents
             ));
         }
         found
@@ -147,6 +156,7 @@ fn name(found: &mut Vec<String>, what: &str, credits: &[(u64, u64)]) {
 
 #[cfg(test)]
 pub mod tests {
+    use super::super::reports::Blocks;
     use super::*;
     use serde_json::json;
 
@@ -177,9 +187,11 @@ pub mod tests {
             phones: serde_json::from_value(phones).expect("as the simulator writes it"),
             phones_succeeded: true,
             phones_credits: credits.clone(),
-            audit: serde_json::from_value(audit).expect("as the agent writes it"),
-            blocks: Blocks::default(),
-            ledger_credits: credits,
+            books: Books {
+                audit: serde_json::from_value(audit).expect("as the agent writes it"),
+                blocks: Blocks::default(),
+                credits,
+            },
         }
     }
 
@@ -211,20 +223,20 @@ pub mod tests {
         );
         check(|run| run.phones.claims.unfinished = 3, &["3 claims came to no end"]);
         check(
-            |run| run.blocks.made.extend([("flood".into(), 3)]),
+            |run| run.books.blocks.made.extend([("flood".into(), 3)]),
             &["taken for abusers: flood 3"],
         );
-        check(|run| run.blocks.held_back = 1, &["1 held back"]);
+        check(|run| run.books.blocks.held_back = 1, &["1 held back"]);
         check(
             |run| run.phones.claims.refused.extend([("not_yours".into(), 2)]),
             &["2 claims of honest phones"],
         );
         check(
-            |run| (run.audit.balanced, run.audit.difference_count) = (false, 4),
+            |run| (run.books.audit.balanced, run.books.audit.difference_count) = (false, 4),
             &["4 differences"],
         );
         check(
-            |run| run.audit.total.opened.cents += 1,
+            |run| run.books.audit.total.opened.cents += 1,
             &["sums to 1340 cents, its audit says 1301"],
         );
         check(

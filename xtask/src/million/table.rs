@@ -46,7 +46,7 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         held.max().unwrap_or_default()
     ));
     let claims = &phones.claims;
-    let total = &seen.evidence.audit.total;
+    let total = &seen.evidence.books.audit.total;
     line(format!(
         "packets: {} won, {} opened; seed {}, opened {}, held {}, unreleased {}, void {}; audit {}",
         claims.wins,
@@ -56,7 +56,7 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         total.held.packets,
         total.unreleased.packets,
         total.void.packets,
-        if seen.evidence.audit.balanced {
+        if seen.evidence.books.audit.balanced {
             "balanced"
         } else {
             "NOT balanced"

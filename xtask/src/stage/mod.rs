@@ -94,20 +94,46 @@ pub fn make_certs_and_seed(
     seed_flags: &[String],
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
+    make_certs(place, programs, interrupt)?;
+    make_seed(place, files::SEED, programs, seed_flags, interrupt)
+}
+
+/// Makes certificates and keys in the place.
+///
+/// # Errors
+/// When the program failed.
+pub fn make_certs(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let mut certs = programs.command("certs");
+    certs.arg("generate").arg("--out").arg(place.file(files::CERTS));
     let patience = Patience {
         at_most: START,
         interrupt,
     };
-    let mut certs = programs.command("certs");
-    certs.arg("generate").arg("--out").arg(place.file(files::CERTS));
-    run_to_file("certs generate", certs, &place.file("certs.log"), &patience, || Ok(()))?.success()?;
+    run_to_file("certs generate", certs, &place.file("certs.log"), &patience, || Ok(()))?.success()
+}
+
+/// Makes a seed of this name in the place; of several parts when the flags say so, and `name` is their directory.
+///
+/// # Errors
+/// When the program failed.
+pub fn make_seed(
+    place: &Place,
+    name: &str,
+    programs: &Programs,
+    flags: &[String],
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
     let mut seed = programs.command("shake-agent");
     seed.args(["seed", "generate"])
-        .args(seed_flags)
+        .args(flags)
         .arg("--out")
-        .arg(place.file(files::SEED));
-    let name = "shake-agent seed generate";
-    run_to_file(name, seed, &place.file("seed.log"), &patience, || Ok(()))?.success()
+        .arg(place.file(name));
+    let patience = Patience {
+        at_most: START,
+        interrupt,
+    };
+    let what = "shake-agent seed generate";
+    run_to_file(what, seed, &place.file("seed.log"), &patience, || Ok(()))?.success()
 }
 
 /// A gateway and its agent at work. On an error both are dropped, and so killed.

@@ -58,7 +58,7 @@ impl Place {
             gateway,
             metrics,
             admin,
-            queue: Queue::named_for_this_process(),
+            queue: Queue::named_for_this_process(name),
             _lock: lock,
         })
     }
@@ -110,8 +110,8 @@ struct Queue {
 }
 
 impl Queue {
-    fn named_for_this_process() -> Self {
-        let name = format!("shake-xtask-{}", std::process::id());
+    fn named_for_this_process(place: &str) -> Self {
+        let name = format!("shake-xtask-{}-{place}", std::process::id());
         let shared_memory = Path::new("/dev/shm");
         let parent = if shared_memory.is_dir() {
             shared_memory.to_owned()

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -265,7 +266,10 @@ struct Notices {
 impl Notices {
     /// In the directory for temporary files, because a socket's path has at most 107 bytes.
     fn bind(name: &str) -> anyhow::Result<Self> {
-        let path = std::env::temp_dir().join(format!("shake-xtask-{}-{name}.socket", std::process::id()));
+        // Of one name there may be several.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let path = std::env::temp_dir().join(format!("shake-xtask-{}-{name}-{number}.socket", std::process::id()));
         // One of an earlier process with the same number, if any.
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;

@@ -13,7 +13,7 @@ fn check(told: &str, outbox: &str, spoil: fn(&mut Audit, &mut Settlement), is_wh
     let mut view = View::default();
     assert_eq!(view.add_credits(told).unwrap(), Vec::<String>::new());
     let ledger = Ledger::read(outbox, PACKETS).unwrap();
-    let mut audit = good().audit;
+    let mut audit = good().books.audit;
     let mut settlement = Settlement {
         agrees: true,
         backlog: Backlog { count: 0 },
