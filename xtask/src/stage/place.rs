@@ -111,7 +111,7 @@ struct Queue {
 
 impl Queue {
     fn named_for_this_process(place: &str) -> Self {
-        let name = format!("shake-xtask-{}-{place}", std::process::id());
+        let name = format!("shake-xtask-{}-{}", std::process::id(), place.replace('/', "-"));
         let shared_memory = Path::new("/dev/shm");
         let parent = if shared_memory.is_dir() {
             shared_memory.to_owned()
@@ -161,6 +161,14 @@ mod tests {
         drop(held);
         lock(&path).unwrap();
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn each_place_has_a_mapping_of_its_own_directly_in_shared_memory() {
+        let [one, other] = ["bench/one", "bench/other"].map(Queue::named_for_this_process);
+        assert_ne!(one.path, other.path);
+        assert_eq!(one.path.parent(), other.path.parent());
+        assert!(one.path.parent().unwrap().is_dir());
     }
 
     #[test]
