@@ -169,7 +169,6 @@ pub struct SettlementVerifyArgs {
     pub json: bool,
 }
 
-/// How credits are broken down.
 #[derive(Args)]
 #[command(after_long_help = "\
 Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
@@ -214,6 +213,7 @@ pub struct AuditArgs {
     pub verbose: bool,
 }
 
+/// How credits are broken down.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum By {
     /// By the phase that the packet was won or given in
@@ -229,6 +229,17 @@ pub enum LedgerCommand {
     /// Tells the story of one packet or user
     #[command(subcommand)]
     Show(ShowCommand),
+}
+
+/// The ledger that is read.
+#[derive(Args)]
+pub struct WhichLedger {
+    /// Configuration file that names the ledger; --ledger goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The ledger
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -252,12 +263,8 @@ pub struct ShowArgs {
     /// Its number
     #[arg(value_name = "ID")]
     pub id: u64,
-    /// Configuration file that names the ledger; --ledger goes before it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The ledger
-    #[arg(long, value_name = "FILE")]
-    pub ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub ledger: WhichLedger,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -282,12 +289,8 @@ Examples:
   shake-agent ledger export --what packets --format csv > packets.csv
   shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'")]
 pub struct ExportArgs {
-    /// Configuration file that names the ledger; --ledger goes before it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The ledger
-    #[arg(long, value_name = "FILE")]
-    pub ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub ledger: WhichLedger,
     /// Which rows
     #[arg(long, value_enum)]
     pub what: What,

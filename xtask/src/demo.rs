@@ -69,8 +69,8 @@ pub struct Options {
     /// Play a show of deploy/shows with its scenario of deploy/scenarios, which says how many phones and how long
     #[arg(long, value_name = "NAME", conflicts_with_all = ["sessions", "shakes_per_second", "seconds", "engine"])]
     pub show: Option<String>,
-    /// What carries the phones: the stock quinn crate, or the project's lean client, of which one core carries four times
-    /// as many shakes [default: quinn up to 5,000 phones, lean above]
+    /// What carries the phones: the stock quinn crate, or the project's lean client, which takes less than half the CPU for a
+    /// shake [default: quinn up to 5,000 phones, lean above]
     #[arg(long, value_enum)]
     pub engine: Option<Engine>,
     /// Print the result as JSON on stdout

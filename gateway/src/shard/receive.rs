@@ -55,25 +55,24 @@ impl Shard {
 
     /// Sheds what can be without looking further, and finds whom the rest of a batch is for.
     fn look_up_all(&mut self, received: &ReceiveBatch, count: usize) {
-        if !self.repeats.is_awake(self.serving.now.elapsed_ns) {
-            for packet in received.packets(count) {
-                self.look_up(&packet, false);
-            }
-            return;
-        }
-        // Three rounds, each of which asks the memory for what the next one looks at.
-        for packet in received.packets(count) {
-            self.repeats.prefetch(packet.bytes);
-        }
         let mut known = [None; BATCH];
-        for (packet, known) in received.packets(count).zip(&mut known) {
-            *known = self.repeats.find(packet.bytes);
-            if let Some(index) = *known {
-                self.fronts.prefetch(index);
+        if self.repeats.is_awake(self.serving.now.elapsed_ns) {
+            // Two rounds, each of which asks the memory for what the next one looks at.
+            for at in 0..count {
+                self.repeats.prefetch(received.bytes(at));
+            }
+            for (at, known) in known.iter_mut().enumerate().take(count) {
+                *known = self.repeats.find(received.bytes(at));
+                if let Some(index) = *known {
+                    self.fronts.prefetch(index);
+                }
             }
         }
-        for (packet, known) in received.packets(count).zip(known) {
-            if known.is_none_or(|index| !self.is_shed(index)) {
+        for (at, known) in known.into_iter().enumerate().take(count) {
+            if known.is_some_and(|index| self.is_shed(index)) {
+                continue;
+            }
+            if let Some(packet) = received.packet(at) {
                 self.look_up(&packet, known.is_some());
             }
         }

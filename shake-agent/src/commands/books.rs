@@ -1,13 +1,13 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
 use super::seed::read_keys;
-use super::{Progress, print, read_config, unless_closed};
+use super::{Progress, ledger_path, print, read_config, unless_closed};
 use crate::cli::{AuditArgs, By, ExportArgs};
 use anyhow::bail;
 use shake_agent::audit::{self, fleet};
 use shake_agent::export::{self, ExportError};
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
@@ -67,10 +67,7 @@ fn audit_fleet(directory: &Path, args: &AuditArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let ledger: PathBuf = match &args.ledger {
-        Some(ledger) => ledger.clone(),
-        None => read_config(args.config.as_deref())?.ledger,
-    };
+    let ledger = ledger_path(&args.ledger)?;
     let mut out = BufWriter::new(io::stdout().lock());
     match export::export(&ledger, args.what, args.format, &mut out) {
         Ok(_) => {}

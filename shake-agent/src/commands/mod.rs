@@ -7,11 +7,20 @@ pub mod seed;
 pub mod settlement;
 pub mod show;
 
+use crate::cli::WhichLedger;
 use anyhow::{Context, anyhow};
 use shake_agent::config::{self, Config};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+/// The ledger that is asked for: by itself, or by a configuration.
+fn ledger_path(which: &WhichLedger) -> anyhow::Result<PathBuf> {
+    match &which.ledger {
+        Some(ledger) => Ok(ledger.clone()),
+        None => Ok(read_config(which.config.as_deref())?.ledger),
+    }
+}
 
 /// Reads the configuration, or takes the built-in one. The error names the file and every line that is wrong.
 fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {

@@ -1,25 +1,17 @@
 //! `ledger show`: the story of one packet or user.
 
-use super::{print, read_config};
+use super::{ledger_path, print};
 use crate::cli::{ShowArgs, ShowCommand};
 use serde::Serialize;
 use shake_agent::story;
 use shake_rules::{PacketId, UserId};
 use std::fmt::Display;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub fn show(command: &ShowCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ShowCommand::Packet(args) => tell(args, &story::packet(&ledger(args)?, PacketId(args.id))?),
-        ShowCommand::User(args) => tell(args, &story::user(&ledger(args)?, UserId(args.id))?),
-    }
-}
-
-fn ledger(args: &ShowArgs) -> anyhow::Result<PathBuf> {
-    match &args.ledger {
-        Some(ledger) => Ok(ledger.clone()),
-        None => Ok(read_config(args.config.as_deref())?.ledger),
+        ShowCommand::Packet(args) => tell(args, &story::packet(&ledger_path(&args.ledger)?, PacketId(args.id))?),
+        ShowCommand::User(args) => tell(args, &story::user(&ledger_path(&args.ledger)?, UserId(args.id))?),
     }
 }
 

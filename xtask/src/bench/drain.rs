@@ -2,7 +2,7 @@
 //! of the run the operator drains the first, and names the second as the alternative; phones, both ledgers and both
 //! audits must agree in the end.
 
-use crate::demo::reports::{Books, Shakes, Tally};
+use crate::demo::reports::{Shakes, Tally};
 use crate::demo::verdict::{Evidence, UNANSWERED_MAX, sum};
 use crate::demo::{self, books, phones, plan};
 use crate::interrupt::Interrupt;
@@ -60,16 +60,18 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     prepare([&first, &second], &programs, &size, interrupt)?;
     let (phones_succeeded, took) = play(&first, &second, &programs, &size, interrupt)?;
     say("auditing the ledgers");
-    let parts = [
-        books(&first, &programs, interrupt)?,
-        books(&second, &programs, interrupt)?,
-    ];
+    let left = books(&first, &programs, interrupt)?;
+    let right = books(&second, &programs, interrupt)?;
     let drained = Drained {
         phones: options.sessions.into(),
         took,
-        credits: parts.each_ref().map(|part| sum(&part.credits)),
-        in_both: in_both(&parts),
-        evidence: demo::evidence(&first, phones_succeeded, join(parts))?,
+        credits: [sum(&left.credits), sum(&right.credits)],
+        in_both: left
+            .credits
+            .keys()
+            .filter(|key| right.credits.contains_key(key))
+            .count(),
+        evidence: demo::evidence(&first, phones_succeeded, left.join(right))?,
     };
     print!("{}", drained.text());
     let failures = drained.failures();
@@ -254,18 +256,6 @@ fn drain(first: &Place, second: &Place, programs: &Programs, interrupt: &Interru
         interrupt,
     };
     run_to_file("gateway drain", drain, &first.file("drain.log"), &patience, || Ok(()))?.success()
-}
-
-fn in_both([first, second]: &[Books; 2]) -> usize {
-    first
-        .credits
-        .keys()
-        .filter(|key| second.credits.contains_key(key))
-        .count()
-}
-
-fn join([first, second]: [Books; 2]) -> Books {
-    first.join(second)
 }
 
 #[cfg(test)]

@@ -53,17 +53,19 @@ impl ReceiveBatch {
         received_at_ns(&first.msg_hdr)
     }
 
-    /// The first `count` packets, `count` being what [`Socket::receive`] gave.
-    pub fn packets(&self, count: usize) -> impl Iterator<Item = Received<'_>> {
-        let parts = self.headers.iter().zip(&self.slots).zip(&self.buffers);
-        parts.take(count).filter_map(|((header, slot), buffer)| {
-            let len = (header.msg_len as usize).min(PACKET_BYTES_MAX);
-            Some(Received {
-                remote: from_storage(&slot.address)?,
-                local_ip: local_ip(&header.msg_hdr),
-                bytes: &buffer[..len],
-            })
+    /// A packet, `at` being below what [`Socket::receive`] gave; `None` when it came from no internet address.
+    pub fn packet(&self, at: usize) -> Option<Received<'_>> {
+        Some(Received {
+            remote: from_storage(&self.slots[at].address)?,
+            local_ip: local_ip(&self.headers[at].msg_hdr),
+            bytes: self.bytes(at),
         })
+    }
+
+    /// The bytes of the same packet.
+    pub fn bytes(&self, at: usize) -> &[u8] {
+        let len = (self.headers[at].msg_len as usize).min(PACKET_BYTES_MAX);
+        &self.buffers[at][..len]
     }
 }
 

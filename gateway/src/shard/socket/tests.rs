@@ -9,8 +9,8 @@ fn receive_until(sockets: &[Socket], wanted: usize) -> Vec<(usize, SocketAddr, O
         for (index, socket) in sockets.iter().enumerate() {
             let count = socket.receive(&mut batch).expect("receive");
             found.extend(
-                batch
-                    .packets(count)
+                (0..count)
+                    .filter_map(|at| batch.packet(at))
                     .map(|p| (index, p.remote, p.local_ip, p.bytes.to_vec())),
             );
         }
