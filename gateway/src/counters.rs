@@ -42,6 +42,7 @@ pub struct Counters {
     pub packets_received: Count,
     /// Packets that the kernel dropped because the socket's buffer was full.
     pub packets_overflowed: Count,
+    pub packets_filtered: Count,
     /// Packets that belong to no connection and start none: garbage, or long gone.
     pub packets_discarded: Count,
     /// Packets from a new address of a session whose address changes too often.
@@ -142,9 +143,11 @@ impl Counters {
         sum(&self.shakes)
     }
 
-    /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread.
+    /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread, by us or by
+    /// the kernel.
     pub fn shakes_refused(&self) -> u64 {
-        sum(&self.slowed) + sum(&self.shed) + self.dropped(Dropped::ToldBefore).value()
+        let unread = sum(&self.shed) + self.packets_filtered.value();
+        sum(&self.slowed) + unread + self.dropped(Dropped::ToldBefore).value()
     }
 
     /// Packets of sessions that were dropped unread.
@@ -196,6 +199,7 @@ impl Counters {
         let plain = [
             ("gateway_packets_received_total", &self.packets_received),
             ("gateway_packets_overflowed_total", &self.packets_overflowed),
+            ("gateway_packets_filtered_total", &self.packets_filtered),
             ("gateway_packets_discarded_total", &self.packets_discarded),
             ("gateway_moves_refused_total", &self.moves_refused),
             ("gateway_packets_sent_total", &self.packets_sent),

@@ -190,7 +190,7 @@ fn bind(config: &Config) -> Result<Vec<Socket>> {
     let mut address = config.address;
     let mut sockets = Vec::new();
     for _ in 0..config.shards {
-        let (socket, given) = Socket::bind(address, config.socket_buffer_bytes)
+        let (mut socket, given) = Socket::bind(address, config.socket_buffer_bytes)
             .with_context(|| format!("cannot bind [listen] address = {address}; is another gateway running?"))?;
         // The kernel tells twice what it gives, its own overhead included.
         if sockets.is_empty() && given / 2 < config.socket_buffer_bytes {
@@ -200,6 +200,11 @@ fn bind(config: &Config) -> Result<Vec<Socket>> {
                 given = given / 2,
                 "the kernel caps socket buffers; see net.core.rmem_max in deploy/sysctl.conf"
             );
+        }
+        if let Err(error) = socket.attach_filter()
+            && sockets.is_empty()
+        {
+            info!(%error, "no filter in the kernel: packets are shed here, which costs more; see CAP_BPF in docs/operator.md");
         }
         address = socket.local_address().context("cannot tell the bound address")?;
         sockets.push(socket);

@@ -27,6 +27,7 @@ const LOOKS_PER_SECOND: u32 = 10;
 struct Sums {
     packets: u64,
     shed: u64,
+    overflowed: u64,
     shakes: u64,
     shakes_refused: u64,
     wins: u64,
@@ -147,8 +148,10 @@ impl Watch {
             elapsed_ms,
             served: sums.shakes - before.shakes,
             packets: (sums.packets - before.packets).saturating_sub(sums.shed - before.shed),
+            shed: sums.shed - before.shed,
+            overflowed: sums.overflowed.saturating_sub(before.overflowed),
             process_cpu: sample.process_cpu,
-            queue_wait_ms: self.smoothed.queue_wait_ms,
+            queue_wait_ms: sample.queue_wait_ms,
             shakers: board.shakers.load(Relaxed),
         };
         let throttle = &self.shared.current.load().throttle;
@@ -198,6 +201,7 @@ impl Watch {
         for counters in self.counters.iter() {
             sums.packets += counters.packets_received.value();
             sums.shed += counters.packets_shed();
+            sums.overflowed += counters.packets_overflowed.value();
             sums.shakes += counters.shakes_served();
             sums.shakes_refused += counters.shakes_refused();
             sums.wins += counters.wins.value();

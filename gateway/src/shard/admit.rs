@@ -172,7 +172,7 @@ impl Admission {
         }
         let why = if gate.shut_until != 0 && self.moment() < gate.shut_until {
             Shed::Blocked
-        } else if gate.shakes.wait_ns(self.user_paced, self.now_ns) > 0 {
+        } else if self.over_rate_ns(gate) > 0 {
             Shed::OverRate
         } else if self.queue_wait_ns > self.shed_after_ns {
             Shed::TooLate
@@ -193,6 +193,11 @@ impl Admission {
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
         (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
+    }
+
+    /// For how long a user's shakes are over the rate, in nanoseconds; zero when the next one is not.
+    pub fn over_rate_ns(&self, gate: &Gate) -> u64 {
+        gate.shakes.wait_ns(self.user_paced, self.now_ns)
     }
 
     /// Judges a shake that came from `address`. `show_pace_ms` is the phase's.

@@ -346,6 +346,8 @@ impl Shard {
         if let Ok(overflowed) = self.parts.socket.overflowed() {
             self.serving.counters.packets_overflowed.set(overflowed.into());
         }
+        let filtered = self.parts.socket.filtered();
+        self.serving.counters.packets_filtered.set(filtered);
         let growth = self.growth.longest().as_nanos() as u64;
         self.serving.counters.growth_ns_max.set(growth);
     }

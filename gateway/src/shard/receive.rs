@@ -69,7 +69,7 @@ impl Shard {
             }
         }
         for (at, known) in known.into_iter().enumerate().take(count) {
-            if known.is_some_and(|index| self.is_shed(index)) {
+            if known.is_some_and(|index| self.is_shed(index, short_header_cid(received.bytes(at)))) {
                 continue;
             }
             if let Some(packet) = received.packet(at) {
@@ -122,7 +122,7 @@ impl Shard {
 
     /// Has a packet opened, for which its session is fetched, or sheds it.
     fn judge(&mut self, found: &mut Found) {
-        if found.is_judged || !self.is_shed(found.index) {
+        if found.is_judged || !self.is_shed(found.index, found.cid) {
             return self.fetch(found.index);
         }
         found.event = None;
@@ -132,16 +132,21 @@ impl Shard {
     }
 
     /// Whether a session's packet is not worth opening.
-    fn is_shed(&mut self, index: usize) -> bool {
-        let why = self
-            .fronts
-            .get_mut(index)
-            .and_then(|front| self.serving.admission.shed(&mut front.gate));
-        if let Some(why) = why {
-            self.serving.counters.shed(why).inc();
-            self.repeats.wake(self.serving.now.elapsed_ns);
+    fn is_shed(&mut self, index: usize, cid: Option<u64>) -> bool {
+        let Some(front) = self.fronts.get_mut(index) else {
+            return false;
+        };
+        let Some(why) = self.serving.admission.shed(&mut front.gate) else {
+            return false;
+        };
+        self.serving.counters.shed(why).inc();
+        let now = &self.serving.now;
+        self.repeats.wake(now.elapsed_ns);
+        if let Some(cid) = cid {
+            let hold_ns = self.serving.admission.over_rate_ns(&front.gate);
+            self.parts.socket.filter_out(cid, hold_ns, now.monotonic_ms * 1_000_000);
         }
-        why.is_some()
+        true
     }
 
     /// Has a session take a packet.

@@ -42,7 +42,7 @@ pub(super) struct PaceTable {
 impl Default for PaceTable {
     fn default() -> Self {
         Self {
-            queue_wait_ms: plain(15),
+            queue_wait_ms: plain(6),
         }
     }
 }

@@ -20,7 +20,8 @@ pub struct Throttle {
     pub smooth_ms: u32,
     /// How long the load must stay below a grade before it is left, in milliseconds.
     pub dwell_ms: u32,
-    /// How long packets are to wait in the socket under load, in milliseconds: paces are made for it.
+    /// How long packets may wait in the socket under load, in milliseconds: when they wait for longer, fewer shakes are
+    /// invited.
     pub queue_wait_ms: u32,
     /// Limits on new connections by the prefix of their address.
     pub prefixes: Prefixes,
@@ -263,7 +264,7 @@ mod tests {
             ("smooth_ms = 500", "smooth_ms = 500\nsmoth = 1", "smoth"),
             ("\"127.0.0.0/8\"", "\"loopback\"", "loopback"),
             ("off = [\"wallet\", \"packet_view\"]", "off = [\"claim\"]", "claim"),
-            ("pace_ms = [1000, 3000]", "pace_ms = [3000, 1000]", "pace_ms"),
+            ("pace_ms = [1000, 10000]", "pace_ms = [10000, 1000]", "pace_ms"),
             (
                 "leave = { process_cpu = 0.7",
                 "leave = { process_cpu = 0.99",

@@ -1,38 +1,42 @@
-//! The pace that clients are told under load: a closed loop. What the gateway can serve is estimated from what it serves
-//! and the CPU time that takes; the estimate is corrected until packets wait in the socket for about as long as wanted,
-//! that is, until the gateway is busy all the time and hardly more. What comes out is split over those who shake.
+//! The pace that clients are told under load. What the gateway can serve is known from what it serves and the CPU time
+//! that takes; so much less is invited that the CPU is nearly used and hardly anything waits. What comes out is split
+//! over those who shake.
 //!
-//! The correction moves a little in the time that clients need to hear of it, and no faster. The queue fills in a tenth
-//! of a second when a tenth too much comes, while clients follow a pace only at their next shake: a loop that answered
-//! the queue at once would swing between too much and nothing.
+//! The queue only brakes. It fills in a tenth of a second when a tenth too much comes, while clients follow a pace at
+//! their next shake: a loop that sought a certain wait would swing between too much and nothing. And once packets wait
+//! each of them costs more, because it has left the caches by the time it is read; so it pays to stay below.
 
 use super::GradeRules;
 use crate::cell::Quota;
 use crate::grade::Grade;
 
 /// The share of the CPU from which on the cost of a shake is measured: below it, idle turns count for too much. From
-/// there to full, what costs the same whatever is served (turns, refusals) makes a shake look dearer than it is; so the
-/// estimate only rises there.
+/// there to full, what costs the same whatever is served makes a shake look dearer than it is; so the estimate only rises
+/// there.
 const BUSY_SHARE: f64 = 0.5;
 const FULL_SHARE: f64 = 0.9;
 /// Packets for each shake served, at the most, for the cost of a shake to be measured: the shake, an acknowledgement, and
 /// as much again. With more, handshakes take the CPU.
 const PACKETS_PER_SHAKE_MAX: u64 = 4;
-/// Time constant of the estimate, in milliseconds.
-const CAPACITY_CONSTANT_MS: f64 = 2_000.0;
-/// How much the correction rises in one period while nothing waits (as a logarithm), and how much it falls while packets
-/// wait for twice as long as wanted or longer.
-const RISE: f64 = 0.025;
-const FALL: f64 = 0.025;
-/// The share of the CPU up to which the correction rises, and how far below it begins to rise more slowly: the CPU tells
-/// of the end before anything waits, when it is too late to slow down gently.
-const CPU_WANTED: f64 = 0.97;
-const CPU_NEAR: f64 = 0.12;
-/// The correction's bounds. Above, it goes on rising while less comes than is invited, and has to come down again when
-/// more comes: so it is near one.
-const CORRECTION: [f64; 2] = [0.25, 1.2];
-/// A period is at least this long, in milliseconds: measuring and smoothing take that.
+/// What shedding a packet costs, in parts of what serving a shake does. Measured by `cargo xtask bench overload`.
+const SHED_COST: f64 = 0.1;
+/// Time constant of what is measured, in milliseconds.
+const COST_CONSTANT_MS: f64 = 1_500.0;
+/// The share of the CPU that the gateway gets when it wants all, before any was measured; and the time constant, in
+/// milliseconds, with which what was measured is forgotten when nothing waits.
+const CPU_SHARE: f64 = 0.97;
+const SHARE_FORGOTTEN_MS: f64 = 30_000.0;
+/// The part of that share which is invited to.
+const AIM: f64 = 0.97;
+/// What waits is to be gone before clients have followed the pace told, which takes about a pace, and measuring takes at
+/// least so long, in milliseconds: so many times as much less is invited, and no more than this part less.
 const PERIOD_MS_MIN: f64 = 700.0;
+const BRAKE: f64 = 1.5;
+const BRAKE_MAX: f64 = 0.075;
+/// When packets wait for more than twice as long as allowed, more comes than is invited: the correction falls so much in
+/// a second, and rises again when they do not.
+const CORRECTED_PER_SECOND: f64 = 0.004;
+const CORRECTION_MIN: f64 = 0.25;
 
 /// What was measured since the look before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,9 +47,13 @@ pub struct Look {
     pub served: u64,
     /// Packets received and not shed.
     pub packets: u64,
+    /// Packets that were shed.
+    pub shed: u64,
+    /// Packets for which the socket had no room.
+    pub overflowed: u64,
     /// CPU time over that of the cores which the process may run on, 0 to 1.
     pub process_cpu: f64,
-    /// How long packets waited in the socket, in milliseconds, smoothed.
+    /// How long packets waited in the socket, in milliseconds.
     pub queue_wait_ms: f64,
     /// Users who shook lately.
     pub shakers: u64,
@@ -54,53 +62,64 @@ pub struct Look {
 /// Finds how many shakes per second clients are to be invited to.
 #[derive(Clone, Copy, Debug)]
 pub struct Pacer {
-    /// Shakes per second that can be served; zero before anything was measured.
-    capacity_per_second: f64,
+    /// What a whole CPU does in a second, in shakes, those included that shedding is worth; zero before it was measured.
+    work_per_cpu_second: f64,
+    /// The share of the CPU that the gateway gets when it wants all.
+    cpu_share: f64,
+    /// Packets for each shake served, while none is lost.
+    packets_per_shake: f64,
+    shed_per_second: f64,
+    /// The part of what can be served that is invited to, for what waits now.
+    aim: f64,
+    /// The same for what has waited long.
     correction: f64,
 }
 
 impl Default for Pacer {
     fn default() -> Self {
         Self {
-            capacity_per_second: 0.0,
+            work_per_cpu_second: 0.0,
+            cpu_share: CPU_SHARE,
+            packets_per_shake: 0.0,
+            shed_per_second: 0.0,
+            aim: AIM,
             correction: 1.0,
         }
     }
 }
 
 impl Pacer {
-    /// Shakes per second that can be served, as measured while the gateway was busy; zero before it was.
+    /// Shakes per second that can be served beside what is shed, as measured while the gateway was busy; zero before it was.
     #[must_use]
     pub fn capacity_per_second(&self) -> f64 {
-        self.capacity_per_second
+        let work = self.work_per_cpu_second * self.cpu_share;
+        (work - self.shed_per_second * SHED_COST).max(work / 2.0)
     }
 
     /// Shakes per second that paces are to be made for; zero when nothing is known yet.
     #[must_use]
     pub fn invited_per_second(&self) -> f64 {
-        self.capacity_per_second * self.correction
+        self.capacity_per_second() * self.aim * self.correction
     }
 
-    /// Takes in what was measured. `wanted_ms` is how long packets are to wait, `rules` are those of `grade`.
-    pub fn look(&mut self, look: &Look, wanted_ms: u32, grade: Grade, rules: &GradeRules) {
-        self.estimate(look);
+    /// Takes in what was measured while `grade` held, of which `rules` are. `allowed_ms` is how long packets may wait.
+    pub fn look(&mut self, look: &Look, allowed_ms: u32, grade: Grade, rules: &GradeRules) {
+        let waits = look.queue_wait_ms / f64::from(allowed_ms.max(1));
+        self.estimate(look, waits > 1.0);
         if grade == Grade::default() {
             // Nobody is paced, so the queue says nothing about the pace.
-            self.correction = 1.0;
+            (self.aim, self.correction) = (AIM, 1.0);
             return;
         }
-        let wanted_ms = f64::from(wanted_ms.max(1));
-        let in_queue = ((wanted_ms - look.queue_wait_ms) / wanted_ms).clamp(-1.0, 1.0);
-        let in_cpu = ((CPU_WANTED - look.process_cpu) / CPU_NEAR).clamp(0.0, 1.0);
-        let room = in_queue.min(in_cpu);
         let pace_ms = fair_pace_ms(rules, 0, look.shakers, self.invited_per_second());
-        // A pace told reaches a client with the answer to its next shake, and shows at the one after that.
-        let period_ms = PERIOD_MS_MIN.max(1.5 * f64::from(pace_ms));
-        let step = if room > 0.0 { RISE } else { FALL } * room * look.elapsed_ms as f64 / period_ms;
-        self.correction = (self.correction * step.exp()).clamp(CORRECTION[0], CORRECTION[1]);
+        let period_ms = PERIOD_MS_MIN.max(pace_ms.into());
+        self.aim = AIM - (BRAKE * look.queue_wait_ms / period_ms).min(BRAKE_MAX);
+        let direction = (2.0 - waits).clamp(-1.0, 1.0);
+        let step = direction * CORRECTED_PER_SECOND * look.elapsed_ms as f64 / 1e3;
+        self.correction = (self.correction + step).clamp(CORRECTION_MIN, 1.0);
     }
 
-    fn estimate(&mut self, look: &Look) {
+    fn estimate(&mut self, look: &Look, is_queueing: bool) {
         let is_telling = look.process_cpu >= BUSY_SHARE
             && look.served > 0
             && look.elapsed_ms > 0
@@ -108,16 +127,31 @@ impl Pacer {
         if !is_telling {
             return;
         }
-        // Served at this cost, with all of the CPU that the process may use.
-        let sample = look.served as f64 * 1e3 / look.elapsed_ms as f64 / look.process_cpu;
-        let weight = if self.capacity_per_second == 0.0 {
-            1.0
-        } else if sample > self.capacity_per_second || look.process_cpu >= FULL_SHARE {
-            1.0 - (-(look.elapsed_ms as f64) / CAPACITY_CONSTANT_MS).exp()
+        let seconds = look.elapsed_ms as f64 / 1e3;
+        let weight = |constant_ms: f64| 1.0 - (-(look.elapsed_ms as f64) / constant_ms).exp();
+        let lately = weight(COST_CONSTANT_MS);
+        self.shed_per_second += (look.shed as f64 / seconds - self.shed_per_second) * lately;
+        if is_queueing {
+            self.cpu_share += (look.process_cpu - self.cpu_share) * lately;
         } else {
-            0.0
+            self.cpu_share += (CPU_SHARE - self.cpu_share) * weight(SHARE_FORGOTTEN_MS);
+        }
+        let is_first = self.work_per_cpu_second == 0.0;
+        let served = if look.overflowed == 0 || is_first {
+            let now = look.packets as f64 / look.served as f64;
+            self.packets_per_shake += (now - self.packets_per_shake) * if is_first { 1.0 } else { lately };
+            look.served as f64
+        } else {
+            // The socket lost acknowledgements too, so what was served took less than it will.
+            (look.packets as f64 / self.packets_per_shake).min(look.served as f64)
         };
-        self.capacity_per_second += (sample - self.capacity_per_second) * weight;
+        let work = served + look.shed as f64 * SHED_COST;
+        let sample = work / seconds / look.process_cpu;
+        if is_first {
+            self.work_per_cpu_second = sample;
+        } else if sample > self.work_per_cpu_second || look.process_cpu >= FULL_SHARE * self.cpu_share {
+            self.work_per_cpu_second += (sample - self.work_per_cpu_second) * lately;
+        }
     }
 }
 
@@ -145,8 +179,8 @@ pub fn spread_ms(time_ms: u32, random: u32) -> u32 {
 }
 
 /// The part of the pace told that must lie between a user's shakes in the long run. Below one, so that who keeps the pace
-/// is never refused; hardly below, so that who does not keep it gains nothing.
-const PACE_KEPT: f64 = 0.9;
+/// by a clock of its own is never refused; hardly below, so that who does not keep it gains nothing.
+const PACE_KEPT: f64 = 0.98;
 /// Shakes that a user may be ahead of the pace: jitter of the network may bring two together.
 const PACED_BURST: u32 = 3;
 

@@ -1,14 +1,16 @@
-//! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address of each packet, and the
-//! steering program that gives every packet to its connection's shard. All `unsafe` of the gateway is in this folder.
+//! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address of each packet, the steering
+//! program that gives every packet to its connection's shard, and the filter that drops packets in the kernel. All `unsafe` of the gateway is in this folder.
 
 mod address;
 mod batch;
+mod filter;
 #[cfg(test)]
 mod tests;
 
 pub use batch::{ReceiveBatch, SendBatch};
 
 use address::{from_storage, to_storage};
+use filter::Filter;
 use libc::{c_int, sockaddr_storage, socklen_t};
 use std::io;
 use std::mem;
@@ -25,6 +27,7 @@ pub const PACKET_BYTES_MAX: usize = 1_500;
 pub struct Socket {
     fd: OwnedFd,
     is_ipv6: bool,
+    filter: Option<Filter>,
 }
 
 /// One packet that came in.
@@ -53,7 +56,11 @@ impl Socket {
         // SAFETY: `fd` is a fresh descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let is_ipv6 = address.is_ipv6();
-        let socket = Self { fd, is_ipv6 };
+        let socket = Self {
+            fd,
+            is_ipv6,
+            filter: None,
+        };
         socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(buffer_bytes as c_int))?;
         socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;
@@ -102,6 +109,28 @@ impl Socket {
             filter: program.as_mut_ptr(),
         };
         self.set(libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
+    }
+
+    /// Attaches the filter, so that the kernel drops what [`Self::filter_out`] names.
+    ///
+    /// # Errors
+    /// When the kernel has no such filters, or the process may not load one (`CAP_BPF`).
+    pub fn attach_filter(&mut self) -> io::Result<()> {
+        self.filter = Some(Filter::attach(self.fd.as_fd())?);
+        Ok(())
+    }
+
+    /// Has the kernel drop packets with this connection ID for `hold_ns` from `now_ns` on, of `CLOCK_MONOTONIC`, but for
+    /// no more than a second. Nothing without a filter.
+    pub fn filter_out(&self, cid: u64, hold_ns: u64, now_ns: u64) {
+        if let Some(filter) = &self.filter {
+            filter.add(cid, hold_ns, now_ns);
+        }
+    }
+
+    /// Packets that the filter dropped so far.
+    pub fn filtered(&self) -> u64 {
+        self.filter.as_ref().map_or(0, Filter::dropped)
     }
 
     /// The address that the socket is bound to.
@@ -210,11 +239,13 @@ impl Socket {
 
     /// Packets that the kernel dropped so far because the receive buffer was full.
     pub fn overflowed(&self) -> io::Result<u32> {
+        let filtered = self.filtered() as u32;
         /// The kernel's numbers of a socket's memory (`linux/sock_diag.h`), the drops the last of nine.
         const DROPS: usize = 8;
         let mut memory = [0_u32; DROPS + 1];
         self.get(libc::SO_MEMINFO, &mut memory)?;
-        Ok(memory[DROPS])
+        // The kernel counts both.
+        Ok(memory[DROPS].wrapping_sub(filtered))
     }
 
     /// Reads an option of the socket level. `T` is made of plain integers.

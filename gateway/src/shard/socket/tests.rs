@@ -114,3 +114,65 @@ fn what_a_full_buffer_drops_is_counted() {
     assert!(overflowed > 0 && taken > 0, "{taken} taken, {overflowed} dropped");
     assert_eq!(taken + overflowed, 100);
 }
+
+#[test]
+fn the_filter_drops_what_it_names_and_nothing_else() {
+    let (mut server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1 << 16).expect("bind");
+    if let Err(error) = server.attach_filter() {
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        eprintln!("not looked at: without CAP_BPF there is no filter ({error})");
+        return;
+    }
+    let client = UdpSocket::bind("127.0.0.1:0").expect("client");
+    let address = server.local_address().expect("bound");
+    let mut batch = ReceiveBatch::new();
+    // What becomes of a packet: it comes, or it is counted as dropped.
+    let mut comes = |first: u8, cid: u64, length: usize| {
+        let packet = [&[first][..], &cid.to_be_bytes(), &[7; 20]].concat();
+        let before = server.filtered();
+        client.send_to(&packet[..length], address).expect("sent");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if server.receive(&mut batch).expect("receive") == 1 {
+                return true;
+            }
+            if server.filtered() > before {
+                return false;
+            }
+        }
+        panic!("a packet is neither here nor dropped");
+    };
+    let now_ns = || {
+        let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    };
+    let (cid, hold_ns) = (0x0102_0304_0506_0708, 60_000_000_000);
+    assert!(comes(0x40, cid, 29), "before it is named");
+    let mut dropped = 0;
+    while dropped < 3 {
+        let named_at_ns = now_ns();
+        server.filter_out(cid, hold_ns, named_at_ns);
+        let comes = comes(0x40, cid, 29);
+        // Unless this thread stood still for as long as an entry holds.
+        if now_ns() < named_at_ns + 900_000_000 {
+            assert!(!comes);
+        }
+        dropped += u64::from(!comes);
+    }
+    let named_at_ns = now_ns();
+    assert_eq!(server.filtered(), dropped);
+    assert!(comes(0xc0, cid, 29), "a long header");
+    assert!(comes(0x40, cid, 8), "too short for an ID");
+    assert!(comes(0x40, cid ^ 1, 29), "another place in the table");
+    assert!(comes(0x40, cid ^ 1 << 20, 29), "the same place, another ID");
+    // Too short a time is no entry; and an entry whose time is over lets packets through.
+    server.filter_out(cid ^ 1, 1_000_000, now_ns());
+    assert!(comes(0x40, cid ^ 1, 29));
+    server.filter_out(cid ^ 2, hold_ns, named_at_ns - 2_000_000_000);
+    assert!(comes(0x40, cid ^ 2, 29), "no entry holds for more than a second");
+    while now_ns() < named_at_ns + 1_010_000_000 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(comes(0x40, cid, 29), "a second later");
+    assert_eq!((server.filtered(), server.overflowed().expect("counted")), (dropped, 0));
+}

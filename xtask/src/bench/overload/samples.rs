@@ -96,6 +96,7 @@ fn read(text: &str) -> Sample {
         served: sum("gateway_shakes_total{"),
         refused: sum("gateway_shakes_refused_total{")
             + sum("gateway_packets_shed_total{")
+            + sum("gateway_packets_filtered_total ")
             + sum("gateway_datagrams_dropped_total{reason=\"told_before\"}"),
         overflowed: sum("gateway_packets_overflowed_total "),
         cpu_s: sum("process_cpu_seconds_total "),
