@@ -26,6 +26,9 @@ const MOMENT_MS: u32 = 10;
 /// Of a shut-out user's packets every so many is let through, by grade: one that is costs several times what one that is
 /// dropped does, and the higher the grade the less there is to spend on who does not obey.
 const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
+/// For so many answers a user counts as one who shakes on regardless, after more than an acknowledgement of the one before
+/// came in the time of the pace.
+const UNRULY_ANSWERS: u8 = 8;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
@@ -48,6 +51,8 @@ pub struct Gate {
     packets: u8,
     /// When that was given, in milliseconds since the shard began, modulo 2^32; zero before the first.
     answered_ms: u32,
+    /// For so many answers still this user counts as one who shakes on regardless.
+    unruly: u8,
     /// Said Hello: before that nothing is shed.
     pub is_named: bool,
 }
@@ -195,8 +200,17 @@ impl Admission {
         (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
     }
 
-    /// For how long a user's shakes are over the rate, in nanoseconds; zero when the next one is not.
-    pub fn over_rate_ns(&self, gate: &Gate) -> u64 {
+    /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the rate,
+    /// when a packet of theirs was shed, or they are known to shake on.
+    pub fn hold_ns(&self, gate: &Gate, is_shed: bool) -> u64 {
+        if (is_shed || gate.unruly > 0) && self.moment() >= gate.open_until {
+            self.over_rate_ns(gate)
+        } else {
+            0
+        }
+    }
+
+    fn over_rate_ns(&self, gate: &Gate) -> u64 {
         gate.shakes.wait_ns(self.user_paced, self.now_ns)
     }
 
@@ -251,6 +265,11 @@ impl Admission {
 
     /// An answer goes out, which is to be acknowledged.
     fn answered(&self, gate: &mut Gate) {
+        gate.unruly = if gate.packets > 1 && self.over_rate_ns(gate) > 0 {
+            UNRULY_ANSWERS
+        } else {
+            gate.unruly.saturating_sub(1)
+        };
         gate.packets = 0;
         gate.answered_ms = (self.now_ns / 1_000_000) as u32;
     }
@@ -369,3 +388,6 @@ pub enum Asked {
     Claim,
     Service(Service),
 }
+
+#[cfg(test)]
+mod tests;

@@ -136,17 +136,18 @@ impl Shard {
         let Some(front) = self.fronts.get_mut(index) else {
             return false;
         };
-        let Some(why) = self.serving.admission.shed(&mut front.gate) else {
-            return false;
-        };
-        self.serving.counters.shed(why).inc();
+        let admission = &mut self.serving.admission;
+        let why = admission.shed(&mut front.gate);
         let now = &self.serving.now;
-        self.repeats.wake(now.elapsed_ns);
         if let Some(cid) = cid {
-            let hold_ns = self.serving.admission.over_rate_ns(&front.gate);
+            let hold_ns = admission.hold_ns(&front.gate, why.is_some());
             self.parts.socket.filter_out(cid, hold_ns, now.monotonic_ms * 1_000_000);
         }
-        true
+        if let Some(why) = why {
+            self.serving.counters.shed(why).inc();
+            self.repeats.wake(now.elapsed_ns);
+        }
+        why.is_some()
     }
 
     /// Has a session take a packet.

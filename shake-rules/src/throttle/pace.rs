@@ -27,11 +27,10 @@ const COST_CONSTANT_MS: f64 = 1_500.0;
 const CPU_SHARE: f64 = 0.97;
 const SHARE_FORGOTTEN_MS: f64 = 30_000.0;
 /// The part of that share which is invited to.
-const AIM: f64 = 0.97;
-/// What waits is to be gone before clients have followed the pace told, which takes about a pace, and measuring takes at
-/// least so long, in milliseconds: so many times as much less is invited, and no more than this part less.
+const AIM: f64 = 0.96;
+/// What waits is to be gone when clients have followed the pace told, which takes about a pace, and measuring takes at
+/// least so long, in milliseconds; but no more than this part less is invited for it.
 const PERIOD_MS_MIN: f64 = 700.0;
-const BRAKE: f64 = 1.5;
 const BRAKE_MAX: f64 = 0.075;
 /// When packets wait for more than twice as long as allowed, more comes than is invited: the correction falls so much in
 /// a second, and rises again when they do not.
@@ -113,7 +112,7 @@ impl Pacer {
         }
         let pace_ms = fair_pace_ms(rules, 0, look.shakers, self.invited_per_second());
         let period_ms = PERIOD_MS_MIN.max(pace_ms.into());
-        self.aim = AIM - (BRAKE * look.queue_wait_ms / period_ms).min(BRAKE_MAX);
+        self.aim = AIM - (look.queue_wait_ms / period_ms).min(BRAKE_MAX);
         let direction = (2.0 - waits).clamp(-1.0, 1.0);
         let step = direction * CORRECTED_PER_SECOND * look.elapsed_ms as f64 / 1e3;
         self.correction = (self.correction + step).clamp(CORRECTION_MIN, 1.0);
