@@ -26,8 +26,8 @@ const MOMENT_MS: u32 = 10;
 /// Of a shut-out user's packets every so many is let through, by grade: one that is costs several times what one that is
 /// dropped does, and the higher the grade the less there is to spend on who does not obey.
 const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
-/// For so many answers a user counts as one who shakes on regardless, after more than an acknowledgement of the one before
-/// came in the time of the pace.
+/// For so many answers a user who was told to slow down counts as unruly: anew whenever more than the acknowledgement came
+/// between two answers.
 const UNRULY_ANSWERS: u8 = 8;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
@@ -51,7 +51,7 @@ pub struct Gate {
     packets: u8,
     /// When that was given, in milliseconds since the shard began, modulo 2^32; zero before the first.
     answered_ms: u32,
-    /// For so many answers still this user counts as one who shakes on regardless.
+    /// For so many answers still this user counts as unruly.
     unruly: u8,
     /// Said Hello: before that nothing is shed.
     pub is_named: bool,
@@ -200,10 +200,10 @@ impl Admission {
         (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
     }
 
-    /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the rate,
-    /// when a packet of theirs was shed, or they are known to shake on.
-    pub fn hold_ns(&self, gate: &Gate, is_shed: bool) -> u64 {
-        if (is_shed || gate.unruly > 0) && self.moment() >= gate.open_until {
+    /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the
+    /// rate, if they were told to slow down and do not.
+    pub fn hold_ns(&self, gate: &Gate) -> u64 {
+        if gate.unruly > 0 && self.moment() >= gate.open_until {
             self.over_rate_ns(gate)
         } else {
             0
@@ -260,16 +260,16 @@ impl Admission {
         let retry_after_ms = self.retry_ms(rules, rng).max(wait_ms.min(rules.retry_ms[1]));
         gate.told_until = self.moment().saturating_add(retry_after_ms / MOMENT_MS);
         self.answered(gate);
+        gate.unruly = UNRULY_ANSWERS;
         Verdict::Refuse { retry_after_ms }
     }
 
     /// An answer goes out, which is to be acknowledged.
     fn answered(&self, gate: &mut Gate) {
-        gate.unruly = if gate.packets > 1 && self.over_rate_ns(gate) > 0 {
-            UNRULY_ANSWERS
-        } else {
-            gate.unruly.saturating_sub(1)
-        };
+        if gate.unruly > 0 && gate.packets > 1 {
+            gate.unruly = UNRULY_ANSWERS;
+        }
+        gate.unruly = gate.unruly.saturating_sub(1);
         gate.packets = 0;
         gate.answered_ms = (self.now_ns / 1_000_000) as u32;
     }

@@ -140,7 +140,7 @@ impl Shard {
         let why = admission.shed(&mut front.gate);
         let now = &self.serving.now;
         if let Some(cid) = cid {
-            let hold_ns = admission.hold_ns(&front.gate, why.is_some());
+            let hold_ns = admission.hold_ns(&front.gate);
             self.parts.socket.filter_out(cid, hold_ns, now.monotonic_ms * 1_000_000);
         }
         if let Some(why) = why {

@@ -23,39 +23,45 @@ fn shake(admission: &mut Admission, gate: &mut Gate) {
 }
 
 #[test]
-fn the_kernel_drops_for_as_long_as_a_user_is_over_the_rate() {
-    let (mut admission, gate) = at_work();
-    assert_eq!(admission.hold_ns(&gate, true), SECOND_NS);
-    assert_eq!(admission.hold_ns(&gate, false), 0, "nothing is known of this user");
-    admission.now_ns += SECOND_NS / 4;
-    assert_eq!(admission.hold_ns(&gate, true), SECOND_NS * 3 / 4);
-    admission.now_ns += SECOND_NS;
-    assert_eq!(admission.hold_ns(&gate, true), 0, "the next shake is in time");
+fn the_kernel_drops_nothing_of_who_was_not_told() {
+    let (mut admission, mut gate) = at_work();
+    for _ in 0..10 {
+        admission.now_ns += SECOND_NS / 100;
+        admission.shed(&mut gate);
+        assert_eq!(admission.hold_ns(&gate), 0);
+    }
 }
 
 #[test]
-fn who_shakes_on_is_dropped_from_the_acknowledgement_on_for_some_answers() {
+fn the_kernel_drops_what_an_unruly_user_sends_too_early() {
     let (mut admission, mut gate) = at_work();
-    for _ in 0..2 {
-        // After the answer: its acknowledgement, and a shake that is shed.
+    gate.unruly = UNRULY_ANSWERS;
+    assert_eq!(admission.hold_ns(&gate), SECOND_NS);
+    admission.now_ns += SECOND_NS / 4;
+    assert_eq!(admission.hold_ns(&gate), SECOND_NS * 3 / 4);
+    admission.now_ns += SECOND_NS;
+    assert_eq!(admission.hold_ns(&gate), 0, "the next shake is in time");
+    admission.now_ns -= SECOND_NS;
+    admission.won(&mut gate);
+    assert_eq!(admission.hold_ns(&gate), 0, "a claim may be under way");
+}
+
+#[test]
+fn who_keeps_the_pace_is_unruly_no_longer() {
+    let (mut admission, mut gate) = at_work();
+    gate.unruly = 1;
+    // After the answer: its acknowledgement, and a shake that is shed.
+    admission.now_ns += SECOND_NS / 10;
+    assert_eq!(admission.shed(&mut gate), None);
+    assert_eq!(admission.shed(&mut gate), Some(Shed::OverRate));
+    for _ in 1..UNRULY_ANSWERS {
+        admission.now_ns += SECOND_NS;
+        shake(&mut admission, &mut gate);
+        assert!(admission.hold_ns(&gate) > 0);
         admission.now_ns += SECOND_NS / 10;
         assert_eq!(admission.shed(&mut gate), None);
-        assert_eq!(admission.shed(&mut gate), Some(Shed::OverRate));
-        admission.now_ns += SECOND_NS;
-        shake(&mut admission, &mut gate);
-        assert!(admission.hold_ns(&gate, false) > 0);
     }
-    for _ in 0..UNRULY_ANSWERS {
-        assert!(admission.hold_ns(&gate, false) > 0);
-        admission.now_ns += SECOND_NS;
-        shake(&mut admission, &mut gate);
-    }
-    assert_eq!(admission.hold_ns(&gate, false), 0);
-}
-
-#[test]
-fn the_kernel_drops_nothing_of_who_has_just_won() {
-    let (admission, mut gate) = at_work();
-    admission.won(&mut gate);
-    assert_eq!(admission.hold_ns(&gate, true), 0);
+    admission.now_ns += SECOND_NS;
+    shake(&mut admission, &mut gate);
+    assert_eq!(admission.hold_ns(&gate), 0);
 }
