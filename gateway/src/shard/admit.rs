@@ -26,8 +26,8 @@ const MOMENT_MS: u32 = 10;
 /// Of a shut-out user's packets every so many is let through, by grade: one that is costs several times what one that is
 /// dropped does, and the higher the grade the less there is to spend on who does not obey.
 const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
-/// For so many answers a user who was told to slow down counts as unruly: anew whenever more than the acknowledgement came
-/// between two answers.
+/// For so many answers a user counts as unruly who was told to slow down, or was told a pace with an answer and sent more than
+/// the acknowledgement before it was time.
 const UNRULY_ANSWERS: u8 = 8;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
@@ -47,7 +47,7 @@ pub struct Gate {
     span: u8,
     /// Blocked, and told so, until this one; 0 for never.
     shut_until: u32,
-    /// Packets that came after the last answer to a shake.
+    /// Packets that came too early after the last answer to a shake.
     packets: u8,
     /// When that was given, in milliseconds since the shard began, modulo 2^32; zero before the first.
     answered_ms: u32,
@@ -201,7 +201,7 @@ impl Admission {
     }
 
     /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the
-    /// rate, if they were told to slow down and do not.
+    /// rate, if they are known not to do as told.
     pub fn hold_ns(&self, gate: &Gate) -> u64 {
         if gate.unruly > 0 && self.moment() >= gate.open_until {
             self.over_rate_ns(gate)
@@ -266,10 +266,11 @@ impl Admission {
 
     /// An answer goes out, which is to be acknowledged.
     fn answered(&self, gate: &mut Gate) {
-        if gate.unruly > 0 && gate.packets > 1 {
-            gate.unruly = UNRULY_ANSWERS;
-        }
-        gate.unruly = gate.unruly.saturating_sub(1);
+        gate.unruly = if gate.packets > 1 {
+            UNRULY_ANSWERS
+        } else {
+            gate.unruly.saturating_sub(1)
+        };
         gate.packets = 0;
         gate.answered_ms = (self.now_ns / 1_000_000) as u32;
     }

@@ -23,7 +23,7 @@ fn shake(admission: &mut Admission, gate: &mut Gate) {
 }
 
 #[test]
-fn the_kernel_drops_nothing_of_who_was_not_told() {
+fn the_kernel_drops_nothing_before_a_user_is_known() {
     let (mut admission, mut gate) = at_work();
     for _ in 0..10 {
         admission.now_ns += SECOND_NS / 100;
@@ -47,14 +47,13 @@ fn the_kernel_drops_what_an_unruly_user_sends_too_early() {
 }
 
 #[test]
-fn who_keeps_the_pace_is_unruly_no_longer() {
+fn who_shakes_before_the_pace_is_over_is_unruly_until_the_pace_is_kept() {
     let (mut admission, mut gate) = at_work();
-    gate.unruly = 1;
     // After the answer: its acknowledgement, and a shake that is shed.
     admission.now_ns += SECOND_NS / 10;
     assert_eq!(admission.shed(&mut gate), None);
     assert_eq!(admission.shed(&mut gate), Some(Shed::OverRate));
-    for _ in 1..UNRULY_ANSWERS {
+    for _ in 0..UNRULY_ANSWERS {
         admission.now_ns += SECOND_NS;
         shake(&mut admission, &mut gate);
         assert!(admission.hold_ns(&gate) > 0);
