@@ -109,6 +109,8 @@ pub struct Shard {
     /// What a batch has for sessions.
     found: Vec<Found>,
     repeats: Repeats,
+    /// What the socket had lost when it was last counted.
+    overflowed: u32,
     outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     dirty: Vec<usize>,
@@ -135,6 +137,7 @@ impl Shard {
             received: Some(ReceiveBatch::new()),
             found: Vec::with_capacity(BATCH),
             repeats: Repeats::new(),
+            overflowed: 0,
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
             deliveries: Vec::new(),
@@ -344,7 +347,11 @@ impl Shard {
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
         if let Ok(overflowed) = self.parts.socket.overflowed() {
-            self.serving.counters.packets_overflowed.set(overflowed.into());
+            let more = overflowed.wrapping_sub(self.overflowed).cast_signed();
+            if more > 0 {
+                self.serving.counters.packets_overflowed.add(more as u64);
+                self.overflowed = overflowed;
+            }
         }
         let filtered = self.parts.socket.filtered();
         self.serving.counters.packets_filtered.set(filtered);

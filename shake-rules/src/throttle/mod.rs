@@ -20,8 +20,7 @@ pub struct Throttle {
     pub smooth_ms: u32,
     /// How long the load must stay below a grade before it is left, in milliseconds.
     pub dwell_ms: u32,
-    /// How long packets may wait in the socket under load, in milliseconds: when they wait for longer, fewer shakes are
-    /// invited.
+    /// How long packets may wait in the socket under load, in milliseconds: see [`pace::Pacer::look`].
     pub queue_wait_ms: u32,
     /// Limits on new connections by the prefix of their address.
     pub prefixes: Prefixes,

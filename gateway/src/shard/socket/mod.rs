@@ -237,15 +237,15 @@ impl Socket {
         Ok(bytes.max(0) as usize)
     }
 
-    /// Packets that the kernel dropped so far because the receive buffer was full.
+    /// Packets that the kernel dropped so far because the receive buffer was full, modulo 2^32. It may go back by the few
+    /// that the filter drops while this is read.
     pub fn overflowed(&self) -> io::Result<u32> {
-        let filtered = self.filtered() as u32;
         /// The kernel's numbers of a socket's memory (`linux/sock_diag.h`), the drops the last of nine.
         const DROPS: usize = 8;
         let mut memory = [0_u32; DROPS + 1];
         self.get(libc::SO_MEMINFO, &mut memory)?;
-        // The kernel counts both.
-        Ok(memory[DROPS].wrapping_sub(filtered))
+        // The kernel counts both. The filter's number is read after, so that what it drops meanwhile is not taken for a loss.
+        Ok(memory[DROPS].wrapping_sub(self.filtered() as u32))
     }
 
     /// Reads an option of the socket level. `T` is made of plain integers.
