@@ -5,6 +5,7 @@ mod control;
 mod counters;
 #[cfg(feature = "heap-profile")]
 mod heap;
+mod huge_pages;
 mod live;
 mod load;
 mod metrics;

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
+use crate::huge_pages;
 use crate::live::Current;
 use crate::load::board::Board;
 use crate::load::watch;
@@ -103,6 +104,8 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         Arc::clone(&stop),
     )
     .context("cannot start the watch's thread")?;
+    let huge_pages =
+        huge_pages::spawn(Arc::clone(&shared), Arc::clone(&stop)).context("cannot start the thread for huge pages")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let bells = bells
         .collect::<Result<_, _>>()
@@ -146,6 +149,9 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     }
     if watch.join().is_err() {
         error!("the watch panicked");
+    }
+    if huge_pages.join().is_err() {
+        error!("the thread for huge pages panicked");
     }
     info!("stopped");
     result

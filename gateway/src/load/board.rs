@@ -98,6 +98,8 @@ pub struct Board {
     pub invited_per_second: Gauge,
     /// Users who shook lately, over all shards.
     pub shakers: AtomicU64,
+    /// Huge pages that parts of the heap were put together to.
+    pub huge_pages: AtomicU64,
     pub per_second: PerSecond,
     /// The longest turn of a shard in the last second, in milliseconds.
     pub turn_ms_max: Gauge,
@@ -117,6 +119,7 @@ impl Board {
             capacity_per_second: Gauge::default(),
             invited_per_second: Gauge::default(),
             shakers: AtomicU64::new(0),
+            huge_pages: AtomicU64::new(0),
             per_second: PerSecond::default(),
             turn_ms_max: Gauge::default(),
             operator_heard_ms: AtomicU64::new(0),

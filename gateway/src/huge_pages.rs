@@ -1,0 +1,216 @@
+//! Puts the heap on huge pages where it is full.
+//!
+//! What a session holds beside itself (keys, sent packets, tables) lies all over the heap, and with small pages each look
+//! at it misses the translation cache, which is dear in a virtual machine. Huge pages for all of the heap from the
+//! beginning cost memory that nobody uses: a kilobyte a session. So a thread looks every few seconds which two mebibytes
+//! have nearly all of their small pages in use, and has the kernel put those together (`MADV_COLLAPSE`, Linux 6.1). It
+//! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a twentieth of the time.
+
+use crate::shard::serving::Shared;
+use nix::errno::Errno;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+use tracing::info;
+
+/// Between two looks at all of the heap.
+const LOOK: Duration = Duration::from_secs(2);
+/// So often as long as a copy took, nothing is copied.
+const PAUSE: u32 = 19;
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
+/// Bytes of a small page.
+const SMALL: usize = 4_096;
+/// Small pages of a huge one that must be in use: all but a sixteenth, so that the memory grows by that at most.
+const DENSE: usize = HUGE / SMALL / 16 * 15;
+
+/// Starts the thread. It ends soon after `stop` is set, or at once where the kernel cannot do it.
+///
+/// # Errors
+/// When no thread can be made.
+pub fn spawn(shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("huge-pages".into()).spawn(move || {
+        let mut heap = Heap::default();
+        while !stop.load(Relaxed) {
+            if let Err(error) = heap.look(&stop) {
+                info!(%error, "the heap stays on small pages");
+                return;
+            }
+            shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
+            pause(LOOK, &stop);
+        }
+    })
+}
+
+/// Sleeps, but not on when the gateway stops.
+fn pause(time: Duration, stop: &AtomicBool) {
+    const STEP: Duration = Duration::from_millis(100);
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now())
+        && !stop.load(Relaxed)
+    {
+        thread::sleep(left.min(STEP));
+    }
+}
+
+/// Which huge pages of the heap are known to be whole, by address.
+#[derive(Default)]
+struct Heap {
+    huge: HashSet<usize>,
+}
+
+impl Heap {
+    /// Looks at all of the heap once.
+    ///
+    /// # Errors
+    /// When the mappings cannot be read, or the kernel cannot put pages together.
+    fn look(&mut self, stop: &AtomicBool) -> io::Result<()> {
+        for (begin, end) in anonymous(&fs::read_to_string("/proc/self/maps")?) {
+            for address in (begin.next_multiple_of(HUGE)..end).step_by(HUGE) {
+                if address + HUGE > end || stop.load(Relaxed) {
+                    break;
+                }
+                if let Some(took) = self.visit(address)? {
+                    pause(took * PAUSE, stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts one range together if it is dense, and says how long that took.
+    fn visit(&mut self, address: usize) -> io::Result<Option<Duration>> {
+        let used = resident(address);
+        if used < HUGE / SMALL {
+            self.huge.remove(&address);
+        }
+        if used < DENSE || self.huge.contains(&address) {
+            return Ok(None);
+        }
+        let began = Instant::now();
+        match collapse(address) {
+            Ok(()) => _ = self.huge.insert(address),
+            Err(error @ (Errno::EINVAL | Errno::ENOSYS)) if self.huge.is_empty() => return Err(error.into()),
+            // Unmapped meanwhile, or no memory in one piece: perhaps at the next look.
+            Err(_) => {}
+        }
+        Ok(Some(began.elapsed()))
+    }
+}
+
+/// The private anonymous mappings that can be written, as in `/proc/self/maps`: the heap, the stacks.
+fn anonymous(maps: &str) -> impl Iterator<Item = (usize, usize)> {
+    maps.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (range, rights, inode) = (fields.next()?, fields.next()?, fields.nth(2)?);
+        let (begin, end) = range.split_once('-')?;
+        let address = |hex| usize::from_str_radix(hex, 16).ok();
+        (rights == "rw-p" && inode == "0").then_some((address(begin)?, address(end)?))
+    })
+}
+
+/// How many small pages of a huge one are in memory; none if it is not mapped.
+fn resident(address: usize) -> usize {
+    let mut pages = [0_u8; HUGE / SMALL];
+    // SAFETY: the kernel writes one byte for each page of the range into `pages`, and reads nothing of the range.
+    let result = unsafe { libc::mincore(address as *mut libc::c_void, HUGE, pages.as_mut_ptr()) };
+    if result == 0 {
+        pages.iter().filter(|page| **page & 1 == 1).count()
+    } else {
+        0
+    }
+}
+
+/// Has the kernel put the small pages of a range into a huge one.
+fn collapse(address: usize) -> Result<(), Errno> {
+    // SAFETY: this advice changes no byte of the range, whatever is mapped there.
+    let result = unsafe { libc::madvise(address as *mut libc::c_void, HUGE, libc::MADV_COLLAPSE) };
+    Errno::result(result).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+    use std::num::NonZeroUsize;
+    use std::ptr::NonNull;
+
+    /// A huge page's worth of bytes on small pages, of which so many were written.
+    fn small_pages(used: usize) -> &'static mut [u8] {
+        let bytes = NonZeroUsize::new(2 * HUGE).expect("not zero");
+        let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping of this size, which nothing else knows of and nobody unmaps.
+        let block = unsafe {
+            let begin = mmap_anonymous(None, bytes, rights, MapFlags::MAP_PRIVATE).expect("room for four mebibytes");
+            let skipped = begin.as_ptr().addr().next_multiple_of(HUGE) - begin.as_ptr().addr();
+            let begin = begin.byte_add(skipped);
+            madvise(begin, HUGE, MmapAdvise::MADV_NOHUGEPAGE).expect("small pages");
+            let block = NonNull::slice_from_raw_parts(begin.cast::<u8>(), HUGE).as_mut();
+            for page in 0..used {
+                block[page * SMALL] = page as u8;
+            }
+            block
+        };
+        assert_eq!(resident(block.as_ptr().addr()), used);
+        block
+    }
+
+    /// Allows huge pages, and visits; the kernel may have been faster.
+    fn visit(heap: &mut Heap, block: &mut [u8]) -> Option<Duration> {
+        let begin = NonNull::from(&mut *block).cast();
+        // SAFETY: this advice changes no byte of the block.
+        unsafe { madvise(begin, HUGE, MmapAdvise::MADV_HUGEPAGE).expect("huge pages from now on") };
+        heap.visit(block.as_ptr().addr()).expect("a kernel since Linux 6.1")
+    }
+
+    #[test]
+    fn full_ranges_are_put_together_and_keep_their_bytes() {
+        let block = small_pages(DENSE);
+        let address = block.as_ptr().addr();
+        let mut heap = Heap::default();
+        visit(&mut heap, block);
+        assert!(heap.huge.contains(&address));
+        assert_eq!(resident(address), HUGE / SMALL, "the pages between were made as well");
+        assert!((0..DENSE).all(|page| block[page * SMALL] == page as u8));
+        assert!(block[DENSE * SMALL..].iter().all(|byte| *byte == 0));
+        assert_eq!(heap.visit(address).expect("nothing to do"), None);
+    }
+
+    #[test]
+    fn ranges_with_room_stay_as_they_are() {
+        let block = small_pages(DENSE - 1);
+        let address = block.as_ptr().addr();
+        let mut heap = Heap::default();
+        assert_eq!(heap.visit(address).expect("nothing to do"), None);
+        assert_eq!(resident(address), DENSE - 1);
+    }
+
+    #[test]
+    fn what_was_given_back_is_put_together_again() {
+        let block = small_pages(DENSE);
+        let address = block.as_ptr().addr();
+        let mut heap = Heap::default();
+        visit(&mut heap, block);
+        let begin = NonNull::from(&mut *block).cast();
+        // SAFETY: nobody holds a reference into the block; its bytes are zero afterwards.
+        unsafe { madvise(begin, HUGE, MmapAdvise::MADV_DONTNEED).expect("given back") };
+        assert_eq!(heap.visit(address).expect("nothing to do"), None);
+        assert!(!heap.huge.contains(&address));
+    }
+
+    #[test]
+    fn only_what_is_anonymous_and_writable_is_looked_at() {
+        let maps = "7f0000000000-7f0000400000 rw-p 00000000 00:00 0 \n\
+                    7f0000400000-7f0000600000 r--p 00000000 00:00 0 \n\
+                    7f0000600000-7f0000800000 rw-s 00000000 00:1b 42 /dev/shm/shake\n\
+                    7f0000800000-7f0000a00000 rw-p 00000000 08:01 7 /usr/lib/libc.so.6\n\
+                    7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]\n\
+                    nonsense\n";
+        let found: Vec<_> = anonymous(maps).collect();
+        let heap = (0x7f00_0000_0000, 0x7f00_0040_0000);
+        assert_eq!(found, [heap, (0x7ffc_0000_0000, 0x7ffc_0002_1000)]);
+    }
+}
