@@ -6,6 +6,7 @@
 
 use super::BATCHES_PER_TURN;
 use super::serving::{Serving, unix_ns};
+use super::socket::ReceiveBatch;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -33,8 +34,12 @@ impl Arrivals {
         self.shakes_before = serving.counters.shakes_served();
     }
 
-    /// A batch came whose first packet the kernel received at `at_ns`, nanoseconds since 1970.
-    pub fn batch(&mut self, serving: &mut Serving, at_ns: u64, packets: u64) {
+    /// A batch is about to be handled.
+    pub fn batch(&mut self, serving: &mut Serving, batch: &ReceiveBatch) {
+        let Some(at_ns) = batch.received_at_ns() else {
+            return;
+        };
+        let packets = batch.len() as u64;
         let handled = Instant::now();
         let since_empty_ns = self
             .empty_at

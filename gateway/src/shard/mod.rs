@@ -6,6 +6,7 @@
 
 pub mod socket;
 
+mod backlog;
 mod receive;
 
 mod arrivals;
@@ -49,6 +50,7 @@ pub use endpoints::Endpoints;
 use crate::config::Sessions;
 use arrivals::Arrivals;
 use ask::Delivery;
+use backlog::Backlog;
 use dispatch::{notify, reply};
 use front::Front;
 use growth::Growth;
@@ -60,7 +62,7 @@ use repeats::Repeats;
 use serving::{Now, Serving};
 use session::Session;
 use shake_proto::code::Code;
-use socket::{BATCH, ReceiveBatch, SendBatch, Socket};
+use socket::{BATCH, SendBatch, Socket};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -105,7 +107,7 @@ pub struct Shard {
     wheel: Wheel,
     serving: Serving,
     began: Instant,
-    received: Option<ReceiveBatch>,
+    backlog: Backlog,
     /// What a batch has for sessions.
     found: Vec<Found>,
     repeats: Repeats,
@@ -134,7 +136,7 @@ impl Shard {
             wheel: Wheel::new(),
             serving,
             began,
-            received: Some(ReceiveBatch::new()),
+            backlog: Backlog::default(),
             found: Vec::with_capacity(BATCH),
             repeats: Repeats::new(),
             overflowed: 0,
@@ -198,12 +200,13 @@ impl Shard {
     /// Sleeps until a packet, an answer of the agent, or a timer, but never begins turns faster than [`TURN_MIN`].
     fn sleep(&mut self) {
         let since_turn = self.serving.now.instant.elapsed();
-        if self.dirty.is_empty() && since_turn < TURN_MIN {
+        let has_work = !self.dirty.is_empty() || !self.backlog.is_empty();
+        if !has_work && since_turn < TURN_MIN {
             std::thread::sleep(TURN_MIN - since_turn);
         }
         let bell = self.serving.lane.bell();
         bell.arm();
-        let ready = !self.dirty.is_empty() || self.serving.lane.has_deliveries();
+        let ready = has_work || self.serving.lane.has_deliveries();
         let timeout = if ready {
             Duration::ZERO
         } else {

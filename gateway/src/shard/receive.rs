@@ -23,30 +23,25 @@ pub(super) struct Found {
 }
 
 impl Shard {
-    /// Takes what has come, at most as many batches as one turn has.
+    /// Handles what has come, at most as many batches as one turn has.
     pub(super) fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
-            // Taken out for the while, because handling a packet needs all of the shard.
-            let Some(mut received) = self.received.take() else {
-                return;
-            };
-            let count = match self.parts.socket.receive(&mut received) {
-                Ok(count) => count,
-                Err(_) => {
-                    self.serving.counters.receive_errors.inc();
-                    0
-                }
-            };
-            self.serving.counters.packets_received.add(count as u64);
-            if let Some(at_ns) = received.received_at_ns(count) {
-                self.arrivals.batch(&mut self.serving, at_ns, count as u64);
+            match self.backlog.read(&self.parts.socket) {
+                Ok(count) => self.serving.counters.packets_received.add(count as u64),
+                Err(_) => self.serving.counters.receive_errors.inc(),
             }
-            self.look_up_all(&received, count);
-            self.received = Some(received);
+            let Some(received) = self.backlog.next() else {
+                self.arrivals.socket_is_empty(&self.serving);
+                break;
+            };
+            self.arrivals.batch(&mut self.serving, &received);
+            self.look_up_all(&received);
+            let count = received.len();
+            self.backlog.reuse(received);
             self.pass_on();
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
             self.settle();
-            if count < BATCH {
+            if count < BATCH && self.backlog.is_empty() {
                 self.arrivals.socket_is_empty(&self.serving);
                 break;
             }
@@ -54,7 +49,8 @@ impl Shard {
     }
 
     /// Sheds what can be without looking further, and finds whom the rest of a batch is for.
-    fn look_up_all(&mut self, received: &ReceiveBatch, count: usize) {
+    fn look_up_all(&mut self, received: &ReceiveBatch) {
+        let count = received.len();
         let mut known = [None; BATCH];
         if self.repeats.is_awake(self.serving.now.elapsed_ns) {
             // Two rounds, each of which asks the memory for what the next one looks at.

@@ -27,7 +27,7 @@ const COST_CONSTANT_MS: f64 = 1_500.0;
 const CPU_SHARE: f64 = 0.97;
 const SHARE_FORGOTTEN_MS: f64 = 30_000.0;
 /// The part of that share which is invited to.
-const AIM: f64 = 0.96;
+const AIM: f64 = 0.98;
 /// What waits is to be gone when clients have followed the pace told, which takes about a pace, and measuring takes at
 /// least so long, in milliseconds; but no more than this part less is invited for it.
 const PERIOD_MS_MIN: f64 = 700.0;

@@ -19,6 +19,7 @@ pub struct ReceiveBatch {
     pub(super) headers: Box<[mmsghdr]>,
     slots: Box<[Slot]>,
     buffers: Box<[[u8; PACKET_BYTES_MAX]]>,
+    pub(super) len: usize,
 }
 
 impl ReceiveBatch {
@@ -27,7 +28,13 @@ impl ReceiveBatch {
             headers: zeroed_boxes(),
             slots: zeroed_boxes(),
             buffers: zeroed_boxes(),
+            len: 0,
         }
+    }
+
+    /// How many packets there are.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     pub(super) fn prepare(&mut self) {
@@ -48,12 +55,12 @@ impl ReceiveBatch {
 
     /// When the kernel received the first packet, which has waited the longest: nanoseconds since 1970. Only this one is
     /// looked at, because the others differ from it by no more than the batch is long. `None` for an empty batch.
-    pub fn received_at_ns(&self, count: usize) -> Option<u64> {
-        let first = self.headers.first().filter(|_| count > 0)?;
+    pub fn received_at_ns(&self) -> Option<u64> {
+        let first = self.headers.first().filter(|_| self.len > 0)?;
         received_at_ns(&first.msg_hdr)
     }
 
-    /// A packet, `at` being below what [`Socket::receive`] gave; `None` when it came from no internet address.
+    /// A packet, `at` being below [`ReceiveBatch::len`]; `None` when it came from no internet address.
     pub fn packet(&self, at: usize) -> Option<Received<'_>> {
         Some(Received {
             remote: from_storage(&self.slots[at].address)?,

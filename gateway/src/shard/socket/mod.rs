@@ -146,8 +146,8 @@ impl Socket {
         from_storage(&storage).ok_or_else(|| io::Error::other("the socket has no internet address"))
     }
 
-    /// Takes up to [`BATCH`] packets that are there. Zero when there is none.
-    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<usize> {
+    /// Takes up to [`BATCH`] packets that are there, instead of those that the batch had.
+    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
         batch.prepare();
         // SAFETY: `prepare` pointed each header at the batch's own boxed buffers, which outlive the call and are
         // exclusively borrowed through `batch`.
@@ -160,14 +160,15 @@ impl Socket {
                 ptr::null_mut(),
             )
         };
-        match usize::try_from(count) {
-            Ok(count) => Ok(count),
-            Err(_) => match io::Error::last_os_error() {
-                e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(0),
-                // An ICMP error of an earlier packet; the next call goes on.
-                e if e.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(0),
-                e => Err(e),
-            },
+        batch.len = usize::try_from(count).unwrap_or(0);
+        if count >= 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(()),
+            // An ICMP error of an earlier packet; the next call goes on.
+            e if e.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(()),
+            e => Err(e),
         }
     }
 

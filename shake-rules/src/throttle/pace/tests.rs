@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 const REFUSAL_COST: f64 = 0.15;
 /// What a turn costs, be there a shake or none, in parts of a millisecond: batches of more shakes are cheaper.
 const TURN_COST: f64 = 0.05;
-/// What the socket takes, as the time in which it is worked off; what comes then is lost.
-const BUFFER_MS: f64 = 45.0;
+/// What the socket and the gateway before it take, as the time in which it is worked off; what comes then is lost.
+const BUFFER_MS: f64 = 90.0;
 /// The part of a shake's cost that its acknowledgement has, which comes in a packet of its own so much later.
 const ACK_COST: f64 = 0.25;
 const ACK_MS: u64 = 25;
