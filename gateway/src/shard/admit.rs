@@ -28,7 +28,7 @@ const MOMENT_MS: u32 = 10;
 const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
 /// For so many answers a user counts as unruly who was told to slow down, or was told a pace with an answer and sent more than
 /// the acknowledgement before it was time.
-const UNRULY_ANSWERS: u8 = 8;
+const UNRULY_ANSWERS: u8 = 32;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.

@@ -3,8 +3,8 @@
 //! over those who shake.
 //!
 //! The queue only brakes. It fills in a tenth of a second when a tenth too much comes, while clients follow a pace at
-//! their next shake: a loop that sought a certain wait would swing between too much and nothing. And once packets wait
-//! each of them costs more, because it has left the caches by the time it is read; so it pays to stay below.
+//! their next shake: a loop that sought a certain wait would swing between too much and nothing. And once the socket is full
+//! each packet costs more, because it has left the caches by the time it is read; so it pays to stay below.
 
 use super::GradeRules;
 use crate::cell::Quota;

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Entries, a power of two. Behind them stands the number of packets dropped.
-const ENTRIES: usize = 1 << 16;
+const ENTRIES: usize = 1 << 18;
 const DROPPED: usize = ENTRIES;
 /// Time in the table is in 2^20 nanoseconds, about a millisecond, of `CLOCK_MONOTONIC` and modulo 2^32.
 const TICK_BITS: u32 = 20;
