@@ -27,17 +27,22 @@ const SMALL: usize = 4_096;
 /// Small pages of a huge one that must be in use: all but a sixteenth, so that the memory grows by that at most.
 const DENSE: usize = HUGE / SMALL / 16 * 15;
 
-/// Starts the thread. It ends soon after `stop` is set, or at once where the kernel cannot do it.
+/// Starts the thread. It ends soon after `stop` is set, or at once where it may not look.
 ///
 /// # Errors
 /// When no thread can be made.
 pub fn spawn(shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("huge-pages".into()).spawn(move || {
         let mut heap = Heap::default();
+        let mut is_told = false;
         while !stop.load(Relaxed) {
             if let Err(error) = heap.look(&stop) {
-                info!(%error, "the heap stays on small pages");
+                info!(%error, "the heap stays on small pages, which costs more");
                 return;
+            }
+            if let (Some(error), true, false) = (heap.refused, heap.huge.is_empty(), is_told) {
+                info!(%error, "the kernel gives the heap no huge pages, which costs more; Linux 6.1 can");
+                is_told = true;
             }
             shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
             pause(LOOK, &stop);
@@ -60,13 +65,15 @@ fn pause(time: Duration, stop: &AtomicBool) {
 #[derive(Default)]
 struct Heap {
     huge: HashSet<usize>,
+    /// Why the kernel did not put a range together, the last time.
+    refused: Option<Errno>,
 }
 
 impl Heap {
     /// Looks at all of the heap once.
     ///
     /// # Errors
-    /// When the mappings cannot be read, or the kernel cannot put pages together.
+    /// When the mappings cannot be read, or what is in memory is not told.
     fn look(&mut self, stop: &AtomicBool) -> io::Result<()> {
         for (begin, end) in anonymous(&fs::read_to_string("/proc/self/maps")?) {
             for address in (begin.next_multiple_of(HUGE)..end).step_by(HUGE) {
@@ -82,8 +89,11 @@ impl Heap {
     }
 
     /// Puts one range together if it is dense, and says how long that took.
+    ///
+    /// # Errors
+    /// When the kernel does not tell what is in memory.
     fn visit(&mut self, address: usize) -> io::Result<Option<Duration>> {
-        let used = resident(address);
+        let used = resident(address)?;
         if used < HUGE / SMALL {
             self.huge.remove(&address);
         }
@@ -93,9 +103,8 @@ impl Heap {
         let began = Instant::now();
         match collapse(address) {
             Ok(()) => _ = self.huge.insert(address),
-            Err(error @ (Errno::EINVAL | Errno::ENOSYS)) if self.huge.is_empty() => return Err(error.into()),
             // Unmapped meanwhile, or no memory in one piece: perhaps at the next look.
-            Err(_) => {}
+            Err(error) => self.refused = Some(error),
         }
         Ok(Some(began.elapsed()))
     }
@@ -113,14 +122,15 @@ fn anonymous(maps: &str) -> impl Iterator<Item = (usize, usize)> {
 }
 
 /// How many small pages of a huge one are in memory; none if it is not mapped.
-fn resident(address: usize) -> usize {
+fn resident(address: usize) -> Result<usize, Errno> {
     let mut pages = [0_u8; HUGE / SMALL];
     // SAFETY: the kernel writes one byte for each page of the range into `pages`, and reads nothing of the range.
     let result = unsafe { libc::mincore(address as *mut libc::c_void, HUGE, pages.as_mut_ptr()) };
-    if result == 0 {
-        pages.iter().filter(|page| **page & 1 == 1).count()
-    } else {
-        0
+    match Errno::result(result) {
+        Ok(_) => Ok(pages.iter().filter(|page| **page & 1 == 1).count()),
+        Err(Errno::ENOMEM | Errno::EAGAIN) => Ok(0),
+        // A sandbox without this call.
+        Err(error) => Err(error),
     }
 }
 
@@ -154,7 +164,7 @@ mod tests {
             }
             block
         };
-        assert_eq!(resident(block.as_ptr().addr()), used);
+        assert_eq!(resident(block.as_ptr().addr()), Ok(used));
         block
     }
 
@@ -173,7 +183,11 @@ mod tests {
         let mut heap = Heap::default();
         visit(&mut heap, block);
         assert!(heap.huge.contains(&address));
-        assert_eq!(resident(address), HUGE / SMALL, "the pages between were made as well");
+        assert_eq!(
+            resident(address),
+            Ok(HUGE / SMALL),
+            "the pages between were made as well"
+        );
         assert!((0..DENSE).all(|page| block[page * SMALL] == page as u8));
         assert!(block[DENSE * SMALL..].iter().all(|byte| *byte == 0));
         assert_eq!(heap.visit(address).expect("nothing to do"), None);
@@ -185,7 +199,7 @@ mod tests {
         let address = block.as_ptr().addr();
         let mut heap = Heap::default();
         assert_eq!(heap.visit(address).expect("nothing to do"), None);
-        assert_eq!(resident(address), DENSE - 1);
+        assert_eq!(resident(address), Ok(DENSE - 1));
     }
 
     #[test]
