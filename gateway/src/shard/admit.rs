@@ -29,6 +29,8 @@ const PASS_EVERY: [u8; GRADES] = [4, 8, 16, 32, 64];
 /// For so many answers a user counts as unruly who was told to slow down, or was told a pace with an answer and sent more than
 /// the acknowledgement before it was time.
 const UNRULY_ANSWERS: u8 = 32;
+/// When packets wait for so long, in nanoseconds, nobody need be known as unruly for the kernel to drop what is over the rate.
+const CROWDED_NS: u64 = 10_000_000;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
@@ -201,9 +203,10 @@ impl Admission {
     }
 
     /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the
-    /// rate, if they are known not to do as told.
+    /// rate, if they are known not to do as told, or packets wait.
     pub fn hold_ns(&self, gate: &Gate) -> u64 {
-        if gate.unruly > 0 && self.moment() >= gate.open_until {
+        let is_wanted = gate.unruly > 0 || self.queue_wait_ns > CROWDED_NS;
+        if gate.is_named && is_wanted && self.moment() >= gate.open_until {
             self.over_rate_ns(gate)
         } else {
             0

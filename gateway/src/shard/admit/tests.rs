@@ -33,6 +33,19 @@ fn the_kernel_drops_nothing_before_a_user_is_known() {
 }
 
 #[test]
+fn the_kernel_drops_what_is_over_the_rate_when_packets_wait() {
+    let (mut admission, mut gate) = at_work();
+    admission.begin_batch(CROWDED_NS + 1);
+    assert_eq!(admission.hold_ns(&gate), SECOND_NS);
+    assert_eq!(admission.hold_ns(&Gate::default()), 0, "who has not shaken");
+    gate.is_named = false;
+    assert_eq!(admission.hold_ns(&gate), 0, "before Hello nothing is shed");
+    gate.is_named = true;
+    admission.won(&mut gate);
+    assert_eq!(admission.hold_ns(&gate), 0, "a claim may be under way");
+}
+
+#[test]
 fn the_kernel_drops_what_an_unruly_user_sends_too_early() {
     let (mut admission, mut gate) = at_work();
     gate.unruly = UNRULY_ANSWERS;
