@@ -1,14 +1,15 @@
 //! Packets that were read and wait to be handled.
 //!
 //! A packet that was just received is still in the caches. Read from the socket some milliseconds later it is not, and
-//! costs a fifth more: its buffers in the kernel take two kilobytes in a dozen places. So everything is read as soon as
+//! costs a tenth more: its buffers in the kernel take two kilobytes in a dozen places. So everything is read as soon as
 //! it is there, between two batches that are handled, and what must wait waits here, where it takes a few lines.
 
 use super::socket::{BATCH, ReceiveBatch, Socket};
 use std::collections::VecDeque;
 use std::io;
 
-/// Batches that may wait. What comes beyond them stays in the socket.
+/// Batches that may wait: 45 ms of 180,000 packets/s, in 15 MB once they were needed. What comes beyond them stays in the
+/// socket.
 const BATCHES_MAX: usize = 128;
 
 #[derive(Default)]

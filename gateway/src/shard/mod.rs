@@ -83,8 +83,7 @@ const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// So many places before its turn a session is fetched: long enough for the memory to answer, and so few that all of what
 /// was fetched is still in the caches.
 const AHEAD: usize = 8;
-/// Batches taken from the socket before the sessions are settled. More makes better batches of the sending side,
-/// fewer answers sooner; at 16 the receive buffer's content of about 10 ms at 100,000 packets/s is one turn.
+/// Batches handled in one turn, before timers and the agent's answers have theirs: about 10 ms of 100,000 packets/s.
 const BATCHES_PER_TURN: usize = 16;
 /// How long a stopping shard waits for requests that the agent has.
 const DRAIN_ASKS: Duration = Duration::from_secs(3);
