@@ -1,4 +1,4 @@
-//! Puts the heap on huge pages where it is full.
+//! Huge pages: for the pages of sessions from the beginning, for the rest of the heap where it is full.
 //!
 //! What a session holds beside itself (keys, sent packets, tables) lies all over the heap, and with small pages each look
 //! at it misses the translation cache, which is dear in a virtual machine. Huge pages for all of the heap from the
@@ -8,7 +8,9 @@
 
 use crate::shard::serving::Shared;
 use nix::errno::Errno;
+use nix::sys::mman::{MmapAdvise, madvise};
 use std::collections::HashSet;
+use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -22,10 +24,21 @@ const LOOK: Duration = Duration::from_secs(2);
 const PAUSE: u32 = 19;
 /// Bytes of a huge page.
 const HUGE: usize = 2 << 20;
-/// Bytes of a small page.
+/// Bytes of the smallest page of every Linux machine that has huge ones of 2 MiB.
 const SMALL: usize = 4_096;
 /// Small pages of a huge one that must be in use: all but a sixteenth, so that the memory grows by that at most.
 const DENSE: usize = HUGE / SMALL / 16 * 15;
+
+/// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any.
+pub fn want<T>(block: &Vec<T>) {
+    let begin = block.as_ptr().addr().next_multiple_of(SMALL);
+    let end = (block.as_ptr().addr() + block.capacity() * size_of::<T>()) / SMALL * SMALL;
+    let address = block.as_ptr().with_addr(begin).cast_mut().cast();
+    if let (Some(address), true) = (NonNull::new(address), begin < end) {
+        // SAFETY: the range is whole pages within the block, and this advice changes no byte of them.
+        let _ = unsafe { madvise(address, end - begin, MmapAdvise::MADV_HUGEPAGE) };
+    }
+}
 
 /// Starts the thread. It ends soon after `stop` is set, or at once where it may not look.
 ///
@@ -40,7 +53,10 @@ pub fn spawn(shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandl
                 info!(%error, "the heap stays on small pages, which costs more");
                 return;
             }
-            if let (Some(error), true, false) = (heap.refused, heap.huge.is_empty(), is_told) {
+            if let Some(error) = heap.refused
+                && heap.huge.is_empty()
+                && !is_told
+            {
                 info!(%error, "the kernel gives the heap no huge pages, which costs more; Linux 6.1 can");
                 is_told = true;
             }
@@ -144,9 +160,8 @@ fn collapse(address: usize) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+    use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
     use std::num::NonZeroUsize;
-    use std::ptr::NonNull;
 
     /// A huge page's worth of bytes on small pages, of which so many were written.
     fn small_pages(used: usize) -> &'static mut [u8] {
@@ -213,6 +228,9 @@ mod tests {
         unsafe { madvise(begin, HUGE, MmapAdvise::MADV_DONTNEED).expect("given back") };
         assert_eq!(heap.visit(address).expect("nothing to do"), None);
         assert!(!heap.huge.contains(&address));
+        block.fill(1);
+        visit(&mut heap, block);
+        assert!(heap.huge.contains(&address));
     }
 
     #[test]

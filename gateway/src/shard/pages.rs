@@ -5,13 +5,10 @@
 //! with small pages nearly every packet misses the translation cache. Allocated one by one, sessions would fall into a
 //! class of blocks 15 % larger than they are.
 
-use nix::sys::mman::{MmapAdvise, madvise};
-use std::ptr::NonNull;
+use crate::huge_pages;
 
 /// Bytes of a page: sixteen huge pages. Of the last one only what is used is resident, in steps of a huge page.
 const PAGE_BYTES: usize = 32 << 20;
-/// Bytes of the smallest page of every Linux machine that has huge ones of 2 MiB.
-const SMALL_PAGE_BYTES: usize = 4_096;
 
 /// Values by index, in pages of so many bytes.
 pub struct Pages<T, const BYTES: usize = PAGE_BYTES> {
@@ -53,7 +50,7 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
         let index = self.used;
         if index.is_multiple_of(Self::PAGE) {
             let page = Vec::with_capacity(Self::PAGE);
-            want_huge_pages(&page);
+            huge_pages::want(&page);
             self.pages.push(page);
         }
         self.pages[index / Self::PAGE].push(Some(value));
@@ -124,17 +121,6 @@ pub fn prefetch_lines(begin: *const u8, bytes: usize) {
 /// Elsewhere the processor is left to itself.
 #[cfg(not(target_arch = "x86_64"))]
 pub fn prefetch_lines(_begin: *const u8, _bytes: usize) {}
-
-/// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any.
-fn want_huge_pages<T>(block: &Vec<T>) {
-    let begin = block.as_ptr().addr().next_multiple_of(SMALL_PAGE_BYTES);
-    let end = (block.as_ptr().addr() + block.capacity() * size_of::<T>()) / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
-    let address = block.as_ptr().with_addr(begin).cast_mut().cast();
-    if let (Some(address), true) = (NonNull::new(address), begin < end) {
-        // SAFETY: the range is whole pages within the block, and this advice changes no byte of them.
-        let _ = unsafe { madvise(address, end - begin, MmapAdvise::MADV_HUGEPAGE) };
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -231,7 +231,7 @@ fn program(map: c_int) -> Vec<Instruction> {
         unless(0x45, R1, 0x80),
         load(0x79, CID, STACK, -8),
         step(0xdc, CID, 0, 0, 64), // to the order of the network, that is, the number that we make of it
-        // index = the last 16 bits
+        // index = its last bits
         copy(R1, CID),
         step(0x57, R1, 0, 0, ENTRIES as i32 - 1),
         step(0x63, STACK, R1, -24, 0),

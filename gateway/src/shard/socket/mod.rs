@@ -1,5 +1,5 @@
 //! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address of each packet, the steering
-//! program that gives every packet to its connection's shard, and the filter that drops packets in the kernel. All `unsafe` of the gateway is in this folder.
+//! program that gives every packet to its connection's shard, and the filter that drops packets in the kernel.
 
 mod address;
 mod batch;
