@@ -1,8 +1,11 @@
 //! Huge pages: for the pages of sessions from the beginning, for the rest of the heap where it is full.
 //!
+//! To make one takes the kernel some 4 ms, at times 20, because it clears two mebibytes; whoever touches it first waits.
+//! So a thread makes those of the sessions shortly before a shard comes to them.
+//!
 //! What a session holds beside itself (keys, sent packets, tables) lies all over the heap, and with small pages each look
 //! at it misses the translation cache, which is dear in a virtual machine. Huge pages for all of the heap from the
-//! beginning cost memory that nobody uses: a kilobyte a session. So a thread looks every few seconds which two mebibytes
+//! beginning cost memory that nobody uses: a kilobyte a session. So the same thread looks every few seconds which two mebibytes
 //! have nearly all of their small pages in use, and has the kernel put those together (`MADV_COLLAPSE`, Linux 6.1). It
 //! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a twentieth of the time.
 
@@ -13,6 +16,7 @@ use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
@@ -23,7 +27,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// So often as long as a copy took, nothing is copied.
 const PAUSE: u32 = 19;
 /// Bytes of a huge page.
-const HUGE: usize = 2 << 20;
+pub const HUGE: usize = 2 << 20;
+/// Ranges that may wait to be made. What comes beyond them is made when it is touched.
+const AHEAD_MAX: usize = 64;
 /// Bytes of the smallest page of every Linux machine that has huge ones of 2 MiB.
 const SMALL: usize = 4_096;
 /// Small pages of a huge one that must be in use: all but a sixteenth, so that the memory grows by that at most.
@@ -40,18 +46,42 @@ pub fn want<T>(block: &Vec<T>) {
     }
 }
 
-/// Starts the thread. It ends soon after `stop` is set, or at once where it may not look.
+/// Asks for memory before it is needed.
+#[derive(Clone)]
+pub struct Ahead(SyncSender<Range>);
+
+/// Of the memory, by addresses.
+type Range = std::ops::Range<usize>;
+
+impl Ahead {
+    /// Where to ask, and where what is asked for arrives.
+    pub fn new() -> (Self, Receiver<Range>) {
+        let (sender, receiver) = mpsc::sync_channel(AHEAD_MAX);
+        (Self(sender), receiver)
+    }
+
+    /// Has these values' place in a block made soon. When too much is asked for already, or nobody listens, it will be
+    /// made when it is touched.
+    pub fn make<T>(&self, block: &Vec<T>, values: Range) {
+        let begin = block.as_ptr().addr();
+        let range = begin + values.start * size_of::<T>()..begin + values.end.min(block.capacity()) * size_of::<T>();
+        let _ = self.0.try_send(range);
+    }
+}
+
+/// Starts the thread. It ends soon after `stop` is set.
 ///
 /// # Errors
 /// When no thread can be made.
-pub fn spawn(shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("huge-pages".into()).spawn(move || {
+        let idle = Idle { asked, stop };
         let mut heap = Heap::default();
-        let mut is_told = false;
-        while !stop.load(Relaxed) {
-            if let Err(error) = heap.look(&stop) {
+        let (mut may_look, mut is_told) = (true, false);
+        while !idle.is_stopping() {
+            if may_look && let Err(error) = heap.look(&idle) {
                 info!(%error, "the heap stays on small pages, which costs more");
-                return;
+                may_look = false;
             }
             if let Some(error) = heap.refused
                 && heap.huge.is_empty()
@@ -61,19 +91,55 @@ pub fn spawn(shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandl
                 is_told = true;
             }
             shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
-            pause(LOOK, &stop);
+            idle.pass(LOOK);
         }
     })
 }
 
-/// Sleeps, but not on when the gateway stops.
-fn pause(time: Duration, stop: &AtomicBool) {
-    const STEP: Duration = Duration::from_millis(100);
-    let until = Instant::now() + time;
-    while let Some(left) = until.checked_duration_since(Instant::now())
-        && !stop.load(Relaxed)
-    {
-        thread::sleep(left.min(STEP));
+/// The time in which the thread has nothing else to do.
+struct Idle {
+    asked: Receiver<Range>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Idle {
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
+    /// Makes what shards asked for.
+    fn serve(&self) {
+        self.asked.try_iter().for_each(make);
+    }
+
+    /// Makes what shards ask for, for so long; not on when the gateway stops.
+    fn pass(&self, time: Duration) {
+        const STEP: Duration = Duration::from_millis(100);
+        let until = Instant::now() + time;
+        while let Some(left) = until.checked_duration_since(Instant::now())
+            && !self.is_stopping()
+        {
+            match self.asked.recv_timeout(left.min(STEP)) {
+                Ok(range) => make(range),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(left.min(STEP)),
+            }
+        }
+    }
+}
+
+/// Has the kernel make the pages of a range, as if each was written to. It may refuse; then they are made when they are.
+fn make(range: Range) {
+    let begin = range.start / SMALL * SMALL;
+    if let Some(address) = NonNull::new(std::ptr::without_provenance_mut(begin)) {
+        // SAFETY: this advice changes no byte of the range, whatever is mapped there.
+        let _ = unsafe {
+            madvise(
+                address,
+                range.end.saturating_sub(begin),
+                MmapAdvise::MADV_POPULATE_WRITE,
+            )
+        };
     }
 }
 
@@ -90,14 +156,15 @@ impl Heap {
     ///
     /// # Errors
     /// When the mappings cannot be read, or what is in memory is not told.
-    fn look(&mut self, stop: &AtomicBool) -> io::Result<()> {
+    fn look(&mut self, idle: &Idle) -> io::Result<()> {
         for (begin, end) in anonymous(&fs::read_to_string("/proc/self/maps")?) {
             for address in (begin.next_multiple_of(HUGE)..end).step_by(HUGE) {
-                if address + HUGE > end || stop.load(Relaxed) {
+                if address + HUGE > end || idle.is_stopping() {
                     break;
                 }
+                idle.serve();
                 if let Some(took) = self.visit(address)? {
-                    pause(took * PAUSE, stop);
+                    idle.pass(took * PAUSE);
                 }
             }
         }
@@ -206,6 +273,23 @@ mod tests {
         assert!((0..DENSE).all(|page| block[page * SMALL] == page as u8));
         assert!(block[DENSE * SMALL..].iter().all(|byte| *byte == 0));
         assert_eq!(heap.visit(address).expect("nothing to do"), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_there_before_it_is_touched() {
+        let (ahead, asked) = Ahead::new();
+        let block: Vec<[u8; 1_000]> = Vec::with_capacity(3 * HUGE / 1_000);
+        want(&block);
+        let second = block.as_ptr().addr().next_multiple_of(HUGE) + HUGE;
+        assert_eq!(resident(second), Ok(0));
+        let idle = Idle {
+            asked,
+            stop: Arc::default(),
+        };
+        ahead.make(&block, HUGE / 1_000..block.capacity() + 1);
+        idle.serve();
+        assert_eq!(resident(second), Ok(HUGE / SMALL));
+        assert_eq!(block.len(), 0);
     }
 
     #[test]

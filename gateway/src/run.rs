@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
-use crate::huge_pages;
+use crate::huge_pages::{self, Ahead};
 use crate::live::Current;
 use crate::load::board::Board;
 use crate::load::watch;
@@ -79,6 +79,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let sockets = bind(config)?;
     let address = sockets[0].local_address().context("cannot tell the bound address")?;
     let stop = Arc::new(AtomicBool::new(false));
+    let (ahead, asked_ahead) = Ahead::new();
     let mut shards = Vec::new();
     let mut all_counters = Vec::new();
     for (number, socket) in sockets.into_iter().enumerate() {
@@ -92,6 +93,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             socket,
             endpoints: Endpoints::new(endpoint_config, &server),
             sessions: config.sessions,
+            ahead: ahead.clone(),
             stop: Arc::clone(&stop),
         };
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
@@ -104,8 +106,8 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         Arc::clone(&stop),
     )
     .context("cannot start the watch's thread")?;
-    let huge_pages =
-        huge_pages::spawn(Arc::clone(&shared), Arc::clone(&stop)).context("cannot start the thread for huge pages")?;
+    let huge_pages = huge_pages::spawn(asked_ahead, Arc::clone(&shared), Arc::clone(&stop))
+        .context("cannot start the thread for huge pages")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let bells = bells
         .collect::<Result<_, _>>()

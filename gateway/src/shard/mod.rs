@@ -48,6 +48,7 @@ pub use cid::ShardCids;
 pub use endpoints::Endpoints;
 
 use crate::config::Sessions;
+use crate::huge_pages::Ahead;
 use arrivals::Arrivals;
 use ask::Delivery;
 use backlog::Backlog;
@@ -95,6 +96,8 @@ pub struct Parts {
     pub socket: Socket,
     pub endpoints: Endpoints,
     pub sessions: Sessions,
+    /// Where to ask for room before sessions need it.
+    pub ahead: Ahead,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -129,9 +132,9 @@ impl Shard {
     /// Makes the shard; to be called on its own thread, because its message headers hold pointers.
     pub fn new(parts: Parts, began: Instant, serving: Serving) -> Self {
         Self {
+            sessions: Pages::new(parts.ahead.clone()),
+            fronts: Pages::new(parts.ahead.clone()),
             parts,
-            sessions: Pages::new(),
-            fronts: Pages::new(),
             wheel: Wheel::new(),
             serving,
             began,

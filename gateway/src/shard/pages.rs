@@ -5,15 +5,18 @@
 //! with small pages nearly every packet misses the translation cache. Allocated one by one, sessions would fall into a
 //! class of blocks 15 % larger than they are.
 
-use crate::huge_pages;
+use crate::huge_pages::{self, Ahead, HUGE};
 
-/// Bytes of a page: sixteen huge pages. Of the last one only what is used is resident, in steps of a huge page.
+/// Bytes of a page: sixteen huge pages. Of the last one only what is used is resident and the step after it, in steps of a
+/// huge page.
 const PAGE_BYTES: usize = 32 << 20;
 
 /// Values by index, in pages of so many bytes.
 pub struct Pages<T, const BYTES: usize = PAGE_BYTES> {
-    /// Each has room for [`Self::PAGE`] values from the beginning; only what was used once is touched.
+    /// Each has room for [`Self::PAGE`] values from the beginning; only what was used once is touched. The last may be
+    /// there for the next value but some.
     pages: Vec<Vec<Option<T>>>,
+    ahead: Ahead,
     /// Indices that were used and are free again; the last is taken next.
     free: Vec<u32>,
     /// Indices from here on were never used.
@@ -21,15 +24,19 @@ pub struct Pages<T, const BYTES: usize = PAGE_BYTES> {
 }
 
 impl<T, const BYTES: usize> Pages<T, BYTES> {
-    /// Values of a page.
-    const PAGE: usize = {
-        let fitting = BYTES / size_of::<Option<T>>();
+    /// Values that fit into a huge page, or into a page that is smaller than that.
+    const STEP: usize = {
+        let bytes = if BYTES < HUGE { BYTES } else { HUGE };
+        let fitting = bytes / size_of::<Option<T>>();
         if fitting == 0 { 1 } else { fitting }
     };
+    /// Values of a page.
+    const PAGE: usize = Self::STEP * if BYTES < HUGE { 1 } else { BYTES / HUGE };
 
-    pub fn new() -> Self {
+    pub fn new(ahead: Ahead) -> Self {
         Self {
             pages: Vec::new(),
+            ahead,
             free: Vec::new(),
             used: 0,
         }
@@ -48,14 +55,31 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
             return index;
         }
         let index = self.used;
-        if index.is_multiple_of(Self::PAGE) {
-            let page = Vec::with_capacity(Self::PAGE);
-            huge_pages::want(&page);
-            self.pages.push(page);
+        if index == 0 {
+            self.add_page();
+        }
+        if index.is_multiple_of(Self::STEP) {
+            self.make_ahead(index + Self::STEP);
         }
         self.pages[index / Self::PAGE].push(Some(value));
         self.used += 1;
         index
+    }
+
+    /// Has the step that begins with this index made, while the one before it is filled.
+    fn make_ahead(&mut self, begin: usize) {
+        if begin.is_multiple_of(Self::PAGE) {
+            self.add_page();
+        }
+        let slot = begin % Self::PAGE;
+        self.ahead
+            .make(&self.pages[begin / Self::PAGE], slot..slot + Self::STEP);
+    }
+
+    fn add_page(&mut self) {
+        let page = Vec::with_capacity(Self::PAGE);
+        huge_pages::want(&page);
+        self.pages.push(page);
     }
 
     /// One more than the highest index that was ever used.
@@ -134,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_map(steps in proptest::collection::vec((0_usize..300, 0..4), 0..400)) {
-            let (mut pages, mut map) = (Small::new(), BTreeMap::new());
+            let (mut pages, mut map) = (Small::new(Ahead::new().0), BTreeMap::new());
             for (number, (index, what)) in steps.into_iter().enumerate() {
                 if what > 0 {
                     let index = pages.insert(number as u64);

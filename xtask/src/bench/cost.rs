@@ -17,12 +17,12 @@ use std::time::Duration;
 
 #[derive(Args)]
 pub struct Options {
-    /// Numbers of sessions, one row each
+    /// Numbers of sessions
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 20_000, 100_000])]
     sessions: Vec<u32>,
-    /// Shakes per second
-    #[arg(long, default_value_t = 20_000)]
-    shakes_per_second: u32,
+    /// Shakes per second; each rate is measured with each number of sessions
+    #[arg(long, value_delimiter = ',', default_values_t = [20_000])]
+    shakes_per_second: Vec<u32>,
     /// How long they shake
     #[arg(long, default_value_t = 10)]
     seconds: u32,
@@ -44,9 +44,10 @@ struct Measured {
     p99_us: u64,
 }
 
-/// One number of sessions.
+/// One number of sessions at one rate.
 struct Row {
     sessions: u32,
+    rate: u32,
     floor: Measured,
     gateway: Measured,
     plain: Option<Measured>,
@@ -61,25 +62,29 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let built = cargo(["build", "--release", "-p", "gateway", "--examples"]).status()?;
     ensure!(built.success(), "cargo build of the examples: {built}");
     let mut rows = Vec::new();
-    for &sessions in &options.sessions {
+    let rates = |sessions| options.shakes_per_second.iter().map(move |&rate| (sessions, rate));
+    for (sessions, rate) in options.sessions.iter().copied().flat_map(rates) {
         let bench = Bench {
             options,
             programs: &programs,
             interrupt,
             sessions,
+            rate,
         };
-        eprintln!("cost: {sessions} sessions: the gateway");
+        let title = format!("cost: {sessions} sessions, {rate} shakes/s");
+        eprintln!("{title}: the gateway");
         let gateway = bench.gateway()?;
         let plain = if sessions <= options.plain_sessions_max {
-            eprintln!("cost: {sessions} sessions: the plain quinn server");
+            eprintln!("{title}: the plain quinn server");
             Some(bench.plain()?)
         } else {
             None
         };
-        eprintln!("cost: {sessions} sessions: the floor");
+        eprintln!("{title}: the floor");
         let floor = bench.floor(gateway.shakes_per_sleep)?;
         rows.push(Row {
             sessions,
+            rate,
             floor,
             gateway,
             plain,
@@ -94,6 +99,7 @@ struct Bench<'a> {
     programs: &'a Programs,
     interrupt: &'a Interrupt,
     sessions: u32,
+    rate: u32,
 }
 
 /// As far as the bench looks at the simulator's report.
@@ -125,7 +131,7 @@ struct Latency {
 impl Bench<'_> {
     fn gateway(&self) -> anyhow::Result<Measured> {
         let place = self.place()?;
-        let plan = demo::Options::of_size(self.sessions, self.options.shakes_per_second, self.options.seconds);
+        let plan = demo::Options::of_size(self.sessions, self.rate, self.options.seconds);
         stage::make_certs_and_seed(&place, self.programs, &plan::seed_flags(&plan), self.interrupt)?;
         place.write(files::SHOW, &plan::show(&plan))?;
         let gateway = plan::gateway(&place);
@@ -168,7 +174,7 @@ impl Bench<'_> {
         sampler: Sampler,
         check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Measured> {
-        place.write(files::SCENARIO, &scenario(self.options, self.sessions))?;
+        place.write(files::SCENARIO, &self.scenario())?;
         let mut command = self.programs.command("client-sim");
         command
             .arg("run")
@@ -219,7 +225,7 @@ impl Bench<'_> {
         let sampler = Sampler::watch(vec![server.pid()]);
         let mut load = example("floor");
         load.args(["load", "--sessions", &sessions, "--target", &server.address.to_string()])
-            .args(["--per-second", &self.options.shakes_per_second.to_string()])
+            .args(["--per-second", &self.rate.to_string()])
             .args(["--seconds", &self.options.seconds.to_string()])
             .args(["--tick-us", &tick_us.to_string()]);
         let began_ms = unix_ms();
@@ -242,6 +248,15 @@ impl Bench<'_> {
         })
     }
 
+    fn scenario(&self) -> String {
+        format!(
+            "# Made by `cargo xtask bench cost`.\n[load]\nsessions = {}\nconnects_per_second = 5000\n\
+             connects_at_once = 512\nshakes_per_second = {}\nseconds = {}\n\n[behaviour]\nobey_pace = false\n\n\
+             [engine]\nkind = \"lean\"\nidle_timeout_s = 110\nkeep_alive_s = 0\n",
+            self.sessions, self.rate, self.options.seconds
+        )
+    }
+
     fn patience(&self) -> Patience<'_> {
         let ramp_s = self.sessions / 500;
         Patience {
@@ -261,15 +276,6 @@ fn measured(samples: &Samples, from_ms: u64, to_ms: u64, shakes_per_second: f64)
         unanswered_share: 0.0,
         p99_us: 0,
     })
-}
-
-fn scenario(options: &Options, sessions: u32) -> String {
-    format!(
-        "# Made by `cargo xtask bench cost`.\n[load]\nsessions = {sessions}\nconnects_per_second = 5000\n\
-         connects_at_once = 512\nshakes_per_second = {}\nseconds = {}\n\n[behaviour]\nobey_pace = false\n\n\
-         [engine]\nkind = \"lean\"\nidle_timeout_s = 110\nkeep_alive_s = 0\n",
-        options.shakes_per_second, options.seconds
-    )
 }
 
 /// A server among the examples, which prints its address first; killed when it is dropped.
@@ -320,10 +326,10 @@ fn example(name: &str) -> Command {
 
 fn table(options: &Options, rows: &[Row]) -> String {
     let mut text = format!(
-        "{} shakes/s for {} s, lean phones, all on this machine\n\n{:>9}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9}\n",
-        options.shakes_per_second,
+        "{} s each, lean phones, all on this machine\n\n{:>9} {:>8}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9}\n",
         options.seconds,
         "sessions",
+        "shakes/s",
         "server",
         "us/shake",
         "x floor",
@@ -341,8 +347,9 @@ fn table(options: &Options, rows: &[Row]) -> String {
         for (name, measured) in servers {
             let Some(one) = measured else { continue };
             text.push_str(&format!(
-                "{:>9}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2}\n",
+                "{:>9} {:>8}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2}\n",
                 row.sessions,
+                row.rate,
                 one.cpu_us_per_shake,
                 one.cpu_us_per_shake / row.floor.cpu_us_per_shake,
                 one.shakes_per_sleep,
