@@ -7,7 +7,8 @@
 //! at it misses the translation cache, which is dear in a virtual machine. Huge pages for all of the heap from the
 //! beginning cost memory that nobody uses: a kilobyte a session. So the same thread looks every few seconds which two mebibytes
 //! have nearly all of their small pages in use, and has the kernel put those together (`MADV_COLLAPSE`, Linux 6.1). It
-//! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a twentieth of the time.
+//! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a twentieth of the time, and a
+//! hundredth while the shards are busy.
 
 use crate::shard::serving::Shared;
 use nix::errno::Errno;
@@ -26,6 +27,10 @@ use tracing::info;
 const LOOK: Duration = Duration::from_secs(2);
 /// So often as long as a copy took, nothing is copied.
 const PAUSE: u32 = 19;
+/// The same while the shards are busy: then each wait lets a queue grow that takes long to go.
+const BUSY_PAUSE: u32 = 99;
+/// From this share of its CPU on the gateway is busy.
+const BUSY: f64 = 0.8;
 /// Bytes of a huge page.
 pub const HUGE: usize = 2 << 20;
 /// Ranges that may wait to be made. What comes beyond them is made when it is touched.
@@ -75,7 +80,7 @@ impl Ahead {
 /// When no thread can be made.
 pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("huge-pages".into()).spawn(move || {
-        let idle = Idle { asked, stop };
+        let idle = Idle { asked, shared, stop };
         let mut heap = Heap::default();
         let (mut may_look, mut is_told) = (true, false);
         while !idle.is_stopping() {
@@ -90,7 +95,7 @@ pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>)
                 info!(%error, "the kernel gives the heap no huge pages, which costs more; Linux 6.1 can");
                 is_told = true;
             }
-            shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
+            idle.shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
             idle.pass(LOOK);
         }
     })
@@ -99,6 +104,7 @@ pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>)
 /// The time in which the thread has nothing else to do.
 struct Idle {
     asked: Receiver<Range>,
+    shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
 }
 
@@ -107,9 +113,10 @@ impl Idle {
         self.stop.load(Relaxed)
     }
 
-    /// Makes what shards asked for.
-    fn serve(&self) {
-        self.asked.try_iter().for_each(make);
+    /// Lets the shards work after a copy that took so long.
+    fn pass_after(&self, took: Duration) {
+        let is_busy = self.shared.board.signals().process_cpu > BUSY;
+        self.pass(took * if is_busy { BUSY_PAUSE } else { PAUSE });
     }
 
     /// Makes what shards ask for, for so long; not on when the gateway stops.
@@ -162,9 +169,9 @@ impl Heap {
                 if address + HUGE > end || idle.is_stopping() {
                     break;
                 }
-                idle.serve();
+                idle.asked.try_iter().for_each(make);
                 if let Some(took) = self.visit(address)? {
-                    idle.pass(took * PAUSE);
+                    idle.pass_after(took);
                 }
             }
         }
@@ -282,12 +289,8 @@ mod tests {
         want(&block);
         let second = block.as_ptr().addr().next_multiple_of(HUGE) + HUGE;
         assert_eq!(resident(second), Ok(0));
-        let idle = Idle {
-            asked,
-            stop: Arc::default(),
-        };
         ahead.make(&block, HUGE / 1_000..block.capacity() + 1);
-        idle.serve();
+        asked.try_iter().for_each(make);
         assert_eq!(resident(second), Ok(HUGE / SMALL));
         assert_eq!(block.len(), 0);
     }
