@@ -7,8 +7,8 @@
 //! at it misses the translation cache, which is dear in a virtual machine. Huge pages for all of the heap from the
 //! beginning cost memory that nobody uses: a kilobyte a session. So the same thread looks every few seconds which two mebibytes
 //! have nearly all of their small pages in use, and has the kernel put those together (`MADV_COLLAPSE`, Linux 6.1). It
-//! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a twentieth of the time, and a
-//! hundredth while the shards are busy.
+//! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a tenth of the time while nobody
+//! shakes, and a fiftieth while they do.
 
 use crate::shard::serving::Shared;
 use nix::errno::Errno;
@@ -25,12 +25,10 @@ use tracing::info;
 
 /// Between two looks at all of the heap.
 const LOOK: Duration = Duration::from_secs(2);
-/// So often as long as a copy took, nothing is copied.
-const PAUSE: u32 = 19;
-/// The same while the shards are busy: then each wait lets a queue grow that takes long to go.
-const BUSY_PAUSE: u32 = 99;
-/// From this share of its CPU on the gateway is busy.
-const BUSY: f64 = 0.8;
+/// So often as long as a copy took, nothing is copied. While sessions come this keeps up with them.
+const PAUSE: u32 = 9;
+/// The same while phones shake: each wait of a shard makes a queue.
+const PAUSE_OF_SHAKES: u32 = 49;
 /// Bytes of a huge page.
 pub const HUGE: usize = 2 << 20;
 /// Ranges that may wait to be made. What comes beyond them is made when it is touched.
@@ -115,8 +113,8 @@ impl Idle {
 
     /// Lets the shards work after a copy that took so long.
     fn pass_after(&self, took: Duration) {
-        let is_busy = self.shared.board.signals().process_cpu > BUSY;
-        self.pass(took * if is_busy { BUSY_PAUSE } else { PAUSE });
+        let is_quiet = self.shared.board.shakers.load(Relaxed) == 0;
+        self.pass(took * if is_quiet { PAUSE } else { PAUSE_OF_SHAKES });
     }
 
     /// Makes what shards ask for, for so long; not on when the gateway stops.
