@@ -147,7 +147,7 @@ fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &In
     if options.search {
         scenario.push_str(&search_steps());
     }
-    place.write(files::SHOW, &workspace::deployed("shows", "million")?)?;
+    place.write(files::SHOW, &workspace::deployed("shows", name)?)?;
     place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
     place.write(files::GATEWAY, &gateway)?;
     place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;

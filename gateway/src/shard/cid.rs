@@ -8,7 +8,7 @@
 //! ```
 //! The generation is the gateway's epoch, so that a new life does not take up the IDs of the one before. The endpoint
 //! is a random number that its own number remains of when divided by [`ENDPOINTS`]; of the random ID in a client's
-//! first packet the same two bytes are taken, which spreads clients evenly. With 43 random bits an endpoint of a hundred thousand IDs
+//! first packet the same two bytes are taken, which spreads clients evenly. With 42 random bits an endpoint of fifty thousand IDs
 //! finds a free one at the first try but once in a hundred million; it draws again when it does not.
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
@@ -19,9 +19,9 @@ use std::time::Duration;
 pub const CID_BYTES: usize = 8;
 
 /// Endpoints of a shard. Each has tables of its own, which grow in place: with one endpoint for half a million
-/// sessions that stalls the shard for tens of milliseconds. Eighteen, because at a million sessions on two shards a
-/// table of each then is nearly as full as it may be: 27,800 entries of 28,672.
-pub const ENDPOINTS: u16 = 18;
+/// sessions that stalls the shard for tens of milliseconds. Thirty-six, because at a million sessions on two shards a
+/// table of each then is nearly as full as it may be: 13,900 entries of 14,336.
+pub const ENDPOINTS: u16 = 36;
 
 /// Bit of the first byte that a long header has (RFC 9000, section 17.2).
 const LONG_HEADER: u8 = 0x80;
