@@ -7,7 +7,7 @@ use crate::demo::{books, evidence, plan, reports, verdict::Evidence};
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
 use reports::Step;
 use std::time::Duration;
@@ -147,11 +147,27 @@ fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &In
     if options.search {
         scenario.push_str(&search_steps());
     }
-    place.write(files::SHOW, &workspace::deployed("shows", name)?)?;
+    place.write(files::SHOW, &show(options)?)?;
     place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
     place.write(files::GATEWAY, &gateway)?;
     place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
     place.write(files::SCENARIO, &scenario)
+}
+
+/// The show of the million; the idle one is without gifts, because a user's first gift takes memory, and there it is
+/// measured whether anything grows when nothing new happens.
+fn show(options: &Options) -> anyhow::Result<String> {
+    let text = workspace::deployed("shows", "million")?;
+    if !options.idle {
+        return Ok(text);
+    }
+    let mut show: toml::Table = text.parse().context("the show is no TOML")?;
+    show.remove("gifts");
+    let phases = show.get_mut("phases").and_then(toml::Value::as_array_mut);
+    for phase in phases.context("the show has no [[phases]]")? {
+        phase.as_table_mut().context("a phase is no table")?.remove("gifts");
+    }
+    Ok(toml::to_string(&show)?)
 }
 
 /// Steps past the rates that must be held, in search of the highest.

@@ -13,8 +13,8 @@ const PAGE_BYTES: usize = 32 << 20;
 
 /// Values by index, in pages of so many bytes.
 pub struct Pages<T, const BYTES: usize = PAGE_BYTES> {
-    /// Each has room for [`Self::PAGE`] values from the beginning; only what was used once is touched. The last may be
-    /// there for the next value but some.
+    /// Each has room for [`Self::PAGE`] values from the beginning; only what was used once is touched. The last is
+    /// added a step before it is needed.
     pages: Vec<Vec<Option<T>>>,
     ahead: Ahead,
     /// Indices that were used and are free again; the last is taken next.
