@@ -199,6 +199,13 @@ impl Schedule {
         None
     }
 
+    /// Whose the shake is that is handed out after so many others.
+    pub fn whose(&self, ahead: usize) -> u32 {
+        let place = (self.popped + ahead as u64) % self.sessions;
+        // Below a million each (the scenario's limit), so the product fits.
+        ((place * self.multiplier + self.offset) % self.sessions) as u32
+    }
+
     /// Hands out the next shake, when its time has come.
     pub fn pop(&mut self, now: Micros) -> Option<Due> {
         let at = self.next_due().filter(|at| *at <= now)?;
@@ -206,11 +213,9 @@ impl Schedule {
             self.at += 1; // `next_due` found a shake in a later span
             self.within = 0;
         }
-        let place = self.popped % self.sessions;
         let due = Due {
             at,
-            // Below a million each (the scenario's limit), so the product fits.
-            session: ((place * self.multiplier + self.offset) % self.sessions) as u32,
+            session: self.whose(0),
             sequence: (self.popped / self.sessions) as u32,
         };
         self.within += 1;

@@ -12,6 +12,7 @@
 
 mod play;
 mod seat;
+mod seats;
 mod sockets;
 mod turn;
 mod wheel;
@@ -182,7 +183,7 @@ impl Driver {
         Ok(Self {
             sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target)?,
             gateways: Gateways::new(target),
-            seats: (0..scenario.sessions).map(|index| Seat::new(user(index))).collect(),
+            seats: seats::fill((0..scenario.sessions).map(|index| Seat::new(user(index)))),
             by_token: HashMap::with_capacity(scenario.sessions as usize),
             schedule: scenario.schedule(),
             tokens,

@@ -3,6 +3,7 @@
 use super::super::{CloseReason, Refused, StreamId};
 use super::Driver;
 use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
+use super::seats::{self, AHEAD};
 use crate::schedule::{Due, Micros};
 use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure, ShakeNext};
 use bytes::{Bytes, BytesMut};
@@ -250,6 +251,7 @@ impl Driver {
                 return false;
             };
             let Due { at, session, sequence } = due;
+            seats::prefetch(&self.seats, self.schedule.whose(AHEAD));
             if self.shake_when_allowed(now, at, session, sequence) {
                 self.settle(now, session);
             }

@@ -100,11 +100,16 @@ impl Sockets {
         self.inbox.fill(&self.sockets[socket])
     }
 
+    /// One of the datagrams that were received last, to look at.
+    pub(super) fn peek(&self, at: usize) -> &[u8] {
+        &self.inbox.buffers[at][..self.inbox.lengths[at]]
+    }
+
     /// One of the datagrams that were received last. It is handed out once: what comes of it may scramble it.
     pub(super) fn datagram(&self, at: usize, buffer: &mut [u8; RECEIVE_BYTES_MAX]) -> usize {
-        let length = self.inbox.lengths[at];
-        buffer[..length].copy_from_slice(&self.inbox.buffers[at][..length]);
-        length
+        let datagram = self.peek(at);
+        buffer[..datagram.len()].copy_from_slice(datagram);
+        datagram.len()
     }
 
     /// Queues all that a connection has to say at the seat's socket. It leaves with [`flush`](Self::flush) at the

@@ -4,6 +4,7 @@ use super::super::{Connection, LocalCid, RECEIVE_BYTES_MAX};
 use super::Driver;
 use super::play::mint;
 use super::seat::{Asked, Happened, Standing, Todo, token_key};
+use super::seats::{self, AHEAD};
 use super::sockets::BATCH;
 use super::wheel::Tick;
 use crate::schedule::Micros;
@@ -56,7 +57,13 @@ impl Driver {
         for socket in 0..self.sockets.count() {
             for round in 0..ROUNDS {
                 let count = self.sockets.receive(socket);
+                let mut fetched = 0;
                 for at in 0..count {
+                    while fetched < count.min(at + AHEAD) {
+                        let cid = local_cid(self.sockets.peek(fetched));
+                        cid.inspect(|cid| seats::prefetch(&self.seats, index_of(cid)));
+                        fetched += 1;
+                    }
                     let length = self.sockets.datagram(at, &mut buffer);
                     if let Some(index) = self.find(&buffer[..length]) {
                         self.deliver(now, index, &mut buffer[..length]);
@@ -73,14 +80,8 @@ impl Driver {
 
     /// The seat that a datagram is for: by its connection ID, which begins with the index, or as a stateless reset.
     fn find(&self, datagram: &[u8]) -> Option<u32> {
-        let at = if datagram.first()? & 0x80 == 0 {
-            SHORT_CID_AT
-        } else {
-            LONG_CID_AT
-        };
-        let cid: Option<LocalCid> = datagram.get(at..).and_then(|rest| rest.first_chunk()).copied();
-        if let Some(cid) = cid {
-            let index = u32::from_be_bytes([cid[0], cid[1], cid[2], cid[3]]);
+        if let Some(cid) = local_cid(datagram) {
+            let index = index_of(&cid);
             let connection = self.seats.get(index as usize).and_then(|seat| seat.connection.as_ref());
             if connection.is_some_and(|connection| *connection.local_cid() == cid) {
                 return Some(index);
@@ -122,7 +123,10 @@ impl Driver {
 
     fn work_timers(&mut self, now: Micros) {
         while let Some((tick, indices)) = self.wheel.next(now) {
-            for index in indices {
+            for (at, &index) in indices.iter().enumerate() {
+                if let Some(&next) = indices.get(at + AHEAD) {
+                    seats::prefetch(&self.seats, next);
+                }
                 let seat = &mut self.seats[index as usize];
                 if seat.armed == tick {
                     seat.armed = Tick::NONE;
@@ -240,4 +244,19 @@ impl Driver {
             Err(error) => self.on_connect_failed(now, index, "not_started", &error.to_string()),
         }
     }
+}
+
+/// The connection ID that a datagram is for.
+fn local_cid(datagram: &[u8]) -> Option<LocalCid> {
+    let at = if datagram.first()? & 0x80 == 0 {
+        SHORT_CID_AT
+    } else {
+        LONG_CID_AT
+    };
+    datagram.get(at..)?.first_chunk().copied()
+}
+
+/// The seat that a connection ID names.
+fn index_of(cid: &LocalCid) -> u32 {
+    u32::from_be_bytes([cid[0], cid[1], cid[2], cid[3]])
 }
