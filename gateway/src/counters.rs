@@ -53,6 +53,8 @@ pub struct Counters {
     pub receive_errors: Count,
     /// Sessions that exist now, handshaking ones among them.
     pub sessions: Count,
+    /// Of them those that are packed, because they were quiet lately.
+    pub sessions_asleep: Count,
     pub handshakes_now: Count,
     pub connections_accepted: Count,
     /// Handshakes completed.
@@ -206,6 +208,7 @@ impl Counters {
             ("gateway_packets_unsent_total", &self.packets_unsent),
             ("gateway_receive_errors_total", &self.receive_errors),
             ("gateway_sessions", &self.sessions),
+            ("gateway_sessions_asleep", &self.sessions_asleep),
             ("gateway_handshakes", &self.handshakes_now),
             ("gateway_connections_accepted_total", &self.connections_accepted),
             ("gateway_connections_established_total", &self.connections_established),

@@ -169,3 +169,49 @@ async fn sigterm_tells_the_phones_by_name() {
         std::net::UdpSocket::bind(stand.address).is_ok()
     });
 }
+
+/// In builds for tests a shard lets all sessions but some sleep as soon as they are quiet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sessions_that_slept_go_on_where_they_were() {
+    const PHONES: u64 = 20;
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    stand.make_seed(10_000, 200);
+    stand.start_agent();
+    let (mut phones, mut cents) = (Vec::new(), 0);
+    for user in 1..=PHONES {
+        phones.push(stand.user(user).await);
+    }
+    let sleep = || {
+        wait("nearly all of them sleep", || {
+            stand.metric("gateway_sessions_asleep") >= PHONES - 6
+        });
+    };
+    for round in 0..3 {
+        sleep();
+        for phone in &phones {
+            phone.shake_by_datagram(10 + round).await;
+        }
+        sleep();
+        let mut tickets = Vec::new();
+        for phone in &phones {
+            tickets.push(phone.win().await.ticket);
+        }
+        sleep();
+        for (phone, ticket) in phones.iter().zip(&tickets) {
+            cents += opened(phone.claim_patiently(ticket).await).cents;
+        }
+    }
+    sleep();
+    assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+    for phone in &phones {
+        let end = tokio::time::timeout(support::PATIENCE, phone.connection.closed()).await;
+        let end = end.expect("in time");
+        assert!(
+            matches!(&end, quinn::ConnectionError::ApplicationClosed(close)
+                if close.error_code == shake_proto::code::Code::GoingAway.number().into()),
+            "{end}"
+        );
+    }
+    assert_eq!(stand.stop_agent(), Some(0));
+    assert_eq!(stand.audit().total.opened.cents, cents);
+}

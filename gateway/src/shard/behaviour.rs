@@ -6,9 +6,9 @@
 //! Only what proved authentic is counted of a user, and only connections that completed their handshake of a prefix, or
 //! others could have somebody blocked by sending packets in their name.
 
-use super::pages::Pages;
 use super::serving::Serving;
 use super::session::Session;
+use super::sessions::Sessions;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::{Conduct, Counts, Event, Strangers};
 use shake_proto::request::Request;
@@ -280,7 +280,7 @@ impl Serving {
     }
 
     /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
-    pub(super) fn tell_late(&mut self, sessions: &mut Pages<Session>) {
+    pub(super) fn tell_late(&mut self, sessions: &mut Sessions) {
         while let Some(&(index, serial, due_ns)) = self.late.front()
             && due_ns <= self.now.elapsed_ns
         {

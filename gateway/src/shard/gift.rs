@@ -1,9 +1,8 @@
 //! Gifts: in a phase that has them, the event sends packets to random users who are online. Each shard draws among its
 //! own sessions, at its part of the rate; the agent funds and announces them.
 
-use super::pages::Pages;
 use super::serving::Serving;
-use super::session::Session;
+use super::sessions::Sessions;
 use rand::{Rng, RngExt};
 use shake_proto::handoff::record::Gift;
 use shake_rules::throttle::Service;
@@ -20,7 +19,7 @@ impl Serving {
     }
 
     /// Sends the gifts that are due.
-    pub(super) fn send_gifts(&mut self, sessions: &mut Pages<Session>) {
+    pub(super) fn send_gifts(&mut self, sessions: &mut Sessions) {
         if !self.has_gifts() {
             return;
         }
@@ -55,7 +54,7 @@ impl Serving {
     }
 
     /// Up to `count` different users at random; fewer when hardly anybody is online.
-    fn draw_recipients(&mut self, sessions: &mut Pages<Session>, count: usize) -> Vec<UserId> {
+    fn draw_recipients(&mut self, sessions: &mut Sessions, count: usize) -> Vec<UserId> {
         let mut users: Vec<UserId> = Vec::with_capacity(count);
         for _ in 0..count * LOOKS_PER_RECIPIENT {
             if users.len() == count || sessions.capacity() == 0 {

@@ -15,9 +15,11 @@ mod endpoints;
 mod front;
 mod growth;
 mod moves;
+mod packed;
 mod pages;
 mod repeats;
 mod session;
+mod sessions;
 mod wheel;
 
 mod online;
@@ -47,7 +49,7 @@ mod settle;
 pub use cid::ShardCids;
 pub use endpoints::Endpoints;
 
-use crate::config::Sessions;
+use crate::config;
 use crate::huge_pages::Ahead;
 use arrivals::Arrivals;
 use ask::Delivery;
@@ -62,6 +64,7 @@ use receive::Found;
 use repeats::Repeats;
 use serving::{Now, Serving};
 use session::Session;
+use sessions::Sessions;
 use shake_proto::code::Code;
 use socket::{BATCH, SendBatch, Socket};
 use std::os::fd::AsFd;
@@ -95,7 +98,7 @@ const DRAIN_LINGER: Duration = Duration::from_millis(200);
 pub struct Parts {
     pub socket: Socket,
     pub endpoints: Endpoints,
-    pub sessions: Sessions,
+    pub sessions: config::Sessions,
     /// Where to ask for room before sessions need it.
     pub ahead: Ahead,
     pub stop: Arc<AtomicBool>,
@@ -103,7 +106,7 @@ pub struct Parts {
 
 pub struct Shard {
     parts: Parts,
-    sessions: Pages<Session>,
+    sessions: Sessions,
     /// Of each session what is looked at first, by the same index.
     fronts: Pages<Front>,
     wheel: Wheel,
@@ -132,7 +135,7 @@ impl Shard {
     /// Makes the shard; to be called on its own thread, because its message headers hold pointers.
     pub fn new(parts: Parts, began: Instant, serving: Serving) -> Self {
         Self {
-            sessions: Pages::new(parts.ahead.clone()),
+            sessions: Sessions::new(&parts.ahead),
             fronts: Pages::new(parts.ahead.clone()),
             parts,
             wheel: Wheel::new(),
@@ -167,11 +170,15 @@ impl Shard {
         }
         let now = Instant::now();
         let all: Vec<usize> = self.sessions.indices().collect();
-        for index in all {
-            if let Some(session) = self.sessions.get_mut(index) {
-                session.close(now, Code::GoingAway);
-                self.touch(index);
+        for some in all.chunks(BATCH) {
+            for &index in some {
+                if let Some(session) = self.sessions.get_mut(index) {
+                    session.close(now, Code::GoingAway);
+                    self.touch(index);
+                }
             }
+            self.settle();
+            self.sessions.rest(now);
         }
         let deadline = now + DRAIN_LINGER;
         while Instant::now() < deadline {
@@ -195,6 +202,7 @@ impl Shard {
         self.fire_timers();
         self.settle();
         self.flush();
+        self.sessions.rest(self.serving.now.instant);
         self.serving.lane.wake_agent();
         self.count();
     }
@@ -242,6 +250,12 @@ impl Shard {
         self.serving.now.elapsed_ns / TICK.as_nanos() as u64
     }
 
+    /// The tick in which something is due that is due at this moment.
+    fn tick_of(&self, deadline: Instant) -> u64 {
+        let after = deadline.saturating_duration_since(self.began);
+        after.as_nanos().div_ceil(TICK.as_nanos()) as u64
+    }
+
     /// Passes on what the agent sent.
     fn deliver(&mut self) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
@@ -285,10 +299,22 @@ impl Shard {
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(tick, &mut fired);
         for at in 0..fired.len() {
-            if let Some(&next) = fired.get(at + AHEAD) {
+            if let Some(&next) = fired.get(at + 2 * AHEAD) {
+                self.sessions.prefetch_slot(next);
+            }
+            if let Some(&next) = fired.get(at + AHEAD)
+                && self.sessions.sleeps_until(next).is_none_or(|deadline| deadline <= now)
+            {
                 self.fetch(next);
             }
             let index = fired[at];
+            if let Some(deadline) = self.sessions.sleeps_until(index)
+                && deadline > now
+            {
+                // It has moved since. Most have, and most sessions sleep meanwhile: nothing more is looked at.
+                self.wheel.arm(index, self.tick_of(deadline));
+                continue;
+            }
             let Some(session) = self.sessions.get_mut(index) else {
                 continue;
             };
@@ -308,7 +334,6 @@ impl Shard {
             if is_due || is_overdue {
                 self.touch(index);
             } else {
-                // The deadline has moved since. Most have, and with many sessions each is cold: nothing more is looked at.
                 self.arm(index);
             }
         }
@@ -350,6 +375,7 @@ impl Shard {
         self.serving.tell_late(&mut self.sessions);
         self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
+        self.serving.counters.sessions_asleep.set(self.sessions.asleep() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
         if let Ok(overflowed) = self.parts.socket.overflowed() {
             let more = overflowed.wrapping_sub(self.overflowed).cast_signed();

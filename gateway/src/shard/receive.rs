@@ -41,6 +41,7 @@ impl Shard {
             self.pass_on();
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
             self.settle();
+            self.sessions.rest(self.serving.now.instant);
             if count < BATCH && self.backlog.is_empty() {
                 self.arrivals.socket_is_empty(&self.serving);
                 break;
@@ -81,6 +82,7 @@ impl Shard {
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
             Some(Arrived::Session(index, event)) => {
                 self.fronts.prefetch(index);
+                self.sessions.prefetch_slot(index);
                 self.found.push(Found {
                     index,
                     remote: packet.remote,
@@ -222,7 +224,7 @@ impl Shard {
                 front.note_keys();
                 let index = self.growth.time(|| {
                     let at = self.fronts.insert(front);
-                    let index = self.sessions.insert(session);
+                    let index = self.sessions.insert(session, now);
                     assert_eq!(at, index, "a session and its front come and go together");
                     index
                 });

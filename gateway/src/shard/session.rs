@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
+/// Who is to do nothing for so long waits for nothing.
+const QUIET: Duration = Duration::from_secs(2);
 
 pub struct Session {
     pub connection: Connection,
@@ -66,6 +68,17 @@ impl Session {
             moves: Moves::new(now),
             partial: Vec::new(),
         }
+    }
+
+    /// When something is to happen to it by the clock.
+    pub fn deadline(&mut self) -> Option<Instant> {
+        [self.connection.poll_timeout(), self.due()].into_iter().flatten().min()
+    }
+
+    /// Whether nothing is under way for it: it is closed, or nothing waits for an acknowledgement, or is to send one, whose
+    /// deadlines are nearer than that.
+    pub fn is_quiet(&self, now: Instant, deadline: Instant) -> bool {
+        !self.is_dirty && (self.is_closing || deadline > now + QUIET)
     }
 
     /// When something is to happen to it that its connection does not know of.

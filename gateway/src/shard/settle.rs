@@ -131,13 +131,13 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let deadline = match (session.connection.poll_timeout(), session.due()) {
-            (Some(a), Some(b)) => a.min(b),
-            (Some(a), None) | (None, Some(a)) => a,
-            (None, None) => return,
+        let Some(deadline) = session.deadline() else {
+            return;
         };
-        let after = deadline.saturating_duration_since(self.began);
-        let tick = after.as_nanos().div_ceil(TICK.as_nanos()) as u64;
+        if session.is_quiet(self.serving.now.instant, deadline) {
+            self.sessions.may_sleep(index);
+        }
+        let tick = self.tick_of(deadline);
         let early_max = (EARLY_MAX.as_nanos() / TICK.as_nanos()) as u64;
         let may_stay = |armed: u64| (armed..=armed + early_max).contains(&tick);
         if !self.wheel.armed(index).is_some_and(may_stay) {

@@ -6,8 +6,12 @@ use std::fmt::Write as _;
 
 /// Owner, and a part of the names of functions that allocate for it: most name the type that they make room for. The
 /// innermost function that matches any line decides; of several lines that match it, the first.
-const OWNERS: [(&str, &str); 31] = [
-    ("session, its connection inline", "gateway::shard::session::Session>"),
+const OWNERS: [(&str, &str); 32] = [
+    ("session, packed", "gateway::shard::sessions::Slot>"),
+    (
+        "sessions awake, their connections inline",
+        "gateway::shard::session::Session>",
+    ),
     ("sent packets", "connection::spaces::SentPacket"),
     ("reassembly of crypto and streams", "connection::assembler::Buffer"),
     ("crypto frames to send", "quinn_proto::frame::Crypto"),
