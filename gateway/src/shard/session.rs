@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
-/// Who is to do nothing for so long waits for nothing.
+/// A session with no deadline for so long waits for nothing. A probe for an acknowledgement is due after some 1.1 s.
 const QUIET: Duration = Duration::from_secs(2);
 
 pub struct Session {
@@ -75,8 +75,8 @@ impl Session {
         [self.connection.poll_timeout(), self.due()].into_iter().flatten().min()
     }
 
-    /// Whether nothing is under way for it: it is closed, or nothing waits for an acknowledgement, or is to send one, whose
-    /// deadlines are nearer than that.
+    /// Whether nothing is under way for it, whose next deadline this is. What waits for an acknowledgement, or is to send one,
+    /// has a nearer one; one that is closed waits for nothing.
     pub fn is_quiet(&self, now: Instant, deadline: Instant) -> bool {
         !self.is_dirty && (self.is_closing || deadline > now + QUIET)
     }

@@ -22,7 +22,7 @@ use std::time::Instant;
 const FEW: usize = if cfg!(debug_assertions) { 2 } else { 4_096 };
 /// The most that are put to sleep at one time: more than a batch of packets wakes.
 const ROUND: usize = 256;
-/// So many sessions at the least the template is chosen from.
+/// So many sessions the template is chosen from.
 const CANDIDATES: usize = if cfg!(debug_assertions) { 1 } else { 16 };
 /// Room for a packed session in its slot: so that a slot is 40 lines of the caches. Most take 240 to 290 words.
 const ROOM: usize = 315;
@@ -34,7 +34,7 @@ pub struct Sessions {
     empty: Vec<u32>,
     /// Indices of sessions that are awake and may have nothing more to do.
     tired: VecDeque<u32>,
-    /// Made before the first is put to sleep.
+    /// Made before the first is put to sleep, and never again: what sleeps was packed against it.
     template: Option<Template<Session>>,
     asleep: usize,
 }
@@ -209,7 +209,7 @@ impl Sessions {
             Lies::InBed(bed) => self.beds.get(bed as usize),
             _ => None,
         };
-        let candidates: Vec<&MaybeUninit<Session>> = self.tired.iter().filter_map(place).collect();
+        let candidates: Vec<&MaybeUninit<Session>> = self.tired.iter().filter_map(place).take(CANDIDATES).collect();
         let templates = candidates.iter().map(|place| Template::of(place));
         templates.min_by_key(|template| candidates.iter().map(|place| template.distance(place)).sum::<usize>())
     }
