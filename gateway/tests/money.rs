@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use shake_proto::wire::v1;
 use std::collections::HashMap;
 use std::time::Duration;
-use support::{GENEROUS_SHOW, Stand, wait};
+use support::{GENEROUS_SHOW, Phone, Stand, wait};
 use v1::claim_reply::Result as Claimed;
 
 /// Not a test of its own: the agent process of the others.
@@ -150,11 +150,8 @@ async fn a_killed_gateway_costs_only_the_packets_in_its_hands() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn sigterm_tells_the_phones_by_name() {
-    let mut stand = Stand::new(GENEROUS_SHOW, "");
-    let phone = stand.user(1).await;
-    assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+/// Its connection was closed because the gateway ends.
+async fn is_told_to_go(phone: &Phone) {
     match tokio::time::timeout(support::PATIENCE, phone.connection.closed())
         .await
         .expect("in time")
@@ -165,6 +162,14 @@ async fn sigterm_tells_the_phones_by_name() {
         }
         other => panic!("closed by {other}"),
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn sigterm_tells_the_phones_by_name() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+    is_told_to_go(&phone).await;
     wait("the port is free again", || {
         std::net::UdpSocket::bind(stand.address).is_ok()
     });
@@ -204,13 +209,7 @@ async fn sessions_that_slept_go_on_where_they_were() {
     sleep();
     assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
     for phone in &phones {
-        let end = tokio::time::timeout(support::PATIENCE, phone.connection.closed()).await;
-        let end = end.expect("in time");
-        assert!(
-            matches!(&end, quinn::ConnectionError::ApplicationClosed(close)
-                if close.error_code == shake_proto::code::Code::GoingAway.number().into()),
-            "{end}"
-        );
+        is_told_to_go(phone).await;
     }
     assert_eq!(stand.stop_agent(), Some(0));
     assert_eq!(stand.audit().total.opened.cents, cents);

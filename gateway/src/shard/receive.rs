@@ -224,7 +224,7 @@ impl Shard {
                 front.note_keys();
                 let index = self.growth.time(|| {
                     let at = self.fronts.insert(front);
-                    let index = self.sessions.insert(session, now);
+                    let index = self.sessions.insert(session);
                     assert_eq!(at, index, "a session and its front come and go together");
                     index
                 });

@@ -17,8 +17,8 @@ use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 use std::time::Instant;
 
-/// A shard with so many sessions or fewer puts none to sleep: it has the memory, and saves the CPU time. Builds that check what they do begin with a few, so that
-/// every test has sessions asleep.
+/// A shard with so many sessions or fewer puts none to sleep: it has the memory, and saves the CPU time. Builds that check
+/// what they do begin with a few, so that every test has sessions asleep.
 const FEW: usize = if cfg!(debug_assertions) { 2 } else { 65_536 };
 /// The most that are put to sleep at one time: more than a batch of packets wakes.
 const ROUND: usize = 256;
@@ -42,21 +42,19 @@ pub struct Sessions {
 #[repr(align(64))]
 struct Slot {
     lies: Lies,
-    /// When it is to be woken at the latest, while it sleeps.
-    deadline: Instant,
     room: [Word; ROOM],
 }
 
 const _: () = assert!(size_of::<Option<Slot>>() == 40 * 64, "lines of the caches");
 
-/// Where a session lies.
+/// Where a session lies; of one that sleeps also when it is to be woken at the latest.
 enum Lies {
     /// Awake in this bed.
     InBed(u32),
     /// Packed in its slot, in so many words.
-    InSlot(u16),
+    InSlot(Instant, u16),
     /// Packed in a block of its own, because its slot has not the room.
-    Outside(Box<[Word]>),
+    Outside(Instant, Box<[Word]>),
 }
 
 impl Sessions {
@@ -91,11 +89,10 @@ impl Sessions {
     }
 
     /// Puts a session in, awake; gives its index.
-    pub fn insert(&mut self, session: Session, now: Instant) -> usize {
+    pub fn insert(&mut self, session: Session) -> usize {
         let bed = self.empty_bed();
         let index = self.slots.insert(Slot {
             lies: Lies::InBed(bed as u32),
-            deadline: now,
             room: [Word::uninit(); ROOM],
         });
         if let Some(place) = self.beds.get_mut(bed) {
@@ -138,8 +135,8 @@ impl Sessions {
         let template = self.template.as_ref()?;
         let lies = std::mem::replace(&mut slot.lies, Lies::InBed(bed as u32));
         let packed = match &lies {
-            Lies::InSlot(words) => &slot.room[..usize::from(*words)],
-            Lies::Outside(words) => words,
+            Lies::InSlot(_, words) => &slot.room[..usize::from(*words)],
+            Lies::Outside(_, words) => words,
             Lies::InBed(_) => return None,
         };
         // SAFETY: there is only the one template, and from here on the session lies in the bed.
@@ -163,8 +160,10 @@ impl Sessions {
 
     /// When a session that sleeps is to be woken; nothing for one that is awake.
     pub fn sleeps_until(&self, index: usize) -> Option<Instant> {
-        let slot = self.slots.get(index)?;
-        (!matches!(slot.lies, Lies::InBed(_))).then_some(slot.deadline)
+        match self.slots.get(index)?.lies {
+            Lies::InBed(_) => None,
+            Lies::InSlot(deadline, _) | Lies::Outside(deadline, _) => Some(deadline),
+        }
     }
 
     /// Asks the processor for what [`Self::prefetch`] and [`Self::sleeps_until`] look at.
@@ -183,8 +182,10 @@ impl Sessions {
         };
         match &slot.lies {
             Lies::InBed(bed) => self.beds.prefetch(*bed as usize),
-            Lies::InSlot(words) => prefetch_lines(slot.room.as_ptr().cast(), usize::from(*words) * size_of::<Word>()),
-            Lies::Outside(words) => prefetch_lines(words.as_ptr().cast(), size_of_val(&**words)),
+            Lies::InSlot(_, words) => {
+                prefetch_lines(slot.room.as_ptr().cast(), usize::from(*words) * size_of::<Word>())
+            }
+            Lies::Outside(_, words) => prefetch_lines(words.as_ptr().cast(), size_of_val(&**words)),
         }
     }
 
@@ -234,11 +235,10 @@ impl Sessions {
         };
         // SAFETY: it is initialised, and once it was moved its slot no longer says that it lies there.
         slot.lies = match unsafe { template.pack(place, &mut slot.room) } {
-            Some(words) => Lies::InSlot(words as u16),
+            Some(words) => Lies::InSlot(deadline, words as u16),
             // SAFETY: the same; it was not moved yet.
-            None => Lies::Outside(unsafe { template.pack_outside(place) }),
+            None => Lies::Outside(deadline, unsafe { template.pack_outside(place) }),
         };
-        slot.deadline = deadline;
         self.empty.push(bed);
         self.asleep += 1;
     }
