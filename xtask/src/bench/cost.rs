@@ -42,6 +42,7 @@ struct Measured {
     resident_bytes: u64,
     unanswered_share: f64,
     p99_us: u64,
+    stolen_share: f64,
 }
 
 /// One number of sessions at one rate.
@@ -275,6 +276,7 @@ fn measured(samples: &Samples, from_ms: u64, to_ms: u64, shakes_per_second: f64)
         resident_bytes: samples.resident_bytes_at(0, to_ms),
         unanswered_share: 0.0,
         p99_us: 0,
+        stolen_share: spell.stolen_share,
     })
 }
 
@@ -326,7 +328,7 @@ fn example(name: &str) -> Command {
 
 fn table(options: &Options, rows: &[Row]) -> String {
     let mut text = format!(
-        "{} s each, lean phones, all on this machine\n\n{:>9} {:>8}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9}\n",
+        "{} s each, lean phones, all on this machine; stolen: CPU time that its host gave to others\n\n{:>9} {:>8}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9} {:>8}\n",
         options.seconds,
         "sessions",
         "shakes/s",
@@ -337,6 +339,7 @@ fn table(options: &Options, rows: &[Row]) -> String {
         "KB/session",
         "unanswered",
         "p99 ms",
+        "stolen",
     );
     for row in rows {
         let servers = [
@@ -347,7 +350,7 @@ fn table(options: &Options, rows: &[Row]) -> String {
         for (name, measured) in servers {
             let Some(one) = measured else { continue };
             text.push_str(&format!(
-                "{:>9} {:>8}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2}\n",
+                "{:>9} {:>8}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2} {:>7.1}%\n",
                 row.sessions,
                 row.rate,
                 one.cpu_us_per_shake,
@@ -356,6 +359,7 @@ fn table(options: &Options, rows: &[Row]) -> String {
                 one.resident_bytes as f64 / 1e3 / f64::from(row.sessions),
                 one.unanswered_share * 100.0,
                 one.p99_us as f64 / 1e3,
+                one.stolen_share * 100.0,
             ));
         }
     }

@@ -130,6 +130,13 @@ fn find_peak(place: &Place, options: &Options, interrupt: &Interrupt) -> anyhow:
         .collect();
     let played = place.play(&place::open_throttle(), 0.0, &steps, interrupt)?;
     let steps = samples::steps(&played)?;
+    for step in &steps {
+        let stolen = step.stolen_share * 100.0;
+        say(&format!(
+            "{}: {:.0} served, {stolen:.1} % of the CPU stolen",
+            step.name, step.served_per_second
+        ));
+    }
     let peak = steps.iter().map(|step| step.served_per_second).fold(0.0, f64::max);
     ensure!(
         peak > 0.0,

@@ -21,7 +21,7 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         gb(phones.resources.memory_peak_bytes),
     ));
     line(format!(
-        "{:<20} {:>10} {:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>9} {:>8}",
+        "{:<20} {:>10} {:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>9}  gw memory",
         "step",
         "sent/s",
         "answered/s",
@@ -31,11 +31,16 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         "gw us/shk",
         "gw CPUs",
         "agent CPUs",
-        "sim CPUs"
+        "sim CPUs",
+        "stolen",
     ));
     for step in &phones.steps {
         line(row(seen, step));
     }
+    line(
+        "stolen: CPU time of the machine that its host gave to others; figures of a step with much of it say little"
+            .into(),
+    );
     let held = phones
         .steps
         .iter()
@@ -76,7 +81,7 @@ fn row(seen: &Seen, step: &Step) -> String {
     let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
     let per_shake = cpus(GATEWAY) * 1e6 / step.answered_per_second.max(1.0);
     format!(
-        "{:<20} {:>10.0} {:>10.0} {:>10.3}% {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}  memory {:+.2} %",
+        "{:<20} {:>10.0} {:>10.0} {:>10.3}% {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>10.2} {:>8.2} {:>8.1}%  {:+.2} %",
         step.name,
         step.sent_per_second,
         step.answered_per_second,
@@ -87,6 +92,7 @@ fn row(seen: &Seen, step: &Step) -> String {
         cpus(GATEWAY),
         cpus(AGENT),
         step.cpu_s / step.seconds.max(0.001),
+        spell(GATEWAY).map_or(0.0, |spell| spell.stolen_share) * 100.0,
         growth(&seen.samples, step) * 100.0,
     )
 }

@@ -7,7 +7,7 @@ mod usage;
 
 pub use place::Place;
 pub use service::{Patience, Service, run_to_file};
-pub use usage::{Sampler, Samples, Usage, unix_ms};
+pub use usage::{Sampler, Samples, Usage, stolen, unix_ms};
 
 use crate::interrupt::Interrupt;
 use crate::workspace::{self, cargo};

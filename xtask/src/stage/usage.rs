@@ -1,8 +1,9 @@
-//! What a process has used so far, as the kernel counts it.
+//! What processes have used so far, and what the host kept from the machine, as the kernel counts it.
 
 use anyhow::Context;
 use nix::unistd::Pid;
 use procfs::process::Process;
+use procfs::{CurrentSI, KernelStats};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -44,6 +45,17 @@ impl Usage {
     }
 }
 
+/// CPU time that the host of this virtual machine gave to others while programs here wanted it, since it was started, as
+/// a share of one processor's for each that there is: 1 s of both processors of two is 1 s. What is measured while much
+/// is stolen says little. Nothing where the kernel does not tell.
+pub fn stolen() -> Duration {
+    let Ok(stats) = KernelStats::current() else {
+        return Duration::ZERO;
+    };
+    let ticks = stats.total.steal.unwrap_or_default() as f64 / stats.cpu_time.len().max(1) as f64;
+    Duration::from_secs_f64(ticks / procfs::ticks_per_second() as f64)
+}
+
 /// Reads processes again and again, in a thread of its own, until it is asked for what it read.
 pub struct Sampler {
     stop: Arc<AtomicBool>,
@@ -59,6 +71,7 @@ pub struct Samples(Vec<Sample>);
 struct Sample {
     at_unix_ms: u64,
     usages: Vec<Usage>,
+    stolen: Duration,
 }
 
 /// What a process did in a span of time.
@@ -70,6 +83,8 @@ pub struct Spell {
     pub cpu: Duration,
     /// Times that a thread went to sleep.
     pub sleeps: u64,
+    /// The share of the machine's CPU time that its host gave to others, 0 to 1 ([`stolen`]).
+    pub stolen_share: f64,
 }
 
 impl Sampler {
@@ -91,6 +106,7 @@ impl Sampler {
                 samples.0.push(Sample {
                     at_unix_ms: unix_ms(),
                     usages: usages.clone(),
+                    stolen: stolen(),
                 });
                 thread::sleep(Self::EVERY);
             }
@@ -113,10 +129,12 @@ impl Samples {
         let (first, last) = (at(from_unix_ms)?, at(to_unix_ms)?);
         let length_ms = last.at_unix_ms.checked_sub(first.at_unix_ms)?;
         let (before, after) = (first.usages.get(process)?, last.usages.get(process)?);
+        let length = Duration::from_millis(length_ms);
         (length_ms > 0).then(|| Spell {
-            length: Duration::from_millis(length_ms),
+            length,
             cpu: after.cpu.saturating_sub(before.cpu),
             sleeps: after.sleeps.saturating_sub(before.sleeps),
+            stolen_share: last.stolen.saturating_sub(first.stolen).as_secs_f64() / length.as_secs_f64(),
         })
     }
 
@@ -156,6 +174,7 @@ mod tests {
         let samples = sampler.finish();
         let spell = samples.between(0, began, began + 400).unwrap();
         assert!(spell.cpu > Duration::ZERO && spell.length > Duration::ZERO, "{spell:?}");
+        assert!((0.0..1.0).contains(&spell.stolen_share), "{spell:?}");
         assert!(samples.resident_bytes_max(0) >= samples.resident_bytes_at(0, began));
         assert!(samples.resident_bytes_at(0, began) > 0);
         assert!(

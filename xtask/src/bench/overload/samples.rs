@@ -1,6 +1,7 @@
 //! The gateway's metrics while phones shake, twice a second, and what they say of each step.
 
 use super::place::Played;
+use crate::stage;
 use anyhow::{Context, ensure};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -24,6 +25,8 @@ pub struct Sample {
     pub cpu_s: f64,
     pub queue_wait_ms: f64,
     pub resident_bytes: u64,
+    /// CPU time that the machine's host gave to others ([`stage::stolen`]).
+    pub stolen_s: f64,
 }
 
 /// Takes samples as long as it is asked.
@@ -69,6 +72,7 @@ impl Sampler {
         self.samples.push(Sample {
             at_unix_ms,
             resident_bytes: resident_kb * 1024,
+            stolen_s: stage::stolen().as_secs_f64(),
             ..read(&text)
         });
         Ok(())
@@ -124,6 +128,8 @@ pub struct Step {
     pub grade_max: f64,
     pub queue_wait_ms_max: f64,
     pub resident_bytes_max: u64,
+    /// The share of the machine's CPU time that its host gave to others, 0 to 1.
+    pub stolen_share: f64,
     /// Seconds after its begin until the grade was 0 and stayed so; `None` when it was not.
     pub at_ease_after_s: Option<f64>,
 }
@@ -174,6 +180,7 @@ fn one(step: &Value, samples: &[Sample]) -> anyhow::Result<Step> {
         grade_max: max(|sample| sample.grade),
         queue_wait_ms_max: max(|sample| sample.queue_wait_ms),
         resident_bytes_max: within.iter().map(|sample| sample.resident_bytes).max().unwrap_or(0),
+        stolen_share: (last.stolen_s - first.stolen_s) / span_s,
         at_ease_after_s: at_ease_ms.map(|at| (at - began_ms) as f64 / 1e3),
     })
 }

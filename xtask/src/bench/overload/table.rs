@@ -94,11 +94,13 @@ pub fn verdicts(peak: f64, all: &[Series], served_us: f64, refused_us: f64) -> V
 
 /// The table and the verdicts.
 pub fn text(peak: f64, all: &[Series], verdicts: &[Verdict]) -> String {
-    let mut text = format!("peak {peak:.0} shakes/s, gateway and agent on one core, phones on another\n");
+    let mut text = format!(
+        "peak {peak:.0} shakes/s, gateway and agent on one core, phones on another; stolen: CPU time that the machine's host gave to others\n"
+    );
     for series in all {
         let _ = writeln!(
             text,
-            "\n{}\n{:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>6} {:>9} {:>5} {:>8}",
+            "\n{}\n{:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>6} {:>9} {:>5} {:>8} {:>8}",
             series.name,
             "load",
             "offered/s",
@@ -110,13 +112,14 @@ pub fn text(peak: f64, all: &[Series], verdicts: &[Verdict]) -> String {
             "grade",
             "queue ms",
             "CPU",
-            "RSS MB"
+            "RSS MB",
+            "stolen"
         );
         for step in &series.steps {
             let span_s = step.served / step.served_per_second.max(1e-9);
             let _ = writeln!(
                 text,
-                "{:>6} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>8.0} {:>8.1} {:>6.0} {:>9.1} {:>5.2} {:>8}",
+                "{:>6} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>8.0} {:>8.1} {:>6.0} {:>9.1} {:>5.2} {:>8} {:>7.1}%",
                 step.name,
                 step.offered_per_second,
                 step.sent_per_second,
@@ -127,7 +130,8 @@ pub fn text(peak: f64, all: &[Series], verdicts: &[Verdict]) -> String {
                 step.grade_max,
                 step.queue_wait_ms_max,
                 step.cpu_share,
-                step.resident_bytes_max >> 20
+                step.resident_bytes_max >> 20,
+                step.stolen_share * 100.0
             );
         }
         let claims: &Value = &series.played.report["claims"];
