@@ -12,6 +12,7 @@ mod dependencies;
 mod fuzz;
 mod million;
 mod test;
+mod tune;
 
 use clap::{Parser, Subcommand};
 use interrupt::Interrupt;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
   cargo xtask million       a million sessions, then 30,000 to 60,000 shakes/s; ten minutes
+  cargo xtask tune          the programs as they should run on the night; ten minutes
   cargo xtask test          everything that must hold before a change goes in
   cargo xtask bench         every benchmark, one after the other
   cargo xtask bench hostile every attack, with honest phones beside it
@@ -49,6 +51,9 @@ enum Command {
     Test(test::Options),
     /// Plays a million phones, and tells whether every bound held.
     Million(million::Options),
+    /// Builds the programs by a profile of how phones are served: a shake costs less CPU.
+    #[command(after_long_help = tune::HELP)]
+    Tune,
     /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
     Chaos(chaos::Options),
     /// Runs the benchmarks.
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(options, &interrupt),
         Command::Million(options) => million::run(options, &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
+        Command::Tune => tune::run(&interrupt),
         Command::Chaos(options) => chaos::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),

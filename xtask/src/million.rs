@@ -1,25 +1,17 @@
 //! `cargo xtask million`: a million phones on this machine, gateway, agent and simulator together: all connect and say
 //! Hello, then shake at rates in steps, and in the end the books are compared as in the demo.
 
+pub mod play;
 mod table;
 
-use crate::demo::{books, evidence, plan, reports, verdict::Evidence};
+use crate::demo::{books, evidence, reports, verdict::Evidence};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
+use crate::stage::{Build, Place, Programs, Samples};
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
+use play::GATEWAY;
 use reports::Step;
-use std::time::Duration;
-
-/// Packets of the seed: 83 a second for an hour and a half.
-const PACKETS: u64 = 450_000;
-/// No session may go for want of packets while the last ones connect.
-const IDLE_TIMEOUT_S: u32 = 900;
-/// What a turn that lasts some tens of milliseconds needs at 60,000 packets/s; capped by net.core.rmem_max.
-const SOCKET_BUFFER_BYTES: u32 = 32 << 20;
-/// A bound on the whole simulation.
-const RUN: Duration = Duration::from_secs(3_600);
 
 /// Most resident bytes of the gateway, of a million sessions.
 const GATEWAY_BYTES_MAX: u64 = 11_000_000_000;
@@ -47,6 +39,7 @@ and 1.5 GB), and the audit balances and agrees with the phones.
 Examples:
   cargo xtask million
   cargo xtask million --sessions 100000
+  cargo xtask million --tuned               with profile-guided programs, after cargo xtask tune
   cargo xtask million --search              then 70,000/s and more, in search of the highest rate
   cargo xtask million --idle                10 minutes with a shake each 30 s")]
 pub struct Options {
@@ -59,11 +52,10 @@ pub struct Options {
     /// Go on after the rates that must be held, to 100,000/s; overload then leaves claims and memory without a bound
     #[arg(long, conflicts_with = "idle")]
     search: bool,
+    /// With the programs that `cargo xtask tune` prepared, as they should run on the night
+    #[arg(long)]
+    tuned: bool,
 }
-
-/// Gateway and agent, in the order of the sampler; the simulator tells of itself.
-const GATEWAY: usize = 0;
-const AGENT: usize = 1;
 
 /// What was seen of the run.
 struct Seen {
@@ -76,43 +68,15 @@ struct Seen {
 /// # Errors
 /// When something could not run, or a bound was broken.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let build = if options.tuned { Build::Tuned } else { Build::Release };
     say("building the programs (release)");
-    let programs = Programs::build(Build::Release, interrupt)?;
+    let programs = Programs::build(build, interrupt)?;
     let place = Place::fresh("million")?;
-    prepare(&place, &programs, options, interrupt)?;
-    let mut stage = Stage::start(&place, &programs, interrupt)?;
-    say(&format!(
-        "gateway on {}, metrics at http://{}/metrics",
-        place.gateway, place.metrics
-    ));
-    let (gateway, agent) = (stage.gateway.pid(), stage.agent.pid());
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .args(["--json", "--sessions", &options.sessions.to_string()])
-        .args(["--target", &place.gateway.to_string(), "--certs"])
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS))
-        .arg("--html")
-        .arg(place.file("report.html"))
-        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
-        .args(["--watch-pid", &format!("gateway={gateway}")])
-        .args(["--watch-pid", &format!("shake-agent={agent}")]);
-    let patience = Patience {
-        at_most: RUN,
-        interrupt,
-    };
-    let sampler = Sampler::watch(vec![gateway, agent]);
-    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
-        stage.check()
-    })?;
-    let samples = sampler.finish();
-    say("ending gateway and agent, auditing the ledger");
-    stage.end()?;
+    play::prepare(&place, &programs, &show(options)?, &scenario(options)?, interrupt)?;
+    let (ended, samples) = play::play(&place, &programs, options.sessions, interrupt)?;
+    say("auditing the ledger");
     let books = books(&place, &programs, interrupt)?;
-    let evidence = evidence(&place, ended.is_success(), books)?;
+    let evidence = evidence(&place, ended, books)?;
     let seen = Seen { evidence, samples };
     let failures = failures(options, &seen);
     print!("{}", table::text(options, &seen, &failures));
@@ -124,34 +88,6 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 fn say(line: &str) {
     eprintln!("million: {line}");
-}
-
-/// Certificates, seed, and the four configurations.
-fn prepare(place: &Place, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let (least, most) = plan::AMOUNT_CENTS;
-    let budget_cents = PACKETS * (least + (most - least) / 10);
-    let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
-    seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
-    stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    let gateway = plan::gateway(place);
-    let gateway = format!(
-        "{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n\n[throttle]\nfile = \"{}\"\n",
-        files::THROTTLE
-    )
-    .replace(
-        "[listen]\n",
-        &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
-    );
-    let name = if options.idle { "million-idle" } else { "million" };
-    let mut scenario = workspace::deployed("scenarios", name)?;
-    if options.search {
-        scenario.push_str(&search_steps());
-    }
-    place.write(files::SHOW, &show(options)?)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-    place.write(files::GATEWAY, &gateway)?;
-    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
-    place.write(files::SCENARIO, &scenario)
 }
 
 /// The show of the million; the idle one is without gifts, because a user's first gift takes memory, and there it is
@@ -168,6 +104,16 @@ fn show(options: &Options) -> anyhow::Result<String> {
         phase.as_table_mut().context("a phase is no table")?.remove("gifts");
     }
     Ok(toml::to_string(&show)?)
+}
+
+/// What the phones do.
+fn scenario(options: &Options) -> anyhow::Result<String> {
+    let name = if options.idle { "million-idle" } else { "million" };
+    let mut scenario = workspace::deployed("scenarios", name)?;
+    if options.search {
+        scenario.push_str(&search_steps());
+    }
+    Ok(scenario)
 }
 
 /// Steps past the rates that must be held, in search of the highest.

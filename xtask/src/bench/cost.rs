@@ -29,6 +29,9 @@ pub struct Options {
     /// The most sessions for the plain server, which takes over 30 KB for each
     #[arg(long, default_value_t = 200_000)]
     plain_sessions_max: u32,
+    /// With the gateway that `cargo xtask tune` prepared; floor and plain server stay as they are
+    #[arg(long)]
+    tuned: bool,
 }
 
 /// Pauses of the floor's generator, in microseconds: from one datagram at a time to batches of a millisecond. A server
@@ -59,7 +62,8 @@ struct Row {
 /// # Errors
 /// When something could not run.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let programs = Programs::build(Build::Release, interrupt)?;
+    let build = if options.tuned { Build::Tuned } else { Build::Release };
+    let programs = Programs::build(build, interrupt)?;
     let built = cargo(["build", "--release", "-p", "gateway", "--examples"]).status()?;
     ensure!(built.success(), "cargo build of the examples: {built}");
     let mut rows = Vec::new();

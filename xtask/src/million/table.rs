@@ -1,6 +1,7 @@
 //! What the run looked like, as text.
 
-use super::{AGENT, GATEWAY, Options, RATES, Seen, gb, growth, is_held};
+use super::play::{AGENT, GATEWAY};
+use super::{Options, RATES, Seen, gb, growth, is_held};
 use crate::demo::reports::Step;
 use std::fmt::Write;
 

@@ -2,18 +2,16 @@
 //! the million and the benches differ in what they configure, what they offer, and what they look at.
 
 mod place;
+mod programs;
 mod service;
 mod usage;
 
 pub use place::Place;
+pub use programs::{Build, Programs, Tuned};
 pub use service::{Patience, Service, run_to_file};
 pub use usage::{Sampler, Samples, Usage, stolen, unix_ms};
 
 use crate::interrupt::Interrupt;
-use crate::workspace::{self, cargo};
-use anyhow::{Context, bail};
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 /// How long a program may take to be ready, or to make its files.
@@ -37,51 +35,6 @@ pub mod files {
     pub const OUTBOX: &str = "outbox.csv";
     pub const SETTLEMENT: &str = "settlement.log";
     pub const BLOCKS: &str = "blocks.json";
-}
-
-/// How the programs are built.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Build {
-    /// As they run on the night.
-    #[default]
-    Release,
-    /// As the tests build them: for what is checked, and not measured.
-    Dev,
-}
-
-/// Where the built programs are.
-pub struct Programs(PathBuf);
-
-impl Programs {
-    /// Builds gateway, agent, simulator and certificate maker.
-    ///
-    /// # Errors
-    /// When one does not build.
-    pub fn build(build: Build, interrupt: &Interrupt) -> anyhow::Result<Self> {
-        const PACKAGES: [&str; 8] = ["-p", "gateway", "-p", "shake-agent", "-p", "client-sim", "-p", "certs"];
-        let (mut command, directory) = match build {
-            Build::Release => (cargo(["build", "--release"].into_iter().chain(PACKAGES)), "release"),
-            // The programs of the whole workspace's tests: with other packages, the features of what they share would
-            // differ, and all be built again.
-            Build::Dev => (cargo(["test", "--workspace", "--tests", "--no-run"]), "debug"),
-        };
-        let status = command.status().context("cannot run cargo")?;
-        interrupt.check()?;
-        if !status.success() {
-            bail!("cargo build: {status}");
-        }
-        Ok(Self(workspace::target().join(directory)))
-    }
-
-    /// Where a program is.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// A program that is about to be given its arguments.
-    pub fn command(&self, name: &str) -> Command {
-        Command::new(self.path(name))
-    }
 }
 
 /// Makes certificates, keys and a seed in the place.

@@ -1,0 +1,96 @@
+//! Gateway, agent and phones of the million in one place, from the configurations to the end of the scenario.
+
+use crate::demo::plan;
+use crate::interrupt::Interrupt;
+use crate::stage::{self, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
+use crate::workspace;
+use std::time::Duration;
+
+/// Packets of the seed: 83 a second for an hour and a half.
+const PACKETS: u64 = 450_000;
+/// No session may go for want of packets while the last ones connect.
+const IDLE_TIMEOUT_S: u32 = 900;
+/// What a turn that lasts some tens of milliseconds needs at 60,000 packets/s; capped by net.core.rmem_max.
+const SOCKET_BUFFER_BYTES: u32 = 32 << 20;
+/// A bound on the whole simulation.
+const RUN: Duration = Duration::from_secs(3_600);
+
+/// Gateway and agent, in the order of the samples; the simulator tells of itself.
+pub const GATEWAY: usize = 0;
+pub const AGENT: usize = 1;
+
+/// Certificates, seed, and the configurations for this show and this scenario.
+///
+/// # Errors
+/// When a program failed, or a file could not be written.
+pub fn prepare(
+    place: &Place,
+    programs: &Programs,
+    show: &str,
+    scenario: &str,
+    interrupt: &Interrupt,
+) -> anyhow::Result<()> {
+    let (least, most) = plan::AMOUNT_CENTS;
+    let budget_cents = PACKETS * (least + (most - least) / 10);
+    let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
+    seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
+    stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
+    let gateway = plan::gateway(place);
+    let gateway = format!(
+        "{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n\n[throttle]\nfile = \"{}\"\n",
+        files::THROTTLE
+    )
+    .replace(
+        "[listen]\n",
+        &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
+    );
+    place.write(files::SHOW, show)?;
+    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    place.write(files::GATEWAY, &gateway)?;
+    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+    place.write(files::SCENARIO, scenario)
+}
+
+/// Lets so many phones play the scenario, and ends gateway and agent. Gives whether the phones had what they wanted, and
+/// what the two used meanwhile.
+///
+/// # Errors
+/// When a program could not run to its end.
+pub fn play(
+    place: &Place,
+    programs: &Programs,
+    sessions: u32,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(bool, Samples)> {
+    let mut stage = Stage::start(place, programs, interrupt)?;
+    eprintln!(
+        "gateway on {}, metrics at http://{}/metrics",
+        place.gateway, place.metrics
+    );
+    let (gateway, agent) = (stage.gateway.pid(), stage.agent.pid());
+    let mut phones = programs.command("client-sim");
+    phones
+        .arg("run")
+        .arg(place.file(files::SCENARIO))
+        .args(["--json", "--sessions", &sessions.to_string()])
+        .args(["--target", &place.gateway.to_string(), "--certs"])
+        .arg(place.file(files::CERTS))
+        .arg("--credits")
+        .arg(place.file(files::CREDITS))
+        .arg("--html")
+        .arg(place.file("report.html"))
+        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
+        .args(["--watch-pid", &format!("gateway={gateway}")])
+        .args(["--watch-pid", &format!("shake-agent={agent}")]);
+    let patience = Patience {
+        at_most: RUN,
+        interrupt,
+    };
+    let sampler = Sampler::watch(vec![gateway, agent]);
+    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
+        stage.check()
+    })?;
+    let samples = sampler.finish();
+    stage.end()?;
+    Ok((ended.is_success(), samples))
+}
