@@ -1,8 +1,10 @@
 //! `cargo xtask bench cost`: CPU per shake and memory per session of the gateway, between a floor (a raw UDP echo with
 //! AES-128-GCM) and a plain server on the `quinn` crate, at several numbers of sessions, in one run.
 
+use crate::demo::reports::Phones;
 use crate::demo::{self, plan};
 use crate::interrupt::Interrupt;
+use crate::million::play;
 use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
 use crate::workspace::{self, cargo};
 use anyhow::{Context, ensure};
@@ -37,6 +39,9 @@ pub struct Options {
 /// Pauses of the floor's generator, in microseconds: from one datagram at a time to batches of a millisecond. A server
 /// spends less on packets that come together, so the floor with the gateway's own batches is the one that counts.
 const FLOOR_TICKS_US: [u32; 3] = [0, 200, 1_000];
+
+/// Between the last handshake and the first shake; meanwhile the gateway puts its heap on huge pages.
+const REST_S: u32 = 10;
 
 /// One server under one load.
 struct Measured {
@@ -107,42 +112,14 @@ struct Bench<'a> {
     rate: u32,
 }
 
-/// As far as the bench looks at the simulator's report.
-#[derive(Deserialize)]
-struct Report {
-    sessions: Sessions,
-    shakes: Shakes,
-    latency: Latency,
-}
-
-#[derive(Deserialize)]
-struct Sessions {
-    connected: u64,
-    ramp_s: f64,
-}
-
-#[derive(Deserialize)]
-struct Shakes {
-    answered_per_second: f64,
-    unanswered_share: f64,
-    shaking_s: f64,
-}
-
-#[derive(Deserialize)]
-struct Latency {
-    p99_us: u64,
-}
-
 impl Bench<'_> {
     fn gateway(&self) -> anyhow::Result<Measured> {
         let place = self.place()?;
         let plan = demo::Options::of_size(self.sessions, self.rate, self.options.seconds);
         stage::make_certs_and_seed(&place, self.programs, &plan::seed_flags(&plan), self.interrupt)?;
         place.write(files::SHOW, &plan::show(&plan))?;
-        let gateway = plan::gateway(&place);
-        let gateway = format!("{gateway}\n[throttle]\nfile = \"{}\"\n", files::THROTTLE);
         place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-        place.write(files::GATEWAY, &gateway)?;
+        place.write(files::GATEWAY, &play::gateway(&place))?;
         place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
         let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
         let sampler = Sampler::watch(vec![stage.gateway.pid()]);
@@ -186,26 +163,28 @@ impl Bench<'_> {
             .arg(place.file(files::SCENARIO))
             .args(["--json", "--target", &target.to_string(), "--certs"])
             .arg(place.file(files::CERTS));
-        let began_ms = unix_ms();
         let report = place.file(files::REPORT);
         let ended = run_to_file("client-sim", command, &report, &self.patience(), check)?;
         let samples = sampler.finish();
         ended.success()?;
         let text = fs::read_to_string(&report).context("cannot read the simulator's report")?;
-        let report: Report = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        let phones: Phones = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        let connected = phones.sessions.connected;
         ensure!(
-            report.sessions.connected == u64::from(self.sessions),
-            "{} of {} sessions connected",
-            report.sessions.connected,
+            connected == u64::from(self.sessions),
+            "{connected} of {} sessions connected",
             self.sessions
         );
-        // Half a second at either end is left out, because the ramp's length is known to a fraction of that.
-        let from_ms = began_ms + (report.sessions.ramp_s * 1_000.0) as u64 + 500;
-        let to_ms = from_ms + (report.shakes.shaking_s * 1_000.0) as u64 - 1_000;
-        let measured = measured(&samples, from_ms, to_ms, report.shakes.answered_per_second);
+        let step = phones.steps.last().context("the simulator's report has no steps")?;
+        let measured = measured(
+            &samples,
+            step.began_unix_ms,
+            step.ends_unix_ms(),
+            step.answered_per_second,
+        );
         Ok(Measured {
-            unanswered_share: report.shakes.unanswered_share,
-            p99_us: report.latency.p99_us,
+            unanswered_share: step.unanswered_share(),
+            p99_us: step.latency.p99_us,
             ..measured.context("the run was too short to be measured")?
         })
     }
@@ -253,17 +232,22 @@ impl Bench<'_> {
         })
     }
 
+    /// All connect, rest for a while as in the scenario of the million, and shake.
     fn scenario(&self) -> String {
         format!(
             "# Made by `cargo xtask bench cost`.\n[load]\nsessions = {}\nconnects_per_second = 5000\n\
-             connects_at_once = 512\nshakes_per_second = {}\nseconds = {}\n\n[behaviour]\nobey_pace = false\n\n\
-             [engine]\nkind = \"lean\"\nidle_timeout_s = 110\nkeep_alive_s = 0\n",
-            self.sessions, self.rate, self.options.seconds
+             connects_at_once = 512\n\n[[steps]]\nname = \"rest\"\nshakes_per_second = 0\nseconds = {REST_S}\n\n\
+             [[steps]]\nname = \"shake\"\nshakes_per_second = {}\nseconds = {}\n\n[behaviour]\nobey_pace = false\n\n\
+             [engine]\nkind = \"lean\"\nidle_timeout_s = {}\nkeep_alive_s = 0\n",
+            self.sessions,
+            self.rate,
+            self.options.seconds,
+            play::IDLE_TIMEOUT_S
         )
     }
 
     fn patience(&self) -> Patience<'_> {
-        let ramp_s = self.sessions / 500;
+        let ramp_s = self.sessions / 500 + REST_S;
         Patience {
             at_most: Duration::from_secs(u64::from(ramp_s + self.options.seconds) * 2 + 120),
             interrupt: self.interrupt,

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Packets of the seed: 83 a second for an hour and a half.
 const PACKETS: u64 = 450_000;
 /// No session may go for want of packets while the last ones connect.
-const IDLE_TIMEOUT_S: u32 = 900;
+pub const IDLE_TIMEOUT_S: u32 = 900;
 /// What a turn that lasts some tens of milliseconds needs at 60,000 packets/s; capped by net.core.rmem_max.
 const SOCKET_BUFFER_BYTES: u32 = 32 << 20;
 /// A bound on the whole simulation.
@@ -35,20 +35,24 @@ pub fn prepare(
     let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
     seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
     stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
+    place.write(files::SHOW, show)?;
+    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    place.write(files::GATEWAY, &gateway(place))?;
+    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+    place.write(files::SCENARIO, scenario)
+}
+
+/// The gateway's configuration, for as many sessions as a machine holds.
+pub fn gateway(place: &Place) -> String {
     let gateway = plan::gateway(place);
-    let gateway = format!(
+    format!(
         "{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n\n[throttle]\nfile = \"{}\"\n",
         files::THROTTLE
     )
     .replace(
         "[listen]\n",
         &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
-    );
-    place.write(files::SHOW, show)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-    place.write(files::GATEWAY, &gateway)?;
-    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
-    place.write(files::SCENARIO, scenario)
+    )
 }
 
 /// Lets so many phones play the scenario, and ends gateway and agent. Gives whether the phones had what they wanted, and
