@@ -2,7 +2,6 @@
 //! AES-128-GCM) and a plain server on the `quinn` crate, at several numbers of sessions, in one run.
 
 use crate::demo::reports::Phones;
-use crate::demo::{self, plan};
 use crate::interrupt::Interrupt;
 use crate::million::play;
 use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
@@ -115,12 +114,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn gateway(&self) -> anyhow::Result<Measured> {
         let place = self.place()?;
-        let plan = demo::Options::of_size(self.sessions, self.rate, self.options.seconds);
-        stage::make_certs_and_seed(&place, self.programs, &plan::seed_flags(&plan), self.interrupt)?;
-        place.write(files::SHOW, &plan::show(&plan))?;
-        place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-        place.write(files::GATEWAY, &play::gateway(&place))?;
-        place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+        let show = workspace::deployed("shows", "million")?;
+        play::prepare(&place, self.programs, &show, &self.scenario(), self.interrupt)?;
         let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
         let sampler = Sampler::watch(vec![stage.gateway.pid()]);
         let measured = self.phones(&place, place.gateway, sampler, || stage.check())?;
@@ -130,12 +125,8 @@ impl Bench<'_> {
 
     fn plain(&self) -> anyhow::Result<Measured> {
         let place = self.place()?;
-        stage::make_certs_and_seed(
-            &place,
-            self.programs,
-            &plan::seed_flags(&demo::Options::of_size(1, 1, 1)),
-            self.interrupt,
-        )?;
+        stage::make_certs(&place, self.programs, self.interrupt)?;
+        place.write(files::SCENARIO, &self.scenario())?;
         let mut command = example("plain_quinn");
         command.arg("--certs").arg(place.file(files::CERTS));
         let server = Example::start(command)?;
@@ -156,7 +147,6 @@ impl Bench<'_> {
         sampler: Sampler,
         check: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Measured> {
-        place.write(files::SCENARIO, &self.scenario())?;
         let mut command = self.programs.command("client-sim");
         command
             .arg("run")

@@ -35,24 +35,20 @@ pub fn prepare(
     let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
     seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
     stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    place.write(files::SHOW, show)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-    place.write(files::GATEWAY, &gateway(place))?;
-    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
-    place.write(files::SCENARIO, scenario)
-}
-
-/// The gateway's configuration, for as many sessions as a machine holds.
-pub fn gateway(place: &Place) -> String {
     let gateway = plan::gateway(place);
-    format!(
+    let gateway = format!(
         "{gateway}\n[sessions]\nidle_timeout_s = {IDLE_TIMEOUT_S}\n\n[throttle]\nfile = \"{}\"\n",
         files::THROTTLE
     )
     .replace(
         "[listen]\n",
         &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
-    )
+    );
+    place.write(files::SHOW, show)?;
+    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    place.write(files::GATEWAY, &gateway)?;
+    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
+    place.write(files::SCENARIO, scenario)
 }
 
 /// Lets so many phones play the scenario, and ends gateway and agent. Gives whether the phones had what they wanted, and
