@@ -6,6 +6,7 @@
 //! hardly send any; their sessions end by the idle timeout.
 
 use super::cid::{ENDPOINTS, endpoint_of};
+use super::pages::prefetch_lines;
 use super::socket::Received;
 use bytes::BytesMut;
 use quinn_proto::{
@@ -30,8 +31,8 @@ pub struct Arrival {
 
 /// What a packet was.
 pub enum Arrived {
-    /// One for a session, by its index.
-    Session(usize, ConnectionEvent),
+    /// One for a session. The memory was asked for its index, which [`Endpoints::session`] gives.
+    Session(Place, ConnectionEvent),
     New(Arrival),
     /// One that is answered at once.
     Answered(Transmit),
@@ -75,10 +76,19 @@ impl Endpoints {
             .endpoint
             .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)?;
         Some(match event {
-            DatagramEvent::ConnectionEvent(handle, event) => Arrived::Session(one.sessions[handle.0] as usize, event),
+            DatagramEvent::ConnectionEvent(handle, event) => {
+                prefetch_lines(std::ptr::from_ref(&one.sessions[handle.0]).cast(), 1);
+                let handle = handle.0 as u32;
+                Arrived::Session(Place { handle, endpoint }, event)
+            }
             DatagramEvent::NewConnection(incoming) => Arrived::New(Arrival { incoming, endpoint }),
             DatagramEvent::Response(transmit) => Arrived::Answered(transmit),
         })
+    }
+
+    /// Index of the session that has a connection.
+    pub fn session(&self, place: Place) -> usize {
+        self.all[usize::from(place.endpoint)].sessions[place.handle as usize] as usize
     }
 
     /// Begins a connection. Its session's index must be told by [`Self::seat`] before the next packet.

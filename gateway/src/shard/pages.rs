@@ -103,12 +103,17 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
     /// finds its own outside of the caches, and waits for some thirty lines one after the other; asked for beforehand
     /// they come side by side.
     pub fn prefetch(&self, index: usize) {
+        self.prefetch_begin(index, size_of::<Option<T>>());
+    }
+
+    /// The same for the first bytes of it. Whether there is a value is not looked at: that would wait for them.
+    pub fn prefetch_begin(&self, index: usize, bytes: usize) {
         let slot = self
             .pages
             .get(index / Self::PAGE)
             .and_then(|page| page.get(index % Self::PAGE));
         if let Some(slot) = slot {
-            prefetch_lines(std::ptr::from_ref(slot).cast(), size_of::<Option<T>>());
+            prefetch_lines(std::ptr::from_ref(slot).cast(), bytes);
         }
     }
 

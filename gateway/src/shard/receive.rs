@@ -2,7 +2,7 @@
 //! asked to prove their address, or refused.
 
 use super::cid::short_header_cid;
-use super::endpoints::{Arrival, Arrived};
+use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
 use super::session::Session;
 use super::socket::{BATCH, ReceiveBatch, Received};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// A packet for a session.
 pub(super) struct Found {
-    index: usize,
+    place: Place,
     remote: SocketAddr,
     cid: Option<u64>,
     /// Nothing when the packet is shed.
@@ -80,11 +80,9 @@ impl Shard {
         self.make_room();
         let now = self.serving.now.instant;
         match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
-            Some(Arrived::Session(index, event)) => {
-                self.fronts.prefetch(index);
-                self.sessions.prefetch_slot(index);
+            Some(Arrived::Session(place, event)) => {
                 self.found.push(Found {
-                    index,
+                    place,
                     remote: packet.remote,
                     cid: short_header_cid(packet.bytes),
                     event: Some(event),
@@ -98,9 +96,14 @@ impl Shard {
     }
 
     /// Gives the sessions their packets of a batch, in the order in which they came. Each packet is judged, and its
-    /// session asked for, while those before it are handled.
+    /// session asked for, while those before it are handled; what is judged by was asked for by the round before.
     fn pass_on(&mut self) {
         let mut found = std::mem::take(&mut self.found);
+        for found in &found {
+            let index = self.parts.endpoints.session(found.place);
+            self.fronts.prefetch(index);
+            self.sessions.prefetch_slot(index);
+        }
         let mut judged = 0;
         for at in 0..found.len() {
             while judged < found.len().min(at + AHEAD) {
@@ -108,10 +111,10 @@ impl Shard {
                 judged += 1;
             }
             let Found {
-                index, remote, event, ..
+                place, remote, event, ..
             } = &mut found[at];
             if let Some(event) = event.take() {
-                self.open(*index, *remote, event);
+                self.open(self.parts.endpoints.session(*place), *remote, event);
             }
         }
         found.clear();
@@ -120,12 +123,13 @@ impl Shard {
 
     /// Has a packet opened, for which its session is fetched, or sheds it.
     fn judge(&mut self, found: &mut Found) {
-        if found.is_judged || !self.is_shed(found.index, found.cid) {
-            return self.fetch(found.index);
+        let index = self.parts.endpoints.session(found.place);
+        if found.is_judged || !self.is_shed(index, found.cid) {
+            return self.fetch(index);
         }
         found.event = None;
         if let Some(cid) = found.cid {
-            self.repeats.note(cid, found.index);
+            self.repeats.note(cid, index);
         }
     }
 

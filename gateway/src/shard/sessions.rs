@@ -14,7 +14,7 @@ use super::pages::{Pages, prefetch_lines};
 use super::session::Session;
 use crate::huge_pages::Ahead;
 use std::collections::VecDeque;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::time::Instant;
 
 /// A shard with so many sessions or fewer puts none to sleep: it has the memory, and saves the CPU time. Builds that check
@@ -39,7 +39,8 @@ pub struct Sessions {
     asleep: usize,
 }
 
-#[repr(align(64))]
+/// In this order: where the session lies is in the line that its packed words begin in.
+#[repr(C, align(64))]
 struct Slot {
     lies: Lies,
     room: [Word; ROOM],
@@ -168,14 +169,10 @@ impl Sessions {
 
     /// Asks the processor for what [`Self::prefetch`] and [`Self::sleeps_until`] look at.
     pub fn prefetch_slot(&self, index: usize) {
-        if let Some(slot) = self.slots.get(index) {
-            prefetch_lines(std::ptr::from_ref(slot).cast(), 1);
-        }
+        self.slots.prefetch_begin(index, 1);
     }
 
-    /// Asks the processor for a session that is about to be needed. With hundreds of thousands of sessions each packet
-    /// finds its own outside of the caches, and waits for some thirty lines one after the other; asked for beforehand
-    /// they come side by side.
+    /// Asks the processor for a session that is about to be needed.
     pub fn prefetch(&self, index: usize) {
         let Some(slot) = self.slots.get(index) else {
             return;
@@ -183,7 +180,8 @@ impl Sessions {
         match &slot.lies {
             Lies::InBed(bed) => self.beds.prefetch(*bed as usize),
             Lies::InSlot(_, words) => {
-                prefetch_lines(slot.room.as_ptr().cast(), usize::from(*words) * size_of::<Word>())
+                let end = offset_of!(Slot, room) + usize::from(*words) * size_of::<Word>();
+                self.slots.prefetch_begin(index, end);
             }
             Lies::Outside(_, words) => prefetch_lines(words.as_ptr().cast(), size_of_val(&**words)),
         }
