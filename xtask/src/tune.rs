@@ -4,11 +4,9 @@
 
 use crate::interrupt::Interrupt;
 use crate::million::play;
-use crate::stage::{Build, Patience, Place, Programs, Tuned, run_to_file};
+use crate::stage::{self, Build, Patience, Place, Programs, Tuned, run_to_file};
 use crate::workspace;
-use anyhow::{Context, ensure};
-use std::fs;
-use std::io::ErrorKind;
+use anyhow::ensure;
 use std::process::Command;
 use std::time::Duration;
 
@@ -40,7 +38,7 @@ const MERGE: Duration = Duration::from_secs(120);
 
 /// What `--help` says.
 pub const HELP: &str = "\
-Takes some ten minutes on 2 cores: two builds and two minutes of phones. Needs the
+Takes some twelve minutes on 2 cores: two builds and two minutes of phones. Needs the
 component llvm-tools of the toolchain (rustup component add llvm-tools).
 The programs and the profile are in target/tuned until the next time; after a
 change of the code, --tuned builds them again with the same profile.
@@ -57,12 +55,7 @@ Examples:
 pub fn run(interrupt: &Interrupt) -> anyhow::Result<()> {
     let tuned = Tuned::here()?;
     let merger = tuned.merger()?;
-    match fs::remove_dir_all(Tuned::directory()) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("cannot remove {}", Tuned::directory().display()));
-        }
-        _ => {}
-    }
+    stage::remove(&Tuned::directory())?;
     say("building the programs so that they count what they run");
     let programs = Programs::build(Build::Counting, interrupt)?;
     say(&format!("running them with {SESSIONS} phones"));

@@ -91,6 +91,7 @@ pub fn play(
         stage.check()
     })?;
     let samples = sampler.finish();
+    eprintln!("ending gateway and agent");
     stage.end()?;
     Ok((ended.is_success(), samples))
 }

@@ -6,7 +6,7 @@ mod programs;
 mod service;
 mod usage;
 
-pub use place::Place;
+pub use place::{Place, remove};
 pub use programs::{Build, Programs, Tuned};
 pub use service::{Patience, Service, run_to_file};
 pub use usage::{Sampler, Samples, Usage, stolen, unix_ms};

@@ -31,12 +31,7 @@ impl Place {
     pub fn fresh(name: &str) -> anyhow::Result<Self> {
         let directory = workspace::target().join(name);
         let lock = lock(&workspace::target().join(format!("{name}.lock")))?;
-        match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("cannot remove {}", directory.display()));
-            }
-            _ => {}
-        }
+        remove(&directory)?;
         let make = || {
             fs::create_dir_all(&directory)?;
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
@@ -88,6 +83,19 @@ impl Place {
     pub fn keep_queue(&mut self) -> &Path {
         self.queue.keep = true;
         &self.queue.path
+    }
+}
+
+/// Removes a directory, if it is there.
+///
+/// # Errors
+/// When it is there and stays.
+pub fn remove(directory: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
     }
 }
 
