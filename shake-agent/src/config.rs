@@ -21,6 +21,7 @@ pub const BATCH_MAX_MAX: u32 = Ring::Request.slots();
 /// Most grants in a shard's hands, whatever the configuration asks for: a grant ring holds no more.
 pub const GRANTS_IN_HAND_MAX: u32 = Ring::Grant.slots();
 const STATUS_EVERY_S_MAX: u32 = 3_600;
+const COMMIT_EVERY_MS_MAX: u32 = 100;
 /// The longest block: the gateway believes none that is longer.
 const DAY_S: u32 = 86_400;
 /// The most that a threshold may be, and a table may hold.
@@ -47,6 +48,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Most requests in one commit.
     pub batch_max: u32,
+    /// The least time from the beginning of a commit to that of the next, unless a commit is full.
+    pub commit_every: Duration,
     /// Packets that each shard holds in hand.
     pub grants_in_hand: u32,
     /// Where blocks are kept; `None` for nowhere.
@@ -80,6 +83,11 @@ impl Config {
             show: check.path_unless_empty(&file.show.file).unwrap_or_default(),
             state: check.path_unless_empty(&file.state.directory),
             batch_max: check.within("batch_max", &file.commit.batch_max, BATCH_MAX_MAX),
+            commit_every: Duration::from_millis(
+                check
+                    .at_most("every_ms", &file.commit.every_ms, COMMIT_EVERY_MS_MAX)
+                    .into(),
+            ),
             grants_in_hand: check.within("grants_in_hand", &file.feed.grants_in_hand, GRANTS_IN_HAND_MAX),
             blocks: check.path_unless_empty(&file.abuse.file),
             abuse: check.rules(&file.abuse),
@@ -110,6 +118,7 @@ impl fmt::Display for Config {
         writeln!(f, "[state]  directory      = {}", or_none(&self.state))?;
         writeln!(f, "[settlement] file       = {}", or_none(&self.settlement))?;
         writeln!(f, "[commit] batch_max      = {}", self.batch_max)?;
+        writeln!(f, "[commit] every_ms       = {}", self.commit_every.as_millis())?;
         writeln!(f, "[feed]   grants_in_hand = {}", self.grants_in_hand)?;
         writeln!(f, "[abuse]  file           = {}", or_none(&self.blocks))?;
         writeln!(f, "[abuse]  dry_run        = {}", self.abuse.dry_run)?;
@@ -278,6 +287,7 @@ table!(SettlementTable {
 });
 table!(CommitTable {
     batch_max: u32 = 512_u32,
+    every_ms: u32 = 10_u32,
 });
 table!(FeedTable {
     grants_in_hand: u32 = 64_u32,
@@ -325,6 +335,7 @@ mod tests {
             (default.show.clone(), default.queue.clone())
         );
         assert_eq!((default.batch_max, default.grants_in_hand), (512, 64));
+        assert_eq!(default.commit_every, Duration::from_millis(10));
     }
 
     #[test]
@@ -332,6 +343,7 @@ mod tests {
         for (from, to, word) in [
             ("batch_max = 512", "batch_max = 0", "1 to 8192"),
             ("batch_max = 512", "batch_max = \"many\"", "expected"),
+            ("every_ms = 10", "every_ms = 101", "0 (off) to 100"),
             ("grants_in_hand = 64", "grants_in_hand = 257", "1 to 256"),
             ("level = \"info\"", "level = \"loud\"", "loud"),
             ("flood = 600", "flood = 99999999", "0 (off) to"),

@@ -77,6 +77,12 @@ impl Agent {
         &self.ledger
     }
 
+    /// Whether the last turn took all that one commit may hold: there is more, and it should not wait.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.inbox.len() >= self.batch_max
+    }
+
     /// The ledger, to bind rings to it.
     pub fn ledger_mut(&mut self) -> &mut Ledger {
         &mut self.ledger
@@ -153,7 +159,7 @@ impl Agent {
     /// first.
     fn is_overdue(&mut self, now: UnixMillis) -> bool {
         let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
-        if self.inbox.len() >= self.batch_max || !looked_long_ago {
+        if self.is_behind() || !looked_long_ago {
             return false;
         }
         self.expiry_looked = now;

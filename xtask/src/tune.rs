@@ -62,8 +62,12 @@ pub fn run(interrupt: &Interrupt) -> anyhow::Result<()> {
     let place = Place::fresh("tune")?;
     let show = workspace::deployed("shows", "million")?;
     play::prepare(&place, &programs, &show, SCENARIO, interrupt)?;
-    let (is_good, _) = play::play(&place, &programs, SESSIONS, interrupt)?;
-    ensure!(is_good, "the phones had errors; see {}", place.directory.display());
+    let played = play::play(&place, &programs, SESSIONS, interrupt)?;
+    ensure!(
+        played.ended_well,
+        "the phones had errors; see {}",
+        place.directory.display()
+    );
     say("putting the counts together");
     let mut merge = Command::new(merger);
     merge.arg("merge").arg("-o").arg(Tuned::profile()).arg(Tuned::counts());

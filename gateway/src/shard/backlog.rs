@@ -20,11 +20,9 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Reads what the socket has, as far as there is room. Gives how many packets that were.
-    ///
-    /// # Errors
-    /// When the socket cannot be read.
-    pub fn read(&mut self, socket: &Socket) -> io::Result<usize> {
+    /// Reads what the socket has, as far as there is room. Gives how many packets that were, and whether an error of the
+    /// socket ended it.
+    pub fn read(&mut self, socket: &Socket) -> (usize, io::Result<()>) {
         let mut read = 0;
         while self.waiting.len() < BATCHES_MAX {
             let mut batch = self.spare.pop().unwrap_or_else(ReceiveBatch::new);
@@ -37,11 +35,10 @@ impl Backlog {
             }
             read += len;
             if len < BATCH {
-                result?;
-                break;
+                return (read, result);
             }
         }
-        Ok(read)
+        (read, Ok(()))
     }
 
     /// The batch that has waited longest.

@@ -26,9 +26,10 @@ impl Shard {
     /// Handles what has come, at most as many batches as one turn has.
     pub(super) fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
-            match self.backlog.read(&self.parts.socket) {
-                Ok(count) => self.serving.counters.packets_received.add(count as u64),
-                Err(_) => self.serving.counters.receive_errors.inc(),
+            let (read, result) = self.backlog.read(&self.parts.socket);
+            self.serving.counters.packets_received.add(read as u64);
+            if result.is_err() {
+                self.serving.counters.receive_errors.inc();
             }
             let Some(received) = self.backlog.next() else {
                 self.arrivals.socket_is_empty(&self.serving);

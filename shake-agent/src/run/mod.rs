@@ -303,8 +303,11 @@ impl Service<'_> {
         if let Some(keys) = self.keys.look() {
             self.agent.take_keys(keys);
         }
+        let begun = Instant::now();
         match self.agent.turn(&mut self.lanes, clock::now()) {
-            Turn::Worked => {}
+            Turn::Worked if self.agent.is_behind() => {}
+            // Who asks meanwhile rings no bell.
+            Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
             Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
         }

@@ -9,6 +9,7 @@ mod profile;
 mod run;
 
 use crate::interrupt::Interrupt;
+use crate::stage::{Build, Programs};
 use anyhow::Context;
 use clap::Args;
 use profile::Profile;
@@ -59,9 +60,10 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     } else {
         Some(place.build_profiled(interrupt)?)
     };
-    let programs = place.build(interrupt)?;
+    say("building the programs (release)");
+    let programs = Programs::build(Build::Release, interrupt)?;
     place.prepare(&programs, options, interrupt)?;
-    let gateway = options.gateway.clone().unwrap_or_else(|| programs.join("gateway"));
+    let gateway = options.gateway.clone().unwrap_or_else(|| programs.path("gateway"));
     say("measuring resident memory");
     let plain = place.measure(&gateway, &programs, options, interrupt)?;
     let profile = match profiled {

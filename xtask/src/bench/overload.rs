@@ -7,12 +7,11 @@ mod samples;
 mod table;
 
 use crate::interrupt::Interrupt;
-use crate::workspace::{cargo, target};
-use anyhow::{Context, bail, ensure};
+use crate::stage::{Build, Programs};
+use anyhow::{bail, ensure};
 use clap::Args;
 use place::{Place, Played};
 use samples::Step;
-use std::process::Command;
 use table::Verdict;
 
 /// What is offered, as parts of the peak; the last is the load's fall.
@@ -32,6 +31,7 @@ their acknowledgements ride on their next shakes, which is more than real ones s
 
 Examples:
   cargo xtask bench overload
+  cargo xtask bench overload --tuned                       as on the night, after cargo xtask tune
   cargo xtask bench overload --seconds 5 --peak 30000      shorter, without looking for the peak")]
 pub struct Options {
     /// Phones, one QUIC session each
@@ -43,6 +43,9 @@ pub struct Options {
     /// Shakes per second that can be served, instead of looking for it
     #[arg(long, value_name = "N")]
     pub peak: Option<f64>,
+    /// With the programs that `cargo xtask tune` prepared
+    #[arg(long)]
+    tuned: bool,
 }
 
 /// One run with all of its steps.
@@ -57,24 +60,9 @@ pub struct Series {
 /// # Errors
 /// When something could not run, or a line that must hold does not.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let build = if options.tuned { Build::Tuned } else { Build::Release };
     say("building the programs (release)");
-    let status = cargo([
-        "build",
-        "--release",
-        "-p",
-        "gateway",
-        "-p",
-        "shake-agent",
-        "-p",
-        "client-sim",
-        "-p",
-        "certs",
-    ])
-    .status()
-    .context("cannot run cargo")?;
-    interrupt.check()?;
-    ensure!(status.success(), "cargo build: {status}");
-    let place = Place::fresh(&target().join("release"), options.sessions)?;
+    let place = Place::fresh(Programs::build(build, interrupt)?, options.sessions)?;
     place.prepare(interrupt)?;
     let peak = match options.peak {
         Some(peak) => peak,
@@ -181,11 +169,4 @@ fn refusal_cost(place: &Place, options: &Options, interrupt: &Interrupt) -> anyh
 /// A line on stderr, so that stdout holds the result alone.
 fn say(line: &str) {
     eprintln!("overload: {line}");
-}
-
-/// A program on one core.
-fn pinned(core: usize, program: &std::path::Path) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", &core.to_string()]).arg(program);
-    command
 }

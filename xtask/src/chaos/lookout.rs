@@ -1,10 +1,9 @@
 //! Asks the gateway again and again in which degraded modes it is, in a thread of its own, because a gateway that is
 //! stopped or gone does not answer.
 
-use crate::stage::unix_ms;
+use crate::stage::{ask, unix_ms};
 use anyhow::Context;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -37,7 +36,7 @@ impl Lookout {
         let (shared, over) = (Arc::clone(&seen), Arc::clone(&is_over));
         let look = move || {
             while !over.load(Relaxed) {
-                if let Ok(text) = ready_text(metrics) {
+                if let Ok(text) = ask(metrics, "/ready", PATIENCE) {
                     note(
                         &mut shared.lock().expect("nothing panics under this lock"),
                         &text,
@@ -88,15 +87,6 @@ fn note(seen: &mut Vec<Seen>, text: &str, now_ms: u64) {
             }),
         }
     }
-}
-
-fn ready_text(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

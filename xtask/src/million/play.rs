@@ -2,7 +2,7 @@
 
 use crate::demo::plan;
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
+use crate::stage::{self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
 use std::time::Duration;
 
@@ -51,17 +51,21 @@ pub fn prepare(
     place.write(files::SCENARIO, scenario)
 }
 
-/// Lets so many phones play the scenario, and ends gateway and agent. Gives whether the phones had what they wanted, and
-/// what the two used meanwhile.
+/// What was seen while the phones played.
+pub struct Played {
+    /// The phones had what they wanted.
+    pub ended_well: bool,
+    /// What gateway and agent used.
+    pub samples: Samples,
+    /// The gateway's metrics after the last shake.
+    pub metrics: Metrics,
+}
+
+/// Lets so many phones play the scenario, and ends gateway and agent.
 ///
 /// # Errors
 /// When a program could not run to its end.
-pub fn play(
-    place: &Place,
-    programs: &Programs,
-    sessions: u32,
-    interrupt: &Interrupt,
-) -> anyhow::Result<(bool, Samples)> {
+pub fn play(place: &Place, programs: &Programs, sessions: u32, interrupt: &Interrupt) -> anyhow::Result<Played> {
     let mut stage = Stage::start(place, programs, interrupt)?;
     eprintln!(
         "gateway on {}, metrics at http://{}/metrics",
@@ -91,7 +95,12 @@ pub fn play(
         stage.check()
     })?;
     let samples = sampler.finish();
+    let metrics = Metrics::of(place.metrics)?;
     eprintln!("ending gateway and agent");
     stage.end()?;
-    Ok((ended.is_success(), samples))
+    Ok(Played {
+        ended_well: ended.is_success(),
+        samples,
+        metrics,
+    })
 }

@@ -1,7 +1,7 @@
 //! What the run looked like, as text.
 
 use super::play::{AGENT, GATEWAY};
-use super::{Options, RATES, Seen, gb, growth, is_held};
+use super::{Options, RATES, Seen, gb, growth, is_held, still_ms};
 use crate::demo::reports::Step;
 use std::fmt::Write;
 
@@ -16,10 +16,14 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
     ));
     line(format!(
         "memory at the most: gateway {:.2} GB ({:.1} KB a session), agent {:.2} GB, simulator {:.2} GB",
-        gb(seen.samples.resident_bytes_max(GATEWAY)),
-        seen.samples.resident_bytes_max(GATEWAY) as f64 / 1e3 / f64::from(options.sessions),
-        gb(seen.samples.resident_bytes_max(AGENT)),
+        gb(seen.played.samples.resident_bytes_max(GATEWAY)),
+        seen.played.samples.resident_bytes_max(GATEWAY) as f64 / 1e3 / f64::from(options.sessions),
+        gb(seen.played.samples.resident_bytes_max(AGENT)),
         gb(phones.resources.memory_peak_bytes),
+    ));
+    line(format!(
+        "longest growth of a table or page in the gateway: {:.1} ms of CPU time",
+        still_ms(seen)
     ));
     line(format!(
         "{:<20} {:>10} {:>10} {:>11} {:>9} {:>9} {:>9} {:>9} {:>10} {:>8} {:>9}  gw memory",
@@ -72,13 +76,19 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         line(format!("BROKEN: {failure}"));
     }
     if failures.is_empty() {
-        line(format!("every bound held (rates {RATES:?}, memory, sessions, money)"));
+        line(format!(
+            "every bound held (rates {RATES:?}, memory, sessions, growth, money)"
+        ));
     }
     text
 }
 
 fn row(seen: &Seen, step: &Step) -> String {
-    let spell = |process| seen.samples.between(process, step.began_unix_ms, step.ends_unix_ms());
+    let spell = |process| {
+        seen.played
+            .samples
+            .between(process, step.began_unix_ms, step.ends_unix_ms())
+    };
     let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
     let per_shake = cpus(GATEWAY) * 1e6 / step.answered_per_second.max(1.0);
     format!(
@@ -94,6 +104,6 @@ fn row(seen: &Seen, step: &Step) -> String {
         cpus(AGENT),
         step.cpu_s / step.seconds.max(0.001),
         spell(GATEWAY).map_or(0.0, |spell| spell.stolen_share) * 100.0,
-        growth(&seen.samples, step) * 100.0,
+        growth(&seen.played.samples, step) * 100.0,
     )
 }

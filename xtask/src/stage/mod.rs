@@ -1,11 +1,13 @@
 //! Where runs of the whole path take place: the built programs, a directory, and gateway and agent as processes. The demo,
 //! the million and the benches differ in what they configure, what they offer, and what they look at.
 
+mod metrics;
 mod place;
 mod programs;
 mod service;
 mod usage;
 
+pub use metrics::{Metrics, ask};
 pub use place::{Place, remove};
 pub use programs::{Build, Programs, Tuned};
 pub use service::{Patience, Service, run_to_file};

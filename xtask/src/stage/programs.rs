@@ -20,8 +20,11 @@ pub enum Build {
     Dev,
 }
 
-/// Where the built programs are.
-pub struct Programs(PathBuf);
+/// Where the built programs are, and on which core they run if not on all.
+pub struct Programs {
+    directory: PathBuf,
+    core: Option<usize>,
+}
 
 impl Programs {
     /// Builds gateway, agent, simulator and certificate maker.
@@ -55,17 +58,30 @@ impl Programs {
         if !status.success() {
             bail!("cargo build: {status}");
         }
-        Ok(Self(directory))
+        Ok(Self { directory, core: None })
     }
 
     /// Where a program is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.directory.join(name)
     }
 
     /// A program that is about to be given its arguments.
     pub fn command(&self, name: &str) -> Command {
-        Command::new(self.path(name))
+        let Some(core) = self.core else {
+            return Command::new(self.path(name));
+        };
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(self.path(name));
+        command
+    }
+
+    /// The same, to run on one core alone.
+    pub fn on_core(&self, core: usize) -> Self {
+        Self {
+            directory: self.directory.clone(),
+            core: Some(core),
+        }
     }
 }
 

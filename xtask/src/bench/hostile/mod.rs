@@ -2,23 +2,24 @@
 //! attack beside them; and one table of what the attack cost, against its stated bounds.
 
 mod look;
-mod place;
 mod plan;
 mod table;
 
+use crate::demo::books;
+use crate::demo::plan::seed_flags_of;
 use crate::demo::reports::{Block, Blocks};
 use crate::interrupt::Interrupt;
-use crate::stage::{Patience, Service, run_to_file};
+use crate::stage::{self, Build, Patience, Place, Programs, Stage, Usage, files, run_to_file, unix_ms};
+use crate::workspace::target;
 use anyhow::{Context, bail, ensure};
 use look::Look;
-use place::Place;
 use plan::{ALL, Attack};
 use serde::Deserialize;
 use serde_json::Value;
+use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use table::{Blocked, Row};
 
 /// How long the honest phones shake, each time.
@@ -27,10 +28,6 @@ const HONEST_SECONDS: u32 = 6;
 const AHEAD: Duration = Duration::from_secs(2);
 /// How long it lasts: until they have shaken, and a little more.
 const ATTACK_SECONDS: u32 = HONEST_SECONDS + 5;
-/// How long a program may take to be ready or to make its files.
-const START: Duration = Duration::from_secs(30);
-/// How long gateway and agent may take to end.
-const END: Duration = Duration::from_secs(60);
 /// How long a simulator may run.
 const RUN: Duration = Duration::from_secs(120);
 /// The first user of the honest phones under attack; those of the run before have others.
@@ -80,17 +77,20 @@ impl Honest {
 pub fn run(names: &[String], interrupt: &Interrupt) -> anyhow::Result<()> {
     let chosen = chosen(names)?;
     eprintln!("hostile: building the programs (release)");
-    place::build(interrupt)?;
+    let programs = Programs::build(Build::Release, interrupt)?;
+    // The last attack's files stay in a directory of it, beside the results of all.
+    let directory = target().join("hostile");
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut rows = Vec::new();
     for (index, attack) in chosen.iter().enumerate() {
         eprintln!("hostile: {} ({} of {})", attack.name, index + 1, chosen.len());
-        let row = play(attack, interrupt).with_context(|| attack.name)?;
+        let row = play(attack, &programs, interrupt).with_context(|| attack.name)?;
         eprintln!("hostile:   {}", row.verdict());
         rows.push(row);
     }
     print!("{}", table::text(&rows));
-    let results = place::directory().join("results.json");
-    std::fs::write(&results, serde_json::to_string_pretty(&table::json(&rows))?)
+    let results = directory.join("results.json");
+    fs::write(&results, serde_json::to_string_pretty(&table::json(&rows))?)
         .with_context(|| format!("cannot write {}", results.display()))?;
     let broken = rows.iter().filter(|row| !row.broken().is_empty()).count();
     ensure!(broken == 0, "{broken} of {} attacks broke a bound", rows.len());
@@ -111,49 +111,31 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Attack>> {
 }
 
 /// One attack, from certificates to audit.
-fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
-    let place = Place::fresh()?;
-    place.prepare(interrupt)?;
-    let start = |name: &'static str| {
-        let mut command = place::program(name);
-        command
-            .args(["run", "--config"])
-            .arg(place.file(&format!("{name}.toml")));
-        let mut service = Service::start(name, command, place.file(&format!("{name}.log")))?;
-        service.wait_ready(&Patience {
-            at_most: START,
-            interrupt,
-        })?;
-        anyhow::Ok(service)
-    };
-    let mut agent = start("shake-agent")?;
-    let mut gateway = start("gateway")?;
-    let mut check = || {
-        gateway.check()?;
-        agent.check()
-    };
-    let alone = honest(&place, 1, "alone", interrupt, &mut check)?;
+fn play(attack: &'static Attack, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<Row> {
+    let place = Place::fresh("hostile/last")?;
+    prepare(&place, programs, interrupt)?;
+    let mut stage = Stage::start(&place, programs, interrupt)?;
+    let alone = honest(&place, programs, 1, "alone", interrupt, &mut || stage.check())?;
 
-    let before = Look::at(gateway.pid(), place.metrics())?;
-    let mut resident_max = before.resident_bytes;
+    let gateway = stage.gateway.pid();
+    let before = Look::at(gateway, place.metrics)?;
+    let mut resident_max = before.usage.resident_bytes;
     let (began, began_ms) = (Instant::now(), unix_ms());
     let (under, findings) = thread::scope(|scope| {
-        let attacking = scope.spawn(|| attackers(&place, attack, interrupt));
+        let attacking = scope.spawn(|| attackers(&place, programs, attack, interrupt));
         thread::sleep(AHEAD);
-        let pid = gateway.pid();
-        let under = honest(&place, SECOND_FIRST_USER, "under", interrupt, &mut || {
-            resident_max = resident_max.max(Look::resident(pid)?);
-            gateway.check()?;
-            agent.check()
+        let under = honest(&place, programs, SECOND_FIRST_USER, "under", interrupt, &mut || {
+            resident_max = resident_max.max(Usage::of(gateway)?.resident_bytes);
+            stage.check()
         });
         let findings = attacking.join().expect("the thread does not panic");
         (under, findings)
     });
     let (under, findings) = (under?, findings?);
-    let after = Look::at(gateway.pid(), place.metrics())?;
+    let after = Look::at(gateway, place.metrics)?;
     let took = began.elapsed();
-    gateway.end(END)?;
-    agent.end(END)?;
+    stage.end()?;
+    let books = books(&place, programs, interrupt)?;
     Ok(Row {
         attack,
         success_alone: alone.success_share(),
@@ -161,35 +143,54 @@ fn play(attack: &'static Attack, interrupt: &Interrupt) -> anyhow::Result<Row> {
         p99_alone_us: alone.latency.p99_us,
         p99_under_us: under.latency.p99_us,
         growth_bytes: resident_max
-            .max(after.resident_bytes)
-            .saturating_sub(before.resident_bytes),
-        cpu_share: (after.cpu - before.cpu).as_secs_f64() / took.as_secs_f64(),
+            .max(after.usage.resident_bytes)
+            .saturating_sub(before.usage.resident_bytes),
+        cpu_share: (after.usage.cpu - before.usage.cpu).as_secs_f64() / took.as_secs_f64(),
         connections: findings.connections,
         sent: findings.sent,
         answers: findings.answers,
         breaches: findings.breaches,
         counters: after.grown_since(&before),
-        is_balanced: place.is_balanced(interrupt)?,
-        blocks: blocked(&place, began_ms)?,
+        is_balanced: books.audit.balanced,
+        blocks: blocked(books.blocks, began_ms),
     })
+}
+
+/// Certificates, seed and configurations.
+fn prepare(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    stage::make_certs_and_seed(
+        place,
+        programs,
+        &seed_flags_of(plan::PACKETS, plan::BUDGET_CENTS),
+        interrupt,
+    )?;
+    place.write(files::SHOW, plan::SHOW)?;
+    place.write(
+        files::GATEWAY,
+        &plan::gateway(place.gateway, place.metrics, place.queue()),
+    )?;
+    place.write(files::AGENT, &plan::agent(place.queue()))
 }
 
 /// The honest phones, from their first connection to their last answer.
 fn honest(
     place: &Place,
+    programs: &Programs,
     first_user: u64,
     name: &str,
     interrupt: &Interrupt,
     meanwhile: &mut dyn FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Honest> {
-    let scenario = place.file(&format!("{name}.toml"));
-    std::fs::write(
+    let scenario = format!("{name}.toml");
+    place.write(
         &scenario,
-        plan::scenario(place.gateway(), &place.file("certs"), first_user),
-    )
-    .with_context(|| format!("cannot write {}", scenario.display()))?;
-    let mut command = place::program("client-sim");
-    command.arg("run").arg(&scenario).args(["--json", "--quiet"]);
+        &plan::scenario(place.gateway, &place.file(files::CERTS), first_user),
+    )?;
+    let mut command = programs.command("client-sim");
+    command
+        .arg("run")
+        .arg(place.file(&scenario))
+        .args(["--json", "--quiet"]);
     let output = place.file(&format!("{name}.json"));
     let patience = Patience {
         at_most: RUN,
@@ -209,34 +210,28 @@ fn honest(
 }
 
 /// Whom the agent blocked.
-fn blocked(place: &Place, began_ms: u64) -> anyhow::Result<Blocked> {
-    let file: Blocks = serde_json::from_value(read(&place.file("blocks.json"))?).context("blocks.json")?;
+fn blocked(file: Blocks, began_ms: u64) -> Blocked {
     // Devices are the honest phones' alone; a prefix is shared, and its block shows in what they are answered.
     let is_honest = |block: &&Block| match block.kind.as_str() {
         "user" => block.name.parse().is_ok_and(|user: u64| user < FIRST_ATTACKER),
         kind => kind == "device",
     };
     let first_ms = file.blocks.iter().map(|block| block.since_ms).min();
-    Ok(Blocked {
-        made: file.made,
+    Blocked {
         held_back: file.held_back,
         honest: file.blocks.iter().filter(is_honest).count(),
         first_s: first_ms.map(|first_ms| first_ms.saturating_sub(began_ms) as f64 / 1_000.0),
-    })
+        made: file.made,
+    }
 }
 
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as u64)
-}
-
-fn attackers(place: &Place, attack: &Attack, interrupt: &Interrupt) -> anyhow::Result<Findings> {
-    let mut command: Command = place::program("client-sim");
+fn attackers(place: &Place, programs: &Programs, attack: &Attack, interrupt: &Interrupt) -> anyhow::Result<Findings> {
+    let mut command = programs.command("client-sim");
     command
         .args(["hostile", attack.name, "--json", "--target"])
-        .arg(place.gateway().to_string())
+        .arg(place.gateway.to_string())
         .arg("--certs")
-        .arg(place.file("certs"))
+        .arg(place.file(files::CERTS))
         .args(["--seconds", &ATTACK_SECONDS.to_string()])
         .args(["--rate", &attack.rate.to_string()])
         .args(["--size", &attack.size.to_string()])
@@ -255,6 +250,6 @@ fn attackers(place: &Place, attack: &Attack, interrupt: &Interrupt) -> anyhow::R
 }
 
 fn read(path: &Path) -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} holds no JSON", path.display()))
 }

@@ -61,7 +61,7 @@ pub const ALL: [Attack; 17] = [
 /// The most that one user may win.
 pub const PACKETS_PER_USER: u32 = 3;
 /// Packets of the seed.
-pub const PACKETS: u32 = 20_000;
+pub const PACKETS: u64 = 20_000;
 /// Their sum in cents.
 pub const BUDGET_CENTS: u64 = 20_000_000;
 

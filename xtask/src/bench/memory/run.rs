@@ -3,25 +3,20 @@
 use super::profile::Profile;
 use super::{Options, read, say};
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Service, run_to_file};
+use crate::stage::{self, END, Metrics, Patience, Programs, START, Service, files};
 use crate::workspace::{cargo, target};
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a program may take to be ready, or to make its files.
-const START: Duration = Duration::from_secs(30);
 /// How long a profile may take; naming the functions of all stacks takes some seconds.
 const PROFILE: Duration = Duration::from_secs(120);
-/// How long the gateway may take to close all connections.
-const END: Duration = Duration::from_secs(60);
 /// How often waits look again.
 const TICK: Duration = Duration::from_millis(100);
 /// Sessions begun per second.
@@ -60,52 +55,45 @@ impl Place {
     /// Builds the gateway that tells who holds the heap, and keeps it apart.
     pub fn build_profiled(&self, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
         say("building the gateway with heap profiles (release)");
-        build(&["-p", "gateway", "--features", "gateway/heap-profile"], interrupt)?;
+        let status = cargo([
+            "build",
+            "--release",
+            "-p",
+            "gateway",
+            "--features",
+            "gateway/heap-profile",
+        ])
+        .status()
+        .context("cannot run cargo")?;
+        interrupt.check()?;
+        ensure!(status.success(), "cargo build: {status}");
         let path = self.file("gateway-heap-profile");
         let built = target().join("release/gateway");
         fs::copy(&built, &path).with_context(|| format!("cannot copy {} to {}", built.display(), path.display()))?;
         Ok(path)
     }
 
-    /// Builds the programs; gives their directory.
-    pub fn build(&self, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-        say("building the programs (release)");
-        build(&["-p", "gateway", "-p", "client-sim", "-p", "certs"], interrupt)?;
-        Ok(target().join("release"))
-    }
-
     /// Makes certificates and configurations.
-    pub fn prepare(&self, programs: &Path, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let mut certs = Command::new(programs.join("certs"));
-        certs.arg("generate").arg("--out").arg(self.file("certs"));
-        let patience = Patience {
-            at_most: START,
-            interrupt,
-        };
-        run_to_file("certs generate", certs, &self.file("certs.log"), &patience, || Ok(()))?.success()?;
+    pub fn prepare(&self, programs: &Programs, options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+        stage::make_certs(&self.0, programs, interrupt)?;
         let pace_ms =
             (u64::from(options.sessions) * 900 / u64::from(options.shakes_per_second.max(1))).clamp(1, 60_000);
-        for (name, text) in [
-            ("show.toml", show(pace_ms)),
-            ("gateway.toml", gateway(self.0.gateway, self.0.metrics)),
-            ("scenario.toml", scenario(options)),
-        ] {
-            self.0.write(name, &text)?;
-        }
-        Ok(())
+        self.0.write(files::SHOW, &show(pace_ms))?;
+        self.0.write(files::GATEWAY, &gateway(self.0.gateway, self.0.metrics))?;
+        self.0.write(files::SCENARIO, &scenario(options))
     }
 
     /// Measures one gateway: ready, then with all sessions. Ends it and its phones.
     pub fn measure(
         &self,
         gateway: &Path,
-        programs: &Path,
+        programs: &Programs,
         options: &Options,
         interrupt: &Interrupt,
     ) -> anyhow::Result<Measured> {
         let profile = self.file("heap.txt");
         let mut command = Command::new(gateway);
-        command.args(["run", "--config"]).arg(self.file("gateway.toml"));
+        command.args(["run", "--config"]).arg(self.file(files::GATEWAY));
         command.env("GATEWAY_HEAP_PROFILE", &profile);
         let mut service = Service::start("gateway", command, self.file("gateway.log"))?;
         service.wait_ready(&Patience {
@@ -123,13 +111,13 @@ impl Place {
         };
         let before = (memory(pid)?, profiled()?);
 
-        let mut command = Command::new(programs.join("client-sim"));
-        command.arg("run").arg(self.file("scenario.toml"));
+        let mut command = programs.command("client-sim");
+        command.arg("run").arg(self.file(files::SCENARIO));
         command
             .arg("--target")
             .arg(self.0.gateway.to_string())
             .arg("--certs")
-            .arg(self.file("certs"));
+            .arg(self.file(files::CERTS));
         let mut phones = Service::start("client-sim", command, self.file("client-sim.log"))?;
         let phones_pid = phones.pid();
         let mut check = || {
@@ -138,24 +126,25 @@ impl Place {
             phones.check()
         };
         self.wait_for_sessions(options, &mut check)?;
-        let (cpu_us, shakes) = (cpu_us(pid)?, self.shakes()?);
+        let (cpu_us, shakes) = (cpu_us(pid)?, shakes(&self.metrics()?));
         let end = Instant::now() + Duration::from_secs(options.seconds.into());
         while Instant::now() < end {
             check()?;
             thread::sleep(TICK);
         }
         let cpu_us = self::cpu_us(pid)? - cpu_us;
-        let shakes = self.shakes()? - shakes;
+        let metrics = self.metrics()?;
+        let shakes = self::shakes(&metrics) - shakes;
         let after = memory(pid)?;
         let [phones_resident_bytes, ..] = memory(phones_pid)?;
         let profile = profiled()?.zip(before.1).map(|(after, before)| after.since(&before));
-        let held = self.metric("gateway_sessions")?.unwrap_or(0.0);
+        let held = metrics.sum("gateway_sessions");
         ensure!(
             held >= f64::from(options.sessions),
             "only {held} of {} sessions are still there",
             options.sessions
         );
-        let growth_ms_max = self.metric("gateway_growth_ns_max")?.map(|ns| ns / 1e6);
+        let growth_ms_max = metrics.value("gateway_growth_ns_max").map(|ns| ns / 1e6);
         // Ended here and not in good order: their report is not wanted.
         drop(phones);
         service.end(END)?;
@@ -173,6 +162,10 @@ impl Place {
         })
     }
 
+    fn metrics(&self) -> anyhow::Result<Metrics> {
+        Metrics::of(self.0.metrics)
+    }
+
     /// Waits until every phone has said Hello.
     fn wait_for_sessions(
         &self,
@@ -183,7 +176,7 @@ impl Place {
         let mut told = Instant::now();
         loop {
             check()?;
-            let hellos = self.metric("gateway_hellos_total")?.unwrap_or(0.0);
+            let hellos = self.metrics()?.sum("gateway_hellos_total");
             if hellos >= f64::from(options.sessions) {
                 return Ok(());
             }
@@ -201,42 +194,10 @@ impl Place {
             thread::sleep(TICK);
         }
     }
-
-    fn shakes(&self) -> anyhow::Result<u64> {
-        let text = self.http_metrics()?;
-        let shakes = text.lines().filter(|line| line.starts_with("gateway_shakes_total{"));
-        Ok(shakes
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum())
-    }
-
-    /// A metric of the gateway, if there is one of this name.
-    fn metric(&self, name: &str) -> anyhow::Result<Option<f64>> {
-        let text = self.http_metrics()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.and_then(|value| value.parse().ok()))
-    }
-
-    fn http_metrics(&self) -> anyhow::Result<String> {
-        let ask = || {
-            let mut stream = TcpStream::connect(self.0.metrics)?;
-            stream.set_read_timeout(Some(START))?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            std::io::Result::Ok(text)
-        };
-        ask().with_context(|| format!("cannot ask http://{}/metrics", self.0.metrics))
-    }
 }
 
-fn build(packages: &[&str], interrupt: &Interrupt) -> anyhow::Result<()> {
-    let status = cargo(["build", "--release"].iter().chain(packages).copied())
-        .status()
-        .context("cannot run cargo")?;
-    interrupt.check()?;
-    ensure!(status.success(), "cargo build: {status}");
-    Ok(())
+fn shakes(metrics: &Metrics) -> u64 {
+    metrics.sum("gateway_shakes_total") as u64
 }
 
 /// Resident memory, page tables and huge pages of a process, in bytes.

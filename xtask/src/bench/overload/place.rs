@@ -1,19 +1,16 @@
 //! The directory of the bench, its configurations, and one run of agent, gateway and phones in it.
 
 use super::samples::{Sample, Sampler};
-use super::{pinned, say};
+use super::say;
 use crate::interrupt::Interrupt;
-use crate::stage::{self, Patience, Service, run_to_file};
+use crate::stage::{self, Patience, Programs, Stage, files, run_to_file};
 use crate::workspace::root;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(30);
-const END: Duration = Duration::from_secs(60);
 /// Packets in the seed; more than can be given in all runs.
 const PACKETS: u64 = 60_000;
 /// Cores of gateway with agent, and of the phones.
@@ -22,7 +19,7 @@ const CORES: [usize; 2] = [0, 1];
 /// The directory and addresses, and the programs.
 pub struct Place {
     at: stage::Place,
-    programs: PathBuf,
+    programs: Programs,
     sessions: u32,
 }
 
@@ -35,10 +32,10 @@ pub struct Played {
 }
 
 impl Place {
-    pub fn fresh(programs: &Path, sessions: u32) -> anyhow::Result<Self> {
+    pub fn fresh(programs: Programs, sessions: u32) -> anyhow::Result<Self> {
         Ok(Self {
             at: stage::Place::fresh("bench-overload")?,
-            programs: programs.to_owned(),
+            programs,
             sessions,
         })
     }
@@ -53,40 +50,15 @@ impl Place {
 
     /// Makes certificates, seed and what does not change from run to run.
     pub fn prepare(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
-        let patience = Patience {
-            at_most: START,
-            interrupt,
-        };
-        let mut certs = Command::new(self.programs.join("certs"));
-        certs.arg("generate").arg("--out").arg(self.file("certs"));
-        run_to_file("certs generate", certs, &self.file("certs.log"), &patience, || Ok(()))?.success()?;
-        let mut seed = Command::new(self.programs.join("shake-agent"));
-        seed.args([
-            "seed",
-            "generate",
-            "--event",
-            "1",
-            "--min",
-            "10",
-            "--max",
-            "500",
-            "--sponsor",
-            "1",
-        ])
-        .args(["--count", &PACKETS.to_string(), "--budget", &(PACKETS * 50).to_string()])
-        .arg("--out")
-        .arg(self.file("seed.bin"));
-        run_to_file(
-            "shake-agent seed generate",
-            seed,
-            &self.file("seed.log"),
-            &patience,
-            || Ok(()),
-        )?
-        .success()?;
-        self.write("show.toml", SHOW)?;
+        let seed: Vec<String> = ["--event", "1", "--min", "10", "--max", "500", "--sponsor", "1"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([format!("--count={PACKETS}"), format!("--budget={}", PACKETS * 50)])
+            .collect();
+        stage::make_certs_and_seed(&self.at, &self.programs, &seed, interrupt)?;
+        self.write(files::SHOW, SHOW)?;
         self.write(
-            "gateway.toml",
+            files::GATEWAY,
             &format!(
                 "[listen]\naddress = \"{}\"\nshards = 1\n[certs]\ndirectory = \"certs\"\n[show]\nfile = \"show.toml\"\n\
                  [throttle]\nfile = \"throttle.toml\"\n[queue]\npath = {:?}\n[metrics]\naddress = \"{}\"\n",
@@ -118,44 +90,31 @@ impl Place {
         steps: &[(String, u32, u32)],
         interrupt: &Interrupt,
     ) -> anyhow::Result<Played> {
-        self.write("throttle.toml", throttle)?;
-        self.write("agent.toml", &self.agent())?;
-        self.write("scenario.toml", &self.scenario(obeying, steps))?;
+        self.write(files::THROTTLE, throttle)?;
+        self.write(files::AGENT, &self.agent())?;
+        self.write(files::SCENARIO, &self.scenario(obeying, steps))?;
         // Each run has books of its own, so that each has the whole seed.
-        let _ = fs::remove_dir_all(self.file("books"));
+        stage::remove(&self.file("books"))?;
         fs::create_dir_all(self.file("books")).context("cannot make the ledger's directory")?;
-        let start = |name: &'static str, config: &str| {
-            let mut command = pinned(CORES[0], &self.programs.join(name));
-            command.args(["run", "--config"]).arg(self.file(config));
-            let mut service = Service::start(name, command, self.file(&format!("{name}.log")))?;
-            service.wait_ready(&Patience {
-                at_most: START,
-                interrupt,
-            })?;
-            anyhow::Ok(service)
-        };
-        let _ = fs::remove_file(self.at.queue());
-        let mut agent = start("shake-agent", "agent.toml")?;
-        let mut gateway = start("gateway", "gateway.toml")?;
-        let mut phones = pinned(CORES[1], &self.programs.join("client-sim"));
-        phones.arg("run").arg(self.file("scenario.toml")).arg("--json");
+        self.at.remove_queue();
+        let mut stage = Stage::start(&self.at, &self.programs.on_core(CORES[0]), interrupt)?;
+        let mut phones = self.programs.on_core(CORES[1]).command("client-sim");
+        phones.arg("run").arg(self.file(files::SCENARIO)).arg("--json");
         let length: u32 = steps.iter().map(|(_, _, seconds)| seconds).sum();
         let patience = Patience {
             at_most: Duration::from_secs(u64::from(length) * 2 + u64::from(self.sessions / 500) + 120),
             interrupt,
         };
-        let mut sampler = Sampler::new(self.at.metrics, gateway.pid());
-        let ended = run_to_file("client-sim", phones, &self.file("report.json"), &patience, || {
+        let mut sampler = Sampler::new(self.at.metrics, stage.gateway.pid());
+        let ended = run_to_file("client-sim", phones, &self.file(files::REPORT), &patience, || {
             sampler.look()?;
-            gateway.check()?;
-            agent.check()
+            stage.check()
         })?;
         if !ended.is_success() {
             say("the simulator says that something is amiss; its report stands");
         }
-        gateway.end(END)?;
-        agent.end(END)?;
-        let text = fs::read_to_string(self.file("report.json")).context("cannot read the simulator's report")?;
+        stage.end()?;
+        let text = fs::read_to_string(self.file(files::REPORT)).context("cannot read the simulator's report")?;
         let report: Value = serde_json::from_str(&text).context("the simulator's report is no JSON")?;
         ensure!(report["steps"].is_array(), "the simulator's report has no steps");
         Ok(Played {

@@ -1,18 +1,14 @@
 //! The gateway's metrics while phones shake, twice a second, and what they say of each step.
 
 use super::place::Played;
-use crate::stage;
+use crate::stage::{Metrics, Usage, stolen, unix_ms};
 use anyhow::{Context, ensure};
 use nix::unistd::Pid;
 use serde_json::Value;
-use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 const LOOK: Duration = Duration::from_millis(500);
-/// What a gateway whose core is taken may need to answer.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// The gateway at one moment.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +21,7 @@ pub struct Sample {
     pub cpu_s: f64,
     pub queue_wait_ms: f64,
     pub resident_bytes: u64,
-    /// CPU time that the machine's host gave to others ([`stage::stolen`]).
+    /// CPU time that the machine's host gave to others ([`stolen`]).
     pub stolen_s: f64,
 }
 
@@ -53,58 +49,28 @@ impl Sampler {
             return Ok(());
         }
         self.next_at = Instant::now() + LOOK;
-        let text = fetch(self.metrics).context("cannot read the gateway's metrics")?;
-        let at_unix_ms = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_millis() as u64);
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let resident_kb: u64 = status
-            .lines()
-            .find_map(|line| {
-                line.strip_prefix("VmRSS:")?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .trim()
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(0);
+        let metrics = Metrics::of(self.metrics)?;
         self.samples.push(Sample {
-            at_unix_ms,
-            resident_bytes: resident_kb * 1024,
-            stolen_s: stage::stolen().as_secs_f64(),
-            ..read(&text)
+            at_unix_ms: unix_ms(),
+            resident_bytes: Usage::of(self.pid)?.resident_bytes,
+            stolen_s: stolen().as_secs_f64(),
+            ..read(&metrics)
         });
         Ok(())
     }
 }
 
-fn fetch(metrics: SocketAddr) -> anyhow::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&metrics, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
-}
-
-fn read(text: &str) -> Sample {
-    let sum = |prefix: &str| -> f64 {
-        let values = text.lines().filter(|line| line.starts_with(prefix));
-        values
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum()
-    };
+fn read(metrics: &Metrics) -> Sample {
     Sample {
-        grade: sum("gateway_grade "),
-        served: sum("gateway_shakes_total{"),
-        refused: sum("gateway_shakes_refused_total{")
-            + sum("gateway_packets_shed_total{")
-            + sum("gateway_packets_filtered_total ")
-            + sum("gateway_datagrams_dropped_total{reason=\"told_before\"}"),
-        overflowed: sum("gateway_packets_overflowed_total "),
-        cpu_s: sum("process_cpu_seconds_total "),
-        queue_wait_ms: sum("gateway_load{signal=\"queue_wait_ms\"}"),
+        grade: metrics.sum("gateway_grade"),
+        served: metrics.sum("gateway_shakes_total"),
+        refused: metrics.sum("gateway_shakes_refused_total")
+            + metrics.sum("gateway_packets_shed_total")
+            + metrics.sum("gateway_packets_filtered_total")
+            + metrics.sum("gateway_datagrams_dropped_total{reason=\"told_before\"}"),
+        overflowed: metrics.sum("gateway_packets_overflowed_total"),
+        cpu_s: metrics.sum("process_cpu_seconds_total"),
+        queue_wait_ms: metrics.sum("gateway_load{signal=\"queue_wait_ms\"}"),
         ..Sample::default()
     }
 }
@@ -195,7 +161,7 @@ mod tests {
         let text = "# TYPE gateway_shakes_total counter\ngateway_shakes_total{outcome=\"a\"} 3\n\
                     gateway_shakes_total{outcome=\"b\"} 4\ngateway_shakes_refused_total{reason=\"user_rate\"} 5\n\
                     gateway_packets_shed_total{reason=\"too_late\"} 6\ngateway_grade 2\n";
-        let sample = read(text);
+        let sample = read(&Metrics::from(text));
         assert_eq!((sample.served, sample.refused, sample.grade), (7.0, 11.0, 2.0));
     }
 
