@@ -88,7 +88,7 @@ const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// was fetched is still in the caches.
 const AHEAD: usize = 8;
 /// Batches handled in one turn, before timers and the agent's answers have theirs: about 10 ms of 100,000 packets/s.
-const BATCHES_PER_TURN: usize = 16;
+const BATCHES_PER_TURN: usize = 32;
 /// How long a stopping shard waits for requests that the agent has.
 const DRAIN_ASKS: Duration = Duration::from_secs(3);
 /// How long a stopping shard keeps answering after it closed its connections, for those who missed it.

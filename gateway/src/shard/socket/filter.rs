@@ -3,7 +3,8 @@
 //! through the socket nor a place in its buffer.
 //!
 //! The table is a cache: an entry may be overwritten by another, and holds for a second at the most, after which packets
-//! come to us again and are judged as ever.
+//! come to us again and are judged as ever. While none holds the program looks no further than at one word that says so:
+//! looking for each packet in two megabytes took 6 % of a sender's time, which over loopback is where it runs.
 
 use libc::{c_int, c_long};
 use std::io;
@@ -14,9 +15,12 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Entries, a power of two. Behind them stands the number of packets dropped.
+/// Entries, a power of two. Behind them stand the number of packets dropped, and until when any entry holds; 0 when there
+/// never was one.
 const ENTRIES: usize = 1 << 18;
 const DROPPED: usize = ENTRIES;
+const LATEST: usize = ENTRIES + 1;
+const WORDS: usize = ENTRIES + 2;
 /// Time in the table is in 2^20 nanoseconds, about a millisecond, of `CLOCK_MONOTONIC` and modulo 2^32.
 const TICK_BITS: u32 = 20;
 /// For so long an entry holds at the most, in nanoseconds: what follows is judged anew.
@@ -26,7 +30,7 @@ const HOLD_NS_MIN: u64 = 10_000_000;
 
 /// One socket's table.
 pub struct Filter {
-    /// `ENTRIES` and one more.
+    /// [`WORDS`] of them.
     table: NonNull<AtomicU64>,
 }
 
@@ -59,7 +63,7 @@ impl Filter {
         let table = unsafe {
             nix::sys::mman::mmap(
                 None,
-                NonZeroUsize::new((ENTRIES + 1) * mem::size_of::<u64>()).expect("not zero"),
+                NonZeroUsize::new(WORDS * mem::size_of::<u64>()).expect("not zero"),
                 nix::sys::mman::ProtFlags::PROT_READ | nix::sys::mman::ProtFlags::PROT_WRITE,
                 nix::sys::mman::MapFlags::MAP_SHARED,
                 &map,
@@ -72,10 +76,14 @@ impl Filter {
     /// Has packets with this connection ID dropped for `hold_ns` from `now_ns` on, of `CLOCK_MONOTONIC`.
     pub fn add(&self, cid: u64, hold_ns: u64, now_ns: u64) {
         if hold_ns >= HOLD_NS_MIN {
-            let until = (now_ns + hold_ns.min(HOLD_NS_MAX)) >> TICK_BITS;
+            let until = ((now_ns + hold_ns.min(HOLD_NS_MAX)) >> TICK_BITS) as u32;
             let tag = (cid >> 16) as u32;
             let at = cid as usize % ENTRIES;
-            self.table()[at].store(u64::from(tag) << 32 | u64::from(until as u32), Relaxed);
+            self.table()[at].store(u64::from(tag) << 32 | u64::from(until), Relaxed);
+            let latest = self.table()[LATEST].load(Relaxed) as u32;
+            if latest == 0 || until.wrapping_sub(latest).cast_signed() > 0 {
+                self.table()[LATEST].store(u64::from(until.max(1)), Relaxed);
+            }
         }
     }
 
@@ -86,14 +94,14 @@ impl Filter {
 
     fn table(&self) -> &[AtomicU64] {
         // SAFETY: the mapping has this length and lives until `drop`; the kernel changes it by whole words only.
-        unsafe { std::slice::from_raw_parts(self.table.as_ptr(), ENTRIES + 1) }
+        unsafe { std::slice::from_raw_parts(self.table.as_ptr(), WORDS) }
     }
 }
 
 impl Drop for Filter {
     fn drop(&mut self) {
         // SAFETY: mapped by `attach` with this length; no reference to it outlives `self`.
-        let _ = unsafe { nix::sys::mman::munmap(self.table.cast(), (ENTRIES + 1) * mem::size_of::<u64>()) };
+        let _ = unsafe { nix::sys::mman::munmap(self.table.cast(), WORDS * mem::size_of::<u64>()) };
     }
 }
 
@@ -118,7 +126,7 @@ fn new_map() -> io::Result<OwnedFd> {
             map_type: TYPE_ARRAY,
             key_size: 4,
             value_size: 8,
-            max_entries: ENTRIES as u32 + 1,
+            max_entries: WORDS as u32,
             map_flags: MMAPABLE,
         },
     )
@@ -182,7 +190,7 @@ struct Instruction {
 }
 
 /// The program. Registers: 0 result and what a call returns, 1 to 5 arguments, lost in a call, 6 the connection ID, 7 the
-/// entry, 10 the stack's end.
+/// entry, 8 the time, 9 the packet, 10 the stack's end.
 fn program(map: c_int) -> Vec<Instruction> {
     const R0: u8 = 0;
     const R1: u8 = 1;
@@ -191,6 +199,8 @@ fn program(map: c_int) -> Vec<Instruction> {
     const R4: u8 = 4;
     const CID: u8 = 6;
     const ENTRY: u8 = 7;
+    const NOW: u8 = 8;
+    const PACKET: u8 = 9;
     const STACK: u8 = 10;
     const LOAD_BYTES: i32 = 26;
     const LOOKUP: i32 = 1;
@@ -218,9 +228,27 @@ fn program(map: c_int) -> Vec<Instruction> {
         call(LOOKUP),
         unless(0x15, R0, 0),
     ];
-    let mut all = vec![
+    // ENTRY's last half - NOW, as a signed number of 32 bits; unless it is more than 0, time is up
+    let time_left = [
+        step(0x1f, ENTRY, NOW, 0, 0),
+        step(0x67, ENTRY, 0, 0, 32),
+        step(0xc7, ENTRY, 0, 0, 32),
+        unless(0xd5, ENTRY, 0),
+    ];
+    let mut all = vec![copy(PACKET, R1), step(0x62, STACK, 0, -24, LATEST as i32)];
+    all.extend(lookup);
+    all.extend([
+        load(0x79, ENTRY, R0, 0),
+        unless(0x15, ENTRY, 0),
+        call(KTIME),
+        step(0x77, R0, 0, 0, TICK_BITS as i32),
+        copy(NOW, R0),
+    ]);
+    all.extend(time_left);
+    all.extend([
         // The last seven bytes of the UDP header, the first of the packet and the eight of its connection ID, so that
         // the latter stand aligned.
+        copy(R1, PACKET),
         set(R2, 1),
         copy(R3, STACK),
         add(R3, -16),
@@ -235,7 +263,7 @@ fn program(map: c_int) -> Vec<Instruction> {
         copy(R1, CID),
         step(0x57, R1, 0, 0, ENTRIES as i32 - 1),
         step(0x63, STACK, R1, -24, 0),
-    ];
+    ]);
     all.extend(lookup);
     all.extend([
         load(0x79, ENTRY, R0, 0),
@@ -246,16 +274,10 @@ fn program(map: c_int) -> Vec<Instruction> {
         copy(R1, ENTRY),
         step(0x77, R1, 0, 0, 32),
         step(0x5d, R1, CID, ACCEPT, 0),
-        // until - now, as a signed number of 32 bits
-        call(KTIME),
-        step(0x77, R0, 0, 0, TICK_BITS as i32),
-        step(0x1f, ENTRY, R0, 0, 0),
-        step(0x67, ENTRY, 0, 0, 32),
-        step(0xc7, ENTRY, 0, 0, 32),
-        unless(0xd5, ENTRY, 0),
-        // counted and dropped
-        step(0x62, STACK, 0, -24, DROPPED as i32),
     ]);
+    all.extend(time_left);
+    // counted and dropped
+    all.push(step(0x62, STACK, 0, -24, DROPPED as i32));
     all.extend(lookup);
     all.extend([
         set(R1, 1),

@@ -18,8 +18,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Packets in one system call.
-pub const BATCH: usize = 64;
+/// Packets in one system call, which are then handled together. With 64 a session was out of the nearest caches before it
+/// was put to sleep: with a million that took 2 % more.
+pub const BATCH: usize = 32;
 /// The most bytes of a UDP payload that we take. QUIC packets of our clients are smaller; the rest is cut off and
 /// fails authentication.
 pub const PACKET_BYTES_MAX: usize = 1_500;
