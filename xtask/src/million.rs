@@ -6,7 +6,7 @@ mod table;
 
 use crate::demo::{books, evidence, reports, verdict::Evidence};
 use crate::interrupt::Interrupt;
-use crate::stage::{Build, Place, Programs, Samples};
+use crate::stage::{Build, Latency, Place, Programs, Samples};
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -64,6 +64,8 @@ pub struct Options {
 struct Seen {
     evidence: Evidence,
     played: Played,
+    /// Of the machine before the run and after it.
+    latencies: [Latency; 2],
 }
 
 /// Runs it and prints its table.
@@ -76,11 +78,17 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let programs = Programs::build(build, interrupt)?;
     let place = Place::fresh("million")?;
     play::prepare(&place, &programs, &show(options)?, &scenario(options)?, interrupt)?;
+    let before = Latency::measure();
+    say(&format!("a random read of memory takes {before}"));
     let played = play::play(&place, &programs, options.sessions, interrupt)?;
     say("auditing the ledger");
     let books = books(&place, &programs, interrupt)?;
     let evidence = evidence(&place, played.ended_well, books)?;
-    let seen = Seen { evidence, played };
+    let seen = Seen {
+        evidence,
+        played,
+        latencies: [before, Latency::measure()],
+    };
     let failures = failures(options, &seen);
     print!("{}", table::text(options, &seen, &failures));
     if !failures.is_empty() {

@@ -46,6 +46,10 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         "stolen: CPU time of the machine that its host gave to others; figures of a step with much of it say little"
             .into(),
     );
+    let [before, after] = seen.latencies;
+    line(format!(
+        "a random read of memory: {before} before the run, {after} after it"
+    ));
     let held = phones
         .steps
         .iter()

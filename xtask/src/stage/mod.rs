@@ -1,12 +1,14 @@
 //! Where runs of the whole path take place: the built programs, a directory, and gateway and agent as processes. The demo,
 //! the million and the benches differ in what they configure, what they offer, and what they look at.
 
+mod latency;
 mod metrics;
 mod place;
 mod programs;
 mod service;
 mod usage;
 
+pub use latency::Latency;
 pub use metrics::{Metrics, ask};
 pub use place::{Place, remove};
 pub use programs::{Build, Programs, Tuned};
