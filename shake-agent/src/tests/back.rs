@@ -15,6 +15,8 @@ use shake_rules::{Cents, UnixMillis};
 use shm_queue::{Mapping, Side};
 use std::sync::Arc;
 
+/// Most requests in one of its commits.
+pub const BATCH_MAX: usize = 512;
 /// The time at which an agent is opened.
 pub const NOW: UnixMillis = UnixMillis(1);
 
@@ -60,7 +62,7 @@ impl Back {
             Arc::clone(&counters),
         );
         let feed = Feed::new(seed, &bound, show.phases, 8);
-        let agent = Agent::new(ledger, feed, judge, Arc::clone(&counters), 512);
+        let agent = Agent::new(ledger, feed, judge, Arc::clone(&counters), BATCH_MAX);
         Ok(Self {
             agent,
             lanes,

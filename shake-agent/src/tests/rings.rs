@@ -1,6 +1,6 @@
 //! The agent's turns on real rings, in one process.
 
-use super::back::{Back, NOW};
+use super::back::{BATCH_MAX, Back, NOW};
 use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, ring, show, ticket};
 use crate::lanes::LanesError;
 use crate::ledger::LedgerError;
@@ -273,6 +273,23 @@ fn what_is_sent_is_told_to_every_shard_and_comes_back_after_a_restart() {
         Some(amount.0 as i64)
     );
     event.assert_balanced();
+}
+
+/// Who asks while a commit is full does not wait for the next one's time.
+#[test]
+fn an_agent_is_behind_while_its_commits_are_full() {
+    let event = Event::new(4);
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    assert!(!back.agent.is_behind(), "nobody asked");
+    for number in 0..BATCH_MAX as u64 + 1 {
+        front.push(0, &ask(number, UserId(number), NOW, What::Offers));
+    }
+    let mut turn = || (back.agent.turn(&mut back.lanes, NOW), back.agent.is_behind());
+    assert_eq!(turn(), (Turn::Worked, true));
+    assert_eq!(turn(), (Turn::Worked, false), "one was left");
+    assert_eq!(turn(), (Turn::Idle, false));
 }
 
 /// A full notice ring loses notices, and nothing else.

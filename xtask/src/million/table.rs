@@ -8,6 +8,7 @@ use std::fmt::Write;
 /// The table, and what is wrong with the run.
 pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
     let phones = &seen.evidence.phones;
+    let samples = &seen.played.samples;
     let mut text = String::new();
     let mut line = |words: String| writeln!(text, "{words}").expect("writing to a String cannot fail");
     line(format!(
@@ -16,9 +17,9 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
     ));
     line(format!(
         "memory at the most: gateway {:.2} GB ({:.1} KB a session), agent {:.2} GB, simulator {:.2} GB",
-        gb(seen.played.samples.resident_bytes_max(GATEWAY)),
-        seen.played.samples.resident_bytes_max(GATEWAY) as f64 / 1e3 / f64::from(options.sessions),
-        gb(seen.played.samples.resident_bytes_max(AGENT)),
+        gb(samples.resident_bytes_max(GATEWAY)),
+        samples.resident_bytes_max(GATEWAY) as f64 / 1e3 / f64::from(options.sessions),
+        gb(samples.resident_bytes_max(AGENT)),
         gb(phones.resources.memory_peak_bytes),
     ));
     line(format!(
@@ -88,11 +89,8 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
 }
 
 fn row(seen: &Seen, step: &Step) -> String {
-    let spell = |process| {
-        seen.played
-            .samples
-            .between(process, step.began_unix_ms, step.ends_unix_ms())
-    };
+    let samples = &seen.played.samples;
+    let spell = |process| samples.between(process, step.began_unix_ms, step.ends_unix_ms());
     let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
     let per_shake = cpus(GATEWAY) * 1e6 / step.answered_per_second.max(1.0);
     format!(
@@ -108,6 +106,6 @@ fn row(seen: &Seen, step: &Step) -> String {
         cpus(AGENT),
         step.cpu_s / step.seconds.max(0.001),
         spell(GATEWAY).map_or(0.0, |spell| spell.stolen_share) * 100.0,
-        growth(&seen.played.samples, step) * 100.0,
+        growth(samples, step) * 100.0,
     )
 }

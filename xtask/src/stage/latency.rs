@@ -68,9 +68,7 @@ fn one_cycle(count: usize) -> Vec<Line> {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         let other = (state >> 32) as usize % at;
-        let next = lines[at].next;
-        lines[at].next = lines[other].next;
-        lines[other].next = next;
+        lines.swap(at, other);
     }
     lines
 }

@@ -6,6 +6,7 @@
 //! come to us again and are judged as ever. While none holds the program looks no further than at one word that says so:
 //! looking for each packet in two megabytes took 6 % of a sender's time, which over loopback is where it runs.
 
+use super::filter_program::{Instruction, Places, filter_program};
 use libc::{c_int, c_long};
 use std::io;
 use std::mem;
@@ -44,7 +45,13 @@ impl Filter {
     /// When the kernel does not have it, or the process may not (`CAP_BPF`).
     pub fn attach(socket: BorrowedFd<'_>) -> io::Result<Self> {
         let map = new_map()?;
-        let program = load(&program(map.as_raw_fd()))?;
+        let program = load(&filter_program(&Places {
+            map: map.as_raw_fd(),
+            entries: ENTRIES,
+            dropped: DROPPED,
+            latest: LATEST,
+            tick_bits: TICK_BITS,
+        }))?;
         let fd: c_int = program.as_raw_fd();
         // SAFETY: the kernel reads one descriptor's number, which is borrowed for the call.
         let attached = unsafe {
@@ -176,123 +183,4 @@ fn bpf<T>(command: c_long, attributes: &T) -> io::Result<OwnedFd> {
     }
     // SAFETY: a fresh descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
-}
-
-/// One instruction (RFC 9669, section 3).
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Instruction {
-    code: u8,
-    /// Destination in the low four bits, source in the high ones.
-    registers: u8,
-    offset: i16,
-    immediate: i32,
-}
-
-/// The program. Registers: 0 result and what a call returns, 1 to 5 arguments, lost in a call, 6 the connection ID, 7 the
-/// entry, 8 the time, 9 the packet, 10 the stack's end.
-fn program(map: c_int) -> Vec<Instruction> {
-    const R0: u8 = 0;
-    const R1: u8 = 1;
-    const R2: u8 = 2;
-    const R3: u8 = 3;
-    const R4: u8 = 4;
-    const CID: u8 = 6;
-    const ENTRY: u8 = 7;
-    const NOW: u8 = 8;
-    const PACKET: u8 = 9;
-    const STACK: u8 = 10;
-    const LOAD_BYTES: i32 = 26;
-    const LOOKUP: i32 = 1;
-    const KTIME: i32 = 5;
-    let step = |code, to: u8, from: u8, offset, immediate| Instruction {
-        code,
-        registers: to | from << 4,
-        offset,
-        immediate,
-    };
-    let set = |to, value| step(0xb7, to, 0, 0, value);
-    let copy = |to, from| step(0xbf, to, from, 0, 0);
-    let add = |to, value| step(0x07, to, 0, 0, value);
-    let call = |function| step(0x85, 0, 0, 0, function);
-    let load = |code, to, from, offset| step(code, to, from, offset, 0);
-    // The labels' places are filled in below.
-    const ACCEPT: i16 = i16::MAX;
-    let unless = |code, register, value| step(code, register, 0, ACCEPT, value);
-    let lookup = [
-        // r1 = the map, in two halves; r2 = where the index stands
-        step(0x18, R1, 1, 0, map),
-        step(0, 0, 0, 0, 0),
-        copy(R2, STACK),
-        add(R2, -24),
-        call(LOOKUP),
-        unless(0x15, R0, 0),
-    ];
-    // ENTRY's last half - NOW, as a signed number of 32 bits; unless it is more than 0, time is up
-    let time_left = [
-        step(0x1f, ENTRY, NOW, 0, 0),
-        step(0x67, ENTRY, 0, 0, 32),
-        step(0xc7, ENTRY, 0, 0, 32),
-        unless(0xd5, ENTRY, 0),
-    ];
-    let mut all = vec![copy(PACKET, R1), step(0x62, STACK, 0, -24, LATEST as i32)];
-    all.extend(lookup);
-    all.extend([
-        load(0x79, ENTRY, R0, 0),
-        unless(0x15, ENTRY, 0),
-        call(KTIME),
-        step(0x77, R0, 0, 0, TICK_BITS as i32),
-        copy(NOW, R0),
-    ]);
-    all.extend(time_left);
-    all.extend([
-        // The last seven bytes of the UDP header, the first of the packet and the eight of its connection ID, so that
-        // the latter stand aligned.
-        copy(R1, PACKET),
-        set(R2, 1),
-        copy(R3, STACK),
-        add(R3, -16),
-        set(R4, 16),
-        call(LOAD_BYTES),
-        unless(0x55, R0, 0),
-        load(0x71, R1, STACK, -9),
-        unless(0x45, R1, 0x80),
-        load(0x79, CID, STACK, -8),
-        step(0xdc, CID, 0, 0, 64), // to the order of the network, that is, the number that we make of it
-        // index = its last bits
-        copy(R1, CID),
-        step(0x57, R1, 0, 0, ENTRIES as i32 - 1),
-        step(0x63, STACK, R1, -24, 0),
-    ]);
-    all.extend(lookup);
-    all.extend([
-        load(0x79, ENTRY, R0, 0),
-        // the tag: 32 bits of the ID
-        step(0x77, CID, 0, 0, 16),
-        step(0x67, CID, 0, 0, 32),
-        step(0x77, CID, 0, 0, 32),
-        copy(R1, ENTRY),
-        step(0x77, R1, 0, 0, 32),
-        step(0x5d, R1, CID, ACCEPT, 0),
-    ]);
-    all.extend(time_left);
-    // counted and dropped
-    all.push(step(0x62, STACK, 0, -24, DROPPED as i32));
-    all.extend(lookup);
-    all.extend([
-        set(R1, 1),
-        step(0xdb, R0, R1, 0, 0),
-        set(R0, 0),
-        step(0x95, 0, 0, 0, 0),
-        // ACCEPT: all of the packet
-        set(R0, -1),
-        step(0x95, 0, 0, 0, 0),
-    ]);
-    let accept = all.len() - 2;
-    for (at, instruction) in all.iter_mut().enumerate() {
-        if instruction.offset == ACCEPT {
-            instruction.offset = (accept - at - 1) as i16;
-        }
-    }
-    all
 }

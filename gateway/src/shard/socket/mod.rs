@@ -4,6 +4,7 @@
 mod address;
 mod batch;
 mod filter;
+mod filter_program;
 #[cfg(test)]
 mod tests;
 
@@ -18,8 +19,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// Packets in one system call, which are then handled together. With 64 a session was out of the nearest caches before it
-/// was put to sleep: with a million that took 2 % more.
+/// Packets in one system call, which are then handled together, and whose sessions so are put to sleep while they are
+/// near. With 64 a shake of 150,000 sessions took up to 3 % more.
 pub const BATCH: usize = 32;
 /// The most bytes of a UDP payload that we take. QUIC packets of our clients are smaller; the rest is cut off and
 /// fails authentication.

@@ -71,7 +71,7 @@ impl Row {
         let growth = self.growth_bytes as f64 / MIB;
         if self.growth_bytes > self.attack.growth_bytes_max() {
             broken.push(format!(
-                "memory grew by {growth:.0} MiB, not {:.0}",
+                "memory grew by {growth:.1} MiB, not {:.1}",
                 self.attack.growth_bytes_max() as f64 / MIB
             ));
         }
