@@ -6,6 +6,7 @@ mod counters;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;
+mod large_blocks;
 mod live;
 mod load;
 mod metrics;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use control::operator;
+use large_blocks::Counted;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,10 +28,10 @@ use tracing_subscriber::EnvFilter;
 
 #[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counted<mimalloc::MiMalloc> = Counted(mimalloc::MiMalloc);
 #[cfg(feature = "heap-profile")]
 #[global_allocator]
-static ALLOCATOR: heap::Profiled = heap::Profiled;
+static ALLOCATOR: Counted<heap::Profiled> = Counted(heap::Profiled);
 
 /// QUIC access server for live "shake and win" events.
 ///

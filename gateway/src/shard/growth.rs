@@ -1,20 +1,35 @@
-//! How long the shard stood still for room: the longest call in which a table or the sessions' pages may grow.
+//! How long the shard stood still for room: the longest growth of a table or of the sessions' pages.
 
+use crate::large_blocks;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
+/// In CPU time and not the clock's, because a shard that waits for its turn on a busy machine grows nothing. Each look takes some
+/// 0.3 µs; for what is done once a session.
 #[derive(Default)]
 pub struct Growth {
     longest: Duration,
 }
 
 impl Growth {
-    /// Does the work, and remembers its CPU time if it is the longest. CPU time and not the clock's, because a shard
-    /// that waits for its turn on a busy machine grows nothing. Some 0.3 µs; for what is done once a session.
-    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    /// Does work in which pages may grow, and which is little besides.
+    pub fn of_pages<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.time(work, || true)
+    }
+
+    /// Does work in which tables may grow. It counts only if one did and took a large block for that: the rest of a handshake
+    /// may take its time, and the processor may be taken away in it for long.
+    pub fn of_tables<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let before = large_blocks::asked_for();
+        self.time(work, || large_blocks::asked_for() > before)
+    }
+
+    fn time<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce() -> bool) -> T {
         let began = cpu_time();
         let result = work();
-        self.longest = self.longest.max(cpu_time().saturating_sub(began));
+        if counts() {
+            self.longest = self.longest.max(cpu_time().saturating_sub(began));
+        }
         result
     }
 
@@ -27,4 +42,42 @@ fn cpu_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .expect("Linux always has this clock")
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::hint::black_box;
+
+    fn busy() {
+        let until = cpu_time() + Duration::from_millis(2);
+        while cpu_time() < until {
+            black_box(until);
+        }
+    }
+
+    #[test]
+    fn only_what_grows_a_table_counts() {
+        let mut growth = Growth::default();
+        let mut table: HashMap<u64, [u64; 4]> = HashMap::with_capacity(1);
+        growth.of_tables(|| {
+            table.insert(0, [0; 4]);
+            busy();
+        });
+        assert_eq!(growth.longest(), Duration::ZERO, "there was room");
+        growth.of_tables(|| {
+            table.extend((1..10_000).map(|key| (key, [key; 4])));
+            busy();
+        });
+        assert!(growth.longest() >= Duration::from_millis(2), "{:?}", growth.longest());
+        assert_eq!(black_box(table).len(), 10_000);
+    }
+
+    #[test]
+    fn every_look_at_pages_counts() {
+        let mut growth = Growth::default();
+        growth.of_pages(busy);
+        assert!(growth.longest() >= Duration::from_millis(2), "{:?}", growth.longest());
+    }
 }

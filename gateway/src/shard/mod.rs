@@ -56,7 +56,6 @@ use ask::Delivery;
 use backlog::Backlog;
 use dispatch::{notify, reply};
 use front::Front;
-use growth::Growth;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 use pages::Pages;
@@ -123,7 +122,6 @@ pub struct Shard {
     dirty: Vec<usize>,
     deliveries: Vec<Delivery>,
     fired: Vec<usize>,
-    growth: Growth,
     next_serial: u32,
     handshaking: usize,
     sweeps: Sweeps,
@@ -149,7 +147,6 @@ impl Shard {
             dirty: Vec::new(),
             deliveries: Vec::new(),
             fired: Vec::new(),
-            growth: Growth::default(),
             next_serial: 0,
             handshaking: 0,
             sweeps: Sweeps::default(),
@@ -386,7 +383,7 @@ impl Shard {
         }
         let filtered = self.parts.socket.filtered();
         self.serving.counters.packets_filtered.set(filtered);
-        let growth = self.growth.longest().as_nanos() as u64;
+        let growth = self.serving.growth.longest().as_nanos() as u64;
         self.serving.counters.growth_ns_max.set(growth);
     }
 }

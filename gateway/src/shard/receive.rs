@@ -218,7 +218,10 @@ impl Shard {
             }
             return;
         }
-        let accepted = self.growth.time(|| self.parts.endpoints.accept(arrival, now, buffer));
+        let accepted = self
+            .serving
+            .growth
+            .of_tables(|| self.parts.endpoints.accept(arrival, now, buffer));
         match accepted {
             Ok((place, connection)) => {
                 counters.connections_accepted.inc();
@@ -227,7 +230,7 @@ impl Shard {
                 let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
                 let mut front = Front::new();
                 front.note_keys();
-                let index = self.growth.time(|| {
+                let index = self.serving.growth.of_pages(|| {
                     let at = self.fronts.insert(front);
                     let index = self.sessions.insert(session);
                     assert_eq!(at, index, "a session and its front come and go together");

@@ -5,6 +5,7 @@ use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
 use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
+use super::growth::Growth;
 use super::lane::Lane;
 use super::online::Online;
 use crate::config::Claims;
@@ -127,6 +128,7 @@ pub struct Serving {
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
     pub(super) online: Online,
+    pub(super) growth: Growth,
     pub(super) strangers: StrangersSeen,
     pub(super) late: Late,
     pub(super) blocks: Blocks,
@@ -165,6 +167,7 @@ impl Serving {
             replies: Vec::new(),
             notices: Vec::new(),
             online: Online::new(),
+            growth: Growth::default(),
             strangers: StrangersSeen::default(),
             late: Late::new(),
             blocks: Blocks::default(),
@@ -234,7 +237,9 @@ impl Serving {
                 reply.blocked = Some(v1::Blocked { retry_after_ms });
             }
             *user = Some(known);
-            self.online.insert(known, asker.session, asker.serial);
+            let online = &mut self.online;
+            self.growth
+                .of_tables(|| online.insert(known, asker.session, asker.serial));
             if hello.takes_notices && reply.blocked.is_none() && !self.rules().is_off(Service::Offers) {
                 // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
                 let _ = self.ask(known, What::Offers, asker);

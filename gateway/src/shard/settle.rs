@@ -86,7 +86,10 @@ impl Shard {
             };
             let is_drained = event.is_drained();
             let place = session.place;
-            let answer = self.growth.time(|| self.parts.endpoints.handle_event(place, event));
+            let answer = self
+                .serving
+                .growth
+                .of_tables(|| self.parts.endpoints.handle_event(place, event));
             if let Some(event) = answer {
                 session.connection.handle_event(event);
                 got_any = true;
