@@ -95,7 +95,7 @@ pub struct Counters {
     pub blocks_dropped: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
-    /// The most CPU time, in nanoseconds, that a call took in which a table or the sessions' pages may grow.
+    /// The most CPU time, in nanoseconds, that a call took in which a table grew, or the sessions' pages may have.
     pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
     slowed: [Count; SlowDown::ALL.len()],
