@@ -1,12 +1,12 @@
 //! The gateway: the QUIC access server of a "shake and win" event.
 
+mod allocations;
 mod config;
 mod control;
 mod counters;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;
-mod large_blocks;
 mod live;
 mod load;
 mod metrics;
@@ -16,11 +16,11 @@ mod shard;
 mod tls;
 mod winners;
 
+use allocations::Noted;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use control::operator;
-use large_blocks::Counted;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,10 +28,10 @@ use tracing_subscriber::EnvFilter;
 
 #[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
-static ALLOCATOR: Counted<mimalloc::MiMalloc> = Counted(mimalloc::MiMalloc);
+static ALLOCATOR: Noted<mimalloc::MiMalloc> = Noted(mimalloc::MiMalloc);
 #[cfg(feature = "heap-profile")]
 #[global_allocator]
-static ALLOCATOR: Counted<heap::Profiled> = Counted(heap::Profiled);
+static ALLOCATOR: Noted<heap::Profiled> = Noted(heap::Profiled);
 
 /// QUIC access server for live "shake and win" events.
 ///

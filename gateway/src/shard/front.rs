@@ -1,17 +1,23 @@
-//! What a shard looks at before it fetches a session: whether a packet is worth opening at all, and where the keys lie
-//! that open it. A session is a hundred cache lines; this is one, and of all sessions together it is an array small
+//! What a shard looks at before it fetches a session: whether a packet is worth opening at all, and where lies what opens it
+//! outside of the session. A session is a hundred cache lines; this is one, and of all sessions together it is an array small
 //! enough for the caches of many machines. So a packet that is shed costs one line, not a hundred.
 
 use super::admit::Gate;
-use super::pages::prefetch_lines;
-use crate::tls::KeyLines;
+use super::pages::{LINE_BYTES, prefetch_lines};
+use crate::allocations::{LEAF_BYTES, take_newest_leaf};
+use crate::tls::{newest_controller, take_newest_keys};
+use std::ptr::without_provenance;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// One stands beside every session, under the same index.
 #[repr(align(64))]
 pub struct Front {
     /// What the session's user has used up of the limits.
     pub gate: Gate,
-    keys: KeyLines,
+    keys: [Line; 4],
+    controller: Line,
+    /// The last line of the leaf in which the connection remembers the packets that it sent.
+    leaf: Line,
 }
 
 const _: () = assert!(size_of::<Option<Front>>() == 64, "a line of the caches");
@@ -20,21 +26,63 @@ impl Front {
     pub fn new() -> Self {
         Self {
             gate: Gate::default(),
-            keys: KeyLines::default(),
+            keys: Default::default(),
+            controller: Line::default(),
+            leaf: Line::default(),
         }
+    }
+
+    /// Notes where the congestion controller lies that was made last on this thread.
+    pub fn note_controller(&mut self) {
+        self.controller = Line::of(newest_controller());
     }
 
     /// Notes where the session's keys lie, if some were made since this was last called for any session of this thread.
     pub fn note_keys(&mut self) {
-        if let Some(keys) = KeyLines::take_newest() {
-            self.keys = keys;
+        if let Some(keys) = take_newest_keys() {
+            self.keys = keys.map(Line::of);
         }
     }
 
-    /// Asks the processor for the session's keys.
-    pub fn prefetch_keys(&self) {
-        for line in self.keys.addresses() {
-            prefetch_lines(line, 1);
+    /// Notes where the leaf of sent packets lies, if one was made since this was last called for any session of this thread.
+    pub fn note_leaf(&mut self) {
+        if let Some(leaf) = take_newest_leaf() {
+            self.leaf = Line::of(leaf + LEAF_BYTES - 1);
         }
+    }
+
+    /// Asks the processor for what a packet of the session needs outside of it.
+    pub fn prefetch_outside(&self) {
+        for line in [self.controller, self.leaf].iter().chain(&self.keys) {
+            line.prefetch(0, 1);
+        }
+        // The packets stand in order from its beginning, their numbers towards its end. Nearly always there is one.
+        let leaf_lines = LEAF_BYTES.div_ceil(LINE_BYTES);
+        self.leaf.prefetch(1 - leaf_lines.cast_signed(), 2);
+        self.leaf.prefetch(-2, 1);
+    }
+}
+
+/// A line of the caches, to be asked for, never to be read: its number modulo 2^32, so that it is told apart from others
+/// within 256 GiB.
+#[derive(Clone, Copy, Default)]
+struct Line(u32);
+
+/// The upper bits of the number of the line that was noted last: heaps are smaller than 256 GiB, and so nearly always those of all.
+static UPPER: AtomicUsize = AtomicUsize::new(0);
+
+impl Line {
+    /// The line that an address is in.
+    fn of(address: usize) -> Self {
+        let number = address / LINE_BYTES;
+        UPPER.store(number & !(u32::MAX as usize), Relaxed);
+        Self(number as u32)
+    }
+
+    /// Asks for so many lines, so many from it on.
+    fn prefetch(self, from: isize, lines: usize) {
+        let number = UPPER.load(Relaxed) | self.0 as usize;
+        let address = number.wrapping_add_signed(from).wrapping_mul(LINE_BYTES);
+        prefetch_lines(without_provenance(address), lines * LINE_BYTES);
     }
 }

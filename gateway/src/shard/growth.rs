@@ -1,8 +1,12 @@
 //! How long the shard stood still for room: the longest growth of a table or of the sessions' pages.
 
-use crate::large_blocks;
+use crate::allocations::large_blocks;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
+use tracing::info;
+
+/// Growth that takes so long is told in the log: phones notice little of it, but it should not be.
+const LONG: Duration = Duration::from_millis(5);
 
 /// In CPU time and not the clock's, because a shard that waits for its turn on a busy machine grows nothing. Each look takes some
 /// 0.3 µs; for what is done once a session.
@@ -14,21 +18,25 @@ pub struct Growth {
 impl Growth {
     /// Does work in which pages may grow, and which is little besides.
     pub fn of_pages<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        self.time(work, || true)
+        self.time("pages", work, || true)
     }
 
     /// Does work in which tables may grow. It counts only if one did and took a large block for that: the rest of a handshake
     /// may take its time, and the processor may be taken away in it for long.
     pub fn of_tables<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let before = large_blocks::asked_for();
-        self.time(work, || large_blocks::asked_for() > before)
+        let before = large_blocks();
+        self.time("tables", work, || large_blocks() > before)
     }
 
-    fn time<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce() -> bool) -> T {
+    fn time<T>(&mut self, what: &str, work: impl FnOnce() -> T, has_grown: impl FnOnce() -> bool) -> T {
         let began = cpu_time();
         let result = work();
-        if counts() {
-            self.longest = self.longest.max(cpu_time().saturating_sub(began));
+        if has_grown() {
+            let took = cpu_time().saturating_sub(began);
+            if took > LONG {
+                info!(what, took_us = took.as_micros() as u64, "stood still to grow");
+            }
+            self.longest = self.longest.max(took);
         }
         result
     }

@@ -341,8 +341,9 @@ impl Shard {
     /// Asks the processor for a session that is about to be needed.
     fn fetch(&self, index: usize) {
         self.sessions.prefetch(index);
+        self.wheel.prefetch_neighbours(index);
         if let Some(front) = self.fronts.get(index) {
-            front.prefetch_keys();
+            front.prefetch_outside();
         }
     }
 

@@ -136,11 +136,13 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
     }
 }
 
+/// Of the caches of x86-64 and most others.
+pub const LINE_BYTES: usize = 64;
+
 /// Asks for each cache line of so many bytes.
 #[cfg(target_arch = "x86_64")]
 pub fn prefetch_lines(begin: *const u8, bytes: usize) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-    const LINE_BYTES: usize = 64;
     for at in (0..bytes).step_by(LINE_BYTES) {
         // SAFETY: a prefetch reads nothing that the program sees, and faults at no address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(begin.wrapping_add(at).cast()) };

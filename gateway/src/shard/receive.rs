@@ -104,6 +104,7 @@ impl Shard {
             let index = self.parts.endpoints.session(found.place);
             self.fronts.prefetch(index);
             self.sessions.prefetch_slot(index);
+            self.wheel.prefetch(index);
         }
         let mut judged = 0;
         for at in 0..found.len() {
@@ -229,6 +230,7 @@ impl Shard {
                 self.next_serial = self.next_serial.wrapping_add(1);
                 let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
                 let mut front = Front::new();
+                front.note_controller();
                 front.note_keys();
                 let index = self.serving.growth.of_pages(|| {
                     let at = self.fronts.insert(front);

@@ -46,6 +46,9 @@ impl Shard {
         if self.pass_endpoint_events(index) {
             self.transmit(index);
         }
+        if let Some(front) = self.fronts.get_mut(index) {
+            front.note_leaf();
+        }
         self.begin_closing(index);
         self.arm(index);
     }

@@ -6,13 +6,19 @@
 //! coarse    256 buckets of 1,024 ticks     all later ones; moved down when their bucket's time comes
 //! ```
 //! A deadline past the coarse horizon waits in its bucket and is placed again each time round. Ticks are the
-//! caller's unit. Arming, disarming and firing are constant time, and nothing allocates but growth by index.
+//! caller's unit. Arming, disarming and firing are constant time, and nothing allocates but growth by index, which moves
+//! nothing.
+
+use super::pages::prefetch_lines;
+use std::ops::{Index, IndexMut};
 
 const FINE: u64 = 1_024;
 const COARSE: u64 = 256;
 const NONE: u32 = u32::MAX;
 
+/// Of which none lies in two lines of the caches.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 struct Node {
     next: u32,
     prev: u32,
@@ -28,12 +34,48 @@ const IDLE: Node = Node {
     deadline: 0,
 };
 
+/// By index, in pages that stay where they are: a vector that grows moves all it has, and a shard with half a million
+/// sessions must not stand still for it.
+#[derive(Default)]
+struct Nodes {
+    pages: Vec<Box<[Node]>>,
+}
+
+impl Nodes {
+    /// Nodes of a page; a few where tests are to see several.
+    const PAGE: usize = if cfg!(test) { 16 } else { 4_096 };
+
+    fn get(&self, index: usize) -> Option<&Node> {
+        self.pages.get(index / Self::PAGE)?.get(index % Self::PAGE)
+    }
+
+    fn grow_to(&mut self, index: usize) {
+        while self.pages.len() <= index / Self::PAGE {
+            self.pages.push(vec![IDLE; Self::PAGE].into());
+        }
+    }
+}
+
+impl Index<usize> for Nodes {
+    type Output = Node;
+
+    fn index(&self, index: usize) -> &Node {
+        &self.pages[index / Self::PAGE][index % Self::PAGE]
+    }
+}
+
+impl IndexMut<usize> for Nodes {
+    fn index_mut(&mut self, index: usize) -> &mut Node {
+        &mut self.pages[index / Self::PAGE][index % Self::PAGE]
+    }
+}
+
 pub struct Wheel {
     now: u64,
     heads: Vec<u32>,
     /// One bit for each fine bucket that is not empty.
     occupied: [u64; FINE as usize / 64],
-    nodes: Vec<Node>,
+    nodes: Nodes,
 }
 
 impl Wheel {
@@ -42,7 +84,7 @@ impl Wheel {
             now: 0,
             heads: vec![NONE; (FINE + COARSE) as usize],
             occupied: [0; FINE as usize / 64],
-            nodes: Vec::new(),
+            nodes: Nodes::default(),
         }
     }
 
@@ -52,12 +94,25 @@ impl Wheel {
         (node.bucket != NONE).then_some(node.deadline)
     }
 
+    /// Asks the processor for what [`Self::armed`] looks at.
+    pub fn prefetch(&self, index: usize) {
+        if let Some(node) = self.nodes.get(index) {
+            prefetch_lines(std::ptr::from_ref(node).cast(), size_of::<Node>());
+        }
+    }
+
+    /// Asks the processor for what [`Self::arm`] changes beside that.
+    pub fn prefetch_neighbours(&self, index: usize) {
+        if let Some(&Node { next, prev, .. }) = self.nodes.get(index) {
+            self.prefetch(next as usize);
+            self.prefetch(prev as usize);
+        }
+    }
+
     /// Arms `index` for `deadline` (in ticks), in place of an earlier arming. A deadline that is not after the
     /// present fires at the next tick.
     pub fn arm(&mut self, index: usize, deadline: u64) {
-        if self.nodes.len() <= index {
-            self.nodes.resize(index + 1, IDLE);
-        }
+        self.nodes.grow_to(index);
         self.disarm(index);
         self.nodes[index].deadline = deadline.max(self.now + 1);
         self.place(index);

@@ -121,44 +121,25 @@ pub fn header_key(boxed: Box<dyn HeaderProtectionKey>) -> Box<dyn crypto::Header
     }
 }
 
-/// Where the four keys of a connection lie. They are in boxes of their own, and with many connections each box is a miss of
-/// the caches; who knows where they are can ask for them beforehand. An address stays good for asking also when a key
-/// update has put the keys elsewhere: it is never read.
-#[derive(Clone, Copy, Default)]
-pub struct KeyLines {
-    first: usize,
-    /// Bytes from the first to the others.
-    others: [i32; 3],
-}
-
 thread_local! {
-    static NEWEST: Cell<Option<KeyLines>> = const { Cell::new(None) };
+    static NEWEST: Cell<Option<[usize; 4]>> = const { Cell::new(None) };
 }
 
-impl KeyLines {
-    /// Notes that these are the newest on this thread.
-    pub(super) fn made(keys: &crypto::Keys) {
-        let first = address(&*keys.header.local);
-        let others = [
-            address(&*keys.header.remote),
-            address(&*keys.packet.local),
-            address(&*keys.packet.remote),
-        ];
-        // Farther away than that is hardly ever the case; then the first is asked for again.
-        let others = others.map(|other| i32::try_from(other.wrapping_sub(first).cast_signed()).unwrap_or(0));
-        NEWEST.set(Some(Self { first, others }));
-    }
+/// Notes that these are the newest keys on this thread.
+pub(super) fn note_newest_keys(keys: &crypto::Keys) {
+    NEWEST.set(Some([
+        address(&*keys.header.local),
+        address(&*keys.header.remote),
+        address(&*keys.packet.local),
+        address(&*keys.packet.remote),
+    ]));
+}
 
-    /// Those of the connection whose keys were made last on this thread, once.
-    pub fn take_newest() -> Option<Self> {
-        NEWEST.take()
-    }
-
-    /// To be asked for, never to be read.
-    pub fn addresses(&self) -> [*const u8; 4] {
-        let [a, b, c] = self.others.map(|other| self.first.wrapping_add_signed(other as isize));
-        [self.first, a, b, c].map(std::ptr::without_provenance)
-    }
+/// Where the four keys lie of the connection whose keys were made last on this thread, once. They are in boxes of their own, and
+/// with many connections each box is a miss of the caches; who knows where they are can ask for them beforehand. An address
+/// stays good for asking also when a key update has put the keys elsewhere: it is never read.
+pub fn take_newest_keys() -> Option<[usize; 4]> {
+    NEWEST.take()
 }
 
 fn raw(key: &AeadKey) -> [u8; KEY_BYTES] {

@@ -4,7 +4,7 @@
 //! After the handshake a QUIC client has nothing to say in TLS but what is forbidden (RFC 9001, section 6: no TLS key
 //! update) or unused here (no client certificates after the handshake), so any such message ends the connection.
 
-use super::{KeyLines, compact, parameters};
+use super::{compact, parameters};
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::crypto::{
     ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session, UnsupportedVersion,
@@ -172,7 +172,7 @@ impl Session for LeanSession {
             },
         };
         if are_last {
-            KeyLines::made(&keys);
+            compact::note_newest_keys(&keys);
         }
         Some(keys)
     }

@@ -1,11 +1,13 @@
 //! Reads the certificate directory and makes the QUIC configurations from it.
 
 mod compact;
+mod congestion;
 mod lean;
 mod parameters;
 mod secrets;
 
-pub use compact::KeyLines;
+pub use compact::take_newest_keys;
+pub use congestion::newest_controller;
 pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};
@@ -108,6 +110,7 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
+        .congestion_controller_factory(Arc::new(congestion::Noted::default()))
         .mtu_discovery_config(None)
         .enable_segmentation_offload(false);
     Ok(transport)

@@ -91,9 +91,8 @@ fn the_newest_keys_are_told_of_once() {
             remote: packet_key(made.remote.packet),
         },
     };
-    KeyLines::made(&keys);
-    let lines = KeyLines::take_newest().expect("some were made");
-    let addresses = lines.addresses().map(<*const u8>::addr);
+    note_newest_keys(&keys);
+    let addresses = take_newest_keys().expect("some were made");
     assert_eq!(
         addresses,
         [
@@ -103,5 +102,5 @@ fn the_newest_keys_are_told_of_once() {
             address(&*keys.packet.remote)
         ]
     );
-    assert!(KeyLines::take_newest().is_none());
+    assert!(take_newest_keys().is_none());
 }
