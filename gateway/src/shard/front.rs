@@ -65,7 +65,7 @@ impl Front {
 
 /// A line of the caches, to be asked for, never to be read: its number modulo 2^32, so that it is told apart from others
 /// within 256 GiB.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Line(u32);
 
 /// The upper bits of the number of the line that was noted last: heaps are smaller than 256 GiB, and so nearly always those of all.
@@ -81,8 +81,40 @@ impl Line {
 
     /// Asks for so many lines, so many from it on.
     fn prefetch(self, from: isize, lines: usize) {
+        prefetch_lines(without_provenance(self.address(from)), lines * LINE_BYTES);
+    }
+
+    /// Where the line begins that is so many from it on.
+    fn address(self, from: isize) -> usize {
         let number = UPPER.load(Relaxed) | self.0 as usize;
-        let address = number.wrapping_add_signed(from).wrapping_mul(LINE_BYTES);
-        prefetch_lines(without_provenance(address), lines * LINE_BYTES);
+        number.wrapping_add_signed(from).wrapping_mul(LINE_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_where_its_address_was() {
+        let block = Box::new([0_u64; 100]);
+        let begin = block.as_ptr().addr();
+        let line = Line::of(begin);
+        assert_eq!(line.address(0), begin / LINE_BYTES * LINE_BYTES);
+        assert_eq!(line.address(-3), line.address(0) - 3 * LINE_BYTES);
+    }
+
+    #[test]
+    fn a_leaf_is_noted_once() {
+        let mut front = Front::new();
+        take_newest_leaf();
+        front.note_leaf();
+        assert_eq!(front.leaf, Line::default(), "there is none");
+        let leaf = Box::new([0_u8; LEAF_BYTES]);
+        front.note_leaf();
+        let last = Line::of(leaf.as_ptr().addr() + LEAF_BYTES - 1);
+        assert_eq!(front.leaf, last);
+        front.note_leaf();
+        assert_eq!(front.leaf, last, "none is newer");
     }
 }
