@@ -7,8 +7,8 @@ use std::cell::Cell;
 /// A table that takes no block of so many bytes to grow moves some two thousand entries at the most, in a fraction of a
 /// millisecond.
 const LARGE_BYTES: usize = 64 * 1_024;
-/// What a leaf of that B-tree takes, of quinn-proto 0.11 and Rust's library. Hardly anything else is as large; and if it ever
-/// takes another size, nothing is fetched ahead in vain but time is lost.
+/// What a leaf of that B-tree takes, of quinn-proto 0.11 and Rust's library. Hardly anything else is as large. If it takes
+/// another size one day, it is not fetched ahead any more, which costs time and nothing else.
 pub const LEAF_BYTES: usize = 1_160;
 
 thread_local! {

@@ -15,10 +15,11 @@ pub fn newest_controller() -> usize {
     NEWEST.get()
 }
 
+/// Makes controllers, and notes where.
 #[derive(Default)]
-pub struct Noted(Arc<CubicConfig>);
+pub struct Factory(Arc<CubicConfig>);
 
-impl ControllerFactory for Noted {
+impl ControllerFactory for Factory {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         let controller = Arc::clone(&self.0).build(now, current_mtu);
         NEWEST.set(ptr::from_ref(&*controller).addr());

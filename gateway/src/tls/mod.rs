@@ -110,7 +110,7 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
-        .congestion_controller_factory(Arc::new(congestion::Noted::default()))
+        .congestion_controller_factory(Arc::new(congestion::Factory::default()))
         .mtu_discovery_config(None)
         .enable_segmentation_offload(false);
     Ok(transport)
