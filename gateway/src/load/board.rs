@@ -47,7 +47,7 @@ impl ShortestWait {
 #[derive(Default)]
 #[repr(align(128))]
 pub struct ShardGauges {
-    /// The shortest queue wait of a batch since the watch last looked.
+    /// The shortest queue wait of a batch since the watch last looked, without what a turn was held back on purpose.
     pub queue_wait: ShortestWait,
     /// How full the request ring is, in thousandths.
     pub ring_fill_permille: AtomicU32,

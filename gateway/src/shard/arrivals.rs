@@ -23,11 +23,20 @@ struct Batch {
 pub struct Arrivals {
     batches: Vec<Batch>,
     shakes_before: u64,
-    /// The beginning of the turn in which the socket was last found empty; `None` before the first.
+    /// When the socket was last looked at.
+    read_at: Option<Instant>,
+    /// When it was last looked at and found empty, or emptied.
     empty_at: Option<Instant>,
+    /// Until when this turn was held back, with nothing left to do.
+    held_back: Option<Instant>,
 }
 
 impl Arrivals {
+    /// The next turn was held back on purpose until then, or was not. What came before that is no sign of load until then.
+    pub fn held_back(&mut self, until: Option<Instant>) {
+        self.held_back = until;
+    }
+
     pub fn begin_turn(&mut self, serving: &Serving) {
         self.batches.clear();
         self.batches.reserve(BATCHES_PER_TURN);
@@ -41,14 +50,13 @@ impl Arrivals {
         };
         let packets = batch.len() as u64;
         let handled = Instant::now();
-        let since_empty_ns = self
-            .empty_at
-            .map(|at| handled.saturating_duration_since(at).as_nanos() as u64);
+        let since_empty_ns = self.empty_at.map(|at| since_ns(at, handled));
         let wait_ns = waited_ns(unix_ns(), at_ns, since_empty_ns);
         serving.admission.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
-        gauges.queue_wait.add((wait_ns / 1_000) as u32);
+        let queued_ns = queued_ns(wait_ns, self.held_back, handled);
+        gauges.queue_wait.add((queued_ns / 1_000) as u32);
         self.batches.push(Batch {
             wait_ns,
             handled,
@@ -56,9 +64,14 @@ impl Arrivals {
         });
     }
 
-    /// All that had come was taken.
-    pub fn socket_is_empty(&mut self, serving: &Serving) {
-        self.empty_at = Some(serving.now.instant);
+    /// The socket is about to be read.
+    pub fn read(&mut self) {
+        self.read_at = Some(Instant::now());
+    }
+
+    /// The last read took all that had come.
+    pub fn socket_is_empty(&mut self) {
+        self.empty_at = self.read_at;
     }
 
     /// The turn's answers are with the kernel. Its shakes count as spread over its batches.
@@ -80,13 +93,21 @@ impl Arrivals {
         let mut packets: u64 = self.batches.iter().map(|batch| batch.packets).sum();
         for batch in &self.batches {
             let part = shakes * batch.packets / packets.max(1);
-            let since_ns = now.saturating_duration_since(batch.handled).as_nanos() as u64;
-            let latency_ns = batch.wait_ns + since_ns;
+            let latency_ns = batch.wait_ns + since_ns(batch.handled, now);
             serving.counters.shake_latency.add(latency_ns / 1_000, part);
             shakes -= part;
             packets -= batch.packets;
         }
     }
+}
+
+fn since_ns(then: Instant, now: Instant) -> u64 {
+    now.saturating_duration_since(then).as_nanos() as u64
+}
+
+/// The part of a packet's wait that tells of load: not the time for which its turn was held back.
+fn queued_ns(wait_ns: u64, held_back: Option<Instant>, handled: Instant) -> u64 {
+    held_back.map_or(wait_ns, |until| wait_ns.min(since_ns(until, handled)))
 }
 
 /// How long a packet has waited that the kernel received at `at_ns` by the wall clock, when its socket was found empty so
@@ -98,6 +119,20 @@ fn waited_ns(now_ns: u64, at_ns: u64, since_empty_ns: Option<u64>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_was_held_back_on_purpose_is_no_load() {
+        const MS: u64 = 1_000_000;
+        let until = Instant::now();
+        let ms_after = |ms| until + Duration::from_millis(ms);
+        assert_eq!(queued_ns(3 * MS, None, ms_after(1)), 3 * MS);
+        // It came while the turn was held back, which was to end 1 ms ago; and since then.
+        assert_eq!(queued_ns(3 * MS, Some(until), ms_after(1)), MS);
+        assert_eq!(queued_ns(MS / 2, Some(until), ms_after(1)), MS / 2);
+        // The thread did not get its core when it wanted to.
+        assert_eq!(queued_ns(53 * MS, Some(until), ms_after(50)), 50 * MS);
+    }
 
     #[test]
     fn a_stepped_clock_is_no_wait() {

@@ -4,6 +4,8 @@
 //!
 //! Architecture invariant: a shard shares with others only [`serving::Shared`]. It reads the clock once a turn.
 
+mod wait;
+
 pub mod socket;
 
 mod backlog;
@@ -56,8 +58,6 @@ use ask::Delivery;
 use backlog::Backlog;
 use dispatch::{notify, reply};
 use front::Front;
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::time::TimeSpec;
 use pages::Pages;
 use receive::Found;
 use repeats::Repeats;
@@ -66,23 +66,16 @@ use session::Session;
 use sessions::Sessions;
 use shake_proto::code::Code;
 use socket::{BATCH, SendBatch, Socket};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeps;
+use wait::Moderation;
 use wheel::Wheel;
 
 /// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about a
 /// second); firing one up to 2 ms late is harmless, and with many sessions each tick has one.
 const TICK: Duration = Duration::from_millis(2);
-/// The shortest time from one turn to the next. Packets that are handled together cost less: the wake-up, two system
-/// calls and the cold caches are shared. Half of this is what a reply takes longer on average.
-const TURN_MIN: Duration = Duration::from_millis(1);
-/// The longest sleep: how late a shard may see the stop flag or a new phase.
-const SLEEP_MAX: Duration = Duration::from_millis(50);
-/// The longest sleep while something is due by the clock alone: gifts, or the next sessions of a sweep.
-const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// So many places before its turn a session is fetched: long enough for the memory to answer, and so few that all of what
 /// was fetched is still in the caches.
 const AHEAD: usize = 8;
@@ -112,6 +105,7 @@ pub struct Shard {
     serving: Serving,
     began: Instant,
     backlog: Backlog,
+    moderation: Moderation,
     /// What a batch has for sessions.
     found: Vec<Found>,
     repeats: Repeats,
@@ -140,6 +134,7 @@ impl Shard {
             serving,
             began,
             backlog: Backlog::default(),
+            moderation: Moderation::new(began),
             found: Vec::with_capacity(BATCH),
             repeats: Repeats::new(),
             overflowed: 0,
@@ -184,9 +179,11 @@ impl Shard {
     }
 
     fn turn(&mut self) {
-        self.sleep();
+        self.wait();
         let change = self.serving.change;
-        self.serving.begin_turn(Now::read(self.began));
+        let now = Now::read(self.began);
+        self.moderation.begin_turn(now.instant);
+        self.serving.begin_turn(now);
         if change != self.serving.change {
             self.parts.endpoints.serve_by(&self.serving.secrets.server);
         }
@@ -202,44 +199,6 @@ impl Shard {
         self.sessions.rest(self.serving.now.instant);
         self.serving.lane.wake_agent();
         self.count();
-    }
-
-    /// Sleeps until a packet, an answer of the agent, or a timer, but never begins turns faster than [`TURN_MIN`].
-    fn sleep(&mut self) {
-        let since_turn = self.serving.now.instant.elapsed();
-        let has_work = !self.dirty.is_empty() || !self.backlog.is_empty();
-        if !has_work && since_turn < TURN_MIN {
-            std::thread::sleep(TURN_MIN - since_turn);
-        }
-        let bell = self.serving.lane.bell();
-        bell.arm();
-        let ready = has_work || self.serving.lane.has_deliveries();
-        let timeout = if ready {
-            Duration::ZERO
-        } else {
-            self.time_to_next_timer()
-        };
-        let bell = self.serving.lane.bell();
-        let mut descriptors = [
-            PollFd::new(self.parts.socket.as_fd(), PollFlags::POLLIN),
-            PollFd::new(bell.as_fd(), PollFlags::POLLIN),
-        ];
-        // ppoll, because poll's whole milliseconds would be rounded to zero, and the loop would spin.
-        // An error here is an interruption by a signal; the turn goes on either way.
-        let _ = nix::poll::ppoll(&mut descriptors, Some(TimeSpec::from_duration(timeout)), None);
-        bell.disarm_and_drain();
-    }
-
-    fn time_to_next_timer(&self) -> Duration {
-        let elapsed = self.began.elapsed();
-        let ticks = self.wheel.ticks_to_next();
-        let at = TICK * (self.tick() + ticks) as u32;
-        at.saturating_sub(elapsed)
-            .min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
-                PACED_SLEEP_MAX
-            } else {
-                SLEEP_MAX
-            })
     }
 
     /// The tick of this turn.

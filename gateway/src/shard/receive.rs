@@ -23,16 +23,23 @@ pub(super) struct Found {
 }
 
 impl Shard {
-    /// Handles what has come, at most as many batches as one turn has.
+    /// Reads what the socket has into the backlog, as far as there is room. Gives how many packets that were.
+    pub(super) fn read(&mut self) -> usize {
+        self.arrivals.read();
+        let (read, result) = self.backlog.read(&self.parts.socket);
+        self.moderation.read(read);
+        self.serving.counters.packets_received.add(read as u64);
+        if result.is_err() {
+            self.serving.counters.receive_errors.inc();
+        }
+        read
+    }
+
+    /// Handles what was read, at most as many batches as one turn has, and between two of them reads on.
     pub(super) fn receive(&mut self) {
         for _ in 0..BATCHES_PER_TURN {
-            let (read, result) = self.backlog.read(&self.parts.socket);
-            self.serving.counters.packets_received.add(read as u64);
-            if result.is_err() {
-                self.serving.counters.receive_errors.inc();
-            }
             let Some(received) = self.backlog.next() else {
-                self.arrivals.socket_is_empty(&self.serving);
+                self.arrivals.socket_is_empty();
                 break;
             };
             self.arrivals.batch(&mut self.serving, &received);
@@ -44,9 +51,10 @@ impl Shard {
             self.settle();
             self.sessions.rest(self.serving.now.instant);
             if count < BATCH && self.backlog.is_empty() {
-                self.arrivals.socket_is_empty(&self.serving);
+                self.arrivals.socket_is_empty();
                 break;
             }
+            self.read();
         }
     }
 
