@@ -93,15 +93,23 @@ fn row(seen: &Seen, step: &Step) -> String {
     let spell = |process| samples.between(process, step.began_unix_ms, step.ends_unix_ms());
     let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
     let per_shake = cpus(GATEWAY) * 1e6 / step.answered_per_second.max(1.0);
+    // Nobody is asked to shake while they only hold, and nothing can be said of no shakes.
+    let of_shakes = |figure: String| {
+        if step.shakes_per_second == 0 {
+            "-".into()
+        } else {
+            figure
+        }
+    };
     format!(
-        "{:<20} {:>10.0} {:>10.0} {:>10.3}% {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>10.2} {:>8.2} {:>8.1}%  {:+.2} %",
+        "{:<20} {:>10.0} {:>10.0} {:>11} {:>9} {:>9} {:>9} {:>9.2} {:>10.2} {:>8.2} {:>8.1}%  {:+.2} %",
         step.name,
         step.sent_per_second,
         step.answered_per_second,
-        step.unanswered_share() * 100.0,
-        step.latency.p50_us as f64 / 1e3,
-        step.latency.p99_us as f64 / 1e3,
-        per_shake,
+        of_shakes(format!("{:.3}%", step.unanswered_share() * 100.0)),
+        of_shakes(format!("{:.2}", step.latency.p50_us as f64 / 1e3)),
+        of_shakes(format!("{:.2}", step.latency.p99_us as f64 / 1e3)),
+        of_shakes(format!("{per_shake:.2}")),
         cpus(GATEWAY),
         cpus(AGENT),
         step.cpu_s / step.seconds.max(0.001),

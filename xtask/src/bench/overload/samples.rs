@@ -90,6 +90,8 @@ pub struct Step {
     pub cpu_s: f64,
     /// The share of its core that the gateway used, 0 to 1.
     pub cpu_share: f64,
+    /// The share of their core that the phones used, 0 to 1. Near 1, latencies are theirs as much as the gateway's.
+    pub phones_cpu_share: f64,
     pub p99_ms: f64,
     pub grade_max: f64,
     pub queue_wait_ms_max: f64,
@@ -142,6 +144,7 @@ fn one(step: &Value, samples: &[Sample]) -> anyhow::Result<Step> {
         overflowed_per_second: (last.overflowed - first.overflowed) / span_s,
         cpu_s: last.cpu_s - first.cpu_s,
         cpu_share: (last.cpu_s - first.cpu_s) / span_s,
+        phones_cpu_share: number("/cpu_s")? / seconds.max(1e-3),
         p99_ms: number("/latency/p99_us")? / 1e3,
         grade_max: max(|sample| sample.grade),
         queue_wait_ms_max: max(|sample| sample.queue_wait_ms),
