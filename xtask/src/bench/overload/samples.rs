@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn a_step_takes_its_own_samples() {
         let step = serde_json::json!({"name": "1x", "began_unix_ms": 10_000, "seconds": 2.0, "shakes_per_second": 5,
-            "sent_per_second": 4.0, "latency": {"p99_us": 1500}});
+            "sent_per_second": 4.0, "cpu_s": 1.8, "latency": {"p99_us": 1500}});
         let samples: Vec<_> = [(9_000, 4.0), (10_000, 4.0), (11_000, 1.0), (12_000, 0.0), (13_000, 4.0)]
             .into_iter()
             .map(|(at_unix_ms, grade)| Sample {
@@ -183,8 +183,13 @@ mod tests {
             .collect();
         let step = one(&step, &samples).unwrap();
         assert_eq!(
-            (step.served_per_second, step.grade_max, step.p99_ms),
-            (1000.0, 4.0, 1.5)
+            (
+                step.served_per_second,
+                step.grade_max,
+                step.p99_ms,
+                step.phones_cpu_share
+            ),
+            (1000.0, 4.0, 1.5, 0.9)
         );
         assert_eq!(step.at_ease_after_s, Some(2.0));
     }
