@@ -65,7 +65,7 @@ impl Arrivals {
     }
 
     /// The socket is about to be read.
-    pub fn read(&mut self) {
+    pub fn before_read(&mut self) {
         self.read_at = Some(Instant::now());
     }
 

@@ -134,7 +134,7 @@ impl Shard {
             serving,
             began,
             backlog: Backlog::default(),
-            moderation: Moderation::new(began),
+            moderation: Moderation::new(),
             found: Vec::with_capacity(BATCH),
             repeats: Repeats::new(),
             overflowed: 0,
@@ -182,7 +182,8 @@ impl Shard {
         self.wait();
         let change = self.serving.change;
         let now = Now::read(self.began);
-        self.moderation.begin_turn(now.instant);
+        let last = self.serving.now.instant;
+        self.moderation.begin_turn(now.instant.saturating_duration_since(last));
         self.serving.begin_turn(now);
         if change != self.serving.change {
             self.parts.endpoints.serve_by(&self.serving.secrets.server);

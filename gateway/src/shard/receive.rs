@@ -25,9 +25,9 @@ pub(super) struct Found {
 impl Shard {
     /// Reads what the socket has into the backlog, as far as there is room. Gives how many packets that were.
     pub(super) fn read(&mut self) -> usize {
-        self.arrivals.read();
+        self.arrivals.before_read();
         let (read, result) = self.backlog.read(&self.parts.socket);
-        self.moderation.read(read);
+        self.moderation.note(read);
         self.serving.counters.packets_received.add(read as u64);
         if result.is_err() {
             self.serving.counters.receive_errors.inc();

@@ -19,40 +19,36 @@ const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
 /// How soon a shard's next turn may begin. As with the interrupts of a network card, when much comes it is held back for a
 /// while: packets that are handled together share the wake-up, the system calls and what the caches hold.
 pub struct Moderation {
-    turn_began: Instant,
     spacing: Duration,
-    /// Packets read since that turn began.
+    /// Packets read since the last turn began.
     packets: usize,
 }
 
 impl Moderation {
-    pub fn new(now: Instant) -> Self {
+    pub fn new() -> Self {
         Self {
-            turn_began: now,
             spacing: QUIET,
             packets: 0,
         }
     }
 
-    /// Packets were read.
-    pub fn read(&mut self, packets: usize) {
+    /// So many packets were read.
+    pub fn note(&mut self, packets: usize) {
         self.packets += packets;
     }
 
-    /// A turn begins. Those read since the last one began tell how much comes.
-    pub fn begin_turn(&mut self, now: Instant) {
-        let since = now.saturating_duration_since(self.turn_began);
+    /// A turn begins, so long after the last one. What was read since then tells how much comes.
+    pub fn begin_turn(&mut self, since: Duration) {
         let is_busy = self.packets > 0 && self.packets as u128 * BUSY.as_nanos() >= BATCH as u128 * since.as_nanos();
         *self = Self {
-            turn_began: now,
             spacing: if is_busy { BUSY } else { QUIET },
             packets: 0,
         };
     }
 
-    /// The moment before which no turn begins that has nothing left to do.
-    pub fn next_turn(&self) -> Instant {
-        self.turn_began + self.spacing
+    /// The moment before which no turn begins that has nothing left to do, when the last one began then.
+    pub fn next_turn(&self, began: Instant) -> Instant {
+        began + self.spacing
     }
 }
 
@@ -61,7 +57,7 @@ impl Shard {
     /// to do begins no earlier than its moderation says.
     pub(super) fn wait(&mut self) {
         let has_work = !self.dirty.is_empty() || !self.backlog.is_empty();
-        let held_back = self.moderation.next_turn();
+        let held_back = self.moderation.next_turn(self.serving.now.instant);
         let rest = held_back.saturating_duration_since(Instant::now());
         let may_rest = !has_work && !rest.is_zero();
         if may_rest {
@@ -106,11 +102,11 @@ mod tests {
 
     /// After a turn in which `packets` were read `since` the one before it.
     fn spacing(packets: usize, since: Duration) -> Duration {
+        let mut moderation = Moderation::new();
+        moderation.note(packets);
+        moderation.begin_turn(since);
         let began = Instant::now();
-        let mut moderation = Moderation::new(began);
-        moderation.read(packets);
-        moderation.begin_turn(began + since);
-        moderation.next_turn() - (began + since)
+        moderation.next_turn(began) - began
     }
 
     #[test]
@@ -128,11 +124,11 @@ mod tests {
     #[test]
     fn each_turn_counts_for_itself() {
         let began = Instant::now();
-        let mut moderation = Moderation::new(began);
-        moderation.read(BATCH);
-        moderation.begin_turn(began + BUSY);
-        assert_eq!(moderation.next_turn(), began + 2 * BUSY);
-        moderation.begin_turn(began + 2 * BUSY);
-        assert_eq!(moderation.next_turn(), began + 2 * BUSY + QUIET);
+        let mut moderation = Moderation::new();
+        moderation.note(BATCH);
+        moderation.begin_turn(BUSY);
+        assert_eq!(moderation.next_turn(began + BUSY), began + 2 * BUSY);
+        moderation.begin_turn(BUSY);
+        assert_eq!(moderation.next_turn(began + 2 * BUSY), began + 2 * BUSY + QUIET);
     }
 }
