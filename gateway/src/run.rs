@@ -66,7 +66,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     now()?;
     let (start, live) = start::begin(config, forget_pushed)?;
     let secrets = Secrets::read(config, None).map_err(all)?;
-    let server = Arc::clone(&secrets.server);
+    let server = Arc::clone(&secrets.servers.usual);
     let reset_keys = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
     let shared = Arc::new(Shared {
         current: Current::new(live, secrets, config.shards),

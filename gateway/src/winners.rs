@@ -13,8 +13,15 @@ use shake_rules::winnings::{WinLimits, Winnings, Won};
 const TABLES: usize = 512;
 
 pub struct Winners {
-    users: DashMap<UserId, Winnings>,
+    users: DashMap<UserId, Packed>,
     users_max: usize,
+}
+
+/// [`Winnings`] without the room for more: nearly all have one packet or two, and a table has places that are empty.
+type Packed = Box<[Won]>;
+
+fn unpack(packed: &Packed) -> Winnings {
+    packed.iter().copied().collect()
 }
 
 /// Why a win was not reserved.
@@ -36,7 +43,7 @@ impl Winners {
 
     /// What the user has won.
     pub fn of(&self, user: UserId) -> Winnings {
-        self.users.get(&user).map(|winnings| *winnings).unwrap_or_default()
+        self.users.get(&user).map(|packed| unpack(&packed)).unwrap_or_default()
     }
 
     /// Takes over what a cookie says. Returns all that is known. Past the cap a cookie of a new user is not kept;
@@ -45,14 +52,16 @@ impl Winners {
         if said.as_slice().is_empty() || (self.is_full() && !self.users.contains_key(&user)) {
             return self.of(user);
         }
-        let mut known = self.users.entry(user).or_default();
+        let mut packed = self.users.entry(user).or_default();
+        let mut known = unpack(&packed);
         known.merge(said);
-        *known
+        *packed = known.as_slice().into();
+        known
     }
 
     /// Whether the user may win nothing more at all.
     pub fn is_at_limit(&self, user: UserId, limits: WinLimits) -> bool {
-        self.users.get(&user).is_some_and(|winnings| winnings.is_full(limits))
+        self.of(user).is_full(limits)
     }
 
     /// Counts a win in, if the limits allow it; check and change are one step for all shards. Returns what the user
@@ -62,12 +71,14 @@ impl Winners {
         match self.users.entry(user) {
             Entry::Vacant(_) if is_full => Err(Refusal::Full),
             entry => {
-                let mut known = entry.or_default();
+                let mut packed = entry.or_default();
+                let mut known = unpack(&packed);
                 if !known.allow(won.sponsor, limits) {
                     return Err(Refusal::Limit);
                 }
                 known.add(won);
-                Ok(*known)
+                *packed = known.as_slice().into();
+                Ok(known)
             }
         }
     }

@@ -36,6 +36,30 @@ fn always_4(rules: &str) -> String {
     format!("[[grades]]\n{rules}{higher}")
 }
 
+/// What a phone was asked for of its acknowledgements, and how many packets it sends for ten shakes, a tenth of a second apart.
+async fn asked_and_sent(pace_ms: u32) -> (u64, u64) {
+    let stand = Stand::new(
+        &GENEROUS_SHOW.replace("end_s = ", &format!("pace_ms = {pace_ms}\nend_s = ")),
+        "",
+    );
+    let phone = stand.user(1).await;
+    let before = phone.connection.stats().udp_tx.datagrams;
+    for sequence in 0..10 {
+        phone.shake_by_datagram(sequence).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let stats = phone.connection.stats();
+    (stats.frame_rx.ack_frequency, stats.udp_tx.datagrams - before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_next_shake_comes_soon_it_brings_the_acknowledgement_along() {
+    let (asked, sent) = asked_and_sent(1_250).await;
+    assert!(asked == 1 && sent < 15, "asked {asked} times, {sent} packets");
+    let (asked, sent) = asked_and_sent(1_251).await;
+    assert!(asked == 0 && sent >= 15, "asked {asked} times, {sent} packets");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_shakes_too_often_is_told_once_and_then_not_answered() {
     let stand = stand(&always_4(

@@ -77,14 +77,11 @@ impl CookieKeys {
         if long(&fixed[4..12]) != user.0 {
             return Err(CookieError::Foreign);
         }
-        let mut winnings = Winnings::default();
-        for packet in packets.chunks_exact(PER_PACKET) {
-            winnings.add(Won {
-                packet: PacketId(long(packet)),
-                sponsor: SponsorId(u16::from_le_bytes([packet[8], packet[9]])),
-            });
-        }
-        Ok(winnings)
+        let won = |packet: &[u8]| Won {
+            packet: PacketId(long(packet)),
+            sponsor: SponsorId(u16::from_le_bytes([packet[8], packet[9]])),
+        };
+        Ok(packets.chunks_exact(PER_PACKET).map(won).collect())
     }
 }
 

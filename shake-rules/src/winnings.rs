@@ -76,6 +76,14 @@ impl Winnings {
     }
 }
 
+impl FromIterator<Won> for Winnings {
+    fn from_iter<I: IntoIterator<Item = Won>>(packets: I) -> Self {
+        let mut winnings = Self::default();
+        packets.into_iter().for_each(|won| winnings.add(won));
+        winnings
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,14 +91,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn set(packets: &[(u64, u16)]) -> Winnings {
-        let mut winnings = Winnings::default();
-        for &(packet, sponsor) in packets {
-            winnings.add(Won {
-                packet: PacketId(packet),
-                sponsor: SponsorId(sponsor),
-            });
-        }
-        winnings
+        let won = |&(packet, sponsor)| Won {
+            packet: PacketId(packet),
+            sponsor: SponsorId(sponsor),
+        };
+        packets.iter().map(won).collect()
     }
 
     fn merged(a: &Winnings, b: &Winnings) -> Winnings {

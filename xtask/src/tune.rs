@@ -61,7 +61,7 @@ pub fn run(interrupt: &Interrupt) -> anyhow::Result<()> {
     say(&format!("running them with {SESSIONS} phones"));
     let place = Place::fresh("tune")?;
     let show = workspace::deployed("shows", "million")?;
-    play::prepare(&place, &programs, &show, SCENARIO, interrupt)?;
+    play::prepare(&place, &programs, play::PACKETS, &show, SCENARIO, interrupt)?;
     let played = play::play(&place, &programs, SESSIONS, interrupt)?;
     ensure!(
         played.ended_well,

@@ -91,16 +91,18 @@ impl Endpoints {
         self.all[usize::from(place.endpoint)].sessions[place.handle as usize] as usize
     }
 
-    /// Begins a connection. Its session's index must be told by [`Self::seat`] before the next packet.
+    /// Begins a connection, served so. Its session's index must be told by [`Self::seat`] before the next packet.
     pub fn accept(
         &mut self,
         arrival: Arrival,
+        server: &Arc<ServerConfig>,
         now: Instant,
         buffer: &mut Vec<u8>,
     ) -> Result<(Place, Connection), Box<AcceptError>> {
         let Arrival { incoming, endpoint } = arrival;
         let one = &mut self.all[usize::from(endpoint)];
-        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, None).map_err(Box::new)?;
+        let server = Some(Arc::clone(server));
+        let (handle, connection) = one.endpoint.accept(incoming, now, buffer, server).map_err(Box::new)?;
         let handle = handle.0 as u32;
         Ok((Place { handle, endpoint }, connection))
     }

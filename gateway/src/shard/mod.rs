@@ -186,7 +186,7 @@ impl Shard {
         self.moderation.begin_turn(now.instant.saturating_duration_since(last));
         self.serving.begin_turn(now);
         if change != self.serving.change {
-            self.parts.endpoints.serve_by(&self.serving.secrets.server);
+            self.parts.endpoints.serve_by(&self.serving.secrets.servers.usual);
         }
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();

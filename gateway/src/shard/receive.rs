@@ -8,9 +8,13 @@ use super::session::Session;
 use super::socket::{BATCH, ReceiveBatch, Received};
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::Turned;
+use crate::tls::PATIENCE;
 use quinn_proto::ConnectionEvent;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// So many sessions of a shard may be asked to let acknowledgements ride on shakes. Of more, a shard cannot serve each as often.
+const RIDERS_MAX: usize = 32_768;
 
 /// A packet for a session.
 pub(super) struct Found {
@@ -227,10 +231,14 @@ impl Shard {
             }
             return;
         }
+        let servers = &self.serving.secrets.servers;
+        // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
+        let may_ride = self.sessions.len() < RIDERS_MAX && self.serving.may_shake_within(PATIENCE);
+        let server = if may_ride { &servers.riding } else { &servers.usual };
         let accepted = self
             .serving
             .growth
-            .of_tables(|| self.parts.endpoints.accept(arrival, now, buffer));
+            .of_tables(|| self.parts.endpoints.accept(arrival, server, now, buffer));
         match accepted {
             Ok((place, connection)) => {
                 counters.connections_accepted.inc();

@@ -28,7 +28,7 @@ use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
 /// is live.
@@ -214,6 +214,12 @@ impl Serving {
     pub(super) fn show_pace_ms(&self) -> u32 {
         let show = &self.live.show;
         self.phase.map_or(show.rest_pace_ms, |index| show.phases[index].pace_ms)
+    }
+
+    /// Whether the show lets a phone shake again within so long, in one phase of it at least.
+    pub(super) fn may_shake_within(&self, span: Duration) -> bool {
+        let phases = &self.live.show.phases;
+        phases.iter().any(|phase| u128::from(phase.pace_ms) <= span.as_millis())
     }
 
     /// What the grade of this turn says.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
-/// A session with no deadline for so long waits for nothing. A probe for an acknowledgement is due after some 1.1 s.
+/// A session with no deadline for so long waits for nothing. A probe for an acknowledgement is due after some 1.3 s.
 const QUIET: Duration = Duration::from_secs(2);
 
 pub struct Session {

@@ -8,6 +8,7 @@ mod secrets;
 
 pub use compact::take_newest_keys;
 pub use congestion::newest_controller;
+pub use parameters::PATIENCE;
 pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};
@@ -15,7 +16,7 @@ use crate::shard::ShardCids;
 use anyhow::{Context, Result};
 use lean::LeanServerConfig;
 use quinn_proto::crypto::rustls::QuicServerConfig;
-use quinn_proto::{EndpointConfig, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::{AckFrequencyConfig, EndpointConfig, ServerConfig, TransportConfig, VarInt};
 use ring::hmac;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -85,14 +86,47 @@ fn rustls_config(directory: &Path) -> Result<rustls::ServerConfig> {
 }
 
 /// How phones' connections are served.
-fn server_config(config: &Config) -> Result<Arc<ServerConfig>> {
-    let mut server = ServerConfig::with_crypto(ServerSide::read(&config.certs_directory)?.crypto());
-    server
-        .transport_config(Arc::new(transport_config(&config.sessions)?))
-        .max_incoming(config.sessions.handshakes_max)
-        .incoming_buffer_size(INCOMING_BUFFER_BYTES)
-        .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * 1_024);
-    Ok(Arc::new(server))
+pub struct Servers {
+    /// Those whose acknowledgements come by themselves.
+    pub usual: Arc<ServerConfig>,
+    /// Those that are asked to let acknowledgements ride on shakes.
+    pub riding: Arc<ServerConfig>,
+}
+
+impl Servers {
+    fn new(config: &Config) -> Result<Self> {
+        let mut usual = ServerConfig::with_crypto(ServerSide::read(&config.certs_directory)?.crypto());
+        usual
+            .transport_config(Arc::new(transport_config(&config.sessions)?))
+            .max_incoming(config.sessions.handshakes_max)
+            .incoming_buffer_size(INCOMING_BUFFER_BYTES)
+            .incoming_buffer_size_total(INCOMING_BUFFER_BYTES * 1_024);
+        let mut asking = transport_config(&config.sessions)?;
+        let mut wish = AckFrequencyConfig::default();
+        // At once when as many packets came as a phone may have requests under way: it may want to make another.
+        wish.max_ack_delay(Some(PATIENCE))
+            .ack_eliciting_threshold(VarInt::from_u32(
+                config.sessions.requests_at_once.saturating_sub(1).into(),
+            ));
+        asking.ack_frequency_config(Some(wish));
+        let mut riding = usual.clone();
+        riding.transport_config(Arc::new(asking));
+        Ok(Self {
+            usual: Arc::new(usual),
+            riding: Arc::new(riding),
+        })
+    }
+
+    /// The same with another side of TLS.
+    fn with(&self, side: ServerSide) -> Self {
+        let crypto = side.crypto();
+        let [usual, riding] = [&self.usual, &self.riding].map(|server| {
+            let mut server = ServerConfig::clone(server);
+            server.crypto = Arc::clone(&crypto);
+            Arc::new(server)
+        });
+        Self { usual, riding }
+    }
 }
 
 fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {

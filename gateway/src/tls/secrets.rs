@@ -1,10 +1,9 @@
 //! What is read from the certificate directory and may be read anew while the gateway runs: the certificate and the secret
 //! keys. Reading checks everything before anything is used.
 
-use super::{ServerSide, key_ring};
+use super::{ServerSide, Servers, key_ring};
 use crate::config::Config;
 use anyhow::{Context, Result, ensure};
-use quinn_proto::ServerConfig;
 use ring::digest;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -15,7 +14,6 @@ use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, hex};
 use std::path::Path;
-use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -25,7 +23,7 @@ pub struct Secrets {
     pub tickets: TicketKeys,
     pub cookies: CookieKeys,
     pub codes: CodeKeys,
-    pub server: Arc<ServerConfig>,
+    pub servers: Servers,
     pub certificate: Certificate,
     lines: Vec<String>,
 }
@@ -39,19 +37,15 @@ impl Secrets {
     pub fn read(config: &Config, before: Option<&Self>) -> Result<Self, Vec<anyhow::Error>> {
         let mut faults = Vec::new();
         let directory = &config.certs_directory;
-        let server = match before {
-            None => super::server_config(config),
-            Some(before) => ServerSide::read(directory).map(|side| {
-                let mut server = ServerConfig::clone(&before.server);
-                server.crypto = side.crypto();
-                Arc::new(server)
-            }),
+        let servers = match before {
+            None => Servers::new(config),
+            Some(before) => ServerSide::read(directory).map(|side| before.servers.with(side)),
         };
-        let server = noted(server, &mut faults);
+        let servers = noted(servers, &mut faults);
         let certificate = noted(Certificate::read(directory), &mut faults);
         let [tokens, tickets, cookies, resets] =
             Purpose::ALL.map(|purpose| noted(key_ring(directory, purpose), &mut faults));
-        let (Some(server), Some(certificate)) = (server, certificate) else {
+        let (Some(servers), Some(certificate)) = (servers, certificate) else {
             return Err(faults);
         };
         let (Some(tokens), Some(tickets), Some(cookies), Some(resets)) = (tokens, tickets, cookies, resets) else {
@@ -70,7 +64,7 @@ impl Secrets {
             tickets: TicketKeys::new(&tickets),
             cookies: CookieKeys::new(&cookies),
             codes: CodeKeys::new(&tickets),
-            server,
+            servers,
             certificate,
             lines,
         })

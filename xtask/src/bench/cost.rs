@@ -17,6 +17,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 #[derive(Args)]
+#[command(after_long_help = "\
+Exits with 0 only if a shake costs at most 2.5 times the floor with 1,000
+sessions, and 4 times with 1,000,000, at every rate; other numbers of sessions
+are told and not judged. Run nothing beside it.
+
+Examples:
+  cargo xtask bench cost
+  cargo xtask bench cost --tuned --sessions 1000 --shakes-per-second 20000,40000
+  cargo xtask bench cost --tuned --sessions 1000,100000,1000000")]
 pub struct Options {
     /// Numbers of sessions
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 20_000, 100_000])]
@@ -34,6 +43,9 @@ pub struct Options {
     #[arg(long)]
     tuned: bool,
 }
+
+/// The most that a shake may cost, as a multiple of the floor, with so many sessions.
+const TIMES_FLOOR_MAX: [(u32, f64); 2] = [(1_000, 2.5), (1_000_000, 4.0)];
 
 /// Pauses of the floor's generator, in microseconds: from one datagram at a time to batches of a millisecond. A server
 /// spends less on packets that come together, so the floor with the gateway's own batches is the one that counts.
@@ -100,7 +112,25 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         });
     }
     print!("{}", table(options, &rows));
+    let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
+    ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
+}
+
+impl Row {
+    fn times_floor(&self, measured: &Measured) -> f64 {
+        measured.cpu_us_per_shake / self.floor.cpu_us_per_shake
+    }
+
+    /// What is wrong, if its bound is broken.
+    fn failure(&self) -> Option<String> {
+        let Self { sessions, rate, .. } = self;
+        let (_, most) = TIMES_FLOOR_MAX.iter().find(|(of, _)| of == sessions)?;
+        let times = self.times_floor(&self.gateway);
+        (times > *most).then(|| {
+            format!("{sessions} sessions at {rate}/s: a shake costs {times:.2} times the floor, {most} is the most")
+        })
+    }
 }
 
 struct Bench<'a> {
@@ -114,8 +144,17 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn gateway(&self) -> anyhow::Result<Measured> {
         let place = self.place()?;
-        let show = workspace::deployed("shows", "million")?;
-        play::prepare(&place, self.programs, &show, &self.scenario(), self.interrupt)?;
+        // Neither floor nor plain server have gifts. The phones do as the show asks them.
+        let pace_ms = u64::from(self.sessions) * 900 / u64::from(self.rate.max(1));
+        let show = play::show_without_gifts(Some(pace_ms.clamp(1, 60_000) as u32))?;
+        play::prepare(
+            &place,
+            self.programs,
+            play::PACKETS,
+            &show,
+            &self.scenario(),
+            self.interrupt,
+        )?;
         let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
         let sampler = Sampler::watch(vec![stage.gateway.pid()]);
         let measured = self.phones(&place, place.gateway, sampler, || stage.check())?;
@@ -332,7 +371,7 @@ fn table(options: &Options, rows: &[Row]) -> String {
                 row.sessions,
                 row.rate,
                 one.cpu_us_per_shake,
-                one.cpu_us_per_shake / row.floor.cpu_us_per_shake,
+                row.times_floor(one),
                 one.shakes_per_sleep,
                 one.resident_bytes as f64 / 1e3 / f64::from(row.sessions),
                 one.unanswered_share * 100.0,

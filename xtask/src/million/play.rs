@@ -4,10 +4,11 @@ use crate::demo::plan;
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
+use anyhow::Context;
 use std::time::Duration;
 
 /// Packets of the seed: 83 a second for an hour and a half.
-const PACKETS: u64 = 450_000;
+pub const PACKETS: u64 = 450_000;
 /// No session may go for want of packets while the last ones connect.
 pub const IDLE_TIMEOUT_S: u32 = 900;
 /// What a turn that lasts some tens of milliseconds needs at 60,000 packets/s; capped by net.core.rmem_max.
@@ -19,20 +20,40 @@ const RUN: Duration = Duration::from_secs(3_600);
 pub const GATEWAY: usize = 0;
 pub const AGENT: usize = 1;
 
-/// Certificates, seed, and the configurations for this show and this scenario.
+/// The show of the million without its gifts, with another pace if one is given.
+///
+/// # Errors
+/// When `deploy/shows/million.toml` is not what it was.
+pub fn show_without_gifts(pace_ms: Option<u32>) -> anyhow::Result<String> {
+    let text = workspace::deployed("shows", "million")?;
+    let mut show: toml::Table = text.parse().context("the show is no TOML")?;
+    show.remove("gifts");
+    let phases = show.get_mut("phases").and_then(toml::Value::as_array_mut);
+    for phase in phases.context("the show has no [[phases]]")? {
+        let phase = phase.as_table_mut().context("a phase is no table")?;
+        phase.remove("gifts");
+        if let Some(pace_ms) = pace_ms {
+            phase.insert("pace_ms".to_owned(), i64::from(pace_ms).into());
+        }
+    }
+    Ok(toml::to_string(&show)?)
+}
+
+/// Certificates, a seed of so many packets, and the configurations for this show and this scenario.
 ///
 /// # Errors
 /// When a program failed, or a file could not be written.
 pub fn prepare(
     place: &Place,
     programs: &Programs,
+    packets: u64,
     show: &str,
     scenario: &str,
     interrupt: &Interrupt,
 ) -> anyhow::Result<()> {
     let (least, most) = plan::AMOUNT_CENTS;
-    let budget_cents = PACKETS * (least + (most - least) / 10);
-    let mut seed_flags: Vec<String> = plan::seed_flags_of(PACKETS, budget_cents);
+    let budget_cents = packets * (least + (most - least) / 10);
+    let mut seed_flags: Vec<String> = plan::seed_flags_of(packets, budget_cents);
     seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
     stage::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
     let gateway = plan::gateway(place);

@@ -74,6 +74,8 @@ struct Server {
     ack_delay_exponent: u8,
     /// Whole DATAGRAM frame; 0 when it takes none.
     datagram_frame_bytes_max: u16,
+    /// The least sequence number of what it may ask for next of our acknowledgements.
+    next_ack_rules: u32,
 }
 
 /// Frames that wait for the next packet.
@@ -146,13 +148,14 @@ impl Connection {
                 ack_delay_max: Micros::ZERO,
                 ack_delay_exponent: 0,
                 datagram_frame_bytes_max: 0,
+                next_ack_rules: 0,
             },
+            space: Space::new(Micros::from_ms(config.ack_delay_ms_max.into())),
             config,
             handshake: Some(Box::new(handshake)),
             keys: None,
             previous: None,
             phase_from: (0, 0),
-            space: Space::new(),
             recovery: Recovery::new(),
             local,
             cids: ServerCids::new(original),
@@ -263,6 +266,7 @@ impl Connection {
             ack_delay_max: Micros::from_ms(parameters.ack_delay_ms_max),
             ack_delay_exponent: parameters.ack_delay_exponent,
             datagram_frame_bytes_max: parameters.datagram_frame_bytes_max.min(u16::MAX.into()) as u16,
+            next_ack_rules: self.server.next_ack_rules,
         };
         self.flow.data_max = parameters.data_max;
         self.flow.stream_data_max = parameters.stream_data_max;

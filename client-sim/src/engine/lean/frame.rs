@@ -1,4 +1,5 @@
-//! Frames as they stand in a packet (RFC 9000, section 19; RFC 9221, section 4).
+//! Frames as they stand in a packet (RFC 9000, section 19; RFC 9221, section 4; for acknowledgements by request
+//! draft-ietf-quic-ack-frequency-07).
 //!
 //! Decoding borrows from the packet and allocates nothing. It checks what a frame says by itself; whether it may come
 //! now is for the connection to say.
@@ -67,7 +68,23 @@ pub(super) enum Frame<'a> {
         code: u64,
     },
     HandshakeDone,
+    AckFrequency {
+        sequence: u64,
+        rules: AckRules,
+    },
+    ImmediateAck,
     Datagram(&'a [u8]),
+}
+
+/// When the server wants acknowledgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AckRules {
+    /// So many packets that ask for one may wait for it.
+    pub(super) eliciting_max: u64,
+    /// For so long.
+    pub(super) delay_us: u64,
+    /// Those out of order too.
+    pub(super) ignores_order: bool,
 }
 
 /// Packets that the server has seen.
@@ -102,7 +119,7 @@ impl Ack<'_> {
 /// The frame does not decode, is unknown (FRAME_ENCODING_ERROR, RFC 9000, section 12.4), or may not stand in a packet
 /// of this level (PROTOCOL_VIOLATION, ibid.).
 pub(super) fn next<'a>(level: Level, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
-    // Every known type is below 64, so one byte; a longer form of a known type is a violation (section 12.4).
+    // Every known type but one is below 64, so one byte; a longer form of a known type is a violation (section 12.4).
     let first = reader.u8()?;
     let allowed = matches!(
         first,
@@ -118,6 +135,7 @@ pub(super) fn next<'a>(level: Level, reader: &mut Reader<'a>) -> Result<Frame<'a
         kind::ACK | kind::ACK_ECN => ack(first, reader),
         kind::NEW_CONNECTION_ID => new_connection_id(reader),
         kind::CLOSE_TRANSPORT | kind::CLOSE_APPLICATION => close(first, reader),
+        kind::TWO_BYTES => ack_frequency(reader),
         kind::MAX_STREAMS_BIDI | kind::MAX_STREAMS_UNI | kind::STREAMS_BLOCKED_BIDI | kind::STREAMS_BLOCKED_UNI => {
             stream_count(first, reader)
         }
@@ -177,6 +195,7 @@ fn simple<'a>(first: u8, reader: &mut Reader<'a>) -> Result<Frame<'a>, Transport
             Frame::PathResponse
         }
         kind::HANDSHAKE_DONE => Frame::HandshakeDone,
+        kind::IMMEDIATE_ACK => Frame::ImmediateAck,
         kind::DATAGRAM => Frame::Datagram(reader.rest()),
         kind::DATAGRAM_WITH_LENGTH => Frame::Datagram(reader.counted()?),
         _ => return Err(TransportError::encoding("an unknown frame")),
@@ -270,6 +289,22 @@ fn new_connection_id<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, Transport
     })
 }
 
+/// draft-ietf-quic-ack-frequency-07, section 4.
+fn ack_frequency<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
+    if reader.u8()? != kind::ACK_FREQUENCY {
+        return Err(TransportError::encoding("an unknown frame"));
+    }
+    let sequence = reader.varint()?;
+    let (eliciting_max, delay_us) = (reader.varint()?, reader.varint()?);
+    let ignores_order = reader.varint()? == 0;
+    let rules = AckRules {
+        eliciting_max,
+        delay_us,
+        ignores_order,
+    };
+    Ok(Frame::AckFrequency { sequence, rules })
+}
+
 /// RFC 9000, section 19.19.
 fn close<'a>(first: u8, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
     let by_application = first == kind::CLOSE_APPLICATION;
@@ -312,6 +347,29 @@ mod tests {
         check(Level::Data, &[0x20], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[0x40, kind::PING], Err(Code::FRAME_ENCODING_ERROR));
         check(Level::Data, &[kind::NEW_TOKEN, 0], Err(Code::FRAME_ENCODING_ERROR));
+        check(Level::Data, &[kind::IMMEDIATE_ACK], Ok(Frame::ImmediateAck));
+        check(
+            Level::Data,
+            &[kind::TWO_BYTES, kind::ACK_FREQUENCY, 3, 2, 0x80, 0x07, 0xa1, 0x20, 0],
+            Ok(Frame::AckFrequency {
+                sequence: 3,
+                rules: AckRules {
+                    eliciting_max: 2,
+                    delay_us: 500_000,
+                    ignores_order: true,
+                },
+            }),
+        );
+        check(
+            Level::Data,
+            &[kind::TWO_BYTES, kind::ACK_FREQUENCY, 3, 2, 9],
+            Err(Code::FRAME_ENCODING_ERROR),
+        );
+        check(
+            Level::Handshake,
+            &[kind::TWO_BYTES, kind::ACK_FREQUENCY, 3, 2, 9, 0],
+            Err(Code::PROTOCOL_VIOLATION),
+        );
         check(Level::Data, &[kind::DATAGRAM, 7, 8], Ok(Frame::Datagram(&[7, 8])));
         check(
             Level::Data,
@@ -368,7 +426,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_or_not(bytes in prop::collection::vec(any::<u8>(), 1..200), first in 0_u8..0x32) {
+        fn any_bytes_decode_or_not(bytes in prop::collection::vec(any::<u8>(), 1..200), first in 0_u8..0x41) {
             let bytes = [&[first][..], &bytes].concat();
             let mut reader = Reader::new(&bytes);
             while !reader.is_empty() {

@@ -59,7 +59,7 @@ impl Early {
     fn new(keys: KeyPair) -> Self {
         Self {
             keys,
-            space: Space::new(),
+            space: Space::new(Micros::ZERO), // at once (RFC 9000, section 13.2.1)
             outgoing: SendBuffer::default(),
             incoming: Assembler::default(),
         }

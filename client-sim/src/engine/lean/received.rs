@@ -3,7 +3,7 @@
 //! A window of 128 numbers below the largest is kept as bits. A packet from before it is dropped as if it were lost,
 //! which section 13.2.3 allows; so duplicates are found and acknowledgements bounded in 32 bytes.
 
-use super::frame::kind;
+use super::frame::{AckRules, kind};
 use super::varint::{Writer, varint_bytes};
 use crate::schedule::Micros;
 
@@ -18,8 +18,9 @@ const RANGES_MAX: usize = 32;
 pub(super) const ACK_BYTES_MAX: usize = 1 + 8 + 8 + 1 + 2 + (RANGES_MAX - 1) * 4;
 /// The unit of our acknowledgement delays: 2^3 µs, the default (RFC 9000, section 18.2).
 const DELAY_SHIFT: u32 = 3;
-/// An acknowledgement goes out with the second packet that asks for one (RFC 9000, section 13.2.2).
-const ELICITING_MAX: u8 = 2;
+/// Until the server asks for more, an acknowledgement goes out with the second packet that asks for one (RFC 9000, section
+/// 13.2.2).
+const ELICITING_MAX: u8 = 1;
 
 #[derive(Debug)]
 pub(super) struct Received {
@@ -32,17 +33,34 @@ pub(super) struct Received {
     due: Micros,
     /// Packets since the last acknowledgement that ask for one.
     eliciting: u8,
+    /// As many may wait for it.
+    eliciting_max: u8,
+    /// Those out of order too.
+    ignores_order: bool,
+    /// For so long, in microseconds.
+    delay: u32,
 }
 
 impl Received {
-    pub(super) fn new() -> Self {
+    /// What asks for it is acknowledged within `delay`.
+    pub(super) fn new(delay: Micros) -> Self {
         Self {
             seen: 0,
             next: 0,
             largest_at: Micros::ZERO,
             due: NEVER,
             eliciting: 0,
+            eliciting_max: ELICITING_MAX,
+            ignores_order: false,
+            delay: micros(delay.0),
         }
+    }
+
+    /// The server wants acknowledgements otherwise from now on.
+    pub(super) fn follow(&mut self, rules: &AckRules) {
+        self.eliciting_max = rules.eliciting_max.min(u64::from(u8::MAX) - 1) as u8;
+        self.ignores_order = rules.ignores_order;
+        self.delay = micros(rules.delay_us);
     }
 
     /// The number that comes next if nothing is lost.
@@ -58,9 +76,9 @@ impl Received {
         }
     }
 
-    /// Notes a new packet. It is acknowledged within `delay` when it asks for it, and at once when it is the second
-    /// such, or out of order (RFC 9000, section 13.2.1).
-    pub(super) fn insert(&mut self, now: Micros, number: u64, is_eliciting: bool, delay: Micros) {
+    /// Notes a new packet. It is acknowledged within the delay when it asks for it, and at once when it is one more than
+    /// may wait, or out of order (RFC 9000, section 13.2.1).
+    pub(super) fn insert(&mut self, now: Micros, number: u64, is_eliciting: bool) {
         let in_order = number == self.next;
         if number >= self.next {
             let step = number - self.next + 1;
@@ -72,9 +90,18 @@ impl Received {
         }
         if is_eliciting {
             self.eliciting = self.eliciting.saturating_add(1);
-            let at_once = self.eliciting >= ELICITING_MAX || !in_order;
-            self.due = self.due.min(if at_once { now } else { now.plus(delay) });
+            let at_once = self.eliciting > self.eliciting_max || !(in_order || self.ignores_order);
+            self.due = self.due.min(if at_once {
+                now
+            } else {
+                now.plus(Micros(self.delay.into()))
+            });
         }
+    }
+
+    /// The server wants an acknowledgement now.
+    pub(super) fn hurry(&mut self, now: Micros) {
+        self.due = self.due.min(now);
     }
 
     /// When an acknowledgement must go out, or [`NEVER`].
@@ -120,6 +147,11 @@ impl Received {
     }
 }
 
+/// As long as can be kept: over an hour.
+fn micros(us: u64) -> u32 {
+    us.min(u32::MAX.into()) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::frame::{self, Frame};
@@ -131,29 +163,48 @@ mod tests {
 
     #[test]
     fn every_second_packet_and_every_gap_is_acknowledged_at_once() {
-        let mut received = Received::new();
         let delay = Micros::from_ms(25);
-        received.insert(Micros(0), 0, true, delay);
+        let mut received = Received::new(delay);
+        received.insert(Micros(0), 0, true);
         assert_eq!(received.due(), delay);
-        received.insert(Micros(5), 1, true, delay);
+        received.insert(Micros(5), 1, true);
         assert_eq!(received.due(), Micros(5));
         received.write_ack(Micros(5), &mut Writer::new(&mut [0; ACK_BYTES_MAX]));
-        received.insert(Micros(6), 2, false, delay);
+        received.insert(Micros(6), 2, false);
         assert_eq!(received.due(), NEVER);
-        received.insert(Micros(7), 4, true, delay);
+        received.insert(Micros(7), 4, true);
         assert_eq!(received.due(), Micros(7));
+    }
+
+    #[test]
+    fn what_the_server_asks_for_holds() {
+        let mut received = Received::new(Micros::from_ms(25));
+        received.follow(&AckRules {
+            eliciting_max: 2,
+            delay_us: 500_000,
+            ignores_order: true,
+        });
+        received.insert(Micros(0), 0, true);
+        received.insert(Micros(1), 2, true);
+        assert_eq!(received.due(), Micros(500_000));
+        received.insert(Micros(2), 3, true);
+        assert_eq!(received.due(), Micros(2));
+        received.write_ack(Micros(2), &mut Writer::new(&mut [0; ACK_BYTES_MAX]));
+        received.insert(Micros(3), 4, true);
+        received.hurry(Micros(4));
+        assert_eq!(received.due(), Micros(4));
     }
 
     proptest! {
         /// Against a plain set as the oracle.
         #[test]
         fn what_came_is_acknowledged_and_nothing_else(numbers in prop::collection::vec(0_u64..300, 1..100)) {
-            let (mut received, mut oracle) = (Received::new(), BTreeSet::new());
+            let (mut received, mut oracle) = (Received::new(Micros(9)), BTreeSet::new());
             for number in numbers {
                 let too_old = oracle.last().is_some_and(|&last| last >= number + WINDOW);
                 prop_assert_eq!(received.is_new(number), !oracle.contains(&number) && !too_old);
                 if received.is_new(number) {
-                    received.insert(Micros(1), number, true, Micros(9));
+                    received.insert(Micros(1), number, true);
                     oracle.insert(number);
                 }
             }

@@ -59,9 +59,10 @@ pub(super) struct Acknowledged {
 }
 
 impl Space {
-    pub(super) fn new() -> Self {
+    /// What asks for it is acknowledged within `ack_delay`.
+    pub(super) fn new(ack_delay: Micros) -> Self {
         Self {
-            received: Received::new(),
+            received: Received::new(ack_delay),
             next_number: 0,
             sent: Vec::new(),
             largest_acknowledged: None,
@@ -198,7 +199,7 @@ mod tests {
 
     #[test]
     fn three_later_or_an_eighth_late_is_lost() {
-        let mut space = Space::new();
+        let mut space = Space::new(Micros::ZERO);
         for number in 0..6 {
             space.on_sent(Micros(number * 10), 100, vec![]);
         }

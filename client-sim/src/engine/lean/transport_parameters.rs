@@ -1,4 +1,5 @@
-//! Transport parameters (RFC 9000, section 18; RFC 9221, section 3): what we offer, and what of the server's we keep.
+//! Transport parameters (RFC 9000, section 18; RFC 9221, section 3; draft-ietf-quic-ack-frequency-07, section 3): what we
+//! offer, and what of the server's we keep.
 
 use super::cid::{Cid, LocalCid};
 use super::error::TransportError;
@@ -24,12 +25,15 @@ mod id {
     pub(super) const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
     pub(super) const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
     pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
+    pub(super) const MIN_ACK_DELAY: u64 = 0xff04_de1b;
 }
 
 /// The least that every endpoint takes in one UDP datagram (RFC 9000, section 18.2).
 const UDP_PAYLOAD_BYTES_MIN: u64 = 1_200;
 const ACK_DELAY_EXPONENT_MAX: u64 = 20;
 const MAX_ACK_DELAY_MS_BELOW: u64 = 1 << 14;
+/// The least that an acknowledgement can wait for here; the server may ask for no less.
+pub(super) const ACK_DELAY_US_MIN: u64 = 1_000;
 /// Any frame that fits into a packet (RFC 9221, section 3, recommends this value).
 pub(super) const DATAGRAM_FRAME_BYTES: u64 = 65_535;
 
@@ -60,6 +64,7 @@ impl Offer {
             (id::INITIAL_MAX_STREAMS_UNI, self.server_streams_max),
             (id::MAX_ACK_DELAY, self.ack_delay_ms_max),
             (id::MAX_DATAGRAM_FRAME_SIZE, DATAGRAM_FRAME_BYTES),
+            (id::MIN_ACK_DELAY, ACK_DELAY_US_MIN),
         ] {
             writer.varint(id);
             writer.varint(varint_bytes(value) as u64);

@@ -2,10 +2,11 @@
 
 use super::super::error::{CloseReason, TransportError};
 use super::super::events::{Event, Sink};
-use super::super::frame::{Ack, Frame};
+use super::super::frame::{Ack, AckRules, Frame};
 use super::super::header::Level;
 use super::super::space::{Acknowledged, Content, Sent, Space};
 use super::super::streams::{Flow, Streams};
+use super::super::transport_parameters::ACK_DELAY_US_MIN;
 use super::{Connection, Phase};
 use crate::schedule::Micros;
 
@@ -23,6 +24,8 @@ impl Connection {
             Frame::Crypto { offset, data } => self.on_crypto(level, offset, data, sink)?,
             Frame::Datagram(data) => sink(Event::Datagram(data)),
             Frame::HandshakeDone => self.confirm(),
+            Frame::AckFrequency { sequence, rules } => self.on_ack_frequency(sequence, &rules)?,
+            Frame::ImmediateAck => self.space.received.hurry(now),
             Frame::MaxData(limit) => self.flow.data_max = self.flow.data_max.max(limit),
             Frame::MaxStreamsBidi(limit) => self.on_max_streams(limit, sink),
             Frame::MaxStreamsUni => {} // we open none
@@ -139,6 +142,18 @@ impl Connection {
             self.recovery.reset_probes();
         }
         self.detect_lost(now, level);
+        Ok(())
+    }
+
+    /// draft-ietf-quic-ack-frequency-07, section 4: the newest holds.
+    fn on_ack_frequency(&mut self, sequence: u64, rules: &AckRules) -> Result<(), TransportError> {
+        if rules.delay_us < ACK_DELAY_US_MIN {
+            return Err(TransportError::violation("acknowledgements wanted sooner than we can"));
+        }
+        if sequence >= self.server.next_ack_rules.into() {
+            self.server.next_ack_rules = sequence.saturating_add(1).min(u32::MAX.into()) as u32;
+            self.space.received.follow(rules);
+        }
         Ok(())
     }
 

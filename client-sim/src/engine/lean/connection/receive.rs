@@ -247,17 +247,8 @@ impl Connection {
         }
         self.idle_from = now;
         self.has_asked = false;
-        match level {
-            Level::Data => {
-                let delay = Micros::from_ms(self.config.ack_delay_ms_max.into());
-                self.space.received.insert(now, number, is_eliciting, delay);
-            }
-            _ => {
-                // Acknowledged at once (RFC 9000, section 13.2.1).
-                if let Some(early) = self.handshake.as_mut().and_then(|handshake| handshake.early(level)) {
-                    early.space.received.insert(now, number, is_eliciting, Micros::ZERO);
-                }
-            }
+        if let Some(space) = self.space_mut(level) {
+            space.received.insert(now, number, is_eliciting);
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Frame types (RFC 9000, table 3; RFC 9221, section 4).
+//! Frame types (RFC 9000, table 3; RFC 9221, section 4; draft-ietf-quic-ack-frequency-07, sections 4 and 5).
 
 pub(in super::super) const PADDING: u8 = 0x00;
 pub(in super::super) const PING: u8 = 0x01;
@@ -26,6 +26,10 @@ pub(in super::super) const PATH_RESPONSE: u8 = 0x1b;
 pub(in super::super) const CLOSE_TRANSPORT: u8 = 0x1c;
 pub(in super::super) const CLOSE_APPLICATION: u8 = 0x1d;
 pub(in super::super) const HANDSHAKE_DONE: u8 = 0x1e;
+pub(in super::super) const IMMEDIATE_ACK: u8 = 0x1f;
+/// The first byte of a type of two bytes, and the second of the only one that is known, 0xaf.
+pub(in super::super) const TWO_BYTES: u8 = 0x40;
+pub(in super::super) const ACK_FREQUENCY: u8 = 0xaf;
 /// With the bit LEN (1).
 pub(in super::super) const DATAGRAM: u8 = 0x30;
 pub(in super::super) const DATAGRAM_WITH_LENGTH: u8 = 0x31;

@@ -72,10 +72,15 @@ fn code_for(frames: &[u8]) -> Option<Code> {
 
 #[test]
 fn a_server_that_breaks_a_rule_is_told_which() {
-    let cases: [(&str, &[u8], Option<Code>); 26] = [
+    let cases: [(&str, &[u8], Option<Code>); 27] = [
         ("no frame", &[], Some(Code::PROTOCOL_VIOLATION)),
         ("PING", &[0x01], None),
         ("unknown frame", &[0x2f], Some(Code::FRAME_ENCODING_ERROR)),
+        (
+            "acknowledgements within 0.999 ms",
+            &[0x40, 0xaf, 0, 1, 0x43, 0xe7, 1],
+            Some(Code::PROTOCOL_VIOLATION),
+        ),
         (
             "ACK of the unsent",
             &[0x02, 0x7f, 0xff, 0, 0, 0],

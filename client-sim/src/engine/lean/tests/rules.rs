@@ -3,7 +3,7 @@
 use super::super::{CloseReason, Refused};
 use super::pair::{Link, Pair, Seen, Setup, client_config};
 use crate::schedule::Micros;
-use quinn_proto::{HashedConnectionIdGenerator, VarInt};
+use quinn_proto::{AckFrequencyConfig, HashedConnectionIdGenerator, VarInt};
 use std::time::Duration;
 
 #[test]
@@ -206,6 +206,49 @@ fn an_acknowledgement_waits_for_something_to_ride_on() {
         pair.run_for(Micros::from_s(3));
     }
     assert_eq!(pair.sent - before, 10, "a packet for each shake, and none besides");
+}
+
+#[test]
+fn acknowledgements_wait_as_long_as_the_server_asks() {
+    // Answers come after 200 ms, and 100 ms before the next shake.
+    let packets = |asked: Option<AckFrequencyConfig>| {
+        let mut setup = Setup::default();
+        setup.transport.ack_frequency_config(asked);
+        setup.link = Link {
+            latency: Micros::from_ms(100),
+            ..Link::CLEAN
+        };
+        let mut pair = Pair::settled(setup);
+        let before = pair.sent;
+        for round in 0..10 {
+            pair.client.send_datagram(&[round]).expect("it is taken");
+            pair.run_for(Micros::from_ms(300));
+        }
+        pair.sent - before
+    };
+    assert_eq!(packets(None), 20, "a packet for each shake, and one for each answer");
+    let mut asked = AckFrequencyConfig::default();
+    asked.max_ack_delay(Some(Duration::from_millis(150)));
+    assert_eq!(packets(Some(asked)), 10, "the next shake acknowledges");
+}
+
+#[test]
+fn only_the_newest_wish_of_the_server_holds() {
+    let mut pair = Pair::settled(Setup::default());
+    let before = pair.sent;
+    // After nine packets or half a second; older, and again, after two milliseconds.
+    for frames in [
+        &[0x40, 0xaf, 7, 9, 0x80, 0x07, 0xa1, 0x20, 1][..],
+        &[0x40, 0xaf, 6, 9, 0x47, 0xd0, 1],
+        &[0x40, 0xaf, 7, 9, 0x47, 0xd0, 1],
+    ] {
+        pair.inject(pair.client.forge(frames, 0, false));
+    }
+    pair.run_for(Micros::from_ms(400));
+    assert_eq!(pair.sent - before, 0, "it waits");
+    pair.inject(pair.client.forge(&[0x1f], 0, false));
+    pair.run_for(Micros::from_ms(1));
+    assert_eq!(pair.sent - before, 1, "now it is wanted");
 }
 
 #[test]
