@@ -24,8 +24,8 @@ const P99_US_MAX: u64 = 100_000;
 const RATES: [u32; 3] = [30_000, 40_000, 60_000];
 /// Memory that ten idle minutes may add, of what there was: what the kernel's and the allocator's own housekeeping may.
 const GROWTH_MAX: f64 = 0.001;
-/// Packets of the idle million: 83 a second for four minutes, in which the phones connect.
-const IDLE_PACKETS: u64 = 20_000;
+/// Packets of the idle million: 83 a second for the greater part of the first minute.
+const IDLE_PACKETS: u64 = 4_000;
 /// The longest that a shard may stand still because a table or the sessions' pages grow, in milliseconds of CPU time.
 const STILL_MS_MAX: f64 = 10.0;
 
@@ -105,8 +105,7 @@ fn say(line: &str) {
 }
 
 /// Packets, and the show. In the idle one nothing new happens while it is measured whether anything grows: it has no gifts, and
-/// its packets are out when all phones are there, so that they are won in the first minute. A phone's first wins and gifts take
-/// memory.
+/// its packets are all won in the first minute. A phone's first wins and gifts take memory.
 fn show(options: &Options) -> anyhow::Result<(u64, String)> {
     Ok(if options.idle {
         (IDLE_PACKETS, play::show_without_gifts(None)?)

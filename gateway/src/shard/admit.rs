@@ -10,6 +10,7 @@ use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
 use crate::live::Live;
 use crate::load::board::Board;
 use crate::load::prefixes::{Over, Prefixes};
+use crate::tls::PATIENCE;
 use rand::Rng;
 use rand::rngs::StdRng;
 use shake_rules::cell::{Cell, Quota};
@@ -57,6 +58,8 @@ pub struct Gate {
     unruly: u8,
     /// Said Hello: before that nothing is shed.
     pub is_named: bool,
+    /// Was asked to let acknowledgements ride on shakes.
+    pub rides: bool,
 }
 
 const _: () = assert!(size_of::<Gate>() <= 40, "one stands beside every session");
@@ -199,7 +202,13 @@ impl Admission {
         }
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
-        (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && gate.packets != 1).then_some(why)
+        let is_acknowledgement = gate.packets == 1 && self.acknowledges_apart(gate);
+        (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && !is_acknowledgement).then_some(why)
+    }
+
+    /// Whether an answer is acknowledged before the next shake is due, a third later than the pace at the most.
+    fn acknowledges_apart(&self, gate: &Gate) -> bool {
+        !gate.rides || u128::from(self.pace_ms) * 4 > PATIENCE.as_millis() * 3
     }
 
     /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the
@@ -269,7 +278,7 @@ impl Admission {
 
     /// An answer goes out, which is to be acknowledged.
     fn answered(&self, gate: &mut Gate) {
-        gate.unruly = if gate.packets > 1 {
+        gate.unruly = if gate.packets > u8::from(self.acknowledges_apart(gate)) {
             UNRULY_ANSWERS
         } else {
             gate.unruly.saturating_sub(1)

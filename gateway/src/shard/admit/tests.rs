@@ -60,6 +60,20 @@ fn the_kernel_drops_what_an_unruly_user_sends_too_early() {
 }
 
 #[test]
+fn what_a_rider_sends_too_early_is_no_acknowledgement_unless_the_pace_is_long() {
+    let (mut admission, mut gate) = at_work();
+    gate.rides = true;
+    admission.now_ns += SECOND_NS / 10;
+    assert_eq!(admission.shed(&mut gate), Some(Shed::OverRate));
+    admission.now_ns += SECOND_NS;
+    shake(&mut admission, &mut gate);
+    assert!(admission.hold_ns(&gate) > 0, "unruly");
+    admission.pace_ms = PATIENCE.as_millis() as u32 * 3 / 4 + 1;
+    admission.now_ns += SECOND_NS / 10;
+    assert_eq!(admission.shed(&mut gate), None);
+}
+
+#[test]
 fn who_shakes_before_the_pace_is_over_is_unruly_until_the_pace_is_kept() {
     let (mut admission, mut gate) = at_work();
     // After the answer: its acknowledgement, and a shake that is shed.
