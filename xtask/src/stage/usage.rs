@@ -144,10 +144,12 @@ impl Samples {
         self.0.iter().filter_map(most).max().unwrap_or_default()
     }
 
-    /// Resident memory of a process at about this moment.
+    /// Resident memory of a process when it was last read before this moment: what comes right after it, as when all phones
+    /// close after the last step, is not of it.
     pub fn resident_bytes_at(&self, process: usize, unix_ms: u64) -> u64 {
-        let nearest = self.0.iter().min_by_key(|sample| sample.at_unix_ms.abs_diff(unix_ms));
-        nearest
+        let before = self.0.iter().rfind(|sample| sample.at_unix_ms < unix_ms);
+        before
+            .or(self.0.first())
             .and_then(|sample| sample.usages.get(process))
             .map_or(0, |usage| usage.resident_bytes)
     }
@@ -163,6 +165,21 @@ pub fn unix_ms() -> u64 {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_of_what_was_read_before() {
+        let sample = |at_unix_ms, resident_bytes| Sample {
+            at_unix_ms,
+            usages: vec![Usage {
+                resident_bytes,
+                ..Usage::default()
+            }],
+            stolen: Duration::ZERO,
+        };
+        let samples = Samples(vec![sample(1_000, 7), sample(1_100, 8), sample(1_201, 9)]);
+        let read = [500, 1_100, 1_101, 1_200, 2_000].map(|at| samples.resident_bytes_at(0, at));
+        assert_eq!(read, [7, 7, 8, 8, 9]);
+    }
 
     #[test]
     fn a_process_is_watched() {
