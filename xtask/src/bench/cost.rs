@@ -1,6 +1,8 @@
 //! `cargo xtask bench cost`: CPU per shake and memory per session of the gateway, between a floor (a raw UDP echo with
 //! AES-128-GCM) and a plain server on the `quinn` crate, at several numbers of sessions, in one run.
 
+mod table;
+
 use crate::demo::reports::Phones;
 use crate::interrupt::Interrupt;
 use crate::million::play;
@@ -97,7 +99,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         };
         rows.push(bench.row()?);
     }
-    print!("{}", table(options, &rows));
+    print!("{}", table::text(options, &rows));
     let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
     ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
@@ -362,45 +364,4 @@ impl Drop for Example {
 fn example(name: &str) -> Command {
     let path: PathBuf = workspace::target().join("release/examples").join(name);
     Command::new(path)
-}
-
-fn table(options: &Options, rows: &[Row]) -> String {
-    let mut text = format!(
-        "{} s each, the median of {} rounds, lean phones, all on this machine; stolen: CPU time that its host gave to others\n\n{:>9} {:>8}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9} {:>8}\n",
-        options.seconds,
-        options.rounds,
-        "sessions",
-        "shakes/s",
-        "server",
-        "us/shake",
-        "x floor",
-        "per wake-up",
-        "KB/session",
-        "unanswered",
-        "p99 ms",
-        "stolen",
-    );
-    for row in rows {
-        let servers = [
-            ("floor", Some(&row.floor)),
-            ("gateway", Some(&row.gateway)),
-            ("plain quinn", row.plain.as_ref()),
-        ];
-        for (name, measured) in servers {
-            let Some(one) = measured else { continue };
-            text.push_str(&format!(
-                "{:>9} {:>8}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2} {:>7.1}%\n",
-                row.sessions,
-                row.rate,
-                one.cpu_us_per_shake,
-                row.times_floor(one),
-                one.shakes_per_sleep,
-                one.resident_bytes as f64 / 1e3 / f64::from(row.sessions),
-                one.unanswered_share * 100.0,
-                one.p99_us as f64 / 1e3,
-                one.stolen_share * 100.0,
-            ));
-        }
-    }
-    text
 }

@@ -191,6 +191,17 @@ fn what_cannot_be_sent_is_refused_by_name() {
     assert_eq!(pair.count(&Seen::Datagram(vec![0; 1_000])), 8);
 }
 
+/// Packets that a client sends for ten shakes, so far apart, each of which is answered.
+fn packets_of_ten_shakes(setup: Setup, apart: Micros) -> u64 {
+    let mut pair = Pair::settled(setup);
+    let before = pair.sent;
+    for round in 0..10 {
+        pair.client.send_datagram(&[round]).expect("it is taken");
+        pair.run_for(apart);
+    }
+    pair.sent - before
+}
+
 #[test]
 fn an_acknowledgement_waits_for_something_to_ride_on() {
     let mut setup = Setup::default();
@@ -199,13 +210,8 @@ fn an_acknowledgement_waits_for_something_to_ride_on() {
         latency: Micros::from_ms(1),
         ..Link::CLEAN
     };
-    let mut pair = Pair::settled(setup);
-    let before = pair.sent;
-    for round in 0..10 {
-        pair.client.send_datagram(&[round]).expect("it is taken");
-        pair.run_for(Micros::from_s(3));
-    }
-    assert_eq!(pair.sent - before, 10, "a packet for each shake, and none besides");
+    let packets = packets_of_ten_shakes(setup, Micros::from_s(3));
+    assert_eq!(packets, 10, "a packet for each shake, and none besides");
 }
 
 #[test]
@@ -218,13 +224,7 @@ fn acknowledgements_wait_as_long_as_the_server_asks() {
             latency: Micros::from_ms(100),
             ..Link::CLEAN
         };
-        let mut pair = Pair::settled(setup);
-        let before = pair.sent;
-        for round in 0..10 {
-            pair.client.send_datagram(&[round]).expect("it is taken");
-            pair.run_for(Micros::from_ms(300));
-        }
-        pair.sent - before
+        packets_of_ten_shakes(setup, Micros::from_ms(300))
     };
     assert_eq!(packets(None), 20, "a packet for each shake, and one for each answer");
     let mut asked = AckFrequencyConfig::default();
