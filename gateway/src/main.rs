@@ -11,7 +11,6 @@ mod live;
 mod load;
 mod metrics;
 mod run;
-mod secrecy;
 mod shard;
 mod tls;
 mod winners;
@@ -109,7 +108,7 @@ fn main() -> ExitCode {
 fn try_main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Run { config, forget_pushed } => {
-            secrecy::keep().context("cannot keep this process's memory to itself")?;
+            host::secrecy::keep().context("cannot keep this process's memory to itself")?;
             let config = load(config.config.as_deref())?;
             start_log(&config);
             #[cfg(feature = "heap-profile")]

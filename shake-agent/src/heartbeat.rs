@@ -1,7 +1,7 @@
 //! The heartbeat: tells the gateway that the agent lives, also while a commit is slow. A thread of its own beats for as long
 //! as the loop made progress lately, so an agent that hangs for good does not look alive.
 
-use crate::clock;
+use host::clock;
 use shm_queue::Attachment;
 use std::io;
 use std::sync::Arc;

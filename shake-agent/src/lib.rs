@@ -20,7 +20,6 @@ pub mod ledger;
 pub mod outage;
 pub mod requests;
 pub mod run;
-pub mod secrecy;
 pub mod turn;
 
 pub mod settlement;
@@ -36,7 +35,6 @@ pub mod differences;
 pub mod signals;
 
 mod burst;
-mod clock;
 mod crash;
 mod heartbeat;
 

@@ -27,12 +27,13 @@ pub mod counters;
 
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::shard::serving::{Shared, monotonic_ms};
+use crate::shard::serving::Shared;
 use arc_swap::ArcSwap;
 use audit::{Audit, Entry};
 use barred::Barred;
 use counters::{AdminCounters, Done};
 use disk::Disk;
+use host::clock::monotonic_ms;
 use identity::Operator;
 pub use plan::moment;
 use plan::{Next, Plan};

@@ -58,7 +58,7 @@ impl Now {
             instant,
             unix: UnixMillis(unix_ms()),
             elapsed_ns: (instant - began).as_nanos() as u64,
-            monotonic_ms: monotonic_ms(),
+            monotonic_ms: host::clock::monotonic_ms(),
         }
     }
 }
@@ -74,12 +74,6 @@ pub fn unix_ns() -> u64 {
 /// The wall clock in milliseconds since 1970.
 pub fn unix_ms() -> u64 {
     unix_ns() / 1_000_000
-}
-
-/// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share.
-pub fn monotonic_ms() -> u64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("Linux always has this clock");
-    time.tv_sec() as u64 * 1_000 + time.tv_nsec() as u64 / 1_000_000
 }
 
 /// Whom an answer goes to.

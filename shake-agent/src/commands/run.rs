@@ -2,15 +2,15 @@
 
 use super::{print, read_config};
 use anyhow::Context;
+use shake_agent::run;
 use shake_agent::signals::Stop;
-use shake_agent::{run, secrecy};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
-    secrecy::keep().context("cannot keep this process's memory to itself")?;
+    host::secrecy::keep().context("cannot keep this process's memory to itself")?;
     let config = read_config(config)?;
     let filter = match std::env::var("RUST_LOG") {
         Ok(filter) if !filter.is_empty() => {

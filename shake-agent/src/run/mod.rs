@@ -14,7 +14,6 @@ mod error;
 pub use error::RunError;
 
 use crate::abuse::{Abuse, Watch};
-use crate::clock;
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
@@ -28,6 +27,7 @@ use crate::seed_file::SeedFile;
 use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
 use crate::turn::{Agent, Turn};
+use host::clock;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
