@@ -237,7 +237,7 @@ fn add_users(path: &Path, users: u64) {
     let connection = rusqlite::Connection::open(path).unwrap();
     connection
         .execute(
-            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened)
+            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, lines)
              WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0, x'' FROM n",
             [i64::try_from(users).unwrap()],
         )

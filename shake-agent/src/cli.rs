@@ -174,7 +174,7 @@ pub struct SettlementVerifyArgs {
 Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
 every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
 transfers, the zero sum, that each credit to a user stands once in the outbox and each share has its transfer, and per
-sponsor seed + gifts = unreleased + held + opened + refunded + void (sponsor 0 is the event with its budget for gifts).
+sponsor seed + gifts = unreleased + held + opened + refunded + void + lost (sponsor 0 is the event with its budget for gifts).
 
 With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
 the file of its part, and their figures are merged. A part without a ledger is listed and counts as unreleased.
@@ -208,7 +208,7 @@ pub struct AuditArgs {
     /// Also print what was credited to users, by phase or by day (JSON always has both)
     #[arg(long, value_enum)]
     pub by: Option<By>,
-    /// Also name each void packet (JSON always does)
+    /// Also name each void and each lost packet (JSON always does)
     #[arg(long)]
     pub verbose: bool,
 }
@@ -273,10 +273,11 @@ pub struct ShowArgs {
 #[derive(Args)]
 #[command(after_long_help = "\
 packets    packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard
-           made_ms issued_ms opened_ms due_ms closed_ms
+           made_ms issued_ms opened_ms due_ms ends_ms closed_ms
            origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed), opened (all of it
-           is with users), refunded (what was left went back) or void; user is who won it; due_ms is when what is left
-           goes back; closed_ms is since when nothing is left in it
+           is with users), refunded (what was left went back), void (in no ticket) or lost (released into a mapping that is
+           gone); user is who won it; due_ms is when what is left goes back at the earliest, ends_ms the end that was
+           promised; closed_ms is since when nothing is left in it
 transfers  transfer at_ms debit_kind debit credit_kind credit cents packet
            money goes from debit to credit; kinds are bank, sponsor (0 is the event), packet, user, refunded and void
 shares     transfer packet user cents at_ms

@@ -41,7 +41,7 @@ pub enum ExportError {
     Output(#[from] io::Error),
 }
 
-const PACKET_COLUMNS: [&str; 18] = [
+const PACKET_COLUMNS: [&str; 19] = [
     "packet",
     "origin",
     "sponsor",
@@ -59,11 +59,12 @@ const PACKET_COLUMNS: [&str; 18] = [
     "issued_ms",
     "opened_ms",
     "due_ms",
+    "ends_ms",
     "closed_ms",
 ];
 const PACKETS: &str =
     "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, state, seed_index,
-            user, stage, shard, made_ms, issued_ms, opened_ms, due_ms, closed_ms
+            user, stage, shard, made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms
      FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet";
 
 const SHARE_COLUMNS: [&str; 5] = ["transfer", "packet", "user", "cents", "at_ms"];

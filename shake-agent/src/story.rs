@@ -2,7 +2,7 @@
 //! nothing. Every look-up goes through a key or a small index, so it takes no longer in a large ledger.
 
 use crate::ledger::schema::{from_sql, to_sql};
-use crate::ledger::{self, Account, LedgerError};
+use crate::ledger::{self, Account, LedgerError, State};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 use shake_rules::{PacketId, UserId};
@@ -39,7 +39,7 @@ pub enum StoryError {
 pub struct Event {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// `released`, `sent`, `given`, `issued`, `opened`, `share`, `refunded`, `void` or `emptied`.
+    /// `released`, `sent`, `given`, `issued`, `opened`, `share`, `refunded`, `void`, `lost` or `emptied`.
     pub what: &'static str,
     /// The user concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct PacketStory {
     pub shares: u32,
     /// How many of them nobody has.
     pub shares_left: u32,
-    /// `released`, `issued`, `opened`, `void`, `open` or `refunded`.
+    /// `released`, `issued`, `opened`, `void`, `open`, `refunded` or `lost`.
     pub state: &'static str,
     /// The shard that it was released to.
     pub shard: Option<u16>,
@@ -214,9 +214,7 @@ fn story(packet: PacketId, row: &Row<'_>) -> rusqlite::Result<PacketStory> {
         balance_cents: row.get(5)?,
         shares: row.get(6)?,
         shares_left: row.get(7)?,
-        state: ["released", "issued", "opened", "void", "open", "refunded"]
-            .get((state - 1) as usize)
-            .unwrap_or(&"unknown"),
+        state: State::from_column(state).map_or("unknown", State::name),
         shard: row.get(9)?,
         stage: row.get(10)?,
         due_ms: number(11)?,
@@ -254,7 +252,7 @@ fn events(story: &PacketStory, times: &Times, shares: Vec<Event>) -> Vec<Event> 
         })
     };
     let closed = match story.state {
-        "void" => event(times.closed_ms, "void", None, Some(story.cents)),
+        what @ ("void" | "lost") => event(times.closed_ms, what, None, Some(story.cents)),
         "refunded" => event(
             times.closed_ms,
             "refunded",

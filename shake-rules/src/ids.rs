@@ -45,6 +45,36 @@ id! {
     UnixMillis(u64)
 }
 
+/// One ledger: 16 random bytes, made when its seed is bound to it. It survives a restore from a backup, because what was
+/// handed out (tickets, codes, lines for payment) names it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LedgerId(pub [u8; 16]);
+
+impl LedgerId {
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_written = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (text.len() == 32 && is_written)
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten()
+            .map(|number| Self(number.to_be_bytes()))
+    }
+}
+
+/// 32 hexadecimal digits.
+impl fmt::Display for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for LedgerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerId({self})")
+    }
+}
+
 impl DeviceId {
     /// The device of this number in a message, where 0 stands for none.
     #[must_use]
@@ -70,5 +100,22 @@ impl UnixMillis {
     #[must_use]
     pub fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_is_named_in_hexadecimal() {
+        let mut bytes = [0; 16];
+        (bytes[0], bytes[15]) = (0x0a, 0xf0);
+        let name = LedgerId(bytes).to_string();
+        assert_eq!(name, "0a0000000000000000000000000000f0");
+        assert_eq!(LedgerId::parse(&name), Some(LedgerId(bytes)));
+        for other in ["", "0a", &name[1..], &name.to_uppercase(), &format!("+{}", &name[1..])] {
+            assert_eq!(LedgerId::parse(other), None, "{other:?}");
+        }
     }
 }

@@ -36,4 +36,4 @@ pub mod split;
 pub mod amounts;
 pub mod seed;
 
-pub use ids::{Cents, DeviceId, EventId, PacketId, SponsorId, UnixMillis, UserId};
+pub use ids::{Cents, DeviceId, EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};

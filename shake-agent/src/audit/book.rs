@@ -38,9 +38,11 @@ pub(super) struct Entry {
     /// Shares paid to users, and their sum.
     pub(super) paid: u32,
     pub(super) paid_cents: u64,
-    /// Transfers to the void or back, and their sum.
+    /// Transfers back to who funded it, and their sum.
     pub(super) closings: u32,
     pub(super) closed_cents: u64,
+    /// What of it lies in the void.
+    pub(super) void_cents: i64,
 }
 
 impl Entry {
@@ -63,6 +65,7 @@ impl Entry {
             paid_cents: 0,
             closings: 0,
             closed_cents: 0,
+            void_cents: 0,
         }
     }
 
@@ -259,7 +262,7 @@ impl Book {
                     .map(|(name, t)| format!("{name} {}/{}", t.packets, t.cents))
                     .collect();
                 let subject = format!("sponsor {sponsor}, packets/cents");
-                let expected = "seed + gifts = unreleased + held + opened + refunded + void";
+                let expected = "seed + gifts = unreleased + held + opened + refunded + void + lost";
                 self.differ("sponsor_sum", subject, None, expected, found.join(", "));
             }
             total.merge(&totals);
@@ -278,7 +281,10 @@ impl Book {
                 found,
             );
         }
-        let void = self.entries.iter().filter(|entry| entry.state == Some(State::Void));
+        let of_state = |state| {
+            let entries = self.entries.iter().filter(move |entry| entry.state == Some(state));
+            entries.map(|entry| entry.packet).collect()
+        };
         let phase = |(&stage, &credits)| PhaseRow { stage, credits };
         let day = |(&day, &credits)| DayRow {
             day: day_name(day),
@@ -299,7 +305,8 @@ impl Book {
             user_accounts: self.user_accounts,
             balance_sum_cents: self.stored_sum,
             difference_count: self.difference_count,
-            void_packets: void.map(|entry| entry.packet).collect(),
+            void_packets: of_state(State::Void),
+            lost_packets: of_state(State::Lost),
             differences: self.differences,
         }
     }

@@ -298,7 +298,7 @@ fn check_merged(merged: &BTreeMap<u16, SponsorTotals>, seed: &[SponsorSum], note
                 .columns()
                 .map(|(name, tally)| format!("{name} {}", text(tally)))
                 .into();
-            let expected = "seed + gifts = unreleased + held + opened + refunded + void".to_owned();
+            let expected = "seed + gifts = unreleased + held + opened + refunded + void + lost".to_owned();
             notes.note(None, "sponsor_sum", &subject, expected, found.join(", "));
         }
     }
@@ -375,7 +375,7 @@ impl fmt::Display for Report {
         writeln!(f, "\ncents")?;
         table(f, &self.sponsors, &self.total, |tally| tally.cents)?;
         f.write_str(
-            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void\n",
+            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void + lost\n",
         )?;
         for difference in &self.differences {
             writeln!(f, "  {difference}")?;

@@ -68,12 +68,15 @@ impl Book {
             }
             (Account::Sponsor(_) | Account::User(_), Account::Packet(packet)) => self.filled(id, from, packet, cents),
             (Account::Packet(packet), Account::User(user)) => self.paid(row, packet, user, share, outbox),
-            (Account::Packet(packet), Account::Void | Account::Refunded(_) | Account::Sponsor(_)) => {
+            (Account::Packet(packet), Account::Void) => self.voided(id, packet, cents, cents),
+            // What was lost proved to be issued.
+            (Account::Void, Account::Packet(packet)) => self.voided(id, packet, cents, -cents),
+            (Account::Packet(packet), Account::Refunded(_) | Account::Sponsor(_)) => {
                 self.closed(id, packet, to, cents);
             }
             _ => {
                 let found = format!("{cents} cents from {from} to {to}");
-                let expected = "funding, release, sending, payment, refund or voiding";
+                let expected = "funding, release, sending, payment, refund, or to the void and back";
                 self.differ("transfer_kind", format!("transfer {id}"), None, expected, found);
             }
         }
@@ -181,7 +184,10 @@ impl Book {
             Origin::Gift => CreditKind::Gift,
         };
         let subject = format!("transfer {id}, packet {packet} to user {user}");
-        let was_paid_to = !matches!(state, None | Some(State::Released | State::Issued | State::Void));
+        let was_paid_to = !matches!(
+            state,
+            None | Some(State::Released | State::Issued | State::Void | State::Lost)
+        );
         if !was_paid_to || (!is_shared && !is_winner) {
             let expected = format!("none (the packet is {})", state.map_or("unreleased", State::name));
             self.differ("transfer_state", subject.clone(), Some(packet.0), expected, cents);
@@ -231,7 +237,14 @@ impl Book {
             .add(amount);
     }
 
-    /// What is left goes to the void, or back to a sponsor or the event.
+    /// The packet's money goes to the void, or comes back from it. What lies there at the end is its state's to say.
+    fn voided(&mut self, id: i64, packet: PacketId, cents: i64, change: i64) {
+        if let Some(at) = self.entry_of(id, packet, cents) {
+            self.entries[at].void_cents = self.entries[at].void_cents.saturating_add(change);
+        }
+    }
+
+    /// What is left goes back to a sponsor or the event.
     fn closed(&mut self, id: i64, packet: PacketId, to: Account, cents: i64) {
         let Some(at) = self.entry_of(id, packet, cents) else {
             return;
@@ -240,7 +253,6 @@ impl Book {
         entry.closings += 1;
         entry.closed_cents += u64::try_from(cents).unwrap_or(0);
         let expected = match (entry.state, entry.origin) {
-            (Some(State::Void), Origin::Seed(_)) => Some(Account::Void),
             (Some(State::Refunded), Origin::Seed(sponsor)) => Some(Account::Refunded(sponsor)),
             (Some(State::Refunded), Origin::Gift) => Some(Account::Sponsor(EVENT_SPONSOR)),
             _ => None,

@@ -1,4 +1,4 @@
-//! The audit: proves, to the cent, that seed + gift budget = unreleased + held + opened + refunded + void, per sponsor and in
+//! The audit: proves, to the cent, that seed + gift budget = unreleased + held + opened + refunded + void + lost, per sponsor and in
 //! total, that every credit to a user stands in the outbox once, and names each difference. Reads one snapshot of the ledger, also while an agent writes to it, and writes nothing.
 //!
 //! It believes nothing of the ledger by itself: what ought to be comes from the seed file, balances are computed anew from

@@ -53,14 +53,16 @@ pub struct SponsorTotals {
     pub opened: Tally,
     /// Gone back, because nobody took it in time.
     pub refunded: Tally,
-    /// Void.
+    /// Void: proved to be in no ticket.
     pub void: Tally,
+    /// Lost: released into a mapping that is gone. Its money lies in the void too, and a ticket in its time opens it from there.
+    pub lost: Tally,
 }
 
 impl SponsorTotals {
     /// Name and tally of each column, in order.
     #[must_use]
-    pub fn columns(&self) -> [(&'static str, Tally); 10] {
+    pub fn columns(&self) -> [(&'static str, Tally); 11] {
         [
             ("seed", self.seed),
             ("gifts", self.gifts),
@@ -72,6 +74,7 @@ impl SponsorTotals {
             ("opened", self.opened),
             ("refunded", self.refunded),
             ("void", self.void),
+            ("lost", self.lost),
         ]
     }
 
@@ -87,9 +90,10 @@ impl SponsorTotals {
         self.opened.merge(other.opened);
         self.refunded.merge(other.refunded);
         self.void.merge(other.void);
+        self.lost.merge(other.lost);
     }
 
-    /// seed + gifts = unreleased + held + opened + refunded + void, in packets and in cents.
+    /// seed + gifts = unreleased + held + opened + refunded + void + lost, in packets and in cents.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let mut funded = self.seed;
@@ -99,6 +103,7 @@ impl SponsorTotals {
         sum.merge(self.opened);
         sum.merge(self.refunded);
         sum.merge(self.void);
+        sum.merge(self.lost);
         sum == funded
     }
 }
@@ -208,6 +213,8 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// The void packets, by id.
     pub void_packets: Vec<u64>,
+    /// The lost packets, by id.
+    pub lost_packets: Vec<u64>,
 }
 
 impl fmt::Display for Report {
@@ -220,7 +227,7 @@ impl fmt::Display for Report {
         table(f, &self.sponsors, &self.total, |tally| tally.cents)?;
         writeln!(
             f,
-            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void"
+            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void + lost"
         )?;
         let sent = &self.sent;
         writeln!(

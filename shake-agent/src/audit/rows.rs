@@ -97,7 +97,7 @@ impl Book {
         for at in 0..self.entries.len() {
             let entry = &self.entries[at];
             let Some(state) = entry.state else {
-                let has_transfers = entry.filled || entry.paid > 0 || entry.closings > 0;
+                let has_transfers = entry.filled || entry.paid > 0 || entry.closings > 0 || entry.void_cents != 0;
                 if let Some(sponsor) = entry.sponsor() {
                     self.sponsors.entry(sponsor).or_default().unreleased.packets += 1;
                 }
@@ -121,6 +121,7 @@ impl Book {
         let entry = &self.entries[at];
         let in_it = u64::try_from(entry.balance).unwrap_or(0);
         let (paid, closed, is_gift) = (entry.paid_cents, entry.closed_cents, entry.origin == Origin::Gift);
+        let in_void = u64::try_from(entry.void_cents).unwrap_or(0);
         let Some(sponsor) = entry.sponsor() else {
             self.sent.grabbed.cents += paid;
             match state {
@@ -137,7 +138,8 @@ impl Book {
             State::Issued => totals.issued.add(in_it),
             State::Open => totals.open.add(in_it),
             State::Opened => totals.opened.packets += 1,
-            State::Void => totals.void.add(closed),
+            State::Void => totals.void.add(in_void),
+            State::Lost => totals.lost.add(in_void),
             // What comes back of a gift is the event's to give again: it counts as unreleased.
             State::Refunded => totals.refunded.add(if is_gift { 0 } else { closed }),
         }
@@ -157,15 +159,14 @@ fn faults(entry: &Entry, state: State) -> Vec<(&'static str, String, String)> {
     }
     // Shares paid, and closing transfers.
     let (shares, closings) = match state {
-        State::Released | State::Issued => (0, 0),
-        State::Void => (0, 1),
+        State::Released | State::Issued | State::Void | State::Lost => (0, 0),
         State::Opened => (u32::from(entry.shares), 0),
         State::Open => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 0),
         State::Refunded => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 1),
     };
     for (what, expected, found) in [
         ("shares paid to users", shares, entry.paid),
-        ("transfers to the void or back", closings, entry.closings),
+        ("transfers back", closings, entry.closings),
     ] {
         if expected != found {
             let kind = if found < expected {
@@ -183,8 +184,22 @@ fn faults(entry: &Entry, state: State) -> Vec<(&'static str, String, String)> {
             "none".into(),
         );
     }
-    let left = entry.cents as i64 - entry.paid_cents as i64 - entry.closed_cents as i64;
-    let is_empty = matches!(state, State::Opened | State::Void | State::Refunded);
+    let is_in_void = matches!(state, State::Void | State::Lost);
+    let in_void = if is_in_void { entry.cents as i64 } else { 0 };
+    if entry.void_cents != in_void {
+        let kind = if is_in_void {
+            "transfer_missing"
+        } else {
+            "transfer_state"
+        };
+        fault(
+            kind,
+            format!("{in_void} cents of it in the void"),
+            format!("{} by the transfers", entry.void_cents),
+        );
+    }
+    let left = entry.cents as i64 - entry.paid_cents as i64 - entry.closed_cents as i64 - entry.void_cents;
+    let is_empty = is_in_void || matches!(state, State::Opened | State::Refunded);
     if is_empty != (left == 0) || left < 0 {
         let expected = if is_empty {
             "all of it paid"

@@ -41,6 +41,9 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             for packet in &report.void_packets {
                 print(&format!("void: packet {packet}"))?;
             }
+            for packet in &report.lost_packets {
+                print(&format!("lost: packet {packet}"))?;
+            }
         }
         match args.by {
             Some(By::Phase) => print(&report.by_phase())?,

@@ -7,11 +7,13 @@ mod read;
 use super::LedgerError;
 use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
+use super::opening;
 use super::outbox::{self, Credit, CreditKind};
 use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State};
 use super::packets;
 use super::schema::to_sql;
 use super::shares::{self, Share};
+use super::spans::{self, Span};
 use super::transfers::{self, Transfer};
 use super::users::{self, UserAccount};
 use rusqlite::{Connection, params};
@@ -44,17 +46,20 @@ pub struct Batch<'a> {
     connection: &'a Connection,
     path: &'a Path,
     now: UnixMillis,
+    /// The row of the opening that this is a transaction of.
+    incarnation: i64,
     house: HouseDeltas,
     /// Packets released per sponsor in this transaction.
     released: BTreeMap<SponsorId, u64>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(connection: &'a Connection, path: &'a Path, now: UnixMillis) -> Self {
+    pub(super) fn new(connection: &'a Connection, path: &'a Path, now: UnixMillis, incarnation: i64) -> Self {
         Self {
             connection,
             path,
             now,
+            incarnation,
             house: HouseDeltas::default(),
             released: BTreeMap::new(),
         }
@@ -69,7 +74,7 @@ impl<'a> Batch<'a> {
             for (sponsor, count) in std::mem::take(&mut batch.released) {
                 statement.execute(params![sponsor.0, to_sql(count)])?;
             }
-            Ok(())
+            opening::count_commit(connection, batch.now)
         })
     }
 
@@ -165,7 +170,7 @@ impl<'a> Batch<'a> {
         self.run("write a sent packet to", |connection, batch| {
             let id = shares::next_id(connection, part)?;
             packets::insert_made(connection, id, making, batch.now)?;
-            shares::note_made(connection, id, making.origin, making.key)?;
+            shares::note_made(connection, id, making)?;
             for &user in making.recipients {
                 shares::offer(connection, id, user)?;
             }
@@ -231,6 +236,7 @@ impl<'a> Batch<'a> {
         let transfer = transfers::append(connection, &transfer, account.last_transfer)?;
         account.last_transfer = Some(transfer);
         account.balance += to_sql(amount.0);
+        account.lines += 1;
         users::store(connection, user, &account)?;
         let credit = Credit {
             at: self.now,
@@ -239,6 +245,9 @@ impl<'a> Batch<'a> {
             kind,
             packet,
             transfer,
+            number: account.lines,
+            balance: account.balance,
+            incarnation: self.incarnation,
         };
         outbox::append(connection, &credit)?;
         Ok(transfer)
@@ -280,6 +289,14 @@ impl<'a> Batch<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Notes a time in which the ledger could not be written.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_span(&mut self, span: Span) -> Result<(), LedgerError> {
+        self.run("write a span of", |connection, _| spans::append(connection, span))
     }
 
     /// The record of a shard's rings in a mapping; made when there is none.

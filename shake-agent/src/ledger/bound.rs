@@ -6,7 +6,7 @@ use super::{Ledger, LedgerError};
 use crate::seed_file::SeedFile;
 use rusqlite::{Connection, OptionalExtension};
 use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, EventId, SponsorId, UnixMillis};
+use shake_rules::{Cents, EventId, LedgerId, SponsorId, UnixMillis};
 use std::collections::BTreeMap;
 
 impl Ledger {
@@ -44,14 +44,16 @@ impl Ledger {
                 return Err(LedgerError::SeedSponsor);
             }
             let header = *seed.header();
+            let identity = LedgerId(rand::random());
             self.transaction(now, |batch| {
-                batch.fund(&header, &survey.sponsors)?;
+                batch.fund(&header, identity, &survey.sponsors)?;
                 if gift_budget.0 > 0 {
                     batch.fund_gifts(gift_budget)
                 } else {
                     Ok(())
                 }
             })?;
+            self.identity = Some(identity);
         }
         Ok(self.bound()?.expect("it was bound above"))
     }
@@ -74,6 +76,8 @@ impl Ledger {
 pub struct Bound {
     /// The seed.
     pub header: SeedHeader,
+    /// Which ledger it is; `None` in one of version 2.
+    pub identity: Option<LedgerId>,
     /// What the bank funded the event with, for gifts.
     pub gift_budget: Cents,
     /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
@@ -87,7 +91,7 @@ pub struct Bound {
 pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
     let seed = connection
         .query_row(
-            "SELECT event, part, parts, count, total_cents, records_crc, gift_budget_cents FROM seed",
+            "SELECT event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity FROM seed",
             [],
             |row| {
                 let header = SeedHeader {
@@ -98,11 +102,11 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
                     total: Cents(from_sql(row.get(4)?)),
                     records_crc: row.get(5)?,
                 };
-                Ok((header, Cents(from_sql(row.get(6)?))))
+                Ok((header, Cents(from_sql(row.get(6)?)), row.get::<_, Option<[u8; 16]>>(7)?))
             },
         )
         .optional()?;
-    let Some((header, gift_budget)) = seed else {
+    let Some((header, gift_budget, identity)) = seed else {
         return Ok(None);
     };
     let mut statement = connection.prepare("SELECT sponsor, released FROM sponsors")?;
@@ -111,6 +115,7 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
         .collect::<Result<_, _>>()?;
     Ok(Some(Bound {
         header,
+        identity: identity.map(LedgerId),
         gift_budget,
         released,
     }))

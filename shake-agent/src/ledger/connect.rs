@@ -20,7 +20,16 @@ pub(super) fn writer(path: &Path, wal: &Arc<Wal>) -> Result<Connection, LedgerEr
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    let made = schema_is_there(&connection, path)?;
+    let made = match version_of(&connection, path)? {
+        None => false,
+        Some(schema::VERSION) => true,
+        Some(found) => {
+            return Err(LedgerError::Older {
+                path: path.to_owned(),
+                found,
+            });
+        }
+    };
     let mode = prepare_writer(&connection).map_err(sqlite)?;
     if mode != "wal" {
         return Err(LedgerError::NoWal {
@@ -46,16 +55,14 @@ pub(super) fn writer(path: &Path, wal: &Arc<Wal>) -> Result<Connection, LedgerEr
 /// Makes one small commit, to see whether the storage takes it. It waits for nobody.
 pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::ZERO)?;
-    // The version stays what it is, but SQLite writes its page, and syncs it.
-    let written = connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; PRAGMA user_version = {}; COMMIT;",
-        schema::VERSION
-    ));
+    // A commit as any other: it counts.
+    let written = connection.execute_batch("UPDATE commits SET stamp = stamp + 1");
     connection.busy_timeout(BUSY_TIMEOUT)?;
     written
 }
 
-/// Opens a ledger for reading only, while an agent may be writing to it.
+/// Opens a ledger for reading only, while an agent may be writing to it. One of the version before looks as if it were of
+/// this version ([`schema::AS_IF_CURRENT`]).
 ///
 /// # Errors
 /// [`LedgerError::Missing`], [`LedgerError::NotALedger`], [`LedgerError::Version`] or [`LedgerError::Sqlite`].
@@ -66,14 +73,19 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| LedgerError::sqlite("open", path, source))?;
-    if !schema_is_there(&connection, path)? {
-        return Err(LedgerError::NotALedger(path.to_owned()));
+    match version_of(&connection, path)? {
+        None => Err(LedgerError::NotALedger(path.to_owned())),
+        Some(schema::VERSION) => Ok(connection),
+        Some(_) => {
+            let shown = connection.execute_batch(schema::AS_IF_CURRENT);
+            shown.map_err(|source| LedgerError::sqlite("read", path, source))?;
+            Ok(connection)
+        }
     }
-    Ok(connection)
 }
 
-/// Whether the file holds a ledger of our version. False for an empty file.
-fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
+/// The version of the ledger in a file, one that this program can read; `None` for an empty file.
+fn version_of(connection: &Connection, path: &Path) -> Result<Option<i64>, LedgerError> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let read = || -> rusqlite::Result<_> {
         let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))?;
@@ -81,8 +93,8 @@ fn schema_is_there(connection: &Connection, path: &Path) -> Result<bool, LedgerE
     };
     let not_a_database = Some(rusqlite::ErrorCode::NotADatabase);
     match read() {
-        Ok((0, 0, 0)) => Ok(false),
-        Ok((_, schema::APPLICATION_ID, schema::VERSION)) => Ok(true),
+        Ok((0, 0, 0)) => Ok(None),
+        Ok((_, schema::APPLICATION_ID, found @ (schema::VERSION | schema::READ_ONLY_VERSION))) => Ok(Some(found)),
         Ok((_, schema::APPLICATION_ID, found)) => Err(LedgerError::Version {
             path: path.to_owned(),
             found,

@@ -37,6 +37,19 @@ pub enum LedgerError {
         /// The version that this program reads and writes.
         supported: i64,
     },
+    /// A ledger of the version before.
+    #[error(
+        "the ledger {} has version {found}, which this program reads (audit, export, show, settlement verify) and never continues: \
+         between lines that are paid no debit can be put. End its event with the program that began it, or give [ledger] path a \
+         new name to begin a new one",
+        path.display()
+    )]
+    Older {
+        /// The ledger.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
     /// The file system cannot hold a write-ahead log.
     #[error("the ledger {} cannot have a write-ahead log here (its journal mode stays {mode:?}); put it on a local disk", path.display())]
     NoWal {

@@ -16,10 +16,12 @@ mod connect;
 mod error;
 mod lanes;
 mod lock;
+mod opening;
 mod outbox;
 mod packet;
 mod packets;
 mod shares;
+mod spans;
 mod transfers;
 mod users;
 
@@ -32,14 +34,16 @@ pub use checkpoint::{Checkpointer, Wal};
 pub use connect::open_read_only;
 pub use error::LedgerError;
 pub use lanes::LaneRecord;
+pub use opening::Incarnation;
 pub use outbox::CreditKind;
 pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, shares_of};
-pub use shares::{Offer, Share};
+pub use shares::{Made, Offer, Share};
+pub use spans::Span;
 pub use transfers::Transfer;
 pub use users::{Movement, UserAccount};
 
 use rusqlite::Connection;
-use shake_rules::{PacketId, UnixMillis, UserId};
+use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,6 +54,13 @@ pub struct Ledger {
     path: PathBuf,
     wal: Arc<Wal>,
     failed: Option<String>,
+    /// Random; made when the seed is bound.
+    identity: Option<LedgerId>,
+    /// How many commits are known to be there.
+    stamp: u64,
+    incarnation: Incarnation,
+    /// The incarnation's row, once it made a commit.
+    incarnation_row: Option<i64>,
     _lock: lock::Lock,
 }
 
@@ -66,13 +77,56 @@ impl Ledger {
         // What the log holds may be in the system's cache only: the last run may have ended because a sync failed, and the
         // next sync of the same pages would then say "success". Moved into the file, it is written and synced anew.
         checkpoint::passive(&connection).map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
-        Ok(Self {
+        let mut ledger = Self {
             connection,
             path: path.to_owned(),
             wal,
             failed: None,
+            identity: None,
+            stamp: 0,
+            incarnation: Incarnation::random(),
+            incarnation_row: None,
             _lock: lock,
-        })
+        };
+        ledger.look_up()?;
+        Ok(ledger)
+    }
+
+    /// Reads again what is kept in memory of the ledger's content.
+    fn look_up(&mut self) -> Result<(), LedgerError> {
+        self.identity = self.bound()?.and_then(|bound| bound.identity);
+        self.stamp = opening::stamp(&self.connection).map_err(|source| self.unread(source))?;
+        Ok(())
+    }
+
+    fn unread(&self, source: rusqlite::Error) -> LedgerError {
+        LedgerError::sqlite("read", &self.path, source)
+    }
+
+    /// Which ledger it is, in all its copies; `None` until its seed is bound.
+    #[must_use]
+    pub fn identity(&self) -> Option<LedgerId> {
+        self.identity
+    }
+
+    /// How many commits it has. Larger than any stamp that was seen of it before, unless it was restored from a backup.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+
+    /// This opening of it.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Whether it has commits of this incarnation.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
+        opening::knows(&self.connection, incarnation).map_err(|source| self.unread(source))
     }
 
     /// Where it lies.
@@ -109,6 +163,7 @@ impl Ledger {
         // The old connection was open until here. SQLite reads the log anew only when nobody has the file open, so it never
         // came to believe a commit whose sync failed; the probe went over its bytes.
         self.connection = connection;
+        self.look_up()?;
         self.failed = None;
         Ok(())
     }
@@ -159,11 +214,18 @@ impl Ledger {
             run().map_err(|source| LedgerError::sqlite(action, path, source))
         };
         execute("BEGIN IMMEDIATE", "begin a transaction in")?;
-        let mut batch = Batch::new(&self.connection, path, now);
+        let incarnation = match self.incarnation_row {
+            Some(row) => row,
+            None => opening::find_or_make(&self.connection, self.incarnation, now)
+                .map_err(|source| LedgerError::sqlite("store the incarnation in", path, source))?,
+        };
+        let mut batch = Batch::new(&self.connection, path, now, incarnation);
         let value = work(&mut batch)?;
         batch.finish()?;
         crate::crash::point("turn:before-commit");
         execute("COMMIT", "commit to")?;
+        self.stamp += 1;
+        self.incarnation_row = Some(incarnation);
         Ok(value)
     }
 
@@ -178,7 +240,7 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let sqlite = |source| LedgerError::sqlite("read", &self.path, source);
         self.connection.execute_batch("BEGIN").map_err(sqlite)?;
-        let outcome = work(&mut Batch::new(&self.connection, &self.path, now));
+        let outcome = work(&mut Batch::new(&self.connection, &self.path, now, 0));
         // Whatever it did, nothing comes of it.
         self.connection.execute_batch("ROLLBACK").map_err(sqlite)?;
         outcome

@@ -60,13 +60,20 @@ pub(super) struct Credit {
     pub(super) kind: CreditKind,
     pub(super) packet: PacketId,
     pub(super) transfer: i64,
+    /// 1, 2, 3, … of this user.
+    pub(super) number: i64,
+    /// What the user has after it, in cents.
+    pub(super) balance: i64,
+    /// The row of the opening that writes it.
+    pub(super) incarnation: i64,
 }
 
 /// Appends a credit. The rowid is one more than the largest, and none is ever deleted: no gaps.
 pub(super) fn append(connection: &Connection, credit: &Credit) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             to_sql(credit.at.0),
@@ -74,7 +81,10 @@ pub(super) fn append(connection: &Connection, credit: &Credit) -> rusqlite::Resu
             to_sql(credit.amount.0),
             credit.kind.to_column(),
             to_sql(credit.packet.0),
-            credit.transfer
+            credit.transfer,
+            credit.number,
+            credit.balance,
+            credit.incarnation
         ])?;
     Ok(())
 }

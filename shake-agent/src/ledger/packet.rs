@@ -4,10 +4,13 @@
 //!                             ┌──────────────▶ opened    all of it is with users
 //! released ──▶ issued ──▶ (opening) ──▶ open ──▶ │       open: shares wait to be grabbed
 //!    │  └───────────────────▶ ▲          ▲  └──▶ refunded
-//!    └──▶ void     └──────────┼──────────┼─────▶ refunded   not opened or not grabbed in time
+//!    ├──▶ void     └──────────┼──────────┼─────▶ refunded   not opened or not grabbed in time
+//!    └──▶ lost ─(a ticket, or its `Issued`)─▶ as if it were released
 //!              a ticket proves the issue │
 //!                                  sent, given
 //! ```
+//! *Void* is what a `ShardStarted` proves to have no ticket. *Lost* is what was released into a mapping that is gone, where
+//! nobody can say it. The money of both lies in the void account.
 
 use super::schema::from_sql;
 use shake_rules::seed::{PacketKind, SeedRecord};
@@ -28,6 +31,8 @@ pub enum State {
     Open,
     /// What was left went back to who funded it.
     Refunded,
+    /// Released into a mapping that is gone: a ticket may be out.
+    Lost,
 }
 
 impl State {
@@ -41,6 +46,7 @@ impl State {
             Self::Void => "void",
             Self::Open => "open",
             Self::Refunded => "refunded",
+            Self::Lost => "lost",
         }
     }
 
@@ -54,6 +60,7 @@ impl State {
             Self::Void => 4,
             Self::Open => 5,
             Self::Refunded => 6,
+            Self::Lost => 7,
         }
     }
 
@@ -67,6 +74,7 @@ impl State {
             4 => Self::Void,
             5 => Self::Open,
             6 => Self::Refunded,
+            7 => Self::Lost,
             _ => return None,
         })
     }
@@ -140,8 +148,10 @@ pub struct Packet {
     pub user: Option<UserId>,
     /// Whether that user opened it.
     pub is_opened: bool,
-    /// When what is left goes back, while something can.
+    /// When what is left goes back at the earliest, while something can.
     pub due: Option<UnixMillis>,
+    /// The end that was promised, with the ticket or with the shares.
+    pub ends: Option<UnixMillis>,
 }
 
 impl Packet {
@@ -172,6 +182,8 @@ pub struct Making<'a> {
     pub origin: Origin,
     /// What makes the request idempotent.
     pub key: &'a [u8; 16],
+    /// SHA-256 of what is asked for with the key.
+    pub hash: [u8; 32],
     /// The whole of it; at least a cent for each share.
     pub amount: Cents,
     /// How many shares.

@@ -9,7 +9,7 @@ use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 macro_rules! columns {
     () => {
         "origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients, state, user, \
-         opened_ms IS NOT NULL, due_ms"
+         opened_ms IS NOT NULL, due_ms, ends_ms"
     };
 }
 
@@ -33,6 +33,7 @@ fn read(row: &Row<'_>, packet: PacketId) -> rusqlite::Result<Packet> {
         user: row.get::<_, Option<i64>>(9)?.map(|user| UserId(from_sql(user))),
         is_opened: row.get(10)?,
         due: row.get::<_, Option<i64>>(11)?.map(|due| UnixMillis(from_sql(due))),
+        ends: row.get::<_, Option<i64>>(12)?.map(|ends| UnixMillis(from_sql(ends))),
     })
 }
 
@@ -73,8 +74,9 @@ pub(super) fn insert_made(
     connection
         .prepare_cached(
             "INSERT INTO packets
-             (packet, origin, sponsor, sender, cents, balance_cents, shares, shares_left, recipients, state, stage, made_ms, due_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?6, ?7, 5, ?8, ?9, ?10)",
+             (packet, origin, sponsor, sender, cents, balance_cents, shares, shares_left, recipients, state, stage, made_ms, due_ms,
+              ends_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?6, ?7, 5, ?8, ?9, ?10, ?10)",
         )?
         .execute(params![
             to_sql(packet.0),
@@ -106,7 +108,7 @@ pub(super) fn set_issued(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE packets SET state = 2, user = ?2, stage = ?3, issued_ms = ?4, due_ms = ?5 WHERE packet = ?1",
+            "UPDATE packets SET state = 2, user = ?2, stage = ?3, issued_ms = ?4, due_ms = ?5, ends_ms = ?5 WHERE packet = ?1",
         )?
         .execute(params![
             to_sql(packet.0),
@@ -129,8 +131,9 @@ pub(super) fn set_opened(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "UPDATE packets SET state = ?2, balance_cents = ?3, shares_left = ?4, due_ms = ?5, user = ?6, stage = ?7,
-             opened_ms = ?8, closed_ms = CASE ?4 WHEN 0 THEN ?8 END WHERE packet = ?1",
+            "UPDATE packets SET state = ?2, balance_cents = ?3, shares_left = ?4, due_ms = ?5,
+             ends_ms = coalesce(?5, ends_ms), user = ?6, stage = ?7, opened_ms = ?8,
+             closed_ms = CASE ?4 WHEN 0 THEN ?8 END WHERE packet = ?1",
         )?
         .execute(params![
             to_sql(packet.0),
@@ -187,7 +190,7 @@ pub(super) fn due(connection: &Connection, now: UnixMillis, max: usize) -> rusql
             ", packet FROM packets WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2"
         ))?
         .query_map(params![due_column(now), max as i64], |row| {
-            let packet = PacketId(from_sql(row.get(12)?));
+            let packet = PacketId(from_sql(row.get(13)?));
             Ok((packet, read(row, packet)?))
         })?
         .collect()

@@ -1,7 +1,10 @@
 //! The tables of a ledger, and how numbers stand in them.
 //!
 //! ```text
-//! seed       the one seed file of this ledger, and the event's budget for gifts
+//! seed       the one seed file of this ledger, the ledger's identity, and the event's budget for gifts
+//! commits    one row: the stamp, which is one more with each commit, and when the last one was
+//! incarnations  each opening for writing, by 64 random bits: what keys of lines differ in, after a restore that nobody noticed
+//! spans      times in which the ledger could not be written
 //! sponsors   per sponsor of the seed: how many of its packets are released
 //! house      accounts of bank, void, sponsors and what came back to them: few rows, written once a commit
 //! users      accounts of users, what they opened, and where the list of their transfers begins
@@ -10,7 +13,7 @@
 //! offers     for whom a packet is, when it is not for anyone with its code
 //! shares     every share taken of a packet that is shared; its key is the transfer that paid it
 //! transfers  every movement of money, in order: from the debit account to the credit account
-//! outbox     every credit to a user, in order, for settlement: rows are only ever appended, without a gap
+//! outbox     every movement of a user's balance, in order, for settlement: rows are only ever appended, without a gap
 //! lanes      per mapping and shard: how far its request ring is done, how many grants it was given
 //! ```
 //! SQLite knows signed 64-bit integers only. Identifiers of 64 bits are stored bit by bit ([`to_sql`]), so ids from
@@ -28,8 +31,11 @@
 //! ```
 //! The packets of a seed have bit 63 clear (a seed that has not is refused), so the two never meet.
 
-/// The version that this program reads and writes, in SQLite's `user_version`.
-pub const VERSION: i64 = 2;
+/// The version that this program writes, in SQLite's `user_version`.
+pub const VERSION: i64 = 3;
+
+/// The version before, which this program reads and never continues: between lines that are paid no debit can be put.
+pub const READ_ONLY_VERSION: i64 = 2;
 
 /// In SQLite's `application_id`: "SHKL".
 pub const APPLICATION_ID: i64 = 0x5348_4b4c;
@@ -44,7 +50,25 @@ CREATE TABLE seed (
     count INTEGER NOT NULL,
     total_cents INTEGER NOT NULL,
     records_crc INTEGER NOT NULL,
-    gift_budget_cents INTEGER NOT NULL   -- what the bank funded the event (sponsor 0) with, over all runs
+    gift_budget_cents INTEGER NOT NULL,  -- what the bank funded the event (sponsor 0) with, over all runs
+    identity BLOB NOT NULL,              -- 16 random bytes, made with this row
+    settlement_ms INTEGER                -- when the first settlement file was begun; then one must be there
+);
+CREATE TABLE commits (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    stamp INTEGER NOT NULL,              -- one more with each commit
+    at_ms INTEGER NOT NULL               -- when the last one was
+);
+INSERT INTO commits VALUES (1, 0, 0);
+CREATE TABLE incarnations (
+    incarnation INTEGER PRIMARY KEY,     -- 1, 2, 3, ...
+    bits INTEGER NOT NULL UNIQUE,        -- 64 random ones
+    begun_ms INTEGER NOT NULL            -- when it made its first commit
+);
+CREATE TABLE spans (
+    span INTEGER PRIMARY KEY,
+    begin_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL
 );
 CREATE TABLE sponsors (
     sponsor INTEGER PRIMARY KEY,
@@ -62,7 +86,8 @@ CREATE TABLE users (
     balance_cents INTEGER NOT NULL,
     packets_opened INTEGER NOT NULL,     -- packets of the seed that the user won and opened
     sponsors_opened BLOB NOT NULL,       -- their sponsors, two bytes each, most significant first
-    last_transfer INTEGER                -- the last one that moved this user's money
+    last_transfer INTEGER,               -- the last one that moved this user's money
+    lines INTEGER NOT NULL               -- how many rows of the outbox are this user's
 );
 CREATE TABLE lanes (
     lane INTEGER PRIMARY KEY,
@@ -82,7 +107,7 @@ CREATE TABLE packets (
     balance_cents INTEGER NOT NULL,
     shares_left INTEGER NOT NULL,
     recipients INTEGER NOT NULL,         -- how many offers it has; 0 when anyone with the code may grab
-    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void, 5 open to grab, 6 refunded
+    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void, 5 open to grab, 6 refunded, 7 lost
     seed_index INTEGER,                  -- of origin 1 only, as lane and grant_position
     lane INTEGER,
     grant_position INTEGER,
@@ -91,7 +116,8 @@ CREATE TABLE packets (
     made_ms INTEGER NOT NULL,            -- released, sent or given; milliseconds since 1970 UTC, as all times
     issued_ms INTEGER,
     opened_ms INTEGER,                   -- opened by the user it was issued to
-    due_ms INTEGER,                      -- when what is left goes back, while something can
+    due_ms INTEGER,                      -- when what is left goes back at the earliest, while something can
+    ends_ms INTEGER,                     -- the end that was promised with the ticket or the shares
     closed_ms INTEGER                    -- nothing is left in it since then
 );
 -- Only what is released and not issued yet: a few hundred rows, whatever the ledger's size.
@@ -103,6 +129,7 @@ CREATE TABLE sends (
     origin INTEGER NOT NULL,             -- as in packets
     sender INTEGER NOT NULL,             -- 0 when the event gave it
     key BLOB NOT NULL,                   -- 16 bytes
+    hash BLOB NOT NULL,                  -- SHA-256 of what was asked for with the key
     UNIQUE (origin, sender, key)
 );
 CREATE TABLE offers (
@@ -134,12 +161,28 @@ CREATE TABLE transfers (
 CREATE TABLE outbox (
     seq INTEGER PRIMARY KEY,             -- 1, 2, 3, ... in the order of the commits
     at_ms INTEGER NOT NULL,
-    user INTEGER NOT NULL,               -- who is credited
-    cents INTEGER NOT NULL,
-    kind INTEGER NOT NULL,               -- 1 open, 2 grab, 3 gift, 4 refund
-    packet INTEGER NOT NULL,             -- where the money comes from
-    transfer INTEGER NOT NULL            -- ascending with seq
+    user INTEGER NOT NULL,               -- whose balance it is
+    cents INTEGER NOT NULL,              -- what came in; negative when it went out
+    kind INTEGER NOT NULL,               -- 1 open, 2 grab, 3 gift, 4 refund, 5 send; 6 is reserved (payout)
+    packet INTEGER NOT NULL,             -- where the money comes from, or goes to
+    transfer INTEGER NOT NULL,           -- ascending with seq
+    number INTEGER NOT NULL,             -- 1, 2, 3, ... of this user
+    balance_cents INTEGER NOT NULL,      -- of this user, after it
+    incarnation INTEGER NOT NULL         -- the row of the opening that wrote it
 );
+";
+
+/// Makes a ledger of [`READ_ONLY_VERSION`] look like one of [`VERSION`] to whoever reads through this connection: views that
+/// stand before the tables. What version 2 does not have is empty or zero.
+pub const AS_IF_CURRENT: &str = "
+CREATE TEMP VIEW seed AS SELECT *, NULL AS identity, NULL AS settlement_ms FROM main.seed;
+CREATE TEMP VIEW commits AS SELECT 1 AS id, 0 AS stamp, 0 AS at_ms;
+CREATE TEMP VIEW incarnations AS SELECT 0 AS incarnation, 0 AS bits, 0 AS begun_ms WHERE 0;
+CREATE TEMP VIEW spans AS SELECT 0 AS span, 0 AS begin_ms, 0 AS end_ms WHERE 0;
+CREATE TEMP VIEW users AS SELECT *, 0 AS lines FROM main.users;
+CREATE TEMP VIEW packets AS SELECT *, due_ms AS ends_ms FROM main.packets;
+CREATE TEMP VIEW sends AS SELECT *, NULL AS hash FROM main.sends;
+CREATE TEMP VIEW outbox AS SELECT *, 0 AS number, 0 AS balance_cents, 0 AS incarnation FROM main.outbox;
 ";
 
 /// A 64-bit identifier or position as SQLite stores it: the same bits.

@@ -1,6 +1,6 @@
 //! Shares taken, offers that wait, and the keys of what users and the event made.
 
-use super::packet::Origin;
+use super::packet::{Making, Origin};
 use super::schema::{from_sql, to_sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
@@ -62,29 +62,37 @@ pub(super) fn of_packet(connection: &Connection, packet: PacketId) -> rusqlite::
         .collect()
 }
 
-/// The packet that was made with this key before.
-pub(super) fn made_with(connection: &Connection, origin: Origin, key: &[u8; 16]) -> rusqlite::Result<Option<PacketId>> {
+/// What was made with a key before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// The packet.
+    pub packet: PacketId,
+    /// SHA-256 of what was asked for.
+    pub hash: [u8; 32],
+}
+
+/// What was made with this key before.
+pub(super) fn made_with(connection: &Connection, origin: Origin, key: &[u8; 16]) -> rusqlite::Result<Option<Made>> {
     connection
-        .prepare_cached("SELECT packet FROM sends WHERE origin = ?1 AND sender = ?2 AND key = ?3")?
+        .prepare_cached("SELECT packet, hash FROM sends WHERE origin = ?1 AND sender = ?2 AND key = ?3")?
         .query_row(params![origin.to_column(), sender_column(origin), key], |row| {
-            row.get(0).map(from_sql).map(PacketId)
+            Ok(Made {
+                packet: PacketId(from_sql(row.get(0)?)),
+                hash: row.get(1)?,
+            })
         })
         .optional()
 }
 
-pub(super) fn note_made(
-    connection: &Connection,
-    packet: PacketId,
-    origin: Origin,
-    key: &[u8; 16],
-) -> rusqlite::Result<()> {
+pub(super) fn note_made(connection: &Connection, packet: PacketId, making: &Making<'_>) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("INSERT INTO sends (packet, origin, sender, key) VALUES (?1, ?2, ?3, ?4)")?
+        .prepare_cached("INSERT INTO sends (packet, origin, sender, key, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![
             to_sql(packet.0),
-            origin.to_column(),
-            sender_column(origin),
-            key
+            making.origin.to_column(),
+            sender_column(making.origin),
+            making.key,
+            making.hash
         ])?;
     Ok(())
 }

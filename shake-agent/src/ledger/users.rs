@@ -17,6 +17,8 @@ pub struct UserAccount {
     sponsors: Vec<u8>,
     /// The head of the list of transfers.
     pub(super) last_transfer: Option<i64>,
+    /// How many lines of the outbox are this user's.
+    pub(super) lines: i64,
 }
 
 /// One movement of a user's money.
@@ -57,7 +59,7 @@ impl UserAccount {
 pub(super) fn find(connection: &Connection, user: UserId) -> rusqlite::Result<Option<UserAccount>> {
     connection
         .prepare_cached(
-            "SELECT balance_cents, packets_opened, sponsors_opened, last_transfer FROM users WHERE user = ?1",
+            "SELECT balance_cents, packets_opened, sponsors_opened, last_transfer, lines FROM users WHERE user = ?1",
         )?
         .query_row([to_sql(user.0)], |row| {
             Ok(UserAccount {
@@ -65,6 +67,7 @@ pub(super) fn find(connection: &Connection, user: UserId) -> rusqlite::Result<Op
                 packets_opened: row.get(1)?,
                 sponsors: row.get(2)?,
                 last_transfer: row.get(3)?,
+                lines: row.get(4)?,
             })
         })
         .optional()
@@ -73,17 +76,18 @@ pub(super) fn find(connection: &Connection, user: UserId) -> rusqlite::Result<Op
 pub(super) fn store(connection: &Connection, user: UserId, account: &UserAccount) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer)
-             VALUES (?1, ?2, ?3, ?4, ?5)
+            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer, lines)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
              ON CONFLICT (user) DO UPDATE SET balance_cents = excluded.balance_cents, last_transfer = excluded.last_transfer,
-             packets_opened = excluded.packets_opened, sponsors_opened = excluded.sponsors_opened",
+             packets_opened = excluded.packets_opened, sponsors_opened = excluded.sponsors_opened, lines = excluded.lines",
         )?
         .execute(params![
             to_sql(user.0),
             account.balance,
             account.packets_opened,
             account.sponsors,
-            account.last_transfer
+            account.last_transfer,
+            account.lines
         ])?;
     Ok(())
 }

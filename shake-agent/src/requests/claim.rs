@@ -39,7 +39,7 @@ fn decide(ticket: &Ticket, found: Option<&Packet>, at: UnixMillis) -> Decision {
     };
     let is_owner = packet.user == Some(ticket.user);
     match packet.state {
-        State::Void => Decision::Refuse(Reason::PacketVoid),
+        State::Void | State::Lost => Decision::Refuse(Reason::PacketVoid),
         // Released only: the claim came through another shard than the `Issued` record and overtook it. The ticket, which
         // only a gateway can seal, proves the issue.
         State::Released if at >= ticket.expires_at => Decision::Refuse(Reason::TicketExpired),
@@ -208,6 +208,7 @@ mod tests {
                 user,
                 is_opened,
                 due: None,
+                ends: None,
             };
             assert_eq!(decide(&ticket(), Some(&packet), IN_TIME), in_time, "{state:?}");
             assert_eq!(decide(&ticket(), Some(&packet), LATE), late, "{state:?}");

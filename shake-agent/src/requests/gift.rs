@@ -1,6 +1,6 @@
 //! `Gift`: the event sends a packet to users who were online when it was drawn.
 
-use super::send::are_distinct;
+use super::send::{are_distinct, hash_of};
 use super::{Answer, Audience, Judge};
 use crate::ledger::{Batch, LedgerError, Making, Origin};
 use shake_proto::handoff::record::Gift;
@@ -35,6 +35,7 @@ impl Judge {
             &Making {
                 origin: Origin::Gift,
                 key: &gift.key,
+                hash: hash_of(gift.total, gift.stage, &gift.recipients),
                 amount: gift.total,
                 shares,
                 recipients: &gift.recipients,

@@ -27,7 +27,7 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, at: UnixMill
         State::Open => Decision::Draw,
         State::Opened => Decision::Empty,
         State::Refunded => Decision::Refuse(Reason::PacketExpired),
-        State::Released | State::Issued | State::Void => Decision::Refuse(Reason::PacketUnknown),
+        State::Released | State::Issued | State::Void | State::Lost => Decision::Refuse(Reason::PacketUnknown),
     }
 }
 
@@ -35,7 +35,7 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, at: UnixMill
 pub(super) fn has_code(packet: &Packet) -> bool {
     packet.is_shared()
         && (packet.user.is_none() || packet.is_opened)
-        && !matches!(packet.state, State::Released | State::Void)
+        && !matches!(packet.state, State::Released | State::Void | State::Lost)
 }
 
 impl Judge {
@@ -108,6 +108,7 @@ mod tests {
             user: None,
             is_opened: false,
             due: (state == State::Open).then_some(DUE),
+            ends: (state == State::Open).then_some(DUE),
         };
         let refuse = Decision::Refuse;
         for (state, share, is_entitled, at, expected) in [

@@ -85,6 +85,7 @@ mod tests {
                 user,
                 is_opened: false,
                 due: None,
+                ends: None,
             });
             assert_eq!(decide(packet.as_ref(), me), expected, "{found:?}");
         }

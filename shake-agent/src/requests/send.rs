@@ -2,11 +2,12 @@
 
 use super::Judge;
 use crate::ledger::{Batch, LedgerError, Making, Origin};
+use ring::digest;
 use shake_proto::handoff::record::Notice;
 use shake_proto::reply::{Reason, SendResult};
 use shake_proto::request::Send;
 use shake_rules::split::SHARES_MAX;
-use shake_rules::{UnixMillis, UserId};
+use shake_rules::{Cents, UnixMillis, UserId};
 
 /// Whether the numbers make sense: at least a cent for each share, everybody named once, and a taker for each share.
 fn check_amounts(send: &Send) -> Result<(), Reason> {
@@ -27,6 +28,23 @@ pub(super) fn are_distinct(users: &[UserId]) -> bool {
     sorted.windows(2).all(|pair| pair[0] != pair[1])
 }
 
+/// SHA-256 of what is asked for, with the recipients in order: a list that is shuffled is the same request.
+pub(super) fn hash_of(total: Cents, tag: u16, recipients: &[UserId]) -> [u8; 32] {
+    let mut sorted = recipients.to_vec();
+    sorted.sort_unstable();
+    let mut content = digest::Context::new(&digest::SHA256);
+    content.update(&total.0.to_be_bytes());
+    content.update(&tag.to_be_bytes());
+    for user in sorted {
+        content.update(&user.0.to_be_bytes());
+    }
+    content
+        .finish()
+        .as_ref()
+        .try_into()
+        .expect("a SHA-256 digest has 32 bytes")
+}
+
 impl Judge {
     /// The result, and who is to be told.
     pub(super) fn send(
@@ -42,9 +60,9 @@ impl Judge {
             code: judge.code(packet),
             repeat,
         };
-        if let Some(packet) = batch.made_with(origin, &send.key)? {
+        if let Some(made) = batch.made_with(origin, &send.key)? {
             self.counters.sends_repeat.add(1);
-            return Ok((sent(self, packet, true), Vec::new()));
+            return Ok((sent(self, made.packet, true), Vec::new()));
         }
         let refused = |judge: &Self, reason| Ok((SendResult::Refused(judge.count_refusal(reason)), Vec::new()));
         if let Err(reason) = check_amounts(send) {
@@ -58,6 +76,7 @@ impl Judge {
             &Making {
                 origin,
                 key: &send.key,
+                hash: hash_of(send.total, send.shares, &send.recipients),
                 amount: send.total,
                 shares: send.shares,
                 recipients: &send.recipients,
@@ -75,7 +94,6 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shake_rules::Cents;
 
     #[test]
     fn what_makes_sense_and_what_does_not() {

@@ -40,8 +40,8 @@ impl Books {
         connection.execute_batch(schema::CREATE).unwrap();
         connection
             .execute_batch(
-                "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents)
-                 VALUES (1, 7, 0, 1, 10, 1000, 77, 0);
+                "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity)
+                 VALUES (1, 7, 0, 1, 10, 1000, 77, 0, X'00112233445566778899aabbccddeeff');
                  INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents)
                  VALUES (1000, 0, 0, 2, 1, 1000);",
             )
@@ -56,8 +56,8 @@ impl Books {
         for _ in 0..credits {
             let next = "(SELECT coalesce(max(seq), 0) + 1 FROM outbox)";
             let sql = format!(
-                "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer)
-                 SELECT 1000 + n, -n, n, 1 + n % 4, n * 3, n FROM (SELECT {next} AS n)"
+                "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
+                 SELECT 1000 + n, -n, n, 1 + n % 4, n * 3, n, 1, n, 1 FROM (SELECT {next} AS n)"
             );
             self.connection.prepare_cached(&sql).unwrap().execute([]).unwrap();
         }

@@ -97,10 +97,10 @@ fn packets_of_every_kind() {
 fn users_with_and_without_money() {
     let (_directory, path) = ledger(&format!(
         "{PACKET} (1, 1, 4, NULL, 90, 1, 90, 1, 0, 2, 17, 9, 2, 1000, 1002, NULL, 5000, NULL);
-         INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer) VALUES (7, 50, 1, X'0004', 3);
+         INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer, lines) VALUES (7, 50, 1, X'0004', 3, 3);
          INSERT INTO transfers (transfer, at_ms, debit_kind, debit, credit_kind, credit, cents, previous) VALUES
          (1, 1001, 3, 2, 4, 7, 90, NULL), (2, 1002, 3, 2, 4, 8, 90, NULL), (3, 1003, 4, 7, 3, -5, 40, 1);
-         INSERT INTO sends (packet, origin, sender, key) VALUES (-5, 2, 7, zeroblob(16));
+         INSERT INTO sends (packet, origin, sender, key, hash) VALUES (-5, 2, 7, zeroblob(16), zeroblob(32));
          INSERT INTO offers (packet, user, waits) VALUES (-5, 8, 1);"
     ));
     let story = user(&path, UserId(7)).unwrap();

@@ -15,3 +15,4 @@ mod packets;
 mod play;
 mod rings;
 mod simulation;
+mod versions;

@@ -94,6 +94,10 @@ impl Real {
         self.ledger = Some(ledger);
     }
 
+    pub fn close(&mut self) {
+        self.ledger = None;
+    }
+
     /// Everything is asked for at once, and the machine dies before the commit.
     pub fn crash(&mut self) {
         let (now, origin) = (UnixMillis(self.now), self.origin());

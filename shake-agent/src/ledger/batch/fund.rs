@@ -9,7 +9,7 @@ use crate::ledger::transfers;
 use crate::seed_file::Tally;
 use rusqlite::{Connection, params};
 use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, SponsorId};
+use shake_rules::{Cents, LedgerId, SponsorId};
 use std::collections::BTreeMap;
 
 impl Batch<'_> {
@@ -17,9 +17,12 @@ impl Batch<'_> {
     pub(in crate::ledger) fn fund(
         &mut self,
         header: &SeedHeader,
+        identity: LedgerId,
         sponsors: &BTreeMap<SponsorId, Tally>,
     ) -> Result<(), LedgerError> {
-        self.run("store the seed in", |connection, _| store_seed(connection, header))?;
+        self.run("store the seed in", |connection, _| {
+            store_seed(connection, header, identity)
+        })?;
         for (&sponsor, tally) in sponsors {
             self.run("store a sponsor in", |connection, _| {
                 connection
@@ -58,17 +61,18 @@ impl Batch<'_> {
     }
 }
 
-fn store_seed(connection: &Connection, header: &SeedHeader) -> rusqlite::Result<()> {
+fn store_seed(connection: &Connection, header: &SeedHeader, identity: LedgerId) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0)",
+        "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity)
+         VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, 0, ?7)",
         params![
             header.event.0,
             header.part,
             header.parts,
             to_sql(header.count),
             to_sql(header.total.0),
-            header.records_crc
+            header.records_crc,
+            identity.0
         ],
     )?;
     Ok(())

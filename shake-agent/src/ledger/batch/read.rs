@@ -5,7 +5,8 @@ use crate::ledger::LedgerError;
 use crate::ledger::accounts::Account;
 use crate::ledger::packet::{EVENT_SPONSOR, Held, Origin, Packet};
 use crate::ledger::packets;
-use crate::ledger::shares::{self, Offer, Share};
+use crate::ledger::shares::{self, Made, Offer, Share};
+use crate::ledger::spans::{self, Span};
 use crate::ledger::users::{self, Movement, UserAccount};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
@@ -68,11 +69,11 @@ impl Batch<'_> {
         })
     }
 
-    /// The packet that the same maker made with this key before.
+    /// What the same maker made with this key before.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn made_with(&mut self, origin: Origin, key: &[u8; 16]) -> Result<Option<PacketId>, LedgerError> {
+    pub fn made_with(&mut self, origin: Origin, key: &[u8; 16]) -> Result<Option<Made>, LedgerError> {
         self.run("read the sent packets of", |connection, _| {
             shares::made_with(connection, origin, key)
         })
@@ -96,6 +97,24 @@ impl Batch<'_> {
         self.run("read the balances of", |connection, batch| {
             batch.house.balance(connection, Account::Sponsor(EVENT_SPONSOR))
         })
+    }
+
+    /// When the last commit before this transaction was.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn last_commit(&mut self) -> Result<UnixMillis, LedgerError> {
+        self.run("read the last commit of", |connection, _| {
+            spans::last_commit(connection)
+        })
+    }
+
+    /// The times in which the ledger could not be written, in order.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn spans(&mut self) -> Result<Vec<Span>, LedgerError> {
+        self.run("read the spans of", |connection, _| spans::all(connection))
     }
 
     /// What is due at `now`, the longest overdue first.
