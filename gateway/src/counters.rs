@@ -47,6 +47,12 @@ pub struct Counters {
     pub packets_discarded: Count,
     /// Packets from a new address of a session whose address changes too often.
     pub moves_refused: Count,
+    /// Packets to an address that is not the session's, and from which too little came.
+    pub packets_withheld: Count,
+    /// Stateless resets sent.
+    pub resets: Count,
+    /// The same that were more than a shard may send.
+    pub resets_limited: Count,
     pub packets_sent: Count,
     /// Packets that the kernel did not take.
     pub packets_unsent: Count,
@@ -204,6 +210,9 @@ impl Counters {
             ("gateway_packets_filtered_total", &self.packets_filtered),
             ("gateway_packets_discarded_total", &self.packets_discarded),
             ("gateway_moves_refused_total", &self.moves_refused),
+            ("gateway_packets_withheld_total", &self.packets_withheld),
+            ("gateway_resets_total", &self.resets),
+            ("gateway_resets_limited_total", &self.resets_limited),
             ("gateway_packets_sent_total", &self.packets_sent),
             ("gateway_packets_unsent_total", &self.packets_unsent),
             ("gateway_receive_errors_total", &self.receive_errors),

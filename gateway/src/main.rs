@@ -10,6 +10,7 @@ mod huge_pages;
 mod live;
 mod load;
 mod metrics;
+mod own_id;
 mod run;
 mod shard;
 mod tls;

@@ -8,10 +8,11 @@ use crate::live::Current;
 use crate::load::board::Board;
 use crate::load::watch;
 use crate::metrics::{self, Shown};
+use crate::own_id;
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared};
 use crate::shard::socket::Socket;
-use crate::shard::{Endpoints, Parts, Shard};
+use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
 use crate::tls::{self, Secrets};
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
@@ -68,7 +69,8 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let (start, live) = start::begin(config, forget_pushed)?;
     let secrets = Secrets::read(config, None).map_err(all)?;
     let server = Arc::clone(&secrets.servers.usual);
-    let reset_keys = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
+    let reset_ring = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
+    let reset_keys = ResetKeys::new(&reset_ring, &own_id::of(config.state_directory.as_deref()));
     let shared = Arc::new(Shared {
         current: Current::new(live, secrets, config.shards),
         board: Board::new(config.shards),
@@ -93,6 +95,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         let parts = Parts {
             socket,
             endpoints: Endpoints::new(endpoint_config, &server),
+            reset_keys: reset_keys.clone(),
             sessions: config.sessions,
             ahead: ahead.clone(),
             stop: Arc::clone(&stop),

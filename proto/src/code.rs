@@ -28,7 +28,8 @@ pub enum Code {
     HelloTimeout = 0x109,
     /// The server is about to stop; connect anew elsewhere or later.
     GoingAway = 0x10a,
-    /// More requests under way than one connection may have.
+    /// More requests under way than one connection may have; or more Hellos than it may say: four at once, one in five seconds.
+    /// Nothing is wrong with the connection; ask again some seconds later.
     TooMany = 0x10b,
     /// The peer broke the protocol on purpose or by a bug; the connection is closed.
     Abuse = 0x10c,

@@ -64,8 +64,12 @@ named! {
         OverRate = "over_rate",
         /// It waited in the socket for longer than the grade lets pass.
         TooLate = "too_late",
-        /// Its user or device is blocked, and was told so.
+        /// Its user or device is blocked, and sends more than the blocked may.
         Blocked = "blocked",
+        /// Its session sends more packets than one may.
+        OverBudget = "over_budget",
+        /// Its session sent more than one may before Hello, and is closed.
+        BeforeHello = "before_hello",
     }
 
     /// Why a shake was answered "slow down".

@@ -27,6 +27,28 @@ pub enum Over {
 }
 
 impl Prefixes {
+    /// Whether one more of the address's prefix would be taken. Nothing is, and nothing is remembered of the prefix.
+    pub fn look(
+        &mut self,
+        address: IpAddr,
+        quota: Quota,
+        limits: &Limits,
+        max: usize,
+        now_ns: u64,
+    ) -> Result<(), Over> {
+        if limits.exempt.iter().any(|network| network.contains(address)) {
+            return Ok(());
+        }
+        let known = self.cells.get(&Prefix::of(address)).copied();
+        if known.is_none() && self.cells.len() >= max && !self.sweep(max, now_ns) {
+            return Err(Over::Full);
+        }
+        match known.unwrap_or_default().wait_ns(quota, now_ns) {
+            0 => Ok(()),
+            _ => Err(Over::Rate),
+        }
+    }
+
     /// Takes one of the address's prefix. `max` is how many prefixes this table may remember.
     pub fn take(
         &mut self,
@@ -97,6 +119,29 @@ mod tests {
             [Ok(()), Ok(())]
         );
         assert_eq!(take("2001:db8:0:2::1", now_ns), Err(Over::Rate), "one /56");
+    }
+
+    #[test]
+    fn a_look_takes_nothing_and_remembers_nothing() {
+        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(1.0, 2), 1_u64 << 40);
+        for net in 0..200 {
+            for _ in 0..3 {
+                assert_eq!(prefixes.look(v4(net, 1), quota, &limits(), 4, now_ns), Ok(()));
+            }
+        }
+        assert!(prefixes.cells.is_empty());
+        for _ in 0..2 {
+            prefixes
+                .take(v4(1, 1), quota, &limits(), 4, now_ns)
+                .expect("two at once");
+        }
+        assert_eq!(prefixes.look(v4(1, 9), quota, &limits(), 4, now_ns), Err(Over::Rate));
+        for net in 2..5 {
+            prefixes.take(v4(net, 1), quota, &limits(), 4, now_ns).expect("one");
+        }
+        assert_eq!(prefixes.look(v4(9, 1), quota, &limits(), 4, now_ns), Err(Over::Full));
+        let never = Quota::new(0.0, 1);
+        assert_eq!(prefixes.look(v4(2, 1), never, &limits(), 4, now_ns), Err(Over::Rate));
     }
 
     #[test]

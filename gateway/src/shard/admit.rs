@@ -4,8 +4,15 @@
 //! A refusal must be far cheaper than a service. So a user over the limit is told once, and then dropped; and most of
 //! such a user's packets are dropped before they are decrypted, which is where the cost of a packet lies. One of some is
 //! let through, so that what rides on streams arrives by QUIC's own retransmission; and a user with a fresh win is
-//! not shut out at all, so that the claim comes through at once.
+//! not shut out for that, so that the claim comes through at once.
+//!
+//! Every packet that is opened has a price, whatever it holds, and every session a budget ([`budget`]).
 
+mod budget;
+
+pub use budget::{STANDS_FOR, Spending};
+
+use super::spent::Spent;
 use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
 use crate::live::Live;
 use crate::load::board::Board;
@@ -34,6 +41,10 @@ const UNRULY_ANSWERS: u8 = 32;
 const CROWDED_NS: u64 = 10_000_000;
 /// How long a blocked user who shakes on is not told again, in milliseconds.
 const TOLD_BLOCKED_MS: u32 = 10_000;
+/// Clients that have not proved their address and are let in without, of each shard: each costs a handshake, a fifth of a
+/// millisecond. The others are asked for the proof, which costs a twentieth.
+const UNPROVEN_PER_SECOND: f64 = 500.0;
+const UNPROVEN_AT_ONCE: u32 = 1_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
 const SHAKER_MS: u64 = 10_000;
 
@@ -41,7 +52,8 @@ const SHAKER_MS: u64 = 10_000;
 #[derive(Default)]
 pub struct Gate {
     shakes: Cell,
-    asks: Cell,
+    /// Its packets that were opened.
+    budget: Cell,
     /// Not shut out before this moment since the shard began.
     open_until: u32,
     /// Not told again to slow down before this one.
@@ -60,6 +72,10 @@ pub struct Gate {
     pub is_named: bool,
     /// Was asked to let acknowledgements ride on shakes.
     pub rides: bool,
+    /// Datagrams before Hello.
+    early: u8,
+    /// Came without a proof of its address: its network is charged once the handshake has proved it.
+    pub is_uncharged: bool,
 }
 
 const _: () = assert!(size_of::<Gate>() <= 40, "one stands beside every session");
@@ -83,6 +99,12 @@ pub struct Admission {
     claims: (Quota, Cell),
     sends: (Quota, Cell),
     connections: (Quota, Cell),
+    unproven: (Quota, Cell),
+    /// Packets of one session, and how many it may be over them.
+    packets: Quota,
+    packets_over: Quota,
+    /// Those of a blocked user.
+    trickle: Quota,
     /// The limit of one user by the grade's rules, and the same where the pace is slower.
     user: Quota,
     user_paced: Quota,
@@ -114,6 +136,10 @@ impl Admission {
             claims: all,
             sends: all,
             connections: all,
+            unproven: (Quota::new(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE), Cell::default()),
+            packets: all.0,
+            packets_over: all.0,
+            trickle: budget::trickle(),
             user: all.0,
             user_paced: all.0,
             user_asks: all.0,
@@ -149,6 +175,8 @@ impl Admission {
             self.shed_after_ns = u64::from(rules.shed_after_ms) * 1_000_000;
             self.user = rules.user.part(1);
             self.user_asks = rules.user_requests.part(1);
+            self.packets = rules.user_packets.part(1);
+            self.packets_over = budget::over(rules.user_packets);
         }
         if grade > Grade::default() {
             let (shakers, invited) = (board.shakers.load(Relaxed), board.invited_per_second.value());
@@ -175,23 +203,22 @@ impl Admission {
         self.queue_wait_ns = queue_wait_ns;
     }
 
-    /// Whether a session's packet is worth decrypting; `None` if it is.
+    /// Whether a packet that seems to be a session's is not worth decrypting; `None` if it is. Nothing is charged for it yet:
+    /// whose it is may be an old belief.
     pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
-        if !gate.is_named {
+        if let Some(why) = self.is_spent(gate) {
+            return Some(why);
+        }
+        if !gate.is_named || self.has_grace(gate) {
             return None;
         }
-        let why = if gate.shut_until != 0 && self.moment() < gate.shut_until {
-            Shed::Blocked
-        } else if self.over_rate_ns(gate) > 0 {
+        let why = if self.over_rate_ns(gate) > 0 {
             Shed::OverRate
         } else if self.queue_wait_ns > self.shed_after_ns {
             Shed::TooLate
         } else {
             return None;
         };
-        if self.moment() < gate.open_until {
-            return None;
-        }
         // What stood in the socket when we answered cannot acknowledge the answer.
         let came_ns = self.now_ns.saturating_sub(self.queue_wait_ns);
         let since_ms = ((came_ns / 1_000_000) as u32)
@@ -211,15 +238,21 @@ impl Admission {
         !gate.rides || u128::from(self.pace_ms) * 4 > PATIENCE.as_millis() * 3
     }
 
-    /// For how long the kernel may drop a session's packets from now on, in nanoseconds: as long as its user is over the
-    /// rate, if they are known not to do as told, or packets wait.
+    /// For how long the kernel may drop a session's packets from now on, in nanoseconds: until its budget has one more; and
+    /// as long as its user is over the rate, if they are known not to do as told, or packets wait.
     pub fn hold_ns(&self, gate: &Gate) -> u64 {
         let is_wanted = gate.unruly > 0 || self.queue_wait_ns > CROWDED_NS;
-        if gate.is_named && is_wanted && self.moment() >= gate.open_until {
+        let over_rate_ns = if gate.is_named && is_wanted && !self.has_grace(gate) {
             self.over_rate_ns(gate)
         } else {
             0
-        }
+        };
+        over_rate_ns.max(self.spent_ns(gate))
+    }
+
+    /// Whether a fresh win keeps the gate open. It lifts rate, lateness and block, never the budget.
+    fn has_grace(&self, gate: &Gate) -> bool {
+        self.moment() < gate.open_until
     }
 
     fn over_rate_ns(&self, gate: &Gate) -> u64 {
@@ -305,15 +338,16 @@ impl Admission {
     ///
     /// # Errors
     /// Why it is to be answered busy.
-    pub fn ask(&mut self, gate: &mut Gate, what: Asked, rules: &GradeRules) -> Result<(), Busy> {
+    pub fn ask(&mut self, gate: &Gate, spent: &mut Spent, what: Asked, rules: &GradeRules) -> Result<(), Busy> {
         if let Asked::Service(service) = what
             && rules.is_off(service)
         {
             return Err(Busy::SwitchedOff);
         }
-        let is_fresh_claim = what == Asked::Claim && self.moment() < gate.open_until;
+        let is_fresh_claim = what == Asked::Claim && self.has_grace(gate);
         if !is_fresh_claim {
-            gate.asks
+            spent
+                .asks
                 .take(self.user_asks, self.now_ns)
                 .map_err(|_| Busy::UserRate)?;
         }
@@ -325,28 +359,47 @@ impl Admission {
         cell.take(*quota, self.now_ns).map_err(|_| Busy::GradeRate)
     }
 
-    /// Judges a new connection, apart from how many sessions and handshakes there are.
+    /// Judges a new connection, apart from how many sessions and handshakes there are. Nothing is charged: its address may
+    /// be false, and something else may refuse it.
     ///
     /// # Errors
-    /// Why it is to be refused.
+    /// Why it is to be refused, if the address is proven.
     pub fn connection(&mut self, address: IpAddr, live: &Live) -> Result<(), Turned> {
         let limits = &live.throttle.prefixes;
         let max = limits.max.div_ceil(self.shards.into());
         self.prefixes
-            .take(address, self.prefix, limits, max, self.now_ns)
+            .look(address, self.prefix, limits, max, self.now_ns)
             .map_err(|over| match over {
                 Over::Rate => Turned::PrefixRate,
                 Over::Full => Turned::PrefixesFull,
             })?;
-        let (quota, cell) = &mut self.connections;
-        cell.take(*quota, self.now_ns).map_err(|_| Turned::GradeRate)
+        let (quota, cell) = self.connections;
+        match cell.wait_ns(quota, self.now_ns) {
+            0 => Ok(()),
+            _ => Err(Turned::GradeRate),
+        }
+    }
+
+    /// Whether one more client is let in that has not proved its address. Takes it, if so.
+    pub fn unproven(&mut self) -> bool {
+        self.unproven.1.take(self.unproven.0, self.now_ns).is_ok()
+    }
+
+    /// A connection was let in whose address is proven: by a Retry, or by its handshake, in which case the limit may have been
+    /// reached meanwhile.
+    pub fn charge_connection(&mut self, address: IpAddr, live: &Live) {
+        let limits = &live.throttle.prefixes;
+        let max = limits.max.div_ceil(self.shards.into());
+        // What is over the limit by then is in, and who comes next finds it reached.
+        let _ = self.prefixes.take(address, self.prefix, limits, max, self.now_ns);
+        let _ = self.connections.1.take(self.connections.0, self.now_ns);
     }
 
     /// Shuts out a blocked user for the rest of the block. It is told now and then, because what tells it may get lost.
     pub fn block(&self, gate: &mut Gate, rest_ms: u32, counters: &Counters) -> Verdict {
         let now = self.moment();
-        let is_told = now < gate.shut_until && now < gate.told_until;
-        gate.shut_until = now.saturating_add(rest_ms.div_ceil(MOMENT_MS));
+        let is_told = self.is_shut(gate) && now < gate.told_until;
+        self.shut(gate, rest_ms);
         if is_told {
             return Verdict::Drop;
         }
@@ -355,6 +408,19 @@ impl Admission {
         Verdict::Refuse {
             retry_after_ms: rest_ms,
         }
+    }
+
+    /// Shuts the gate of a blocked user for so long.
+    pub fn shut(&self, gate: &mut Gate, rest_ms: u32) {
+        if !self.is_shut(gate) {
+            // What was used up of a larger budget says nothing of what the blocked have.
+            gate.budget = Cell::default();
+        }
+        gate.shut_until = self.moment().saturating_add(rest_ms.div_ceil(MOMENT_MS));
+    }
+
+    fn is_shut(&self, gate: &Gate) -> bool {
+        gate.shut_until != 0 && self.moment() < gate.shut_until
     }
 
     /// Opens the gate of who is blocked no more.

@@ -3,6 +3,7 @@
 
 use super::admit::{Asked, Gate};
 use super::serving::{Answer, Asker, Serving};
+use super::spent::Spent;
 use crate::counters::{AskKind, Busy};
 use shake_proto::handoff::record::{Ask, Notice, ReplyTo, What};
 use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult};
@@ -29,7 +30,7 @@ pub enum Delivery {
 
 impl Serving {
     /// The busy answer to a request that the grade or the user's limit keeps from the ledger; `None` for one that may go on.
-    pub(super) fn kept_out(&mut self, request: &Request, gate: &mut Gate) -> Option<Answer> {
+    pub(super) fn kept_out(&mut self, request: &Request, gate: &Gate, spent: &mut Spent) -> Option<Answer> {
         let (kind, asked) = match request {
             Request::Hello(_) | Request::Shake(_) => return None,
             Request::Claim(_) => (AskKind::Claim, Asked::Claim),
@@ -39,7 +40,7 @@ impl Serving {
             Request::Wallet => (AskKind::Wallet, Asked::Service(Service::Wallet)),
         };
         let rules = self.live.throttle.at(self.admission.grade());
-        let why = self.admission.ask(gate, asked, rules).err()?;
+        let why = self.admission.ask(gate, spent, asked, rules).err()?;
         self.counters.ask(kind).inc();
         self.counters.busy(why).inc();
         let retry_after_ms = self.admission.retry_ms(rules, &mut self.rng);

@@ -100,16 +100,16 @@ impl Behaviour {
         self.opened |= is_first;
     }
 
-    /// A shake was answered so, or not at all.
-    pub fn shook(&mut self, reply: Option<&v1::ShakeReply>) {
+    /// A shake was answered so, or not at all. One that was refused stands for so many: the others were dropped unread.
+    pub fn shook(&mut self, reply: Option<&v1::ShakeReply>, stands_for: u16) {
         match reply {
             Some(reply) if reply.slow_down.is_none() => {
                 self.shakes = self.shakes.saturating_add(1);
                 self.wins = self.wins.saturating_add(u8::from(reply.red_packet.is_some()));
             }
             _ => {
-                self.refused = self.refused.saturating_add(1);
-                self.weight = self.weight.saturating_add(1);
+                self.refused = self.refused.saturating_add(stands_for);
+                self.weight = self.weight.saturating_add(stands_for);
             }
         }
     }

@@ -5,11 +5,11 @@
 //! Claims go on all the same: what was won before is the user's, its ticket has a time of its own, and the ledger pays it
 //! once. So a block costs nobody money, whoever it hits.
 
-use super::admit::{Gate, Verdict};
+use super::admit::{Gate, STANDS_FOR, Verdict};
 use super::ask::busy_reply;
 use super::serving::{Answer, Serving};
 use super::session::Session;
-use crate::counters::{AskKind, Busy, Dropped};
+use crate::counters::{AskKind, Busy, Dropped, Turned};
 use shake_proto::handoff::abuse::{Block, Subject};
 use shake_proto::request::{Request, Shake};
 use shake_proto::wire::v1::{self, reply::Kind};
@@ -103,8 +103,25 @@ impl Serving {
         of_user.max(of_device)
     }
 
+    /// Why a new connection from this address is refused, if that is proven.
+    pub(super) fn refusal(&mut self, address: IpAddr) -> Option<Turned> {
+        let refused = self.admission.connection(address, &self.live).err();
+        refused.or_else(|| self.is_blocked_address(address).then_some(Turned::Blocked))
+    }
+
+    /// Shuts the gate of who is blocked, whatever they send, and opens it when the block is over.
+    pub(super) fn mind_block(&self, session: &Session, gate: &mut Gate) {
+        let Some(user) = session.user else {
+            return;
+        };
+        match self.blocked_ms(user, session.behaviour.device()) {
+            Some(rest_ms) => self.admission.shut(gate, rest_ms),
+            None => self.admission.readmit(gate),
+        }
+    }
+
     /// Whether new connections from this address are refused.
-    pub(super) fn is_blocked_address(&self, address: IpAddr) -> bool {
+    fn is_blocked_address(&self, address: IpAddr) -> bool {
         let subject = Subject::Prefix(Prefix::of(address));
         self.blocks.rest_ms(subject, self.now.elapsed_ns).is_some()
     }
@@ -131,7 +148,12 @@ impl Serving {
                 }
             },
         };
-        session.behaviour.shook(reply.as_ref());
+        let stands_for = if self.admission.is_over_budget(gate) {
+            STANDS_FOR
+        } else {
+            1
+        };
+        session.behaviour.shook(reply.as_ref(), stands_for);
         reply
     }
 

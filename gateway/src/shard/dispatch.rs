@@ -24,6 +24,10 @@ pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize,
         Event::Connected => {
             session.behaviour.established();
             serving.counters.connections_established.inc();
+            if std::mem::take(&mut gate.is_uncharged) {
+                let address = session.connection.remote_address().ip();
+                serving.admission.charge_connection(address, &serving.live);
+            }
         }
         Event::DatagramReceived => {
             while let Some(datagram) = session.connection.datagrams().recv() {
@@ -113,7 +117,7 @@ fn serve(
         Some(refusal) => refusal,
         None => {
             let address = session.connection.remote_address().ip();
-            serving.serve(request, &mut session.user, gate, address, asker)?
+            serving.serve(request, &mut session.user, gate, &mut session.spent, address, asker)?
         }
     };
     gate.is_named = session.user.is_some();
@@ -130,7 +134,7 @@ fn serve(
         session.behaviour.asked(at_once);
     }
     if let Some(v1::reply::Kind::Shake(reply)) = at_once {
-        session.behaviour.shook(Some(reply));
+        session.behaviour.shook(Some(reply), 1);
     }
     if std::mem::take(&mut serving.is_cookie_forged) {
         session.behaviour.forged();

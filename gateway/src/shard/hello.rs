@@ -1,6 +1,7 @@
 //! `Hello`: checks the user token, takes the cookie in, and tells the client where the show stands.
 
 use super::serving::Serving;
+use super::spent::Spent;
 use bytes::Bytes;
 use rand::Rng;
 use shake_proto::code::Code;
@@ -13,8 +14,14 @@ use shake_rules::token::TokenError;
 use shake_rules::winnings::Winnings;
 
 impl Serving {
-    /// Who says Hello, and the reply. `known` is who said it before on this connection.
-    pub(super) fn hello(&mut self, hello: &Hello, known: Option<UserId>) -> Result<(UserId, v1::HelloReply), Code> {
+    /// Who says Hello, and the reply. `known` is who said it before on this connection. Only an authentic one is charged:
+    /// what is forged is a misdeed, and told as such.
+    pub(super) fn hello(
+        &mut self,
+        hello: &Hello,
+        known: Option<UserId>,
+        spent: &mut Spent,
+    ) -> Result<(UserId, v1::HelloReply), Code> {
         let token = self
             .secrets
             .tokens
@@ -26,6 +33,7 @@ impl Serving {
         if known.is_some_and(|known| known != token.user) {
             return Err(Code::UserChanged);
         }
+        spent.hello(self.now.elapsed_ns).map_err(|_| Code::TooMany)?;
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
         let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
@@ -36,7 +44,7 @@ impl Serving {
             pace_ms,
             current_phase,
             next_phase,
-            manifest: self.manifest_newer_than(hello.resource_version),
+            manifest: self.manifest_newer_than(hello.resource_version, spent),
             cookie: if winnings.as_slice().is_empty() {
                 Bytes::new()
             } else {
@@ -58,8 +66,9 @@ impl Serving {
         (self.phase.map(phase), show.phase_after(self.now.unix).map(phase))
     }
 
-    /// The resource manifest, for a client whose own is older.
-    fn manifest_newer_than(&self, version: u64) -> Option<v1::ResourceManifest> {
+    /// The resource manifest, for a client whose own is older. A session gets each version once: it is by far the largest of
+    /// all that is said, and no packet of a stream gets lost.
+    fn manifest_newer_than(&self, version: u64, spent: &mut Spent) -> Option<v1::ResourceManifest> {
         let manifest = &self.live.show.manifest;
         let resource = |package: &Package| v1::Resource {
             id: package.id,
@@ -69,7 +78,8 @@ impl Serving {
             fetch_after_ms: package.fetch_after.0,
             fetch_before_ms: package.fetch_before.0,
         };
-        (version < manifest.version).then(|| v1::ResourceManifest {
+        let is_told = version < manifest.version && spent.manifest(manifest.version);
+        is_told.then(|| v1::ResourceManifest {
             version: manifest.version,
             resources: manifest.packages.iter().map(resource).collect(),
         })

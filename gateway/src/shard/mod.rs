@@ -20,8 +20,11 @@ mod moves;
 mod packed;
 mod pages;
 mod repeats;
+mod resets;
 mod session;
 mod sessions;
+mod spent;
+mod unasked;
 mod wheel;
 
 mod online;
@@ -35,6 +38,7 @@ mod behaviour;
 mod blocks;
 
 mod hello;
+mod offers;
 mod shake;
 
 mod ask;
@@ -50,6 +54,7 @@ mod settle;
 
 pub use cid::ShardCids;
 pub use endpoints::Endpoints;
+pub use resets::ResetKeys;
 
 use crate::config;
 use crate::huge_pages::Ahead;
@@ -61,6 +66,7 @@ use front::Front;
 use pages::Pages;
 use receive::Found;
 use repeats::Repeats;
+use resets::Resets;
 use serving::{Now, Serving};
 use session::Session;
 use sessions::Sessions;
@@ -70,6 +76,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeps;
+use unasked::Unasked;
 use wait::Moderation;
 use wheel::Wheel;
 
@@ -90,6 +97,7 @@ const DRAIN_LINGER: Duration = Duration::from_millis(200);
 pub struct Parts {
     pub socket: Socket,
     pub endpoints: Endpoints,
+    pub reset_keys: ResetKeys,
     pub sessions: config::Sessions,
     /// Where to ask for room before sessions need it.
     pub ahead: Ahead,
@@ -109,6 +117,8 @@ pub struct Shard {
     /// What a batch has for sessions.
     found: Vec<Found>,
     repeats: Repeats,
+    resets: Resets,
+    unasked: Unasked,
     /// What the socket had lost when it was last counted.
     overflowed: u32,
     outgoing: SendBatch,
@@ -129,6 +139,8 @@ impl Shard {
         Self {
             sessions: Sessions::new(&parts.ahead),
             fronts: Pages::new(parts.ahead.clone()),
+            resets: Resets::new(parts.reset_keys.clone()),
+            unasked: Unasked::default(),
             parts,
             wheel: Wheel::new(),
             serving,
@@ -331,6 +343,7 @@ impl Shard {
     fn count(&mut self) {
         self.arrivals.end_turn(&mut self.serving);
         self.serving.tell_late(&mut self.sessions);
+        self.serving.ask_put_off(&mut self.sessions);
         self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.sessions_asleep.set(self.sessions.asleep() as u64);

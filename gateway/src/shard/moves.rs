@@ -5,34 +5,32 @@
 //! holds a session and can send under a false address could so have the gateway send 35 times the bytes to others. A phone
 //! changes its address with its network or its NAT, now and then.
 
-use std::time::{Duration, Instant};
+use shake_rules::cell::{Cell, Quota};
 
-/// One move in so long, over time.
-const BETWEEN_MOVES: Duration = Duration::from_secs(5);
+/// One move in so long, over time, in nanoseconds.
+const BETWEEN_MOVES_NS: u64 = 5_000_000_000;
 /// Moves that may follow each other at once. Six datagrams are under three times what a client's handshake takes.
 const MOVES_AT_ONCE: u32 = 6;
 
-/// A session's moves: the cell-rate algorithm (ITU-T I.371, annex A) in one number.
-#[derive(Clone, Copy, Debug)]
-pub struct Moves {
-    /// When the next one would be due if they came evenly.
-    due: Instant,
-}
+/// A session's moves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moves(Cell);
 
 impl Moves {
-    /// None yet.
-    pub fn new(now: Instant) -> Self {
-        Self { due: now }
-    }
-
-    /// Whether the session may move now.
-    pub fn may(self, now: Instant) -> bool {
-        self.due <= now + BETWEEN_MOVES * (MOVES_AT_ONCE - 1)
+    /// Whether the session may move now, in nanoseconds since the shard began.
+    pub fn may(self, now_ns: u64) -> bool {
+        self.0.wait_ns(Self::quota(), now_ns) == 0
     }
 
     /// It has moved.
-    pub fn count(&mut self, now: Instant) {
-        self.due = self.due.max(now) + BETWEEN_MOVES;
+    pub fn count(&mut self, now_ns: u64) {
+        // One packet moves a session once, and was only taken because it might.
+        let taken = self.0.take(Self::quota(), now_ns);
+        debug_assert!(taken.is_ok(), "looked at before");
+    }
+
+    fn quota() -> Quota {
+        Quota::every(BETWEEN_MOVES_NS, MOVES_AT_ONCE)
     }
 }
 
@@ -42,19 +40,19 @@ mod tests {
 
     #[test]
     fn some_at_once_then_one_at_a_time() {
-        let start = Instant::now();
-        let mut moves = Moves::new(start);
+        let start = 1_u64 << 40;
+        let mut moves = Moves::default();
         for _ in 0..MOVES_AT_ONCE {
             assert!(moves.may(start));
             moves.count(start);
         }
-        assert!(!moves.may(start) && !moves.may(start + BETWEEN_MOVES - Duration::from_millis(1)));
-        let later = start + BETWEEN_MOVES;
+        assert!(!moves.may(start) && !moves.may(start + BETWEEN_MOVES_NS - 1));
+        let later = start + BETWEEN_MOVES_NS;
         assert!(moves.may(later));
         moves.count(later);
         assert!(!moves.may(later));
         // After a long rest, no more at once than at first.
-        let rested = start + BETWEEN_MOVES * 1_000;
+        let rested = start + BETWEEN_MOVES_NS * 1_000;
         for _ in 0..MOVES_AT_ONCE {
             assert!(moves.may(rested));
             moves.count(rested);

@@ -1,15 +1,18 @@
 //! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
 //! asked to prove their address, or refused.
 
+use super::admit::Spending;
 use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
-use super::session::Session;
+use super::session::{Session, Taken};
 use super::socket::{BATCH, ReceiveBatch, Received};
+use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
-use crate::counters::Turned;
+use crate::counters::{Shed, Turned};
 use crate::tls::PATIENCE;
 use quinn_proto::ConnectionEvent;
+use shake_proto::code::Code;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ pub(super) struct Found {
     place: Place,
     remote: SocketAddr,
     cid: Option<u64>,
+    bytes: u16,
     /// Nothing when the packet is shed.
     event: Option<ConnectionEvent>,
     is_judged: bool,
@@ -92,18 +96,30 @@ impl Shard {
     fn look_up(&mut self, packet: &Received<'_>, is_judged: bool) {
         self.make_room();
         let now = self.serving.now.instant;
-        match self.parts.endpoints.handle(now, packet, self.outgoing.buffer()) {
+        let buffer = self.outgoing.buffer();
+        match self.parts.endpoints.handle(now, packet, buffer) {
             Some(Arrived::Session(place, event)) => {
                 self.found.push(Found {
                     place,
                     remote: packet.remote,
                     cid: short_header_cid(packet.bytes),
+                    bytes: packet.bytes.len() as u16,
                     event: Some(event),
                     is_judged,
                 });
             }
             Some(Arrived::New(arrival)) => self.admit(arrival),
-            Some(Arrived::Answered(transmit)) => self.outgoing.push(&transmit),
+            Some(Arrived::Answered(transmit)) => {
+                // The only answer to a short header is a stateless reset.
+                if let Some(cid) = short_header_cid(packet.bytes) {
+                    let now_ns = self.serving.now.elapsed_ns;
+                    if !self.resets.make(cid, buffer, now_ns, &mut self.serving.rng) {
+                        return self.serving.counters.resets_limited.inc();
+                    }
+                    self.serving.counters.resets.inc();
+                }
+                self.outgoing.push(&transmit);
+            }
             None => self.serving.counters.packets_discarded.inc(),
         }
     }
@@ -125,10 +141,14 @@ impl Shard {
                 judged += 1;
             }
             let Found {
-                place, remote, event, ..
+                place,
+                remote,
+                bytes,
+                event,
+                ..
             } = &mut found[at];
             if let Some(event) = event.take() {
-                self.open(self.parts.endpoints.session(*place), *remote, event);
+                self.open(self.parts.endpoints.session(*place), *remote, *bytes, event);
             }
         }
         found.clear();
@@ -138,7 +158,7 @@ impl Shard {
     /// Has a packet opened, for which its session is fetched, or sheds it.
     fn judge(&mut self, found: &mut Found) {
         let index = self.parts.endpoints.session(found.place);
-        if found.is_judged || !self.is_shed(index, found.cid) {
+        if (found.is_judged || !self.is_shed(index, found.cid)) && self.is_paid_for(index) {
             return self.fetch(index);
         }
         found.event = None;
@@ -147,7 +167,35 @@ impl Shard {
         }
     }
 
-    /// Whether a session's packet is not worth opening.
+    /// Charges a session for a packet. False when its budget has none left; who has used it up before Hello is closed.
+    fn is_paid_for(&mut self, index: usize) -> bool {
+        let Some(front) = self.fronts.get_mut(index) else {
+            return true;
+        };
+        match self.serving.admission.spend(&mut front.gate) {
+            Spending::Open => return true,
+            Spending::Shed(why) => self.count_shed(why),
+            Spending::Close => {
+                self.count_shed(Shed::BeforeHello);
+                let now = self.serving.now.instant;
+                if let Some(session) = self.sessions.get_mut(index)
+                    && !session.connection.is_closed()
+                {
+                    self.serving.counters.stream_refused(Code::Abuse).inc();
+                    session.close(now, Code::Abuse);
+                    self.touch(index);
+                }
+            }
+        }
+        false
+    }
+
+    fn count_shed(&mut self, why: Shed) {
+        self.serving.counters.shed(why).inc();
+        self.repeats.wake(self.serving.now.elapsed_ns);
+    }
+
+    /// Whether a packet that seems to be a session's is not worth opening.
     fn is_shed(&mut self, index: usize, cid: Option<u64>) -> bool {
         let Some(front) = self.fronts.get_mut(index) else {
             return false;
@@ -160,20 +208,24 @@ impl Shard {
             self.parts.socket.filter_out(cid, hold_ns, now.monotonic_ms * 1_000_000);
         }
         if let Some(why) = why {
-            self.serving.counters.shed(why).inc();
-            self.repeats.wake(now.elapsed_ns);
+            self.count_shed(why);
         }
         why.is_some()
     }
 
-    /// Has a session take a packet.
-    fn open(&mut self, index: usize, remote: SocketAddr, event: ConnectionEvent) {
+    /// Has a session take a packet of so many bytes.
+    fn open(&mut self, index: usize, remote: SocketAddr, bytes: u16, event: ConnectionEvent) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let now = self.serving.now.instant;
-        if !session.take(now, remote, event) {
-            self.serving.counters.moves_refused.inc();
+        match session.take(self.serving.now.elapsed_ns, remote, event) {
+            Taken::Here => {
+                if bytes >= PROBE_BYTES_MIN && remote != session.connection.remote_address() {
+                    self.unasked.answerable(index, remote);
+                }
+            }
+            Taken::MovedFrom(before) => self.unasked.answerable(index, before),
+            Taken::Refused => self.serving.counters.moves_refused.inc(),
         }
         if session.is_handshaking
             && let Some(front) = self.fronts.get_mut(index)
@@ -193,6 +245,7 @@ impl Shard {
         let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
         let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
         let is_proven = arrival.incoming.remote_address_validated();
+        let address = arrival.incoming.remote_address().ip();
         let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
             Some(Turned::Going)
         } else if self.sessions.len() >= limits.max {
@@ -202,21 +255,12 @@ impl Shard {
         } else {
             None
         };
-        let mut must_retry = must_prove && !is_proven;
-        if turned.is_none() && !must_retry {
-            let live = &self.serving.live;
-            turned = self
-                .serving
-                .admission
-                .connection(arrival.incoming.remote_address().ip(), live)
-                .err();
-            if turned.is_none() && self.serving.is_blocked_address(arrival.incoming.remote_address().ip()) {
-                turned = Some(Turned::Blocked);
-            }
-            // A prefix is only turned away for addresses that are proven to be in it.
-            must_retry = turned
-                .take_if(|why| matches!(why, Turned::PrefixRate | Turned::Blocked) && !is_proven)
-                .is_some();
+        let mut must_retry = false;
+        if turned.is_none() && is_proven {
+            turned = self.serving.refusal(address);
+        } else if turned.is_none() {
+            // Whose address may be false is refused nothing in another's name, and charged nothing to another.
+            must_retry = must_prove || self.serving.refusal(address).is_some() || !self.serving.admission.unproven();
         }
         if let Some(why) = turned {
             counters.turned(why).inc();
@@ -246,6 +290,11 @@ impl Shard {
                 self.next_serial = self.next_serial.wrapping_add(1);
                 let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
                 let mut front = Front::new();
+                front.gate.is_uncharged = !is_proven;
+                if is_proven {
+                    let live = &self.serving.live;
+                    self.serving.admission.charge_connection(address, live);
+                }
                 front.note_controller();
                 front.note_keys();
                 let index = self.serving.growth.of_pages(|| {

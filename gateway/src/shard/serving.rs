@@ -7,7 +7,9 @@ use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
 use super::growth::Growth;
 use super::lane::Lane;
+use super::offers::PutOff;
 use super::online::Online;
+use super::spent::{Offers, Spent};
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
@@ -19,11 +21,11 @@ use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Block;
-use shake_proto::handoff::record::{Notice, Reply, What};
+use shake_proto::handoff::record::{Notice, Reply};
 use shake_proto::request::Request;
 use shake_proto::wire::v1;
 use shake_rules::release::Release;
-use shake_rules::throttle::{GradeRules, Service};
+use shake_rules::throttle::GradeRules;
 use shake_rules::{UnixMillis, UserId};
 use slab::Slab;
 use std::net::IpAddr;
@@ -125,6 +127,7 @@ pub struct Serving {
     pub(super) growth: Growth,
     pub(super) strangers: StrangersSeen,
     pub(super) late: Late,
+    pub(super) put_off: PutOff,
     pub(super) blocks: Blocks,
     pub(super) blocks_told: Vec<Block>,
     /// The request at hand showed a cookie that is not authentic.
@@ -164,6 +167,7 @@ impl Serving {
             growth: Growth::default(),
             strangers: StrangersSeen::default(),
             late: Late::new(),
+            put_off: PutOff::new(),
             blocks: Blocks::default(),
             blocks_told: Vec::new(),
             is_cookie_forged: false,
@@ -227,11 +231,12 @@ impl Serving {
         request: Request,
         user: &mut Option<UserId>,
         gate: &mut Gate,
+        spent: &mut Spent,
         address: IpAddr,
         asker: Asker,
     ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
-            let (known, mut reply) = self.hello(&hello, *user)?;
+            let (known, mut reply) = self.hello(&hello, *user, spent)?;
             if let Some(retry_after_ms) = self.blocked_ms(known, hello.device) {
                 self.counters.hellos_blocked.inc();
                 reply.blocked = Some(v1::Blocked { retry_after_ms });
@@ -240,14 +245,17 @@ impl Serving {
             let online = &mut self.online;
             self.growth
                 .of_tables(|| online.insert(known, asker.session, asker.serial));
-            if hello.takes_notices && reply.blocked.is_none() && !self.rules().is_off(Service::Offers) {
-                // What waits for the user comes as notices; nothing hangs on it, so busy is no matter.
-                let _ = self.ask(known, What::Offers, asker);
+            if hello.takes_notices && reply.blocked.is_none() {
+                match spent.wants_offers(self.now.elapsed_ns) {
+                    Offers::Ask => self.ask_offers(known, asker),
+                    Offers::PutOff => self.put_off_offers(asker),
+                    Offers::IsPutOff => {}
+                }
             }
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }
         let user = user.ok_or(Code::BeforeHello)?;
-        if let Some(busy) = self.kept_out(&request, gate) {
+        if let Some(busy) = self.kept_out(&request, gate, spent) {
             return Ok(busy);
         }
         Ok(match request {

@@ -2,7 +2,7 @@
 
 use super::behaviour::Behaviour;
 use super::endpoints::Place;
-use super::moves::Moves;
+use super::spent::Spent;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt};
 use shake_proto::code::Code;
@@ -34,7 +34,8 @@ pub struct Session {
     pub behaviour: Behaviour,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
-    moves: Moves,
+    /// What it has used up of the limits.
+    pub spent: Spent,
     /// Requests that have come in part; empty for nearly all sessions nearly always.
     partial: Vec<(StreamId, BytesMut)>,
 }
@@ -51,6 +52,16 @@ pub enum Read {
     Gone,
 }
 
+/// What a packet did to where a session is.
+pub enum Taken {
+    /// Nothing.
+    Here,
+    /// It moved from this address.
+    MovedFrom(SocketAddr),
+    /// The packet was dropped, because the session's address changes too often.
+    Refused,
+}
+
 impl Session {
     pub fn new(connection: Connection, place: Place, serial: u32, now: Instant, hello_timeout: Duration) -> Self {
         let behaviour = Behaviour::new(Prefix::of(connection.remote_address().ip()));
@@ -65,7 +76,7 @@ impl Session {
             is_handshaking: true,
             behaviour,
             is_dirty: false,
-            moves: Moves::new(now),
+            spent: Spent::default(),
             partial: Vec::new(),
         }
     }
@@ -86,20 +97,20 @@ impl Session {
         (self.is_closing || self.user.is_none()).then_some(self.due)
     }
 
-    /// Takes a packet that came from this address. False when it was dropped, because the session's address changes too
-    /// often.
-    pub fn take(&mut self, now: Instant, remote: SocketAddr, event: ConnectionEvent) -> bool {
+    /// Takes a packet that came from this address.
+    pub fn take(&mut self, now_ns: u64, remote: SocketAddr, event: ConnectionEvent) -> Taken {
         let known = self.connection.remote_address();
-        if remote != known && !self.moves.may(now) {
-            return false;
+        if remote != known && !self.spent.moves.may(now_ns) {
+            return Taken::Refused;
         }
         self.connection.handle_event(event);
-        // Counted only when the packet proved authentic and moved the session.
-        if self.connection.remote_address() != known {
-            self.moves.count(now);
-            self.behaviour.moved();
+        if self.connection.remote_address() == known {
+            return Taken::Here;
         }
-        true
+        // Counted only when the packet proved authentic and moved the session.
+        self.spent.moves.count(now_ns);
+        self.behaviour.moved();
+        Taken::MovedFrom(known)
     }
 
     /// The next stream that the client opened.

@@ -23,6 +23,7 @@ impl Shard {
         for index in dirty.drain(..) {
             self.settle_one(index);
         }
+        self.unasked.clear();
         // Nothing above touches a session, so the list that grew meanwhile is this one.
         self.dirty = dirty;
     }
@@ -32,6 +33,11 @@ impl Shard {
             return;
         };
         session.is_dirty = false;
+        if let Some(front) = self.fronts.get_mut(index)
+            && self.serving.admission.is_over_trickle(&front.gate)
+        {
+            self.serving.mind_block(session, &mut front.gate);
+        }
         while let Some(event) = session.connection.poll() {
             if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
                 session.is_handshaking = false;
@@ -75,6 +81,12 @@ impl Shard {
             let Some(transmit) = session.connection.poll_transmit(now, 1, self.outgoing.buffer()) else {
                 return;
             };
+            if transmit.destination != session.connection.remote_address()
+                && !self.unasked.may_answer(index, transmit.destination)
+            {
+                self.serving.counters.packets_withheld.inc();
+                continue;
+            }
             self.outgoing.push(&transmit);
         }
     }

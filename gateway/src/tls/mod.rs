@@ -12,17 +12,17 @@ pub use parameters::PATIENCE;
 pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};
-use crate::shard::ShardCids;
+use crate::shard::{ResetKeys, ShardCids};
 use anyhow::{Context, Result};
 use lean::LeanServerConfig;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{AckFrequencyConfig, EndpointConfig, ServerConfig, TransportConfig, VarInt};
-use ring::hmac;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use shake_rules::keys::{KeyRing, Purpose};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Buffers of datagrams, in bytes: one phone has a few shakes under way at the most.
 const DATAGRAM_BUFFER_BYTES: usize = 4_096;
@@ -151,10 +151,10 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
 }
 
 /// The configuration of one endpoint of a shard. The reset key outlives the process, so that clients of an earlier life
-/// learn at once that their connection is gone (RFC 9000, section 10.3).
-pub fn endpoint_config(reset_keys: &KeyRing, shard: u8, generation: u8, number: u16) -> Arc<EndpointConfig> {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_keys.active().secret());
-    let mut endpoint = EndpointConfig::new(Arc::new(key));
+/// learn at once that their connection is gone (RFC 9000, section 10.3). How many resets there are is the shard's to limit.
+pub fn endpoint_config(reset_keys: &ResetKeys, shard: u8, generation: u8, number: u16) -> Arc<EndpointConfig> {
+    let mut endpoint = EndpointConfig::new(Arc::new(reset_keys.active().clone()));
+    endpoint.min_reset_interval(Duration::ZERO);
     endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
     Arc::new(endpoint)
 }

@@ -1,7 +1,7 @@
 //! Turns the tables of a throttle file into a checked throttle, and gathers every contradiction with its line.
 
 use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
-use super::{GradeRules, ModeLimits, Network, Prefixes, Rate, Service, Throttle};
+use super::{GradeRules, ModeLimits, Network, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
 use crate::document::{self, Problems};
 use crate::grade::{GRADES, Signals};
 use std::fmt::{Debug, Display};
@@ -121,6 +121,7 @@ impl Check<'_> {
             connections: self.rate("connections", &grade.connections),
             user: self.rate("user", &grade.user),
             user_requests: self.rate("user_requests", &grade.user_requests),
+            user_packets: self.packets(&grade.user_packets),
             prefix: self.rate("prefix", &grade.prefix),
             prefix_shakes: self.rate("prefix_shakes", &grade.prefix_shakes),
             handshakes_share: self.within("handshakes_share", &grade.handshakes_share, 0.0, 1.0),
@@ -173,6 +174,20 @@ impl Check<'_> {
             self.wrong(value, message);
         }
         Rate { per_second, burst }
+    }
+
+    /// The budget of packets, which is never so small that an honest phone meets it.
+    fn packets(&mut self, value: &Spanned<RateTable>) -> Rate {
+        let rate = self.rate("user_packets", value);
+        if rate.per_second < PACKETS_MIN.per_second || rate.burst < PACKETS_MIN.burst {
+            let Rate { per_second, burst } = PACKETS_MIN;
+            let message = format!(
+                "user_packets = {{ per_second = {}, burst = {} }} must be at least {{ per_second = {per_second}, burst = {burst} }}: acknowledgements count too",
+                rate.per_second, rate.burst
+            );
+            self.wrong(value, message);
+        }
+        rate
     }
 
     fn off(&mut self, names: &[Spanned<String>]) -> [bool; Service::ALL.len()] {

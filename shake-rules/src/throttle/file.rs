@@ -130,6 +130,7 @@ pub(super) struct GradeTable {
     pub(super) connections: Spanned<RateTable>,
     pub(super) user: Spanned<RateTable>,
     pub(super) user_requests: Spanned<RateTable>,
+    pub(super) user_packets: Spanned<RateTable>,
     pub(super) prefix: Spanned<RateTable>,
     pub(super) prefix_shakes: Spanned<RateTable>,
     pub(super) handshakes_share: Spanned<f64>,
@@ -152,6 +153,10 @@ impl Default for GradeTable {
             connections: unlimited.clone(),
             user: unlimited.clone(),
             user_requests: unlimited.clone(),
+            user_packets: plain(RateTable {
+                per_second: 100.0,
+                burst: 250,
+            }),
             prefix: unlimited.clone(),
             prefix_shakes: unlimited,
             handshakes_share: plain(1.0),

@@ -88,6 +88,13 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// The least that `user_packets` may be: a manifest of 64 KB brings 55 acknowledgements, 32 notices as many, and a phone that
+/// shakes as fast as a hand can sends a dozen packets a second.
+pub const PACKETS_MIN: Rate = Rate {
+    per_second: 16.0,
+    burst: 128,
+};
+
 impl Rate {
     /// One of `parts` equal parts of it, as a quota. The burst is not less than one.
     #[must_use]
@@ -169,6 +176,8 @@ pub struct GradeRules {
     pub user: Rate,
     /// Requests of one user to the ledger; the claim of a fresh win is not counted.
     pub user_requests: Rate,
+    /// Packets of one session that are opened. Never under [`PACKETS_MIN`].
+    pub user_packets: Rate,
     /// New connections of one address prefix.
     pub prefix: Rate,
     /// Shakes of one address prefix.
@@ -232,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn packets_have_a_budget_in_every_grade_whether_the_file_says_so_or_not() {
+        let bare = format!("[[grades]]\n{}", "[[grades]]\nenter = {}\nleave = {}\n".repeat(4));
+        for text in [DEFAULT, &bare] {
+            let throttle = Throttle::parse(text).expect("a throttle");
+            let budget = Rate {
+                per_second: 100.0,
+                burst: 250,
+            };
+            assert!(throttle.grades.iter().all(|grade| grade.user_packets == budget));
+        }
+        let least = DEFAULT.replacen("per_second = 100, burst = 250", "per_second = 16, burst = 128", 1);
+        assert_eq!(
+            Throttle::parse(&least).expect("the least").grades[0].user_packets,
+            PACKETS_MIN
+        );
+    }
+
+    #[test]
     fn networks_hold_their_addresses() {
         for (network, address, holds) in [
             ("10.1.0.0/16", "10.1.255.3", true),
@@ -264,6 +291,21 @@ mod tests {
             ("\"127.0.0.0/8\"", "\"loopback\"", "loopback"),
             ("off = [\"wallet\", \"packet_view\"]", "off = [\"claim\"]", "claim"),
             ("pace_ms = [1000, 10000]", "pace_ms = [10000, 1000]", "pace_ms"),
+            (
+                "user_packets = { per_second = 100, burst = 250 }",
+                "user_packets = { per_second = 15.9, burst = 250 }",
+                "user_packets",
+            ),
+            (
+                "user_packets = { per_second = 100, burst = 250 }",
+                "user_packets = { per_second = 100, burst = 127 }",
+                "user_packets",
+            ),
+            (
+                "user_packets = { per_second = 100, burst = 250 }",
+                "user_packets = { per_second = nan, burst = 250 }",
+                "user_packets",
+            ),
             (
                 "leave = { process_cpu = 0.7",
                 "leave = { process_cpu = 0.99",
