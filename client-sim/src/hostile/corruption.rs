@@ -32,7 +32,7 @@ pub(super) fn run(stage: &Stage, findings: &mut Findings) -> Result<(), HostileE
                 if good_first {
                     victims[index].send(&packet);
                 }
-                harass(&victims[index], &elsewhere, &packet, number);
+                harass(&mut victims[index], &elsewhere, &packet, number);
                 if !good_first {
                     victims[index].send(&packet);
                 }
@@ -73,7 +73,7 @@ fn listen(victims: &mut [Raw], answers: &mut HashMap<(usize, u32), u32>, finding
     }
 }
 
-fn harass(victim: &Raw, elsewhere: &UdpSocket, packet: &[u8], number: u64) {
+fn harass(victim: &mut Raw, elsewhere: &UdpSocket, packet: &[u8], number: u64) {
     for copy in 0..COPIES {
         let mut bytes = packet.to_vec();
         let at = (number * 31 + copy * 7) as usize % bytes.len();

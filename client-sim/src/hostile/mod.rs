@@ -16,10 +16,14 @@ mod corruption;
 mod early_data;
 mod foreign_claims;
 mod forged_tokens;
+mod garbage;
+mod hello_flood;
 mod initial_flood;
+mod network_name;
 mod one_user;
 mod optimistic_acks;
 mod path_challenges;
+mod reset_flood;
 mod shake_flood;
 mod silent;
 mod slow_readers;
@@ -62,7 +66,7 @@ pub enum Attack {
     CidStuffing,
     /// Acknowledgements of what has not been read, and of what was never sent.
     OptimisticAcks,
-    /// PATH_CHALLENGE frames by the hundred, and from addresses that change.
+    /// PATH_CHALLENGE frames by the hundred, from addresses that change, and from addresses of others.
     PathChallenges,
     /// First packets whose connection IDs differ in their last bytes alone.
     CidCollisions,
@@ -70,6 +74,16 @@ pub enum Attack {
     TransportParameters,
     /// First packets from many addresses, whose handshakes nobody goes on with.
     InitialFlood,
+    /// The same from addresses of one network, whose own phones want to connect meanwhile.
+    NetworkName,
+    /// Packets that mean nothing, on sessions that never say Hello.
+    GarbageBeforeHello,
+    /// The same after Hello, by users who are blocked for it and go on.
+    GarbageAfterBlock,
+    /// Hello over and over.
+    HelloFlood,
+    /// Packets of connections that do not exist, each of which could be answered by a stateless reset.
+    ResetFlood,
     /// Early data, and a whole recorded session sent again.
     EarlyData,
     /// Altered, cut and doubled copies of a live session's packets, from its own address and from others.
@@ -101,6 +115,11 @@ impl Attack {
             Self::CidCollisions => cid_collisions::run(stage, findings),
             Self::TransportParameters => transport_parameters::run(stage, findings),
             Self::InitialFlood => initial_flood::run(stage, findings),
+            Self::NetworkName => network_name::run(stage, findings),
+            Self::GarbageBeforeHello => garbage::before_hello(stage, findings),
+            Self::GarbageAfterBlock => garbage::after_block(stage, findings),
+            Self::HelloFlood => hello_flood::run(stage, findings),
+            Self::ResetFlood => reset_flood::run(stage, findings),
             Self::EarlyData => early_data::run(stage, findings),
             Self::Corruption => corruption::run(stage, findings),
         }

@@ -63,6 +63,21 @@ impl Sessions {
         token: Bytes,
         recording: Option<&mut Vec<Vec<u8>>>,
     ) -> Result<Raw, String> {
+        let mut raw = self.connect(socket, recording.is_some())?;
+        raw.say_hello(token)?;
+        raw.wait(|_, seen| seen.iter().any(|seen| matches!(seen, Seen::Response)))?;
+        if let (Some(out), Some(recorded)) = (recording, raw.recorded.take()) {
+            *out = recorded;
+        }
+        Ok(raw)
+    }
+
+    /// A session that has completed its handshake and said nothing.
+    pub(super) fn stranger(&self, socket: UdpSocket) -> Result<Raw, String> {
+        self.connect(socket, false)
+    }
+
+    fn connect(&self, socket: UdpSocket, is_recorded: bool) -> Result<Raw, String> {
         let connection = Connection::new(
             self.config.clone(),
             Micros::ZERO,
@@ -74,21 +89,13 @@ impl Sessions {
             connection: connection.map_err(|error| error.to_string())?,
             socket,
             origin: Instant::now(),
-            recorded: recording.is_some().then(Vec::new),
+            recorded: is_recorded.then(Vec::new),
             acts: 0,
+            received: 0,
+            sent_bytes: 0,
+            received_bytes: 0,
         };
         raw.wait(|raw, _| raw.connection.is_open())?;
-        let hello = v1::Hello {
-            token,
-            ..Default::default()
-        };
-        raw.connection
-            .open_request(&super::phone::framed(Kind::Hello(hello)))
-            .map_err(|error| error.to_string())?;
-        raw.wait(|_, seen| seen.iter().any(|seen| matches!(seen, Seen::Response)))?;
-        if let (Some(out), Some(recorded)) = (recording, raw.recorded.take()) {
-            *out = recorded;
-        }
         Ok(raw)
     }
 
@@ -113,6 +120,11 @@ pub(super) struct Raw {
     recorded: Option<Vec<Vec<u8>>>,
     /// What [`assault`] had this session do so far.
     pub(super) acts: u64,
+    /// Datagrams that came, and their bytes.
+    pub(super) received: u64,
+    pub(super) received_bytes: u64,
+    /// Bytes that went out.
+    pub(super) sent_bytes: u64,
 }
 
 impl Raw {
@@ -132,6 +144,8 @@ impl Raw {
         };
         let mut buffer = [0; RECEIVE_BYTES_MAX];
         while let Ok(length) = self.socket.recv(&mut buffer) {
+            self.received += 1;
+            self.received_bytes += length as u64;
             let now = Micros(self.origin.elapsed().as_micros() as u64);
             self.connection.handle_datagram(now, &mut buffer[..length], &mut sink);
         }
@@ -155,6 +169,18 @@ impl Raw {
         }
     }
 
+    /// Hello on a stream, with this token; nobody waits for the answer.
+    pub(super) fn say_hello(&mut self, token: Bytes) -> Result<(), String> {
+        let hello = v1::Hello {
+            token,
+            ..Default::default()
+        };
+        let opened = self.connection.open_request(&super::phone::framed(Kind::Hello(hello)));
+        opened.map_err(|error| error.to_string())?;
+        self.transmit();
+        Ok(())
+    }
+
     /// A packet with these frames. Says whether it went out.
     pub(super) fn send_frames(&mut self, frames: &[u8]) -> bool {
         let mut datagram = [0; DATAGRAM_BYTES];
@@ -162,18 +188,23 @@ impl Raw {
         sealed.is_some_and(|length| self.send(&datagram[..length]))
     }
 
-    /// A packet with one shake.
-    pub(super) fn sealed_shake(&mut self, sequence: u32) -> Option<Vec<u8>> {
-        let shake = v1::Shake { sequence }.encode_to_vec();
-        let mut frames = Frames::default();
-        frames.byte(0x31).varint(shake.len() as u64).bytes(&shake); // DATAGRAM with its length (RFC 9221, section 4)
+    /// A packet with these frames, not sent.
+    pub(super) fn sealed(&mut self, frames: &[u8]) -> Option<Vec<u8>> {
         let mut datagram = [0; DATAGRAM_BYTES];
-        let length = self.connection.seal_frames(&frames.0, &mut datagram)?;
+        let length = self.connection.seal_frames(frames, &mut datagram)?;
         Some(datagram[..length].to_vec())
     }
 
-    pub(super) fn send(&self, datagram: &[u8]) -> bool {
-        self.socket.send(datagram).is_ok()
+    /// A packet with one shake.
+    pub(super) fn sealed_shake(&mut self, sequence: u32) -> Option<Vec<u8>> {
+        let shake = v1::Shake { sequence }.encode_to_vec();
+        self.sealed(&datagram_frame(&shake))
+    }
+
+    pub(super) fn send(&mut self, datagram: &[u8]) -> bool {
+        let is_sent = self.socket.send(datagram).is_ok();
+        self.sent_bytes += if is_sent { datagram.len() as u64 } else { 0 };
+        is_sent
     }
 
     fn wait(&mut self, until: impl Fn(&Self, &[Seen]) -> bool) -> Result<(), String> {
@@ -235,6 +266,13 @@ pub(super) fn assault(
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
+}
+
+/// A DATAGRAM frame with its length (RFC 9221, section 4).
+pub(super) fn datagram_frame(payload: &[u8]) -> Vec<u8> {
+    let mut frames = Frames::default();
+    frames.byte(0x31).varint(payload.len() as u64).bytes(payload);
+    frames.0
 }
 
 /// Frames being written (RFC 9000, section 19).
