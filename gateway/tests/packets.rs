@@ -5,6 +5,7 @@ mod support;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
+use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::request::capability;
 use shake_proto::wire::v1;
@@ -293,4 +294,38 @@ async fn clients_with_an_old_manifest_are_told_the_new_one() {
     }
     // A shake then carries the id only.
     assert_eq!(stand.user(1).await.shake(1).await.expect("a shake").resource_id, 3);
+    // On one session it is told once, whatever the client says that it has; and a Hello too many is no misdeed.
+    let phone = stand.phone().await;
+    for is_told in [true, false, false, false] {
+        let reply = phone.hello(stand.token(1)).await.expect("a good Hello");
+        assert_eq!(reply.manifest.is_some(), is_told);
+    }
+    for _ in 0..40 {
+        assert_eq!(phone.hello(stand.token(1)).await, Err(Some(Code::TooMany)));
+    }
+    assert_eq!(phone.shake(1).await.expect("a shake").slow_down, None);
+    assert_eq!(stand.metric("gateway_streams_refused_total{code=\"too_many\"}"), 40);
+}
+
+/// What waits for a user is asked for at most once in ten seconds for each session; a Hello in between is not forgotten.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn offers_are_told_again_later_and_not_lost() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    stand.make_seed(5_000, 100);
+    stand.start_agent();
+    let offers = || stand.metric("gateway_asks_total{kind=\"offers\"}");
+    let phone = stand.phone().await;
+    let hello = || v1::Hello {
+        token: stand.token(1),
+        capabilities: capability::NOTICES,
+        ..Default::default()
+    };
+    for _ in 0..4 {
+        phone.hello_with(hello()).await.expect("a good Hello");
+        assert_eq!(offers(), 1, "the others are put off");
+    }
+    support::wait("what was put off is asked", || offers() == 2);
+    phone.shake(1).await.expect("the session lives");
+    assert_eq!(offers(), 2, "for three Hellos once");
+    end(stand);
 }

@@ -341,12 +341,60 @@ async fn a_new_reset_key_holds_from_the_next_start_on() {
     let phone = stand.user(1).await;
     stand.stop_gateway(Signal::SIGKILL);
     stand.start_gateway();
+    assert_eq!(end_of(&phone).await, quinn::ConnectionError::Reset);
+}
+
+/// How the connection of a phone ends that goes on sending.
+async fn end_of(phone: &Phone) -> quinn::ConnectionError {
     let ended = async {
-        while phone.connection.close_reason().is_none() {
+        loop {
+            if let Some(reason) = phone.connection.close_reason() {
+                return reason;
+            }
             let _ = phone.connection.send_datagram(vec![0; 40].into());
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(support::PATIENCE, ended).await.expect("in time");
-    assert_eq!(phone.connection.close_reason(), Some(quinn::ConnectionError::Reset));
+    tokio::time::timeout(support::PATIENCE, ended).await.expect("in time")
+}
+
+/// The next life makes tokens with the new key, and gives those of the old one too: phones try again, and one of their tries
+/// meets theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn phones_from_before_a_rotation_of_the_reset_key_learn_of_the_end_as_well() {
+    use certs::rotate::Step;
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    for step in [Step::Add, Step::Activate] {
+        certs::rotate::rotate(&stand.path("certs"), &[Purpose::StatelessReset], step).expect("a step");
+    }
+    stand.stop_gateway(Signal::SIGKILL);
+    stand.start_gateway();
+    assert_eq!(end_of(&phone).await, quinn::ConnectionError::Reset);
+}
+
+/// Two gateways of a fleet have one key file. What one of them says of a connection ID of the other's ends nobody's
+/// connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn no_gateway_gives_away_the_reset_tokens_of_another() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    // The other gateway is the same one with another id, so that the phone's packets reach it.
+    stand.stop_gateway(Signal::SIGKILL);
+    let id = stand.path("state/gateway-id");
+    let before = std::fs::read(&id).expect("an id");
+    std::fs::write(&id, "00112233445566778899aabbccddeeff\n").expect("written");
+    stand.start_gateway();
+    let made = async {
+        while stand.metric("gateway_resets_total") < 5 {
+            let _ = phone.connection.send_datagram(vec![0; 40].into());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, made).await.expect("in time");
+    assert_eq!(phone.connection.close_reason(), None, "five resets ended nothing");
+    stand.stop_gateway(Signal::SIGKILL);
+    std::fs::write(&id, before).expect("written");
+    stand.start_gateway();
+    assert_eq!(end_of(&phone).await, quinn::ConnectionError::Reset);
 }

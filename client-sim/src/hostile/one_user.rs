@@ -1,10 +1,14 @@
-//! One user on many connections, with many times the size given: each says Hello and shakes. All together win no more than one user may.
+//! One user on many connections, with many times the size given: each says Hello and shakes. All together win no more than one
+//! user may, and only a few of them are open at one time.
 
-use super::phone::{Phone, Phones, usual};
+use super::phone::{Phone, Phones, lost, usual};
 use super::stage::HostileError;
 use super::{Findings, Stage};
 use std::collections::HashSet;
 
+/// Sessions of one user that are open at one time, at the most; and how long after the last the others have to be closed.
+const SESSIONS_MAX: usize = 4;
+const SETTLE: std::time::Duration = std::time::Duration::from_secs(2);
 /// Connections for each that the stage's size names.
 const TIMES: u32 = 40;
 
@@ -39,14 +43,31 @@ async fn attack(stage: &Stage, findings: &mut Findings) -> Result<(), HostileErr
             findings.sent += u64::from(phone.connection.send_datagram(shake.into()).is_ok());
         }
         collect(&open, &mut tickets, findings).await;
+        open.retain(|phone| is_open(phone, findings));
         if open.is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
+    }
+    tokio::time::sleep(SETTLE).await;
+    open.retain(|phone| is_open(phone, findings));
+    if open.len() > SESSIONS_MAX {
+        findings.breach(format!("one user held {} sessions", open.len()));
     }
     if tickets.len() > stage.packets_per_user as usize {
         findings.breach(format!("one user won {} packets", tickets.len()));
     }
     Ok(())
+}
+
+/// Whether a connection lives; counts why not.
+fn is_open(phone: &Phone, findings: &mut Findings) -> bool {
+    match phone.connection.close_reason() {
+        Some(reason) => {
+            findings.answer(lost(&reason));
+            false
+        }
+        None => true,
+    }
 }
 
 /// Takes the answers that have come, without waiting for more.

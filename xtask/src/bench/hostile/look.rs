@@ -19,9 +19,15 @@ impl Look {
         })
     }
 
+    /// How much a counter grew.
+    pub fn more_than(&self, before: &Self, name: &str) -> u64 {
+        let value = |look: &Self| look.metrics.value(name).unwrap_or_default();
+        (value(self) - value(before)) as u64
+    }
+
     /// What refuses, drops or fails, and grew.
     pub fn grown_since(&self, before: &Self) -> BTreeMap<String, u64> {
-        const TELLING: [&str; 10] = [
+        const TELLING: [&str; 12] = [
             "refused",
             "dropped",
             "discarded",
@@ -32,6 +38,8 @@ impl Look {
             "busy",
             "slow_down",
             "unsent",
+            "shed",
+            "withheld",
         ];
         let is_telling = |name: &str| {
             name.starts_with("gateway_") && !name.contains("not_due") && TELLING.iter().any(|word| name.contains(word))
@@ -59,5 +67,7 @@ mod tests {
         let after = look("gateway_wins_total 9\ngateway_a_refused_total{code=\"x\"} 5\ngateway_b_dropped_total 0\n");
         let expected = BTreeMap::from([("a_refused_total{code=\"x\"}".to_owned(), 3)]);
         assert_eq!(after.grown_since(&before), expected);
+        assert_eq!(after.more_than(&before, "gateway_wins_total"), 8);
+        assert_eq!(after.more_than(&before, "gateway_missing_total"), 0);
     }
 }

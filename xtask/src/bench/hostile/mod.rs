@@ -113,7 +113,7 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Attack>> {
 /// One attack, from certificates to audit.
 fn play(attack: &'static Attack, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<Row> {
     let place = Place::fresh("hostile/last")?;
-    prepare(&place, programs, interrupt)?;
+    prepare(&place, programs, attack, interrupt)?;
     let mut stage = Stage::start(&place, programs, interrupt)?;
     let alone = honest(&place, programs, 1, "alone", interrupt, &mut || stage.check())?;
 
@@ -151,13 +151,18 @@ fn play(attack: &'static Attack, programs: &Programs, interrupt: &Interrupt) -> 
         answers: findings.answers,
         breaches: findings.breaches,
         counters: after.grown_since(&before),
+        counted: attack
+            .counted_max
+            .iter()
+            .map(|(name, _)| after.more_than(&before, name))
+            .collect(),
         is_balanced: books.audit.balanced,
         blocks: blocked(books.blocks, began_ms),
     })
 }
 
 /// Certificates, seed and configurations.
-fn prepare(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<()> {
+fn prepare(place: &Place, programs: &Programs, attack: &Attack, interrupt: &Interrupt) -> anyhow::Result<()> {
     stage::make_certs_and_seed(
         place,
         programs,
@@ -165,9 +170,14 @@ fn prepare(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow:
         interrupt,
     )?;
     place.write(files::SHOW, plan::SHOW)?;
+    let throttle = attack.throttle.map(|text| {
+        place.write(files::THROTTLE, text)?;
+        anyhow::Ok(place.file(files::THROTTLE))
+    });
+    let throttle = throttle.transpose()?;
     place.write(
         files::GATEWAY,
-        &plan::gateway(place.gateway, place.metrics, place.queue()),
+        &plan::gateway(place.gateway, place.metrics, place.queue(), throttle.as_deref()),
     )?;
     place.write(files::AGENT, &plan::agent(place.queue()))
 }

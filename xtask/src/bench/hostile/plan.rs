@@ -14,6 +14,10 @@ pub struct Attack {
     pub held: u64,
     /// The least share of the honest phones' shakes that is answered in time.
     pub success_min: f64,
+    /// What the gateway may count at the most meanwhile, by name, honest phones included.
+    pub counted_max: &'static [(&'static str, u64)],
+    /// The throttle, where it is not the default.
+    pub throttle: Option<&'static str>,
 }
 
 impl Attack {
@@ -21,6 +25,18 @@ impl Attack {
     /// batches, tables and what the allocator keeps.
     pub fn growth_bytes_max(&self) -> u64 {
         (16 << 20) + self.held * (32 << 10)
+    }
+
+    /// The same where the gateway may count no more than this.
+    const fn counting(mut self, counted_max: &'static [(&'static str, u64)]) -> Self {
+        self.counted_max = counted_max;
+        self
+    }
+
+    /// The same with another throttle.
+    const fn under(mut self, throttle: &'static str) -> Self {
+        self.throttle = Some(throttle);
+        self
     }
 }
 
@@ -31,6 +47,8 @@ const fn attack(name: &'static str, rate: u32, size: u32, held: u64) -> Attack {
         size,
         held,
         success_min: 0.999,
+        counted_max: &[],
+        throttle: None,
     }
 }
 
@@ -38,7 +56,7 @@ const fn attack(name: &'static str, rate: u32, size: u32, held: u64) -> Attack {
 const HALF_OPEN: u64 = 1_000;
 
 /// All of them. Rates leave about half of a machine with two cores to the honest phones and their gateway.
-pub const ALL: [Attack; 17] = [
+pub const ALL: [Attack; 22] = [
     attack("forged-tokens", 1_000, 50, 1),
     attack("foreign-claims", 200, 50, 10),
     attack("cookies", 100, 50, 1),
@@ -54,9 +72,48 @@ pub const ALL: [Attack; 17] = [
     attack("cid-collisions", 5_000, 50, HALF_OPEN),
     attack("transport-parameters", 200, 50, HALF_OPEN + 500),
     attack("initial-flood", 5_000, 50, HALF_OPEN),
+    attack("network-name", 5_000, 50, HALF_OPEN).under(NETWORK_THROTTLE),
+    // Each session is closed with its 65th datagram, and forgotten a second later.
+    attack("garbage-before-hello", 20_000, 50, 600),
+    // Half of it is no message: of each session's budget, until it is blocked, and some seconds of four a second.
+    attack("garbage-after-block", 20_000, 50, 50).counting(&[(MALFORMED, 50 * 250)]),
+    // Four at once, three of eleven seconds; and the first and second of the honest.
+    attack("hello-flood", 2_000, 50, 50).counting(&[(HELLOS, 50 * 7 + 2 * 500)]),
+    // Of one shard, for eleven seconds and a little more.
+    attack("reset-flood", 20_000, 50, 1).counting(&[(RESETS, 26_000)]),
     attack("early-data", 2_000, 50, 50),
     attack("corruption", 4_000, 50, 50),
 ];
+
+const MALFORMED: &str = "gateway_datagrams_dropped_total{reason=\"malformed\"}";
+const HELLOS: &str = "gateway_hellos_total";
+const RESETS: &str = "gateway_resets_total";
+
+/// Loopback is a network like any other, and what it may connect leaves room for the honest phones and few more.
+const NETWORK_THROTTLE: &str = "# Made by `cargo xtask bench hostile`. Every key is explained in deploy/throttle.toml.
+[[grades]]
+prefix = { per_second = 100, burst = 1200 }
+[[grades]]
+enter = { queue_wait_ms = 8 }
+leave = { queue_wait_ms = 4 }
+pace_ms = [1000, 10000]
+prefix = { per_second = 100, burst = 1200 }
+[[grades]]
+enter = { queue_wait_ms = 25 }
+leave = { queue_wait_ms = 6 }
+pace_ms = [1000, 10000]
+prefix = { per_second = 100, burst = 1200 }
+[[grades]]
+enter = { queue_wait_ms = 60 }
+leave = { queue_wait_ms = 15 }
+pace_ms = [1000, 10000]
+prefix = { per_second = 100, burst = 1200 }
+[[grades]]
+enter = { queue_wait_ms = 120 }
+leave = { queue_wait_ms = 40 }
+pace_ms = [1000, 10000]
+prefix = { per_second = 100, burst = 1200 }
+";
 
 /// The most that one user may win.
 pub const PACKETS_PER_USER: u32 = 3;
@@ -103,12 +160,13 @@ resource = 3
 "#;
 
 /// The gateway, with limits that an attack of some seconds can reach.
-pub fn gateway(listen: SocketAddr, metrics: SocketAddr, queue: &Path) -> String {
+pub fn gateway(listen: SocketAddr, metrics: SocketAddr, queue: &Path, throttle: Option<&Path>) -> String {
+    let throttle = throttle.map_or_else(String::new, |path| format!("[throttle]\nfile = {path:?}\n"));
     format!(
         "# Made by `cargo xtask bench hostile`. Every key is explained in deploy/gateway.toml.\n\
          [listen]\naddress = \"{listen}\"\n[sessions]\nhandshakes_max = 2000\nhello_timeout_s = 5\n\
          [certs]\ndirectory = \"certs\"\n[show]\nfile = \"show.toml\"\n[queue]\npath = {queue:?}\n\
-         [metrics]\naddress = \"{metrics}\"\n"
+         [metrics]\naddress = \"{metrics}\"\n{throttle}"
     )
 }
 
@@ -145,7 +203,9 @@ mod tests {
         let path = Path::new("/p");
         for text in [
             SHOW.to_owned(),
-            gateway(address, address, path),
+            gateway(address, address, path, None),
+            gateway(address, address, path, Some(path)),
+            NETWORK_THROTTLE.to_owned(),
             agent(path),
             scenario(address, path, 1),
         ] {

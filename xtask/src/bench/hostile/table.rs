@@ -25,6 +25,8 @@ pub struct Row {
     pub answers: BTreeMap<String, u64>,
     pub breaches: Vec<String>,
     pub counters: BTreeMap<String, u64>,
+    /// Of what the attack has a bound for, in its order.
+    pub counted: Vec<u64>,
     pub is_balanced: bool,
     /// Whom the agent blocked, and for what.
     pub blocks: Blocked,
@@ -80,6 +82,11 @@ impl Row {
         }
         if self.blocks.honest > 0 {
             broken.push(format!("{} honest phones were taken for abusers", self.blocks.honest));
+        }
+        for ((name, most), counted) in self.attack.counted_max.iter().zip(&self.counted) {
+            if counted > most {
+                broken.push(format!("{name} {counted}, not {most}"));
+            }
         }
         broken.extend(self.breaches.iter().map(|breach| format!("breach: {breach}")));
         broken
@@ -172,6 +179,7 @@ pub fn json(rows: &[Row]) -> Value {
             "growth_bytes_max": row.attack.growth_bytes_max(),
             "cpu_share": row.cpu_share,
             "counters": row.counters,
+            "counted": row.counted,
             "answers": row.answers,
             "blocks": row.blocks.made,
             "blocks_held_back": row.blocks.held_back,
@@ -201,9 +209,16 @@ mod tests {
             answers: BTreeMap::new(),
             breaches: Vec::new(),
             counters: BTreeMap::new(),
+            counted: Vec::new(),
             is_balanced: true,
             blocks: Blocked::default(),
         }
+    }
+
+    /// An attack with a bound on what the gateway counts.
+    fn counting() -> &'static Attack {
+        let found = ALL.iter().find(|attack| attack.counted_max.len() == 1);
+        found.expect("there is one")
     }
 
     #[test]
@@ -220,6 +235,11 @@ mod tests {
             },
             Row {
                 is_balanced: false,
+                ..row()
+            },
+            Row {
+                attack: counting(),
+                counted: vec![u64::MAX],
                 ..row()
             },
             Row {
