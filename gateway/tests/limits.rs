@@ -67,6 +67,20 @@ async fn hello(stand: &Stand, user: u64, cookie: Bytes) -> (Phone, v1::HelloRepl
     (phone, reply.expect("a good Hello"))
 }
 
+/// A NAT that gives the phone another port has its next shakes come from there: packets of sixty bytes, which move the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_phone_behind_a_rebinding_nat_goes_on() {
+    let stand = stand();
+    let phone = stand.user(1).await;
+    for sequence in 1..=6 {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        phone.endpoint.rebind(socket).expect("another port");
+        assert_eq!(phone.shake_by_datagram(sequence).await.sequence, sequence);
+        assert_eq!(phone.shake(sequence).await.expect("an answer").sequence, sequence);
+    }
+    assert_eq!(stand.metric("gateway_moves_refused_total"), 0);
+}
+
 async fn wins_nothing(phone: &Phone) -> bool {
     for sequence in 0..40 {
         if phone.shake(sequence).await.expect("a shake").red_packet.is_some() {

@@ -313,10 +313,23 @@ async fn offers_are_told_again_later_and_not_lost() {
     let mut stand = Stand::new(GENEROUS_SHOW, "");
     stand.make_seed(5_000, 100);
     stand.start_agent();
+    let other = stand.user(2).await;
+    let is_served = async {
+        while let Ok(Reply::Wallet(v1::WalletReply {
+            result: Some(Wallet::Busy(_)),
+        })) = other.request(Kind::Wallet(v1::Wallet {})).await
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, is_served)
+        .await
+        .expect("the agent comes");
     let offers = || stand.metric("gateway_asks_total{kind=\"offers\"}");
     let phone = stand.phone().await;
+    let token = stand.token(1);
     let hello = || v1::Hello {
-        token: stand.token(1),
+        token: token.clone(),
         capabilities: capability::NOTICES,
         ..Default::default()
     };
@@ -327,5 +340,16 @@ async fn offers_are_told_again_later_and_not_lost() {
     support::wait("what was put off is asked", || offers() == 2);
     phone.shake(1).await.expect("the session lives");
     assert_eq!(offers(), 2, "for three Hellos once");
+    // While the agent is away it is put off as well.
+    stand.kill_agent();
+    support::wait("the agent is away", || {
+        stand.metric("gateway_degraded{mode=\"agent_away\"}") == 1
+    });
+    let late = stand.phone().await;
+    late.hello_with(hello()).await.expect("a good Hello");
+    stand.start_agent();
+    support::wait("it is asked once the agent is back", || {
+        stand.metric("gateway_asks_total{kind=\"offers\"}") == 3
+    });
     end(stand);
 }

@@ -206,7 +206,7 @@ impl Admission {
     /// Whether a packet that seems to be a session's is not worth decrypting; `None` if it is. Nothing is charged for it yet:
     /// whose it is may be an old belief.
     pub fn shed(&mut self, gate: &mut Gate) -> Option<Shed> {
-        if let Some(why) = self.is_spent(gate) {
+        if let Some((why, _)) = self.spent(gate) {
             return Some(why);
         }
         if !gate.is_named || self.has_grace(gate) {
@@ -247,7 +247,8 @@ impl Admission {
         } else {
             0
         };
-        over_rate_ns.max(self.spent_ns(gate))
+        self.spent(gate)
+            .map_or(over_rate_ns, |(_, wait_ns)| wait_ns.max(over_rate_ns))
     }
 
     /// Whether a fresh win keeps the gate open. It lifts rate, lateness and block, never the budget.

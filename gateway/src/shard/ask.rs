@@ -47,6 +47,11 @@ impl Serving {
         Some(Answer::Now(busy_reply(kind, for_load(retry_after_ms))))
     }
 
+    /// Whether the agent is here and may be asked more.
+    pub(super) fn can_ask(&self) -> bool {
+        self.lane.agent_is_here(self.now.monotonic_ms) && self.under_way.len() < self.shared.claims.under_way_max
+    }
+
     /// Hands a request to the agent; says busy at once when it cannot be.
     pub(super) fn ask(&mut self, user: UserId, what: What, asker: Asker) -> Answer {
         let kind = AskKind::of(&what);

@@ -3,7 +3,8 @@
 
 use super::serving::{Asker, Serving};
 use super::sessions::Sessions;
-use super::spent::BETWEEN_OFFERS_NS;
+use super::spent::{BETWEEN_OFFERS_NS, Offers, Spent};
+use quinn_proto::{Dir, Side, StreamId};
 use shake_proto::handoff::record::What;
 use shake_rules::UserId;
 use shake_rules::throttle::Service;
@@ -12,35 +13,71 @@ use std::collections::VecDeque;
 /// The most that a turn asks: a cue makes everybody say Hello, and ten seconds later all of it would come at once.
 const ASKS_PER_TURN: usize = 64;
 
-/// Who asks, and when, in nanoseconds since the shard began. A session stands in it once at the most.
-pub type PutOff = VecDeque<(Asker, u64)>;
+/// Questions that are put off, at the most: as many as a shard has sessions at its largest. Sessions that have gone count until
+/// theirs is due, and while the agent is away. Of eight mebibytes.
+const PUT_OFF_MAX: usize = 524_288;
+
+/// One question that was put off.
+pub struct Question {
+    /// Index and serial of the session.
+    session: u32,
+    serial: u32,
+    /// When it is due, in nanoseconds since the shard began.
+    due_ns: u64,
+}
+
+/// The questions that were put off. A session has one at the most.
+pub type PutOff = VecDeque<Question>;
 
 impl Serving {
-    /// Asks the ledger what waits for a user. It comes as notices; nothing hangs on it, so busy is no matter.
-    pub(super) fn ask_offers(&mut self, user: UserId, asker: Asker) {
-        if !self.rules().is_off(Service::Offers) {
-            let _ = self.ask(user, What::Offers, asker);
+    /// A Hello wants to hear what waits for its user: asks the ledger now, or later. It comes as notices.
+    pub(super) fn offers(&mut self, user: UserId, spent: &mut Spent, asker: Asker) {
+        match spent.wants_offers(self.now.elapsed_ns) {
+            Offers::Ask if self.can_ask() => self.ask_offers(user, asker),
+            // It may be asked again in ten seconds.
+            Offers::Ask | Offers::PutOff if self.put_off.len() >= PUT_OFF_MAX => spent.asks_offers(self.now.elapsed_ns),
+            Offers::Ask | Offers::PutOff => {
+                spent.put_off_offers();
+                self.put_off.push_back(Question {
+                    session: asker.session as u32,
+                    serial: asker.serial,
+                    due_ns: self.now.elapsed_ns + BETWEEN_OFFERS_NS,
+                });
+            }
+            Offers::IsPutOff => {}
         }
     }
 
-    /// Does so later.
-    pub(super) fn put_off_offers(&mut self, asker: Asker) {
-        self.put_off.push_back((asker, self.now.elapsed_ns + BETWEEN_OFFERS_NS));
+    fn ask_offers(&mut self, user: UserId, asker: Asker) {
+        if !self.rules().is_off(Service::Offers) {
+            // Nothing hangs on it, so busy is no matter.
+            let _ = self.ask(user, What::Offers, asker);
+        }
     }
 
     /// Asks what was put off until now, for those who are still here. To be called once a turn.
     pub(super) fn ask_put_off(&mut self, sessions: &mut Sessions) {
         for _ in 0..ASKS_PER_TURN {
-            let Some(&(asker, due_ns)) = self.put_off.front() else {
-                return;
-            };
-            if due_ns > self.now.elapsed_ns {
+            let now_ns = self.now.elapsed_ns;
+            let is_due = self.put_off.front().is_some_and(|question| question.due_ns <= now_ns);
+            if !is_due || !self.can_ask() {
                 return;
             }
-            self.put_off.pop_front();
-            let session = sessions.get_mut(asker.session);
-            let Some(session) = session.filter(|session| session.serial == asker.serial) else {
+            let Some(Question {
+                session: index, serial, ..
+            }) = self.put_off.pop_front()
+            else {
+                return;
+            };
+            let session = sessions.get_mut(index as usize);
+            let Some(session) = session.filter(|session| session.serial == serial) else {
                 continue;
+            };
+            let asker = Asker {
+                session: index as usize,
+                serial,
+                // Nobody is answered on it.
+                stream: StreamId::new(Side::Client, Dir::Bi, 0),
             };
             session.spent.asks_offers(self.now.elapsed_ns);
             let (Some(user), device) = (session.user, session.behaviour.device()) else {

@@ -9,7 +9,7 @@ use super::growth::Growth;
 use super::lane::Lane;
 use super::offers::PutOff;
 use super::online::Online;
-use super::spent::{Offers, Spent};
+use super::spent::Spent;
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::live::{Current, Live};
@@ -246,11 +246,7 @@ impl Serving {
             self.growth
                 .of_tables(|| online.insert(known, asker.session, asker.serial));
             if hello.takes_notices && reply.blocked.is_none() {
-                match spent.wants_offers(self.now.elapsed_ns) {
-                    Offers::Ask => self.ask_offers(known, asker),
-                    Offers::PutOff => self.put_off_offers(asker),
-                    Offers::IsPutOff => {}
-                }
+                self.offers(known, spent, asker);
             }
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }

@@ -61,11 +61,16 @@ impl Spent {
             return Offers::IsPutOff;
         }
         if moment(now_ns) < self.offers_after {
-            self.offers_after = PUT_OFF;
+            self.put_off_offers();
             return Offers::PutOff;
         }
         self.asks_offers(now_ns);
         Offers::Ask
+    }
+
+    /// The ledger is to be asked later.
+    pub fn put_off_offers(&mut self) {
+        self.offers_after = PUT_OFF;
     }
 
     /// The ledger is asked now.

@@ -50,32 +50,27 @@ pub fn trickle() -> Quota {
 }
 
 impl Admission {
-    /// What a packet is taken from.
-    fn budget(&self, gate: &Gate) -> (Quota, Shed) {
+    /// What a session's packets are taken from, first and then, and why they are dropped when there is none.
+    fn budget(&self, gate: &Gate) -> ([Quota; 2], Shed) {
         if self.is_shut(gate) && !self.has_grace(gate) {
-            (self.trickle, Shed::Blocked)
-        } else if self.is_over_budget(gate) {
-            (self.packets_over, Shed::OverBudget)
+            ([self.trickle; 2], Shed::Blocked)
         } else {
-            (self.packets, Shed::OverBudget)
+            ([self.packets, self.packets_over], Shed::OverBudget)
         }
     }
 
-    /// Why a packet is dropped, if none is to be opened now.
-    pub(super) fn is_spent(&self, gate: &Gate) -> Option<Shed> {
+    /// Why a packet is dropped, and for how long all are, in nanoseconds, if none is to be opened now.
+    pub(super) fn spent(&self, gate: &Gate) -> Option<(Shed, u64)> {
         if !gate.is_named {
-            return (gate.early > EARLY_MAX).then_some(Shed::BeforeHello);
+            return (gate.early > EARLY_MAX).then_some((Shed::BeforeHello, CLOSED_NS));
         }
-        let (quota, why) = self.budget(gate);
-        (gate.budget.wait_ns(quota, self.now_ns) > 0).then_some(why)
-    }
-
-    /// How long none is opened, in nanoseconds.
-    pub(super) fn spent_ns(&self, gate: &Gate) -> u64 {
-        if !gate.is_named {
-            return if gate.early > EARLY_MAX { CLOSED_NS } else { 0 };
+        let ([first, then], why) = self.budget(gate);
+        let wait_ns = |quota| gate.budget.wait_ns(quota, self.now_ns);
+        if wait_ns(first) == 0 {
+            return None;
         }
-        gate.budget.wait_ns(self.budget(gate).0, self.now_ns)
+        let wait_ns = wait_ns(then);
+        (wait_ns > 0).then_some((why, wait_ns))
     }
 
     /// Takes a packet of a session from what it has.
@@ -93,8 +88,9 @@ impl Admission {
                 _ => Spending::Shed(Shed::BeforeHello),
             };
         }
-        let (quota, why) = self.budget(gate);
-        match gate.budget.take(quota, self.now_ns) {
+        let ([first, then], why) = self.budget(gate);
+        let taken = gate.budget.take(first, self.now_ns);
+        match taken.or_else(|_| gate.budget.take(then, self.now_ns)) {
             Ok(()) => Spending::Open,
             Err(_) => Spending::Shed(why),
         }
