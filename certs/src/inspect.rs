@@ -6,16 +6,18 @@ mod chain;
 
 use crate::files::Identity;
 use crate::report::{Certificate, Keys, Report, Severity};
+use host::pem;
 use jiff::Timestamp;
-use rcgen::{KeyPair, PublicKeyData};
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_rules::keys::{KeyRing, Purpose};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -40,6 +42,9 @@ pub fn inspect(directory: &Path, warn_days: u32, now: Timestamp) -> Report {
     };
     if inspection.directory_is_there() {
         let [authority, server, operator] = Identity::ALL.map(|identity| inspection.identity(identity));
+        inspection.dates(Identity::Authority, authority.as_deref());
+        inspection.dates(Identity::Server, server.as_deref());
+        inspection.dates(Identity::Operator, operator.as_deref());
         inspection.chains(authority.as_deref(), Identity::Server, server.as_deref());
         inspection.chains(authority.as_deref(), Identity::Operator, operator.as_deref());
         for purpose in Purpose::ALL {
@@ -122,24 +127,21 @@ impl Inspection<'_> {
         // The authority's key is needed to sign only, and is best kept elsewhere.
         let key = self.read(identity.key_file(), true, identity == Identity::Authority);
         let text = self.read(file, false, false)?;
-        let chain: Chain = match CertificateDer::pem_slice_iter(text.as_bytes()).collect() {
+        // As the gateway reads them, so that what it takes is no fault here.
+        let chain: Chain = match pem::certificates_in(text.as_bytes(), Path::new(file)) {
             Ok(chain) => chain,
             Err(error) => {
-                self.error(file, format!("is not PEM: {error}"));
+                self.error(file, error.to_string());
                 return None;
             }
         };
-        if chain.is_empty() {
-            self.error(file, "holds no certificate");
-            return None;
-        }
         for (at, der) in chain.iter().enumerate() {
             match X509Certificate::from_der(der) {
                 Ok((_, certificate)) => {
                     self.certificate(file, &certificate);
-                    if at == 0 {
-                        self.key_belongs(identity, key.as_deref(), &certificate);
-                        self.is_for(identity, &certificate);
+                    // Each of the authority's file is one; of the others the first is what the file is for.
+                    if identity == Identity::Authority {
+                        self.signs(&certificate);
                     }
                 }
                 Err(error) => {
@@ -148,7 +150,49 @@ impl Inspection<'_> {
                 }
             }
         }
+        if let Some(key) = key {
+            self.key_belongs(identity, &key, &chain);
+        }
         Some(chain)
+    }
+
+    /// Holds a file's certificates against the clock. Of several authorities one must hold: an old one may stay in the file
+    /// until what it signed is replaced.
+    fn dates(&mut self, identity: Identity, chain: Option<&[CertificateDer<'static>]>) {
+        let parsed: Vec<_> = chain
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1))
+            .collect();
+        let now = self.now.as_second();
+        let holds = |one: &X509Certificate<'_>| {
+            (one.validity().not_before.timestamp()..=one.validity().not_after.timestamp()).contains(&now)
+        };
+        let is_enough = identity == Identity::Authority && parsed.iter().any(holds);
+        for certificate in &parsed {
+            self.date(identity.certificate_file(), certificate, is_enough);
+        }
+    }
+
+    fn date(&mut self, file: &str, certificate: &X509Certificate<'_>, is_enough: bool) {
+        let validity = certificate.validity();
+        let (starts, ends) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let severity = if is_enough { Severity::Warning } else { Severity::Error };
+        let now = self.now.as_second();
+        let days_left = (ends - now).div_euclid(DAY_SECONDS);
+        if now < starts {
+            let message = format!("is valid only from {}; check this machine's clock", rfc3339(starts));
+            self.report.add(severity, file, message);
+        } else if now > ends {
+            let message = format!(
+                "expired on {}; make new ones with `certs generate --force`",
+                rfc3339(ends)
+            );
+            self.report.add(severity, file, message);
+        } else if days_left < self.warn_days {
+            let message = format!("expires in {days_left} days, on {}", rfc3339(ends));
+            self.report.add(Severity::Warning, file, message);
+        }
     }
 
     fn certificate(&mut self, file: &str, certificate: &X509Certificate<'_>) {
@@ -158,26 +202,6 @@ impl Inspection<'_> {
             certificate.validity().not_after.timestamp(),
         );
         let days_left = (ends - self.now.as_second()).div_euclid(DAY_SECONDS);
-        if self.now.as_second() < starts {
-            self.error(
-                file,
-                format!("is valid only from {}; check this machine's clock", rfc3339(starts)),
-            );
-        } else if self.now.as_second() > ends {
-            self.error(
-                file,
-                format!(
-                    "expired on {}; make new ones with `certs generate --force`",
-                    rfc3339(ends)
-                ),
-            );
-        } else if days_left < self.warn_days {
-            self.report.add(
-                Severity::Warning,
-                file,
-                format!("expires in {days_left} days, on {}", rfc3339(ends)),
-            );
-        }
         self.report.certificates.push(Certificate {
             file: file.to_owned(),
             subject: certificate.subject().to_string(),
@@ -191,25 +215,41 @@ impl Inspection<'_> {
         });
     }
 
-    fn key_belongs(&mut self, identity: Identity, key: Option<&str>, certificate: &X509Certificate<'_>) {
-        let Some(key) = key else { return };
-        match KeyPair::from_pem(key) {
-            Ok(key) if key.subject_public_key_info() == certificate.public_key().raw => {}
-            Ok(_) => {
-                let message = format!("is not the key of {}", identity.certificate_file());
-                self.error(identity.key_file(), message);
-            }
-            // The library's message is left out: it must never carry a part of the key.
-            Err(_) => self.error(identity.key_file(), "is not a private key in PEM (PKCS #8)"),
+    /// Holds a key against its certificate as TLS does at the gateway's start. The key in the authority's place may be that of
+    /// any of its certificates.
+    fn key_belongs(&mut self, identity: Identity, key: &str, chain: &[CertificateDer<'static>]) {
+        let key = pem::private_key_in(key.as_bytes(), Path::new(identity.key_file()))
+            .ok()
+            .and_then(|key| any_supported_type(&key).ok());
+        // The libraries' messages are left out: they must never carry a part of the key.
+        let Some(key) = key else {
+            let message = "is not a private key in PEM (PKCS #8, SEC 1 or PKCS #1) that TLS can use";
+            return self.error(identity.key_file(), message);
+        };
+        let of = if identity == Identity::Authority {
+            chain
+        } else {
+            &chain[..1]
+        };
+        let is_of = |der: &CertificateDer<'static>| {
+            CertifiedKey::new(vec![der.clone()], Arc::clone(&key))
+                .keys_match()
+                .is_ok()
+        };
+        if !of.iter().any(is_of) {
+            let message = format!("is not the key of {}", identity.certificate_file());
+            self.error(identity.key_file(), message);
         }
     }
 
-    fn is_for(&mut self, identity: Identity, certificate: &X509Certificate<'_>) {
-        let signs =
-            certificate.is_ca() && matches!(certificate.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign());
-        if identity == Identity::Authority && !signs {
+    fn signs(&mut self, certificate: &X509Certificate<'_>) {
+        // Without the extension a key may be used for anything (RFC 5280, section 4.2.1.3).
+        let may_sign = certificate
+            .key_usage()
+            .is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
+        if !certificate.is_ca() || !may_sign {
             self.error(
-                identity.certificate_file(),
+                Identity::Authority.certificate_file(),
                 "is not an authority: it may not sign certificates",
             );
         }
@@ -221,10 +261,10 @@ impl Inspection<'_> {
         identity: Identity,
         chain: Option<&[CertificateDer<'static>]>,
     ) {
-        let (Some([authority, ..]), Some(chain)) = (authority, chain) else {
+        let (Some(authorities), Some(chain)) = (authority, chain) else {
             return;
         };
-        if let Err(problem) = chain::verify(authority, identity, chain, self.now) {
+        if let Err(problem) = chain::verify(authorities, identity, chain, self.now) {
             let authority = Identity::Authority.certificate_file();
             self.error(
                 identity.certificate_file(),

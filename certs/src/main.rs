@@ -5,10 +5,10 @@ use certs::generate::{self, Request};
 use certs::rotate::{self, Step};
 use certs::{inspect, token};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use host::console;
 use jiff::{SignedDuration, Timestamp};
 use shake_rules::UserId;
 use shake_rules::keys::Purpose;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -210,7 +210,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("certs: {error:#}");
+            console::tell(&format!("certs: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -298,8 +298,6 @@ fn rotate_keys(args: &RotateArgs) -> anyhow::Result<ExitCode> {
 
 /// Writes to stdout; a reader that went away (`certs inspect … | head -1`) is no failure.
 fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write the output"),
-        _ => Ok(()),
-    }
+    console::print(text)?;
+    Ok(())
 }

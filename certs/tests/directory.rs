@@ -8,7 +8,6 @@ use certs::inspect::inspect;
 use certs::report::{Report, Severity};
 use certs::token;
 use jiff::{SignedDuration, Timestamp};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
@@ -33,14 +32,11 @@ fn made_at(now: Timestamp) -> TempDir {
 }
 
 fn chain(place: &Path, identity: Identity) -> Vec<CertificateDer<'static>> {
-    CertificateDer::pem_file_iter(place.join(identity.certificate_file()))
-        .unwrap()
-        .map(Result::unwrap)
-        .collect()
+    host::pem::certificates(&place.join(identity.certificate_file())).unwrap()
 }
 
 fn key(place: &Path, identity: Identity) -> PrivateKeyDer<'static> {
-    PrivateKeyDer::from_pem_file(place.join(identity.key_file())).unwrap()
+    host::pem::private_key(&place.join(identity.key_file())).unwrap()
 }
 
 fn roots(place: &Path) -> Arc<RootCertStore> {
@@ -341,6 +337,72 @@ fn inspection_of_a_good_directory_finds_nothing() {
     assert!(!inspect(&place.path().join("none"), 14, now).good);
 }
 
+/// A PEM block of these bytes.
+fn pem(label: &str, der: &[u8]) -> String {
+    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in der.chunks(3) {
+        let bits = three.iter().fold(0_u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - three.len()));
+        let letter = |at: usize| {
+            if at <= three.len() {
+                LETTERS[bits as usize >> (18 - 6 * at) & 63]
+            } else {
+                b'='
+            }
+        };
+        text.extend((0..4).map(|at| char::from(letter(at))));
+    }
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+#[test]
+fn what_the_gateway_takes_is_no_fault() {
+    let now = Timestamp::now();
+    let check = |what: &str, change: &dyn Fn(&Path)| {
+        let place = made_at(now);
+        change(place.path());
+        let report = inspect(place.path(), 14, now);
+        assert!(report.good && report.findings.is_empty(), "{what}: {report}");
+        // And it does take it.
+        handshake(place.path(), place.path(), "localhost", None).unwrap_or_else(|error| panic!("{what}: {error}"));
+    };
+    check("keys as `openssl ecparam -genkey` writes them", &|place| {
+        for identity in Identity::ALL {
+            let PrivateKeyDer::Pkcs8(pkcs8) = key(place, identity) else {
+                panic!("certs generate writes PKCS #8");
+            };
+            // Behind version, algorithm and curve stands the key of SEC 1 (RFC 5958, section 2; RFC 5915).
+            let sec1 = &pkcs8.secret_pkcs8_der()[29..];
+            let text = pem("EC PARAMETERS", &[6, 8, 42, 134, 72, 206, 61, 3, 1, 7]) + &pem("EC PRIVATE KEY", sec1);
+            fs::write(place.join(identity.key_file()), text).unwrap();
+        }
+    });
+    for first in [true, false] {
+        check("a file of two authorities", &|place| {
+            let own = fs::read_to_string(place.join("ca.pem")).unwrap();
+            let other = fs::read_to_string(made().path().join("ca.pem")).unwrap();
+            let both = if first { own + &other } else { other + &own };
+            fs::write(place.join("ca.pem"), both).unwrap();
+        });
+    }
+    check("files with a byte order mark and other line ends", &|place| {
+        for name in all_names() {
+            let text = fs::read_to_string(place.join(name)).unwrap();
+            fs::write(place.join(name), format!("\u{feff}{}", text.replace('\n', "\r\n"))).unwrap();
+        }
+    });
+    // An old authority may stay beside the one that holds.
+    let place = made_at(now);
+    let old = made_at(now - SignedDuration::from_hours(24 * 4_000));
+    let both = [old.path(), place.path()].map(|place| fs::read_to_string(place.join("ca.pem")).unwrap());
+    fs::write(place.path().join("ca.pem"), both.concat()).unwrap();
+    let report = inspect(place.path(), 14, now);
+    assert!(
+        report.good && matches!(findings(&report)[..], [(Severity::Warning, "ca.pem", _)]),
+        "{report}"
+    );
+}
+
 fn certs(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_certs")).args(args).output().unwrap()
 }
@@ -497,4 +559,34 @@ fn exit_codes_and_no_secret_in_any_output() {
             assert!(!output.contains(&secret[..24]), "{output}");
         }
     }
+}
+
+#[test]
+fn it_ends_quietly_when_its_reader_goes_and_says_so_when_the_disk_is_full() {
+    use std::process::Stdio;
+    let place = made();
+    let full_disk = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let inspect = |out: Stdio, err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_certs"));
+        command
+            .arg("inspect")
+            .arg(place.path())
+            .stdout(out)
+            .stderr(err)
+            .output()
+            .unwrap()
+    };
+    let whole = inspect(Stdio::piped(), Stdio::piped()).status.code();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = inspect(closed.into(), Stdio::piped());
+    assert_eq!(
+        (output.status.code(), output.stderr.len()),
+        (whole, 0),
+        "what was found is said by the code"
+    );
+    let output = inspect(full_disk().into(), Stdio::piped());
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write the output"));
+    assert_eq!(inspect(full_disk().into(), full_disk().into()).status.code(), Some(1));
 }

@@ -11,6 +11,7 @@ use client_sim::progress::Progress;
 use client_sim::report::{Comparison, Report, page, write_credits, write_opened};
 use client_sim::run::{self, Verdict, Watch};
 use client_sim::scenario::{DEFAULT, Overrides, Scenario};
+use host::console;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("client-sim: {error:#}");
+            console::tell(&format!("client-sim: {error:#}"));
             ExitCode::from(1)
         }
     }
@@ -91,9 +92,9 @@ fn simulate(flags: &Run) -> Result<u8> {
     }
     if outcome.verdict == Verdict::NobodyConnected {
         let target = &outcome.report.scenario.target;
-        eprintln!(
+        console::tell(&format!(
             "client-sim: no session got through to {target}; is the gateway up, with certificates of the same CA?"
-        );
+        ));
     }
     Ok(outcome.verdict.exit_code())
 }
@@ -149,10 +150,10 @@ fn report(value: serde_json::Value, path: &Path) -> Result<Report> {
 fn usual_control() -> Option<PathBuf> {
     let path = control::default_path();
     if control::is_taken(&path) {
-        eprintln!(
+        console::tell(&format!(
             "client-sim: another run listens at {}; `client-sim ctl` will not reach this one without a --control of its own",
             path.display()
-        );
+        ));
         return None;
     }
     Some(path)
@@ -225,7 +226,6 @@ fn create(path: &Path) -> Result<BufWriter<File>> {
 }
 
 fn print(text: &str) -> Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .context("cannot write to stdout")
+    console::print(text)?;
+    Ok(())
 }

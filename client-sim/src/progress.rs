@@ -3,6 +3,7 @@
 use crate::engine::{Snapshot, Stage};
 use crate::report::Percentiles;
 use crate::report::{grouped, milliseconds};
+use host::console;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 
@@ -63,7 +64,7 @@ impl Progress {
                     bar.finish_and_clear();
                 }
             }
-            None => eprintln!("{line}"),
+            None => console::tell(&line),
         }
         self.drawn_at_s = snapshot.stage_s;
         self.last = Some(Last {

@@ -8,9 +8,8 @@ use crate::report::{Beside, Credits, Recorder, Report, Watched};
 use crate::scenario::Scenario;
 use crate::schedule::Micros;
 use crate::tally::Opened;
+use host::pem;
 use rustls::RootCertStore;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_rules::UnixMillis;
 use shake_rules::document::Problems;
 use shake_rules::keys::{KeyRing, Purpose};
@@ -224,15 +223,11 @@ pub fn read_authority(path: &Path) -> Result<RootCertStore, RunError> {
         reason,
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read(path)?) {
-        let certificate = certificate.map_err(|error| fail(error.to_string()))?;
+    let certificates = pem::certificates_in(&read(path)?, path).map_err(|error| fail(error.to_string()))?;
+    for certificate in certificates {
         roots.add(certificate).map_err(|error| fail(error.to_string()))?;
     }
-    if roots.is_empty() {
-        Err(fail("there is none in it".into()))
-    } else {
-        Ok(roots)
-    }
+    Ok(roots)
 }
 
 /// The key that user tokens are signed with.

@@ -290,3 +290,36 @@ fn two_runs_are_told_apart_from_chance() {
     let senseless = client_sim(&["report", &a, &like, "--within", "0"]);
     assert!(text(&senseless.stderr).contains("must be a number above 0"));
 }
+
+#[test]
+fn it_ends_quietly_when_its_reader_goes_and_says_so_when_the_disk_is_full() {
+    let full_disk = || {
+        std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("Linux has it")
+    };
+    let run = |out: Stdio, err: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_client-sim"));
+        command
+            .arg("scenario")
+            .stdout(out)
+            .stderr(err)
+            .output()
+            .expect("it starts")
+    };
+    let (reader, closed) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = run(closed.into(), Stdio::piped());
+    assert_eq!((output.status.code(), &*text(&output.stderr)), (Some(0), ""));
+    let output = run(full_disk().into(), Stdio::piped());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot write the output"), "{said}");
+    let output = run(full_disk().into(), full_disk().into());
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "nobody is told, and it ends in good order"
+    );
+}

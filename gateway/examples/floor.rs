@@ -6,6 +6,7 @@
 //! ```
 
 use clap::{Args, Parser, Subcommand};
+use host::console;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, setsockopt, sockopt};
@@ -185,7 +186,7 @@ fn wait(socket: &UdpSocket, at_most: Duration) -> anyhow::Result<()> {
 fn serve(address: SocketAddrV4, sessions: u32) -> anyhow::Result<()> {
     let keys = keys(sessions);
     let socket = bind(address)?;
-    println!("{}", socket.local_addr()?);
+    console::line(&socket.local_addr()?.to_string())?;
     let mut batches = Batches::new();
     let mut from = Vec::with_capacity(BATCH);
     let mut replies = vec![[0; DATAGRAM_BYTES]; BATCH];
@@ -257,6 +258,6 @@ fn offer(load: &Load) -> anyhow::Result<()> {
             std::thread::sleep(Duration::from_micros(load.tick_us));
         }
     }
-    println!("{{\"sent\": {sent}, \"answered\": {answered}}}");
+    console::line(&format!("{{\"sent\": {sent}, \"answered\": {answered}}}"))?;
     Ok(())
 }

@@ -5,6 +5,7 @@
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 use clap::Parser;
+use host::console;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarInt};
 use rustls_pki_types::pem::PemObject;
@@ -37,7 +38,7 @@ fn main() -> Result<()> {
         .build()?
         .block_on(async {
             let endpoint = Endpoint::server(config(&cli)?, cli.address)?;
-            println!("{}", endpoint.local_addr()?);
+            console::line(&endpoint.local_addr()?.to_string())?;
             while let Some(incoming) = endpoint.accept().await {
                 tokio::spawn(serve(incoming));
             }

@@ -303,6 +303,21 @@ mod tests {
         Show::parse(DEFAULT_SHOW, UnixMillis(0)).expect("deploy/show.toml");
     }
 
+    /// The unit may write in its state directory and in /dev/shm, and nowhere else.
+    #[test]
+    fn the_unit_and_its_configuration_agree_on_where_things_lie() {
+        const UNIT: &str = include_str!("../../deploy/systemd/gateway.service");
+        let value = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key));
+        let start = value("ExecStart=").expect("a unit starts something");
+        let (_, file) = start.rsplit_once("--config ").expect("with a configuration");
+        let own = Path::new("/var/lib").join(value("StateDirectory=").expect("it writes"));
+        let directory = Path::new(file).parent().expect("an absolute path");
+        let config = Config::parse(include_str!("../../deploy/systemd/gateway.toml"), directory).expect("a good file");
+        assert_eq!(config.state_directory, Some(own));
+        assert_eq!(config.certs_directory, directory.join("certs"));
+        assert!(config.queue_path.starts_with("/dev/shm"));
+    }
+
     #[test]
     fn every_error_is_told_with_its_line() {
         let text =

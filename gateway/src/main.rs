@@ -21,10 +21,9 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use control::operator;
-use std::io::IsTerminal;
+use host::{console, log};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 #[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
@@ -100,7 +99,7 @@ fn main() -> ExitCode {
     match try_main() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("gateway: {error:#}");
+            console::tell(&format!("gateway: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -111,13 +110,13 @@ fn try_main() -> Result<ExitCode> {
         Command::Run { config, forget_pushed } => {
             host::secrecy::keep().context("cannot keep this process's memory to itself")?;
             let config = load(config.config.as_deref())?;
-            start_log(&config);
+            let _log = log::start(&config.log_level).context("cannot start the log")?;
             #[cfg(feature = "heap-profile")]
             heap::watch()?;
             run::run(&config, forget_pushed)?;
         }
         Command::CheckConfig(args) => check(args.config.as_deref())?,
-        Command::PrintConfig => print!("{}", config::DEFAULT),
+        Command::PrintConfig => drop(console::print(config::DEFAULT)?),
         Command::Push(push) => return operator::push(&push),
         Command::Cue(args) => return operator::cue(&args),
         Command::Status(args) => return operator::status(&args),
@@ -172,19 +171,9 @@ fn check(path: Option<&Path>) -> Result<()> {
         past.join("\n")
     );
     let (shards, address, phases) = (config.shards, config.address, show.phases.len());
-    println!(
+    console::line(&format!(
         "good: {shards} shard(s) on {address}, show {:?} with {phases} phase(s)",
         show.name
-    );
+    ))?;
     Ok(())
-}
-
-fn start_log(config: &Config) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.log_level));
-    let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(is_terminal)
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -47,6 +47,10 @@ fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
     text.push_str(&format!(
         "# TYPE gateway_certificate_expires_in_seconds gauge\ngateway_certificate_expires_in_seconds {left_s}\n"
     ));
+    let lost = host::log::lines_lost();
+    text.push_str(&format!(
+        "# TYPE gateway_log_lines_lost_total counter\ngateway_log_lines_lost_total {lost}\n"
+    ));
     ([("content-type", "text/plain; version=0.0.4")], text)
 }
 

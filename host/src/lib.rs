@@ -4,4 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod console;
+pub mod groups;
+pub mod log;
+pub mod memory;
+pub mod pem;
 pub mod secrecy;

@@ -9,6 +9,11 @@
 //! Environment: `SHAKE_BENCH_DIRECTORY` (default: the target directory, because /tmp may be memory), `SHAKE_BENCH_USERS`
 //! (users present before, default 0), `SHAKE_BENCH_CLAIMS` (claims of the ledger to open, default 0: not measured; 10,000,000
 //! take some three minutes and 5 GB).
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench prints, and may end with its reader"
+)]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use criterion::{Criterion, Throughput};

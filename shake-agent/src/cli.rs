@@ -103,11 +103,11 @@ pub struct BlocksListArgs {
 #[derive(Args)]
 #[command(after_long_help = "\
 The running agent lifts it within a second, and tells every shard. When no agent runs beside a gateway, the next
-one does. Whoever breaks the
-rule again is blocked again: see [abuse] in agent.toml.
+one does. Whoever breaks the rule again is blocked again: see [abuse] in agent.toml. To be run as the agent's user, or as
+root: what root writes belongs to the agent's user.
 
-Exit codes: 0 lifted, or asked of the next agent; 1 nobody of that name is blocked, or the file cannot be written;
-2 wrong command line.
+Exit codes: 0 lifted, as the agent's list shows; 1 nobody of that name is blocked, or the wish cannot be written;
+2 wrong command line; 3 asked for, but no agent took it within four seconds: the next one does.
 
 Examples:
   shake-agent blocks lift user 10023

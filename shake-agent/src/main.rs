@@ -6,6 +6,7 @@ mod commands;
 use clap::Parser;
 use cli::seed::SeedCommand;
 use cli::{Cli, Command, LedgerCommand, SettlementCommand};
+use host::console;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", told(&error));
+            console::tell(&format!("error: {}", told(&error)));
             ExitCode::from(failed)
         }
     }

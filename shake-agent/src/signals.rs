@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks the agent to end in good order, the second ends it at once.
+//! SIGTERM and SIGINT: the first asks the agent to end in good order, the second ends it at once. SIGHUP, by which the gateway
+//! reads its keys anew, changes nothing: the agent follows keys and show by itself.
 
 use nix::sys::signal::{SigSet, Signal};
 use std::io;
@@ -28,6 +29,7 @@ impl Stop {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGTERM);
         signals.add(Signal::SIGINT);
+        signals.add(Signal::SIGHUP);
         signals.thread_block()?;
         let stop = Self::default();
         let theirs = stop.clone();
@@ -35,6 +37,10 @@ impl Stop {
             // An error of `wait` means a set that the kernel does not know: this one it knows.
             let mut first: Option<Instant> = None;
             while let Ok(signal) = signals.wait() {
+                if signal == Signal::SIGHUP {
+                    info!("SIGHUP: keys and show are followed as they change, and nothing else is read anew; restart for a new configuration");
+                    continue;
+                }
                 match first {
                     Some(at) if at.elapsed() < SAME_WISH => continue,
                     Some(_) => std::process::exit(EXIT_AT_ONCE),

@@ -6,6 +6,7 @@ mod support;
 
 use process::{Running, agent};
 use serde_json::{Value, json};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 use support::{Event, Front};
 
@@ -51,7 +52,7 @@ fn blocks_are_listed_and_lifted() {
     assert_eq!(blocks(&event, &["lift", "prefix", "here"]).0, Some(1), "no prefix");
     assert_eq!(blocks(&event, &["lift", "user"]).0, Some(2), "who?");
     let (code, text) = blocks(&event, &["lift", "user", "10023"]);
-    assert_eq!(code, Some(0));
+    assert_eq!(code, Some(3), "nobody did it");
     assert!(text.contains("no agent took it"), "{text}");
 
     // The next agent does it, and then what it is asked while it runs.
@@ -65,4 +66,40 @@ fn blocks_are_listed_and_lifted() {
     assert_eq!(blocks(&event, &["lift", "all"]), (Some(0), "lifted\n".into()));
     let (_, text) = blocks(&event, &["list"]);
     assert!(text.starts_with("0 blocked now, 7 ever"), "{text}");
+}
+
+/// As root, with the agent's directory another user's, as `sudo shake-agent blocks lift` has it.
+#[test]
+fn what_another_user_asks_for_belongs_to_the_directorys_owner() {
+    const NOBODY: u32 = 65_534;
+    let event = Event::new(4);
+    let kept = json!({"made": {}, "held_back": 0, "dry_run": {}, "blocks": [block("user", "10023", 600_000)]});
+    std::fs::write(event.path("blocks.json"), kept.to_string()).unwrap();
+    let is_root = nix::unistd::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(event.directory.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        // Left by a version that kept it.
+        std::fs::write(event.path("blocks.json.lifts"), "user 10023\n").unwrap();
+    }
+    let (code, text) = blocks(&event, &["lift", "user", "10023"]);
+    assert_eq!(code, Some(3), "{text}");
+    let of = |path: &std::path::Path| {
+        let metadata = std::fs::metadata(path).unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    let lifts = event.path("blocks.json.lifts");
+    if is_root {
+        assert_eq!(of(&lifts), (NOBODY, NOBODY));
+    }
+    assert_eq!(std::fs::metadata(&lifts).unwrap().mode() & 0o777, 0o600);
+    // Root must not be led elsewhere by whose directory it is.
+    let other = event.path("other");
+    std::fs::write(&other, "").unwrap();
+    std::fs::remove_file(&lifts).unwrap();
+    std::os::unix::fs::symlink(&other, &lifts).unwrap();
+    assert_eq!(blocks(&event, &["lift", "all"]).0, Some(1));
+    std::fs::remove_file(&lifts).unwrap();
+    std::fs::hard_link(&other, &lifts).unwrap();
+    assert_eq!(blocks(&event, &["lift", "all"]).0, Some(1));
+    assert_eq!(std::fs::read(&other).unwrap(), b"");
 }

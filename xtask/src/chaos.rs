@@ -21,6 +21,7 @@ use anyhow::{Context, bail};
 use cast::{Member, directories};
 use clap::Args;
 use fault::Kind;
+use host::console;
 use lookout::Lookout;
 use report::Campaign;
 use round::{Outcome, Stage};
@@ -160,7 +161,9 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         let rounds = options
             .numbers()
             .take(if options.rounds.is_some() { usize::MAX } else { 20 });
-        rounds.for_each(|round| println!("{}", scheduled(options.seed, &kinds, round)));
+        for round in rounds {
+            console::line(&scheduled(options.seed, &kinds, round))?;
+        }
         return Ok(());
     }
     say("building the programs and the library of faults");
@@ -194,7 +197,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let text = campaign.text();
     place.write("summary.txt", &text)?;
     place.write("summary.json", &serde_json::to_string_pretty(&campaign.json())?)?;
-    print!("{text}");
+    console::print(&text)?;
     let last = campaign.rounds.last().map_or(1, |round| round.round);
     ended.with_context(|| {
         format!(
@@ -217,7 +220,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 /// A line on stderr, so that stdout holds the result alone.
 fn say(line: &str) {
-    eprintln!("chaos: {line}");
+    console::tell(&format!("chaos: {line}"));
 }
 
 fn scheduled(seed: u64, kinds: &[Kind], round: u32) -> String {
@@ -280,7 +283,7 @@ fn play(options: &Options, stage: &mut Stage<'_>, campaign: &mut Campaign) -> an
         let mut outcome = round::play(stage, number, options.seed, &faults)?;
         outcome.amiss.extend(late(&outcome, options.back_ms_max));
         let clear = if stderr().is_terminal() { "\x1b[2K" } else { "" };
-        eprint!("{clear}chaos: {}", report::line(&outcome));
+        console::tell_bare(&format!("{clear}chaos: {}", report::line(&outcome)));
         let is_good = outcome.wrong.is_empty() && outcome.amiss.is_empty();
         let is_wrong = !outcome.wrong.is_empty();
         campaign.rounds.push(outcome);

@@ -12,6 +12,7 @@ use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
+use host::console;
 use reports::{Books, credits};
 use std::fs;
 use std::path::Path;
@@ -110,12 +111,11 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let evidence = evidence(&place, phones_succeeded, books)?;
     let failures = evidence.failures();
     if options.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&table::json(options, &evidence, &failures))?
-        );
+        console::line(&serde_json::to_string_pretty(&table::json(
+            options, &evidence, &failures,
+        ))?)?;
     } else {
-        print!("{}", table::text(options, &evidence, &failures));
+        console::print(&table::text(options, &evidence, &failures))?;
     }
     if !failures.is_empty() {
         bail!(
@@ -163,7 +163,7 @@ impl Options {
 
 /// A line on stderr, so that stdout holds the result alone.
 fn say(line: &str) {
-    eprintln!("demo: {line}");
+    console::tell(&format!("demo: {line}"));
 }
 
 /// Writes the show, the scenario and both configurations.

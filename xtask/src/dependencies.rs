@@ -5,6 +5,7 @@
 use crate::workspace::{cargo, root};
 use anyhow::{Context, bail, ensure};
 use cargo_metadata::{MetadataCommand, Package, semver::VersionReq};
+use host::console;
 use serde::Deserialize;
 use spdx::{Expression, Licensee, ParseMode};
 use std::collections::BTreeMap;
@@ -95,13 +96,13 @@ pub fn check() -> anyhow::Result<()> {
     let packages: Vec<Seen<'_>> = metadata.packages.iter().map(Seen::from).collect();
     let faults = judge(&policy, &packages)?;
     for line in twice(&packages) {
-        println!("twice: {line}");
+        console::line(&format!("twice: {line}"))?;
     }
     ensure!(faults.is_empty(), "{} fault(s)\n{}", faults.len(), faults.join("\n"));
-    println!(
+    console::line(&format!(
         "licences, banned crates and sources of {} packages: as deny.toml allows",
         packages.len()
-    );
+    ))?;
     advisories()
 }
 
@@ -162,11 +163,13 @@ fn advisories() -> anyhow::Result<()> {
         status.is_ok_and(|status| status.success())
     };
     if !quiet(&["deny", "--version"]) {
-        println!("advisories: NOT CHECKED: cargo-deny is not installed (`cargo install --locked cargo-deny`)");
+        console::line("advisories: NOT CHECKED: cargo-deny is not installed (`cargo install --locked cargo-deny`)")?;
         return Ok(());
     }
     if !quiet(&["deny", "fetch", "db"]) {
-        println!("advisories: NOT CHECKED: cargo-deny cannot fetch its database (`cargo deny fetch db` tells why)");
+        console::line(
+            "advisories: NOT CHECKED: cargo-deny cannot fetch its database (`cargo deny fetch db` tells why)",
+        )?;
         return Ok(());
     }
     let status = cargo(["deny", "check"]).status().context("cannot run cargo deny")?;

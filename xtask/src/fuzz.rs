@@ -9,6 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::workspace::{cargo, root, target};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use host::console;
 use report::{Outcome, Totals};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ const GRACE: Duration = Duration::from_secs(60);
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let names = names()?;
     if options.list {
-        println!("{}", names.join("\n"));
+        console::line(&names.join("\n"))?;
         return Ok(());
     }
     let chosen: Vec<&String> = match &options.target {
@@ -72,18 +73,18 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let programs = build(&place, interrupt)?;
     let mut totals = Totals::read(&place.directory.join("executions.csv"))?;
     let mut crashed = 0;
-    println!("{}", Outcome::HEADER);
+    console::line(Outcome::HEADER)?;
     for name in chosen {
         let outcome = fuzz(&place, &programs, name, options.seconds, interrupt)?;
         totals.add(name, outcome.executions)?;
-        println!("{}", outcome.line(name, totals.of(name)));
+        console::line(&outcome.line(name, totals.of(name)))?;
         crashed += usize::from(outcome.crash.is_some());
         if let Some(crash) = &outcome.crash {
-            println!("  {crash}");
+            console::line(&format!("  {crash}"))?;
         }
         interrupt.check()?;
     }
-    println!("{} executions in all runs over all targets", totals.sum());
+    console::line(&format!("{} executions in all runs over all targets", totals.sum()))?;
     ensure!(crashed == 0, "{crashed} targets crashed");
     Ok(())
 }

@@ -15,6 +15,7 @@ mod test;
 mod tune;
 
 use clap::{Parser, Subcommand};
+use host::console;
 use interrupt::Interrupt;
 use std::process::ExitCode;
 
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
     let interrupt = match Interrupt::watch() {
         Ok(interrupt) => interrupt,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            console::tell(&format!("xtask: {error:#}"));
             return ExitCode::FAILURE;
         }
     };
@@ -86,7 +87,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            console::tell(&format!("xtask: {error:#}"));
             ExitCode::from(if interrupt.came() { 130 } else { 1 })
         }
     }

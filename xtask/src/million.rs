@@ -10,6 +10,7 @@ use crate::stage::{Build, Latency, Place, Programs, Samples};
 use crate::workspace;
 use anyhow::bail;
 use clap::Args;
+use host::console;
 use play::{GATEWAY, Played};
 use reports::Step;
 
@@ -93,7 +94,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         latencies: [before, Latency::measure()],
     };
     let failures = failures(options, &seen);
-    print!("{}", table::text(options, &seen, &failures));
+    console::print(&table::text(options, &seen, &failures))?;
     if !failures.is_empty() {
         bail!("{}; see {}", failures.join("; "), place.directory.display());
     }
@@ -101,7 +102,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn say(line: &str) {
-    eprintln!("million: {line}");
+    console::tell(&format!("million: {line}"));
 }
 
 /// Packets, and the show. In the idle one nothing new happens while it is measured whether anything grows: it has no gifts, and

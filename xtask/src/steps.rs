@@ -2,6 +2,7 @@
 
 use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
+use host::console;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl<'a> Steps<'a> {
     /// Only when interrupted.
     pub fn step(&mut self, name: &str, line: &str, work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<()> {
         self.interrupt.check()?;
-        eprintln!("== {name}: {line}");
+        console::tell(&format!("== {name}: {line}"));
         let started = Instant::now();
         let failure = work().err().map(|error| format!("{error:#}"));
         let step = Step {
@@ -57,7 +58,7 @@ impl<'a> Steps<'a> {
             took: started.elapsed(),
             failure,
         };
-        eprintln!("== {}", step.line());
+        console::tell(&format!("== {}", step.line()));
         self.done.push(step);
         self.interrupt.check()
     }
@@ -67,16 +68,16 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// When a step failed.
     pub fn finish(self) -> anyhow::Result<()> {
-        println!();
+        console::line("")?;
         for step in &self.done {
-            println!("{}", step.line());
+            console::line(&step.line())?;
         }
         let failed = self.done.iter().filter(|step| step.failure.is_some()).count();
         let total = self.started.elapsed().as_secs_f64();
         if failed > 0 {
             bail!("{failed} of {} steps failed in {total:.1} s", self.done.len());
         }
-        println!("all {} steps passed in {total:.1} s", self.done.len());
+        console::line(&format!("all {} steps passed in {total:.1} s", self.done.len()))?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::million::play;
 use crate::stage::{self, Build, Patience, Place, Programs, Tuned, run_to_file};
 use crate::workspace;
 use anyhow::ensure;
+use host::console;
 use std::process::Command;
 use std::time::Duration;
 
@@ -78,13 +79,13 @@ pub fn run(interrupt: &Interrupt) -> anyhow::Result<()> {
     run_to_file("llvm-profdata", merge, &place.file("merge.log"), &patience, || Ok(()))?.success()?;
     say("building the programs by their counts");
     let programs = Programs::build(Build::Tuned, interrupt)?;
-    println!(
+    console::line(&format!(
         "gateway, shake-agent, client-sim and certs are in {}",
         programs.path("").display()
-    );
+    ))?;
     Ok(())
 }
 
 fn say(line: &str) {
-    eprintln!("tune: {line}");
+    console::tell(&format!("tune: {line}"));
 }

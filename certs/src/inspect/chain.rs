@@ -12,13 +12,13 @@ use std::time::Duration;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-/// Checks that `chain` leads to `authority` and serves what `identity` does.
+/// Checks that `chain` leads to one of `authorities` and serves what `identity` does.
 ///
 /// # Errors
 /// What does not hold. Time is not part of it: dates are findings of their own, so each chain is checked at a moment
 /// when its first certificate is valid.
 pub(super) fn verify(
-    authority: &CertificateDer<'static>,
+    authorities: &[CertificateDer<'static>],
     identity: Identity,
     chain: &[CertificateDer<'static>],
     now: Timestamp,
@@ -33,7 +33,9 @@ pub(super) fn verify(
     let moment = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(moment).unwrap_or(0)));
 
     let mut roots = RootCertStore::empty();
-    roots.add(authority.clone()).map_err(|error| error.to_string())?;
+    for authority in authorities {
+        roots.add(authority.clone()).map_err(|error| error.to_string())?;
+    }
     let (roots, provider) = (Arc::new(roots), Arc::new(rustls::crypto::ring::default_provider()));
     if identity == Identity::Operator {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();

@@ -37,7 +37,6 @@ pub use stage::HostileError;
 use stage::Stage;
 
 use clap::{Args, ValueEnum};
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -194,9 +193,7 @@ pub fn run(options: &Options) -> Result<u8, HostileError> {
     } else {
         findings.to_text()
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(HostileError::Output)?;
+    host::console::print(&text).map_err(HostileError::Output)?;
     Ok(if findings.breaches.is_empty() { 0 } else { 2 })
 }
 

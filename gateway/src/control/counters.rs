@@ -19,6 +19,8 @@ pub enum Turned {
     BadCertificate,
     /// A good certificate that is on the list of refused ones.
     Barred,
+    /// The list of refused ones cannot be read, so nobody is let in.
+    ListUnreadable,
     /// Not `shake-admin/1`.
     OtherProtocol,
     /// More connections than there may be.
@@ -28,13 +30,14 @@ pub enum Turned {
 }
 
 impl Turned {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NoCertificate,
         Self::Expired,
         Self::OtherAuthority,
         Self::NotOperator,
         Self::BadCertificate,
         Self::Barred,
+        Self::ListUnreadable,
         Self::OtherProtocol,
         Self::Full,
         Self::Handshake,
@@ -48,6 +51,7 @@ impl Turned {
             Self::NotOperator => "not_operator",
             Self::BadCertificate => "bad_certificate",
             Self::Barred => "certificate_refused",
+            Self::ListUnreadable => "list_unreadable",
             Self::OtherProtocol => "other_protocol",
             Self::Full => "full",
             Self::Handshake => "handshake",

@@ -37,7 +37,15 @@ impl Control {
     /// When its certificates or its list cannot be used, or the address cannot be had.
     pub fn open(&self, address: SocketAddr) -> Result<Endpoint> {
         let certs = &self.config.certs_directory;
-        self.barred.store(Arc::new(Barred::read(certs)?));
+        let (barred, fault) = Barred::read_at_start(certs)?;
+        if let Some(fault) = fault {
+            let fault = format!("{fault:#}");
+            error!(
+                fault,
+                "no operator is let in until the list of refused ones is mended, and SIGHUP given"
+            );
+        }
+        self.barred.store(Arc::new(barred));
         let endpoint = transport::bind(address, transport::server_config(certs)?)?;
         Ok(self.endpoint.get_or_init(|| endpoint).clone())
     }

@@ -7,12 +7,12 @@ use super::identity::{self, Operator};
 use super::{Control, now_us};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
+use host::pem;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{ConnectionError, Endpoint, Incoming, ReadToEndError, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 use shake_proto::admin::{REQUEST_BYTES_MAX, Refusal, Request};
 use shake_proto::admin_v1 as v1;
 use shake_proto::code::Code;
@@ -46,24 +46,12 @@ pub fn bind(address: SocketAddr, server: quinn::ServerConfig) -> Result<Endpoint
 /// How operators are served. The certificates are those of the directory: the server's, and the authority that operators'
 /// certificates must come from.
 pub fn server_config(certs: &Path) -> Result<quinn::ServerConfig> {
-    let read = |name: &str| {
-        let path = certs.join(name);
-        CertificateDer::pem_file_iter(&path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| {
-                format!(
-                    "cannot read the certificate {}; make it with `certs generate`",
-                    path.display()
-                )
-            })
-    };
+    let read = |name: &str| pem::certificates(&certs.join(name)).context("make it with `certs generate`");
     let mut roots = RootCertStore::empty();
     for certificate in read("ca.pem")? {
         roots.add(certificate).context("ca.pem is no authority")?;
     }
-    let key = certs.join("server.key.pem");
-    let key =
-        PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read the private key {}", key.display()))?;
+    let key = pem::private_key(&certs.join("server.key.pem"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
@@ -154,9 +142,9 @@ async fn connection(incoming: Incoming, address: SocketAddr, control: &Arc<Contr
     // Each stream has its own task; QUIC's limit on streams bounds them.
     while let Ok((send, receive)) = connection.accept_bi().await {
         // Each time, because the list may have been read anew since the connection was made.
-        if control.barred.load().has(&operator.fingerprint) {
-            close(Turned::Barred);
-            return turn_away(control, address, Turned::Barred, &operator.fingerprint).await;
+        if let Some(why) = control.barred.load().refuses(&operator.fingerprint) {
+            close(why);
+            return turn_away(control, address, why, &operator.fingerprint).await;
         }
         tokio::spawn(stream(send, receive, Arc::clone(control), Arc::clone(&operator)));
     }

@@ -92,6 +92,8 @@ named! {
         Going = "going",
         /// There are as many sessions as there may be.
         SessionsFull = "sessions_full",
+        /// There is no memory for it.
+        MemoryFull = "memory_full",
         /// There are as many handshakes as there may be in this grade.
         HandshakesFull = "handshakes_full",
         /// Too many of its address prefix.

@@ -107,6 +107,9 @@ pub struct Board {
     operator_heard_ms: AtomicU64,
     /// What was pushed could not be kept on disk, or the kept file could not be used.
     is_config_unkept: AtomicBool,
+    /// The part of the memory in use that this process may use, 0 to 1.
+    pub memory_in_use: Gauge,
+    is_memory_full: AtomicBool,
     pub shards: Box<[ShardGauges]>,
 }
 
@@ -124,6 +127,8 @@ impl Board {
             turn_ms_max: Gauge::default(),
             operator_heard_ms: AtomicU64::new(0),
             is_config_unkept: AtomicBool::new(false),
+            memory_in_use: Gauge::default(),
+            is_memory_full: AtomicBool::new(false),
             shards: (0..shards).map(|_| ShardGauges::default()).collect(),
         }
     }
@@ -175,6 +180,15 @@ impl Board {
 
     pub fn is_config_unkept(&self) -> bool {
         self.is_config_unkept.load(Relaxed)
+    }
+
+    /// To be set while there is no memory for newcomers.
+    pub fn set_memory_full(&self, is_full: bool) {
+        self.is_memory_full.store(is_full, Relaxed);
+    }
+
+    pub fn is_memory_full(&self) -> bool {
+        self.is_memory_full.load(Relaxed)
     }
 }
 

@@ -1,18 +1,18 @@
-//! CPU time: of this process, and of its control group (cgroup v2). Shares are between two looks.
+//! CPU time: of this process, and of its control group. Shares are between two looks, and of what may be used: of a machine
+//! of 64 cores a gateway of two shards uses two at the most, and is then as busy as it can be.
 
+use host::groups::Groups;
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Looks at the CPU time that was used.
 pub struct Cpu {
+    /// Cores that this process may run on.
     cores: f64,
-    cgroup: Option<Cgroup>,
+    shards: u16,
+    groups: Groups,
     last: Look,
 }
 
@@ -32,28 +32,29 @@ pub struct Shares {
 }
 
 impl Cpu {
-    pub fn new(at: Instant) -> Self {
-        let cores = cores();
-        let cgroup = Cgroup::find(cores);
-        let last = Look::take(at, cgroup.as_ref());
-        Self { cores, cgroup, last }
+    /// For a process that serves with so many shards.
+    pub fn new(at: Instant, shards: u16, groups: Groups) -> Self {
+        Self {
+            cores: cores(),
+            shards,
+            last: Look::take(at, &groups),
+            groups,
+        }
     }
 
     /// The shares since the last call.
     pub fn look(&mut self, at: Instant) -> Shares {
-        let look = Look::take(at, self.cgroup.as_ref());
+        let look = Look::take(at, &self.groups);
         let elapsed_s = (look.at - self.last.at).as_secs_f64().max(1e-6);
         let share = |now: Duration, before: Duration, cores: f64| {
             (now.saturating_sub(before).as_secs_f64() / elapsed_s / cores).clamp(0.0, 1.0)
         };
-        let limit = self.cgroup.as_ref().map_or(1.0, |cgroup| cgroup.cores);
+        // Quotas may be changed at any time.
+        let group_cores = least(self.cores, self.groups.cores());
+        let own_cores = least(group_cores, Some(self.shards.into()));
         let shares = Shares {
-            process: share(
-                look.process,
-                self.last.process,
-                self.cores.min(limit.max(1e-3)).max(1e-3),
-            ),
-            cgroup: share(look.cgroup, self.last.cgroup, limit),
+            process: share(look.process, self.last.process, own_cores),
+            cgroup: share(look.cgroup, self.last.cgroup, group_cores),
         };
         self.last = look;
         shares
@@ -61,9 +62,9 @@ impl Cpu {
 }
 
 impl Look {
-    fn take(at: Instant, cgroup: Option<&Cgroup>) -> Self {
+    fn take(at: Instant, groups: &Groups) -> Self {
         let process = process_time();
-        let cgroup = cgroup.and_then(Cgroup::used).unwrap_or_default();
+        let cgroup = groups.cpu_used().unwrap_or_default();
         Self { at, process, cgroup }
     }
 }
@@ -71,6 +72,11 @@ impl Look {
 /// CPU time of this process in all.
 pub fn process_time() -> Duration {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}
+
+/// The least of what there is and what is allowed, in cores; never nothing, because shares are of it.
+fn least(there: f64, allowed: Option<f64>) -> f64 {
+    there.min(allowed.unwrap_or(there)).max(1e-3)
 }
 
 /// Cores that this process may run on.
@@ -83,73 +89,34 @@ fn cores() -> f64 {
     count.max(1) as f64
 }
 
-/// The control group of this process, when cgroup v2 counts CPU time.
-struct Cgroup {
-    stat: PathBuf,
-    /// What the group and those above it allow, in cores.
-    cores: f64,
-}
-
-impl Cgroup {
-    fn find(cores: f64) -> Option<Self> {
-        let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let directory = Path::new(CGROUPS).join(own_path(&groups)?);
-        let stat = directory.join("cpu.stat");
-        used(&fs::read_to_string(&stat).ok()?)?;
-        let limits = directory.ancestors().take_while(|path| path.starts_with(CGROUPS));
-        let limit = limits
-            .filter_map(|path| limit_cores(&fs::read_to_string(path.join("cpu.max")).ok()?))
-            .fold(cores, f64::min);
-        Some(Self { stat, cores: limit })
-    }
-
-    fn used(&self) -> Option<Duration> {
-        used(&fs::read_to_string(&self.stat).ok()?)
-    }
-}
-
-/// The path of the v2 group in `/proc/self/cgroup`, below the mount.
-fn own_path(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.strip_prefix("0::/"))
-}
-
-/// The time in a `cpu.stat`.
-fn used(text: &str) -> Option<Duration> {
-    let micros = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
-    Some(Duration::from_micros(micros.trim().parse().ok()?))
-}
-
-/// The limit in a `cpu.max`, in cores; `None` for no limit.
-fn limit_cores(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    let (quota, period): (f64, f64) = (quota.parse().ok()?, period.parse().ok()?);
-    (quota > 0.0 && period > 0.0).then_some(quota / period)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn files_of_control_groups_are_read() {
-        assert_eq!(
-            own_path("9:cpu:/x\n0::/system.slice/gateway.service\n"),
-            Some("system.slice/gateway.service")
-        );
-        assert_eq!(own_path("9:cpu:/x\n"), None);
-        assert_eq!(
-            used("usage_usec 2500000\nuser_usec 1\n"),
-            Some(Duration::from_millis(2_500))
-        );
-        assert_eq!(used("nr_periods 0\n"), None);
-        assert_eq!(limit_cores("150000 100000\n"), Some(1.5));
-        assert_eq!(limit_cores("max 100000\n"), None);
+    fn the_least_of_what_there_is_and_what_is_allowed_counts() {
+        assert_eq!(least(8.0, Some(1.5)), 1.5);
+        assert_eq!(least(2.0, Some(4.0)), 2.0);
+        assert_eq!(least(3.0, None), 3.0);
+    }
+
+    #[test]
+    fn a_gateway_whose_shards_are_busy_is_as_busy_as_it_can_be() {
+        let used = process_time();
+        for (shards, least_share) in [(1, 0.99), (2, 0.49)] {
+            let began = Instant::now();
+            let mut cpu = Cpu::new(began, shards, Groups::default());
+            (cpu.cores, cpu.last.process) = (8.0, Duration::ZERO);
+            // As if one core had been busy all the time.
+            let share = cpu.look(began + used).process;
+            assert!(share >= least_share, "{shards} shards of 8 cores: {share}");
+        }
     }
 
     #[test]
     fn work_shows_in_the_share() {
         let began = Instant::now();
-        let mut cpu = Cpu::new(began);
+        let mut cpu = Cpu::new(began, 1, Groups::default());
         let mut sum = 0_u64;
         while began.elapsed() < Duration::from_millis(50) {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));

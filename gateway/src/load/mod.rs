@@ -45,6 +45,7 @@ pub fn render(board: &Board) -> String {
     gauge("gateway_invited_shakes_per_second", plain(), invited);
     gauge("gateway_shakers", plain(), board.shakers.load(Relaxed) as f64);
     gauge("gateway_huge_pages", plain(), board.huge_pages.load(Relaxed) as f64);
+    gauge("gateway_memory_in_use", plain(), board.memory_in_use.value());
     gauge("gateway_turn_seconds_max", plain(), board.turn_ms_max.value() / 1e3);
     let cpu_s = cpu::process_time().as_secs_f64();
     writeln!(

@@ -8,6 +8,8 @@ use crate::counters::Counters;
 use crate::shard::lane::AGENT_SILENT_MS_MAX;
 use crate::shard::serving::{Shared, unix_ms};
 use host::clock::monotonic_ms;
+use host::groups::Groups;
+use host::memory::Memory;
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::UnixMillis;
 use shake_rules::grade::{Grade, Grader, Signals, StandingWait};
@@ -23,6 +25,10 @@ use tracing::{info, warn};
 const LOOK: Duration = Duration::from_millis(100);
 /// Looks between two settings of the per-second figures.
 const LOOKS_PER_SECOND: u32 = 10;
+/// From this part of the memory in use on newcomers are refused, until it is below the second: who is here needs the rest.
+const MEMORY_FULL: f64 = 0.92;
+const MEMORY_FREE_AGAIN: f64 = 0.90;
+
 /// Sums over all shards at one moment.
 #[derive(Clone, Copy, Default)]
 struct Sums {
@@ -42,6 +48,7 @@ pub struct Watch {
     counters: Arc<[Arc<Counters>]>,
     attachment: Attachment,
     cpu: Cpu,
+    groups: Groups,
     grader: Grader,
     judge: Judge,
     pacer: Pacer,
@@ -76,12 +83,14 @@ pub fn spawn(
 
 impl Watch {
     fn new(shared: Arc<Shared>, counters: Arc<[Arc<Counters>]>, attachment: Attachment, now: Instant) -> Self {
+        let shards = shared.shards;
         let queue_waits = shared.board.shards.iter().map(|_| StandingWait::default()).collect();
         Self {
             shared,
             counters,
             attachment,
-            cpu: Cpu::new(now),
+            cpu: Cpu::new(now, shards, Groups::of_this_process()),
+            groups: Groups::of_this_process(),
             grader: Grader::default(),
             judge: Judge::default(),
             pacer: Pacer::default(),
@@ -106,6 +115,7 @@ impl Watch {
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
             self.show_second(now, sums);
+            self.look_at_memory();
         }
     }
 
@@ -211,6 +221,22 @@ impl Watch {
             sums.connections += counters.connections_established.value();
         }
         sums
+    }
+
+    /// Says whether there is memory for newcomers.
+    fn look_at_memory(&self) {
+        let in_use = Memory::look(&self.groups).in_use();
+        let board = &self.shared.board;
+        board.memory_in_use.set(in_use);
+        let was_full = board.is_memory_full();
+        let is_full = in_use > if was_full { MEMORY_FREE_AGAIN } else { MEMORY_FULL };
+        board.set_memory_full(is_full);
+        let in_use = format!("{:.0} %", in_use * 100.0);
+        match (was_full, is_full) {
+            (false, true) => warn!(in_use, "no memory for newcomers: they are refused"),
+            (true, false) => info!(in_use, "there is memory for newcomers again"),
+            _ => {}
+        }
     }
 
     fn show_second(&mut self, now: Instant, sums: Sums) {

@@ -45,6 +45,8 @@ const TOLD_BLOCKED_MS: u32 = 10_000;
 /// millisecond. The others are asked for the proof, which costs a twentieth.
 const UNPROVEN_PER_SECOND: f64 = 500.0;
 const UNPROVEN_AT_ONCE: u32 = 1_000;
+/// No packet waits in a socket for longer, in milliseconds.
+const SOCKET_MS_MAX: i32 = 60_000;
 /// How long a user who shook counts among those who shake, in milliseconds: the longest pace.
 const SHAKER_MS: u64 = 10_000;
 
@@ -58,8 +60,9 @@ pub struct Gate {
     open_until: u32,
     /// Not told again to slow down before this one.
     told_until: u32,
-    /// The span in which this user last counted as one who shakes.
-    span: u8,
+    /// The span in which this user last counted as one who shakes. Modulo 2^16: it comes round in a week. (In eight bits it did
+    /// in 43 minutes, a usual time from one phase to the next.)
+    span: u16,
     /// Blocked, and told so, until this one; 0 for never.
     shut_until: u32,
     /// Packets that came too early after the last answer to a shake.
@@ -119,7 +122,7 @@ pub struct Admission {
     shed_after_ns: u64,
     /// How long the batch at hand waited.
     queue_wait_ns: u64,
-    span: u8,
+    span: u16,
     shakers: u32,
     shakers_before: u32,
     now_ns: u64,
@@ -185,9 +188,9 @@ impl Admission {
             self.pace_ms = 0;
         }
         self.user_paced = kept(self.user, self.pace_ms, self.pace_ms);
-        let span = (now_ns / 1_000_000 / SHAKER_MS) as u8;
+        let span = (now_ns / 1_000_000 / SHAKER_MS) as u16;
         if span != self.span {
-            // Spans start at 1 for a new session's sake, whose gate says 0; a wrap after 256 spans miscounts one user once.
+            // A gate says 0 for never, and the number of its span plus one.
             self.span = span;
             self.shakers_before = std::mem::take(&mut self.shakers);
         }
@@ -224,7 +227,8 @@ impl Admission {
         let since_ms = ((came_ns / 1_000_000) as u32)
             .wrapping_sub(gate.answered_ms)
             .cast_signed();
-        if gate.answered_ms != 0 && since_ms <= 0 {
+        // Modulo 2^32 what was answered 25 days ago and more seems to be still to come.
+        if gate.answered_ms != 0 && (-SOCKET_MS_MAX..=0).contains(&since_ms) {
             return Some(why);
         }
         gate.packets = gate.packets.wrapping_add(1);
@@ -270,10 +274,7 @@ impl Admission {
         counters: &Counters,
         rng: &mut StdRng,
     ) -> Verdict {
-        if gate.span != self.span.wrapping_add(1) {
-            gate.span = self.span.wrapping_add(1);
-            self.shakers += 1;
-        }
+        self.count_shaker(gate);
         let pace_ms = self.pace_ms(show_pace_ms, rng);
         let user = if self.pace_ms == 0 {
             self.user
@@ -308,6 +309,15 @@ impl Admission {
         self.answered(gate);
         gate.unruly = UNRULY_ANSWERS;
         Verdict::Refuse { retry_after_ms }
+    }
+
+    /// Counts a user among those who shake, once a span. Gives whether it did.
+    fn count_shaker(&mut self, gate: &mut Gate) -> bool {
+        let span = self.span.wrapping_add(1);
+        let is_new = gate.span != span;
+        gate.span = span;
+        self.shakers += u32::from(is_new);
+        is_new
     }
 
     /// An answer goes out, which is to be acknowledged.

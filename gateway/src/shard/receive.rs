@@ -250,6 +250,8 @@ impl Shard {
             Some(Turned::Going)
         } else if self.sessions.len() >= limits.max {
             Some(Turned::SessionsFull)
+        } else if self.serving.shared.board.is_memory_full() {
+            Some(Turned::MemoryFull)
         } else if self.handshaking >= handshakes_max {
             Some(Turned::HandshakesFull)
         } else {

@@ -86,19 +86,34 @@ impl Shard {
     fn time_to_next_timer(&self) -> Duration {
         let elapsed = self.began.elapsed();
         let ticks = self.wheel.ticks_to_next();
-        let at = TICK * (self.tick() + ticks) as u32;
-        at.saturating_sub(elapsed)
-            .min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
-                PACED_SLEEP_MAX
-            } else {
-                SLEEP_MAX
-            })
+        until_tick(self.tick() + ticks, elapsed).min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
+            PACED_SLEEP_MAX
+        } else {
+            SLEEP_MAX
+        })
     }
+}
+
+/// How long it is until a tick, so long after the shard began. The ticks of a day are 43 million: a number of 32 bits is
+/// over after 99 days.
+fn until_tick(tick: u64, elapsed: Duration) -> Duration {
+    Duration::from_nanos(tick.saturating_mul(TICK.as_nanos() as u64)).saturating_sub(elapsed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shard_sleeps_until_the_next_tick_for_years() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        for days in [0, 1, 99, 100, 199, 365, 3_650] {
+            let elapsed = DAY * days + TICK / 2;
+            let tick = (elapsed.as_nanos() / TICK.as_nanos()) as u64;
+            assert_eq!(until_tick(tick + 3, elapsed), TICK * 5 / 2, "day {days}");
+            assert_eq!(until_tick(tick, elapsed), Duration::ZERO, "day {days}");
+        }
+    }
 
     /// After a turn in which `packets` were read `since` the one before it.
     fn spacing(packets: usize, since: Duration) -> Duration {

@@ -14,11 +14,10 @@ pub use secrets::Secrets;
 use crate::config::{Config, Sessions};
 use crate::shard::{ResetKeys, ShardCids};
 use anyhow::{Context, Result};
+use host::pem;
 use lean::LeanServerConfig;
 use quinn_proto::crypto::rustls::QuicServerConfig;
 use quinn_proto::{AckFrequencyConfig, EndpointConfig, ServerConfig, TransportConfig, VarInt};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use shake_rules::keys::{KeyRing, Purpose};
 use std::path::Path;
 use std::sync::Arc;
@@ -66,11 +65,8 @@ fn rustls_config(directory: &Path) -> Result<rustls::ServerConfig> {
     let certificate = directory.join("server.pem");
     let key = directory.join("server.key.pem");
     let advice = "make the directory with `certs generate --out DIR`";
-    let chain = CertificateDer::pem_file_iter(&certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("cannot read the certificate {}; {advice}", certificate.display()))?;
-    let secret = PrivateKeyDer::from_pem_file(&key)
-        .with_context(|| format!("cannot read the private key {}; {advice}", key.display()))?;
+    let chain = pem::certificates(&certificate).context(advice)?;
+    let secret = pem::private_key(&key).context(advice)?;
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = vec![compact::suite()];
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider))

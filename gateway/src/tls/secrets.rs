@@ -3,10 +3,8 @@
 
 use super::{ServerSide, Servers, key_ring};
 use crate::config::Config;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use ring::digest;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::{KeyRing, Purpose};
@@ -106,10 +104,7 @@ pub struct Certificate {
 impl Certificate {
     fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("server.pem");
-        let chain = CertificateDer::pem_file_iter(&path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .with_context(|| format!("cannot read the certificate {}", path.display()))?;
-        ensure!(!chain.is_empty(), "{} holds no certificate", path.display());
+        let chain = host::pem::certificates(&path)?;
         let (mut starts_at, mut expires_at) = (UnixMillis(0), UnixMillis(u64::MAX));
         for der in &chain {
             let (_, certificate) =

@@ -1,6 +1,7 @@
 //! What the tests share: a real gateway process on free loopback ports, a real agent process beside it, and a phone
 //! made of the stock `quinn` crate.
 #![allow(dead_code)]
+#![allow(clippy::print_stderr, reason = "the test harness takes what is printed")]
 
 pub mod authority;
 pub mod operator;
@@ -133,6 +134,17 @@ impl Stand {
                 .spawn()
                 .expect("the gateway starts"),
         );
+        wait("the gateway is ready", || {
+            self.http("/ready").is_some_and(|text| text.contains("200 OK"))
+        });
+    }
+
+    /// Starts the gateway with its standard error somewhere else than in the log file.
+    pub fn start_gateway_to(&mut self, stderr: impl Into<Stdio>, rust_log: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["run", "--config"]).arg(self.path("gateway.toml"));
+        let started = command.env("RUST_LOG", rust_log).stderr(stderr).spawn();
+        self.gateway = Some(started.expect("the gateway starts"));
         wait("the gateway is ready", || {
             self.http("/ready").is_some_and(|text| text.contains("200 OK"))
         });

@@ -5,13 +5,15 @@
 //! convenience: what cannot be read or written is told, and the agent goes on.
 
 use super::blocks::{Blocks, Held};
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use shake_proto::handoff::abuse::{Rule, Subject};
 use shake_rules::UnixMillis;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 /// Bytes of the lifts' file that are read at the most: a hundred thousand lines.
@@ -181,13 +183,39 @@ fn lifts_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Has the agent whose file of blocks this is lift a block, or all.
+/// Has the agent whose file of blocks this is lift a block, or all. The wish belongs to whom the directory does, so that the
+/// agent can take what root wrote.
 ///
 /// # Errors
-/// When the wish cannot be written.
+/// When the wish cannot be written, or not be given to the directory's owner.
 pub fn request_lift(path: &Path, subject: Option<Subject>) -> io::Result<()> {
-    let mut file = File::options().create(true).append(true).open(lifts_path(path))?;
+    let path = lifts_path(path);
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let owner = fs::metadata(directory.unwrap_or(Path::new(".")))?;
+    let mut options = File::options();
+    options.create(true).append(true).mode(0o600);
+    // Root writes in a directory that is another's: through no link, and into no file that has another name.
+    let mut file = options
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+        .open(&path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() != 1 {
+        let advice = format!("{} is no file of its own; remove it", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, advice));
+    }
     file.lock()?;
+    if found.uid() != owner.uid() {
+        fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(|error| {
+            let (path, uid) = (path.display(), owner.uid());
+            let advice = format!(
+                "cannot give {path} to user {uid}, whose directory it is in: {error}; run this as that user or as root"
+            );
+            io::Error::new(error.kind(), advice)
+        })?;
+    }
+    if found.mode() & 0o777 != 0o600 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
     match subject {
         Some(subject) => writeln!(file, "{subject}"),
         None => writeln!(file, "all"),

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// Exit code of a lift that was asked for, and that no agent has carried out.
+const ASKED: u8 = 3;
 /// How long a running agent may take to lift a block; it looks each second.
 const LIFT_MAX: Duration = Duration::from_secs(4);
 
@@ -84,8 +86,8 @@ fn lift(args: &BlocksLiftArgs) -> anyhow::Result<ExitCode> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    print("no agent took it yet (does one run, with a gateway?); the next one lifts it when it starts")?;
-    Ok(ExitCode::SUCCESS)
+    print("asked for, but no agent took it yet (does one run, with a gateway?); the next one lifts it when it starts")?;
+    Ok(ExitCode::from(ASKED))
 }
 
 fn subject(kind: &str, name: &str) -> anyhow::Result<Subject> {

@@ -1,9 +1,10 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
 use super::seed::read_keys;
-use super::{Progress, ledger_path, print, read_config, unless_closed};
+use super::{Progress, ledger_path, print, read_config};
 use crate::cli::{AuditArgs, By, ExportArgs};
 use anyhow::bail;
+use host::console;
 use shake_agent::audit::{self, fleet};
 use shake_agent::export::{self, ExportError};
 use std::io::{self, BufWriter};
@@ -74,7 +75,7 @@ pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     match export::export(&ledger, args.what, args.format, &mut out) {
         Ok(_) => {}
-        Err(ExportError::Output(error)) => unless_closed(Err(error))?,
+        Err(ExportError::Output(error)) => drop(console::gone_is_good(Err(error))?),
         Err(error) => return Err(error.into()),
     }
     Ok(ExitCode::SUCCESS)

@@ -9,8 +9,9 @@ pub mod show;
 
 use crate::cli::WhichLedger;
 use anyhow::{Context, anyhow};
+use host::console;
 use shake_agent::config::{self, Config};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -56,21 +57,12 @@ impl Progress {
     fn say(&mut self, line: impl FnOnce() -> String) {
         if self.said.elapsed() >= PATIENCE {
             self.said = Instant::now();
-            eprintln!("{} ({} s)", line(), self.begun.elapsed().as_secs());
+            console::tell(&format!("{} ({} s)", line(), self.begun.elapsed().as_secs()));
         }
-    }
-}
-
-/// A reader that closed the pipe early (`| head`) has seen enough: no failure.
-fn unless_closed(outcome: io::Result<()>) -> io::Result<()> {
-    match outcome {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }
 
 /// Prints a line, and JSON when asked for it.
 fn print(text: &str) -> io::Result<()> {
-    use std::io::Write;
-    unless_closed(writeln!(io::stdout().lock(), "{text}"))
+    console::line(text).map(drop)
 }

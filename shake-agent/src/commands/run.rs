@@ -2,27 +2,16 @@
 
 use super::{print, read_config};
 use anyhow::Context;
+use host::log;
 use shake_agent::run;
 use shake_agent::signals::Stop;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     host::secrecy::keep().context("cannot keep this process's memory to itself")?;
     let config = read_config(config)?;
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => {
-            EnvFilter::try_new(&filter).with_context(|| format!("RUST_LOG={filter:?} is no log filter"))?
-        }
-        _ => EnvFilter::new(config.log_level.as_str()),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    let _log = log::start(&config.log_level.as_str().to_lowercase()).context("cannot start the log")?;
     let stop = Stop::on_signals().context("cannot wait for signals")?;
     run::run(&config, &stop)?;
     Ok(ExitCode::SUCCESS)

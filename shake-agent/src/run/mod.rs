@@ -352,6 +352,7 @@ fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
         ledger_read_only = agent.ledger().failure().is_some(),
         settlement_backlog = settlement.map(Worker::backlog),
         settlement_down = settlement.is_some_and(Worker::is_down),
+        log_lines_lost = host::log::lines_lost(),
         "status: {}",
         counted.join(" ")
     );

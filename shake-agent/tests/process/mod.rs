@@ -27,13 +27,14 @@ pub struct Running(Child);
 
 impl Running {
     pub fn start(event: &Event) -> Self {
-        Self(
-            agent(event)
-                .args(["run", "--config", "agent.toml"])
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+        let mut command = agent(event);
+        command.args(["run", "--config", "agent.toml"]).stderr(Stdio::null());
+        Self::of(command)
+    }
+
+    /// What this command starts.
+    pub fn of(mut command: Command) -> Self {
+        Self(command.spawn().unwrap())
     }
 
     /// Where no file may become larger than `bytes`: writes beyond it fail, as on a full disk.

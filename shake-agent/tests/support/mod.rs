@@ -3,6 +3,7 @@
     dead_code,
     missing_docs,
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "each test binary uses a part of it"
 )]
 

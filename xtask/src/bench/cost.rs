@@ -10,6 +10,7 @@ use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Sta
 use crate::workspace::{self, cargo};
 use anyhow::{Context, ensure};
 use clap::Args;
+use host::console;
 use serde::Deserialize;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -99,7 +100,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         };
         rows.push(bench.row()?);
     }
-    print!("{}", table::text(options, &rows));
+    console::print(&table::text(options, &rows))?;
     let failures: Vec<String> = rows.iter().filter_map(Row::failure).collect();
     ensure!(failures.is_empty(), "{}", failures.join("; "));
     Ok(())
@@ -138,13 +139,13 @@ impl Bench<'_> {
                 "cost: {} sessions, {} shakes/s, round {round}",
                 self.sessions, self.rate
             );
-            eprintln!("{title}: the gateway");
+            console::tell(&format!("{title}: the gateway"));
             let gateway = self.gateway()?;
-            eprintln!("{title}: the floor");
+            console::tell(&format!("{title}: the floor"));
             floors.push(self.floor(gateway.shakes_per_sleep)?);
             gateways.push(gateway);
             if self.sessions <= self.options.plain_sessions_max {
-                eprintln!("{title}: the plain quinn server");
+                console::tell(&format!("{title}: the plain quinn server"));
                 plains.push(self.plain()?);
             }
         }

@@ -9,6 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use host::console;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -73,12 +74,12 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             .count(),
         evidence: demo::evidence(&first, phones_succeeded, left.join(right))?,
     };
-    print!("{}", drained.text());
+    console::print(&drained.text())?;
     let failures = drained.failures();
     if !failures.is_empty() {
         bail!("{}; see {}", failures.join("; "), first.directory.display());
     }
-    println!("result       good: nothing lost, nothing twice, both audits balanced");
+    console::line("result       good: nothing lost, nothing twice, both audits balanced")?;
     Ok(())
 }
 
@@ -153,7 +154,7 @@ impl Drained {
 }
 
 fn say(line: &str) {
-    eprintln!("drain: {line}");
+    console::tell(&format!("drain: {line}"));
 }
 
 /// Certificates and keys for both, half of the seed for each, and all configurations.

@@ -7,6 +7,7 @@ use crate::stage::{self, Build, Patience, Place, Programs, Stage, files, run_to_
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
+use host::console;
 use std::fs;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let agree = run_to_file("client-sim report", compare, &output, &patience, || Ok(()))?;
     let table = fs::read_to_string(&output).with_context(|| format!("cannot read {}", output.display()))?;
-    print!("A is the lean engine, B is quinn\n{table}");
+    console::print(&format!("A is the lean engine, B is quinn\n{table}"))?;
     if !agree.is_success() {
         failures.push("the outcomes differ by more than chance; the last line of the table names them".into());
     }
@@ -92,7 +93,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn say(line: &str) {
-    eprintln!("engines: {line}");
+    console::tell(&format!("engines: {line}"));
 }
 
 /// One run: its own gateway, agent, ledger and seed.

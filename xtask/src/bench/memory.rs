@@ -12,6 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{Build, Programs};
 use anyhow::Context;
 use clap::Args;
+use host::console;
 use profile::Profile;
 use run::{Measured, Place};
 use std::path::PathBuf;
@@ -75,14 +76,11 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         }
     };
     if options.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&json(options, &plain, profile.as_ref()))?
-        );
+        console::line(&serde_json::to_string_pretty(&json(options, &plain, profile.as_ref()))?)?;
     } else {
-        print!("{}", totals(options, &plain));
+        console::print(&totals(options, &plain))?;
         if let Some(profile) = &profile {
-            print!("{}", owners::table(profile, options.sessions, plain.resident_bytes));
+            console::print(&owners::table(profile, options.sessions, plain.resident_bytes))?;
         }
     }
     Ok(())
@@ -90,7 +88,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 /// A line on stderr, so that stdout holds the result alone.
 fn say(line: &str) {
-    eprintln!("bench memory: {line}");
+    console::tell(&format!("bench memory: {line}"));
 }
 
 fn totals(options: &Options, plain: &Measured) -> String {

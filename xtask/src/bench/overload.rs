@@ -10,6 +10,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{Build, Programs};
 use anyhow::{bail, ensure};
 use clap::Args;
+use host::console;
 use place::{Place, Played};
 use samples::Step;
 use table::Verdict;
@@ -91,7 +92,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let (served_us, refused_us) = refusal_cost(&place, options, interrupt)?;
     let verdicts = table::verdicts(peak, &all, served_us, refused_us);
     let text = table::text(peak, &all, &verdicts);
-    print!("{text}");
+    console::print(&text)?;
     place.write("report.txt", &text)?;
     place.write("curve.svg", &table::curve(peak, &all))?;
     say(&format!(
@@ -168,5 +169,5 @@ fn refusal_cost(place: &Place, options: &Options, interrupt: &Interrupt) -> anyh
 
 /// A line on stderr, so that stdout holds the result alone.
 fn say(line: &str) {
-    eprintln!("overload: {line}");
+    console::tell(&format!("overload: {line}"));
 }

@@ -20,6 +20,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{Patience, Place, Programs, files, run_to_file, unix_ms};
 use anyhow::{Context, bail, ensure};
 use compare::compare;
+use host::console;
 use std::fs::{self, File};
 use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
@@ -174,7 +175,7 @@ impl Round<'_, '_> {
             .map(|running| running.fault.kind.name())
             .collect();
         let over = self.running.iter().filter(|running| running.until_ms.is_some()).count();
-        eprint!(
+        console::tell_bare(&format!(
             "\r\x1b[2K  round {}, {:.1} s: {over} of {} faults over; at work: {}\r",
             self.number,
             self.began.elapsed().as_secs_f64(),
@@ -184,7 +185,7 @@ impl Round<'_, '_> {
             } else {
                 names.join(", ")
             },
-        );
+        ));
     }
 
     /// Begins and ends each fault at its time.

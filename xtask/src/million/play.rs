@@ -5,6 +5,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
 use crate::workspace;
 use anyhow::Context;
+use host::console;
 use std::time::Duration;
 
 /// Packets of the seed: 83 a second for an hour and a half.
@@ -88,10 +89,10 @@ pub struct Played {
 /// When a program could not run to its end.
 pub fn play(place: &Place, programs: &Programs, sessions: u32, interrupt: &Interrupt) -> anyhow::Result<Played> {
     let mut stage = Stage::start(place, programs, interrupt)?;
-    eprintln!(
+    console::tell(&format!(
         "gateway on {}, metrics at http://{}/metrics",
         place.gateway, place.metrics
-    );
+    ));
     let (gateway, agent) = (stage.gateway.pid(), stage.agent.pid());
     let mut phones = programs.command("client-sim");
     phones
@@ -117,7 +118,7 @@ pub fn play(place: &Place, programs: &Programs, sessions: u32, interrupt: &Inter
     })?;
     let samples = sampler.finish();
     let metrics = Metrics::of(place.metrics)?;
-    eprintln!("ending gateway and agent");
+    console::tell("ending gateway and agent");
     stage.end()?;
     Ok(Played {
         ended_well: ended.is_success(),

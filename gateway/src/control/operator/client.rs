@@ -4,11 +4,10 @@ use super::clock::{Offset, now_us};
 use crate::control::identity;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::BytesMut;
+use host::pem;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use rustls::RootCertStore;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use shake_proto::admin::{REPLY_BYTES_MAX, Refusal};
 use shake_proto::admin_v1::{self as v1, request::Kind};
 use shake_proto::frame::{self, LENGTH_BYTES_MAX};
@@ -29,18 +28,12 @@ pub struct Operator(ClientConfig);
 
 impl Operator {
     pub fn read(certs: &Path) -> Result<Self> {
-        let chain = |name: &str| {
-            let path = certs.join(name);
-            CertificateDer::pem_file_iter(&path)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .with_context(|| format!("cannot read {}; give --certs the operator's directory", path.display()))
-        };
+        let chain = |name: &str| pem::certificates(&certs.join(name)).context("give --certs the operator's directory");
         let mut roots = RootCertStore::empty();
         for certificate in chain("ca.pem")? {
             roots.add(certificate).context("ca.pem is no authority")?;
         }
-        let key = certs.join("operator.key.pem");
-        let key = PrivateKeyDer::from_pem_file(&key).with_context(|| format!("cannot read {}", key.display()))?;
+        let key = pem::private_key(&certs.join("operator.key.pem"))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -171,6 +164,9 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
         Some(Turned::OtherAuthority) => "the operator's certificate is of another authority than the gateway's",
         Some(Turned::NotOperator) => "the certificate is not one for operators",
         Some(Turned::Barred) => "the operator's certificate is on the gateway's list of refused ones",
+        Some(Turned::ListUnreadable) => {
+            "its refused-operators.txt cannot be read, and until that is mended (its log says how) and SIGHUP given nobody is let in"
+        }
         Some(Turned::NoCertificate | Turned::BadCertificate) => "the operator's certificate does not hold",
         Some(Turned::OtherProtocol) => "it is no control port of a gateway; see [admin] address",
         Some(Turned::Full | Turned::Handshake) | None => return anyhow!("{error}"),

@@ -11,6 +11,7 @@ mod status;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use client::{Answer, Client, Operator};
+use host::console;
 use shake_proto::admin_v1::{self as v1, reply};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -208,7 +209,7 @@ async fn ask_all(
         })
     });
     let lines = join(asking.collect()).await?;
-    Ok(say(&lines, is_json))
+    say(&lines, is_json)
 }
 
 async fn join<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Result<Vec<T>> {
@@ -219,17 +220,18 @@ async fn join<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Result<Vec<T>> {
     Ok(results)
 }
 
-fn say(lines: &[Line], is_json: bool) -> ExitCode {
+/// Says a line for each target. Whoever closed the pipe still gets the right exit code.
+fn say(lines: &[Line], is_json: bool) -> Result<ExitCode> {
     for line in lines {
-        if is_json {
-            println!("{}", line.json);
+        console::line(&if is_json {
+            line.json.to_string()
         } else {
-            println!("{}", line.text);
-        }
+            line.text.clone()
+        })?;
     }
-    if lines.iter().all(|line| line.is_good) {
+    Ok(if lines.iter().all(|line| line.is_good) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    }
+    })
 }

@@ -4,6 +4,7 @@ use super::client::Client;
 use super::{Connected, Line, StatusArgs, connect, say};
 use crate::control::{expires_soon, moment};
 use anyhow::Result;
+use host::console::{self, Reader};
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
 use std::fmt::Write as _;
@@ -61,10 +62,10 @@ pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
             Err(error) => Line::failed(target, error),
         })
         .collect();
-    Ok(say(&lines, args.targets.json))
+    say(&lines, args.targets.json)
 }
 
-/// A line for each gateway every second, until Ctrl-C, and one more with the reasons while it refuses anything. A gateway
+/// A line for each gateway every second, until Ctrl-C or until nobody reads them, and one more with the reasons while it refuses anything. A gateway
 /// that is lost is told once, and left out from then on.
 async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
@@ -72,7 +73,7 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
     for (target, client) in connected {
         match client {
             Ok(client) => clients.push((client.status.clone(), Instant::now(), client)),
-            Err(error) => code = say(&[Line::failed(&target, &error)], args.targets.json),
+            Err(error) => code = say(&[Line::failed(&target, &error)], args.targets.json)?,
         }
     }
     let mut ticks = tokio::time::interval(EVERY);
@@ -86,19 +87,22 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
             _ = tokio::signal::ctrl_c() => break,
         }
         if round.is_multiple_of(HEADING_EVERY) && !args.targets.json {
-            println!("{}", heading());
+            console::line(&heading())?;
         }
         let mut kept = Vec::with_capacity(clients.len());
         for (before, since, mut client) in clients {
             if let Err(error) = client.refresh().await {
-                code = say(&[Line::failed(&client.target, &error)], args.targets.json);
+                code = say(&[Line::failed(&client.target, &error)], args.targets.json)?;
                 continue;
             }
             let at = Instant::now();
-            if args.targets.json {
-                println!("{}", json(&client));
+            let line = if args.targets.json {
+                json(&client).to_string()
             } else {
-                println!("{}", row(&client, &before, at - since));
+                row(&client, &before, at - since)
+            };
+            if console::line(&line)? == Reader::Gone {
+                return Ok(code);
             }
             kept.push((client.status.clone(), at, client));
         }

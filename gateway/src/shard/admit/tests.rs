@@ -60,6 +60,29 @@ fn the_kernel_drops_what_an_unruly_user_sends_too_early() {
 }
 
 #[test]
+fn what_was_answered_weeks_ago_is_not_still_to_come() {
+    const DAY_NS: u64 = 86_400 * SECOND_NS;
+    for days in [0, 24, 25, 30, 49, 50, 99, 365] {
+        let (mut admission, mut gate) = at_work();
+        admission.now_ns += days * DAY_NS + SECOND_NS / 10;
+        admission.begin_batch(CROWDED_NS);
+        admission.shed_after_ns = 0;
+        assert_eq!(admission.shed(&mut gate), None, "day {days}: the acknowledgement");
+    }
+}
+
+#[test]
+fn who_shakes_again_after_any_rest_counts_among_those_who_shake() {
+    for spans in [1, 2, 255, 256, 257, 512, 1_024] {
+        let (mut admission, mut gate) = at_work();
+        assert!(admission.count_shaker(&mut gate), "the first shake");
+        assert!(!admission.count_shaker(&mut gate), "once a span");
+        admission.span = admission.span.wrapping_add(spans);
+        assert!(admission.count_shaker(&mut gate), "{spans} spans later");
+    }
+}
+
+#[test]
 fn what_a_rider_sends_too_early_is_no_acknowledgement_unless_the_pace_is_long() {
     let (mut admission, mut gate) = at_work();
     gate.rides = true;

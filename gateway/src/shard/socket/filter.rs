@@ -22,10 +22,13 @@ const ENTRIES: usize = 1 << 18;
 const DROPPED: usize = ENTRIES;
 const LATEST: usize = ENTRIES + 1;
 const WORDS: usize = ENTRIES + 2;
-/// Time in the table is in 2^20 nanoseconds, about a millisecond, of `CLOCK_MONOTONIC` and modulo 2^32.
+/// Time in the table is in 2^20 nanoseconds, about a millisecond, of `CLOCK_MONOTONIC` and modulo 2^32: it comes round every
+/// 52 days. So what is further ahead than an entry holds is over, and not to come.
 const TICK_BITS: u32 = 20;
 /// For so long an entry holds at the most, in nanoseconds: what follows is judged anew.
 const HOLD_NS_MAX: u64 = 1_000_000_000;
+/// The same in ticks, and the one that has begun.
+const HOLD_TICKS_MAX: u32 = (HOLD_NS_MAX >> TICK_BITS) as u32 + 1;
 /// A shorter time is not worth an entry.
 const HOLD_NS_MIN: u64 = 10_000_000;
 
@@ -51,6 +54,7 @@ impl Filter {
             dropped: DROPPED,
             latest: LATEST,
             tick_bits: TICK_BITS,
+            hold_ticks_max: HOLD_TICKS_MAX,
         }))?;
         let fd: c_int = program.as_raw_fd();
         // SAFETY: the kernel reads one descriptor's number, which is borrowed for the call.
@@ -88,7 +92,8 @@ impl Filter {
             let at = cid as usize % ENTRIES;
             self.table()[at].store(u64::from(tag) << 32 | u64::from(until), Relaxed);
             let latest = self.table()[LATEST].load(Relaxed) as u32;
-            if latest == 0 || until.wrapping_sub(latest).cast_signed() > 0 {
+            let now = (now_ns >> TICK_BITS) as u32;
+            if until.wrapping_sub(now) > ticks_left(latest, now) {
                 self.table()[LATEST].store(u64::from(until.max(1)), Relaxed);
             }
         }
@@ -109,6 +114,14 @@ impl Drop for Filter {
     fn drop(&mut self) {
         // SAFETY: mapped by `attach` with this length; no reference to it outlives `self`.
         let _ = unsafe { nix::sys::mman::munmap(self.table.cast(), WORDS * mem::size_of::<u64>()) };
+    }
+}
+
+/// Ticks until `until`; none when it is over.
+fn ticks_left(until: u32, now: u32) -> u32 {
+    match until.wrapping_sub(now) {
+        left if until != 0 && left <= HOLD_TICKS_MAX => left,
+        _ => 0,
     }
 }
 

@@ -45,6 +45,8 @@ pub struct Places {
     pub latest: usize,
     /// Nanoseconds of a tick, as a power of two.
     pub tick_bits: u32,
+    /// No time in the table is further ahead than so many ticks; one that seems to be is over.
+    pub hold_ticks_max: u32,
 }
 
 /// One instruction (RFC 9669, section 3).
@@ -88,7 +90,7 @@ fn unless_any_holds(places: &Places) -> Vec<Instruction> {
         step(0x77, R0, 0, 0, places.tick_bits as i32),
         copy(NOW, R0),
     ]);
-    part.extend(unless_time_is_left());
+    part.extend(unless_time_is_left(places.hold_ticks_max));
     part
 }
 
@@ -124,7 +126,7 @@ fn unless_this_holds(places: &Places) -> Vec<Instruction> {
         step(0x77, R1, 0, 0, 32),
         step(0x5d, R1, CID, ACCEPT, 0),
     ]);
-    part.extend(unless_time_is_left());
+    part.extend(unless_time_is_left(places.hold_ticks_max));
     part
 }
 
@@ -148,13 +150,14 @@ fn look_up(map: c_int) -> [Instruction; 6] {
     ]
 }
 
-/// Accepts unless the last half of ENTRY is after NOW, as a signed number of 32 bits.
-fn unless_time_is_left() -> [Instruction; 4] {
+/// Accepts unless the last half of ENTRY is after NOW, and by no more than an entry holds, modulo 2^32.
+fn unless_time_is_left(hold_ticks_max: u32) -> [Instruction; 5] {
     [
         step(0x1f, ENTRY, NOW, 0, 0),
         step(0x67, ENTRY, 0, 0, 32),
-        step(0xc7, ENTRY, 0, 0, 32),
-        unless(0xd5, ENTRY, 0),
+        step(0x77, ENTRY, 0, 0, 32),
+        unless(0x15, ENTRY, 0),
+        unless(0x25, ENTRY, hold_ticks_max as i32),
     ]
 }
 

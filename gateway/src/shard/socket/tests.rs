@@ -174,6 +174,11 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
     assert!(comes(0x40, cid ^ 1, 29));
     server.filter_out(cid ^ 2, hold_ns, named_at_ns - 2_000_000_000);
     assert!(comes(0x40, cid ^ 2, 29), "no entry holds for more than a second");
+    // Time in the table comes round every 52 days: what was named 30 days ago is not to come in 22.
+    const ROUND_NS: u64 = 1 << 52;
+    const DAY_NS: u64 = 86_400_000_000_000;
+    server.filter_out(cid ^ 3, hold_ns, now_ns() + ROUND_NS - 30 * DAY_NS);
+    assert!(comes(0x40, cid ^ 3, 29), "an entry of 30 days ago");
     while now_ns() < named_at_ns + 1_010_000_000 {
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -12,6 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, Stage, Usage, files, run_to_file, unix_ms};
 use crate::workspace::target;
 use anyhow::{Context, bail, ensure};
+use host::console;
 use look::Look;
 use plan::{ALL, Attack};
 use serde::Deserialize;
@@ -76,19 +77,19 @@ impl Honest {
 /// When a bound was broken, or something could not run.
 pub fn run(names: &[String], interrupt: &Interrupt) -> anyhow::Result<()> {
     let chosen = chosen(names)?;
-    eprintln!("hostile: building the programs (release)");
+    console::tell("hostile: building the programs (release)");
     let programs = Programs::build(Build::Release, interrupt)?;
     // The last attack's files stay in a directory of it, beside the results of all.
     let directory = target().join("hostile");
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut rows = Vec::new();
     for (index, attack) in chosen.iter().enumerate() {
-        eprintln!("hostile: {} ({} of {})", attack.name, index + 1, chosen.len());
+        console::tell(&format!("hostile: {} ({} of {})", attack.name, index + 1, chosen.len()));
         let row = play(attack, &programs, interrupt).with_context(|| attack.name)?;
-        eprintln!("hostile:   {}", row.verdict());
+        console::tell(&format!("hostile:   {}", row.verdict()));
         rows.push(row);
     }
-    print!("{}", table::text(&rows));
+    console::print(&table::text(&rows))?;
     let results = directory.join("results.json");
     fs::write(&results, serde_json::to_string_pretty(&table::json(&rows))?)
         .with_context(|| format!("cannot write {}", results.display()))?;
