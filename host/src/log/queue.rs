@@ -1,5 +1,6 @@
 //! The queue of lines and the thread behind it. Nothing here knows what a line says.
 
+use nix::sys::signal::{SigSet, SigmaskHow};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -31,7 +32,11 @@ impl Queue {
     pub fn start(out: impl Write + Send + 'static, lost: &'static AtomicU64) -> io::Result<Self> {
         let (entries, queued) = sync_channel(LINES_MAX);
         let write = move || write_lines(&queued, out, lost);
-        thread::Builder::new().name("log".into()).spawn(write)?;
+        // Signals are for other threads: one that waits for them blocks them, and this one would take them in its place.
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        let spawned = thread::Builder::new().name("log".into()).spawn(write);
+        before.thread_set_mask()?;
+        spawned?;
         Ok(Self { entries, lost })
     }
 

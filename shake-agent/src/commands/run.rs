@@ -11,8 +11,8 @@ use std::process::ExitCode;
 pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     host::secrecy::keep().context("cannot keep this process's memory to itself")?;
     let config = read_config(config)?;
-    let _log = log::start(&config.log_level.as_str().to_lowercase()).context("cannot start the log")?;
     let stop = Stop::on_signals().context("cannot wait for signals")?;
+    let _log = log::start(&config.log_level.as_str().to_lowercase()).context("cannot start the log")?;
     run::run(&config, &stop)?;
     Ok(ExitCode::SUCCESS)
 }
