@@ -18,8 +18,8 @@ pub mod kept;
 pub mod show;
 pub mod token;
 
-pub mod cell;
 pub mod grade;
+pub mod limit;
 pub mod prefix;
 pub mod throttle;
 

@@ -1,7 +1,7 @@
 //! How often something comes from each address prefix: new connections, or shakes. The table is capped; when it is full of prefixes that are
 //! not idle, further ones are refused (it fails closed).
 
-use shake_rules::cell::{Cell, Quota};
+use shake_rules::limit::{Level, Limit};
 use shake_rules::prefix::Prefix;
 use shake_rules::throttle::Prefixes as Limits;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ const SWEEP_NS: u64 = 1_000_000_000;
 /// One shard's table.
 #[derive(Default)]
 pub struct Prefixes {
-    cells: HashMap<Prefix, Cell>,
+    levels: HashMap<Prefix, Level>,
     swept_at_ns: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ impl Prefixes {
     pub fn look(
         &mut self,
         address: IpAddr,
-        quota: Quota,
+        limit: &Limit,
         limits: &Limits,
         max: usize,
         now_ns: u64,
@@ -39,11 +39,11 @@ impl Prefixes {
         if limits.exempt.iter().any(|network| network.contains(address)) {
             return Ok(());
         }
-        let known = self.cells.get(&Prefix::of(address)).copied();
-        if known.is_none() && self.cells.len() >= max && !self.sweep(max, now_ns) {
+        let known = self.levels.get(&Prefix::of(address)).cloned();
+        if known.is_none() && self.levels.len() >= max && !self.sweep(max, now_ns) {
             return Err(Over::Full);
         }
-        match known.unwrap_or_default().wait_ns(quota, now_ns) {
+        match limit.wait_ns(&known.unwrap_or_default(), now_ns) {
             0 => Ok(()),
             _ => Err(Over::Rate),
         }
@@ -53,7 +53,7 @@ impl Prefixes {
     pub fn take(
         &mut self,
         address: IpAddr,
-        quota: Quota,
+        limit: &Limit,
         limits: &Limits,
         max: usize,
         now_ns: u64,
@@ -62,15 +62,15 @@ impl Prefixes {
             return Ok(());
         }
         let key = Prefix::of(address);
-        if let Some(cell) = self.cells.get_mut(&key) {
-            return cell.take(quota, now_ns).map_err(|_| Over::Rate);
+        if let Some(level) = self.levels.get_mut(&key) {
+            return limit.take(level, now_ns).map_err(|_| Over::Rate);
         }
-        if self.cells.len() >= max && !self.sweep(max, now_ns) {
+        if self.levels.len() >= max && !self.sweep(max, now_ns) {
             return Err(Over::Full);
         }
-        let mut cell = Cell::default();
-        let taken = cell.take(quota, now_ns).map_err(|_| Over::Rate);
-        self.cells.insert(key, cell);
+        let mut level = Level::default();
+        let taken = limit.take(&mut level, now_ns).map_err(|_| Over::Rate);
+        self.levels.insert(key, level);
         taken
     }
 
@@ -80,8 +80,8 @@ impl Prefixes {
             return false;
         }
         self.swept_at_ns = Some(now_ns);
-        self.cells.retain(|_, cell| !cell.is_idle(now_ns));
-        self.cells.len() < max
+        self.levels.retain(|_, level| !level.is_idle(now_ns));
+        self.levels.len() < max
     }
 }
 
@@ -103,9 +103,9 @@ mod tests {
 
     #[test]
     fn a_prefix_has_its_rate_and_others_have_theirs() {
-        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(1.0, 2), 1 << 40);
+        let (mut prefixes, limit, now_ns) = (Prefixes::default(), Limit::new(1.0, 2), 1 << 40);
         let mut take =
-            |address: &str, now_ns| prefixes.take(address.parse().expect("address"), quota, &limits(), 4, now_ns);
+            |address: &str, now_ns| prefixes.take(address.parse().expect("address"), &limit, &limits(), 4, now_ns);
         assert_eq!([take("10.0.0.1", now_ns), take("10.0.0.2", now_ns)], [Ok(()), Ok(())]);
         assert_eq!(take("10.0.0.3", now_ns), Err(Over::Rate));
         assert_eq!(take("::ffff:10.0.0.3", now_ns), Err(Over::Rate));
@@ -123,36 +123,36 @@ mod tests {
 
     #[test]
     fn a_look_takes_nothing_and_remembers_nothing() {
-        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(1.0, 2), 1_u64 << 40);
+        let (mut prefixes, limit, now_ns) = (Prefixes::default(), Limit::new(1.0, 2), 1_u64 << 40);
         for net in 0..200 {
             for _ in 0..3 {
-                assert_eq!(prefixes.look(v4(net, 1), quota, &limits(), 4, now_ns), Ok(()));
+                assert_eq!(prefixes.look(v4(net, 1), &limit, &limits(), 4, now_ns), Ok(()));
             }
         }
-        assert!(prefixes.cells.is_empty());
+        assert!(prefixes.levels.is_empty());
         for _ in 0..2 {
             prefixes
-                .take(v4(1, 1), quota, &limits(), 4, now_ns)
+                .take(v4(1, 1), &limit, &limits(), 4, now_ns)
                 .expect("two at once");
         }
-        assert_eq!(prefixes.look(v4(1, 9), quota, &limits(), 4, now_ns), Err(Over::Rate));
+        assert_eq!(prefixes.look(v4(1, 9), &limit, &limits(), 4, now_ns), Err(Over::Rate));
         for net in 2..5 {
-            prefixes.take(v4(net, 1), quota, &limits(), 4, now_ns).expect("one");
+            prefixes.take(v4(net, 1), &limit, &limits(), 4, now_ns).expect("one");
         }
-        assert_eq!(prefixes.look(v4(9, 1), quota, &limits(), 4, now_ns), Err(Over::Full));
-        let never = Quota::new(0.0, 1);
-        assert_eq!(prefixes.look(v4(2, 1), never, &limits(), 4, now_ns), Err(Over::Rate));
+        assert_eq!(prefixes.look(v4(9, 1), &limit, &limits(), 4, now_ns), Err(Over::Full));
+        let never = Limit::new(0.0, 1);
+        assert_eq!(prefixes.look(v4(2, 1), &never, &limits(), 4, now_ns), Err(Over::Rate));
     }
 
     #[test]
     fn a_full_table_refuses_until_some_are_idle() {
-        let (mut prefixes, quota, now_ns) = (Prefixes::default(), Quota::new(0.5, 1), 1_u64 << 40);
+        let (mut prefixes, limit, now_ns) = (Prefixes::default(), Limit::new(0.5, 1), 1_u64 << 40);
         for net in 0..4 {
-            assert_eq!(prefixes.take(v4(net, 1), quota, &limits(), 4, now_ns), Ok(()));
+            assert_eq!(prefixes.take(v4(net, 1), &limit, &limits(), 4, now_ns), Ok(()));
         }
-        assert_eq!(prefixes.take(v4(4, 1), quota, &limits(), 4, now_ns), Err(Over::Full));
+        assert_eq!(prefixes.take(v4(4, 1), &limit, &limits(), 4, now_ns), Err(Over::Full));
         let later_ns = now_ns + 2 * SWEEP_NS;
-        assert_eq!(prefixes.take(v4(4, 1), quota, &limits(), 4, later_ns), Ok(()));
-        assert_eq!(prefixes.cells.len(), 1);
+        assert_eq!(prefixes.take(v4(4, 1), &limit, &limits(), 4, later_ns), Ok(()));
+        assert_eq!(prefixes.levels.len(), 1);
     }
 }

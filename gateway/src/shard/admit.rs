@@ -20,9 +20,9 @@ use crate::load::prefixes::{Over, Prefixes};
 use crate::tls::PATIENCE;
 use rand::Rng;
 use rand::rngs::StdRng;
-use shake_rules::cell::{Cell, Quota};
 use shake_rules::grade::{GRADES, Grade};
-use shake_rules::throttle::pace::{fair_pace_ms, kept, spread_ms};
+use shake_rules::limit::{Level, Limit, Shared};
+use shake_rules::throttle::pace::{UserLimit, fair_pace_ms, spread_ms};
 use shake_rules::throttle::{GradeRules, Service};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -53,9 +53,9 @@ const SHAKER_MS: u64 = 10_000;
 /// What a session has used up of what one user may.
 #[derive(Default)]
 pub struct Gate {
-    shakes: Cell,
+    shakes: Level,
     /// Its packets that were opened.
-    budget: Cell,
+    budget: Level,
     /// Not shut out before this moment since the shard began.
     open_until: u32,
     /// Not told again to slow down before this one.
@@ -98,24 +98,23 @@ pub struct Admission {
     grade: Grade,
     version: u64,
     shards: u16,
-    shakes: (Quota, Cell),
-    claims: (Quota, Cell),
-    sends: (Quota, Cell),
-    connections: (Quota, Cell),
-    unproven: (Quota, Cell),
+    shakes: Shared,
+    claims: Shared,
+    sends: Shared,
+    connections: Shared,
+    unproven: Shared,
     /// Packets of one session, and how many it may be over them.
-    packets: Quota,
-    packets_over: Quota,
+    packets: Limit,
+    packets_over: Limit,
     /// Those of a blocked user.
-    trickle: Quota,
-    /// The limit of one user by the grade's rules, and the same where the pace is slower.
-    user: Quota,
-    user_paced: Quota,
-    user_asks: Quota,
-    prefix: Quota,
+    trickle: Limit,
+    /// Shakes of one user.
+    user: UserLimit,
+    user_asks: Limit,
+    prefix: Limit,
     prefixes: Prefixes,
     /// The same for shakes. Looked at only where there is such a limit, for each shake costs a look into a large table then.
-    prefix_shakes: Quota,
+    prefix_shakes: Limit,
     shaking_prefixes: Prefixes,
     /// The pace that is told now, before spreading; zero for the show's.
     pace_ms: u32,
@@ -130,25 +129,24 @@ pub struct Admission {
 
 impl Admission {
     pub fn new(shards: u16) -> Self {
-        let all = (Quota::new(f64::INFINITY, 1), Cell::default());
+        let all = || Limit::new(f64::INFINITY, 1);
         Self {
             grade: Grade::default(),
             version: 0,
             shards,
-            shakes: all,
-            claims: all,
-            sends: all,
-            connections: all,
-            unproven: (Quota::new(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE), Cell::default()),
-            packets: all.0,
-            packets_over: all.0,
+            shakes: Shared::new(all()),
+            claims: Shared::new(all()),
+            sends: Shared::new(all()),
+            connections: Shared::new(all()),
+            unproven: Shared::new(Limit::new(UNPROVEN_PER_SECOND, UNPROVEN_AT_ONCE)),
+            packets: all(),
+            packets_over: all(),
             trickle: budget::trickle(),
-            user: all.0,
-            user_paced: all.0,
-            user_asks: all.0,
-            prefix: all.0,
+            user: UserLimit::Rules(all()),
+            user_asks: all(),
+            prefix: all(),
             prefixes: Prefixes::default(),
-            prefix_shakes: all.0,
+            prefix_shakes: all(),
             shaking_prefixes: Prefixes::default(),
             pace_ms: 0,
             shed_after_ns: u64::MAX,
@@ -169,14 +167,13 @@ impl Admission {
         if grade != self.grade || live.version != self.version {
             self.grade = grade;
             self.version = live.version;
-            self.shakes.0 = rules.shakes.part(self.shards);
-            self.claims.0 = rules.claims.part(self.shards);
-            self.sends.0 = rules.sends.part(self.shards);
-            self.connections.0 = rules.connections.part(self.shards);
+            self.shakes.limit = rules.shakes.part(self.shards);
+            self.claims.limit = rules.claims.part(self.shards);
+            self.sends.limit = rules.sends.part(self.shards);
+            self.connections.limit = rules.connections.part(self.shards);
             self.prefix = rules.prefix.part(self.shards);
             self.prefix_shakes = rules.prefix_shakes.part(self.shards);
             self.shed_after_ns = u64::from(rules.shed_after_ms) * 1_000_000;
-            self.user = rules.user.part(1);
             self.user_asks = rules.user_requests.part(1);
             self.packets = rules.user_packets.part(1);
             self.packets_over = budget::over(rules.user_packets);
@@ -187,7 +184,7 @@ impl Admission {
         } else {
             self.pace_ms = 0;
         }
-        self.user_paced = kept(self.user, self.pace_ms, self.pace_ms);
+        self.user = UserLimit::new(rules.user, self.pace_ms);
         let span = (now_ns / 1_000_000 / SHAKER_MS) as u16;
         if span != self.span {
             // A gate says 0 for never, and the number of its span plus one.
@@ -261,7 +258,7 @@ impl Admission {
     }
 
     fn over_rate_ns(&self, gate: &Gate) -> u64 {
-        gate.shakes.wait_ns(self.user_paced, self.now_ns)
+        self.user.wait_ns(&gate.shakes, self.now_ns)
     }
 
     /// Judges a shake that came from `address`. `show_pace_ms` is the phase's.
@@ -276,21 +273,16 @@ impl Admission {
     ) -> Verdict {
         self.count_shaker(gate);
         let pace_ms = self.pace_ms(show_pace_ms, rng);
-        let user = if self.pace_ms == 0 {
-            self.user
-        } else {
-            kept(self.user, self.pace_ms, pace_ms)
-        };
-        let by_user = gate.shakes.wait_ns(user, self.now_ns);
+        let by_user = self.over_rate_ns(gate);
         let (why, wait_ns) = if by_user > 0 {
             (SlowDown::UserRate, by_user)
         } else if let Err(why) = self.prefix_shakes(address, live) {
             // When the others of the prefix let it, nobody knows.
             (why, 0)
         } else {
-            match self.shakes.1.take(self.shakes.0, self.now_ns) {
+            match self.shakes.take(self.now_ns) {
                 Ok(()) => {
-                    let taken = gate.shakes.take(user, self.now_ns);
+                    let taken = self.user.take(&mut gate.shakes, pace_ms, self.now_ns);
                     debug_assert!(taken.is_ok(), "no wait was told above");
                     self.answered(gate);
                     return Verdict::Serve { pace_ms };
@@ -338,7 +330,7 @@ impl Admission {
         let limits = &live.throttle.prefixes;
         let max = limits.max.div_ceil(self.shards.into());
         self.shaking_prefixes
-            .take(address, self.prefix_shakes, limits, max, self.now_ns)
+            .take(address, &self.prefix_shakes, limits, max, self.now_ns)
             .map_err(|over| match over {
                 Over::Rate => SlowDown::PrefixRate,
                 Over::Full => SlowDown::PrefixesFull,
@@ -357,17 +349,16 @@ impl Admission {
         }
         let is_fresh_claim = what == Asked::Claim && self.has_grace(gate);
         if !is_fresh_claim {
-            spent
-                .asks
-                .take(self.user_asks, self.now_ns)
+            self.user_asks
+                .take(&mut spent.asks, self.now_ns)
                 .map_err(|_| Busy::UserRate)?;
         }
-        let (quota, cell) = match what {
+        let shared = match what {
             Asked::Claim => &mut self.claims,
             Asked::Service(Service::Send | Service::Grab) => &mut self.sends,
             Asked::Service(_) => return Ok(()),
         };
-        cell.take(*quota, self.now_ns).map_err(|_| Busy::GradeRate)
+        shared.take(self.now_ns).map_err(|_| Busy::GradeRate)
     }
 
     /// Judges a new connection, apart from how many sessions and handshakes there are. Nothing is charged: its address may
@@ -379,13 +370,12 @@ impl Admission {
         let limits = &live.throttle.prefixes;
         let max = limits.max.div_ceil(self.shards.into());
         self.prefixes
-            .look(address, self.prefix, limits, max, self.now_ns)
+            .look(address, &self.prefix, limits, max, self.now_ns)
             .map_err(|over| match over {
                 Over::Rate => Turned::PrefixRate,
                 Over::Full => Turned::PrefixesFull,
             })?;
-        let (quota, cell) = self.connections;
-        match cell.wait_ns(quota, self.now_ns) {
+        match self.connections.wait_ns(self.now_ns) {
             0 => Ok(()),
             _ => Err(Turned::GradeRate),
         }
@@ -393,7 +383,7 @@ impl Admission {
 
     /// Whether one more client is let in that has not proved its address. Takes it, if so.
     pub fn unproven(&mut self) -> bool {
-        self.unproven.1.take(self.unproven.0, self.now_ns).is_ok()
+        self.unproven.take(self.now_ns).is_ok()
     }
 
     /// A connection was let in whose address is proven: by a Retry, or by its handshake, in which case the limit may have been
@@ -402,8 +392,8 @@ impl Admission {
         let limits = &live.throttle.prefixes;
         let max = limits.max.div_ceil(self.shards.into());
         // What is over the limit by then is in, and who comes next finds it reached.
-        let _ = self.prefixes.take(address, self.prefix, limits, max, self.now_ns);
-        let _ = self.connections.1.take(self.connections.0, self.now_ns);
+        let _ = self.prefixes.take(address, &self.prefix, limits, max, self.now_ns);
+        let _ = self.connections.take(self.now_ns);
     }
 
     /// Shuts out a blocked user for the rest of the block. It is told now and then, because what tells it may get lost.
@@ -425,7 +415,7 @@ impl Admission {
     pub fn shut(&self, gate: &mut Gate, rest_ms: u32) {
         if !self.is_shut(gate) {
             // What was used up of a larger budget says nothing of what the blocked have.
-            gate.budget = Cell::default();
+            gate.budget = Level::default();
         }
         gate.shut_until = self.moment().saturating_add(rest_ms.div_ceil(MOMENT_MS));
     }

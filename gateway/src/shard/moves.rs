@@ -5,7 +5,7 @@
 //! holds a session and can send under a false address could so have the gateway send 35 times the bytes to others. A phone
 //! changes its address with its network or its NAT, now and then.
 
-use shake_rules::cell::{Cell, Quota};
+use shake_rules::limit::{Level, Limit};
 
 /// One move in so long, over time, in nanoseconds.
 const BETWEEN_MOVES_NS: u64 = 5_000_000_000;
@@ -13,24 +13,24 @@ const BETWEEN_MOVES_NS: u64 = 5_000_000_000;
 const MOVES_AT_ONCE: u32 = 6;
 
 /// A session's moves.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Moves(Cell);
+#[derive(Debug, Default)]
+pub struct Moves(Level);
 
 impl Moves {
     /// Whether the session may move now, in nanoseconds since the shard began.
-    pub fn may(self, now_ns: u64) -> bool {
-        self.0.wait_ns(Self::quota(), now_ns) == 0
+    pub fn may(&self, now_ns: u64) -> bool {
+        Self::limit().wait_ns(&self.0, now_ns) == 0
     }
 
     /// It has moved.
     pub fn count(&mut self, now_ns: u64) {
         // One packet moves a session once, and was only taken because it might.
-        let taken = self.0.take(Self::quota(), now_ns);
+        let taken = Self::limit().take(&mut self.0, now_ns);
         debug_assert!(taken.is_ok(), "looked at before");
     }
 
-    fn quota() -> Quota {
-        Quota::every(BETWEEN_MOVES_NS, MOVES_AT_ONCE)
+    fn limit() -> Limit {
+        Limit::every(BETWEEN_MOVES_NS, MOVES_AT_ONCE)
     }
 }
 

@@ -10,8 +10,8 @@
 
 use rand::{Rng, RngExt};
 use ring::hmac;
-use shake_rules::cell::{Cell, Quota};
 use shake_rules::keys::KeyRing;
+use shake_rules::limit::{Limit, Shared};
 use std::sync::Arc;
 
 /// Resets of a shard. Each is smaller than what it answers, and costs a microsecond.
@@ -53,22 +53,20 @@ impl ResetKeys {
 /// The resets of a shard.
 pub struct Resets {
     keys: ResetKeys,
-    quota: Quota,
-    cell: Cell,
+    limit: Shared,
 }
 
 impl Resets {
     pub fn new(keys: ResetKeys) -> Self {
         Self {
             keys,
-            quota: Quota::new(PER_SECOND, AT_ONCE),
-            cell: Cell::default(),
+            limit: Shared::new(Limit::new(PER_SECOND, AT_ONCE)),
         }
     }
 
     /// Puts the token for a connection ID into a reset that is otherwise made. False when there were too many.
     pub fn make(&mut self, cid: u64, reset: &mut [u8], now_ns: u64, rng: &mut impl Rng) -> bool {
-        if self.cell.take(self.quota, now_ns).is_err() {
+        if self.limit.take(now_ns).is_err() {
             return false;
         }
         let key = &self.keys.keys[rng.random_range(0..self.keys.keys.len())];

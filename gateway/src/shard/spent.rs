@@ -2,7 +2,7 @@
 //! in its [`super::front::Front`].
 
 use super::moves::Moves;
-use shake_rules::cell::{Cell, Quota};
+use shake_rules::limit::{Level, Limit};
 
 /// A Hello in so long, over time, in nanoseconds; and so many at once. Each cue and each push makes every phone say it, and
 /// an operator may correct a cue twice.
@@ -18,8 +18,8 @@ const PUT_OFF: u32 = u32::MAX;
 /// One stands in every session.
 #[derive(Debug, Default)]
 pub struct Spent {
-    pub asks: Cell,
-    hellos: Cell,
+    pub asks: Level,
+    hellos: Level,
     pub moves: Moves,
     /// The manifest that was told last, as [`folded`]; 0 for none.
     manifest: u32,
@@ -46,8 +46,7 @@ impl Spent {
     /// # Errors
     /// The nanoseconds until one more is served; nothing was taken then.
     pub fn hello(&mut self, now_ns: u64) -> Result<(), u64> {
-        self.hellos
-            .take(Quota::every(BETWEEN_HELLOS_NS, HELLOS_AT_ONCE), now_ns)
+        Limit::every(BETWEEN_HELLOS_NS, HELLOS_AT_ONCE).take(&mut self.hellos, now_ns)
     }
 
     /// Whether the manifest of this version is to be told: once for each.

@@ -5,9 +5,9 @@ mod check;
 mod file;
 pub mod pace;
 
-use crate::cell::Quota;
 use crate::document::Problems;
 use crate::grade::{GRADES, Grade, Signals};
+use crate::limit::Limit;
 use std::net::IpAddr;
 
 /// The commented default throttle.
@@ -96,10 +96,10 @@ pub const PACKETS_MIN: Rate = Rate {
 };
 
 impl Rate {
-    /// One of `parts` equal parts of it, as a quota. The burst is not less than one.
+    /// The limit of one of `parts` equal parts of it. The burst is not less than one.
     #[must_use]
-    pub fn part(self, parts: u16) -> Quota {
-        Quota::new(
+    pub fn part(self, parts: u16) -> Limit {
+        Limit::new(
             self.per_second / f64::from(parts.max(1)),
             self.burst.div_ceil(parts.max(1).into()),
         )

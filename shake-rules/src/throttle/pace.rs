@@ -6,9 +6,9 @@
 //! their next shake: a loop that sought a certain wait would swing between too much and nothing. And once the socket is full
 //! each packet costs more, because it has left the caches by the time it is read; so it pays to stay below.
 
-use super::GradeRules;
-use crate::cell::Quota;
+use super::{GradeRules, Rate};
 use crate::grade::Grade;
+use crate::limit::{Level, Limit, Pace};
 
 /// The share of the CPU from which on the cost of a shake is measured: below it, idle turns count for too much. From
 /// there to full, what costs the same whatever is served makes a shake look dearer than it is; so the estimate only rises
@@ -183,14 +183,55 @@ const PACE_KEPT: f64 = 0.98;
 /// Shakes that a user may be ahead of the pace: jitter of the network may bring two together.
 const PACED_BURST: u32 = 3;
 
-/// What one user may shake who is told `told_ms` with the answer, where `pace_ms` is told before spreading, if `user` would
-/// allow more. Because the rate is that of the pace which this user is told, those who shake on regardless do not fall into
-/// step either. Because the burst is the same for all, whether a shake is in time is known before `told_ms` is drawn, and
-/// nobody gains by drawing again.
-#[must_use]
-pub fn kept(user: Quota, pace_ms: u32, told_ms: u32) -> Quota {
-    let every = |time_ms: u32| Quota::every((f64::from(time_ms) * PACE_KEPT * 1e6) as u64, PACED_BURST);
-    user.slower(every(told_ms).with_burst_of(every(pace_ms)))
+/// How often one user may shake: as the grade's rules say, or as the pace does that users are told, where that is slower.
+///
+/// Because the rate is that of the pace which this user is told, those who shake on regardless do not fall into step.
+/// Because the burst is the same for all, whether a shake is in time is known before a pace is drawn, and nobody gains by
+/// drawing again.
+#[derive(Debug)]
+pub enum UserLimit {
+    /// The grade's rules.
+    Rules(Limit),
+    /// The pace, before spreading.
+    Pace(Pace),
+}
+
+impl UserLimit {
+    /// The slower of a grade's rate and the pace of `pace_ms` milliseconds, which is zero where users are told the show's.
+    #[must_use]
+    pub fn new(rate: Rate, pace_ms: u32) -> Self {
+        let rules = rate.part(1);
+        if rules.interval_ns() >= kept_ns(pace_ms) {
+            Self::Rules(rules)
+        } else {
+            Self::Pace(Pace::every(kept_ns(pace_ms), PACED_BURST))
+        }
+    }
+
+    /// Nanoseconds until the user may shake; zero when it is now.
+    #[must_use]
+    pub fn wait_ns(&self, level: &Level, now_ns: u64) -> u64 {
+        match self {
+            Self::Rules(limit) => limit.wait_ns(level, now_ns),
+            Self::Pace(pace) => pace.limit().wait_ns(level, now_ns),
+        }
+    }
+
+    /// Takes a shake of a user who is told `told_ms` with its answer.
+    ///
+    /// # Errors
+    /// The nanoseconds to wait; nothing was taken then.
+    pub fn take(&self, level: &mut Level, told_ms: u32, now_ns: u64) -> Result<(), u64> {
+        match self {
+            Self::Rules(limit) => limit.take(level, now_ns),
+            Self::Pace(pace) => pace.take(level, kept_ns(told_ms), now_ns),
+        }
+    }
+}
+
+/// What of a pace must lie between a user's shakes, in nanoseconds.
+fn kept_ns(pace_ms: u32) -> u64 {
+    (f64::from(pace_ms) * PACE_KEPT * 1e6) as u64
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 
 use super::{Admission, Gate};
 use crate::counters::Shed;
-use shake_rules::cell::Quota;
+use shake_rules::limit::Limit;
 use shake_rules::throttle::Rate;
 
 /// Datagrams before Hello. A handshake with large post-quantum keys, each packet sent twice, takes about 30.
@@ -37,25 +37,25 @@ pub enum Spending {
 }
 
 /// What a session may send that is over its budget: the trickle, on top of all that the budget has at once. Both are taken
-/// from one cell, so a session is over its budget until it has been silent for as long as its trickle lasts.
-pub fn over(budget: Rate) -> Quota {
+/// from one level, so a session is over its budget until it has been silent for as long as its trickle lasts.
+pub fn over(budget: Rate) -> Limit {
     let owed_s = f64::from(budget.burst.saturating_sub(1)) / budget.per_second;
     let owed = (owed_s * TRICKLE_PER_SECOND).ceil() as u32;
-    Quota::new(TRICKLE_PER_SECOND, TRICKLE_AT_ONCE.saturating_add(owed))
+    Limit::new(TRICKLE_PER_SECOND, TRICKLE_AT_ONCE.saturating_add(owed))
 }
 
 /// What a session of a blocked user may send.
-pub fn trickle() -> Quota {
-    Quota::new(TRICKLE_PER_SECOND, TRICKLE_AT_ONCE)
+pub fn trickle() -> Limit {
+    Limit::new(TRICKLE_PER_SECOND, TRICKLE_AT_ONCE)
 }
 
 impl Admission {
     /// What a session's packets are taken from, first and then, and why they are dropped when there is none.
-    fn budget(&self, gate: &Gate) -> ([Quota; 2], Shed) {
+    fn budget(&self, gate: &Gate) -> ([&Limit; 2], Shed) {
         if self.is_shut(gate) && !self.has_grace(gate) {
-            ([self.trickle; 2], Shed::Blocked)
+            ([&self.trickle; 2], Shed::Blocked)
         } else {
-            ([self.packets, self.packets_over], Shed::OverBudget)
+            ([&self.packets, &self.packets_over], Shed::OverBudget)
         }
     }
 
@@ -65,11 +65,10 @@ impl Admission {
             return (gate.early > EARLY_MAX).then_some((Shed::BeforeHello, CLOSED_NS));
         }
         let ([first, then], why) = self.budget(gate);
-        let wait_ns = |quota| gate.budget.wait_ns(quota, self.now_ns);
-        if wait_ns(first) == 0 {
+        if first.wait_ns(&gate.budget, self.now_ns) == 0 {
             return None;
         }
-        let wait_ns = wait_ns(then);
+        let wait_ns = then.wait_ns(&gate.budget, self.now_ns);
         (wait_ns > 0).then_some((why, wait_ns))
     }
 
@@ -89,8 +88,10 @@ impl Admission {
             };
         }
         let ([first, then], why) = self.budget(gate);
-        let taken = gate.budget.take(first, self.now_ns);
-        match taken.or_else(|_| gate.budget.take(then, self.now_ns)) {
+        // A look before: a check that refuses cuts the level to what the first allows.
+        let is_over = first.wait_ns(&gate.budget, self.now_ns) > 0;
+        let limit = if is_over { then } else { first };
+        match limit.take(&mut gate.budget, self.now_ns) {
             Ok(()) => Spending::Open,
             Err(_) => Spending::Shed(why),
         }
@@ -98,11 +99,11 @@ impl Admission {
 
     /// Whether a session sends more than its budget has.
     pub fn is_over_budget(&self, gate: &Gate) -> bool {
-        gate.budget.wait_ns(self.packets, self.now_ns) > 0
+        self.packets.wait_ns(&gate.budget, self.now_ns) > 0
     }
 
     /// Whether a session sends more than it could were its user blocked. Of who does not, nobody need know.
     pub fn is_over_trickle(&self, gate: &Gate) -> bool {
-        gate.budget.wait_ns(self.trickle, self.now_ns) > 0
+        self.trickle.wait_ns(&gate.budget, self.now_ns) > 0
     }
 }

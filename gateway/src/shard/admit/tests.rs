@@ -5,7 +5,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// An admission whose users may shake once a second, and a user who just did.
 fn at_work() -> (Admission, Gate) {
     let mut admission = Admission::new(1);
-    admission.user_paced = Quota::every(SECOND_NS, 1);
+    admission.user = UserLimit::Rules(Limit::every(SECOND_NS, 1));
     admission.now_ns = 100 * SECOND_NS;
     let mut gate = Gate {
         is_named: true,
@@ -16,9 +16,8 @@ fn at_work() -> (Admission, Gate) {
 }
 
 fn shake(admission: &mut Admission, gate: &mut Gate) {
-    gate.shakes
-        .take(admission.user_paced, admission.now_ns)
-        .expect("in time");
+    let now_ns = admission.now_ns;
+    admission.user.take(&mut gate.shakes, 0, now_ns).expect("in time");
     admission.answered(gate);
 }
 
@@ -210,13 +209,13 @@ fn the_blocked_have_a_trickle_from_the_first_moment_and_their_claims_go_on() {
 #[test]
 fn who_shakes_too_fast_is_shed_by_rate_and_has_a_budget_too() {
     let (mut admission, mut gate) = budgeted();
-    admission.user_paced = Quota::new(20.0, 100);
+    admission.user = UserLimit::Rules(Limit::new(20.0, 100));
     let mut opened = 0;
     for _ in 0..100_000 {
         admission.now_ns += SECOND_NS / 10_000;
         if admission.shed(&mut gate).is_none() && admission.spend(&mut gate) == Spending::Open {
             opened += 1;
-            let _ = gate.shakes.take(admission.user_paced, admission.now_ns);
+            let _ = admission.user.take(&mut gate.shakes, 0, admission.now_ns);
         }
     }
     assert!((280..=320).contains(&opened), "{opened}");
@@ -257,8 +256,8 @@ fn the_largest_and_the_least_budget_have_a_trickle() {
 fn a_connection_charges_nobody_before_its_address_is_proven() {
     let live = live();
     let mut admission = Admission::new(1);
-    admission.prefix = Quota::new(1.0, 2);
-    admission.connections.0 = Quota::new(1.0, 3);
+    admission.prefix = Limit::new(1.0, 2);
+    admission.connections.limit = Limit::new(1.0, 3);
     let [one, other] = ["192.0.2.1", "198.51.100.1"].map(|text| text.parse().expect("an address"));
     for _ in 0..10_000 {
         assert_eq!(admission.connection(one, &live), Ok(()));
@@ -270,7 +269,7 @@ fn a_connection_charges_nobody_before_its_address_is_proven() {
     admission.charge_connection(other, &live);
     assert_eq!(admission.connection(other, &live), Err(Turned::GradeRate));
     // Who was refused for the grade has not been charged to the prefix.
-    admission.connections.0 = Quota::new(f64::INFINITY, 1);
+    admission.connections.limit = Limit::new(f64::INFINITY, 1);
     assert_eq!(admission.connection(other, &live), Ok(()));
 }
 

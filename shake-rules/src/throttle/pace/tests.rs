@@ -2,8 +2,8 @@
 //! do not. Time goes in steps of a millisecond, and everything is drawn from a seed.
 
 use super::*;
-use crate::cell::Cell;
 use crate::grade::{Grader, Signals, StandingWait};
+use crate::limit::Level;
 use crate::throttle::{DEFAULT, Throttle};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, VecDeque};
@@ -42,7 +42,7 @@ struct Phone {
     told_ms: u32,
     /// Until then the kernel drops what it sends.
     held_until_ms: u64,
-    cell: Cell,
+    level: Level,
 }
 
 struct Model {
@@ -103,7 +103,7 @@ impl Model {
             notices_at_ms: None,
             told_ms: 0,
             held_until_ms: 0,
-            cell: Cell::default(),
+            level: Level::default(),
         };
         Self {
             has_filter: false,
@@ -215,7 +215,7 @@ impl Model {
     fn serve(&mut self, stretch: &mut Stretch) {
         let rules = self.throttle.at(self.grader.grade());
         let retry_ms = u64::from(rules.retry_ms[0]);
-        let user = rules.user.part(1);
+        let user = UserLimit::new(rules.user, self.pace_ms);
         let before_ms = self.budget_ms.min(0.0);
         self.budget_ms = before_ms + CPU_MAX;
         let mut worked = 0.0;
@@ -243,11 +243,7 @@ impl Model {
             phone.heard_at_ms = self.now_ms;
             phone.waits = false;
             let told_ms = spread_ms(self.pace_ms, random);
-            if phone
-                .cell
-                .take(kept(user, self.pace_ms, told_ms), self.now_ms * 1_000_000)
-                .is_ok()
-            {
+            if user.take(&mut phone.level, told_ms, self.now_ms * 1_000_000).is_ok() {
                 self.budget_ms -= cost_ms * (1.0 - ACK_COST);
                 self.cpu_ms += cost_ms * (1.0 - ACK_COST);
                 acks += 1;
@@ -271,8 +267,7 @@ impl Model {
             }
             let phone = &mut self.phones[at];
             if self.has_filter && !phone.obeys {
-                let paced = kept(user, self.pace_ms, self.pace_ms);
-                let over_ms = phone.cell.wait_ns(paced, self.now_ms * 1_000_000) / 1_000_000;
+                let over_ms = user.wait_ns(&phone.level, self.now_ms * 1_000_000) / 1_000_000;
                 phone.held_until_ms = self.now_ms + over_ms.min(HOLD_MS_MAX);
             }
         }
