@@ -177,7 +177,11 @@ reports; a second Ctrl-C does not wait for the last answers.
 
 Latency counts from the moment at which a shake was due, not from when it was sent, so a stall shows in full.
 
-JSON, one object: scenario, stopped_early, sessions, shakes, steps, outcomes, phases, slow_downs, refusals, latency, \
+With [network.NAME] tables a simulated network stands between shares of the phones and the gateway: round trip, jitter, \
+loss, reordering, duplication, NATs that rebind, paths that die. The report has figures for each. The quinn engine then \
+takes a socket for each phone (see `ulimit -n`); the lean engine needs two or more for phones that move.
+
+JSON, one object: scenario, stopped_early, sessions, shakes, steps, networks, outcomes, phases, slow_downs, refusals, latency, \
 claims, packets, cents, packages, hellos_again, pushes, cues, resources, environment, series, errors, checks, remarks. \
 Field names are stable; *_s are seconds, *_us microseconds, *_share run from 0 to 1, money is whole cents.
 
@@ -193,7 +197,8 @@ Examples:
   client-sim run --sessions 200 --shakes-per-second 200 --seconds 5 --opened opened.csv
   client-sim run deploy/scenarios/million.toml --users 1..500000 --start-at next-minute
   client-sim run --html run.html --metrics http://127.0.0.1:9433/metrics --watch-pid gateway=$(pidof gateway)
-  client-sim run deploy/scenarios/gala.toml --certs certs --credits credits.csv";
+  client-sim run deploy/scenarios/gala.toml --certs certs --credits credits.csv
+  client-sim run deploy/scenarios/mobile.toml --certs certs --sessions 2000 --html run.html";
 
 /// A number of standard deviations.
 fn sigmas(text: &str) -> Result<f64, String> {

@@ -9,6 +9,7 @@
 pub mod scenario;
 
 pub mod backoff;
+pub mod network;
 pub mod schedule;
 pub mod user;
 

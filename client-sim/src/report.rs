@@ -13,6 +13,7 @@ mod compare;
 mod credits;
 mod gateway;
 mod html;
+mod networks;
 mod processes;
 mod pushes;
 mod series;
@@ -23,6 +24,7 @@ pub use compare::{Comparison, Pair};
 pub use credits::{Credits, write_credits, write_opened};
 pub use gateway::GatewayRates;
 pub use html::page;
+pub use networks::NetworkReport;
 pub use processes::{Environment, Usage, Watched};
 pub use pushes::Push;
 pub use series::{Recorder, Row};
@@ -49,6 +51,8 @@ pub struct Report {
     pub shakes: Shakes,
     /// The steps, each with its own figures.
     pub steps: Vec<StepReport>,
+    /// The scenario's networks, each with its own figures; none when it has no networks.
+    pub networks: Vec<NetworkReport>,
     /// Answers by outcome, late ones included; an outcome that the contract does not have is `unknown_<number>`.
     pub outcomes: BTreeMap<String, u64>,
     /// The same by the phase of the show, as each phone knew it from its countdown.

@@ -155,6 +155,7 @@ pub fn run(
         None => {}
     }
     beside.remarks.extend(open_ends(&finished));
+    beside.remarks.extend(full_networks(&finished));
     let report = Report::new(&scenario, &finished, beside);
     let verdict = verdict(&finished);
     Ok(Outcome {
@@ -178,6 +179,13 @@ fn open_ends(finished: &Finished) -> Option<String> {
             "{count} claims, sends and grabs ended without an answer: the ledger may hold money that no phone heard of"
         )
     })
+}
+
+/// What a reader of losses must know: they are not the scenario's when the simulation had no room.
+fn full_networks(finished: &Finished) -> Option<String> {
+    let networks = finished.tally.networks.counts().iter();
+    let count: u64 = networks.map(|network| network.datagrams.overflowed).sum();
+    (count > 0).then(|| format!("{count} datagrams were lost because the simulated networks had no room for more"))
 }
 
 /// Starts the cues on the engine's clock. A snapshot tells when the shaking began.

@@ -6,6 +6,7 @@
 mod check;
 mod cues;
 mod file;
+mod network;
 mod part;
 
 pub use part::{Start, Users};
@@ -31,6 +32,8 @@ pub const STEPS_MAX: usize = 64;
 
 /// The most friends who hear of a code.
 pub const FRIENDS_MAX: u32 = 100;
+/// The most networks; each has histograms in the report.
+pub const NETWORKS_MAX: usize = 16;
 /// The most sessions that fetch packages; each keeps its plan in memory.
 pub const SAMPLE_MAX: u32 = 10_000;
 
@@ -177,6 +180,16 @@ impl Scenario {
     #[must_use]
     pub fn seconds(&self) -> u32 {
         self.steps.iter().fold(0, |sum, step| sum.saturating_add(step.seconds))
+    }
+
+    /// How many sockets the sessions share: no more than there are sessions, unless these move from one to another.
+    #[must_use]
+    pub fn shared_sockets(&self) -> u32 {
+        if self.habits.networks.moves_phones() {
+            self.sockets
+        } else {
+            self.sockets.min(self.sessions)
+        }
     }
 
     /// The highest rate of its steps.

@@ -3,6 +3,7 @@
 //! Every sum that a reader may rely on is written down and tested here: see [`Tally::open_ends`].
 
 mod errands;
+mod networks;
 mod packets;
 mod phases;
 mod sessions;
@@ -12,6 +13,7 @@ mod versions;
 mod violations;
 
 pub use errands::{Claims, Course, ErrandKind, Errands};
+pub use networks::{NetworkTally, Networks};
 pub use packets::{Moved, Packages, Packets};
 pub use phases::{PhaseId, Phases};
 pub use sessions::{Sessions, Shakes};
@@ -20,6 +22,7 @@ pub(crate) use sum::Sum;
 pub use versions::{Version, Versions};
 pub use violations::Violations;
 
+use crate::schedule::Micros;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use shake_proto::code::Code;
@@ -113,6 +116,8 @@ pub struct Tally {
     pub claim_latency: Histogram<u64>,
     /// From the first packet of a connection to the answer to its Hello, in microseconds.
     pub connect_latency: Histogram<u64>,
+    /// The same by the network of the phone; nothing when there are no networks.
+    pub networks: Networks,
     /// Errors by name.
     pub errors: BTreeMap<String, ErrorCount>,
     /// What a correct gateway never does.
@@ -146,6 +151,7 @@ impl Default for Tally {
             latency: latencies(),
             claim_latency: latencies(),
             connect_latency: latencies(),
+            networks: Networks::default(),
             errors: BTreeMap::new(),
             violations: Violations::default(),
         }
@@ -181,6 +187,15 @@ impl Tally {
             entry.example = message.chars().take(EXAMPLE_BYTES_MAX).collect();
         }
         entry.count += 1;
+    }
+
+    /// The Hello of a new connection was answered, so long after the connection's first packet.
+    pub fn hello_answered(&mut self, network: Option<usize>, took: Micros) {
+        self.connect_latency.saturating_record(took.0.max(1));
+        self.networks.count(network, |counts| {
+            counts.hellos += 1;
+            counts.hello_latency.saturating_record(took.0.max(1));
+        });
     }
 
     /// Counts a final refusal.

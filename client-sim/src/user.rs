@@ -18,6 +18,7 @@ pub use resources::Fetch;
 pub use roles::{PackageHabits, PacketHabits};
 
 use crate::backoff::{Backoff, Jitter};
+use crate::network::Networks;
 use crate::schedule::Micros;
 use crate::tally::{Tally, code_name};
 use bytes::Bytes;
@@ -29,6 +30,7 @@ use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use show::Countdown;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How users behave; the same for all of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub struct Habits {
     pub packets: PacketHabits,
     /// What users fetch.
     pub packages: PackageHabits,
+    /// What stands between the phones and the gateway.
+    pub networks: Arc<Networks>,
 }
 
 /// Why a request on a stream got no reply.
@@ -206,6 +210,12 @@ impl User {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The place of the network that this user's phone is on; nothing when there are no networks.
+    #[must_use]
+    pub fn network(&self, habits: &Habits) -> Option<usize> {
+        habits.networks.of(self.index)
     }
 
     /// Whether this user's phone has no datagrams.

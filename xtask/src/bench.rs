@@ -5,6 +5,7 @@ mod drain;
 mod engines;
 mod hostile;
 mod memory;
+mod mobile;
 mod overload;
 
 use crate::interrupt::Interrupt;
@@ -27,6 +28,7 @@ Examples:
   cargo xtask bench drain                     a gateway is drained, a second one takes its phones
   cargo xtask bench engines                   one scenario through both engines of client-sim: the same outcomes
   cargo xtask bench memory                    bytes per idle session of the gateway, by owner
+  cargo xtask bench mobile                    phones on a city's networks beside the same ones on the loopback
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
   cargo xtask bench hostile shake-flood       only this attack
   cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve"
@@ -52,6 +54,8 @@ enum What {
     Engines(engines::Options),
     /// Bytes per session of a real gateway, by owner
     Memory(memory::Options),
+    /// What phones' networks cost the phones and the gateway, beside the loopback
+    Mobile(mobile::Options),
     /// What each attack costs the gateway and the honest phones beside it, against stated bounds
     Hostile {
         /// Only these attacks
@@ -74,6 +78,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         Some(What::Drain(options)) => return drain::run(options, interrupt),
         Some(What::Engines(options)) => return engines::run(options, interrupt),
         Some(What::Memory(options)) => return memory::run(options, interrupt),
+        Some(What::Mobile(options)) => return mobile::run(options, interrupt),
         Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
         Some(What::Overload(options)) => return overload::run(options, interrupt),
         None => {}

@@ -66,7 +66,7 @@ impl OwnSockets {
 }
 
 /// The address to send from: a loopback target is reached from the loopback, any other from wherever the route says.
-fn local_address(target: IpAddr) -> IpAddr {
+pub(super) fn local_address(target: IpAddr) -> IpAddr {
     match target {
         _ if target.is_loopback() => target,
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),

@@ -1,5 +1,6 @@
 //! Puts a run's counts together into its report.
 
+use super::networks::networks;
 use super::steps::steps;
 use super::{
     Beside, Cents, Checks, Claims, Environment, Packages, Percentiles, Push, Report, Resources, ScenarioSummary,
@@ -30,6 +31,7 @@ impl Report {
             sessions: sessions(finished),
             shakes: shakes(finished),
             steps: steps(finished),
+            networks: networks(scenario, tally),
             outcomes: outcomes(tally),
             phases: tally.phases.by_name(),
             slow_downs: slow_downs(tally),

@@ -60,6 +60,7 @@ pub(super) fn render(report: &Report) -> String {
     sessions(&mut table, report);
     shakes(&mut table, report);
     steps(&mut table, report);
+    networks(&mut table, report);
     claims(&mut table, report);
     packets(&mut table, report);
     changes(&mut table, report);
@@ -100,6 +101,42 @@ fn steps(table: &mut Table, report: &Report) {
                 milliseconds(step.latency.p99_us)
             ),
         );
+    }
+}
+
+/// What the phones of each network met, and what the network did to their datagrams.
+fn networks(table: &mut Table, report: &Report) {
+    for network in &report.networks {
+        table.line(
+            "network",
+            format_args!(
+                "{}: {} phones · {} hellos · {} lost · {} of {} shakes unanswered ({:.3} %)",
+                network.name,
+                grouped(network.phones),
+                grouped(network.hellos),
+                grouped(network.lost),
+                grouped(network.unanswered),
+                grouped(network.sent),
+                network.unanswered_share * 100.0
+            ),
+        );
+        table.percentiles("  to its hello", &network.hello_latency);
+        table.percentiles("  claims", &network.claim_latency);
+        table.counts("  connect fail", named(&network.connect_failures));
+        table.counts("  hello fail", named(&network.hello_failures));
+        let datagrams = &network.datagrams;
+        let done = [
+            ("in all", datagrams.datagrams),
+            ("lost", datagrams.lost),
+            ("on a dead path", datagrams.dead),
+            ("to an old address", datagrams.strayed),
+            ("lost for want of room here", datagrams.overflowed),
+            ("overtaken", datagrams.reordered),
+            ("doubled", datagrams.duplicated),
+        ];
+        table.counts("  datagrams", done.into_iter().filter(|(_, count)| *count > 0));
+        let happened = [("new addresses", datagrams.rebinds), ("paths died", datagrams.deaths)];
+        table.counts("  phones", happened.into_iter().filter(|(_, count)| *count > 0));
     }
 }
 

@@ -30,6 +30,7 @@ impl Check<'_> {
             cues,
             packets,
             resources,
+            network,
             engine,
             limits,
         } = file;
@@ -86,6 +87,7 @@ impl Check<'_> {
                 },
                 hello_delay_ms: self.range("hello_delay_ms", &phones.hello_delay_ms, 0),
                 packets: self.packets(&packets),
+                networks: self.networks(&network, load.seed),
                 packages: PackageHabits {
                     fetch_share: self.share("fetch_share", &resources.fetch_share),
                     sample: self.number("sample", &resources.sample, 1..=SAMPLE_MAX),
@@ -211,6 +213,11 @@ impl Check<'_> {
                 scenario.idle_timeout_s
             ));
         }
+        if scenario.habits.networks.moves_phones() && scenario.sockets < 2 && scenario.engine == EngineKind::Lean {
+            self.problems.add_whole(
+                "sockets = 1 leaves no other address to phones whose network rebinds or dies; set engine.sockets = 2 or more",
+            );
+        }
         if scenario.journal.is_some() && scenario.engine != EngineKind::Lean {
             self.problems
                 .add_whole("--journal needs engine.kind = \"lean\": the other engine counts in several threads");
@@ -229,7 +236,7 @@ impl Check<'_> {
         }
     }
 
-    fn number(&mut self, name: &str, value: &At<u32>, bounds: RangeInclusive<u32>) -> u32 {
+    pub(super) fn number(&mut self, name: &str, value: &At<u32>, bounds: RangeInclusive<u32>) -> u32 {
         let found = *value.as_ref();
         if !bounds.contains(&found) {
             let message = format!("{name} = {found} must be {} to {}", bounds.start(), bounds.end());
@@ -247,7 +254,7 @@ impl Check<'_> {
         found
     }
 
-    fn share(&mut self, name: &str, value: &At<Share>) -> f64 {
+    pub(super) fn share(&mut self, name: &str, value: &At<Share>) -> f64 {
         match *value.as_ref() {
             Share::All(all) => f64::from(u8::from(all)),
             Share::Some(share) => {

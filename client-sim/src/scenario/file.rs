@@ -2,6 +2,7 @@
 //! `deploy/scenarios/default.toml`; a test holds the two together.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
 
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub cues: Vec<Cue>,
     pub packets: Packets,
     pub resources: Resources,
+    pub network: BTreeMap<String, Network>,
     pub engine: Engine,
     pub limits: Limits,
 }
@@ -224,6 +226,46 @@ impl Default for Resources {
             sample: unplaced(100),
         }
     }
+}
+
+/// Who is on it and how far away they are has no default.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub share: At<Share>,
+    pub round_trip_ms: At<[u32; 2]>,
+    #[serde(default = "zero")]
+    pub jitter_ms: At<u32>,
+    #[serde(default = "none")]
+    pub loss: At<Share>,
+    #[serde(default = "none")]
+    pub reordering: At<Share>,
+    #[serde(default = "reordered_by")]
+    pub reordered_by_ms: At<[u32; 2]>,
+    #[serde(default = "none")]
+    pub duplication: At<Share>,
+    #[serde(default = "zero")]
+    pub rebinds_every_s: At<u32>,
+    #[serde(default = "zero")]
+    pub dies_every_s: At<u32>,
+    #[serde(default = "dead")]
+    pub dead_ms: At<[u32; 2]>,
+}
+
+fn zero() -> At<u32> {
+    unplaced(0)
+}
+
+fn none() -> At<Share> {
+    unplaced(Share::Some(0.0))
+}
+
+fn reordered_by() -> At<[u32; 2]> {
+    unplaced([1, 20])
+}
+
+fn dead() -> At<[u32; 2]> {
+    unplaced([2_000, 10_000])
 }
 
 #[derive(Deserialize)]

@@ -163,6 +163,97 @@ fn cues_go_by_the_steps_and_one_process_of_several_gives_them() {
     }
 }
 
+const NETWORK: &str = "[network.lte]
+share = 0.5
+round_trip_ms = [40, 90]
+jitter_ms = 20
+loss = 0.01
+reordering = 0.01
+reordered_by_ms = [1, 30]
+duplication = 0.001
+rebinds_every_s = 600
+dies_every_s = 1800
+dead_ms = [2000, 9000]
+[network.wifi]
+share = 0.5
+round_trip_ms = [10, 40]
+";
+
+#[test]
+fn networks_are_read_by_name() {
+    let scenario = parse(NETWORK).expect("good");
+    let networks = &scenario.habits.networks;
+    assert_eq!(networks.names().collect::<Vec<_>>(), ["lte", "wifi", "direct"]);
+    let [lte, wifi] = &networks.profiles[..] else {
+        panic!("two networks");
+    };
+    assert_eq!(
+        (lte.share, lte.loss, lte.reordering, lte.duplication),
+        (0.5, 0.01, 0.01, 0.001)
+    );
+    assert_eq!(lte.round_trip, [40, 90].map(Micros::from_ms));
+    assert_eq!(lte.round_trip_max(), Micros::from_ms(130));
+    assert_eq!(lte.reordered_by, [1, 30].map(Micros::from_ms));
+    assert_eq!(
+        (lte.rebinds_every, lte.dies_every),
+        (Micros::from_s(600), Micros::from_s(1_800))
+    );
+    assert_eq!(lte.dead_for, [2_000, 9_000].map(Micros::from_ms));
+    assert!(lte.moves_phones() && !wifi.moves_phones());
+    assert_eq!(
+        (wifi.loss, wifi.jitter, wifi.dies_every),
+        (0.0, Micros::ZERO, Micros::ZERO)
+    );
+    assert!(parse("").expect("good").habits.networks.is_empty());
+}
+
+#[test]
+fn networks_that_cannot_be_are_refused_with_their_line() {
+    for (from, to, word) in [
+        ("share = 0.5", "share = 1.5", "share"),
+        ("share = 0.5", "shares = 0.5", "shares"),
+        ("round_trip_ms = [40, 90]", "round_trip_ms = [90, 40]", "[least, most]"),
+        ("round_trip_ms = [40, 90]", "round_trip_ms = [40, 10001]", "10000"),
+        ("jitter_ms = 20", "jitter_ms = 10001", "0 to 10000"),
+        ("loss = 0.01", "loss = 1.01", "share"),
+        ("reordering = 0.01", "reordering = -0.1", "share"),
+        ("reordered_by_ms = [1, 30]", "reordered_by_ms = [0, 30]", "between 1"),
+        ("duplication = 0.001", "duplication = \"some\"", "share"),
+        ("rebinds_every_s = 600", "rebinds_every_s = 86401", "86400"),
+        ("dies_every_s = 1800", "dies_every_s = 100000", "86400"),
+        ("dead_ms = [2000, 9000]", "dead_ms = [0, 9000]", "between 1"),
+        ("jitter_ms = 20", "delay_ms = 20", "delay_ms"),
+    ] {
+        let text = NETWORK.replacen(from, to, 1);
+        let wanted = text.lines().position(|line| line == to).map(|at| at + 1);
+        let problems = parse(&text).expect_err(to);
+        let found = |p: &shake_rules::document::Problem| Some(p.line) == wanted && p.message.contains(word);
+        assert!(problems.0.iter().any(found), "{to}: {problems}");
+    }
+    let whole = [
+        (
+            NETWORK.replace("share = 0.5\nround_trip_ms = [10", "share = 0.6\nround_trip_ms = [10"),
+            13,
+            "1.100 together",
+        ),
+        (NETWORK.replace("network.wifi", "network.direct"), 13, "direct"),
+        (NETWORK.replace("network.wifi", "network.\"\""), 13, "1 to 32 bytes"),
+        (NETWORK.replace("share = 0.5\n", ""), 1, "share"),
+        (
+            format!("{NETWORK}[engine]\nkind = \"lean\"\nsockets = 1\n"),
+            0,
+            "engine.sockets = 2",
+        ),
+    ];
+    for (text, line, word) in whole {
+        let problems = parse(&text).expect_err(word);
+        let found = |p: &shake_rules::document::Problem| p.line == line && p.message.contains(word);
+        assert!(problems.0.iter().any(found), "{word}: {problems}");
+    }
+    // The other engine gives each phone a socket of its own.
+    assert!(parse(&format!("{NETWORK}[engine]\nsockets = 1\n")).is_ok());
+}
+
 #[test]
 fn flags_win_and_are_checked_too() {
     let overrides = Overrides {

@@ -1,6 +1,10 @@
 //! How the counts of parts of a run add up: field by field, and no field may be left out.
 
-use super::{Claims, Course, Errands, ErrorCount, Packages, Packets, Sessions, Shakes, StepShakes, Tally, Violations};
+use super::{
+    Claims, Course, Errands, ErrorCount, NetworkTally, Packages, Packets, Sessions, Shakes, StepShakes, Tally,
+    Violations,
+};
+use crate::network::Counts;
 use hdrhistogram::Histogram;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +78,8 @@ sums! {
         connected, reconnected, failed, lost, connect_failures, hello_failures, told_to_go_away, phase_notices,
     }
     Shakes { sent, sent_on_streams, answered, unanswered, late, unexpected, held_back, postponed, skipped_offline }
+    NetworkTally { hellos, connect_failures, hello_failures, lost, sent, answered, hello_latency, claim_latency, datagrams }
+    Counts { datagrams, lost, dead, strayed, overflowed, reordered, duplicated, rebinds, deaths }
     StepShakes { sent, answered, unanswered, held_back, skipped_offline }
     Course { repeats, refused, busy, retries, gave_up, failed, unfinished }
     Errands { begun, done, course }
@@ -89,6 +95,6 @@ sums! {
     }
     Tally {
         sessions, shakes, steps, outcomes, unknown_outcomes, phases, slow_downs, versions, hellos_again, claims, packets,
-        packages, opened, grabbed, sent, latency, claim_latency, connect_latency, errors, violations,
+        packages, opened, grabbed, sent, latency, claim_latency, connect_latency, networks, errors, violations,
     }
 }

@@ -29,6 +29,9 @@ impl User {
     /// A connection could not be made.
     pub fn on_connect_failed(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
         *tally.sessions.connect_failures.entry(reason.to_owned()).or_default() += 1;
+        tally.networks.count(self.network(habits), |counts| {
+            *counts.connect_failures.entry(reason.to_owned()).or_default() += 1;
+        });
         self.try_again(now, habits, tally)
     }
 
@@ -54,6 +57,9 @@ impl User {
             tally.violations.malformed_replies += 1;
         }
         *tally.sessions.hello_failures.entry(failure.name()).or_default() += 1;
+        tally.networks.count(self.network(habits), |counts| {
+            *counts.hello_failures.entry(failure.name()).or_default() += 1;
+        });
         if failure.is_final() {
             tally.sessions.failed += 1;
             return Err(ConnectNext::GiveUp);
@@ -77,6 +83,7 @@ impl User {
     pub fn on_connection_lost(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
         self.online = false;
         tally.sessions.lost += 1;
+        tally.networks.count(self.network(habits), |counts| counts.lost += 1);
         tally.error(&format!("connection_{reason}"), "");
         self.give_up_shakes(tally);
         match self.reconnect_at.take() {

@@ -233,6 +233,10 @@ impl User {
                 if let ClaimResult::Opened { .. } = result {
                     let took = now.since(first_try.unwrap_or(now)).0.max(1);
                     tally.claim_latency.saturating_record(took);
+                    let network = self.network(habits);
+                    tally
+                        .networks
+                        .count(network, |counts| counts.claim_latency.saturating_record(took));
                 }
                 self.on_claim(now, sponsor, result, habits, tally, actions);
             }

@@ -43,6 +43,7 @@ impl User {
         self.manners.on_sent(due);
         self.pending.push_back(Pending { sequence, due });
         tally.shakes.sent += 1;
+        tally.networks.count(self.network(habits), |counts| counts.sent += 1);
         tally.steps.sent(due);
         tally.shakes.sent_on_streams += u64::from(self.roles.is_on_streams);
         ShakeNext::Send(v1::Shake { sequence })
@@ -83,6 +84,9 @@ impl User {
             Some(at) => {
                 let pending = self.pending.remove(at).expect("`position` found it");
                 tally.shakes.answered += 1;
+                tally
+                    .networks
+                    .count(self.network(habits), |counts| counts.answered += 1);
                 tally.latency.saturating_record(now.since(pending.due).0.max(1));
                 tally.steps.answered(pending.due, now.since(pending.due));
             }

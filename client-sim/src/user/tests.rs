@@ -41,6 +41,7 @@ fn habits() -> Habits {
             sample: 5,
             within: Micros::from_s(60),
         },
+        networks: Default::default(),
     }
 }
 

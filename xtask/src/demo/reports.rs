@@ -80,6 +80,9 @@ pub struct Phones {
     /// Parts of the run with figures of their own.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What the phones of each simulated network met.
+    #[serde(default)]
+    pub networks: Vec<Network>,
     /// What the simulator used.
     #[serde(default)]
     pub resources: Resources,
@@ -119,10 +122,23 @@ impl Step {
     }
 }
 
+#[derive(Debug, Deserialize)]
+pub struct Network {
+    pub name: String,
+    pub phones: u64,
+    /// The longest round trip that the scenario gives it.
+    pub round_trip_max_ms: u64,
+    /// From a connection's first packet to the answer to its Hello.
+    pub hello_latency: Percentiles,
+    pub unanswered_share: f64,
+    pub claim_latency: Percentiles,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Resources {
     pub memory_peak_bytes: u64,
+    pub cpu_per_shake_us: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,6 +153,15 @@ pub struct Sessions {
     pub told_to_go_away: u64,
     #[serde(default)]
     pub online_at_end: u64,
+    /// Failed tries to connect, by reason.
+    #[serde(default)]
+    pub connect_failures: BTreeMap<String, u64>,
+    /// Failed Hellos, by reason.
+    #[serde(default)]
+    pub hello_failures: BTreeMap<String, u64>,
+    /// From a connection's first packet to the answer to its Hello.
+    #[serde(default)]
+    pub connect_latency: Percentiles,
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,8 +187,11 @@ pub struct Claims {
 }
 
 /// Of a latency, in microseconds.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Percentiles {
+    /// How many were measured.
+    #[serde(default)]
+    pub count: u64,
     pub p50_us: u64,
     pub p90_us: u64,
     pub p99_us: u64,

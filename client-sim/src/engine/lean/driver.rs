@@ -6,6 +6,8 @@
 //! ramp    ─▶ seat: connect        schedule ─▶ seat: shake
 //! ```
 //!
+//! Between seats and sockets a simulated network may stand, which each datagram then crosses in its time.
+//!
 //! A turn takes what has arrived, does what is due, connects and shakes, then sleeps until a socket or a deadline. What
 //! a connection has to say goes out as soon as it was touched. There is no queue but the kernel's; a socket that takes
 //! no more is waited for a moment, and then the datagram is lost, as on any network.
@@ -46,12 +48,16 @@ const OVERTIME: Micros = Micros::from_s(1);
 /// Time between two looks at whether a stage is over, and between two calls of the observer.
 const LOOK: Micros = Micros::from_ms(50);
 const OBSERVE: Micros = Micros::from_ms(250);
+/// Time between two looks at what is still on its way.
+const TICK: Micros = Micros::from_ms(1);
 /// Streams that the gateway may have open towards one session.
 const NOTICES_MAX: u32 = 4;
 /// How long an acknowledgement may wait for a shake to ride on: the default of RFC 9000, section 18.2.
 const ACK_DELAY_MS_MAX: u16 = 25;
 /// Connections closed in one go at the end, before the sockets get a moment.
 const CLOSES_AT_ONCE: usize = 256;
+/// The longest wait in the end for what is still on its way in simulated networks.
+const CLOSING: Micros = Micros::from_s(2);
 
 /// All of a run.
 struct Driver {
@@ -181,7 +187,12 @@ impl Driver {
         let user = |index| User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let origin = Instant::now();
         Ok(Self {
-            sockets: Sockets::open(scenario.sockets.min(scenario.sessions), target)?,
+            sockets: Sockets::open(
+                scenario.shared_sockets(),
+                target,
+                scenario.sessions,
+                &scenario.habits.networks,
+            )?,
             gateways: Gateways::new(target),
             seats: seats::fill((0..scenario.sessions).map(|index| Seat::new(user(index)))),
             by_token: HashMap::with_capacity(scenario.sessions as usize),
@@ -304,6 +315,17 @@ impl Driver {
         }
     }
 
+    /// Waits for what is still on its way out in simulated networks.
+    fn let_cross(&mut self) {
+        let until = self.now().plus(CLOSING);
+        while self.sockets.next_at().is_some() && self.now() < until {
+            let now = self.now();
+            while self.sockets.cross(now).is_some() {}
+            self.sockets.flush();
+            std::thread::sleep(TICK.into());
+        }
+    }
+
     /// Counts what is still open, and closes every connection, so that the gateway need not wait for timeouts.
     fn end(&mut self, watch: &mut Watch<'_>) {
         for seat in &mut self.seats {
@@ -324,6 +346,8 @@ impl Driver {
             }
         }
         self.sockets.flush();
+        self.let_cross();
+        self.tally.networks.add_datagrams(self.sockets.network_counts());
         watch.observe(self, Stage::Closing, self.now().since(began));
     }
 }

@@ -11,9 +11,11 @@
 //!
 //! Seats (user and connection) stand in shards, one mutex each, which also guards the shard's tally. A lock is held
 //! for the length of one event and never across an await. No queue of our own stands between the tasks: a datagram
-//! waits in its connection's send buffer, whose limit is in [`transport`], and an errand becomes a task at once.
+//! waits in its connection's send buffer, whose limit is in [`transport`], and an errand becomes a task at once. With
+//! simulated networks each session has an endpoint of its own, behind a [`line`].
 
 mod exchange;
+mod line;
 mod session;
 mod shaker;
 mod transport;
@@ -29,6 +31,7 @@ use crate::tally::{Sum, Tally};
 use crate::user::{Habits, User};
 use ::quinn::{ClientConfig, Connection, Endpoint};
 use bytes::Bytes;
+use line::Line;
 use shake_proto::code::Code;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
@@ -67,6 +70,8 @@ struct Shared {
     tokens_expire_at: UnixMillis,
     client: ClientConfig,
     endpoints: Vec<Endpoint>,
+    /// Those of the endpoints that stand behind simulated networks.
+    lines: Vec<Arc<Line>>,
     sockets: OwnSockets,
     shards: Vec<Mutex<Shard>>,
     connecting: Arc<Semaphore>,
@@ -262,6 +267,9 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
     tally.packages.add(&shared.fetchers.end());
     tally.find_opened_twice();
     close(&shared).await;
+    for line in &shared.lines {
+        tally.networks.add_datagrams(&line.counts());
+    }
     watch.observe(Stage::Closing, 0.0);
     Ok(Finished {
         tally,
@@ -285,11 +293,16 @@ fn prepare(job: Job) -> Result<Shared, EngineError> {
         dial,
     } = job;
     let client = transport::client(roots, &scenario)?;
+    let origin = Instant::now();
     let count = scenario.sockets.min(scenario.sessions);
     let mut sockets = OwnSockets::default();
-    let endpoints = transport::endpoints(count, target, &mut sockets)?;
-    let mut shards: Vec<Shard> = endpoints
-        .iter()
+    let networks = &scenario.habits.networks;
+    let (endpoints, lines) = if networks.is_empty() {
+        (transport::endpoints(count, target, &mut sockets)?, Vec::new())
+    } else {
+        transport::lines(scenario.sessions, target, networks, origin)?
+    };
+    let mut shards: Vec<Shard> = (0..count)
         .map(|_| Shard {
             seats: Vec::new(),
             tally: Tally::default(),
@@ -304,7 +317,6 @@ fn prepare(job: Job) -> Result<Shared, EngineError> {
             gateway: Gateway::HOME,
         });
     }
-    let origin = Instant::now();
     Ok(Shared {
         schedule: Mutex::new(scenario.schedule()),
         gateways: Mutex::new(Gateways::new(target)),
@@ -314,6 +326,7 @@ fn prepare(job: Job) -> Result<Shared, EngineError> {
         tokens_expire_at: started_at.plus_ms(u64::from(scenario.token_lifetime_s) * 1_000),
         client,
         endpoints,
+        lines,
         sockets,
         shards: shards.into_iter().map(Mutex::new).collect(),
         connecting: Arc::new(Semaphore::new(scenario.connects_at_once as usize)),

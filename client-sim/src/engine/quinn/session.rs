@@ -94,7 +94,7 @@ async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, Connect
             tally.error(&format!("hello_{}", failure.name()), "");
         }
         let actions = seat.user.on_hello(now, answer, habits, tally)?;
-        tally.connect_latency.saturating_record(now.since(began).0.max(1));
+        tally.hello_answered(seat.user.network(habits), now.since(began));
         seat.connection = Some(connection.clone());
         Ok(actions)
     });

@@ -2,15 +2,18 @@
 
 use super::super::EngineError;
 use super::super::sockets::OwnSockets;
+use super::line::Line;
+use crate::network::Networks;
 use crate::scenario::Scenario;
 use ::quinn::crypto::rustls::QuicClientConfig;
 use ::quinn::{ClientConfig, Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustls::RootCertStore;
 use rustls::client::Resumption;
 use shake_proto::frame::{LENGTH_BYTES_MAX, REPLY_BYTES_MAX};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Datagrams waiting in a connection. A shake has under 10 bytes, a reply under 250.
 const DATAGRAM_BUFFER_BYTES: usize = 16 << 10;
@@ -70,4 +73,26 @@ pub(super) fn endpoints(
             .map_err(|source| EngineError::Socket { target, source })
     };
     (0..count).map(|_| open()).collect()
+}
+
+/// Opens an endpoint for each session, behind its network. Each takes a socket, so the process is let have as many files as
+/// the system allows it.
+pub(super) fn lines(
+    sessions: u32,
+    target: SocketAddr,
+    networks: &Arc<Networks>,
+    origin: Instant,
+) -> Result<(Vec<Endpoint>, Vec<Arc<Line>>), EngineError> {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // When it is refused, too few sockets open, and that says why.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
+    let open = |phone| {
+        let line = Arc::new(Line::open(phone, target, networks, origin)?);
+        let runtime = Arc::new(TokioRuntime);
+        let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, line.clone(), runtime);
+        let endpoint = endpoint.map_err(|source| EngineError::Socket { target, source })?;
+        Ok((endpoint, line))
+    };
+    (0..sessions).map(open).collect()
 }

@@ -119,7 +119,8 @@ impl Driver {
         match seat.user.on_hello(now, answer, &self.scenario.habits, &mut self.tally) {
             Ok(actions) => {
                 if let Standing::Connecting(began) = seat.standing {
-                    self.tally.connect_latency.saturating_record(now.since(began).0.max(1));
+                    let network = seat.user.network(&self.scenario.habits);
+                    self.tally.hello_answered(network, now.since(began));
                     self.connecting -= 1;
                 }
                 seat.standing = Standing::Online;

@@ -3,6 +3,7 @@
 use super::super::super::EngineError;
 use super::super::super::sockets::OwnSockets;
 use super::super::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
+use crate::network::{Counts, Network, Networks, Way};
 use crate::schedule::Micros;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -10,6 +11,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 /// Datagrams in one system call.
 pub(super) const BATCH: usize = 64;
@@ -17,6 +19,8 @@ pub(super) const BATCH: usize = 64;
 const ERRORS_AT_ONCE: u32 = 64;
 /// How long a full socket is waited for before a datagram is given up.
 const PATIENCE_MS: u8 = 5;
+/// Datagrams under way in simulated networks: two seconds of what a core can send, at some hundred bytes each.
+const UNDER_WAY_MAX: usize = 1 << 17;
 
 /// The sockets, and what waits to leave through them.
 pub(super) struct Sockets {
@@ -29,12 +33,19 @@ pub(super) struct Sockets {
     groups: Vec<usize>,
     /// The group of each seat; empty as long as there is only one.
     group_of: Vec<u8>,
+    /// What stands between the seats and the sockets, if anything. A datagram on its way out is noted with its socket.
+    network: Option<Box<Network<usize>>>,
     pub(super) own: OwnSockets,
 }
 
 impl Sockets {
-    /// Opens and connects the sockets.
-    pub(super) fn open(count: u32, target: SocketAddr) -> Result<Self, EngineError> {
+    /// Opens and connects the sockets, for so many seats on these networks.
+    pub(super) fn open(
+        count: u32,
+        target: SocketAddr,
+        seats: u32,
+        networks: &Arc<Networks>,
+    ) -> Result<Self, EngineError> {
         let mut own = OwnSockets::default();
         let sockets = Self::open_group(count, target, &mut own)?;
         Ok(Self {
@@ -44,6 +55,7 @@ impl Sockets {
             group_size: count as usize,
             groups: vec![0],
             group_of: Vec::new(),
+            network: (!networks.is_empty()).then(|| Box::new(Network::new(networks.clone(), 0..seats, UNDER_WAY_MAX))),
             own,
         })
     }
@@ -72,10 +84,10 @@ impl Sockets {
         Ok(())
     }
 
-    /// The socket of a seat.
-    fn of(&self, index: u32) -> usize {
+    /// The socket of a seat whose NAT has given it so many other addresses before.
+    fn of(&self, index: u32, binding: u32) -> usize {
         let group = self.group_of.get(index as usize).copied().unwrap_or(0);
-        usize::from(group) * self.group_size + index as usize % self.group_size
+        usize::from(group) * self.group_size + (index as usize + binding as usize) % self.group_size
     }
 
     fn open_group(count: u32, target: SocketAddr, own: &mut OwnSockets) -> Result<Vec<UdpSocket>, EngineError> {
@@ -115,16 +127,78 @@ impl Sockets {
     /// Queues all that a connection has to say at the seat's socket. It leaves with [`flush`](Self::flush) at the
     /// latest.
     pub(super) fn take_from(&mut self, index: u32, connection: &mut Connection, now: Micros) {
-        let socket = self.of(index);
+        if self.network.is_some() {
+            return self.send_across(index, connection, now);
+        }
+        let socket = self.of(index, 0);
         let outbox = &mut self.outboxes[socket];
         while let Some(length) = connection.poll_transmit(now, &mut outbox.buffers[outbox.count]) {
-            outbox.lengths[outbox.count] = length;
-            outbox.count += 1;
-            if outbox.count == BATCH {
-                outbox.empty(&self.sockets[socket]);
-            }
+            outbox.filled(length, &self.sockets[socket]);
         }
     }
+
+    // ---- networks ------------------------------------------------------------------------------------------
+
+    /// Whether a network stands between the seats and the sockets.
+    pub(super) fn has_network(&self) -> bool {
+        self.network.is_some()
+    }
+
+    /// Lets all that a connection has to say enter the seat's network.
+    fn send_across(&mut self, index: u32, connection: &mut Connection, now: Micros) {
+        let Some(mut network) = self.network.take() else {
+            return;
+        };
+        let socket = self.of(index, network.binding(now, index));
+        let mut buffer = [0; DATAGRAM_BYTES];
+        while let Some(length) = connection.poll_transmit(now, &mut buffer) {
+            network.send(now, index, Way::Out, &buffer[..length], socket);
+        }
+        self.network = Some(network);
+    }
+
+    /// Lets a datagram that came at this socket enter the seat's network. One that came to an address which the seat's NAT
+    /// has given up is lost.
+    pub(super) fn receive_across(&mut self, now: Micros, socket: usize, index: u32, datagram: &[u8]) {
+        let Some(mut network) = self.network.take() else {
+            return;
+        };
+        if socket == self.of(index, network.binding(now, index)) {
+            network.send(now, index, Way::In, datagram, socket);
+        } else {
+            network.stray(index);
+        }
+        self.network = Some(network);
+    }
+
+    /// Queues, each at its socket, what has crossed its network on the way out. Gives the first datagram that has crossed it
+    /// on the way in, or nothing when none is left.
+    pub(super) fn cross(&mut self, now: Micros) -> Option<Box<[u8]>> {
+        let network = self.network.as_mut()?;
+        while let Some(arrival) = network.take(now) {
+            match arrival.way {
+                Way::In => return Some(arrival.datagram),
+                Way::Out => {
+                    let outbox = &mut self.outboxes[arrival.note];
+                    outbox.buffers[outbox.count][..arrival.datagram.len()].copy_from_slice(&arrival.datagram);
+                    outbox.filled(arrival.datagram.len(), &self.sockets[arrival.note]);
+                }
+            }
+        }
+        None
+    }
+
+    /// When the next datagram has crossed its network.
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.network.as_ref()?.next_at()
+    }
+
+    /// What became of the datagrams, by network.
+    pub(super) fn network_counts(&self) -> &[Counts] {
+        self.network.as_ref().map_or(&[], |network| network.counts())
+    }
+
+    // ---- the kernel ----------------------------------------------------------------------------------------
 
     /// Sends what is queued.
     pub(super) fn flush(&mut self) {
@@ -203,6 +277,15 @@ impl Outbox {
             buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
             lengths: [0; BATCH],
             count: 0,
+        }
+    }
+
+    /// The next buffer holds a datagram of this length.
+    fn filled(&mut self, length: usize, socket: &UdpSocket) {
+        self.lengths[self.count] = length;
+        self.count += 1;
+        if self.count == BATCH {
+            self.empty(socket);
         }
     }
 

@@ -26,6 +26,7 @@ const LONG_CID_AT: usize = 6;
 impl Driver {
     pub(super) fn turn(&mut self, now: Micros, look_at: Micros) {
         let is_more = self.receive(now);
+        self.cross(now);
         self.work_timers(now);
         self.ramp(now);
         let is_behind = self.shake(now);
@@ -37,6 +38,9 @@ impl Driver {
         let mut until = self.wheel.sleeps_until(look_at);
         if let Some(due) = self.schedule.next_due().filter(|_| self.is_shaking) {
             until = until.min(due);
+        }
+        if let Some(at) = self.sockets.next_at() {
+            until = until.min(at);
         }
         if self.begun < self.scenario.sessions {
             until = until.min(self.begins_at(self.begun));
@@ -65,8 +69,12 @@ impl Driver {
                         fetched += 1;
                     }
                     let length = self.sockets.datagram(at, &mut buffer);
-                    if let Some(index) = self.find(&buffer[..length]) {
-                        self.deliver(now, index, &mut buffer[..length]);
+                    match self.find(&buffer[..length]) {
+                        Some(index) if self.sockets.has_network() => {
+                            self.sockets.receive_across(now, socket, index, &buffer[..length]);
+                        }
+                        Some(index) => self.deliver(now, index, &mut buffer[..length]),
+                        None => {}
                     }
                 }
                 if count < BATCH {
@@ -76,6 +84,15 @@ impl Driver {
             }
         }
         is_more
+    }
+
+    /// Takes what has crossed its network, if there are any.
+    fn cross(&mut self, now: Micros) {
+        while let Some(mut datagram) = self.sockets.cross(now) {
+            if let Some(index) = self.find(&datagram) {
+                self.deliver(now, index, &mut datagram);
+            }
+        }
     }
 
     /// The seat that a datagram is for: by its connection ID, which begins with the index, or as a stateless reset.

@@ -1,0 +1,288 @@
+//! Both runs side by side, and what must hold of them. Pure.
+
+use super::{Options, Run};
+use crate::demo::reports::{Network, Percentiles};
+use std::fmt::{self, Display, Write};
+
+/// Round trips until the HelloReply: the handshake, a Retry, and the Hello.
+const ROUND_TRIPS: u64 = 3;
+/// The first probe of a client that has measured no round trip: three times 333 ms (RFC 9002, sections 6.2.1 and 6.2.2).
+const PROBE_US: u64 = 1_000_000;
+/// The most that a shake may cost the gateway, of what it costs on the loopback.
+const CPU_RATIO_MAX: f64 = 1.25;
+/// Failures that phones see by themselves: the gateway's word is not among them.
+const OWN: [&str; 4] = ["timed_out", "timeout", "connection_lost", "offline"];
+
+/// Something that must hold.
+pub struct Line {
+    what: String,
+    pub holds: bool,
+}
+
+impl Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.holds { "holds" } else { "DOES NOT HOLD" };
+        write!(f, "{sign:<14} {}", self.what)
+    }
+}
+
+/// The table of both.
+pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, cells: [String; 2]| {
+        let [loopback, mobile] = cells;
+        writeln!(text, "{name:<46} {loopback:>22} {mobile:>22}").expect("a String grows as needed");
+    };
+    let both = |cell: &dyn Fn(&Run) -> String| [loopback, mobile].map(cell);
+    row(
+        &format!("{} phones, {} s", options.sessions, options.seconds),
+        ["loopback".into(), "mobile".into()],
+    );
+    let counts = both(&|run| run.evidence.phones.sessions.connected.to_string());
+    row("phones that were let in", counts);
+    let hello = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.sessions.connect_latency)));
+    row("first packet to HelloReply, p50 ms", hello(|of| of.p50_us));
+    row("  p99 ms", hello(|of| of.p99_us));
+    row("  max ms", hello(|of| of.max_us));
+    let failures = both(&|run| {
+        let sessions = &run.evidence.phones.sessions;
+        let failures = sessions
+            .connect_failures
+            .values()
+            .chain(sessions.hello_failures.values());
+        failures.sum::<u64>().to_string()
+    });
+    row("tries that failed", failures);
+    row(
+        "connections lost",
+        both(&|run| run.evidence.phones.sessions.lost.to_string()),
+    );
+    let unanswered = both(&|run| {
+        let shakes = &run.evidence.phones.shakes;
+        let share = shakes.unanswered as f64 * 100.0 / shakes.sent.max(1) as f64;
+        format!("{} ({share:.2} %)", shakes.unanswered)
+    });
+    row("unanswered shakes", unanswered);
+    let shake = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.latency)));
+    row("shake, p50 ms", shake(|of| of.p50_us));
+    row("  p99 ms", shake(|of| of.p99_us));
+    let claim = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.claims.latency)));
+    row("claim, p50 ms", claim(|of| of.p50_us));
+    row("  p99 ms", claim(|of| of.p99_us));
+    row("  max ms", claim(|of| of.max_us));
+    row("claims without an answer", both(&|run| without_answer(run).to_string()));
+    row(
+        "gateway's CPU per shake, us",
+        both(&|run| format!("{:.1}", run.gateway_us_per_shake)),
+    );
+    let phones = both(&|run| format!("{:.1}", run.evidence.phones.resources.cpu_per_shake_us));
+    row("simulator's CPU per shake, us", phones);
+    row(
+        "gateway's memory per session, bytes",
+        both(&|run| format!("{:.0}", run.bytes_per_session)),
+    );
+    row(
+        "CPU of the machine stolen",
+        both(&|run| format!("{:.1} %", run.stolen_share * 100.0)),
+    );
+    text + &networks(&mobile.evidence.phones.networks)
+}
+
+fn networks(networks: &[Network]) -> String {
+    let mut text = format!(
+        "\n{:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10} {:>10}\n",
+        "network", "phones", "hello p50", "p99", "max", "p99 at most", "unanswered", "claim p50", "p99"
+    );
+    for network in networks {
+        let Network {
+            name,
+            phones,
+            hello_latency,
+            claim_latency,
+            ..
+        } = network;
+        writeln!(
+            text,
+            "{name:<12} {phones:>8} {:>10} {:>10} {:>10} {:>12} {:>10.2} % {:>10} {:>10}",
+            ms(hello_latency.p50_us),
+            ms(hello_latency.p99_us),
+            ms(hello_latency.max_us),
+            ms(hello_us_max(network)),
+            network.unanswered_share * 100.0,
+            ms(claim_latency.p50_us),
+            ms(claim_latency.p99_us),
+        )
+        .expect("a String grows as needed");
+    }
+    text + "\n"
+}
+
+/// What must hold.
+pub fn lines(loopback: &Run, mobile: &Run) -> Vec<Line> {
+    let mut lines = vec![
+        as_on_the_loopback(loopback),
+        no_money_made_up(mobile),
+        nobody_refused(mobile),
+    ];
+    lines.extend(mobile.evidence.phones.networks.iter().map(hello_in_time));
+    let (cost, base) = (mobile.gateway_us_per_shake, loopback.gateway_us_per_shake);
+    lines.push(Line {
+        what: format!(
+            "a shake costs the gateway {cost:.1} us, {:.2} times the loopback's {base:.1}; {CPU_RATIO_MAX} is the most",
+            cost / base
+        ),
+        holds: cost <= base * CPU_RATIO_MAX,
+    });
+    lines
+}
+
+fn as_on_the_loopback(run: &Run) -> Line {
+    let failures = run.evidence.failures();
+    Line {
+        what: format!("without networks all is as it must be{}", listed(&failures)),
+        holds: failures.is_empty(),
+    }
+}
+
+/// An answer that a network lost may be of money that moved. But no phone may have money that the ledger does not know of.
+fn no_money_made_up(run: &Run) -> Line {
+    let evidence = &run.evidence;
+    let (phones, ledger) = (&evidence.phones_credits, &evidence.books.credits);
+    let strange = phones
+        .iter()
+        .filter(|(key, cents)| ledger.get(key) != Some(cents))
+        .count();
+    let mut failures = evidence.abuse_failures();
+    let mut fail = |is_wrong: bool, reason: String| failures.extend(is_wrong.then_some(reason));
+    fail(strange > 0, format!("{strange} credits of phones are not the ledger's"));
+    fail(phones.is_empty(), "no packet was opened".into());
+    fail(!evidence.books.audit.balanced, "the audit does not balance".into());
+    fail(
+        !evidence.phones.checks.passed,
+        "the gateway did what it never may".into(),
+    );
+    fail(evidence.phones.stopped_early, "the simulation was stopped early".into());
+    Line {
+        what: format!(
+            "with networks no money is made up, and the books balance{}",
+            listed(&failures)
+        ),
+        holds: failures.is_empty(),
+    }
+}
+
+fn nobody_refused(run: &Run) -> Line {
+    let sessions = &run.evidence.phones.sessions;
+    let all = sessions.connect_failures.iter().chain(&sessions.hello_failures);
+    let refused = all.filter(|(name, _)| !OWN.contains(&&name[..]));
+    let mut failures: Vec<_> = refused.map(|(name, count)| format!("{name} {count}")).collect();
+    failures.extend((sessions.failed > 0).then(|| format!("{} phones gave up", sessions.failed)));
+    Line {
+        what: format!("nobody is refused for the network's sake{}", listed(&failures)),
+        holds: failures.is_empty(),
+    }
+}
+
+fn hello_in_time(network: &Network) -> Line {
+    let (p99_us, us_max) = (network.hello_latency.p99_us, hello_us_max(network));
+    Line {
+        what: format!(
+            "{}: p99 from first packet to HelloReply {} ms, {} is the most",
+            network.name,
+            ms(p99_us),
+            ms(us_max)
+        ),
+        holds: p99_us <= us_max && network.hello_latency.count > 0,
+    }
+}
+
+fn hello_us_max(network: &Network) -> u64 {
+    ROUND_TRIPS * network.round_trip_max_ms * 1_000 + PROBE_US
+}
+
+fn without_answer(run: &Run) -> u64 {
+    let claims = &run.evidence.phones.claims;
+    claims.gave_up + claims.failed + claims.unfinished
+}
+
+fn listed(failures: &[String]) -> String {
+    if failures.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", failures.join("; "))
+    }
+}
+
+fn ms(us: u64) -> String {
+    format!("{:.1}", us as f64 / 1e3)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::demo::verdict::{Evidence, tests::good};
+
+    fn run(cpu_us: f64, edit: impl FnOnce(&mut Evidence)) -> Run {
+        let mut evidence = good();
+        let network = r#"{"name": "lte", "phones": 9, "round_trip_max_ms": 100, "unanswered_share": 0.01,
+            "hello_latency": {"count": 9, "p50_us": 200000, "p90_us": 1, "p99_us": 1300000, "p999_us": 1, "max_us": 9},
+            "claim_latency": {"count": 9, "p50_us": 1, "p90_us": 1, "p99_us": 1, "p999_us": 1, "max_us": 1}}"#;
+        evidence.phones.networks = vec![serde_json::from_str(network).unwrap()];
+        edit(&mut evidence);
+        Run {
+            evidence,
+            gateway_us_per_shake: cpu_us,
+            bytes_per_session: 9_000.0,
+            stolen_share: 0.0,
+        }
+    }
+
+    /// The lines that do not hold.
+    fn broken(loopback: &Run, mobile: &Run) -> Vec<String> {
+        let lines = lines(loopback, mobile).into_iter();
+        lines.filter(|line| !line.holds).map(|line| line.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_within_its_bounds_holds() {
+        let (loopback, mobile) = (run(10.0, |_| {}), run(12.5, |_| {}));
+        assert_eq!(broken(&loopback, &mobile), [""; 0]);
+    }
+
+    #[test]
+    fn each_bound_can_be_broken() {
+        let cases: [(fn(&mut Evidence), &str); 6] = [
+            (|of| of.phones.sessions.failed = 1, "1 phones gave up"),
+            (
+                |of| drop(of.phones.sessions.hello_failures.insert("hello_timeout".into(), 2)),
+                "hello_timeout 2",
+            ),
+            (
+                |of| of.phones.networks[0].hello_latency.p99_us = 1_300_001,
+                "1300.0 is the most",
+            ),
+            (|of| of.phones.networks[0].hello_latency.count = 0, "lte"),
+            (|of| drop(of.phones_credits.insert((77, 77), 5)), "1 credits of phones"),
+            (|of| of.books.audit.balanced = false, "does not balance"),
+        ];
+        for (edit, word) in cases {
+            let found = broken(&run(10.0, |_| {}), &run(10.0, edit));
+            assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");
+        }
+        let found = broken(&run(10.0, |_| {}), &run(12.6, |_| {}));
+        assert!(found.len() == 1 && found[0].contains("1.26 times"), "{found:?}");
+        let found = broken(&run(10.0, |of| of.phones.shakes.unanswered = 500), &run(10.0, |_| {}));
+        assert!(found.len() == 1 && found[0].contains("went unanswered"), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_network_alone_does_is_no_refusal() {
+        let mobile = run(10.0, |of| {
+            of.phones.sessions.connect_failures.insert("timed_out".into(), 3);
+            of.phones.sessions.hello_failures.insert("timeout".into(), 3);
+            of.phones.claims.unfinished = 1;
+        });
+        assert_eq!(broken(&run(10.0, |_| {}), &mobile), [""; 0]);
+    }
+}
