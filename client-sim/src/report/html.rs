@@ -1,7 +1,7 @@
 //! The report as one page that needs nothing else: curves, tables, light and dark, on a laptop and on a phone.
 
 use super::chart::{Chart, Curve, escaped};
-use super::{GatewayRates, Percentiles, Report, Row, grouped, milliseconds};
+use super::{GatewayRates, Percentiles, Report, Row, grouped, milliseconds, networks};
 use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("page.css");
@@ -30,7 +30,7 @@ pub fn page(report: &Report) -> String {
     body.extend(charts(&report.series).iter().map(Chart::draw));
     body += "</section>";
     body += &steps(report);
-    body += &networks(report);
+    body += &networks::rows(report);
     body += &pushes(report);
     body += &environment(report);
     body += &format!("<h2>All figures</h2><pre>{}</pre>", escaped(&report.to_text()));
@@ -198,43 +198,6 @@ fn steps(report: &Report) -> String {
         "p99.9",
     ];
     table("Steps", &header, &rows)
-}
-
-fn networks(report: &Report) -> String {
-    let rows: Vec<_> = report
-        .networks
-        .iter()
-        .map(|network| {
-            let Percentiles {
-                p50_us, p99_us, max_us, ..
-            } = network.hello_latency;
-            vec![
-                network.name.clone(),
-                grouped(network.phones),
-                grouped(network.hellos),
-                milliseconds(p50_us),
-                milliseconds(p99_us),
-                milliseconds(max_us),
-                format!("{:.3} %", network.unanswered_share * 100.0),
-                milliseconds(network.claim_latency.p50_us),
-                milliseconds(network.claim_latency.p99_us),
-                grouped(network.lost),
-            ]
-        })
-        .collect();
-    let header = [
-        "network",
-        "phones",
-        "hellos",
-        "to the hello's answer, p50",
-        "p99",
-        "max",
-        "unanswered",
-        "claims, p50",
-        "p99",
-        "connections lost",
-    ];
-    table("Networks", &header, &rows)
 }
 
 fn pushes(report: &Report) -> String {

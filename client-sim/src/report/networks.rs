@@ -1,7 +1,9 @@
 //! The networks of the run, each with figures of its own.
 
-use super::Percentiles;
 use super::build::ratio;
+use super::html::table;
+use super::text::{Table, grouped, milliseconds, named};
+use super::{Percentiles, Report};
 use crate::network::{Counts, Networks};
 use crate::scenario::Scenario;
 use crate::tally::{NetworkTally, Tally};
@@ -75,4 +77,78 @@ pub(super) fn networks(scenario: &Scenario, tally: &Tally) -> Vec<NetworkReport>
 fn round_trip_max_ms(networks: &Networks, place: usize) -> u64 {
     let profile = networks.profiles.get(place);
     profile.map_or(0, |profile| profile.round_trip_max().0.div_ceil(1_000))
+}
+
+/// What the phones of each network met, and what the network did to their datagrams.
+pub(super) fn lines(table: &mut Table, report: &Report) {
+    for network in &report.networks {
+        table.line(
+            "network",
+            format_args!(
+                "{}: {} phones · {} hellos · {} lost · {} of {} shakes unanswered ({:.3} %)",
+                network.name,
+                grouped(network.phones),
+                grouped(network.hellos),
+                grouped(network.lost),
+                grouped(network.unanswered),
+                grouped(network.sent),
+                network.unanswered_share * 100.0
+            ),
+        );
+        table.percentiles("  to its hello", &network.hello_latency);
+        table.percentiles("  claims", &network.claim_latency);
+        table.counts("  connect fail", named(&network.connect_failures));
+        table.counts("  hello fail", named(&network.hello_failures));
+        let datagrams = &network.datagrams;
+        let done = [
+            ("in all", datagrams.datagrams),
+            ("lost", datagrams.lost),
+            ("on a dead path", datagrams.dead),
+            ("to an old address", datagrams.strayed),
+            ("lost for want of room here", datagrams.overflowed),
+            ("overtaken", datagrams.reordered),
+            ("doubled", datagrams.duplicated),
+        ];
+        table.counts("  datagrams", done.into_iter().filter(|(_, count)| *count > 0));
+        let happened = [("new addresses", datagrams.rebinds), ("paths died", datagrams.deaths)];
+        table.counts("  phones", happened.into_iter().filter(|(_, count)| *count > 0));
+    }
+}
+
+/// The same as a table of the page.
+pub(super) fn rows(report: &Report) -> String {
+    let rows: Vec<_> = report
+        .networks
+        .iter()
+        .map(|network| {
+            let Percentiles {
+                p50_us, p99_us, max_us, ..
+            } = network.hello_latency;
+            vec![
+                network.name.clone(),
+                grouped(network.phones),
+                grouped(network.hellos),
+                milliseconds(p50_us),
+                milliseconds(p99_us),
+                milliseconds(max_us),
+                format!("{:.3} %", network.unanswered_share * 100.0),
+                milliseconds(network.claim_latency.p50_us),
+                milliseconds(network.claim_latency.p99_us),
+                grouped(network.lost),
+            ]
+        })
+        .collect();
+    let header = [
+        "network",
+        "phones",
+        "hellos",
+        "to the hello's answer, p50",
+        "p99",
+        "max",
+        "unanswered",
+        "claims, p50",
+        "p99",
+        "connections lost",
+    ];
+    table("Networks", &header, &rows)
 }

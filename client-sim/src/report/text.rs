@@ -1,20 +1,20 @@
 //! The report as a table for people.
 
-use super::{Percentiles, Report};
+use super::{Percentiles, Report, networks};
 use crate::tally::Errands;
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
 /// A table: a name at the left of each line, sentences of figures at the right.
-struct Table(String);
+pub(super) struct Table(String);
 
 impl Table {
-    fn line(&mut self, name: &str, figures: impl Display) {
+    pub(super) fn line(&mut self, name: &str, figures: impl Display) {
         writeln!(self.0, "{name:<14} {figures}").expect("a String grows as needed");
     }
 
     /// Counts by name, the largest first; nothing when there are none.
-    fn counts<'a>(&mut self, name: &str, counts: impl IntoIterator<Item = (&'a str, u64)>) {
+    pub(super) fn counts<'a>(&mut self, name: &str, counts: impl IntoIterator<Item = (&'a str, u64)>) {
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(name, count)| (std::cmp::Reverse(*count), *name));
         let parts: Vec<_> = counts
@@ -26,7 +26,7 @@ impl Table {
         }
     }
 
-    fn percentiles(&mut self, name: &str, latency: &Percentiles) {
+    pub(super) fn percentiles(&mut self, name: &str, latency: &Percentiles) {
         if latency.count == 0 {
             return;
         }
@@ -60,7 +60,7 @@ pub(super) fn render(report: &Report) -> String {
     sessions(&mut table, report);
     shakes(&mut table, report);
     steps(&mut table, report);
-    networks(&mut table, report);
+    networks::lines(&mut table, report);
     claims(&mut table, report);
     packets(&mut table, report);
     changes(&mut table, report);
@@ -101,42 +101,6 @@ fn steps(table: &mut Table, report: &Report) {
                 milliseconds(step.latency.p99_us)
             ),
         );
-    }
-}
-
-/// What the phones of each network met, and what the network did to their datagrams.
-fn networks(table: &mut Table, report: &Report) {
-    for network in &report.networks {
-        table.line(
-            "network",
-            format_args!(
-                "{}: {} phones · {} hellos · {} lost · {} of {} shakes unanswered ({:.3} %)",
-                network.name,
-                grouped(network.phones),
-                grouped(network.hellos),
-                grouped(network.lost),
-                grouped(network.unanswered),
-                grouped(network.sent),
-                network.unanswered_share * 100.0
-            ),
-        );
-        table.percentiles("  to its hello", &network.hello_latency);
-        table.percentiles("  claims", &network.claim_latency);
-        table.counts("  connect fail", named(&network.connect_failures));
-        table.counts("  hello fail", named(&network.hello_failures));
-        let datagrams = &network.datagrams;
-        let done = [
-            ("in all", datagrams.datagrams),
-            ("lost", datagrams.lost),
-            ("on a dead path", datagrams.dead),
-            ("to an old address", datagrams.strayed),
-            ("lost for want of room here", datagrams.overflowed),
-            ("overtaken", datagrams.reordered),
-            ("doubled", datagrams.duplicated),
-        ];
-        table.counts("  datagrams", done.into_iter().filter(|(_, count)| *count > 0));
-        let happened = [("new addresses", datagrams.rebinds), ("paths died", datagrams.deaths)];
-        table.counts("  phones", happened.into_iter().filter(|(_, count)| *count > 0));
     }
 }
 
@@ -363,7 +327,7 @@ fn checks(table: &mut Table, report: &Report) {
     table.line("checks", format_args!("FAILED: {}", parts.join(", ")));
 }
 
-fn named(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
+pub(super) fn named(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
     counts.iter().map(|(name, count)| (name.as_str(), *count))
 }
 

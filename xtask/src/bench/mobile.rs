@@ -9,6 +9,7 @@ use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Stage, Usage
 use crate::workspace;
 use anyhow::{Context, bail};
 use clap::Args;
+use host::console;
 use std::time::Duration;
 
 /// More than a tenth of all shakes of the longest run, so that the seed is never what decides.
@@ -89,9 +90,10 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let loopback = play("loopback", &without_networks(&scenario)?)?;
     let mobile = play("networks", &scenario)?;
-    print!("{}", verdict::table(options, &loopback, &mobile));
     let lines = verdict::lines(&loopback, &mobile);
-    lines.iter().for_each(|line| println!("{line}"));
+    let mut text = verdict::table(options, &loopback, &mobile);
+    lines.iter().for_each(|line| text += &format!("{line}\n"));
+    console::print(&text)?;
     let broken = lines.iter().filter(|line| !line.holds).count();
     if broken > 0 {
         bail!("{broken} of {} lines do not hold", lines.len());
@@ -100,7 +102,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn say(line: &str) {
-    eprintln!("mobile: {line}");
+    console::tell(&format!("mobile: {line}"));
 }
 
 fn without_networks(scenario: &str) -> anyhow::Result<String> {

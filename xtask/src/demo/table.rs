@@ -135,6 +135,7 @@ fn percentiles(latency: &Percentiles) -> String {
         p99_us,
         p999_us,
         max_us,
+        ..
     } = latency;
     let ms = |us: &u64| format!("{:.2}", *us as f64 / 1000.0);
     format!(
@@ -158,6 +159,7 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
             p99_us,
             p999_us,
             max_us,
+            ..
         } = latency;
         json!({"p50_us": p50_us, "p90_us": p90_us, "p99_us": p99_us, "p999_us": p999_us, "max_us": max_us})
     };

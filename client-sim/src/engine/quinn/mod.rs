@@ -56,6 +56,7 @@ struct Seat {
     gateway: Gateway,
 }
 
+#[derive(Default)]
 struct Shard {
     seats: Vec<Seat>,
     tally: Tally,
@@ -302,12 +303,7 @@ fn prepare(job: Job) -> Result<Shared, EngineError> {
     } else {
         transport::lines(scenario.sessions, target, networks, origin)?
     };
-    let mut shards: Vec<Shard> = (0..count)
-        .map(|_| Shard {
-            seats: Vec::new(),
-            tally: Tally::default(),
-        })
-        .collect();
+    let mut shards: Vec<Shard> = (0..count).map(|_| Shard::default()).collect();
     for index in 0..scenario.sessions {
         let user = User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
         let shard = index as usize % shards.len();

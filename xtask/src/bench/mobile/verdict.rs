@@ -252,24 +252,27 @@ mod tests {
 
     #[test]
     fn each_bound_can_be_broken() {
-        let cases: [(fn(&mut Evidence), &str); 6] = [
-            (|of| of.phones.sessions.failed = 1, "1 phones gave up"),
-            (
-                |of| drop(of.phones.sessions.hello_failures.insert("hello_timeout".into(), 2)),
-                "hello_timeout 2",
-            ),
-            (
-                |of| of.phones.networks[0].hello_latency.p99_us = 1_300_001,
-                "1300.0 is the most",
-            ),
-            (|of| of.phones.networks[0].hello_latency.count = 0, "lte"),
-            (|of| drop(of.phones_credits.insert((77, 77), 5)), "1 credits of phones"),
-            (|of| of.books.audit.balanced = false, "does not balance"),
-        ];
-        for (edit, word) in cases {
+        let check = |edit: fn(&mut Evidence), word: &str| {
             let found = broken(&run(10.0, |_| {}), &run(10.0, edit));
             assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");
-        }
+        };
+        check(|of| of.phones.sessions.failed = 1, "1 phones gave up");
+        check(
+            |of| {
+                of.phones
+                    .sessions
+                    .hello_failures
+                    .extend([("hello_timeout".to_owned(), 2)])
+            },
+            "hello_timeout 2",
+        );
+        check(
+            |of| of.phones.networks[0].hello_latency.p99_us = 1_300_001,
+            "1300.0 is the most",
+        );
+        check(|of| of.phones.networks[0].hello_latency.count = 0, "lte");
+        check(|of| of.phones_credits.extend([((77, 77), 5)]), "1 credits of phones");
+        check(|of| of.books.audit.balanced = false, "does not balance");
         let found = broken(&run(10.0, |_| {}), &run(12.6, |_| {}));
         assert!(found.len() == 1 && found[0].contains("1.26 times"), "{found:?}");
         let found = broken(&run(10.0, |of| of.phones.shakes.unanswered = 500), &run(10.0, |_| {}));
