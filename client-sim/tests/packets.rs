@@ -92,13 +92,13 @@ struct Bank {
 }
 
 fn code(packet: u64) -> Bytes {
-    let mut code = [1; 20];
+    let mut code = [1; 24];
     code[..8].copy_from_slice(&packet.to_le_bytes());
     Bytes::copy_from_slice(&code)
 }
 
 fn packet_of_code(code: &[u8]) -> u64 {
-    u64::from_le_bytes(code[..8].try_into().expect("20 bytes"))
+    u64::from_le_bytes(code[..8].try_into().expect("24 bytes"))
 }
 
 /// In as many parts: one cent each, and the rest to the last, so that the last is the best.

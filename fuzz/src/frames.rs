@@ -111,7 +111,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (
             "claim",
             request(v1::request::Kind::Claim(v1::Claim {
-                ticket: bytes(62),
+                ticket: bytes(74),
                 cookie: bytes(42),
             })),
         ),
@@ -124,7 +124,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 recipients: vec![1, 2, 3],
             })),
         ),
-        ("grab", request(v1::request::Kind::Grab(v1::Grab { code: bytes(20) }))),
+        ("grab", request(v1::request::Kind::Grab(v1::Grab { code: bytes(24) }))),
         (
             "claim-opened",
             reply(v1::reply::Kind::Claim(
@@ -132,7 +132,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                     packet: shake_rules::PacketId(9),
                     amount: shake_rules::Cents(250),
                     sponsor: shake_rules::SponsorId(2),
-                    code: bytes(20),
+                    code: bytes(24),
                     repeat: true,
                 }
                 .into(),

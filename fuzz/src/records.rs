@@ -97,7 +97,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let mut notice = vec![3];
     Notice {
         user,
-        code: Bytes::from_static(&[4; 20]),
+        code: Bytes::from_static(&[4; 24]),
         from: Some(UserId(8)),
     }
     .encode(&mut notice);
@@ -162,6 +162,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 user,
                 stage: 2,
                 at,
+                ends: Some(UnixMillis(at.0 + 45_000)),
             })),
         ),
         (

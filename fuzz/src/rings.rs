@@ -7,7 +7,7 @@
 
 use crate::input::Input;
 use crate::scratch;
-use shm_queue::{Consumer, Geometry, Mapping, Producer, PushError, ReadError, RingGeometry, Side};
+use shm_queue::{Consumer, Geometry, Mapping, Owner, Producer, PushError, ReadError, RingGeometry, Side};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -41,6 +41,7 @@ pub fn mapping(bytes: &[u8]) {
     if let Ok(mapping) = Mapping::open(&path) {
         use_all(&mapping);
     }
+    let _ = Mapping::retire_old(&path, |_| true);
 }
 
 /// Length of the header block, as far as the header says it: see the drawing in `shm-queue/src/layout.rs`.
@@ -69,7 +70,15 @@ fn use_all(mapping: &Mapping) {
         back.sleeper(sleeper.into()).expect("it exists").prepare();
         front.sleeper(sleeper.into()).expect("it exists").notify();
     }
-    let _ = (mapping.peer(Side::Front), mapping.peer(Side::Back));
+    let _ = (mapping.peer(Side::Front), mapping.peer(Side::Back), mapping.stamp());
+    let ours = Owner {
+        identity: [7; 16],
+        part: 1,
+    };
+    match mapping.owner() {
+        Some(owner) if owner != ours => assert!(back.name_owner(&ours).is_err()),
+        _ => back.name_owner(&ours).expect("nobody's yet, or ours"),
+    }
 }
 
 fn drain(consumer: &mut Consumer) {
@@ -107,6 +116,7 @@ impl Bench {
             producer: Side::Front,
         };
         let geometry = Geometry {
+            records: 1,
             rings: vec![ring],
             bells: 0,
             sleepers: 0,
@@ -235,6 +245,7 @@ pub fn mapping_seeds() -> Vec<(&'static str, Vec<u8>)> {
         producer,
     };
     let geometry = Geometry {
+        records: 1,
         rings: vec![ring(Side::Front, 4), ring(Side::Back, 8)],
         bells: 0,
         sleepers: 1,

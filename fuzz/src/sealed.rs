@@ -5,17 +5,18 @@
 //! refused once any one bit is altered.
 
 use crate::input::Input;
-use shake_rules::code::CodeKeys;
+use shake_rules::code::{CodeError, CodeKeys};
 use shake_rules::cookie::{CookieError, CookieKeys};
 use shake_rules::keys::{Key, KeyRing, Purpose};
 use shake_rules::ticket::{NonceBytes, Ticket, TicketError, TicketKeys};
 use shake_rules::token::{TokenError, TokenKeys, UserToken};
 use shake_rules::winnings::{PACKETS_PER_USER_MAX, Winnings, Won};
-use shake_rules::{EventId, PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use std::sync::LazyLock;
 
 const EVENT: EventId = EventId(1);
 const USER: UserId = UserId(7);
+const LEDGER: LedgerId = LedgerId(*b"the fuzz ledger.");
 
 /// An old key and the one in use.
 static RING: LazyLock<KeyRing> = LazyLock::new(|| {
@@ -30,17 +31,19 @@ static RING: LazyLock<KeyRing> = LazyLock::new(|| {
 });
 static OLD: LazyLock<KeyRing> = LazyLock::new(|| KeyRing::of(Key::new(1, [0x0a; 32])));
 
-/// The bytes with one bit flipped that the input chooses.
-fn altered(sealed: &[u8], input: &mut Input<'_>) -> Vec<u8> {
+/// The bytes with one bit flipped that the input chooses, and where.
+fn altered(sealed: &[u8], input: &mut Input<'_>) -> (Vec<u8>, usize) {
     let mut bytes = sealed.to_vec();
     let bit = usize::from(input.u16()) % (bytes.len() * 8);
     bytes[bit / 8] ^= 1 << (bit % 8);
-    bytes
+    (bytes, bit / 8)
 }
 
-/// The nonce of an envelope: bytes 2 to 14 (drawing in `shake-rules/src/sealed.rs`).
-fn nonce_of(sealed: &[u8]) -> NonceBytes {
-    sealed[2..14].try_into().expect("what opens is longer than that")
+/// The nonce of an envelope with so many bytes of a ledger in the clear (drawing in `shake-rules/src/sealed.rs`).
+fn nonce_of(sealed: &[u8], clear: usize) -> NonceBytes {
+    sealed[2 + clear..14 + clear]
+        .try_into()
+        .expect("what opens is longer than that")
 }
 
 /// User tokens.
@@ -64,7 +67,12 @@ pub fn tokens(bytes: &[u8]) {
     };
     let minted = keys.mint(token);
     assert_eq!(keys.check(&minted, now), expected);
-    assert_eq!(keys.check(&altered(&minted, &mut input), now), Err(TokenError::Forged));
+    let (altered, at) = altered(&minted, &mut input);
+    match keys.check(&altered, now) {
+        // Byte 1 names the key; there is none of most ids.
+        Err(TokenError::Expired) => assert_eq!(at, 1),
+        other => assert_eq!(other, Err(TokenError::Forged)),
+    }
 }
 
 /// Tickets.
@@ -72,11 +80,11 @@ pub fn tickets(bytes: &[u8]) {
     static KEYS: LazyLock<[TicketKeys; 2]> = LazyLock::new(|| [TicketKeys::new(&OLD), TicketKeys::new(&RING)]);
     let [old, keys] = &*KEYS;
     let mut sealed = Vec::new();
-    if let Ok(ticket) = keys.open(bytes) {
+    if let Ok(ticket) = keys.open(&LEDGER, bytes) {
         let by = if bytes[1] == 1 { old } else { keys };
-        by.seal(&ticket, nonce_of(bytes), &mut sealed);
+        by.seal(&LEDGER, &ticket, nonce_of(bytes, LedgerId::CLEAR_BYTES), &mut sealed);
         assert_eq!(sealed, bytes);
-        let _ = ticket.check(EVENT, USER, UnixMillis(1));
+        let _ = ticket.check(EVENT, USER);
     }
     let mut input = Input::new(bytes);
     let ticket = Ticket {
@@ -85,11 +93,23 @@ pub fn tickets(bytes: &[u8]) {
         user: UserId(input.u64()),
         sponsor: SponsorId(input.u16()),
         stage: input.u16(),
+        issued_at: UnixMillis(input.u64()),
         expires_at: UnixMillis(input.u64()),
     };
-    keys.seal(&ticket, input.array(), &mut sealed);
-    assert_eq!(keys.open(&sealed), Ok(ticket));
-    assert_eq!(keys.open(&altered(&sealed, &mut input)), Err(TicketError::Forged));
+    keys.seal(&LEDGER, &ticket, input.array(), &mut sealed);
+    assert_eq!(keys.open(&LEDGER, &sealed), Ok(ticket));
+    let (altered, at) = altered(&sealed, &mut input);
+    match keys.open(&LEDGER, &altered) {
+        // Key and ledger stand in the clear.
+        Err(TicketError::OtherLedger) => assert!((1..6).contains(&at)),
+        other => assert_eq!(other, Err(TicketError::Forged)),
+    }
+    // Whatever identity the input has, its ticket is nothing here.
+    let other = LedgerId(input.array());
+    if other != LEDGER {
+        keys.seal(&other, &ticket, [1; 12], &mut sealed);
+        assert!(keys.open(&LEDGER, &sealed).is_err());
+    }
 }
 
 /// Limit cookies.
@@ -99,7 +119,7 @@ pub fn cookies(bytes: &[u8]) {
     let mut sealed = Vec::new();
     if let Ok(winnings) = keys.open(EVENT, USER, bytes) {
         let by = if bytes[1] == 1 { old } else { keys };
-        by.seal(EVENT, USER, &winnings, nonce_of(bytes), &mut sealed);
+        by.seal(EVENT, USER, &winnings, nonce_of(bytes, 0), &mut sealed);
         assert_eq!(sealed, bytes);
     }
     let mut input = Input::new(bytes);
@@ -117,23 +137,34 @@ pub fn cookies(bytes: &[u8]) {
     }
     keys.seal(event, user, &winnings, nonce, &mut sealed);
     assert_eq!(keys.open(event, user, &sealed), Ok(winnings));
-    let altered = altered(&sealed, &mut Input::new(&choice));
-    assert_eq!(keys.open(event, user, &altered), Err(CookieError::Forged));
+    let (altered, at) = altered(&sealed, &mut Input::new(&choice));
+    match keys.open(event, user, &altered) {
+        Err(CookieError::OtherEvent) => assert_eq!(at, 1),
+        other => assert_eq!(other, Err(CookieError::Forged)),
+    }
 }
 
 /// Packet codes.
 pub fn codes(bytes: &[u8]) {
     static KEYS: LazyLock<[CodeKeys; 2]> = LazyLock::new(|| [CodeKeys::new(&OLD), CodeKeys::new(&RING)]);
     let [old, keys] = &*KEYS;
-    if let Some(packet) = keys.packet(bytes) {
+    if let Ok(packet) = keys.packet(&LEDGER, bytes) {
         let by = if bytes[0] == 1 { old } else { keys };
-        assert_eq!(by.code(packet)[..], *bytes);
+        assert_eq!(by.code(&LEDGER, packet)[..], *bytes);
     }
     let mut input = Input::new(bytes);
     let packet = PacketId(input.u64());
-    let code = keys.code(packet);
-    assert_eq!(keys.packet(&code), Some(packet));
-    assert_eq!(keys.packet(&altered(&code, &mut input)), None);
+    let code = keys.code(&LEDGER, packet);
+    assert_eq!(keys.packet(&LEDGER, &code), Ok(packet));
+    let (altered, at) = altered(&code, &mut input);
+    match keys.packet(&LEDGER, &altered) {
+        Err(CodeError::OtherLedger) => assert!(at < 5),
+        other => assert_eq!(other, Err(CodeError::Forged)),
+    }
+    let other = LedgerId(input.array());
+    if other != LEDGER {
+        assert!(keys.packet(&LEDGER, &keys.code(&other, packet)).is_err());
+    }
 }
 
 fn by_both(make: impl Fn(&KeyRing) -> Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
@@ -160,10 +191,11 @@ pub fn ticket_seeds() -> Vec<(&'static str, Vec<u8>)> {
             user: USER,
             sponsor: SponsorId(4),
             stage: 5,
+            issued_at: UnixMillis(1_789_999_000_000),
             expires_at: UnixMillis(1_790_000_000_000),
         };
         let mut sealed = Vec::new();
-        TicketKeys::new(ring).seal(&ticket, [9; 12], &mut sealed);
+        TicketKeys::new(ring).seal(&LEDGER, &ticket, [9; 12], &mut sealed);
         sealed
     })
 }
@@ -186,5 +218,5 @@ pub fn cookie_seeds() -> Vec<(&'static str, Vec<u8>)> {
 
 /// Codes by both keys.
 pub fn code_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    by_both(|ring| CodeKeys::new(ring).code(PacketId(12)).to_vec())
+    by_both(|ring| CodeKeys::new(ring).code(&LEDGER, PacketId(12)).to_vec())
 }

@@ -3,11 +3,12 @@
 use crate::control::counters::AdminCounters;
 use crate::counters::{self, Counters};
 use crate::load::{self, modes::Mode};
-use crate::shard::serving::{Shared, unix_ms};
+use crate::shard::serving::Shared;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use host::clock::wall_ms;
 use shake_rules::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +44,7 @@ fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
         .current
         .secrets()
         .certificate
-        .seconds_left(UnixMillis(unix_ms()));
+        .seconds_left(UnixMillis(wall_ms()));
     text.push_str(&format!(
         "# TYPE gateway_certificate_expires_in_seconds gauge\ngateway_certificate_expires_in_seconds {left_s}\n"
     ));

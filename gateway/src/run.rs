@@ -16,8 +16,8 @@ use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
 use crate::tls::{self, Secrets};
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
-use host::clock::monotonic_ms;
-use shake_proto::handoff::topology::{Direction, Ring};
+use host::clock::{Keeper, monotonic_ms};
+use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring, SHARDS_MAX, SILENT_MS_MAX};
 use shake_rules::UnixMillis;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
@@ -66,7 +66,10 @@ pub fn read_throttle(config: &Config) -> Result<Throttle> {
 /// When it cannot start, or a shard ended by itself.
 pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     now()?;
-    let (start, live) = start::begin(config, forget_pushed)?;
+    // Before anything is made: an agent that runs already leads.
+    let keeper = Keeper::start(agent_clock(config));
+    let clock = keeper.clock();
+    let (start, live) = start::begin(config, forget_pushed, clock.now())?;
     let secrets = Secrets::read(config, None).map_err(all)?;
     let server = Arc::clone(&secrets.servers.usual);
     let reset_ring = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
@@ -77,8 +80,10 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         winners: Winners::new(config.winners_max),
         claims: config.claims,
         shards: config.shards,
+        clock: clock.clone(),
     });
     let attachment = attach(config)?;
+    attachment.set_clock(clock.offset_ms());
     let sockets = bind(config)?;
     let address = sockets[0].local_address().context("cannot tell the bound address")?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -107,6 +112,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         Arc::clone(&shared),
         Arc::clone(&all_counters),
         attachment.clone(),
+        keeper,
         Arc::clone(&stop),
     )
     .context("cannot start the watch's thread")?;
@@ -169,6 +175,12 @@ fn all(faults: Vec<anyhow::Error>) -> anyhow::Error {
     anyhow::anyhow!("{}", lines.join("\n"))
 }
 
+/// The clock of an agent that runs already, if one does.
+fn agent_clock(config: &Config) -> Option<i64> {
+    let mapping = Mapping::open(&config.queue_path).ok()?;
+    mapping.peer(Side::Back).clock(monotonic_ms(), SILENT_MS_MAX)
+}
+
 /// Opens or makes the mapping, and takes the gateway's side of it.
 fn attach(config: &Config) -> Result<Attachment> {
     let ring = |ring: Ring| RingGeometry {
@@ -180,11 +192,16 @@ fn attach(config: &Config) -> Result<Attachment> {
         },
     };
     let geometry = Geometry {
+        records: RECORDS_VERSION,
         rings: (0..config.shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
         bells: config.shards,
         sleepers: 1,
     };
     let path = &config.queue_path;
+    let is_request = |ring| (0..SHARDS_MAX).any(|shard| Ring::Request.index(shard) == ring);
+    if Mapping::retire_old(path, is_request)? {
+        info!(path = %path.display(), "a mapping of the earlier release was empty, and is made anew");
+    }
     let mapping = Mapping::open_or_create(path, &geometry).with_context(|| {
         format!(
             "cannot use the mapping {} for {} shards; if its shape changed on purpose, stop the agent, and remove it",
@@ -238,7 +255,8 @@ fn spawn(
         .name(format!("shard-{number}"))
         .spawn(move || {
             let began = Instant::now();
-            let serving = Serving::new(shared, number as u16, counters, lane, Now::read(began));
+            let now = Now::read(began, &shared.clock);
+            let serving = Serving::new(shared, number as u16, counters, lane, now);
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")

@@ -10,7 +10,10 @@ use shake_agent::abuse::{KeptFile, request_lift};
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Subject;
 use shake_proto::wire::v1;
-use shake_rules::UserId;
+use shake_rules::code::CodeKeys;
+use shake_rules::keys::{Key, KeyRing, Purpose};
+use shake_rules::token::{TokenKeys, UserToken};
+use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 use support::{GENEROUS_SHOW, Phone, Stand, wait};
@@ -55,6 +58,45 @@ async fn forge(phone: &Phone, times: usize) {
     }
 }
 
+/// What phones bring along from a rehearsal with the same keys, and of keys that are retired.
+async fn show_what_is_of_other_ledgers(stand: &Stand, phone: &Phone, times: usize) {
+    let ring = stand.key_ring(Purpose::Ticket);
+    let retired = KeyRing::of(Key::new(200, [1; 32]));
+    let (rehearsal, ours) = (LedgerId([1; 16]), stand.ledger());
+    for number in 0..times {
+        for (ring, ledger) in [(&ring, rehearsal), (&retired, ours)] {
+            let ticket = support::ticket(ring, &ledger, UserId(HONEST), PacketId(5));
+            let claimed = phone.claim(ticket).await;
+            assert_eq!(
+                claimed,
+                Claimed::Refused(v1::Refused {
+                    reason: v1::Reason::TicketOtherEvent as i32
+                }),
+                "claim {number}"
+            );
+            let code = CodeKeys::new(ring).code(&ledger, PacketId(1 << 63 | 1));
+            let code = Bytes::copy_from_slice(&code);
+            let refused = v1::Refused {
+                reason: v1::Reason::PacketUnknown as i32,
+            };
+            let grabbed = phone.request(Kind::Grab(v1::Grab { code: code.clone() })).await;
+            let result = v1::grab_reply::Result::Refused(refused);
+            assert_eq!(
+                grabbed,
+                Ok(v1::reply::Kind::Grab(v1::GrabReply { result: Some(result) }))
+            );
+            let viewed = phone.request(Kind::PacketView(v1::PacketView { code })).await;
+            let result = v1::packet_view_reply::Result::Refused(refused);
+            assert_eq!(
+                viewed,
+                Ok(v1::reply::Kind::PacketView(v1::PacketViewReply {
+                    result: Some(result)
+                }))
+            );
+        }
+    }
+}
+
 async fn wallet(phone: &Phone) -> v1::wallet_reply::Result {
     match phone.request(Kind::Wallet(v1::Wallet {})).await {
         Ok(v1::reply::Kind::Wallet(reply)) => reply.result.expect("a result"),
@@ -72,6 +114,34 @@ async fn assert_served(phone: &Phone) {
     let reply = phone.shake(3).await.expect("an answer");
     assert!(reply.slow_down.is_none(), "{reply:?}");
     assert!(matches!(wallet(phone).await, v1::wallet_reply::Result::State(_)));
+}
+
+/// Thirty tickets and sixty codes of other ledgers and keys: each is refused by name, and nobody is blocked for them. Nor is
+/// the network of phones whose tokens are of a key that was retired.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_of_another_ledger_or_key_is_held_against_nobody() {
+    let mut stand = stand("");
+    let honest = stand.user(HONEST).await;
+    honest.win().await;
+    show_what_is_of_other_ledgers(&stand, &honest, 15).await;
+    let retired = KeyRing::of(Key::new(200, [1; 32]));
+    for user in 10..40 {
+        let token = TokenKeys::new(&retired).mint(UserToken {
+            user: UserId(user),
+            expires_at: UnixMillis(u64::MAX),
+        });
+        let refused = stand.phone().await.hello(Bytes::copy_from_slice(&token)).await;
+        assert_eq!(refused.expect_err("of a retired key"), Some(Code::TokenExpired));
+    }
+    // Whoever forges is blocked all the same; until then nobody was.
+    let bad = stand.user(BAD).await;
+    assert_eq!(stand.metric("gateway_blocks_max"), 0);
+    forge(&bad, 25).await;
+    wait_for_blocks(&stand, "forgery", 1);
+    assert_eq!(stand.metric("gateway_blocks_max"), 1);
+    assert_served(&honest).await;
+    assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+    assert_eq!(stand.stop_agent(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

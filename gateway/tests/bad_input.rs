@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use shake_proto::code::Code;
 use shake_proto::frame;
 use shake_proto::wire::v1;
-use shake_rules::keys::Purpose;
+use shake_rules::keys::{Key, KeyRing, Purpose};
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::token::{TokenKeys, UserToken};
-use shake_rules::{EventId, PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use std::net::UdpSocket;
 use support::{GENEROUS_SHOW, Stand, wait};
 use v1::claim_reply::Result as Claimed;
@@ -160,11 +160,13 @@ async fn garbage_packets_disturb_nobody() {
     });
 }
 
+const LEDGER: LedgerId = LedgerId([6; 16]);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn tickets_that_are_not_the_users_are_refused_by_name() {
     let stand = Stand::new(GENEROUS_SHOW, "");
     let phone = stand.user(1).await;
-    let keys = TicketKeys::new(&stand.key_ring(Purpose::Ticket));
+    let ring = stand.key_ring(Purpose::Ticket);
     let sealed = |event, user| {
         let ticket = Ticket {
             event: EventId(event),
@@ -172,19 +174,32 @@ async fn tickets_that_are_not_the_users_are_refused_by_name() {
             user: UserId(user),
             sponsor: SponsorId(1),
             stage: 0,
-            expires_at: UnixMillis(u64::MAX),
+            issued_at: UnixMillis(1),
+            // Whether its time is over is the agent's to say.
+            expires_at: UnixMillis(2),
         };
         let mut out = Vec::new();
-        keys.seal(&ticket, [3; 12], &mut out);
+        TicketKeys::new(&ring).seal(&LEDGER, &ticket, [3; 12], &mut out);
         Bytes::from(out)
     };
     let mut forged = sealed(1, 1).to_vec();
     forged[30] ^= 1;
+    // Before the agent has said which ledger this is nothing is refused, however bad it looks.
+    for ticket in [Bytes::from(forged.clone()), sealed(1, 2), sealed(1, 1)] {
+        assert!(matches!(phone.claim(ticket).await, Claimed::Busy(_)));
+    }
+    assert_eq!(stand.metric("gateway_asks_busy_total{reason=\"ledger_unknown\"}"), 3);
+    stand.name_ledger(LEDGER);
+    let rehearsal = support::ticket(&ring, &LedgerId([9; 16]), UserId(1), PacketId(5));
+    let retired = KeyRing::of(Key::new(200, [1; 32]));
+    let retired = support::ticket(&retired, &LEDGER, UserId(1), PacketId(5));
     let cases = [
         (Bytes::from(forged), v1::Reason::TicketForged, "ticket_forged"),
         (Bytes::new(), v1::Reason::TicketForged, "ticket_forged"),
         (sealed(1, 2), v1::Reason::TicketForeign, "ticket_foreign"),
         (sealed(2, 1), v1::Reason::TicketOtherEvent, "ticket_other_event"),
+        (rehearsal, v1::Reason::TicketOtherEvent, "ticket_other_event"),
+        (retired, v1::Reason::TicketOtherEvent, "ticket_other_event"),
     ];
     for (ticket, reason, name) in cases {
         let counted = format!("gateway_asks_refused_total{{reason=\"{name}\"}}");
@@ -205,7 +220,18 @@ async fn guessed_codes_and_senseless_amounts_are_refused_without_the_ledger() {
     let stand = Stand::new(GENEROUS_SHOW, "");
     let phone = stand.user(1).await;
     let refused = |reason: v1::Reason| v1::Refused { reason: reason as i32 };
-    for length in [0, 8, 20] {
+    let early = phone
+        .request(Kind::Grab(v1::Grab {
+            code: Bytes::from(vec![7; 24]),
+        }))
+        .await;
+    let is_busy = |reply: &v1::GrabReply| matches!(reply.result, Some(v1::grab_reply::Result::Busy(_)));
+    assert!(
+        matches!(&early, Ok(v1::reply::Kind::Grab(reply)) if is_busy(reply)),
+        "before the ledger is known: {early:?}"
+    );
+    stand.name_ledger(LEDGER);
+    for length in [0, 8, 24] {
         let code = Bytes::from(vec![7; length]);
         let grab = phone
             .request(Kind::Grab(v1::Grab { code: code.clone() }))

@@ -1,19 +1,122 @@
-//! The two clocks, read at the edge of the program only.
+//! The clocks, read at the edge of the program only.
+//!
+//! | clock | what goes by it |
+//! |---|---|
+//! | [`Clock`], the steady one | whatever two programs or a phone's ticket must agree on: ends, phases, tokens |
+//! | [`wall_ns`], [`wall_ms`] | what came from outside with a time of the wall clock: the kernel's timestamps, certificates |
+//! | [`monotonic_ms`] | how long ago something in this machine was: heartbeats |
 
+use crate::steady::Steady;
 use nix::time::{ClockId, clock_gettime};
 use shake_rules::UnixMillis;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-/// The time of day.
-#[must_use]
-pub fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(since.as_millis() as u64)
-}
 
 /// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share; heartbeats are told in it.
 #[must_use]
 pub fn monotonic_ms() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
     time.tv_sec().cast_unsigned() * 1_000 + time.tv_nsec().cast_unsigned() / 1_000_000
+}
+
+/// The wall clock in nanoseconds since 1970; 0 before that.
+#[must_use]
+pub fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_nanos() as u64
+}
+
+/// The wall clock in milliseconds since 1970; 0 before that.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    wall_ns() / 1_000_000
+}
+
+/// CLOCK_BOOTTIME in microseconds: it never steps, and runs on while the machine is suspended.
+fn boot_us() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has CLOCK_BOOTTIME since 2.6.39");
+    time.tv_sec().cast_unsigned() * 1_000_000 + time.tv_nsec().cast_unsigned() / 1_000
+}
+
+/// The steady clock; clones share it. Reading it is a system call without the system and one load.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<AtomicI64>);
+
+impl Clock {
+    /// The time of day.
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        UnixMillis((boot_us() / 1_000).saturating_add_signed(self.offset_ms()))
+    }
+
+    /// The same in microseconds since 1970.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        boot_us().saturating_add_signed(self.offset_ms() * 1_000)
+    }
+
+    /// Milliseconds from CLOCK_BOOTTIME to this clock; to be told to the other program of this machine.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Keeps a steady clock; there is one for each process.
+#[derive(Debug)]
+pub struct Keeper {
+    clock: Clock,
+    steady: Steady,
+}
+
+impl Keeper {
+    /// Starts by the wall clock, or by the offset of the other program of this machine when that runs already.
+    #[must_use]
+    pub fn start(beside: Option<i64>) -> Self {
+        let steady = match beside {
+            Some(offset_ms) => Steady::by(offset_ms),
+            None => Steady::start(boot_us() / 1_000, wall_ms()),
+        };
+        Self {
+            clock: Clock(Arc::new(AtomicI64::new(steady.offset_ms()))),
+            steady,
+        }
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Looks at the machine's clocks, or goes by the offset of the other program when that leads. To be called some times
+    /// a second. Gives the step in milliseconds when the clock took one.
+    pub fn look(&mut self, leads: Option<i64>) -> Option<i64> {
+        let step_ms = match leads {
+            Some(offset_ms) => self.steady.follow(offset_ms),
+            None => self.steady.look(boot_us() / 1_000, wall_ms()),
+        };
+        if step_ms.is_some() {
+            self.clock.0.store(self.steady.offset_ms(), Ordering::Relaxed);
+        }
+        step_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_clock_shows_the_time_of_day_and_clones_share_it() {
+        let mut keeper = Keeper::start(None);
+        let clock = keeper.clock();
+        assert!(clock.now().0.abs_diff(wall_ms()) < 60_000);
+        assert!(clock.now_us() / 1_000 >= clock.now().0.saturating_sub(1));
+        let offset_ms = clock.offset_ms() + 1_234;
+        assert_eq!(keeper.look(Some(offset_ms)), Some(1_234));
+        assert_eq!((keeper.look(Some(offset_ms)), clock.offset_ms()), (None, offset_ms));
+        assert_eq!(Keeper::start(Some(7)).clock().offset_ms(), 7);
+    }
 }

@@ -10,3 +10,4 @@ pub mod log;
 pub mod memory;
 pub mod pem;
 pub mod secrecy;
+pub mod steady;

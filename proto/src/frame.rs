@@ -83,7 +83,7 @@ mod tests {
 
     fn request(cookie: usize) -> v1::Request {
         let claim = v1::Claim {
-            ticket: Bytes::from_static(&[1; 62]),
+            ticket: Bytes::from_static(&[1; 74]),
             cookie: vec![2; cookie].into(),
         };
         v1::Request {

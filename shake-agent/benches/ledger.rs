@@ -31,7 +31,7 @@ use shake_rules::keys::{Key, KeyRing};
 use shake_rules::seed::SeedRecord;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::winnings::WinLimits;
-use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
+use shake_rules::{Cents, EventId, LedgerId, SponsorId, UnixMillis, UserId};
 use std::fs::OpenOptions;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
@@ -59,6 +59,7 @@ struct Bench {
     _checkpointer: Checkpointer,
     judge: Judge,
     keys: TicketKeys,
+    identity: LedgerId,
     lane: i64,
     next: u64,
     users: u64,
@@ -91,10 +92,18 @@ impl Bench {
             ledger = Ledger::open(&path).unwrap();
         }
         let ring = KeyRing::of(Key::new(1, [7; 32]));
+        let identity = ledger.identity().unwrap();
         Self {
             _checkpointer: ledger.checkpointer().unwrap(),
             ledger,
-            judge: Judge::new(RULES, &ring, StdRng::seed_from_u64(1), Arc::new(Counters::default())),
+            judge: Judge::new(
+                RULES,
+                identity,
+                &ring,
+                StdRng::seed_from_u64(1),
+                Arc::new(Counters::default()),
+            ),
+            identity,
             keys: TicketKeys::new(&ring),
             lane,
             next: 0,
@@ -133,11 +142,12 @@ impl Bench {
             user,
             sponsor: release.record.sponsor,
             stage: 1,
+            issued_at: NOW,
             expires_at: NOW.plus_ms(1),
         };
         let mut nonce = [0; 12];
         nonce[..8].copy_from_slice(&release.seed_index.to_le_bytes());
-        self.keys.seal(&ticket, nonce, &mut self.ticket);
+        self.keys.seal(&self.identity, &ticket, nonce, &mut self.ticket);
         Request::Ask(Ask {
             reply_to: ReplyTo {
                 request_id: release.seed_index,
@@ -156,6 +166,7 @@ impl Bench {
         let origin = Origin {
             lane: self.lane,
             grants_pushed: 0,
+            is_whole: true,
         };
         let judge = &mut self.judge;
         self.ledger
@@ -227,6 +238,7 @@ fn issued((release, user): &(Release, UserId)) -> Request {
         user: *user,
         stage: 1,
         at: NOW,
+        ends: Some(NOW.plus_ms(1)),
     })
 }
 

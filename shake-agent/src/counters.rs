@@ -113,8 +113,14 @@ counters! {
     shards_started_inconsistent,
     /// Packets released.
     packets_released,
-    /// Packets that became void.
+    /// Packets that became void: no ticket was made for them.
     packets_voided,
+    /// Packets that were lost with their mapping or ring: tickets for them may be out.
+    packets_lost,
+    /// The same of which a ticket or its record was seen.
+    packets_found,
+    /// Authentic tickets for packets that are void: there should be none.
+    tickets_void,
     /// Grants put into the rings.
     grants_pushed,
     /// Replies put into the rings.

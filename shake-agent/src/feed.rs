@@ -235,7 +235,7 @@ fn deal(wanted: &[u64], max: usize, first: usize) -> Vec<usize> {
     turns
 }
 
-/// Mends what the last run or an earlier mapping left: what was released to shards of another mapping is void, and grants
+/// Mends what the last run or an earlier mapping left: what was released to shards of another mapping is lost, and grants
 /// that were released to this one but not pushed are pushed.
 ///
 /// # Errors
@@ -250,7 +250,7 @@ pub fn recover(
     let instance = lanes.instance();
     let (old, missing) = ledger.transaction(now, |batch| {
         let old = batch.held_of_other_mappings(instance)?;
-        batch.void_packets(&old)?;
+        batch.lose_packets(&old)?;
         let mut missing = Vec::new();
         for index in 0..lanes.shards() {
             let mut record = lanes.record(index);
@@ -259,27 +259,27 @@ pub fn recover(
             if is_gapless(&held, pushed, record.grants_released) {
                 missing.push((index, held, record));
             } else {
-                // A ticket for a grant that was never pushed. The others of the row are void, which is always safe.
+                // A ticket for a grant that was never pushed. What else was, nobody can say.
                 warn!(
                     shard = index,
-                    "released packets are not in a row; those not in the ring are void"
+                    "released packets are not in a row; those not in the ring are lost until a ticket is shown"
                 );
-                batch.void_packets(&held)?;
+                batch.lose_packets(&held)?;
                 record.grants_released = pushed;
                 batch.store_lane(&record)?;
-                counters.packets_voided.add(held.len() as u64);
+                counters.packets_lost.add(held.len() as u64);
                 missing.push((index, Vec::new(), record));
             }
         }
         Ok((old, missing))
     })?;
-    counters.packets_voided.add(old.len() as u64);
+    counters.packets_lost.add(old.len() as u64);
     if !old.is_empty() {
         let packets: Vec<u64> = old.iter().map(|held| held.packet.0).collect();
         warn!(
             count = old.len(),
             ?packets,
-            "the mapping is new; what was released into an older one is void"
+            "the mapping is new; what was released into an older one is lost until a ticket is shown"
         );
     }
     for (index, held, record) in missing {

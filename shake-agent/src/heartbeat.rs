@@ -1,7 +1,7 @@
 //! The heartbeat: tells the gateway that the agent lives, also while a commit is slow. A thread of its own beats for as long
 //! as the loop made progress lately, so an agent that hangs for good does not look alive.
 
-use host::clock;
+use host::clock::{self, Clock};
 use shm_queue::Attachment;
 use std::io;
 use std::sync::Arc;
@@ -30,11 +30,12 @@ struct Shared {
 }
 
 impl Heartbeat {
-    /// Starts to beat. The attachment is held until this is dropped.
+    /// Starts to beat, and to tell the clock. The attachment is held until this is dropped.
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn spawn(attachment: Attachment) -> io::Result<Self> {
+    pub fn spawn(attachment: Attachment, clock: Clock) -> io::Result<Self> {
+        attachment.set_clock(clock.offset_ms());
         let shared = Arc::new(Shared {
             progress_ms: AtomicU64::new(clock::monotonic_ms()),
             stop: AtomicBool::new(false),
@@ -42,7 +43,7 @@ impl Heartbeat {
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("heartbeat".into())
-            .spawn(move || beat(&attachment, &theirs))?;
+            .spawn(move || beat(&attachment, &clock, &theirs))?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -66,12 +67,13 @@ impl Drop for Heartbeat {
     }
 }
 
-fn beat(attachment: &Attachment, shared: &Shared) {
+fn beat(attachment: &Attachment, clock: &Clock, shared: &Shared) {
     let mut hung = false;
     while !shared.stop.load(Ordering::Relaxed) {
         let now_ms = clock::monotonic_ms();
         let still_ms = now_ms.saturating_sub(shared.progress_ms.load(Ordering::Relaxed));
         if still_ms < HUNG_AFTER_MS {
+            attachment.set_clock(clock.offset_ms());
             attachment.beat(now_ms);
             hung = false;
         } else if !hung {

@@ -37,6 +37,7 @@ pub mod signals;
 mod burst;
 mod crash;
 mod heartbeat;
+mod timekeeper;
 
 #[cfg(test)]
 extern crate self as shake_agent; // the name that the tests' shared support knows the crate by

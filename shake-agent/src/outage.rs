@@ -13,7 +13,7 @@ use crate::burst::Burst;
 use crate::feed;
 use crate::lanes::{Incoming, Lanes, LanesError};
 use crate::ledger::LedgerError;
-use crate::requests::{Answer, Origin, only_reads};
+use crate::requests::{Answer, only_reads};
 use crate::turn::{Agent, Turn};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
@@ -105,10 +105,7 @@ impl Agent {
         for Incoming { lane, request, .. } in asks {
             let Request::Ask(ask) = request else { continue };
             let looked = if only_reads(&ask.what) {
-                let origin = Origin {
-                    lane: lanes.record(*lane).lane,
-                    grants_pushed: lanes.grants_pushed(*lane),
-                };
+                let origin = lanes.origin(*lane);
                 let judge = &mut self.judge;
                 self.ledger
                     .read(now, |batch| judge.handle(batch, origin, request, now))

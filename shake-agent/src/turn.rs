@@ -13,9 +13,9 @@ use crate::counters::Counters;
 use crate::crash;
 use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
-use crate::ledger::{LaneRecord, Ledger, LedgerError};
+use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS};
 use crate::outage::Outage;
-use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin, Rules, only_reads};
+use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules, only_reads};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
@@ -53,6 +53,10 @@ pub struct Agent {
 
 /// How often to look for what is overdue, in milliseconds.
 const EXPIRY_EVERY_MS: u64 = 100;
+/// The most that lies between two commits while anything is out, in milliseconds.
+const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
+
+const _: () = assert!(2 * COMMIT_AT_LEAST_EVERY_MS <= SPAN_OVER_MS);
 
 impl Agent {
     /// An agent that takes at most `batch_max` requests into one commit.
@@ -129,7 +133,8 @@ impl Agent {
         let moved: Vec<_> = lanes.moved().collect();
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
         let expires = self.is_overdue(now);
-        if moved.is_empty() && plan.releases.is_empty() && !expires {
+        let is_work = !moved.is_empty() || !plan.releases.is_empty() || expires;
+        if !is_work && !self.must_commit(now) {
             lanes.ring();
             return if backlog { Turn::Waiting } else { Turn::Idle };
         }
@@ -142,6 +147,9 @@ impl Agent {
         self.counters.commits.add(1);
         self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
         crash::point("turn:committed");
+        lanes
+            .set_stamp(self.ledger.stamp())
+            .expect("an agent's lanes are of the back side");
         lanes.commit(&moved);
         crash::point("turn:cursor-moved");
         for (lane, answer) in self.answers.drain(..) {
@@ -152,7 +160,40 @@ impl Agent {
         self.feed.released(plan, lanes, &self.counters);
         lanes.ring();
         crash::point("turn:granted");
-        Turn::Worked
+        match (is_work, backlog) {
+            (true, _) => Turn::Worked,
+            (false, true) => Turn::Waiting,
+            (false, false) => Turn::Idle,
+        }
+    }
+
+    /// What a turn does when there are no rings: sends back what is overdue, and commits while anything is out. That the
+    /// gateway is away holds up nothing.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written; it is read-only then until [`Agent::reopen_ledger`].
+    pub fn turn_without_rings(&mut self, now: UnixMillis) -> Result<(), LedgerError> {
+        self.inbox.clear();
+        let expires = self.is_overdue(now);
+        if !expires && !self.must_commit(now) {
+            return Ok(());
+        }
+        let Self { ledger, judge, .. } = self;
+        ledger.transaction(now, |batch| {
+            if expires {
+                judge.expire(batch, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether there must be a commit though nothing is to be written: or this time would count as one in which nothing
+    /// could be, and what is out would live on for it.
+    fn must_commit(&self, now: UnixMillis) -> bool {
+        let last = self.ledger.last_commit();
+        let is_late = now < last || now.since_ms(last) >= COMMIT_AT_LEAST_EVERY_MS;
+        // What cannot be read is told by the write.
+        is_late && self.ledger.are_out().unwrap_or(true)
     }
 
     /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
@@ -195,10 +236,7 @@ impl Agent {
                 if incoming.is_answered && matches!(request, Request::Ask(ask) if only_reads(&ask.what)) {
                     continue;
                 }
-                let origin = Origin {
-                    lane: lanes.record(*lane).lane,
-                    grants_pushed: lanes.grants_pushed(*lane),
-                };
+                let origin = lanes.origin(*lane);
                 let mut answer = judge.handle(batch, origin, request, now)?;
                 if incoming.is_answered {
                     answer.reply = None;

@@ -30,7 +30,7 @@ pub enum CookieError {
     /// Another user's.
     #[error("the cookie belongs to another user")]
     Foreign,
-    /// Of another show. Harmless: a phone keeps the cookie of the last one.
+    /// Of another show, or of a key that is not accepted any more. Harmless: a phone keeps the cookie of the last one.
     #[error("the cookie is of another event")]
     OtherEvent,
 }
@@ -57,7 +57,7 @@ impl CookieKeys {
             content[len + 8..len + 10].copy_from_slice(&won.sponsor.0.to_le_bytes());
             len += PER_PACKET;
         }
-        self.0.seal(nonce, &content[..len], out);
+        self.0.seal(None, nonce, &content[..len], out);
     }
 
     /// What the cookie says that this user has won in this event.
@@ -65,7 +65,10 @@ impl CookieKeys {
     /// # Errors
     /// A [`CookieError`]; the caller then goes by what it knows itself.
     pub fn open(&self, event: EventId, user: UserId, sealed: &[u8]) -> Result<Winnings, CookieError> {
-        let content = self.0.open::<CONTENT_MAX>(sealed).ok_or(CookieError::Forged)?;
+        if self.0.lacks(sealed).is_some() {
+            return Err(CookieError::OtherEvent);
+        }
+        let content = self.0.open::<CONTENT_MAX>(None, sealed).ok_or(CookieError::Forged)?;
         if content.len() < FIXED || !(content.len() - FIXED).is_multiple_of(PER_PACKET) {
             return Err(CookieError::Forged);
         }
@@ -111,12 +114,16 @@ mod tests {
             prop_assert_eq!(keys(2).open(EventId(1), UserId(2), &sealed), Err(CookieError::Forged));
             let at = at % sealed.len();
             sealed[at] ^= flip;
-            prop_assert_eq!(keys(1).open(EventId(1), UserId(2), &sealed), Err(CookieError::Forged));
+            // Byte 1 names the key.
+            let expected = if at == 1 { CookieError::OtherEvent } else { CookieError::Forged };
+            prop_assert_eq!(keys(1).open(EventId(1), UserId(2), &sealed), Err(expected));
         }
 
         #[test]
         fn garbage_is_forged(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert_eq!(keys(1).open(EventId(1), UserId(2), &bytes), Err(CookieError::Forged));
+            let names_another_key = matches!(bytes[..], [KIND, id, ..] if id != 3);
+            let expected = if names_another_key { CookieError::OtherEvent } else { CookieError::Forged };
+            prop_assert_eq!(keys(1).open(EventId(1), UserId(2), &bytes), Err(expected));
         }
     }
 }

@@ -48,9 +48,21 @@ id! {
 /// One ledger: 16 random bytes, made when its seed is bound to it. It survives a restore from a backup, because what was
 /// handed out (tickets, codes, lines for payment) names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LedgerId(pub [u8; 16]);
+pub struct LedgerId(pub [u8; LedgerId::BYTES]);
 
 impl LedgerId {
+    /// Bytes of an identity.
+    pub const BYTES: usize = 16;
+    /// Bytes of it that stand in the clear in tickets and codes.
+    pub const CLEAR_BYTES: usize = 4;
+
+    /// What stands in the clear: it tells another ledger's from a forgery. It proves nothing.
+    #[must_use]
+    pub fn in_the_clear(&self) -> [u8; Self::CLEAR_BYTES] {
+        let [a, b, c, d, ..] = self.0;
+        [a, b, c, d]
+    }
+
     /// Reads what [`fmt::Display`] writes; `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -47,6 +47,7 @@ fn pair() -> Pair {
         producer,
     };
     let geometry = Geometry {
+        records: 1,
         rings: vec![ring(Side::Front), ring(Side::Back)],
         bells: 1,
         sleepers: 1,

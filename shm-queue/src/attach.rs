@@ -1,6 +1,8 @@
 //! One side of a mapping, held by one live process: the lock, the epoch, the heartbeat, and the handles of the side.
 
+use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -13,6 +15,7 @@ use crate::error::Error;
 use crate::layout::{self, RingGeometry, Side};
 use crate::mapping::{self, Mapping};
 use crate::memory::Region;
+use crate::owner::Owner;
 use crate::producer::Producer;
 use crate::ring::{Rx, Tx};
 use crate::sync::Ordering;
@@ -49,24 +52,13 @@ impl Drop for Claim {
 impl Attachment {
     pub(crate) fn take(mapping: &Mapping, side: Side, now_ms: u64) -> Result<Attachment, Error> {
         let inner = &mapping.0;
-        let taken = || Error::SideTaken {
-            path: inner.path.clone(),
-            side,
-        };
         // The file lock belongs to the open file description, which clones of the mapping share.
         if inner.attached_here[side.index()].swap(true, Ordering::AcqRel) {
-            return Err(taken());
+            return Err(lock_error(&inner.path, side, Errno::EAGAIN));
         }
-        if let Err(errno) = lock(mapping, side, libc::F_WRLCK) {
+        if let Err(errno) = lock(&inner.file, side, libc::F_WRLCK) {
             inner.attached_here[side.index()].store(false, Ordering::Release);
-            return Err(match errno {
-                Errno::EAGAIN | Errno::EACCES => taken(),
-                _ => Error::Io {
-                    action: "lock",
-                    path: inner.path.clone(),
-                    source: errno.into(),
-                },
-            });
+            return Err(lock_error(&inner.path, side, errno));
         }
         crash::point("attach:locked");
         let line = inner.layout.side(side);
@@ -79,6 +71,7 @@ impl Attachment {
             .memory
             .word(line + layout::SIDE_STATUS)
             .store(0, Ordering::Relaxed);
+        inner.memory.word(line + layout::SIDE_CLOCK).store(0, Ordering::Relaxed);
         crash::point("attach:heartbeat-stored");
         // SYNC POINT E: pairs with the acquire in `Mapping::peer`.
         let before = inner
@@ -138,6 +131,61 @@ impl Attachment {
             .memory
             .word(line + layout::SIDE_STATUS)
             .store(status, Ordering::Relaxed);
+    }
+
+    /// Stores the offset of this side's clock for the other to see in [`crate::Peer`], in milliseconds from a clock of the
+    /// machine. Ordered before everything that this side pushes after it: who has read a record sees this offset or a later
+    /// one.
+    pub fn set_clock(&self, offset_ms: i64) {
+        let inner = &self.0.mapping.0;
+        let line = inner.layout.side(self.0.side);
+        inner
+            .memory
+            .word(line + layout::SIDE_CLOCK)
+            .store(offset_ms.cast_unsigned(), Ordering::Relaxed);
+    }
+
+    /// Names whose mapping this is, for Front to see in [`Mapping::owner`]; for good. The same owner again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::OtherOwner`] when it is another's; [`Error::NotBack`] for Front.
+    pub fn name_owner(&self, owner: &Owner) -> Result<(), Error> {
+        let inner = &self.0.mapping.0;
+        if self.0.side != Side::Back {
+            return Err(Error::NotBack);
+        }
+        match self.0.mapping.owner() {
+            Some(found) if found == *owner => {}
+            Some(found) => {
+                return Err(Error::OtherOwner {
+                    path: inner.path.clone(),
+                    found,
+                    ours: *owner,
+                });
+            }
+            None => {
+                inner.owner_words().publish(owner);
+                crash::point("owner:named");
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores Back's stamp: a number that grows with whatever Back has made durable. Only Back has one.
+    ///
+    /// # Errors
+    /// [`Error::NotBack`] for Front.
+    pub fn set_stamp(&self, stamp: u64) -> Result<(), Error> {
+        if self.0.side != Side::Back {
+            return Err(Error::NotBack);
+        }
+        let inner = &self.0.mapping.0;
+        let line = inner.layout.side(Side::Back);
+        inner
+            .memory
+            .word(line + layout::SIDE_STAMP)
+            .store(stamp, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The end that pushes into a ring, continuing at the published position.
@@ -233,14 +281,32 @@ impl Drop for Held {
             .word(inner.layout.side(self.side) + layout::SIDE_HEARTBEAT)
             .store(0, Ordering::Relaxed);
         // Unlocking a range of a file that is open cannot fail; if it did, closing the file would still free it.
-        let _ = lock(&self.mapping, self.side, libc::F_UNLCK);
+        let _ = lock(&self.mapping.0.file, self.side, libc::F_UNLCK);
         inner.attached_here[self.side.index()].store(false, Ordering::Release);
+    }
+}
+
+/// Takes a side of a file that is no mapping of this version, for as long as it is open.
+pub(crate) fn lock_side(file: &File, side: Side) -> Result<(), Errno> {
+    lock(file, side, libc::F_WRLCK)
+}
+
+/// Why a side could not be locked.
+pub(crate) fn lock_error(path: &Path, side: Side, errno: Errno) -> Error {
+    let path = path.to_owned();
+    match errno {
+        Errno::EAGAIN | Errno::EACCES => Error::SideTaken { path, side },
+        _ => Error::Io {
+            action: "lock",
+            path,
+            source: errno.into(),
+        },
     }
 }
 
 /// Locks or unlocks the byte of the file that stands for a side. The lock belongs to the open file description: closing
 /// it, and so the death of its process, frees it.
-fn lock(mapping: &Mapping, side: Side, kind: libc::c_int) -> Result<(), Errno> {
+fn lock(file: &File, side: Side, kind: libc::c_int) -> Result<(), Errno> {
     let range = libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -248,5 +314,5 @@ fn lock(mapping: &Mapping, side: Side, kind: libc::c_int) -> Result<(), Errno> {
         l_len: 1,
         l_pid: 0,
     };
-    fcntl(mapping.0.file.as_fd(), FcntlArg::F_OFD_SETLK(&range)).map(drop)
+    fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)).map(drop)
 }

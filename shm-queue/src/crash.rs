@@ -16,6 +16,8 @@ pub(crate) const POINTS: &[&str] = &[
     "attach:locked",
     "attach:heartbeat-stored",
     "attach:epoch-stored",
+    "owner:words-stored",
+    "owner:named",
     "push:slot-header",
     "push:slot-written",
     "push:published",

@@ -222,6 +222,21 @@ fn death_while_attaching_leaves_the_side_free() {
     }
 }
 
+/// Whoever dies in it has named the owner or nobody; the next one names the same, and no other.
+#[test]
+fn death_while_naming_the_owner_names_it_or_nobody() {
+    for step in steps("owner:") {
+        let place = Place::new();
+        let mapping = place.create();
+        assert!(dies_at(&place.path, "name owner", step, 1).is_some());
+        let expected = (step == "owner:named").then_some(child::OWNER);
+        assert_eq!(mapping.owner(), expected, "{step}");
+        let back = mapping.attach(Side::Back, 9).unwrap();
+        back.name_owner(&child::OWNER).unwrap();
+        assert_eq!(mapping.owner(), Some(child::OWNER));
+    }
+}
+
 #[test]
 fn death_while_creating_leaves_a_whole_mapping_or_none() {
     for step in steps("create:") {
@@ -340,7 +355,7 @@ fn run_beside(child: &mut Child, time: Duration, mut work: impl FnMut()) -> [u64
 #[test]
 fn every_step_is_tested() {
     let tested = [
-        "create:", "attach:", "push:", "batch:", "read:", "commit:", "notify:", "ring:",
+        "create:", "attach:", "owner:", "push:", "batch:", "read:", "commit:", "notify:", "ring:",
     ];
     for step in crash::POINTS {
         assert!(tested.iter().any(|prefix| step.starts_with(prefix)), "{step}");

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::fault::CorruptCursors;
 use crate::layout::{Geometry, Side};
+use crate::owner::Owner;
 
 /// Why a mapping could not be made, opened or attached, or a handle not be given out.
 #[derive(Debug, Error)]
@@ -63,6 +64,31 @@ pub enum Error {
         /// The version that this crate reads and writes.
         supported: u32,
     },
+    /// The file was made by the version of the layout before this one, and holds records that were never read.
+    #[error("{} has layout version {found}, and {unread} records of its ring {ring} were not read; let the program that read them so far read them (the agent of the earlier release), and start again", path.display())]
+    UnreadOfOld {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The first ring that is not empty.
+        ring: usize,
+        /// How many of its records wait.
+        unread: u64,
+    },
+    /// The mapping is another owner's.
+    #[error("{} is the mapping of {}, and this is {}; stop the gateway, remove the file, and start it again, or give each its own path", path.display(), hex(found), hex(ours))]
+    OtherOwner {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: Owner,
+        /// Who asked.
+        ours: Owner,
+    },
+    /// Only the back side has an owner's name and a stamp.
+    #[error("only the back side names the owner and has a stamp")]
+    NotBack,
     /// The file's length is not what its header or its geometry asks for.
     #[error("{} has {found} bytes and should have {expected}; it was cut short or written over, remove it", path.display())]
     Size {
@@ -149,4 +175,10 @@ pub enum Error {
         /// What was found.
         source: CorruptCursors,
     },
+}
+
+/// An owner in messages: its identity in hex and its part.
+fn hex(owner: &Owner) -> String {
+    let identity: String = owner.identity.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("ledger {identity}, part {}", owner.part)
 }

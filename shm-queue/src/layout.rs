@@ -8,7 +8,8 @@
 //!          │ header, written once, never changed          │
 //!          │   0 magic u64   8 version u32   12 rings u32 │
 //!          │  16 file bytes u64     24 instance u64       │
-//!          │  32 bells u16   34 sleepers u16   36 zero    │
+//!          │  32 bells u16   34 sleepers u16              │
+//!          │  36 version of the records u32    40 zero    │
 //!          │  60 CRC-32 u32 of bytes 0..60 and the table  │
 //!       64 │ ring table, 16 bytes per ring                │
 //!          │   0 slots u32   4 payload bytes max u32      │
@@ -18,7 +19,10 @@
 //!          │ Front side, one line of 128:                 │
 //!          │   0 heartbeat ms u64     8 epoch u32         │
 //!          │  12 zero u32            16 status u64        │
-//!          │ Back side, the same                          │
+//!          │  24 clock offset ms i64                      │
+//!          │ Back side, the same, and whose it is:        │
+//!          │  32 identity, 16 bytes  48 named u32         │
+//!          │  52 part u32            56 stamp u64         │
 //!          │ bells,    one line each: 0 armed u32         │
 //!          │ sleepers, one line each: 0 asleep u32 (futex)│
 //!  ring 0  ├──────────────────────────────────────────────┤
@@ -41,7 +45,10 @@ use crate::ring::{self, Shape};
 /// The first eight bytes of every mapping.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"SPSCRING");
 /// The version of this layout. Any change to the drawing changes it.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
+/// The version before, which is never opened: [`crate::Mapping::retire_old`] looks whether it is empty. Header, table and
+/// rings lie where they lie now.
+pub(crate) const VERSION_BEFORE: u32 = 2;
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const RING_ENTRY_BYTES: usize = 16;
@@ -56,6 +63,7 @@ const AT_FILE_BYTES: usize = 16;
 const AT_INSTANCE: usize = 24;
 const AT_BELLS: usize = 32;
 const AT_SLEEPERS: usize = 34;
+const AT_RECORDS: usize = 36;
 const AT_CHECKSUM: usize = 60;
 
 const ENTRY_SLOTS: usize = 0;
@@ -66,15 +74,22 @@ const ENTRY_PRODUCER: usize = 8;
 pub(crate) const SIDE_HEARTBEAT: usize = 0;
 pub(crate) const SIDE_EPOCH: usize = 8;
 pub(crate) const SIDE_STATUS: usize = 16;
+pub(crate) const SIDE_CLOCK: usize = 24;
+pub(crate) const SIDE_IDENTITY: usize = 32;
+pub(crate) const SIDE_NAMED: usize = 48;
+pub(crate) const SIDE_PART: usize = 52;
+pub(crate) const SIDE_STAMP: usize = 56;
 
 const _: () = {
     assert!(usize::BITS >= 64, "offsets are computed in usize");
     assert!(AT_VERSION == AT_MAGIC + 8 && AT_RINGS == AT_VERSION + 4 && AT_FILE_BYTES == AT_RINGS + 4);
     assert!(AT_INSTANCE == AT_FILE_BYTES + 8 && AT_BELLS == AT_INSTANCE + 8 && AT_SLEEPERS == AT_BELLS + 2);
-    assert!(AT_CHECKSUM + 4 == HEADER_BYTES);
+    assert!(AT_RECORDS == AT_SLEEPERS + 2 && AT_RECORDS + 4 <= AT_CHECKSUM && AT_CHECKSUM + 4 == HEADER_BYTES);
     assert!(ENTRY_PRODUCER + 8 == RING_ENTRY_BYTES);
     assert!(SIDE_EPOCH == SIDE_HEARTBEAT + 8 && SIDE_STATUS == SIDE_EPOCH + 8);
-    assert!(SIDE_STATUS.is_multiple_of(8) && SIDE_STATUS + 8 <= LINE_BYTES);
+    assert!(SIDE_CLOCK == SIDE_STATUS + 8 && SIDE_IDENTITY == SIDE_CLOCK + 8 && SIDE_NAMED == SIDE_IDENTITY + 16);
+    assert!(SIDE_PART == SIDE_NAMED + 4 && SIDE_STAMP == SIDE_PART + 4 && SIDE_STAMP + 8 <= LINE_BYTES);
+    assert!(SIDE_STATUS.is_multiple_of(8) && SIDE_IDENTITY.is_multiple_of(8) && SIDE_STAMP.is_multiple_of(8));
     assert!(PAGE_BYTES.is_multiple_of(LINE_BYTES));
     assert!(ring::HEAD_WORD == 0 && ring::TAIL_WORD * 8 == LINE_BYTES && ring::SLOTS_WORD * 8 == 2 * LINE_BYTES);
     assert!(ring::SLOT_HEADER_WORDS * 8 == 16);
@@ -149,6 +164,8 @@ impl RingGeometry {
 /// The size of a whole mapping.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Geometry {
+    /// The version of what the rings carry: the application's number. Programs of different ones never meet in a mapping.
+    pub records: u32,
     /// The rings, in the order of their numbers. At most [`RINGS_MAX`].
     pub rings: Vec<RingGeometry>,
     /// How many pollable doorbells there are, each rung by Back for one thread of Front. At most [`BELLS_MAX`].
@@ -158,7 +175,7 @@ pub struct Geometry {
 }
 
 impl fmt::Display for Geometry {
-    /// Says equal rings in a row once: `2 × 4096 slots of 64 bytes from front, …`.
+    /// Says equal rings in a row once: `2 × 4096 slots of 64 bytes from front, …, records of version 1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for group in self.rings.chunk_by(|a, b| a == b) {
             let ring = group[0];
@@ -171,7 +188,11 @@ impl fmt::Display for Geometry {
                 ring.producer
             )?;
         }
-        write!(f, "{} bells, {} sleepers", self.bells, self.sleepers)
+        write!(
+            f,
+            "{} bells, {} sleepers, records of version {}",
+            self.bells, self.sleepers, self.records
+        )
     }
 }
 
@@ -262,6 +283,7 @@ impl Layout {
         put(&mut bytes, AT_INSTANCE, &instance.to_ne_bytes());
         put(&mut bytes, AT_BELLS, &geometry.bells.to_ne_bytes());
         put(&mut bytes, AT_SLEEPERS, &geometry.sleepers.to_ne_bytes());
+        put(&mut bytes, AT_RECORDS, &geometry.records.to_ne_bytes());
         for (ring, at) in geometry.rings.iter().zip((HEADER_BYTES..).step_by(RING_ENTRY_BYTES)) {
             put(&mut bytes, at + ENTRY_SLOTS, &ring.slots.to_ne_bytes());
             put(&mut bytes, at + ENTRY_PAYLOAD, &ring.payload_bytes_max.to_ne_bytes());
@@ -287,6 +309,7 @@ pub(crate) struct RawHeader {
     pub(crate) checksum: u32,
     bells: u16,
     sleepers: u16,
+    records: u32,
 }
 
 impl RawHeader {
@@ -300,6 +323,7 @@ impl RawHeader {
             checksum: u32::from_ne_bytes(take(bytes, AT_CHECKSUM)),
             bells: u16::from_ne_bytes(take(bytes, AT_BELLS)),
             sleepers: u16::from_ne_bytes(take(bytes, AT_SLEEPERS)),
+            records: u32::from_ne_bytes(take(bytes, AT_RECORDS)),
         }
     }
 
@@ -318,6 +342,7 @@ impl RawHeader {
             });
         }
         Layout::new(Geometry {
+            records: self.records,
             rings,
             bells: self.bells,
             sleepers: self.sleepers,

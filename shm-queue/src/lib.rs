@@ -33,7 +33,7 @@
 //! # let directory = tempfile::tempdir()?;
 //! # let path = directory.path().join("rings");
 //! let ring = RingGeometry { slots: 1024, payload_bytes_max: 64, producer: Side::Front };
-//! let geometry = Geometry { rings: vec![ring], bells: 0, sleepers: 1 };
+//! let geometry = Geometry { records: 1, rings: vec![ring], bells: 0, sleepers: 1 };
 //!
 //! // One process:
 //! let front = Mapping::open_or_create(&path, &geometry)?.attach(Side::Front, 1_000)?;
@@ -61,6 +61,7 @@ mod check;
 mod crash;
 mod fault;
 mod handshake;
+mod owner;
 mod ring;
 mod sync;
 
@@ -93,6 +94,7 @@ pub use {
         BELLS_MAX, FILE_BYTES_MAX, Geometry, PAYLOAD_BYTES_MAX, RINGS_MAX, RingGeometry, SLEEPERS_MAX, SLOTS_MAX, Side,
     },
     mapping::{Mapping, Peer},
+    owner::Owner,
     producer::{Producer, Pushed},
     wake::{Bell, Sleeper},
 };

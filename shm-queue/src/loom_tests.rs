@@ -18,6 +18,7 @@ use loom::thread;
 
 use crate::fault::PushError;
 use crate::handshake;
+use crate::owner::{Owner, OwnerWords};
 use crate::ring::{Rx, Shape, Tx};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -119,6 +120,38 @@ fn a_restarted_consumer_resumes_beside_a_running_producer() {
         consume(&mut Rx::resume(words, shape).expect("sound at every moment"), 2, 2);
         producer.join().expect("it ends");
     });
+}
+
+/// Whoever sees that an owner is named sees all of its name.
+#[test]
+fn an_owner_is_seen_whole_or_not_at_all() {
+    loom::model(|| {
+        let owner = Owner {
+            identity: *b"sixteen bytes of",
+            part: 3,
+        };
+        let words = Arc::new((
+            [AtomicU64::new(0), AtomicU64::new(0)],
+            AtomicU32::new(0),
+            AtomicU32::new(0),
+        ));
+        let name = {
+            let words = Arc::clone(&words);
+            thread::spawn(move || owner_words(&words).publish(&owner))
+        };
+        let seen = owner_words(&words).read();
+        assert!(seen.is_none_or(|seen| seen == owner), "half a name");
+        name.join().expect("it ends");
+        assert_eq!(owner_words(&words).read(), Some(owner));
+    });
+}
+
+fn owner_words((identity, named, part): &([AtomicU64; 2], AtomicU32, AtomicU32)) -> OwnerWords<'_> {
+    OwnerWords {
+        identity: [&identity[0], &identity[1]],
+        named,
+        part,
+    }
 }
 
 /// What a futex or a FIFO does, as far as the handshake depends on it.

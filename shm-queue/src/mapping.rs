@@ -11,11 +11,13 @@ use std::sync::atomic::AtomicBool;
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 
-use crate::attach::Attachment;
+use crate::attach::{self, Attachment};
 use crate::crash;
 use crate::error::Error;
 use crate::layout::{self, Geometry, HEADER_BYTES, Layout, RawHeader, Side};
 use crate::memory::Memory;
+use crate::owner::{Owner, OwnerWords};
+use crate::ring;
 use crate::sync::Ordering;
 
 /// How often `open_or_create` starts again when another process makes or removes the file in between.
@@ -37,6 +39,20 @@ pub(crate) struct Inner {
     instance: u64,
 }
 
+impl Inner {
+    pub(crate) fn owner_words(&self) -> OwnerWords<'_> {
+        let line = self.layout.side(Side::Back);
+        OwnerWords {
+            identity: [
+                self.memory.word(line + layout::SIDE_IDENTITY),
+                self.memory.word(line + layout::SIDE_IDENTITY + 8),
+            ],
+            named: self.memory.half_word(line + layout::SIDE_NAMED),
+            part: self.memory.half_word(line + layout::SIDE_PART),
+        }
+    }
+}
+
 /// What one side shows to the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
@@ -48,6 +64,22 @@ pub struct Peer {
     /// What that side last gave to [`Attachment::set_status`]; 0 since it attached until it does. Its meaning is the
     /// application's. It stays when the side detaches or dies, so read it together with the heartbeat.
     pub status: u64,
+    /// What that side last gave to [`Attachment::set_clock`]; 0 since it attached until it does.
+    pub clock_offset_ms: i64,
+}
+
+impl Peer {
+    /// Whether its heartbeat is at most `silent_ms_max` old. `now_ms` is CLOCK_MONOTONIC.
+    #[must_use]
+    pub fn is_alive(&self, now_ms: u64, silent_ms_max: u64) -> bool {
+        self.heartbeat_ms != 0 && now_ms.saturating_sub(self.heartbeat_ms) <= silent_ms_max
+    }
+
+    /// The offset of the clock that it goes by, while it is alive and has told it.
+    #[must_use]
+    pub fn clock(&self, now_ms: u64, silent_ms_max: u64) -> Option<i64> {
+        (self.is_alive(now_ms, silent_ms_max) && self.clock_offset_ms != 0).then_some(self.clock_offset_ms)
+    }
 }
 
 impl Mapping {
@@ -101,31 +133,8 @@ impl Mapping {
             path: path.to_owned(),
             source,
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            // Not to hang on a FIFO, nor to follow a link that somebody else put there.
-            .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(|source| match source.kind() {
-                ErrorKind::NotFound => Error::NotFound(path.to_owned()),
-                ErrorKind::IsADirectory => Error::NotAFile(path.to_owned()),
-                _ if source.raw_os_error() == Some(libc::ELOOP) => Error::NotAFile(path.to_owned()),
-                _ => io("open", source),
-            })?;
-        let metadata = file.metadata().map_err(|source| io("inspect", source))?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile(path.to_owned()));
-        }
-        let mode = metadata.mode() & 0o777;
-        if metadata.uid() != nix::unistd::geteuid().as_raw() || mode & 0o077 != 0 {
-            return Err(Error::NotPrivate {
-                path: path.to_owned(),
-                owner: metadata.uid(),
-                mode,
-            });
-        }
-        let (instance, layout) = read_header(path, &file, metadata.len())?;
+        let (file, metadata) = open_file(path)?;
+        let (instance, layout) = read_header(path, &file, metadata.len(), layout::VERSION)?;
         // A copied file may be sparse; a write to a hole on a full disk would be a signal.
         nix::fcntl::posix_fallocate(&file, 0, layout.file_bytes as libc::off_t)
             .map_err(|errno| io("allocate", errno.into()))?;
@@ -222,11 +231,26 @@ impl Mapping {
             .word(line + layout::SIDE_HEARTBEAT)
             .load(Ordering::Relaxed);
         let status = self.0.memory.word(line + layout::SIDE_STATUS).load(Ordering::Relaxed);
+        let clock = self.0.memory.word(line + layout::SIDE_CLOCK).load(Ordering::Relaxed);
         Peer {
             epoch,
             heartbeat_ms,
             status,
+            clock_offset_ms: clock.cast_signed(),
         }
+    }
+
+    /// Whose mapping this is, once Back has named it.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.0.owner_words().read()
+    }
+
+    /// What Back last gave to [`Attachment::set_stamp`]; 0 before. It stays when Back detaches or dies.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        let line = self.0.layout.side(Side::Back);
+        self.0.memory.word(line + layout::SIDE_STAMP).load(Ordering::Relaxed)
     }
 
     /// Whether the file at `path` is still this mapping: false when it was removed or replaced, and then the other side
@@ -247,6 +271,50 @@ impl Mapping {
             Err(source) if source.kind() == ErrorKind::NotFound => Ok(false),
             Err(source) => Err(io(source)),
         }
+    }
+
+    /// Removes a mapping of the layout version before this one, when no record is left in any ring that `matters`. Its other
+    /// rings may hold what nobody misses. False when what lies at `path` is no such mapping, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnreadOfOld`]: let the program of that version read what is left; [`Error::SideTaken`] while its front side
+    /// lives; otherwise as [`Mapping::open`].
+    pub fn retire_old(path: &Path, matters: impl Fn(usize) -> bool) -> Result<bool, Error> {
+        let (file, metadata) = match open_file(path) {
+            Ok(opened) => opened,
+            Err(Error::NotFound(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let layout = match read_header(path, &file, metadata.len(), layout::VERSION_BEFORE) {
+            Ok((_, layout)) => layout,
+            Err(Error::Version { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        // Nobody pushes from here on: the lock ends with the file.
+        attach::lock_side(&file, Side::Front).map_err(|errno| attach::lock_error(path, Side::Front, errno))?;
+        for number in (0..layout.geometry.rings.len()).filter(|&number| matters(number)) {
+            let cursor = |word: usize| -> Result<u64, Error> {
+                let mut bytes = [0; 8];
+                let at = layout.ring(number) + word * 8;
+                file.read_exact_at(&mut bytes, at as u64).map_err(|source| Error::Io {
+                    action: "read",
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Ok(u64::from_ne_bytes(bytes))
+            };
+            let (head, tail) = (cursor(ring::HEAD_WORD)?, cursor(ring::TAIL_WORD)?);
+            if head != tail {
+                return Err(Error::UnreadOfOld {
+                    path: path.to_owned(),
+                    found: layout::VERSION_BEFORE,
+                    ring: number,
+                    unread: tail.wrapping_sub(head),
+                });
+            }
+        }
+        Mapping::remove(path)?;
+        Ok(true)
     }
 
     /// Removes the mapping at `path` and its doorbells' FIFOs, for when neither process runs. One that has it open
@@ -286,8 +354,42 @@ fn write_new(temporary: &Path, layout: &Layout, instance: u64) -> Result<(), Err
         .map_err(|source| io("write", source))
 }
 
+/// Opens a file that may be a mapping: a regular one that only this user may open.
+fn open_file(path: &Path) -> Result<(File, fs::Metadata), Error> {
+    let io = |action, source| Error::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        // Not to hang on a FIFO, nor to follow a link that somebody else put there.
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|source| match source.kind() {
+            ErrorKind::NotFound => Error::NotFound(path.to_owned()),
+            ErrorKind::IsADirectory => Error::NotAFile(path.to_owned()),
+            _ if source.raw_os_error() == Some(libc::ELOOP) => Error::NotAFile(path.to_owned()),
+            _ => io("open", source),
+        })?;
+    let metadata = file.metadata().map_err(|source| io("inspect", source))?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile(path.to_owned()));
+    }
+    let mode = metadata.mode() & 0o777;
+    if metadata.uid() != nix::unistd::geteuid().as_raw() || mode & 0o077 != 0 {
+        return Err(Error::NotPrivate {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+            mode,
+        });
+    }
+    Ok((file, metadata))
+}
+
 /// Reads and checks the header block. Everything else of the file is checked where it is used.
-fn read_header(path: &Path, file: &File, file_bytes: u64) -> Result<(u64, Layout), Error> {
+fn read_header(path: &Path, file: &File, file_bytes: u64, version: u32) -> Result<(u64, Layout), Error> {
     let size = |expected| Error::Size {
         path: path.to_owned(),
         found: file_bytes,
@@ -312,7 +414,7 @@ fn read_header(path: &Path, file: &File, file_bytes: u64) -> Result<(u64, Layout
             expected: layout::MAGIC,
         });
     }
-    if raw.version != layout::VERSION {
+    if raw.version != version {
         return Err(Error::Version {
             path: path.to_owned(),
             found: raw.version,

@@ -4,10 +4,12 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, PermissionsExt};
 
 use common::{Place, geometry};
-use shm_queue::{Attachment, Bell, Consumer, Error, Geometry, Mapping, Peer, Producer, RingGeometry, Side, Sleeper};
+use shm_queue::{
+    Attachment, Bell, Consumer, Error, Geometry, Mapping, Owner, Peer, Producer, RingGeometry, Side, Sleeper,
+};
 
 #[test]
 fn one_live_attachment_per_side() {
@@ -47,6 +49,7 @@ fn the_peer_sees_epoch_heartbeat_and_status() {
             epoch,
             heartbeat_ms,
             status,
+            clock_offset_ms: 0,
         };
         assert_eq!(back.peer(side), expected);
     };
@@ -65,6 +68,100 @@ fn the_peer_sees_epoch_heartbeat_and_status() {
     held.set_status(7);
     check(Side::Front, 2, 300, 7);
     check(Side::Back, 0, 0, 0);
+}
+
+#[test]
+fn the_owner_is_named_once_and_another_is_refused_by_name() {
+    let place = Place::new();
+    let (front, back) = (place.create(&geometry(4, 8)), place.open());
+    let owner = |first: u8, part| {
+        let mut identity = [0; 16];
+        identity[0] = first;
+        Owner { identity, part }
+    };
+    let held = back.attach(Side::Back, 1).unwrap();
+    assert_eq!((front.owner(), front.stamp()), (None, 0));
+    // Any value is an identity; zero is no sign of absence.
+    held.name_owner(&owner(0, 0)).unwrap();
+    assert_eq!(front.owner(), Some(owner(0, 0)));
+    held.set_stamp(41).unwrap();
+    held.set_clock(-5);
+    assert_eq!((front.stamp(), front.peer(Side::Back).clock_offset_ms), (41, -5));
+    // A successor finds owner and stamp, and no clock.
+    drop(held);
+    let held = back.attach(Side::Back, 2).unwrap();
+    assert_eq!((front.stamp(), front.peer(Side::Back).clock_offset_ms), (41, 0));
+    held.name_owner(&owner(0, 0)).unwrap();
+    for other in [owner(1, 0), owner(0, 1)] {
+        let error = held.name_owner(&other).unwrap_err();
+        assert!(matches!(error, Error::OtherOwner { .. }), "{error}");
+        assert!(error.to_string().contains("remove the file"), "{error}");
+    }
+    assert_eq!(front.owner(), Some(owner(0, 0)));
+    let front = front.attach(Side::Front, 1).unwrap();
+    assert!(matches!(front.name_owner(&owner(0, 0)), Err(Error::NotBack)));
+    assert!(matches!(front.set_stamp(1), Err(Error::NotBack)));
+}
+
+/// Makes the mapping one of the layout before: its number and no version of records, under a checksum that fits.
+fn make_old(place: &Place) {
+    let mut header = vec![0; 4096];
+    let file = fs::OpenOptions::new().read(true).write(true).open(&place.path).unwrap();
+    file.read_exact_at(&mut header, 0).unwrap();
+    header[8] = 2;
+    header[36..40].fill(0);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&header[..60]);
+    crc.update(&header[64..]);
+    header[60..64].copy_from_slice(&crc.finalize().to_ne_bytes());
+    file.write_all_at(&header, 0).unwrap();
+}
+
+#[test]
+fn a_mapping_of_the_version_before_goes_when_what_matters_in_it_was_read() {
+    let place = Place::new();
+    assert!(!Mapping::retire_old(&place.path, |_| true).unwrap(), "nothing there");
+    let mapping = place.create(&geometry(4, 8));
+    assert!(!Mapping::retire_old(&place.path, |_| true).unwrap(), "of this version");
+    let front = mapping.attach(Side::Front, 1).unwrap();
+    let back = mapping.attach(Side::Back, 1).unwrap();
+    let (mut requests, mut read) = (front.producer(0).unwrap(), back.consumer(0).unwrap());
+    let mut answers = back.producer(1).unwrap();
+    requests.push(b"a").unwrap();
+    answers.push(b"b").unwrap();
+    make_old(&place);
+    assert!(matches!(
+        Mapping::open(&place.path),
+        Err(Error::Version { found: 2, .. })
+    ));
+    let retire = || Mapping::retire_old(&place.path, |ring| ring == 0);
+    assert!(matches!(retire(), Err(Error::SideTaken { side: Side::Front, .. })));
+    drop((requests, front));
+    let error = retire().unwrap_err();
+    assert!(
+        matches!(error, Error::UnreadOfOld { ring: 0, unread: 1, .. }),
+        "{error}"
+    );
+    assert!(place.path.exists(), "nothing is lost by asking");
+    // The program of that version reads what is left; what it said to the other side is nobody's any more.
+    read.read_batch(1, |_, _| ()).unwrap();
+    read.commit(1).unwrap();
+    assert!(retire().unwrap());
+    assert!(!place.path.exists());
+    place.create(&geometry(4, 8));
+}
+
+#[test]
+fn programs_of_different_records_do_not_meet() {
+    let place = Place::new();
+    place.create(&geometry(4, 8));
+    let newer = Geometry {
+        records: 2,
+        ..geometry(4, 8)
+    };
+    let error = Mapping::open_or_create(&place.path, &newer).unwrap_err();
+    assert!(matches!(error, Error::GeometryDiffers { .. }), "{error}");
+    assert!(error.to_string().contains("records of version 1"), "{error}");
 }
 
 #[test]
@@ -184,6 +281,7 @@ fn impossible_geometries_are_named() {
         let error = Mapping::create(
             &place.path,
             &Geometry {
+                records: 1,
                 rings,
                 bells,
                 sleepers: 0,

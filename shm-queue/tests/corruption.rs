@@ -72,7 +72,7 @@ fn each_damage_of_the_header_has_its_error() {
             error,
             Error::Version {
                 found: 9,
-                supported: 2,
+                supported: 3,
                 ..
             }
         )

@@ -111,7 +111,7 @@ fn reply(sequence: u32, outcome: v1::Outcome, pace_ms: u32) -> v1::ShakeReply {
 fn win(sequence: u32) -> v1::ShakeReply {
     v1::ShakeReply {
         red_packet: Some(v1::RedPacket {
-            ticket: Bytes::from_static(&[9; 62]),
+            ticket: Bytes::from_static(&[9; 74]),
             sponsor_id: 4,
             cookie: Bytes::from_static(b"cookie"),
         }),
@@ -276,7 +276,7 @@ fn a_claim_is_retried_with_the_same_ticket_until_it_ends() {
     let request = claim_request(&mut user, start.at, start.id);
     assert_eq!(
         (&request.ticket[..], &request.cookie[..]),
-        (&[9; 62][..], &b"cookie"[..])
+        (&[9; 74][..], &b"cookie"[..])
     );
 
     let busy = claim_reply(ClaimResult::Busy { retry_after_ms: 400 });

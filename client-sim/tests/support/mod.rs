@@ -70,7 +70,7 @@ pub fn reply(sequence: u32, outcome: v1::Outcome) -> v1::ShakeReply {
 
 /// A reply that wins this packet; its ticket names the packet.
 pub fn win(sequence: u32, packet: u64, sponsor_id: u32) -> v1::ShakeReply {
-    let mut ticket = vec![0; 62];
+    let mut ticket = vec![0; 74];
     ticket[..8].copy_from_slice(&packet.to_le_bytes());
     let red_packet = v1::RedPacket {
         ticket: ticket.into(),
@@ -85,7 +85,7 @@ pub fn win(sequence: u32, packet: u64, sponsor_id: u32) -> v1::ShakeReply {
 
 /// The packet that a ticket names.
 pub fn packet_of(claim: &v1::Claim) -> u64 {
-    u64::from_le_bytes(claim.ticket[..8].try_into().expect("62 bytes"))
+    u64::from_le_bytes(claim.ticket[..8].try_into().expect("74 bytes"))
 }
 
 pub fn claimed(result: v1::claim_reply::Result) -> Answer {

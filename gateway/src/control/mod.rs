@@ -88,7 +88,8 @@ impl Refused {
     }
 }
 
-/// The wall clock in microseconds since 1970.
+/// The wall clock in microseconds since 1970: of an operator, of certificates, of logs. What shards do goes by the steady
+/// clock of [`Shared`].
 pub fn now_us() -> u64 {
     // A clock before 1970 stops `gateway run` at its start.
     SystemTime::now()
@@ -152,7 +153,7 @@ impl Control {
     async fn change(self: &Arc<Self>, operator: &Operator, change: &Change) -> Result<v1::Changed, Refused> {
         let mut kept = self.kept.lock().await;
         let live = self.shared.current.load();
-        let next = match plan::plan(&kept, &live, change, &operator.name, now())? {
+        let next = match plan::plan(&kept, &live, change, &operator.name, self.shared.clock.now())? {
             Plan::AlreadyThere => {
                 return Ok(v1::Changed {
                     version: kept.version,

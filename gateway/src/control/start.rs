@@ -10,6 +10,7 @@ use crate::live::Live;
 use crate::shard::serving::Shared;
 use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
+use shake_rules::UnixMillis;
 use shake_rules::kept::{Configured, Kept};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
@@ -31,9 +32,8 @@ pub struct Start {
 /// # Errors
 /// When the configured show is wrong, or the state directory cannot be had. What was pushed and cannot be read is told,
 /// and the configured files hold: a damaged file must not keep a gateway from serving.
-pub fn begin(config: &Config, forget_pushed: bool) -> Result<(Start, Live)> {
+pub fn begin(config: &Config, forget_pushed: bool, now: UnixMillis) -> Result<(Start, Live)> {
     let show_text = config.show_text()?;
-    let now = now();
     let show = Show::parse(&show_text, now).with_context(|| config.show_name())?;
     let throttle_text = config.throttle_text()?;
     let throttle = Throttle::parse(&throttle_text).with_context(|| config.throttle_name())?;

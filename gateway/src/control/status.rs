@@ -1,6 +1,6 @@
 //! `status`: how things stand, as numbers; the operator's side makes words and rates of them.
 
-use super::{Control, now};
+use super::Control;
 use crate::counters;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
@@ -16,7 +16,7 @@ impl Control {
             let kept = self.kept.lock().await;
             (kept.by.clone(), kept.at_ms, sha256(&kept.show), sha256(&kept.throttle))
         };
-        let now = now();
+        let now = self.shared.clock.now();
         let live = self.shared.current.load();
         let show = &live.show;
         let phase = |index: usize| phase(&show.phases[index], live.stages[index], now);

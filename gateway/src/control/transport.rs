@@ -157,7 +157,7 @@ async fn stream(
     operator: Arc<Operator>,
 ) {
     let read = timeout(REQUEST_MAX, receive.read_to_end(REQUEST_BYTES_MAX + LENGTH_BYTES_MAX)).await;
-    let received_at_us = now_us();
+    let received_at_us = control.shared.clock.now_us();
     let request = match read {
         Ok(Ok(bytes)) => decode(bytes.into()),
         Ok(Err(ReadToEndError::TooLong)) => Err(Refusal::Oversized),
@@ -170,7 +170,7 @@ async fn stream(
     let result = control.answer(&operator, request).await;
     let reply = v1::Reply {
         received_at_us,
-        answered_at_us: now_us(),
+        answered_at_us: control.shared.clock.now_us(),
         result: Some(result),
     };
     let mut bytes = BytesMut::new();

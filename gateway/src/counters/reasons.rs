@@ -40,6 +40,8 @@ named! {
         RingFull = "ring_full",
         /// The table of winners is full.
         WinnersFull = "winners_full",
+        /// The agent has not said yet which ledger this is.
+        LedgerUnknown = "ledger_unknown",
     }
 
     /// Why a datagram got no answer.
@@ -135,6 +137,8 @@ named! {
         UserRate = "user_rate",
         /// The user or device is blocked.
         Blocked = "blocked",
+        /// The agent has not said yet which ledger this is: nothing can be checked, and nothing is refused.
+        LedgerUnknown = "ledger_unknown",
     }
 }
 

@@ -5,13 +5,12 @@ use super::board::Board;
 use super::cpu::Cpu;
 use super::modes::{Facts, Judge, Modes};
 use crate::counters::Counters;
-use crate::shard::lane::AGENT_SILENT_MS_MAX;
-use crate::shard::serving::{Shared, unix_ms};
-use host::clock::monotonic_ms;
+use crate::shard::serving::Shared;
+use host::clock::{Keeper, monotonic_ms, wall_ms};
 use host::groups::Groups;
 use host::memory::Memory;
 use shake_proto::handoff::status::AgentStatus;
-use shake_rules::UnixMillis;
+use shake_proto::handoff::topology::SILENT_MS_MAX;
 use shake_rules::grade::{Grade, Grader, Signals, StandingWait};
 use shake_rules::throttle::pace::{Look, Pacer};
 use shm_queue::{Attachment, Side};
@@ -56,6 +55,7 @@ pub struct Watch {
     /// Of each shard.
     queue_waits: Box<[StandingWait]>,
     modes: Modes,
+    keeper: Keeper,
     looked_at: Instant,
     before: Sums,
     second: (Instant, Sums),
@@ -70,10 +70,11 @@ pub fn spawn(
     shared: Arc<Shared>,
     counters: Arc<[Arc<Counters>]>,
     attachment: Attachment,
+    keeper: Keeper,
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let mut watch = Watch::new(shared, counters, attachment, Instant::now());
+        let mut watch = Watch::new(shared, counters, attachment, keeper, Instant::now());
         while !stop.load(Relaxed) {
             std::thread::sleep(LOOK);
             watch.look(Instant::now());
@@ -82,7 +83,13 @@ pub fn spawn(
 }
 
 impl Watch {
-    fn new(shared: Arc<Shared>, counters: Arc<[Arc<Counters>]>, attachment: Attachment, now: Instant) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        counters: Arc<[Arc<Counters>]>,
+        attachment: Attachment,
+        keeper: Keeper,
+        now: Instant,
+    ) -> Self {
         let shards = shared.shards;
         let queue_waits = shared.board.shards.iter().map(|_| StandingWait::default()).collect();
         Self {
@@ -97,6 +104,7 @@ impl Watch {
             smoothed: Signals::default(),
             queue_waits,
             modes: Modes::default(),
+            keeper,
             looked_at: now,
             before: Sums::default(),
             second: (now, Sums::default()),
@@ -111,6 +119,7 @@ impl Watch {
         let sample = self.sample(now);
         self.grade(&sample, elapsed_ms);
         self.pace(&sample, &sums, elapsed_ms);
+        self.keep_time();
         self.judge_modes();
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
@@ -173,26 +182,32 @@ impl Watch {
         board.invited_per_second.set(self.pacer.invited_per_second());
     }
 
+    /// The agent, which judges every end, leads while it is here: so no ticket is ever judged by a clock that is behind
+    /// the one that made it.
+    fn keep_time(&mut self) {
+        let agent = self.attachment.mapping().peer(Side::Back);
+        let leads = agent.clock(monotonic_ms(), SILENT_MS_MAX);
+        if let Some(step_ms) = self.keeper.look(leads) {
+            warn!(step_ms, "the clock was set, and is followed from now on");
+            self.attachment.set_clock(self.shared.clock.offset_ms());
+        }
+    }
+
     fn judge_modes(&mut self) {
         let board = &self.shared.board;
         let live = self.shared.current.load();
         let agent = self.attachment.mapping().peer(Side::Back);
-        let (monotonic_ms, unix_ms) = (monotonic_ms(), unix_ms());
-        let is_silent = monotonic_ms.saturating_sub(agent.heartbeat_ms) > AGENT_SILENT_MS_MAX;
+        let (monotonic_ms, now) = (monotonic_ms(), self.shared.clock.now());
         let facts = Facts {
             monotonic_ms,
-            unix_ms,
-            agent_is_here: agent.heartbeat_ms != 0 && !is_silent,
+            unix_ms: wall_ms(),
+            agent_is_here: agent.is_alive(monotonic_ms, SILENT_MS_MAX),
             agent: AgentStatus::decode(agent.status),
             was_ring_full: board
                 .shards
                 .iter()
                 .any(|shard| shard.was_ring_full.swap(false, Relaxed)),
-            is_show_over: live
-                .show
-                .phases
-                .iter()
-                .all(|phase| phase.ends_at <= UnixMillis(unix_ms)),
+            is_show_over: live.show.phases.iter().all(|phase| phase.ends_at <= now),
             is_config_unkept: board.is_config_unkept(),
             operator_heard_ms: board.operator_heard_ms(),
         };

@@ -5,8 +5,9 @@
 //! packet came after the socket was last found empty, so it has not waited for longer than since then.
 
 use super::BATCHES_PER_TURN;
-use super::serving::{Serving, unix_ns};
+use super::serving::Serving;
 use super::socket::ReceiveBatch;
+use host::clock::wall_ns;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -51,7 +52,7 @@ impl Arrivals {
         let packets = batch.len() as u64;
         let handled = Instant::now();
         let since_empty_ns = self.empty_at.map(|at| since_ns(at, handled));
-        let wait_ns = waited_ns(unix_ns(), at_ns, since_empty_ns);
+        let wait_ns = waited_ns(wall_ns(), at_ns, since_empty_ns);
         serving.admission.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];

@@ -92,6 +92,13 @@ impl Serving {
         Answer::Later
     }
 
+    /// Says busy to what cannot be checked before the agent has said which ledger this is.
+    pub(super) fn ledger_unknown(&self, kind: AskKind) -> Answer {
+        self.counters.ask(kind).inc();
+        self.counters.busy(Busy::LedgerUnknown).inc();
+        Answer::Now(busy_reply(kind, for_load(self.shared.claims.busy_retry_ms)))
+    }
+
     /// Refuses for good what need not be asked.
     pub(super) fn refused(&self, kind: AskKind, reason: Reason) -> Answer {
         self.counters.ask(kind).inc();

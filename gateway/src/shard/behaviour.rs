@@ -118,14 +118,10 @@ impl Behaviour {
     pub fn asked(&mut self, answer: Option<&Kind>) {
         self.requests = self.requests.saturating_add(1);
         self.weight = self.weight.saturating_add(1);
-        // The gateway refuses by itself what is forged; what the ledger refuses is no ill will.
-        match answer.and_then(refusal) {
-            Some(v1::Reason::TicketForged | v1::Reason::PacketUnknown) => self.forged(),
-            Some(v1::Reason::TicketForeign) => {
-                self.foreign = self.foreign.saturating_add(1);
-                self.misdeed();
-            }
-            _ => {}
+        // The gateway refuses by itself what is another's; what the ledger refuses is no ill will.
+        if answer.and_then(refusal) == Some(v1::Reason::TicketForeign) {
+            self.foreign = self.foreign.saturating_add(1);
+            self.misdeed();
         }
     }
 

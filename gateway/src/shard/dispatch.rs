@@ -136,7 +136,7 @@ fn serve(
     if let Some(v1::reply::Kind::Shake(reply)) = at_once {
         session.behaviour.shook(Some(reply), 1);
     }
-    if std::mem::take(&mut serving.is_cookie_forged) {
+    if std::mem::take(&mut serving.is_forged) {
         session.behaviour.forged();
     }
     Ok(answer)

@@ -32,7 +32,7 @@ impl Serving {
         while self.gifts.is_due(self.now.elapsed_ns) {
             self.gifts.take(self.now.elapsed_ns);
             let recipients = self.draw_recipients(sessions, gifts.recipients.into());
-            if recipients.is_empty() || !self.lane.can_issue() {
+            if recipients.is_empty() || self.ledger.is_none() || !self.lane.can_issue() {
                 self.counters.gifts_missed.inc();
                 continue;
             }

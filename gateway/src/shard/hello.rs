@@ -95,7 +95,7 @@ impl Serving {
             Err(error) => {
                 if error != CookieError::OtherEvent {
                     self.counters.cookies_refused.inc();
-                    self.is_cookie_forged = true;
+                    self.is_forged = true;
                 }
                 self.shared.winners.of(user)
             }

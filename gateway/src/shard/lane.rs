@@ -7,12 +7,11 @@
 use crate::counters::Counters;
 use shake_proto::handoff::abuse::{Block, Event};
 use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
-use shake_proto::handoff::topology::Ring;
+use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
+use shake_rules::LedgerId;
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
 use std::sync::Arc;
 
-/// An agent whose heartbeat is older than this is away, in milliseconds. It beats every 100 ms.
-pub const AGENT_SILENT_MS_MAX: u64 = 1_500;
 /// Records taken in one go.
 const RECORDS_AT_ONCE: usize = 256;
 
@@ -82,8 +81,15 @@ impl Lane {
 
     /// Whether the agent's heartbeat is fresh. `now_ms` is CLOCK_MONOTONIC.
     pub fn agent_is_here(&self, now_ms: u64) -> bool {
-        let heartbeat_ms = self.attachment.mapping().peer(Side::Back).heartbeat_ms;
-        heartbeat_ms != 0 && now_ms.saturating_sub(heartbeat_ms) <= AGENT_SILENT_MS_MAX
+        self.attachment
+            .mapping()
+            .peer(Side::Back)
+            .is_alive(now_ms, SILENT_MS_MAX)
+    }
+
+    /// Which ledger the agent keeps, once it has said so.
+    pub fn ledger(&self) -> Option<LedgerId> {
+        self.attachment.mapping().owner().map(|owner| LedgerId(owner.identity))
     }
 
     /// Whether an issue can be recorded. Only this shard fills the ring, so a yes stays true until it pushes.

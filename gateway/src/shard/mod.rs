@@ -193,7 +193,7 @@ impl Shard {
     fn turn(&mut self) {
         self.wait();
         let change = self.serving.change;
-        let now = Now::read(self.began);
+        let now = Now::read(self.began, &self.serving.shared.clock);
         let last = self.serving.now.instant;
         self.moderation.begin_turn(now.instant.saturating_duration_since(last));
         self.serving.begin_turn(now);

@@ -7,6 +7,7 @@ use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
 use shake_proto::request::{Grab, PacketView, Send};
 use shake_rules::UserId;
+use shake_rules::code::CodeError;
 use shake_rules::split::SHARES_MAX;
 
 impl Serving {
@@ -18,17 +19,27 @@ impl Serving {
     }
 
     pub(super) fn grab(&mut self, user: UserId, grab: Grab, asker: Asker) -> Answer {
-        if self.secrets.codes.packet(&grab.code).is_none() {
-            return self.refused(AskKind::Grab, Reason::PacketUnknown);
+        match self.refuse_code(AskKind::Grab, &grab.code) {
+            Some(refusal) => refusal,
+            None => self.ask(user, What::Grab(grab), asker),
         }
-        self.ask(user, What::Grab(grab), asker)
     }
 
     pub(super) fn packet_view(&mut self, user: UserId, view: PacketView, asker: Asker) -> Answer {
-        if self.secrets.codes.packet(&view.code).is_none() {
-            return self.refused(AskKind::PacketView, Reason::PacketUnknown);
+        match self.refuse_code(AskKind::PacketView, &view.code) {
+            Some(refusal) => refusal,
+            None => self.ask(user, What::PacketView(view), asker),
         }
-        self.ask(user, What::PacketView(view), asker)
+    }
+
+    /// The answer to a code that need not be asked about: another ledger's opens nothing, and is no forgery.
+    fn refuse_code(&mut self, kind: AskKind, code: &[u8]) -> Option<Answer> {
+        let Some(ledger) = self.ledger else {
+            return Some(self.ledger_unknown(kind));
+        };
+        let error = self.secrets.codes.packet(&ledger, code).err()?;
+        self.is_forged |= error == CodeError::Forged;
+        Some(self.refused(kind, Reason::PacketUnknown))
     }
 
     pub(super) fn wallet(&mut self, user: UserId, asker: Asker) -> Answer {

@@ -17,6 +17,7 @@ use crate::load::board::Board;
 use crate::tls::Secrets;
 use crate::winners::Winners;
 use bytes::BytesMut;
+use host::clock::Clock;
 use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
@@ -26,11 +27,11 @@ use shake_proto::request::Request;
 use shake_proto::wire::v1;
 use shake_rules::release::Release;
 use shake_rules::throttle::GradeRules;
-use shake_rules::{UnixMillis, UserId};
+use shake_rules::{LedgerId, UnixMillis, UserId};
 use slab::Slab;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
 /// is live.
@@ -40,12 +41,15 @@ pub struct Shared {
     pub winners: Winners,
     pub claims: Claims,
     pub shards: u16,
+    /// What every time goes by that users and the agent are told.
+    pub clock: Clock,
 }
 
 /// The present, read once a turn.
 #[derive(Clone, Copy)]
 pub struct Now {
     pub instant: Instant,
+    /// By the steady clock.
     pub unix: UnixMillis,
     /// Nanoseconds since the shard began.
     pub elapsed_ns: u64,
@@ -54,28 +58,15 @@ pub struct Now {
 }
 
 impl Now {
-    pub fn read(began: Instant) -> Self {
+    pub fn read(began: Instant, clock: &Clock) -> Self {
         let instant = Instant::now();
         Self {
             instant,
-            unix: UnixMillis(unix_ms()),
+            unix: clock.now(),
             elapsed_ns: (instant - began).as_nanos() as u64,
             monotonic_ms: host::clock::monotonic_ms(),
         }
     }
-}
-
-/// The wall clock in nanoseconds since 1970. Before 1970 the clock is unset; tokens and tickets then count as fresh, and
-/// TLS fails first.
-pub fn unix_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
-}
-
-/// The wall clock in milliseconds since 1970.
-pub fn unix_ms() -> u64 {
-    unix_ns() / 1_000_000
 }
 
 /// Whom an answer goes to.
@@ -105,6 +96,9 @@ pub struct Serving {
     pub(super) change: u64,
     pub counters: Arc<Counters>,
     pub lane: Lane,
+    /// Whose tickets and codes these are. Unknown until the agent has said it: then nothing is won, and nothing is refused
+    /// that hangs on it.
+    pub(super) ledger: Option<LedgerId>,
     pub now: Now,
     /// Index of the phase that holds now.
     pub phase: Option<usize>,
@@ -130,8 +124,8 @@ pub struct Serving {
     pub(super) put_off: PutOff,
     pub(super) blocks: Blocks,
     pub(super) blocks_told: Vec<Block>,
-    /// The request at hand showed a cookie that is not authentic.
-    pub(super) is_cookie_forged: bool,
+    /// The request at hand showed a ticket, cookie or code that is not authentic.
+    pub(super) is_forged: bool,
     pub(super) ticket: Vec<u8>,
     pub(super) cookie: Vec<u8>,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
@@ -147,6 +141,7 @@ impl Serving {
             secrets: held.secrets,
             change: held.change,
             counters,
+            ledger: lane.ledger(),
             lane,
             now,
             phase: None,
@@ -170,7 +165,7 @@ impl Serving {
             put_off: PutOff::new(),
             blocks: Blocks::default(),
             blocks_told: Vec::new(),
-            is_cookie_forged: false,
+            is_forged: false,
             ticket: Vec::new(),
             cookie: Vec::new(),
             arena: BytesMut::new(),
@@ -206,6 +201,9 @@ impl Serving {
         self.admission
             .begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
         self.lane.announce();
+        if self.ledger.is_none() {
+            self.ledger = self.lane.ledger();
+        }
     }
 
     /// The pace of the show, whatever the load.

@@ -122,6 +122,7 @@ impl Serving {
         if self.shared.winners.is_at_limit(user, limits) {
             return Err(Missed::UserLimit);
         }
+        let ledger = self.ledger.ok_or(Missed::LedgerUnknown)?;
         if !self.lane.can_issue() {
             return Err(Missed::RingFull);
         }
@@ -142,11 +143,14 @@ impl Serving {
                 Refusal::Full => Missed::WinnersFull,
             })?;
         let stage = self.stage(phase);
+        let issued_at = self.now.unix;
+        let expires_at = issued_at.plus_ms(self.live.show.ticket_lifetime_ms);
         let issued = Issued {
             packet: grant.packet,
             user,
             stage,
-            at: self.now.unix,
+            at: issued_at,
+            ends: Some(expires_at),
         };
         self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
         self.release.take(self.now.elapsed_ns);
@@ -157,11 +161,12 @@ impl Serving {
             user,
             sponsor: grant.sponsor,
             stage,
-            expires_at: self.now.unix.plus_ms(self.live.show.ticket_lifetime_ms),
+            issued_at,
+            expires_at,
         };
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
-        self.secrets.tickets.seal(&ticket, nonce, &mut self.ticket);
+        self.secrets.tickets.seal(&ledger, &ticket, nonce, &mut self.ticket);
         let packet = v1::RedPacket {
             ticket: Bytes::copy_from_slice(&self.ticket),
             sponsor_id: grant.sponsor.0.into(),

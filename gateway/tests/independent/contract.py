@@ -119,7 +119,7 @@ async def without_datagrams_streams_do(setting: dict) -> None:
 async def win_claim_repeat_split(setting: dict) -> None:
     async with user(setting, 1) as winner:
         packet, opened = await opened_packet(winner)
-        assert len(packet.ticket) == 62 and 0 < len(packet.cookie) <= 122, packet
+        assert len(packet.ticket) == 74 and 0 < len(packet.cookie) <= 122, packet
         assert packet.sponsor_id == opened.sponsor_id == 1 and not opened.repeat, opened
         again = await winner.patiently(claim=wire.Claim(ticket=packet.ticket))
         assert again.opened.repeat and again.opened.cents == opened.cents, again

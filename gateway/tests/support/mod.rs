@@ -17,8 +17,10 @@ use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::wire::v1;
 use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::seed::PacketKind;
+use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::token::{TokenKeys, UserToken};
-use shake_rules::{UnixMillis, UserId};
+use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
+use shm_queue::{Mapping, Owner, Side};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -57,6 +59,22 @@ pub struct Stand {
     pub admin: SocketAddr,
     gateway: Option<Child>,
     agent: Option<Child>,
+}
+
+/// A ticket that these keys make for this ledger.
+pub fn ticket(ring: &KeyRing, ledger: &LedgerId, user: UserId, packet: PacketId) -> Bytes {
+    let ticket = Ticket {
+        event: EventId(1),
+        packet,
+        user,
+        sponsor: SponsorId(1),
+        stage: 0,
+        issued_at: UnixMillis(1),
+        expires_at: UnixMillis(u64::MAX),
+    };
+    let mut sealed = Vec::new();
+    TicketKeys::new(ring).seal(ledger, &ticket, [3; 12], &mut sealed);
+    Bytes::from(sealed)
 }
 
 impl Stand {
@@ -118,6 +136,20 @@ impl Stand {
 
     pub fn start_gateway_with(&mut self, arguments: &[&str]) {
         self.start_gateway_in(arguments, &[]);
+    }
+
+    /// Names the ledger in the mapping, as an agent does before its first grant, and is gone again.
+    pub fn name_ledger(&self, ledger: LedgerId) {
+        let mapping = Mapping::open(&self.path("queue")).expect("the gateway has made it");
+        let agent = mapping.attach(Side::Back, 1).expect("no agent runs");
+        let (identity, part) = (ledger.0, 0);
+        agent.name_owner(&Owner { identity, part }).expect("nobody's yet");
+    }
+
+    /// Which ledger the agent has named.
+    pub fn ledger(&self) -> LedgerId {
+        let mapping = Mapping::open(&self.path("queue")).expect("the gateway has made it");
+        LedgerId(mapping.owner().expect("the agent has named it").identity)
     }
 
     /// The same with these variables in its environment.

@@ -42,6 +42,8 @@ pub struct Issued {
     pub stage: u16,
     /// When.
     pub at: UnixMillis,
+    /// The end of the ticket, as it was promised; `None` from a gateway that does not say it.
+    pub ends: Option<UnixMillis>,
 }
 
 /// Where a reply goes.
@@ -143,6 +145,7 @@ impl Request {
                 user_id: issued.user.0,
                 stage: issued.stage.into(),
                 at_ms: issued.at.0,
+                ends_ms: issued.ends.map_or(0, |ends| ends.0),
             }),
             Self::Ask(ask) => Kind::Ask(v1::Ask {
                 request_id: ask.reply_to.request_id,
@@ -179,6 +182,7 @@ impl Request {
                 user: UserId(issued.user_id),
                 stage: issued.stage.try_into().map_err(|_| BadRecord)?,
                 at: UnixMillis(issued.at_ms),
+                ends: (issued.ends_ms != 0).then_some(UnixMillis(issued.ends_ms)),
             }),
             Kind::Ask(ask) => Self::Ask(Ask {
                 reply_to: ReplyTo {

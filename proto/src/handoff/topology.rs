@@ -20,6 +20,13 @@
 //! [`Event`]: super::abuse::Event
 //! [`Block`]: super::abuse::Block
 
+/// The version of the records in these rings, which a mapping names beside its own: both sides must know the same.
+/// Version 3 has the ticket's end in `Issued`; older mappings do not name one.
+pub const RECORDS_VERSION: u32 = 3;
+
+/// A side whose heartbeat is older than this is away, in milliseconds. Each beats at least every 100 ms.
+pub const SILENT_MS_MAX: u64 = 1_500;
+
 /// The most shards that a gateway may have; a shard's number is one byte of its connection IDs.
 pub const SHARDS_MAX: u16 = 64;
 

@@ -118,8 +118,7 @@ impl From<TicketError> for Reason {
         match error {
             TicketError::Forged => Self::TicketForged,
             TicketError::Foreign => Self::TicketForeign,
-            TicketError::OtherEvent => Self::TicketOtherEvent,
-            TicketError::Expired => Self::TicketExpired,
+            TicketError::OtherEvent | TicketError::OtherLedger => Self::TicketOtherEvent,
         }
     }
 }

@@ -7,7 +7,7 @@ use super::keep::Keeper;
 use super::rules::Rules;
 use crate::burst::Burst;
 use crate::counters::Counters;
-use host::clock;
+use host::clock::Clock;
 use shake_proto::handoff::abuse::Event;
 use shake_proto::handoff::topology::{Ring, shards_of};
 use shake_rules::UnixMillis;
@@ -245,7 +245,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the rings cannot be taken or the thread cannot be started.
-    pub fn spawn(attachment: &Attachment, abuse: Arc<Mutex<Abuse>>) -> Result<Self, io::Error> {
+    pub fn spawn(attachment: &Attachment, abuse: Arc<Mutex<Abuse>>, clock: Clock) -> Result<Self, io::Error> {
         let rings = attachment.mapping().geometry().rings.len();
         let shards = shards_of(rings).ok_or_else(|| io::Error::other("no whole number of lanes"))?;
         let lanes: Result<Vec<_>, _> = (0..shards).map(|shard| Lane::open(attachment, shard)).collect();
@@ -254,7 +254,7 @@ impl Watch {
         let (theirs, attachment) = (Arc::clone(&stop), attachment.clone());
         let thread = thread::Builder::new()
             .name("abuse".into())
-            .spawn(move || watch(&attachment, lanes, &abuse, &theirs))?;
+            .spawn(move || watch(&attachment, lanes, &abuse, &clock, &theirs))?;
         Ok(Self {
             stop,
             thread: Some(thread),
@@ -273,14 +273,14 @@ impl Drop for Watch {
     }
 }
 
-fn watch(attachment: &Attachment, mut lanes: Vec<Lane>, abuse: &Mutex<Abuse>, stop: &AtomicBool) {
+fn watch(attachment: &Attachment, mut lanes: Vec<Lane>, abuse: &Mutex<Abuse>, clock: &Clock, stop: &AtomicBool) {
     // One thread at a time has it: the next mapping's begins when this one has ended.
     let mut abuse = abuse.lock().unwrap_or_else(PoisonError::into_inner);
     let mut scratch = Vec::with_capacity(Ring::Block.record_bytes_max() as usize);
     let mut gateway = 0;
     loop {
         let is_last = stop.load(Ordering::Relaxed);
-        let now = clock::now();
+        let now = clock.now();
         let epoch = attachment.mapping().peer(Side::Front).epoch;
         if epoch != gateway {
             gateway = epoch;

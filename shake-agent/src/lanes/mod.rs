@@ -9,12 +9,13 @@ mod shape;
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError};
+use crate::requests::Origin;
 use bytes::Bytes;
 use shake_proto::handoff::record::Request;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
 use shape::{check_geometry, fair_shares};
-use shm_queue::{Attachment, Bell, Consumer, Producer, ReadError, Sleeper};
+use shm_queue::{Attachment, Bell, Consumer, Owner, Producer, ReadError, Sleeper};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -77,6 +78,8 @@ struct Lane {
     answered_up_to: u64,
     /// The cursors of the request ring are impossible; it is not read any more.
     broken: bool,
+    /// Records of the request ring were passed over, because they could not be read.
+    has_holes: bool,
     /// A grant that the ledger released was not taken. Another one would get its position: the lane gets no more.
     grants_stopped: bool,
     /// Something was pushed since the bell was rung last.
@@ -116,6 +119,7 @@ impl Lanes {
             found,
         })?;
         let records = records_of(ledger, mapping.instance(), shards, now)?;
+        name_owner(attachment, ledger)?;
         let mut lanes = Vec::with_capacity(records.len());
         for (shard, record) in (0..shards).zip(records) {
             let lane = Lane {
@@ -128,6 +132,7 @@ impl Lanes {
                 backlog: VecDeque::new(),
                 answered_up_to: 0,
                 broken: false,
+                has_holes: false,
                 grants_stopped: false,
                 pushed: false,
             };
@@ -221,6 +226,7 @@ impl Lanes {
                 }
             });
             if bad > 0 {
+                lane.has_holes = true;
                 self.counters.records_bad.add(bad);
                 if self.bad_records.begins(now.0) {
                     warn!(
@@ -238,6 +244,7 @@ impl Lanes {
                 Err(ReadError::Slot(fault)) => {
                     // The read just said that the next slot is corrupt; when it no longer is, it is read the next time.
                     let _ = lane.requests.skip_corrupt();
+                    lane.has_holes = true;
                     self.counters.slots_corrupt.add(1);
                     if self.corrupt_slots.begins(now.0) {
                         warn!(shard = index, %fault, "corrupt slots of the request ring are passed over");
@@ -312,17 +319,46 @@ impl Lanes {
         self.lanes.iter_mut().map(end).collect()
     }
 
-    /// Whether everything before these positions was read.
+    /// Whether everything before these positions was read and is in the ledger.
     #[must_use]
-    pub fn has_read(&self, ends: &[u64]) -> bool {
+    pub fn has_done(&self, ends: &[u64]) -> bool {
         let mut pairs = self.lanes.iter().zip(ends);
-        pairs.all(|(lane, &end)| lane.broken || lane.requests.read_position() >= end)
+        pairs.all(|(lane, &end)| lane.broken || lane.requests.position() >= end)
+    }
+
+    /// Where the requests of a lane come from.
+    #[must_use]
+    pub fn origin(&self, lane: usize) -> Origin {
+        Origin {
+            lane: self.record(lane).lane,
+            grants_pushed: self.grants_pushed(lane),
+            is_whole: !self.lanes[lane].has_holes,
+        }
+    }
+
+    /// Shows the ledger's stamp in the mapping, where a ledger that was restored from a backup is found out by it.
+    ///
+    /// # Errors
+    /// Never for the agent's side.
+    pub fn set_stamp(&self, stamp: u64) -> Result<(), shm_queue::Error> {
+        self.attachment.set_stamp(stamp)
     }
 
     /// Takes over a new number of released grants, after the commit that released them.
     pub fn set_grants_released(&mut self, lane: usize, grants_released: u64) {
         self.lanes[lane].record.grants_released = grants_released;
     }
+}
+
+/// Names the ledger in the mapping, before anything is granted there: a gateway that does not know it gives nothing out.
+fn name_owner(attachment: &Attachment, ledger: &Ledger) -> Result<(), LanesError> {
+    let unbound = || LedgerError::NotALedger(ledger.path().to_owned());
+    let bound = ledger.bound()?.ok_or_else(unbound)?;
+    let identity = bound.identity.ok_or_else(unbound)?.0;
+    let part = bound.header.part.into();
+    attachment.name_owner(&Owner { identity, part })?;
+    attachment.set_stamp(ledger.stamp())?;
+    Ok(())
 }
 
 /// What the ledger has of each shard's rings in a mapping.

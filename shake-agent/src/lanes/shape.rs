@@ -1,6 +1,6 @@
 //! The arithmetic of lanes: who gets how much of a batch, and whether a mapping is one of a gateway. No I/O.
 
-use shake_proto::handoff::topology::{Direction, Ring, shards_of};
+use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring, shards_of};
 use shm_queue::{Geometry, Side};
 
 /// How many requests to take of each lane, of which so many wait: at most `max` in all. Every lane gets an equal part
@@ -25,6 +25,12 @@ pub(super) fn fair_shares(waiting: &[usize], max: usize, first: usize) -> Vec<us
 
 /// The number of shards that this geometry is for, or what is wrong with it.
 pub(super) fn check_geometry(geometry: &Geometry) -> Result<u16, String> {
+    if geometry.records != RECORDS_VERSION {
+        return Err(format!(
+            "its records are of version {}, and this agent knows version {RECORDS_VERSION}",
+            geometry.records
+        ));
+    }
     let rings = geometry.rings.len();
     let shards = shards_of(rings).ok_or_else(|| format!("{rings} rings are no whole number of lanes"))?;
     for shard in 0..shards {

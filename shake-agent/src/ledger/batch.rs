@@ -9,11 +9,11 @@ use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
 use super::opening;
 use super::outbox::{self, Credit, CreditKind};
-use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State};
+use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State, Term};
 use super::packets;
 use super::schema::to_sql;
 use super::shares::{self, Share};
-use super::spans::{self, Span};
+use super::spans::{self, Span, Spans};
 use super::transfers::{self, Transfer};
 use super::users::{self, UserAccount};
 use rusqlite::{Connection, params};
@@ -48,18 +48,27 @@ pub struct Batch<'a> {
     now: UnixMillis,
     /// The row of the opening that this is a transaction of.
     incarnation: i64,
+    /// With the one that this transaction ends, if it does.
+    spans: Spans,
     house: HouseDeltas,
     /// Packets released per sponsor in this transaction.
     released: BTreeMap<SponsorId, u64>,
 }
 
 impl<'a> Batch<'a> {
-    pub(super) fn new(connection: &'a Connection, path: &'a Path, now: UnixMillis, incarnation: i64) -> Self {
+    pub(super) fn new(
+        connection: &'a Connection,
+        path: &'a Path,
+        now: UnixMillis,
+        incarnation: i64,
+        spans: Spans,
+    ) -> Self {
         Self {
             connection,
             path,
             now,
             incarnation,
+            spans,
             house: HouseDeltas::default(),
             released: BTreeMap::new(),
         }
@@ -87,20 +96,13 @@ impl<'a> Batch<'a> {
         work(connection, self).map_err(|source| LedgerError::sqlite(action, self.path, source))
     }
 
-    /// The packet is in a ticket for `user` until `due`. No money moves.
+    /// The packet is in a ticket for `user`, who was promised this time for it. No money moves.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn issue(
-        &mut self,
-        packet: PacketId,
-        user: UserId,
-        stage: u16,
-        at: UnixMillis,
-        due: UnixMillis,
-    ) -> Result<(), LedgerError> {
+    pub fn issue(&mut self, packet: PacketId, user: UserId, stage: u16, term: Term) -> Result<(), LedgerError> {
         self.run("write a packet of", |connection, _| {
-            packets::set_issued(connection, packet, user, stage, at, due)
+            packets::set_issued(connection, packet, user, stage, term)
         })
     }
 
@@ -253,15 +255,48 @@ impl<'a> Batch<'a> {
         Ok(transfer)
     }
 
-    /// The packets will never be opened; what is in them goes to the void.
+    /// There is no ticket for the packets, and there will be none; what is in them goes to the void.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn void_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
+        self.give_up(held, State::Void)
+    }
+
+    /// Nobody can say whether there are tickets for the packets; what is in them lies in the void until one is shown.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn lose_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
+        self.give_up(held, State::Lost)
+    }
+
+    /// A packet that was lost has a ticket: what was in it comes back from the void. The caller has found it lost, and
+    /// issues or opens it in this transaction.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn find_packet(&mut self, id: PacketId, packet: &Packet) -> Result<Packet, LedgerError> {
+        let transfer = self.transfer(Account::Void, Account::Packet(id), packet.amount);
+        self.run("find a packet in", |connection, batch| {
+            transfers::append(connection, &transfer, None)?;
+            packets::set_found(connection, id)?;
+            batch.house.add(Account::Void, -to_sql(packet.amount.0));
+            Ok(())
+        })?;
+        Ok(Packet {
+            state: State::Released,
+            left: packet.amount,
+            shares_left: packet.shares,
+            ..*packet
+        })
+    }
+
+    fn give_up(&mut self, held: &[Held], state: State) -> Result<(), LedgerError> {
         for held in held {
             let transfer = self.transfer(Account::Packet(held.packet), Account::Void, held.amount);
-            self.run("void a packet in", |connection, batch| {
-                packets::set_closed(connection, held.packet, State::Void, batch.now)?;
+            self.run("give up a packet in", |connection, batch| {
+                packets::set_closed(connection, held.packet, state, batch.now)?;
                 transfers::append(connection, &transfer, None)?;
                 batch.house.add(Account::Void, to_sql(held.amount.0));
                 Ok(())
@@ -291,11 +326,17 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Notes a time in which the ledger could not be written.
+    /// The packet does not go back before `due`.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn note_span(&mut self, span: Span) -> Result<(), LedgerError> {
+    pub fn put_off(&mut self, id: PacketId, due: UnixMillis) -> Result<(), LedgerError> {
+        self.run("write a packet of", |connection, _| {
+            packets::set_due(connection, id, due)
+        })
+    }
+
+    pub(super) fn note_span(&mut self, span: Span) -> Result<(), LedgerError> {
         self.run("write a span of", |connection, _| spans::append(connection, span))
     }
 

@@ -36,9 +36,9 @@ pub use error::LedgerError;
 pub use lanes::LaneRecord;
 pub use opening::Incarnation;
 pub use outbox::CreditKind;
-pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, shares_of};
+pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, Term, shares_of};
 pub use shares::{Made, Offer, Share};
-pub use spans::Span;
+pub use spans::{SPAN_OVER_MS, Span, Spans};
 pub use transfers::Transfer;
 pub use users::{Movement, UserAccount};
 
@@ -58,6 +58,9 @@ pub struct Ledger {
     identity: Option<LedgerId>,
     /// How many commits are known to be there.
     stamp: u64,
+    /// When the last one was.
+    last_commit: UnixMillis,
+    spans: Spans,
     incarnation: Incarnation,
     /// The incarnation's row, once it made a commit.
     incarnation_row: Option<i64>,
@@ -84,6 +87,8 @@ impl Ledger {
             failed: None,
             identity: None,
             stamp: 0,
+            last_commit: UnixMillis(0),
+            spans: Spans::default(),
             incarnation: Incarnation::random(),
             incarnation_row: None,
             _lock: lock,
@@ -96,6 +101,8 @@ impl Ledger {
     fn look_up(&mut self) -> Result<(), LedgerError> {
         self.identity = self.bound()?.and_then(|bound| bound.identity);
         self.stamp = opening::stamp(&self.connection).map_err(|source| self.unread(source))?;
+        self.last_commit = spans::last_commit(&self.connection).map_err(|source| self.unread(source))?;
+        self.spans = spans::all(&self.connection).map_err(|source| self.unread(source))?;
         Ok(())
     }
 
@@ -219,12 +226,24 @@ impl Ledger {
             None => opening::find_or_make(&self.connection, self.incarnation, now)
                 .map_err(|source| LedgerError::sqlite("store the incarnation in", path, source))?,
         };
-        let mut batch = Batch::new(&self.connection, path, now, incarnation);
+        let span = Span::between(self.last_commit, now)
+            .filter(|_| self.stamp > 0)
+            .map_or(Ok(None), |span| {
+                packets::are_out(&self.connection).map(|are_out| are_out.then_some(span))
+            })
+            .map_err(|source| LedgerError::sqlite("read", path, source))?;
+        let spans = span.map_or_else(|| self.spans.clone(), |span| self.spans.with(span));
+        let mut batch = Batch::new(&self.connection, path, now, incarnation, spans.clone());
+        if let Some(span) = span {
+            batch.note_span(span)?;
+        }
         let value = work(&mut batch)?;
         batch.finish()?;
         crate::crash::point("turn:before-commit");
         execute("COMMIT", "commit to")?;
         self.stamp += 1;
+        self.last_commit = now;
+        self.spans = spans;
         self.incarnation_row = Some(incarnation);
         Ok(value)
     }
@@ -240,7 +259,13 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let sqlite = |source| LedgerError::sqlite("read", &self.path, source);
         self.connection.execute_batch("BEGIN").map_err(sqlite)?;
-        let outcome = work(&mut Batch::new(&self.connection, &self.path, now, 0));
+        let outcome = work(&mut Batch::new(
+            &self.connection,
+            &self.path,
+            now,
+            0,
+            self.spans.clone(),
+        ));
         // Whatever it did, nothing comes of it.
         self.connection.execute_batch("ROLLBACK").map_err(sqlite)?;
         outcome
@@ -264,7 +289,22 @@ impl Ledger {
         packets::find(&self.connection, packet).map_err(|source| LedgerError::sqlite("read", &self.path, source))
     }
 
-    /// When the first packet goes back; `None` while none can.
+    /// When the last commit was.
+    #[must_use]
+    pub fn last_commit(&self) -> UnixMillis {
+        self.last_commit
+    }
+
+    /// Whether anything is out whose time runs: while it is so, commits must not be further apart than
+    /// [`SPAN_OVER_MS`], or idle time counts as time in which nothing could be written.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn are_out(&self) -> Result<bool, LedgerError> {
+        packets::are_out(&self.connection).map_err(|source| self.unread(source))
+    }
+
+    /// When the first packet may go back; `None` while none can.
     ///
     /// # Errors
     /// When it cannot be read.

@@ -5,7 +5,7 @@
 //! released ──▶ issued ──▶ (opening) ──▶ open ──▶ │       open: shares wait to be grabbed
 //!    │  └───────────────────▶ ▲          ▲  └──▶ refunded
 //!    ├──▶ void     └──────────┼──────────┼─────▶ refunded   not opened or not grabbed in time
-//!    └──▶ lost ─(a ticket, or its `Issued`)─▶ as if it were released
+//!    └──▶ lost ─(a ticket, or its `Issued`)─▶ found: as if it were released
 //!              a ticket proves the issue │
 //!                                  sent, given
 //! ```
@@ -148,10 +148,19 @@ pub struct Packet {
     pub user: Option<UserId>,
     /// Whether that user opened it.
     pub is_opened: bool,
-    /// When what is left goes back at the earliest, while something can.
+    /// When what is left may go back: a candidate, of which [`Packet::term`] decides.
     pub due: Option<UnixMillis>,
-    /// The end that was promised, with the ticket or with the shares.
-    pub ends: Option<UnixMillis>,
+    /// What was promised for what is left: with the ticket while it is issued, with the shares while it is open.
+    pub term: Option<Term>,
+}
+
+/// A time that was promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// When it began.
+    pub began: UnixMillis,
+    /// Its end as it was promised. Spans between put it off: see [`super::Spans::end`].
+    pub ends: UnixMillis,
 }
 
 impl Packet {

@@ -1,6 +1,6 @@
 //! The table of packets: one row for each that was released, sent or given, with its state and its account.
 
-use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State, shares_of};
+use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State, Term, shares_of};
 use super::schema::{from_sql, to_sql};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
@@ -9,7 +9,7 @@ use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 macro_rules! columns {
     () => {
         "origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients, state, user, \
-         opened_ms IS NOT NULL, due_ms, ends_ms"
+         opened_ms, due_ms, ends_ms, made_ms, issued_ms"
     };
 }
 
@@ -22,6 +22,17 @@ pub(super) fn find(connection: &Connection, packet: PacketId) -> rusqlite::Resul
 
 fn read(row: &Row<'_>, packet: PacketId) -> rusqlite::Result<Packet> {
     let strange = |column| rusqlite::Error::IntegralValueOutOfRange(column, packet.0.cast_signed());
+    let time = |column| {
+        row.get::<_, Option<i64>>(column)
+            .map(|time| time.map(|time| UnixMillis(from_sql(time))))
+    };
+    let state = State::from_column(row.get(8)?).ok_or(strange(8))?;
+    let (opened, ends, made, issued) = (time(10)?, time(12)?, time(13)?, time(14)?);
+    let began = match state {
+        State::Issued => issued,
+        State::Open => opened.or(made),
+        _ => None,
+    };
     Ok(Packet {
         origin: Origin::from_columns(row.get(0)?, row.get(1)?, row.get(2)?).ok_or(strange(0))?,
         amount: Cents(from_sql(row.get(3)?)),
@@ -29,11 +40,11 @@ fn read(row: &Row<'_>, packet: PacketId) -> rusqlite::Result<Packet> {
         left: Cents(from_sql(row.get(5)?)),
         shares_left: row.get(6)?,
         recipients: row.get(7)?,
-        state: State::from_column(row.get(8)?).ok_or(strange(8))?,
+        state,
         user: row.get::<_, Option<i64>>(9)?.map(|user| UserId(from_sql(user))),
-        is_opened: row.get(10)?,
-        due: row.get::<_, Option<i64>>(11)?.map(|due| UnixMillis(from_sql(due))),
-        ends: row.get::<_, Option<i64>>(12)?.map(|ends| UnixMillis(from_sql(ends))),
+        is_opened: opened.is_some(),
+        due: time(11)?,
+        term: began.zip(ends).map(|(began, ends)| Term { began, ends }),
     })
 }
 
@@ -103,8 +114,7 @@ pub(super) fn set_issued(
     packet: PacketId,
     user: UserId,
     stage: u16,
-    at: UnixMillis,
-    due: UnixMillis,
+    term: Term,
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
@@ -114,8 +124,8 @@ pub(super) fn set_issued(
             to_sql(packet.0),
             to_sql(user.0),
             stage,
-            to_sql(at.0),
-            due_column(due)
+            to_sql(term.began.0),
+            due_column(term.ends)
         ])?;
     Ok(())
 }
@@ -190,10 +200,38 @@ pub(super) fn due(connection: &Connection, now: UnixMillis, max: usize) -> rusql
             ", packet FROM packets WHERE due_ms <= ?1 ORDER BY due_ms LIMIT ?2"
         ))?
         .query_map(params![due_column(now), max as i64], |row| {
-            let packet = PacketId(from_sql(row.get(13)?));
+            let packet = PacketId(from_sql(row.get(15)?));
             Ok((packet, read(row, packet)?))
         })?
         .collect()
+}
+
+/// The packet is not due before then.
+pub(super) fn set_due(connection: &Connection, packet: PacketId, due: UnixMillis) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE packets SET due_ms = ?2 WHERE packet = ?1")?
+        .execute(params![to_sql(packet.0), due_column(due)])?;
+    Ok(())
+}
+
+/// A packet that was lost holds what it held before.
+pub(super) fn set_found(connection: &Connection, packet: PacketId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE packets SET state = 1, balance_cents = cents, shares_left = shares, closed_ms = NULL WHERE packet = ?1",
+        )?
+        .execute([to_sql(packet.0)])?;
+    Ok(())
+}
+
+/// Whether anything is out whose time runs: a grant, a ticket, a share, or a ticket for what was lost.
+pub(super) fn are_out(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM packets WHERE due_ms IS NOT NULL)
+                 OR EXISTS (SELECT 1 FROM packets WHERE state = 1) OR EXISTS (SELECT 1 FROM packets WHERE state = 7)",
+        )?
+        .query_row([], |row| row.get(0))
 }
 
 /// When the first packet is due.

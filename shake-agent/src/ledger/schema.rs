@@ -124,6 +124,8 @@ CREATE TABLE packets (
 CREATE INDEX packets_released ON packets (lane, grant_position) WHERE state = 1;
 -- Only what can still go back: issued or open to grab.
 CREATE INDEX packets_due ON packets (due_ms) WHERE due_ms IS NOT NULL;
+-- Only what was lost: as many as were in hand when a mapping went.
+CREATE INDEX packets_lost ON packets (packet) WHERE state = 7;
 CREATE TABLE sends (
     packet INTEGER PRIMARY KEY,
     origin INTEGER NOT NULL,             -- as in packets

@@ -1,13 +1,13 @@
 //! `Claim`: a user wants to open a packet.
 
 use super::Judge;
-use crate::ledger::{Batch, EVENT_SPONSOR, LedgerError, Opening, Origin, Packet, State};
+use crate::ledger::{Batch, EVENT_SPONSOR, LedgerError, Opening, Origin, Packet, State, Term};
 use bytes::Bytes;
 use shake_proto::reply::{ClaimResult, Reason};
 use shake_proto::request::Claim;
-use shake_rules::ticket::{Ticket, TicketError};
-use shake_rules::{Cents, EventId, UnixMillis, UserId};
-use tracing::warn;
+use shake_rules::ticket::Ticket;
+use shake_rules::{Cents, UnixMillis, UserId};
+use tracing::{error, warn};
 
 /// What a user is told to wait when the agent has not read the ticket's key yet, in milliseconds. It looks for new keys
 /// ten times a second.
@@ -20,36 +20,38 @@ enum Decision {
     Refuse(Reason),
 }
 
-/// Whether the ticket is this user's, of this event. Its expiry is not looked at yet: what was opened in time stays so.
-fn check_ticket(ticket: Result<Ticket, TicketError>, event: EventId, user: UserId) -> Result<Ticket, Reason> {
-    let ticket = ticket?;
-    if ticket.event != event {
-        return Err(Reason::TicketOtherEvent);
-    }
-    if ticket.user != user {
-        return Err(Reason::TicketForeign);
-    }
-    Ok(ticket)
-}
-
-/// What a checked ticket gets at this moment, given what the ledger has of its packet, apart from limits.
-fn decide(ticket: &Ticket, found: Option<&Packet>, at: UnixMillis) -> Decision {
+/// What a checked ticket gets, given what the ledger has of its packet and whether its time is over, apart from limits.
+fn decide(ticket: &Ticket, found: Option<&Packet>, is_over: bool) -> Decision {
     let Some(packet) = found.filter(|packet| matches!(packet.origin, Origin::Seed(_))) else {
         return Decision::Refuse(Reason::PacketUnknown);
     };
     let is_owner = packet.user == Some(ticket.user);
     match packet.state {
-        State::Void | State::Lost => Decision::Refuse(Reason::PacketVoid),
-        // Released only: the claim came through another shard than the `Issued` record and overtook it. The ticket, which
-        // only a gateway can seal, proves the issue.
-        State::Released if at >= ticket.expires_at => Decision::Refuse(Reason::TicketExpired),
-        State::Released => Decision::Open,
+        State::Void => Decision::Refuse(Reason::PacketVoid),
+        // Released only: the claim came through another shard than the `Issued` record and overtook it. Lost: the record is
+        // gone with its mapping. The ticket, which only a gateway can seal, proves the issue.
+        State::Released | State::Lost if is_over => Decision::Refuse(Reason::TicketExpired),
+        State::Released | State::Lost => Decision::Open,
         _ if !is_owner => Decision::Refuse(Reason::PacketTaken),
         _ if packet.is_opened => Decision::Repeat,
-        State::Issued if at < ticket.expires_at => Decision::Open,
+        State::Issued if !is_over => Decision::Open,
         // Overdue, or gone back already.
         _ => Decision::Refuse(Reason::TicketExpired),
     }
+}
+
+/// Until when the ticket opens its packet: what the ledger or the ticket promised, whichever is later. They differ when
+/// the gateway did not tell the ticket's end; without an end in the ledger it is the ticket's.
+fn end_of_ticket(batch: &Batch<'_>, ticket: &Ticket, found: Option<&Packet>) -> UnixMillis {
+    let by_ticket = batch.end_of(Term {
+        began: ticket.issued_at,
+        ends: ticket.expires_at,
+    });
+    let by_ledger = found
+        .filter(|packet| packet.state == State::Issued)
+        .and_then(|packet| packet.term)
+        .map(|term| batch.end_of(term));
+    by_ledger.map_or(by_ticket, |end| end.max(by_ticket))
 }
 
 impl Judge {
@@ -62,7 +64,7 @@ impl Judge {
         claim: &Claim,
         now: UnixMillis,
     ) -> Result<ClaimResult, LedgerError> {
-        if let Some(key_id) = self.tickets.lacks(&claim.ticket) {
+        if let Some(key_id) = self.tickets.lacks(&self.ledger, &claim.ticket) {
             // The gateway has checked it: its keys are newer than ours. A refusal would be final, and lose what was won.
             self.counters.claims_key_unknown.add(1);
             if self.key_unknown.begins(now.0) {
@@ -75,12 +77,15 @@ impl Judge {
                 retry_after_ms: KEY_RETRY_AFTER_MS,
             });
         }
-        let ticket = match check_ticket(self.tickets.open(&claim.ticket), self.rules.event, user) {
-            Err(reason) => return Ok(ClaimResult::Refused(self.count_refusal(reason))),
+        let opened = self.tickets.open(&self.ledger, &claim.ticket);
+        let checked = opened.and_then(|ticket| ticket.check(self.rules.event, user).map(|()| ticket));
+        let ticket = match checked {
+            Err(error) => return Ok(ClaimResult::Refused(self.count_refusal(error.into()))),
             Ok(ticket) => ticket,
         };
         let found = batch.packet(ticket.packet)?;
-        match (decide(&ticket, found.as_ref(), at), found) {
+        let is_over = at >= end_of_ticket(batch, &ticket, found.as_ref());
+        match (decide(&ticket, found.as_ref(), is_over), found) {
             (Decision::Open, Some(packet)) => self.open(batch, &ticket, &packet, now),
             (Decision::Repeat, Some(packet)) => {
                 self.counters.claims_repeat.add(1);
@@ -91,8 +96,26 @@ impl Judge {
                 };
                 Ok(self.opened(&ticket, &packet, share.unwrap_or(packet.amount), true))
             }
-            (Decision::Refuse(reason), _) => Ok(ClaimResult::Refused(self.count_refusal(reason))),
+            (Decision::Refuse(reason), _) => {
+                if reason == Reason::PacketVoid {
+                    self.alarm_of_void(&ticket, now);
+                }
+                Ok(ClaimResult::Refused(self.count_refusal(reason)))
+            }
             (Decision::Open | Decision::Repeat, None) => unreachable!("what is not in the ledger is refused"),
+        }
+    }
+
+    /// Two things that cannot both be: a ticket, and the proof that there is none.
+    fn alarm_of_void(&mut self, ticket: &Ticket, now: UnixMillis) {
+        self.counters.tickets_void.add(1);
+        if self.void_shown.begins(now.0) {
+            error!(
+                packet = ticket.packet.0,
+                user = ticket.user.0,
+                issued_ms = ticket.issued_at.0,
+                "an authentic ticket was shown for a packet that is void; it is refused. A gateway sealed it without a record, or two ran with one mapping: keep both logs"
+            );
         }
     }
 
@@ -110,6 +133,13 @@ impl Judge {
         {
             return Ok(ClaimResult::Refused(self.count_refusal(Reason::LimitReached)));
         }
+        let packet = &match packet.state {
+            State::Lost => {
+                self.counters.packets_found.add(1);
+                batch.find_packet(ticket.packet, packet)?
+            }
+            _ => *packet,
+        };
         let share = self.draw(packet.left, packet.shares_left);
         batch.open_packet(Opening {
             id: ticket.packet,
@@ -145,12 +175,10 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shake_rules::{PacketId, SponsorId};
+    use shake_rules::{EventId, PacketId, SponsorId};
 
     const ME: UserId = UserId(1);
     const OTHER: UserId = UserId(2);
-    const IN_TIME: UnixMillis = UnixMillis(99);
-    const LATE: UnixMillis = UnixMillis(100);
 
     fn ticket() -> Ticket {
         Ticket {
@@ -159,17 +187,9 @@ mod tests {
             user: ME,
             sponsor: SponsorId(3),
             stage: 0,
-            expires_at: LATE,
+            issued_at: UnixMillis(1),
+            expires_at: UnixMillis(2),
         }
-    }
-
-    #[test]
-    fn tickets_are_checked_in_order() {
-        let check = |ticket, event, user| check_ticket(ticket, EventId(event), user).err();
-        assert_eq!(check(Err(TicketError::Forged), 2, OTHER), Some(Reason::TicketForged));
-        assert_eq!(check(Ok(ticket()), 2, OTHER), Some(Reason::TicketOtherEvent));
-        assert_eq!(check(Ok(ticket()), 1, OTHER), Some(Reason::TicketForeign));
-        assert_eq!(check(Ok(ticket()), 1, ME), None);
     }
 
     #[test]
@@ -180,6 +200,7 @@ mod tests {
         );
         for (state, user, is_opened, in_time, late) in [
             (State::Released, None, false, Decision::Open, expired),
+            (State::Lost, None, false, Decision::Open, expired),
             (State::Issued, Some(ME), false, Decision::Open, expired),
             (State::Issued, Some(OTHER), false, taken, taken),
             (State::Opened, Some(ME), true, Decision::Repeat, Decision::Repeat),
@@ -208,14 +229,14 @@ mod tests {
                 user,
                 is_opened,
                 due: None,
-                ends: None,
+                term: None,
             };
-            assert_eq!(decide(&ticket(), Some(&packet), IN_TIME), in_time, "{state:?}");
-            assert_eq!(decide(&ticket(), Some(&packet), LATE), late, "{state:?}");
+            assert_eq!(decide(&ticket(), Some(&packet), false), in_time, "{state:?}");
+            assert_eq!(decide(&ticket(), Some(&packet), true), late, "{state:?}");
             packet.origin = Origin::Gift;
             let unknown = Decision::Refuse(Reason::PacketUnknown);
-            assert_eq!(decide(&ticket(), Some(&packet), IN_TIME), unknown);
-            assert_eq!(decide(&ticket(), None, IN_TIME), unknown);
+            assert_eq!(decide(&ticket(), Some(&packet), false), unknown);
+            assert_eq!(decide(&ticket(), None, false), unknown);
         }
     }
 }

@@ -11,14 +11,20 @@ pub const EXPIRE_MAX: usize = 256;
 pub const EXPIRY_GRACE_MS: u64 = 2_000;
 
 impl Judge {
-    /// Sends back what is overdue, at most [`EXPIRE_MAX`] packets. Gives how many. Call it when the rings are read empty:
+    /// Sends back what is overdue, of at most [`EXPIRE_MAX`] candidates. Gives how many these were; what a span has put off
+    /// is no candidate again before its end. Call it when the rings are read empty:
     /// whoever asked in time comes first.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
     pub fn expire(&mut self, batch: &mut Batch<'_>, now: UnixMillis) -> Result<usize, LedgerError> {
-        let overdue = batch.due(UnixMillis(now.0.saturating_sub(EXPIRY_GRACE_MS)), EXPIRE_MAX)?;
-        for (id, packet) in &overdue {
+        let candidates = batch.due(UnixMillis(now.0.saturating_sub(EXPIRY_GRACE_MS)), EXPIRE_MAX)?;
+        for (id, packet) in &candidates {
+            let end = packet.term.map(|term| batch.end_of(term));
+            if let Some(end) = end.filter(|end| end.plus_ms(EXPIRY_GRACE_MS) > now) {
+                batch.put_off(*id, end)?;
+                continue;
+            }
             batch.refund(*id, packet)?;
             let counter = match packet.origin {
                 Origin::Seed(_) => &self.counters.refunds_seed,
@@ -27,6 +33,6 @@ impl Judge {
             };
             counter.add(1);
         }
-        Ok(overdue.len())
+        Ok(candidates.len())
     }
 }

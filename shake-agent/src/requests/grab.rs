@@ -14,8 +14,9 @@ enum Decision {
     Refuse(Reason),
 }
 
-/// What a user gets who holds the code, given the user's share so far, and whether the packet is for them.
-fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, at: UnixMillis) -> Decision {
+/// What a user gets who holds the code, given the user's share so far, whether the packet is for them, and whether its time
+/// is over.
+fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, is_over: bool) -> Decision {
     if let Some(share) = share {
         return Decision::Repeat(share);
     }
@@ -23,7 +24,7 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, at: UnixMill
         return Decision::Refuse(Reason::NotEntitled);
     }
     match packet.state {
-        State::Open if packet.due.is_some_and(|due| at >= due) => Decision::Refuse(Reason::PacketExpired),
+        State::Open if is_over => Decision::Refuse(Reason::PacketExpired),
         State::Open => Decision::Draw,
         State::Opened => Decision::Empty,
         State::Refunded => Decision::Refuse(Reason::PacketExpired),
@@ -57,7 +58,8 @@ impl Judge {
             amount,
             repeat,
         };
-        Ok(match decide(&packet, share, is_entitled, at) {
+        let is_over = packet.term.is_some_and(|term| at >= batch.end_of(term));
+        Ok(match decide(&packet, share, is_entitled, is_over) {
             Decision::Draw => {
                 let amount = self.draw(packet.left, packet.shares_left);
                 batch.grab(id, &packet, user, amount)?;
@@ -82,7 +84,7 @@ impl Judge {
         batch: &mut Batch<'_>,
         code: &[u8],
     ) -> Result<Option<(PacketId, Packet)>, LedgerError> {
-        let Some(id) = self.codes.packet(code) else {
+        let Ok(id) = self.codes.packet(&self.ledger, code) else {
             return Ok(None);
         };
         Ok(batch.packet(id)?.filter(has_code).map(|packet| (id, packet)))
@@ -96,7 +98,6 @@ mod tests {
 
     #[test]
     fn what_each_state_answers() {
-        const DUE: UnixMillis = UnixMillis(100);
         let packet = |state| Packet {
             origin: Origin::Sent(UserId(1)),
             amount: Cents(10),
@@ -107,23 +108,23 @@ mod tests {
             state,
             user: None,
             is_opened: false,
-            due: (state == State::Open).then_some(DUE),
-            ends: (state == State::Open).then_some(DUE),
+            due: None,
+            term: None,
         };
         let refuse = Decision::Refuse;
-        for (state, share, is_entitled, at, expected) in [
-            (State::Open, None, true, 99, Decision::Draw),
-            (State::Open, None, true, 100, refuse(Reason::PacketExpired)),
-            (State::Open, None, false, 99, refuse(Reason::NotEntitled)),
-            (State::Open, Some(Cents(3)), true, 200, Decision::Repeat(Cents(3))),
-            (State::Opened, None, true, 99, Decision::Empty),
-            (State::Opened, None, false, 99, refuse(Reason::NotEntitled)),
-            (State::Refunded, None, true, 99, refuse(Reason::PacketExpired)),
-            (State::Refunded, Some(Cents(3)), true, 99, Decision::Repeat(Cents(3))),
-            (State::Issued, None, true, 99, refuse(Reason::PacketUnknown)),
+        for (state, share, is_entitled, is_over, expected) in [
+            (State::Open, None, true, false, Decision::Draw),
+            (State::Open, None, true, true, refuse(Reason::PacketExpired)),
+            (State::Open, None, false, false, refuse(Reason::NotEntitled)),
+            (State::Open, Some(Cents(3)), true, true, Decision::Repeat(Cents(3))),
+            (State::Opened, None, true, false, Decision::Empty),
+            (State::Opened, None, false, false, refuse(Reason::NotEntitled)),
+            (State::Refunded, None, true, false, refuse(Reason::PacketExpired)),
+            (State::Refunded, Some(Cents(3)), true, false, Decision::Repeat(Cents(3))),
+            (State::Issued, None, true, false, refuse(Reason::PacketUnknown)),
         ] {
-            let found = decide(&packet(state), share, is_entitled, UnixMillis(at));
-            assert_eq!(found, expected, "{state:?} {share:?} {is_entitled} {at}");
+            let found = decide(&packet(state), share, is_entitled, is_over);
+            assert_eq!(found, expected, "{state:?} {share:?} {is_entitled} {is_over}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `Issued`: a grant went into a ticket for a user.
 
 use super::Judge;
-use crate::ledger::{Batch, LedgerError, Packet, State};
+use crate::ledger::{Batch, LedgerError, Packet, State, Term};
 use shake_proto::handoff::record::Issued;
 use shake_rules::{UnixMillis, UserId};
 use tracing::warn;
@@ -17,7 +17,7 @@ enum Decision {
 
 fn decide(found: Option<&Packet>, user: UserId) -> Decision {
     match found {
-        Some(packet) if packet.state == State::Released => Decision::Issue,
+        Some(packet) if matches!(packet.state, State::Released | State::Lost) => Decision::Issue,
         Some(packet) if packet.user == Some(user) => Decision::Repeat,
         _ => Decision::Inconsistent,
     }
@@ -33,9 +33,16 @@ impl Judge {
         let found = batch.packet(issued.packet)?;
         match decide(found.as_ref(), issued.user) {
             Decision::Issue => {
-                // A clock that is ahead must not keep a packet from going back.
-                let due = issued.at.min(now).plus_ms(self.rules.ticket_lifetime_ms);
-                batch.issue(issued.packet, issued.user, issued.stage, issued.at, due)?;
+                if let Some(lost) = found.filter(|packet| packet.state == State::Lost) {
+                    batch.find_packet(issued.packet, &lost)?;
+                    self.counters.packets_found.add(1);
+                }
+                // What the ticket says was promised. A gateway that does not tell it has the agent's own rules.
+                let ends = issued
+                    .ends
+                    .unwrap_or_else(|| issued.at.min(now).plus_ms(self.rules.ticket_lifetime_ms));
+                let term = Term { began: issued.at, ends };
+                batch.issue(issued.packet, issued.user, issued.stage, term)?;
                 self.counters.issued.add(1);
             }
             Decision::Repeat => self.counters.issued_repeat.add(1),
@@ -66,6 +73,7 @@ mod tests {
         let (me, other) = (UserId(1), UserId(2));
         for (found, expected) in [
             (Some((State::Released, None)), Decision::Issue),
+            (Some((State::Lost, None)), Decision::Issue),
             (Some((State::Issued, Some(me))), Decision::Repeat),
             (Some((State::Opened, Some(me))), Decision::Repeat),
             (Some((State::Refunded, Some(me))), Decision::Repeat),
@@ -85,7 +93,7 @@ mod tests {
                 user,
                 is_opened: false,
                 due: None,
-                ends: None,
+                term: None,
             });
             assert_eq!(decide(packet.as_ref(), me), expected, "{found:?}");
         }

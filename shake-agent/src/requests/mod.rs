@@ -27,7 +27,7 @@ use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::winnings::WinLimits;
-use shake_rules::{Cents, EventId, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, EventId, LedgerId, PacketId, UnixMillis, UserId};
 use std::sync::Arc;
 
 /// What a user is told to wait when the ledger refuses writes, in milliseconds. The agent tries each second whether it
@@ -50,6 +50,8 @@ pub struct Origin {
     pub lane: i64,
     /// How many grants were pushed to the shard so far.
     pub grants_pushed: u64,
+    /// Whether every record of its ring was read. One that was not may have been an `Issued`.
+    pub is_whole: bool,
 }
 
 /// What the show says about packets.
@@ -109,26 +111,31 @@ pub struct Judge {
     pub rules: Rules,
     /// What happens is counted here.
     pub counters: Arc<Counters>,
+    /// Whose tickets and codes count.
+    ledger: LedgerId,
     tickets: TicketKeys,
     codes: CodeKeys,
     /// Draws shares. Cryptographic, so that nobody foresees what is left.
     rng: StdRng,
     key_unknown: Burst,
+    void_shown: Burst,
     inconsistent: Burst,
     unfunded: Burst,
 }
 
 impl Judge {
-    /// A judge of one event's packets. `rng` is seeded by the system, except in tests.
+    /// A judge of one ledger's packets. `rng` is seeded by the system, except in tests.
     #[must_use]
-    pub fn new(rules: Rules, ticket_keys: &KeyRing, rng: StdRng, counters: Arc<Counters>) -> Self {
+    pub fn new(rules: Rules, ledger: LedgerId, ticket_keys: &KeyRing, rng: StdRng, counters: Arc<Counters>) -> Self {
         Self {
             rules,
             counters,
+            ledger,
             tickets: TicketKeys::new(ticket_keys),
             codes: CodeKeys::new(ticket_keys),
             rng,
             key_unknown: Burst::default(),
+            void_shown: Burst::default(),
             inconsistent: Burst::default(),
             unfunded: Burst::default(),
         }
@@ -219,7 +226,7 @@ impl Judge {
     }
 
     fn code(&self, packet: PacketId) -> bytes::Bytes {
-        bytes::Bytes::copy_from_slice(&self.codes.code(packet))
+        bytes::Bytes::copy_from_slice(&self.codes.code(&self.ledger, packet))
     }
 
     fn count_refusal(&self, reason: Reason) -> Reason {

@@ -1,4 +1,4 @@
-//! `ShardStarted`: a shard began a new life. Whatever its earlier lives took and did not issue is lost.
+//! `ShardStarted`: a shard began a new life. Whatever its earlier lives took and did not issue has no ticket.
 
 use super::{Judge, Origin};
 use crate::ledger::{Batch, LedgerError};
@@ -25,19 +25,31 @@ impl Judge {
             }
             return Ok(());
         }
-        let lost = batch.held_of_lane(origin.lane, 0..grants_taken)?;
-        batch.void_packets(&lost)?;
+        let taken = batch.held_of_lane(origin.lane, 0..grants_taken)?;
         self.counters.shards_started.add(1);
-        self.counters.packets_voided.add(lost.len() as u64);
-        if lost.is_empty() {
+        if taken.is_empty() {
             info!(epoch, "a shard started");
-        } else {
-            let packets: Vec<u64> = lost.iter().map(|held| held.packet.0).collect();
+            return Ok(());
+        }
+        let packets: Vec<u64> = taken.iter().map(|held| held.packet.0).collect();
+        let count = taken.len();
+        if origin.is_whole {
+            batch.void_packets(&taken)?;
+            self.counters.packets_voided.add(count as u64);
             warn!(
                 epoch,
-                count = lost.len(),
+                count,
                 ?packets,
                 "a shard started anew; what it had taken and not issued is void"
+            );
+        } else {
+            batch.lose_packets(&taken)?;
+            self.counters.packets_lost.add(count as u64);
+            warn!(
+                epoch,
+                count,
+                ?packets,
+                "a shard started anew, and records of its ring could not be read; what it had taken is lost until a ticket is shown"
             );
         }
         Ok(())

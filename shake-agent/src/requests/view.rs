@@ -103,7 +103,7 @@ mod tests {
             user: None,
             is_opened: false,
             due: None,
-            ends: None,
+            term: None,
         };
         let best = |state| {
             state_of(PacketId(1), &packet(state), &shares)

@@ -3,7 +3,8 @@
 //! | thread     | does                                                                  |
 //! |------------|-----------------------------------------------------------------------|
 //! | main       | the turns: the only one that writes the ledger or touches the rings   |
-//! | heartbeat  | tells the gateway that the agent lives                                |
+//! | timekeeper | keeps the steady clock                                                |
+//! | heartbeat  | tells the gateway that the agent lives, and its clock                 |
 //! | checkpoint | moves the write-ahead log into the ledger's file                      |
 //! | settlement | copies credits from the ledger to the settlement file                 |
 //! | abuse      | takes what the shards tell of their users, and sends them blocks      |
@@ -26,8 +27,9 @@ use crate::requests::{Judge, Rules};
 use crate::seed_file::SeedFile;
 use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
+use crate::timekeeper::Timekeeper;
 use crate::turn::{Agent, Turn};
-use host::clock;
+use host::clock::{Clock, monotonic_ms};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
@@ -63,32 +65,35 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// [`RunError`]; also when it ends in good order but the ledger had failed.
 pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
-    let (mut agent, mut follower, mut keys) = open(config, &counters)?;
+    let time = Timekeeper::spawn(&config.queue).map_err(RunError::Thread)?;
+    let clock = time.clock();
+    let (mut agent, mut follower, mut keys) = open(config, &counters, clock.now())?;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
     let abuse = Abuse::open(
         config.abuse.clone(),
         config.blocks.clone(),
         Arc::clone(&counters),
-        clock::now(),
+        clock.now(),
     );
     let abuse = Arc::new(Mutex::new(abuse));
     // Before there is a gateway: units that start after this one must not wait for each other.
     notify(NotifyState::Ready);
-    while let Some(mapping) = wait_for_mapping(&config.queue, stop)? {
+    while let Some(mapping) = wait_for_mapping(&config.queue, &mut agent, clock, stop)? {
         if !wait_for_ledger(&mut agent, stop) {
             break;
         }
-        let attachment = mapping.attach(Side::Back, clock::monotonic_ms())?;
-        let heartbeat = Heartbeat::spawn(attachment.clone()).map_err(RunError::Thread)?;
-        let lanes = match bind(&mut agent, &attachment, &counters) {
+        let attachment = mapping.attach(Side::Back, monotonic_ms())?;
+        time.meet(&mapping);
+        let heartbeat = Heartbeat::spawn(attachment.clone(), clock.clone()).map_err(RunError::Thread)?;
+        let lanes = match bind(&mut agent, &attachment, &counters, clock.now()) {
             Err(fault) if !fault.is_for_a_person() => {
                 warn!(%fault, "the ledger cannot be written; the rings wait");
                 continue;
             }
             bound => bound?,
         };
-        let _watch = Watch::spawn(&attachment, Arc::clone(&abuse)).map_err(RunError::Thread)?;
+        let _watch = Watch::spawn(&attachment, Arc::clone(&abuse), clock.clone()).map_err(RunError::Thread)?;
         let mut service = Service {
             agent: &mut agent,
             follower: &mut follower,
@@ -99,11 +104,12 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
             heartbeat,
             mapping,
             config,
+            clock,
             counters: &counters,
             settlement: settlement.as_ref(),
         };
-        service.serve(stop)?;
-        service.drain();
+        let served = service.serve(stop)?;
+        service.drain(served, stop);
     }
     notify(NotifyState::Stopping);
     if let Some(settlement) = settlement {
@@ -119,11 +125,15 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     Ok(())
 }
 
-fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower, KeyFollower), RunError> {
+fn open(
+    config: &Config,
+    counters: &Arc<Counters>,
+    now: UnixMillis,
+) -> Result<(Agent, Follower, KeyFollower), RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
-    let show = read_show(config, clock::now())?;
+    let show = read_show(config, now)?;
     if show.event != header.event {
         return Err(RunError::OtherEvent {
             path: show_name(config),
@@ -137,7 +147,7 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower, K
         ledger = %config.ledger.display(), seed = %config.seed.display(),
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"
     );
-    let bound = ledger.bind_seed(&seed, show.gift_budget, clock::now())?;
+    let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
     if show.gift_budget < bound.gift_budget {
         let funded = bound.gift_budget.0;
         warn!(
@@ -155,7 +165,10 @@ fn open(config: &Config, counters: &Arc<Counters>) -> Result<(Agent, Follower, K
     }
     info!(unreleased = feed.unreleased(), "the feed is ready");
     let rng = StdRng::from_rng(&mut rand::rng());
-    let judge = Judge::new(rules, &keys, rng, Arc::clone(counters));
+    let identity = bound
+        .identity
+        .ok_or_else(|| LedgerError::NotALedger(config.ledger.clone()))?;
+    let judge = Judge::new(rules, identity, &keys, rng, Arc::clone(counters));
     let batch_max = config.batch_max as usize;
     let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
     let follower = Follower::new(config.state.as_deref(), show);
@@ -204,8 +217,8 @@ fn settle(config: &Config, counters: &Arc<Counters>) -> Result<Option<Worker>, R
         .map_err(RunError::Thread)
 }
 
-/// The mapping, as soon as there is one; `None` when the agent is asked to end before.
-fn wait_for_mapping(path: &Path, stop: &Stop) -> Result<Option<Mapping>, RunError> {
+/// The mapping, as soon as there is one; `None` when the agent is asked to end before. Meanwhile what is overdue goes back.
+fn wait_for_mapping(path: &Path, agent: &mut Agent, clock: &Clock, stop: &Stop) -> Result<Option<Mapping>, RunError> {
     let mut said: Option<Instant> = None;
     while !stop.is_asked() {
         match Mapping::open(path) {
@@ -216,6 +229,11 @@ fn wait_for_mapping(path: &Path, stop: &Stop) -> Result<Option<Mapping>, RunErro
         if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
             said = Some(Instant::now());
             info!(path = %path.display(), "waiting for the gateway to make its mapping; start the gateway if it is not running");
+        }
+        if agent.ledger().failure().is_none()
+            && let Err(fault) = agent.turn_without_rings(clock.now())
+        {
+            error!(%fault, "the ledger cannot be written and is read-only until a commit works again");
         }
         thread::sleep(LOOK_EVERY);
     }
@@ -240,11 +258,16 @@ fn wait_for_ledger(agent: &mut Agent, stop: &Stop) -> bool {
     true
 }
 
-fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) -> Result<Lanes, LanesError> {
+fn bind(
+    agent: &mut Agent,
+    attachment: &Attachment,
+    counters: &Arc<Counters>,
+    now: UnixMillis,
+) -> Result<Lanes, LanesError> {
     let event = agent.feed().event();
     let ledger = agent.ledger_mut();
-    let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), clock::now())?;
-    feed::recover(ledger, &mut lanes, event, counters, clock::now())?;
+    let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), now)?;
+    feed::recover(ledger, &mut lanes, event, counters, now)?;
     agent.pause_feed(false);
     let instance = format!("{:016x}", lanes.instance());
     info!(
@@ -254,6 +277,15 @@ fn bind(agent: &mut Agent, attachment: &Attachment, counters: &Arc<Counters>) ->
         "attached to the gateway's mapping"
     );
     Ok(lanes)
+}
+
+/// Why a mapping is served no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Served {
+    /// The agent is to end.
+    Stopped,
+    /// The mapping was removed or replaced.
+    Replaced,
 }
 
 /// One mapping being served.
@@ -268,13 +300,14 @@ struct Service<'a> {
     heartbeat: Heartbeat,
     mapping: Mapping,
     config: &'a Config,
+    clock: &'a Clock,
     counters: &'a Counters,
     settlement: Option<&'a Worker>,
 }
 
 impl Service<'_> {
-    /// Does turns until the agent is asked to end or the mapping was replaced.
-    fn serve(&mut self, stop: &Stop) -> Result<(), RunError> {
+    /// Does turns until the agent is asked to end or the mapping was replaced; says which.
+    fn serve(&mut self, stop: &Stop) -> Result<Served, RunError> {
         let (mut looked, mut reported) = (Instant::now(), Instant::now());
         while !stop.is_asked() {
             self.turn();
@@ -282,7 +315,7 @@ impl Service<'_> {
                 looked = Instant::now();
                 if !self.mapping.still_at(&self.config.queue)? {
                     warn!(path = %self.config.queue.display(), "the mapping was removed or replaced");
-                    return Ok(());
+                    return Ok(Served::Replaced);
                 }
             }
             if reported.elapsed() >= self.config.status_every {
@@ -290,13 +323,13 @@ impl Service<'_> {
                 log_status(self.agent, self.counters, self.settlement);
             }
         }
-        Ok(())
+        Ok(Served::Stopped)
     }
 
     fn turn(&mut self) {
-        self.heartbeat.progress(clock::monotonic_ms());
+        self.heartbeat.progress(monotonic_ms());
         if let Some(show) = self.follower.look()
-            && let Err(fault) = self.agent.take_show(show, clock::now())
+            && let Err(fault) = self.agent.take_show(show, self.clock.now())
         {
             error!(%fault, "the gateway's new show cannot be taken; the one before holds");
         }
@@ -304,7 +337,7 @@ impl Service<'_> {
             self.agent.take_keys(keys);
         }
         let begun = Instant::now();
-        match self.agent.turn(&mut self.lanes, clock::now()) {
+        match self.agent.turn(&mut self.lanes, self.clock.now()) {
             Turn::Worked if self.agent.is_behind() => {}
             // Who asks meanwhile rings no bell.
             Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
@@ -326,14 +359,25 @@ impl Service<'_> {
         }
     }
 
-    /// Goes on with what the rings hold at this moment; what comes later waits in them for the next start.
-    fn drain(&mut self) {
+    /// Goes on with what the rings hold at this moment. What comes later, or cannot be written now, waits in them for the
+    /// next start. A mapping that was replaced has no next start: its issued wins are waited for until the ledger takes
+    /// them, or the agent is asked to end.
+    fn drain(&mut self, served: Served, stop: &Stop) {
         self.agent.pause_feed(true);
         let (ends, begun) = (self.lanes.ends(), Instant::now());
-        while !self.lanes.has_read(&ends) && begun.elapsed() < DRAIN_MAX {
+        while !self.lanes.has_done(&ends) {
             self.turn();
+            let is_read_only = self.agent.ledger().failure().is_some();
+            let is_patient = served == Served::Replaced && !stop.is_asked();
+            let is_over = if is_read_only {
+                !is_patient
+            } else {
+                begun.elapsed() >= DRAIN_MAX
+            };
+            if is_over {
+                break;
+            }
         }
-        // What was read last is committed: a turn reads and commits.
         debug!(took_ms = begun.elapsed().as_millis() as u64, "drained");
     }
 }

@@ -1,7 +1,7 @@
 //! The audit finds each kind of planted difference, and names it.
 
 use super::play::{DAY, Real};
-use super::support::{EVENT, Event, FAR, claim, judge, ring, ticket};
+use super::support::{EVENT, Event, FAR, Tickets, claim, judge, ticket};
 use crate::audit::AuditError;
 use crate::export::{self, Format, What};
 use crate::ledger::{Ledger, LedgerError, Release};
@@ -11,7 +11,6 @@ use rusqlite::Connection;
 use shake_proto::handoff::record::{Issued, Request};
 use shake_proto::reply::SendResult;
 use shake_rules::seed::{PacketKind, SeedRecord};
-use shake_rules::ticket::TicketKeys;
 use shake_rules::{Cents, SponsorId, UnixMillis, UserId};
 
 const NOW: UnixMillis = UnixMillis(1);
@@ -24,8 +23,8 @@ fn event() -> Event {
     let mut ledger = Ledger::open(&event.ledger()).unwrap();
     let seed = SeedFile::open(&event.seed()).unwrap();
     ledger.bind_seed(&seed, BUDGET, NOW).unwrap();
-    let keys = TicketKeys::new(&ring());
-    let mut judge = judge(Default::default());
+    let identity = ledger.identity().unwrap();
+    let (keys, mut judge) = (Tickets::of(identity), judge(identity, Default::default()));
     let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
     let releases: Vec<Release> = (0..6)
         .map(|index| Release {
@@ -35,7 +34,11 @@ fn event() -> Event {
             grant_position: index,
         })
         .collect();
-    let origin = Origin { lane, grants_pushed: 6 };
+    let origin = Origin {
+        lane,
+        grants_pushed: 6,
+        is_whole: true,
+    };
     ledger
         .transaction(NOW, |batch| {
             batch.release(&releases)?;
@@ -49,6 +52,7 @@ fn event() -> Event {
                 user: UserId(9),
                 stage: 1,
                 at: NOW,
+                ends: None,
             };
             judge.handle(batch, origin, &Request::Issued(issued), NOW)?;
             let held = batch.held_of_lane(lane, 4..5)?;
@@ -217,7 +221,7 @@ fn shared() -> Real {
         panic!("{sent:?}");
     };
     real.grab(packet, 3);
-    real.now += DAY + EXPIRY_GRACE_MS;
+    real.pass(DAY + EXPIRY_GRACE_MS);
     assert_eq!(real.expire(), 2);
     assert_eq!(real.gift(1, 40, &[1, 2].into()).len(), 2);
     real.restart();

@@ -37,12 +37,16 @@ pub struct Setting {
 
 impl Back {
     pub fn open(event: &Event) -> Result<Self, LanesError> {
+        Self::open_at(event, NOW)
+    }
+
+    pub fn open_at(event: &Event, now: UnixMillis) -> Result<Self, LanesError> {
         let show = Show {
             gift_budget: Cents(0),
             ..show()
         };
         let mapping = Mapping::open(&event.path("rings"))?;
-        Self::open_on(&mapping, event, Setting { show, now: NOW, rng: 7 })
+        Self::open_on(&mapping, event, Setting { show, now, rng: 7 })
     }
 
     /// On rings that are there.
@@ -55,8 +59,10 @@ impl Back {
         let attachment = mapping.attach(Side::Back, 1)?;
         let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), now)?;
         feed::recover(&mut ledger, &mut lanes, EVENT, &counters, now)?;
+        let identity = bound.identity.expect("every ledger of this version has one");
         let judge = Judge::new(
             Rules::new(&show, 0),
+            identity,
             &ring(),
             StdRng::seed_from_u64(rng),
             Arc::clone(&counters),
@@ -76,7 +82,26 @@ impl Back {
         while self.agent.turn(&mut self.lanes, self.now) == Turn::Worked {}
     }
 
-    /// So much time passes, and then it works.
+    /// So much time passes while it works as it should: it commits now and then.
+    pub fn live_for(&mut self, ms: u64) {
+        let end = self.now.plus_ms(ms);
+        while self.now < end {
+            self.now = self.now.plus_ms(500).min(end);
+            self.work();
+        }
+    }
+
+    /// It moves over to other rings, as the real one does when its mapping was replaced.
+    pub fn bind(&mut self, mapping: &Mapping) -> Result<(), LanesError> {
+        let attachment = mapping.attach(Side::Back, 1)?;
+        let (ledger, counters) = (self.agent.ledger_mut(), &self.counters);
+        let mut lanes = Lanes::open(&attachment, ledger, Arc::clone(counters), self.now)?;
+        feed::recover(ledger, &mut lanes, EVENT, counters, self.now)?;
+        self.lanes = lanes;
+        Ok(())
+    }
+
+    /// So much time passes, in which it does nothing, and then it works.
     pub fn work_after(&mut self, ms: u64) {
         self.now = self.now.plus_ms(ms);
         self.work();

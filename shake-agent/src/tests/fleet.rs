@@ -1,6 +1,6 @@
 //! The audit of a fleet: two agents with a part of the seed each, merged, and every way of not fitting together.
 
-use super::support::{EVENT, FAR, claim, judge, ring, splitmix, ticket};
+use super::support::{EVENT, FAR, Tickets, claim, judge, ring, splitmix, ticket};
 use crate::audit::AuditError;
 use crate::audit::fleet::{self, FleetError, Report};
 use crate::ledger::{Ledger, Release};
@@ -10,7 +10,6 @@ use crate::seed_file::SeedFile;
 use crate::seed_fleet::{self, ManifestKeys, file_name};
 use rusqlite::Connection;
 use shake_rules::keys::{Key, KeyRing};
-use shake_rules::ticket::TicketKeys;
 use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -39,7 +38,8 @@ fn ledger(path: &Path, seed: &Path) {
     let seed = SeedFile::open(seed).unwrap();
     ledger.bind_seed(&seed, GIFTS, NOW).unwrap();
     let records = seed.read(0, 4).unwrap();
-    let (keys, mut judge) = (TicketKeys::new(&ring()), judge(Default::default()));
+    let identity = ledger.identity().unwrap();
+    let (keys, mut judge) = (Tickets::of(identity), judge(identity, Default::default()));
     let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
     let releases: Vec<Release> = (0..4)
         .map(|index| Release {
@@ -49,7 +49,11 @@ fn ledger(path: &Path, seed: &Path) {
             grant_position: index,
         })
         .collect();
-    let origin = Origin { lane, grants_pushed: 4 };
+    let origin = Origin {
+        lane,
+        grants_pushed: 4,
+        is_whole: true,
+    };
     let claims = |batch: &mut crate::ledger::Batch<'_>| {
         batch.release(&releases)?;
         for (user, record) in (0..2).map(UserId).zip(&records) {

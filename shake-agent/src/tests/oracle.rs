@@ -3,6 +3,7 @@
 use super::play::{DAY, EXPIRY, PACKETS, Real, USERS};
 use super::support::{EVENT, claim};
 use crate::counters::Counters;
+use crate::ledger::SPAN_OVER_MS;
 use crate::requests::EXPIRY_GRACE_MS;
 use proptest::prelude::*;
 use shake_proto::handoff::record::{Issued, Request};
@@ -51,6 +52,8 @@ enum Op {
     },
     Pass {
         ms: u64,
+        /// The agent commits meanwhile.
+        lives: bool,
     },
     ShardStarted {
         taken: u64,
@@ -74,7 +77,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(user, key, cents, shares, named)| Op::Send { user, key, cents, shares, named }),
         3 => (0..6_u8, 0..40_u64, 1..=USERS).prop_map(|(key, cents, recipients)| Op::Gift { key, cents, recipients }),
         12 => (0..2 * PACKETS as usize, user).prop_map(|(packet, user)| Op::Grab { packet, user }),
-        2 => (0..DAY).prop_map(|ms| Op::Pass { ms }),
+        2 => (0..DAY, any::<bool>()).prop_map(|(ms, lives)| Op::Pass { ms, lives }),
         1 => (0..PACKETS + 2).prop_map(|taken| Op::ShardStarted { taken }),
         1 => Just(Op::NewMapping),
         2 => Just(Op::Restart),
@@ -89,6 +92,7 @@ enum Stage {
     Open,
     Done,
     Void,
+    Lost,
     Refunded,
 }
 
@@ -105,6 +109,7 @@ struct Known {
     shares_left: u16,
     named: BTreeSet<u64>,
     taken: BTreeMap<u64, u64>,
+    /// In time that was served: see [`Oracle::served`].
     due: u64,
 }
 
@@ -121,6 +126,8 @@ struct Oracle {
     wallets: BTreeMap<u64, i64>,
     opened: BTreeMap<u64, u32>,
     gift_budget: u64,
+    /// How much time has passed in which commits were made: only that counts.
+    served: u64,
 }
 
 impl Oracle {
@@ -132,8 +139,8 @@ impl Oracle {
         let full = self.opened.get(&user).copied().unwrap_or(0) >= 3;
         match known.stage {
             Stage::Void => Some(Reason::PacketVoid),
-            Stage::Released { .. } if late => Some(Reason::TicketExpired),
-            Stage::Released { .. } => full.then_some(Reason::LimitReached),
+            Stage::Released { .. } | Stage::Lost if late => Some(Reason::TicketExpired),
+            Stage::Released { .. } | Stage::Lost => full.then_some(Reason::LimitReached),
             Stage::Issued(owner) if owner != user => Some(Reason::PacketTaken),
             Stage::Issued(_) if late => Some(Reason::TicketExpired),
             Stage::Issued(_) => full.then_some(Reason::LimitReached),
@@ -143,7 +150,8 @@ impl Oracle {
         }
     }
 
-    fn claim(&mut self, packet: usize, user: u64, late: bool, now: u64, result: &ClaimResult) {
+    fn claim(&mut self, packet: usize, user: u64, late: bool, result: &ClaimResult) {
+        let now = self.served;
         if let Some(reason) = self.claim_refusal(packet, user, late) {
             assert_eq!(*result, ClaimResult::Refused(reason));
             return;
@@ -181,14 +189,17 @@ impl Oracle {
         }
     }
 
-    fn grab(&mut self, packet: usize, user: u64, now: u64, result: &GrabResult) {
+    fn grab(&mut self, packet: usize, user: u64, result: &GrabResult) {
+        let now = self.served;
         let Some(known) = self.known(packet) else {
             assert_eq!(*result, GrabResult::Refused(Reason::PacketUnknown));
             return;
         };
         let is_plain = packet < PACKETS as usize && packet.is_multiple_of(2);
-        let was_never_open = matches!(known.stage, Stage::Released { .. } | Stage::Issued(_) | Stage::Void)
-            || (packet < PACKETS as usize && known.taken.is_empty());
+        let was_never_open = matches!(
+            known.stage,
+            Stage::Released { .. } | Stage::Issued(_) | Stage::Void | Stage::Lost
+        ) || (packet < PACKETS as usize && known.taken.is_empty());
         let expected = if is_plain || was_never_open {
             GrabResult::Refused(Reason::PacketUnknown)
         } else if let Some(&cents) = known.taken.get(&user) {
@@ -217,7 +228,7 @@ impl Oracle {
         assert_eq!(*result, expected, "packet {packet}, user {user}");
     }
 
-    fn send(&mut self, op: (u64, u8, u64, u16, BTreeSet<u64>), now: u64, result: &SendResult) {
+    fn send(&mut self, op: (u64, u8, u64, u16, BTreeSet<u64>), result: &SendResult) {
         let (user, key, cents, shares, named) = op;
         if let Some(&at) = self.keys.get(&(user, key)) {
             assert!(matches!(result, SendResult::Sent { packet, repeat: true, .. } if *packet == self.made[at].id));
@@ -237,12 +248,12 @@ impl Oracle {
                 panic!("{result:?}");
             };
             *self.wallets.entry(user).or_default() -= cents as i64;
-            self.make(user, key, packet, cents, shares, named, now);
+            self.make(user, key, packet, cents, shares, named);
         }
     }
 
     #[allow(clippy::too_many_arguments, reason = "the fields of a packet")]
-    fn make(&mut self, maker: u64, key: u8, id: PacketId, cents: u64, shares: u16, named: BTreeSet<u64>, now: u64) {
+    fn make(&mut self, maker: u64, key: u8, id: PacketId, cents: u64, shares: u16, named: BTreeSet<u64>) {
         assert!(self.made.iter().all(|known| known.id != id), "{id} was made before");
         self.keys.insert((maker, key), self.made.len());
         self.made.push(Known {
@@ -254,11 +265,12 @@ impl Oracle {
             shares_left: shares,
             named,
             taken: BTreeMap::new(),
-            due: now + DAY,
+            due: self.served + DAY,
         });
     }
 
-    fn expire(&mut self, now: u64) {
+    fn expire(&mut self) {
+        let now = self.served;
         for known in self.seed.values_mut().chain(&mut self.made) {
             let waits = matches!(known.stage, Stage::Issued(_) | Stage::Open);
             if !waits || known.due + EXPIRY_GRACE_MS > now {
@@ -292,7 +304,7 @@ fn take(known: &mut Known, user: u64, amount: Cents, now_or_due: u64) {
     known.left -= amount.0;
     known.shares_left -= 1;
     assert_eq!(known.taken.insert(user, amount.0), None, "paid twice");
-    if matches!(known.stage, Stage::Released { .. } | Stage::Issued(_)) {
+    if matches!(known.stage, Stage::Released { .. } | Stage::Issued(_) | Stage::Lost) {
         known.due = now_or_due + DAY;
     }
     known.stage = if known.shares_left == 0 {
@@ -330,19 +342,20 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
                 user: UserId(user),
                 stage: 1,
                 at: UnixMillis(real.now),
+                ends: Some(UnixMillis(real.now + DAY)),
             };
             assert_eq!(real.ask(&Request::Issued(issued)).reply, None);
             if let Some(known) = oracle.seed.get_mut(&packet)
-                && matches!(known.stage, Stage::Released { .. })
+                && matches!(known.stage, Stage::Released { .. } | Stage::Lost)
             {
                 known.stage = Stage::Issued(user);
-                known.due = real.now + DAY;
+                known.due = oracle.served + DAY;
             }
         }
         Op::Claim { packet, user, late } => {
-            let at = if late { EXPIRY } else { UnixMillis(real.now) };
+            let at = UnixMillis(if late { u64::MAX } else { real.now });
             let result = real.claim(EVENT, packet, user, user, at);
-            oracle.claim(packet, user, late, real.now, &result);
+            oracle.claim(packet, user, late, &result);
         }
         Op::Foreign { packet, user } => {
             let result = real.claim(EVENT, packet, user, user + 1, UnixMillis(1));
@@ -353,7 +366,7 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
             assert_eq!(result, ClaimResult::Refused(Reason::TicketOtherEvent));
         }
         Op::Forged { user } => {
-            let answer = real.ask(&claim(1, UserId(user), vec![1; 62], UnixMillis(1)));
+            let answer = real.ask(&claim(1, UserId(user), vec![1; 74], UnixMillis(1)));
             let result = super::support::claimed(&answer.reply.unwrap());
             assert_eq!(result, ClaimResult::Refused(Reason::TicketForged));
         }
@@ -372,7 +385,7 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
             let (result, notices) = real.send(user, key, cents, shares, &named);
             let is_new = matches!(result, SendResult::Sent { repeat: false, .. });
             assert_eq!(notices.len(), if is_new { named.len() } else { 0 });
-            oracle.send((user, key, cents, shares, named), real.now, &result);
+            oracle.send((user, key, cents, shares, named), &result);
         }
         Op::Gift { key, cents, recipients } => {
             let named: BTreeSet<u64> = (1..=recipients).collect();
@@ -382,7 +395,7 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
                 let id = real.packet_of(&notices[0].code);
                 assert_eq!(notices.len() as u64, recipients);
                 oracle.gift_budget -= cents;
-                oracle.make(0, key, id, cents, recipients as u16, named, real.now);
+                oracle.make(0, key, id, cents, recipients as u16, named);
             } else {
                 assert!(notices.is_empty());
             }
@@ -393,12 +406,19 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
                 None => PacketId(1 << 63 | 999),
             };
             let result = real.grab(id, user);
-            oracle.grab(packet, user, real.now, &result);
+            oracle.grab(packet, user, &result);
         }
-        Op::Pass { ms } => {
-            real.now += ms;
+        Op::Pass { ms, lives } => {
+            if lives {
+                real.pass(ms);
+            } else {
+                real.now += ms;
+            }
+            if lives || ms <= SPAN_OVER_MS {
+                oracle.served += ms;
+            }
             real.expire();
-            oracle.expire(real.now);
+            oracle.expire();
         }
         Op::ShardStarted { taken } => {
             let pushed = real.grants;
@@ -421,7 +441,7 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
             oracle.mapping += 1;
             for known in oracle.seed.values_mut() {
                 if matches!(known.stage, Stage::Released { .. }) {
-                    known.stage = Stage::Void;
+                    known.stage = Stage::Lost;
                 }
             }
         }
@@ -443,6 +463,7 @@ fn compare(real: &mut Real, oracle: &Oracle) {
             Stage::Open => "open",
             Stage::Done => "opened",
             Stage::Void => "void",
+            Stage::Lost => "lost",
             Stage::Refunded => "refunded",
         };
         assert_eq!(packet.state.name(), expected, "{known:?}");

@@ -58,6 +58,7 @@ impl Scene {
                 user,
                 stage: 0,
                 at: UnixMillis(1),
+                ends: None,
             }),
         );
         (packet, user)

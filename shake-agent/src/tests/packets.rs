@@ -84,11 +84,11 @@ fn a_split_packet_is_shared_by_code_until_it_is_empty() {
     let forged = real.request(
         2,
         What::Grab(Grab {
-            code: vec![1; 20].into(),
+            code: vec![1; 24].into(),
         }),
     );
     assert_eq!(refused(&grabbed(&real.ask(&forged))), Reason::PacketUnknown);
-    assert_eq!(real.view(vec![2; 20], 1), ViewResult::Refused(Reason::PacketUnknown));
+    assert_eq!(real.view(vec![2; 24], 1), ViewResult::Refused(Reason::PacketUnknown));
     real.event.assert_balanced();
 }
 
@@ -208,6 +208,7 @@ fn limits_hold_at_the_claim_and_the_packet_goes_back() {
             user: UserId(1),
             stage: 0,
             at: now,
+            ends: None,
         };
         real.ask(&Request::Issued(issued));
     }
@@ -227,7 +228,7 @@ fn limits_hold_at_the_claim_and_the_packet_goes_back() {
         real.claim(EVENT, 3, 1, 1, now),
         ClaimResult::Refused(Reason::LimitReached)
     );
-    real.now += DAY + EXPIRY_GRACE_MS;
+    real.pass(DAY + EXPIRY_GRACE_MS);
     assert_eq!(
         real.expire(),
         3,
@@ -260,7 +261,7 @@ fn what_is_left_goes_back_on_time_also_after_a_restart() {
     assert!(matches!(real.grab(gift, 1), GrabResult::Grabbed { .. }));
     let before = real.balance(1);
 
-    real.now += DAY - 1 + EXPIRY_GRACE_MS;
+    real.pass(DAY - 1 + EXPIRY_GRACE_MS);
     assert_eq!(real.expire(), 0);
     // Its time is over, though it has not gone back yet.
     assert_eq!(refused(&real.grab(sent, 4)), Reason::PacketExpired);

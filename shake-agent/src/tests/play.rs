@@ -1,7 +1,7 @@
 //! A ledger and a judge to play with, without rings: packets of even index are plain, the others are split.
 
-use super::support::{EVENT, Event, ask, claim, claimed, ring, ticket};
-use crate::ledger::{Batch, Ledger, LedgerError, Release};
+use super::support::{EVENT, Event, Tickets, ask, claim, claimed, ring, ticket};
+use crate::ledger::{Batch, Ledger, LedgerError, Release, SPAN_OVER_MS};
 use crate::requests::{Answer, Judge, Origin, Rules};
 use crate::seed_file::SeedFile;
 use rand::SeedableRng;
@@ -12,7 +12,6 @@ use shake_proto::request::{Grab, PacketView, Send};
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::code::CodeKeys;
 use shake_rules::seed::{PacketKind, SeedRecord};
-use shake_rules::ticket::TicketKeys;
 use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
 use std::collections::BTreeSet;
@@ -33,10 +32,17 @@ pub struct Real {
     pub grants: u64,
     pub gift_budget: u64,
     ledger: Option<Ledger>,
-    keys: TicketKeys,
+    keys: Tickets,
     codes: CodeKeys,
     mapping: u64,
     lane: i64,
+}
+
+fn bind(event: &Event, gift_budget: u64) -> Ledger {
+    let mut ledger = Ledger::open(&event.ledger()).unwrap();
+    let seed = SeedFile::open(&event.seed()).unwrap();
+    ledger.bind_seed(&seed, Cents(gift_budget), UnixMillis(1)).unwrap();
+    ledger
 }
 
 fn record(index: u64) -> SeedRecord {
@@ -65,15 +71,18 @@ impl Real {
             ticket_lifetime_ms: DAY,
             share_lifetime_ms: DAY,
         };
+        let event = Event::with_records(&records);
+        let identity = bind(&event, 70).identity().unwrap();
+        let judge = Judge::new(rules, identity, &ring(), StdRng::seed_from_u64(5), Default::default());
         let mut real = Self {
-            event: Event::with_records(&records),
+            event,
             records,
-            judge: Judge::new(rules, &ring(), StdRng::seed_from_u64(5), Default::default()),
+            judge,
             now: 1_000,
             grants: 0,
             gift_budget: 70,
             ledger: None,
-            keys: TicketKeys::new(&ring()),
+            keys: Tickets::of(identity),
             codes: CodeKeys::new(&ring()),
             mapping: 0,
             lane: 0,
@@ -84,11 +93,9 @@ impl Real {
 
     pub fn restart(&mut self) {
         self.ledger = None;
-        let mut ledger = Ledger::open(&self.event.ledger()).unwrap();
-        let seed = SeedFile::open(&self.event.seed()).unwrap();
-        ledger.bind_seed(&seed, Cents(self.gift_budget), UnixMillis(1)).unwrap();
+        let mut ledger = bind(&self.event, self.gift_budget);
         let record = ledger
-            .transaction(UnixMillis(1), |batch| batch.lane(self.mapping, 0))
+            .transaction(UnixMillis(self.now), |batch| batch.lane(self.mapping, 0))
             .unwrap();
         (self.lane, self.grants) = (record.lane, record.grants_released);
         self.ledger = Some(ledger);
@@ -128,6 +135,7 @@ impl Real {
         Origin {
             lane: self.lane,
             grants_pushed: self.grants,
+            is_whole: true,
         }
     }
 
@@ -160,7 +168,7 @@ impl Real {
         let mapping = self.mapping;
         let record = self.transaction(|batch, _| {
             let old = batch.held_of_other_mappings(mapping).unwrap();
-            batch.void_packets(&old).unwrap();
+            batch.lose_packets(&old).unwrap();
             batch.lane(mapping, 0).unwrap()
         });
         (self.lane, self.grants) = (record.lane, record.grants_released);
@@ -177,6 +185,15 @@ impl Real {
             let answer = |request| judge.handle(batch, origin, request, now).unwrap();
             requests.iter().map(answer).collect()
         })
+    }
+
+    /// So much time passes with a commit now and then.
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while self.now < end {
+            self.now = (self.now + SPAN_OVER_MS).min(end);
+            self.transaction(|_, _| ());
+        }
     }
 
     pub fn expire(&mut self) -> usize {
@@ -233,7 +250,7 @@ impl Real {
     }
 
     pub fn grab_request(&self, packet: PacketId, user: u64) -> Request {
-        let code = self.codes.code(packet).to_vec().into();
+        let code = self.codes.code(&self.keys.ledger(), packet).to_vec().into();
         self.request(user, What::Grab(Grab { code }))
     }
 
@@ -268,11 +285,11 @@ impl Real {
     }
 
     pub fn packet_of(&self, code: &[u8]) -> PacketId {
-        self.codes.packet(code).unwrap()
+        self.codes.packet(&self.keys.ledger(), code).unwrap()
     }
 
     pub fn code(&self, packet: PacketId) -> Vec<u8> {
-        self.codes.code(packet).to_vec()
+        self.codes.code(&self.keys.ledger(), packet).to_vec()
     }
 }
 

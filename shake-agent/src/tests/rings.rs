@@ -1,7 +1,7 @@
 //! The agent's turns on real rings, in one process.
 
 use super::back::{BATCH_MAX, Back, NOW};
-use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, ring, show, ticket};
+use super::support::{Crowd, EVENT, Event, FAR, Front, ask, claim, claimed, ring, ticket};
 use crate::lanes::LanesError;
 use crate::ledger::LedgerError;
 use crate::requests::EXPIRY_GRACE_MS;
@@ -37,7 +37,7 @@ fn a_ticket_of_a_key_that_was_not_read_yet_is_busy_and_opens_when_it_was() {
     let mut back = Back::open(&event).unwrap();
     back.work();
     let rotated = ring().with_waiting([8; 32]).unwrap().activated().unwrap();
-    front.keys = TicketKeys::new(&rotated);
+    front.keys.keys = TicketKeys::new(&rotated);
     let packet = front.take_grants(0)[0].packet;
     let sealed = ticket(&front.keys, EVENT, packet, UserId(4), FAR);
     let mut asked = || {
@@ -112,6 +112,7 @@ fn a_shard_that_starts_anew_loses_only_what_it_took() {
             user,
             stage: 0,
             at: NOW,
+            ends: None,
         })
     };
     front.push(0, &issued(0));
@@ -141,7 +142,7 @@ fn a_shard_that_starts_anew_loses_only_what_it_took() {
 }
 
 #[test]
-fn a_new_mapping_voids_what_the_old_one_held() {
+fn what_an_old_mapping_held_is_lost_with_it() {
     let event = Event::new(100);
     let front = Front::new(&event, 2);
     let mut back = Back::open(&event).unwrap();
@@ -152,7 +153,12 @@ fn a_new_mapping_voids_what_the_old_one_held() {
     let mut back = Back::open(&event).unwrap();
     back.work();
     let report = event.assert_balanced();
-    assert_eq!((report.total.void.packets, report.total.released.packets), (16, 8));
+    let total = report.total;
+    assert_eq!(
+        (total.lost.packets, total.void.packets, total.released.packets),
+        (16, 0, 8)
+    );
+    assert_eq!(report.lost_packets.len(), 16);
     assert_eq!(front.take_grants(0).len(), 8);
 }
 
@@ -188,7 +194,16 @@ fn a_ledger_that_lost_commits_is_refused() {
     for suffix in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(event.path(&format!("ledger.db{suffix}")));
     }
-    refused("SELECT 1 WHERE 0", "request");
+    // A ledger that was begun anew is another one: the mapping is not its own.
+    let error = Back::open(&event).err().unwrap();
+    assert!(
+        matches!(error, LanesError::Queue(shm_queue::Error::OtherOwner { .. })),
+        "{error}"
+    );
+    assert!(
+        error.is_for_a_person() && error.to_string().contains("remove the file"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -233,6 +248,7 @@ fn what_is_sent_is_told_to_every_shard_and_comes_back_after_a_restart() {
     let event = Event::new(4);
     let mut front = Front::new(&event, 2);
     let mut back = Back::open(&event).unwrap();
+    back.agent.judge.rules.share_lifetime_ms = 10_000;
     back.work();
     let grant = front.take_grants(0)[0];
     let sealed = ticket(&front.keys, EVENT, grant.packet, UserId(1), FAR);
@@ -265,8 +281,7 @@ fn what_is_sent_is_told_to_every_shard_and_comes_back_after_a_restart() {
     assert_eq!(back.agent.ledger().user_balance(UserId(1)).unwrap(), Some(0));
     drop(back);
     let mut back = Back::open(&event).unwrap();
-    let later = NOW.plus_ms(show().share_lifetime_ms + EXPIRY_GRACE_MS);
-    while back.agent.turn(&mut back.lanes, later) == Turn::Worked {}
+    back.live_for(10_000 + EXPIRY_GRACE_MS);
     assert_eq!(back.counters.refunds_sent.value(), 1);
     assert_eq!(
         back.agent.ledger().user_balance(UserId(1)).unwrap(),

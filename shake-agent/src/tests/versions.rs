@@ -19,7 +19,7 @@ fn played() -> Real {
     real.claim(EVENT, 1, 2, 2, now);
     real.grab(real.records[1].packet, 3);
     real.send(1, 1, 10, 2, &[3, 4].into());
-    real.now += DAY + EXPIRY_GRACE_MS;
+    real.pass(DAY + EXPIRY_GRACE_MS);
     assert_eq!(real.expire(), 2);
     real.restart();
     real

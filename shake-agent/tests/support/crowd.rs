@@ -50,6 +50,7 @@ impl Crowd {
                     user,
                     stage: 2,
                     at: UnixMillis(1),
+                    ends: Some(FAR),
                 };
                 self.front.push(shard, &Request::Issued(issued));
                 // Through another shard when there is one, so that some claims overtake the record.

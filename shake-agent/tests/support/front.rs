@@ -1,10 +1,10 @@
 //! The gateway's side of the rings.
 
-use super::{Event, PATIENCE, geometry, ring};
+use super::{Event, PATIENCE, Tickets, geometry};
 use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
 use shake_proto::handoff::status::AgentStatus;
 use shake_proto::handoff::topology::Ring;
-use shake_rules::ticket::TicketKeys;
+use shake_rules::LedgerId;
 use shm_queue::{Attachment, Consumer, Mapping, Producer, Side, Sleeper};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ pub struct Front {
     lanes: Vec<FrontLane>,
     sleeper: Sleeper,
     pub attachment: Attachment,
-    pub keys: TicketKeys,
+    pub keys: Tickets,
 }
 
 impl Front {
@@ -44,13 +44,18 @@ impl Front {
             lanes: (0..shards).map(lane).collect(),
             sleeper: attachment.sleeper(0).unwrap(),
             attachment,
-            keys: TicketKeys::new(&ring()),
+            keys: Tickets::of_mapping(mapping.clone()),
         };
         for shard in 0..front.lanes.len() {
             let grants_taken = front.lanes[shard].grants.position();
             front.push(shard, &Request::ShardStarted { epoch: 1, grants_taken });
         }
         front
+    }
+
+    /// Which ledger the agent keeps, once it has named it.
+    pub fn ledger(&self) -> Option<LedgerId> {
+        self.attachment.mapping().owner().map(|owner| LedgerId(owner.identity))
     }
 
     /// What the agent says of itself.

@@ -24,7 +24,7 @@ use shake_agent::requests::{Judge, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
 use shake_proto::handoff::record::{Ask, Reply, ReplyTo, Request, What};
-use shake_proto::handoff::topology::{Direction, Ring};
+use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring};
 use shake_proto::reply::ClaimResult;
 use shake_proto::request::Claim;
 use shake_proto::wire::v1::reply::Kind;
@@ -32,8 +32,8 @@ use shake_rules::keys::{Key, KeyRing, Purpose};
 use shake_rules::seed::{SeedRecord, SeedSum};
 use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
-use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
-use shm_queue::{Geometry, RingGeometry, Side};
+use shake_rules::{Cents, EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
+use shm_queue::{Geometry, Mapping, RingGeometry, Side};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,9 +166,15 @@ pub fn show() -> Show {
     Show::parse(SHOW, UnixMillis(0)).unwrap()
 }
 
-/// A judge whose draws are the same in each run.
-pub fn judge(counters: Arc<Counters>) -> Judge {
-    Judge::new(Rules::new(&show(), 0), &ring(), StdRng::seed_from_u64(7), counters)
+/// A judge of this ledger whose draws are the same in each run.
+pub fn judge(ledger: LedgerId, counters: Arc<Counters>) -> Judge {
+    Judge::new(
+        Rules::new(&show(), 0),
+        ledger,
+        &ring(),
+        StdRng::seed_from_u64(7),
+        counters,
+    )
 }
 
 pub fn ring() -> KeyRing {
@@ -181,19 +187,50 @@ pub fn splitmix(state: &mut u64) -> u64 {
     (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb)
 }
 
+/// What seals tickets of one ledger.
+pub struct Tickets {
+    pub keys: TicketKeys,
+    ledger: Box<dyn Fn() -> LedgerId>,
+}
+
+impl Tickets {
+    pub fn of(ledger: LedgerId) -> Self {
+        Self {
+            keys: TicketKeys::new(&ring()),
+            ledger: Box::new(move || ledger),
+        }
+    }
+
+    /// Of the ledger that is named in the mapping once a ticket is made.
+    pub fn of_mapping(mapping: Mapping) -> Self {
+        Self {
+            keys: TicketKeys::new(&ring()),
+            ledger: Box::new(move || LedgerId(mapping.owner().expect("the agent has named it").identity)),
+        }
+    }
+
+    pub fn ledger(&self) -> LedgerId {
+        (self.ledger)()
+    }
+
+    pub fn seal(&self, ticket: &Ticket) -> Vec<u8> {
+        let mut sealed = Vec::new();
+        self.keys.seal(&self.ledger(), ticket, [5; 12], &mut sealed);
+        sealed
+    }
+}
+
 /// A ticket of ours.
-pub fn ticket(keys: &TicketKeys, event: EventId, packet: PacketId, user: UserId, expires_at: UnixMillis) -> Vec<u8> {
-    let content = Ticket {
+pub fn ticket(keys: &Tickets, event: EventId, packet: PacketId, user: UserId, expires_at: UnixMillis) -> Vec<u8> {
+    keys.seal(&Ticket {
         event,
         packet,
         user,
         sponsor: SponsorId(1),
         stage: 2,
+        issued_at: UnixMillis(1),
         expires_at,
-    };
-    let mut sealed = Vec::new();
-    keys.seal(&content, [5; 12], &mut sealed);
-    sealed
+    })
 }
 
 pub fn claim(request_id: u64, user: UserId, ticket: Vec<u8>, at: UnixMillis) -> Request {
@@ -232,6 +269,7 @@ pub fn geometry(shards: u16) -> Geometry {
         },
     };
     Geometry {
+        records: RECORDS_VERSION,
         rings: (0..shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
         bells: shards,
         sleepers: 1,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{Consumer, Geometry, Mapping, Producer, RingGeometry, Side};
+use crate::{Consumer, Geometry, Mapping, Owner, Producer, RingGeometry, Side};
 
 pub(super) const ROLE: &str = "SHM_QUEUE_TEST_ROLE";
 pub(super) const PLACE: &str = "SHM_QUEUE_TEST_PATH";
@@ -16,6 +16,12 @@ pub(super) const OPERATIONS: u32 = 4;
 
 const LIFE_MAX: Duration = Duration::from_secs(60);
 
+/// Whose mapping it is.
+pub(super) const OWNER: Owner = Owner {
+    identity: *b"sixteen bytes of",
+    part: 3,
+};
+
 pub(super) fn geometry() -> Geometry {
     let ring = |producer| RingGeometry {
         slots: SLOTS as u32,
@@ -23,6 +29,7 @@ pub(super) fn geometry() -> Geometry {
         producer,
     };
     Geometry {
+        records: 1,
         rings: vec![ring(Side::Front), ring(Side::Back)],
         bells: 1,
         sleepers: 1,
@@ -77,6 +84,9 @@ fn body() {
             }
         }
         "attach" => report("done", u64::from(attach(Side::Front).epoch())),
+        "name owner" => {
+            attach(Side::Back).name_owner(&OWNER).unwrap();
+        }
         "notify" => {
             let sleeper = attach(Side::Front).sleeper(0).unwrap();
             while !sleeper.notify() {

@@ -36,6 +36,7 @@ pub fn geometry(slots: u32, payload_bytes_max: u32) -> Geometry {
         producer,
     };
     Geometry {
+        records: 1,
         rings: vec![ring(Side::Front), ring(Side::Back)],
         bells: 1,
         sleepers: 1,

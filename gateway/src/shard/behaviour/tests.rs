@@ -71,20 +71,23 @@ fn only_ill_will_is_counted_of_refusals() {
         v1::Reason::LimitReached,
         v1::Reason::PacketTaken,
         v1::Reason::TicketExpired,
+        // Of a rehearsal, of a key that was retired: whoever shows what is forged is told of by who found it so.
+        v1::Reason::TicketOtherEvent,
+        v1::Reason::PacketUnknown,
     ] {
         let refused = v1::Refused { reason: reason as i32 };
         behaviour.asked(Some(&Kind::Claim(v1::ClaimReply {
             result: Some(v1::claim_reply::Result::Refused(refused)),
         })));
     }
-    assert_eq!((behaviour.requests, behaviour.forged, behaviour.foreign), (3, 0, 0));
+    assert_eq!((behaviour.requests, behaviour.forged, behaviour.foreign), (5, 0, 0));
     let foreign = v1::Refused {
         reason: v1::Reason::TicketForeign as i32,
     };
     behaviour.asked(Some(&Kind::Claim(v1::ClaimReply {
         result: Some(v1::claim_reply::Result::Refused(foreign)),
     })));
-    assert_eq!((behaviour.requests, behaviour.foreign), (4, 1));
+    assert_eq!((behaviour.requests, behaviour.foreign), (6, 1));
 }
 
 #[test]

@@ -57,12 +57,15 @@ fn the_largest_requests_fit_their_slots() {
         grants_taken: u64::MAX,
     });
     let packet = PacketId(u64::MAX);
-    check_request(&Request::Issued(Issued {
-        packet,
-        user: EVERYBODY,
-        stage: u16::MAX,
-        at: LATE,
-    }));
+    for ends in [None, Some(LATE)] {
+        check_request(&Request::Issued(Issued {
+            packet,
+            user: EVERYBODY,
+            stage: u16::MAX,
+            at: LATE,
+            ends,
+        }));
+    }
     check_request(&Request::Gift(Gift {
         key: [1; 16],
         total: Cents(u64::MAX),

@@ -3,10 +3,9 @@
 use super::Batch;
 use crate::ledger::LedgerError;
 use crate::ledger::accounts::Account;
-use crate::ledger::packet::{EVENT_SPONSOR, Held, Origin, Packet};
+use crate::ledger::packet::{EVENT_SPONSOR, Held, Origin, Packet, Term};
 use crate::ledger::packets;
 use crate::ledger::shares::{self, Made, Offer, Share};
-use crate::ledger::spans::{self, Span};
 use crate::ledger::users::{self, Movement, UserAccount};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
@@ -99,25 +98,13 @@ impl Batch<'_> {
         })
     }
 
-    /// When the last commit before this transaction was.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn last_commit(&mut self) -> Result<UnixMillis, LedgerError> {
-        self.run("read the last commit of", |connection, _| {
-            spans::last_commit(connection)
-        })
+    /// When something ends that was promised so: spans in which the ledger could not be written do not count.
+    #[must_use]
+    pub fn end_of(&self, term: Term) -> UnixMillis {
+        self.spans.end(term)
     }
 
-    /// The times in which the ledger could not be written, in order.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read.
-    pub fn spans(&mut self) -> Result<Vec<Span>, LedgerError> {
-        self.run("read the spans of", |connection, _| spans::all(connection))
-    }
-
-    /// What is due at `now`, the longest overdue first.
+    /// What may be due at `now`, the longest overdue first.
     ///
     /// # Errors
     /// When the ledger cannot be read.

@@ -8,6 +8,7 @@
 //! SHAKE_SIMULATION_SEED=42 cargo nextest run -p shake-agent simulation  # one run, told step by step
 //! ```
 
+mod time;
 mod world;
 
 use super::support::party::Tally;

@@ -4,9 +4,10 @@ use super::super::back::{Back, Setting};
 use super::super::disk::Disk;
 use super::super::support::party::{Party, Tally, record};
 use super::super::support::{EVENT, Event, geometry};
+use super::time::{Alive, Time};
 use crate::crash::{self, Died, POINTS};
+use crate::ledger::SPAN_OVER_MS;
 use crate::outage::TRY_EVERY_MS;
-use crate::requests::EXPIRY_GRACE_MS;
 use crate::turn::Turn;
 use shm_queue::Mapping;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +37,17 @@ pub const KINDS: &[&str] = &[
     "write failed",
     "outage",
     "checkpoint",
+    "mapping replaced",
+    "clock jumped",
+    "clock set right",
+    "packet found",
 ];
+
+/// How long tickets and shares live.
+const TICKET_LIFETIME_MS: u64 = 30_000;
+const SHARE_LIFETIME_MS: u64 = 40_000;
+/// Between two turns of an agent that has nothing to do.
+const TURN_EVERY_MS: u64 = 900;
 
 pub struct World {
     event: Event,
@@ -47,6 +58,11 @@ pub struct World {
     party: Party,
     /// Deaths of the agent that are dealt with.
     buried: u64,
+    time: Time,
+    /// When the ledger was last written, as far as anybody can know.
+    written_ms: u64,
+    /// The agent still has the rings of a mapping that was replaced, and reads them up to here.
+    old_rings: Option<Vec<u64>>,
 }
 
 impl World {
@@ -59,6 +75,8 @@ impl World {
         let rings = Mapping::create(&event.path("rings"), &geometry(shards)).unwrap();
         let mut party = Party::new(seed, USERS, shards);
         party.tells = tells;
+        party.show.ticket_lifetime_ms = TICKET_LIFETIME_MS;
+        party.show.share_lifetime_ms = SHARE_LIFETIME_MS;
         party.start_gate(&rings);
         let mut world = Self {
             event,
@@ -67,6 +85,9 @@ impl World {
             back: None,
             party,
             buried: 0,
+            time: Time::new(),
+            written_ms: 0,
+            old_rings: None,
         };
         world.start_agent();
         assert!(world.back.is_some(), "on a disk in good order");
@@ -82,7 +103,11 @@ impl World {
             88..92 => {
                 let most = if self.party.below(10) == 0 { 40_000_000 } else { 2_000 };
                 let passed = self.party.below(most);
-                self.party.now = self.party.now.plus_ms(passed);
+                self.pass(passed);
+            }
+            92 if self.party.below(4) == 0 => {
+                let passed = self.party.below(SHARE_LIFETIME_MS);
+                self.live_for(passed);
             }
             92..95 => self.start_what_is_missing(),
             _ => self.fault(),
@@ -91,6 +116,9 @@ impl World {
 
     fn start_what_is_missing(&mut self) {
         if self.party.gate.is_none() {
+            let agent_lives = self.back.is_some() && self.old_rings.is_none();
+            self.time.start_gate(agent_lives);
+            self.party.now = self.time.of_gate();
             self.party.start_gate(&self.rings);
         }
         if self.back.is_none() {
@@ -100,12 +128,15 @@ impl World {
 
     fn start_agent(&mut self) {
         let rng = self.party.random();
+        self.time.start_agent(self.party.gate.is_some());
+        self.old_rings = None;
         let setting = Setting {
             show: self.party.show.clone(),
-            now: self.party.now,
+            now: self.time.of_agent(),
             rng,
         };
         let opened = Back::open_on(&self.rings, &self.event, setting);
+        self.note_written();
         let is_dead = self.is_agent_dead();
         match opened {
             Ok(back) if !is_dead => {
@@ -122,6 +153,31 @@ impl World {
         self.bury();
     }
 
+    /// So much time passes, and nobody does anything but look at the clock.
+    fn pass(&mut self, ms: u64) {
+        let alive = Alive {
+            gate: self.party.gate.is_some(),
+            agent: self.back.is_some() && self.old_rings.is_none(),
+        };
+        self.time.pass(ms, alive);
+        self.party.now = self.time.of_gate();
+    }
+
+    /// The same while the agent, if there is one, does its turns.
+    fn live_for(&mut self, ms: u64) {
+        for _ in 0..ms / TURN_EVERY_MS {
+            self.pass(TURN_EVERY_MS);
+            self.turn_once();
+        }
+    }
+
+    /// The ledger may have been written just now. Of what passed before it a second counts at most.
+    fn note_written(&mut self) {
+        let passed_ms = self.time.boot_ms - self.written_ms;
+        self.party.truth.served_ms += passed_ms.min(SPAN_OVER_MS);
+        self.written_ms = self.time.boot_ms;
+    }
+
     /// Whether the agent has died in a write since the last burial.
     fn is_agent_dead(&self) -> bool {
         self.disk.state().deaths() != self.buried
@@ -132,7 +188,7 @@ impl World {
     }
 
     fn fault(&mut self) {
-        match self.party.below(13) {
+        match self.party.below(16) {
             0 => {
                 self.party.note("gateway died");
                 self.party.gate = None;
@@ -164,6 +220,16 @@ impl World {
             7 => self.checkpoint(),
             8 => self.party.give(),
             9 => drop(self.event.assert_balanced()),
+            10 => self.replace_mapping(),
+            11 => {
+                self.party.note("clock jumped");
+                let far = 2_000 + self.party.below(300_000) as i64;
+                self.time.off_ms = if self.party.below(2) == 0 { far } else { -far };
+            }
+            12 => {
+                self.party.note("clock set right");
+                self.time.off_ms = 0;
+            }
             _ => self.disk.state().mend(),
         }
     }
@@ -183,7 +249,52 @@ impl World {
         self.bury();
         Mapping::remove(&self.event.path("rings")).unwrap();
         self.rings = Mapping::create(&self.event.path("rings"), &geometry(self.party.shards())).unwrap();
-        self.party.truth.power_losses += 1;
+    }
+
+    /// Somebody removes the mapping, and the next gateway makes another. An agent that lives reads the old one to its end
+    /// first, however long its ledger cannot be written; one that dies meanwhile never sees it again.
+    fn replace_mapping(&mut self) {
+        if self.party.below(3) > 0 || self.old_rings.is_some() {
+            return;
+        }
+        self.party.note("mapping replaced");
+        self.party.gate = None;
+        Mapping::remove(&self.event.path("rings")).unwrap();
+        self.rings = Mapping::create(&self.event.path("rings"), &geometry(self.party.shards())).unwrap();
+        self.old_rings = self.back.as_mut().map(|back| {
+            back.agent.pause_feed(true);
+            back.lanes.ends()
+        });
+    }
+
+    /// An agent that has read its old rings to their end goes over to the new ones.
+    fn move_over(&mut self) {
+        let (Some(back), Some(ends)) = (&mut self.back, &self.old_rings) else {
+            return;
+        };
+        if back.is_read_only() || !back.lanes.has_done(ends) {
+            return;
+        }
+        if self.party.gate.is_some() {
+            // It meets a gateway that lives, and goes by its clock.
+            self.time.start_agent(true);
+        }
+        back.now = self.time.of_agent();
+        back.agent.pause_feed(false);
+        let bound = catch_unwind(AssertUnwindSafe(|| back.bind(&self.rings)));
+        self.note_written();
+        match bound {
+            Ok(Ok(())) => self.old_rings = None,
+            Ok(Err(fault)) => {
+                assert!(!fault.is_for_a_person(), "{fault}");
+                self.kill_agent();
+            }
+            Err(payload) => {
+                assert!(payload.is::<Died>(), "the agent panicked");
+                self.kill_agent();
+            }
+        }
+        self.find_the_dead();
     }
 
     fn checkpoint(&mut self) {
@@ -220,15 +331,22 @@ impl World {
     fn turn_once(&mut self) -> bool {
         let Some(back) = &mut self.back else { return false };
         let was_read_only = back.is_read_only();
-        let now = self.party.now;
+        let now = self.time.of_agent();
+        let found = back.counters.packets_found.value();
         let turned = catch_unwind(AssertUnwindSafe(|| back.agent.turn(&mut back.lanes, now)));
         let is_read_only = back.is_read_only();
+        let found = back.counters.packets_found.value() - found;
+        if !was_read_only || !is_read_only {
+            self.note_written();
+        }
         match turned {
             Ok(turn) => {
+                (0..found).for_each(|_| self.party.note("packet found"));
                 if is_read_only && !was_read_only {
                     self.party.note("outage");
                 }
                 self.find_the_dead();
+                self.move_over();
                 turn == Turn::Worked
             }
             Err(payload) => {
@@ -247,10 +365,11 @@ impl World {
     /// The faults end, everything is answered, and all times run out: then it must add up to the cent.
     pub fn finish(mut self) -> Tally {
         self.disk.state().mend();
+        self.time.off_ms = 0;
         for round in 0.. {
             self.start_what_is_missing();
             self.party.ask_for_everything();
-            self.party.now = self.party.now.plus_ms(TRY_EVERY_MS);
+            self.pass(TRY_EVERY_MS);
             while self.turn_once() {}
             self.party.deliver(false);
             if self.party.is_done() {
@@ -259,9 +378,24 @@ impl World {
             assert!(round < 100, "not everything is answered: {:?}", self.party.phones);
         }
         self.assert_kept();
-        let longest = self.party.show.ticket_lifetime_ms + self.party.show.share_lifetime_ms;
-        self.party.now = self.party.now.plus_ms(longest + EXPIRY_GRACE_MS + 1);
-        while self.turn_once() {}
+        // Everything ends, as late as a clock that was ahead may have made it.
+        for second in 0.. {
+            self.pass(TURN_EVERY_MS);
+            while self.turn_once() {}
+            if self
+                .back
+                .as_ref()
+                .unwrap()
+                .agent
+                .ledger()
+                .first_due()
+                .unwrap()
+                .is_none()
+            {
+                break;
+            }
+            assert!(second < 2_000, "something never ends");
+        }
         self.assert_kept();
         let report = self.event.assert_balanced();
         assert_eq!(

@@ -9,7 +9,7 @@ use shake_rules::cookie::CookieKeys;
 use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::winnings::{Winnings, Won};
-use shake_rules::{Cents, UnixMillis, UserId};
+use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 use shm_queue::Mapping;
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ pub struct Gate {
     pub front: Front,
     tickets: TicketKeys,
     cookies: CookieKeys,
-    pub codes: CodeKeys,
+    codes: CodeKeys,
     /// What it knows of who won what; gone with it.
     winners: BTreeMap<UserId, Winnings>,
-    asked: BTreeMap<u64, (UserId, Errand, UnixMillis)>,
+    asked: BTreeMap<u64, (UserId, Errand)>,
     next_request: u64,
 }
 
@@ -75,7 +75,7 @@ impl Gate {
         if winnings.is_full(show.limits) {
             return (None, None);
         }
-        let Some(grant) = self.front.next_grant(shard) else {
+        let (Some(ledger), Some(grant)) = (self.front.ledger(), self.front.next_grant(shard)) else {
             return (None, None);
         };
         if !winnings.allow(grant.sponsor, show.limits) {
@@ -96,6 +96,7 @@ impl Gate {
             user,
             stage: 0,
             at: now,
+            ends: Some(now.plus_ms(show.ticket_lifetime_ms)),
         };
         self.front.push(shard, &Request::Issued(issued));
         if death == Some(Death::AfterRecord) {
@@ -107,16 +108,19 @@ impl Gate {
             user,
             sponsor: grant.sponsor,
             stage: 0,
+            issued_at: now,
             expires_at: now.plus_ms(show.ticket_lifetime_ms),
         };
         let (mut sealed, mut cookie) = (Vec::new(), Vec::new());
-        self.tickets.seal(&ticket, nonce, &mut sealed);
+        self.tickets.seal(&ledger, &ticket, nonce, &mut sealed);
         self.cookies.seal(EVENT, user, &winnings, nonce, &mut cookie);
         let win = Win { ticket, sealed, cookie };
         (Some(won), Some(win))
     }
 
+    /// Hands it to the agent; nobody is asked before the ledger is known.
     pub fn ask(&mut self, shard: usize, user: UserId, errand: &Errand, now: UnixMillis) {
+        let Some(ledger) = self.front.ledger() else { return };
         let what = match errand {
             Errand::Claim { sealed, .. } | Errand::Steal { sealed } => What::Claim(Claim {
                 ticket: sealed.clone().into(),
@@ -134,17 +138,23 @@ impl Gate {
                 recipients: named.clone(),
             }),
             Errand::Grab { packet } => What::Grab(Grab {
-                code: self.codes.code(*packet).to_vec().into(),
+                code: self.codes.code(&ledger, *packet).to_vec().into(),
             }),
             Errand::Wallet { .. } => What::Wallet,
         };
         self.next_request += 1;
-        self.asked.insert(self.next_request, (user, errand.clone(), now));
+        self.asked.insert(self.next_request, (user, errand.clone()));
         self.front.push(shard, &ask(self.next_request, user, now, what));
     }
 
+    /// The packet of a code that the agent made.
+    pub fn packet_of(&self, code: &[u8]) -> PacketId {
+        let ledger = self.front.ledger().expect("whoever makes codes has named it");
+        self.codes.packet(&ledger, code).unwrap()
+    }
+
     /// What was asked; `None` when an earlier life asked.
-    pub fn asked(&self, reply: &Reply) -> Option<(UserId, Errand, UnixMillis)> {
+    pub fn asked(&self, reply: &Reply) -> Option<(UserId, Errand)> {
         self.asked.get(&reply.reply_to.request_id).cloned()
     }
 }

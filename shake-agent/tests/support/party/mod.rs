@@ -266,7 +266,7 @@ impl Party {
         for shard in 0..usize::from(self.shards) {
             let Some(gate) = &mut self.gate else { return };
             let (replies, notices) = (gate.front.replies(shard), gate.front.notices(shard));
-            let offered = notices.iter().map(|notice| gate.codes.packet(&notice.code).unwrap());
+            let offered = notices.iter().map(|notice| gate.packet_of(&notice.code));
             self.truth.codes.extend(offered);
             for reply in replies {
                 if loses && self.below(8) == 0 {
@@ -280,17 +280,17 @@ impl Party {
 
     fn hear(&mut self, reply: &Reply) {
         let Some(gate) = &self.gate else { return };
-        let Some((user, errand, at)) = gate.asked(reply) else {
+        let Some((user, errand)) = gate.asked(reply) else {
             return;
         };
         let (truth, limits) = (&mut self.truth, self.show.limits);
         let is_final = match (reply.kind.clone(), &errand) {
             (Some(Kind::Claim(result)), Errand::Claim { ticket, .. }) => {
-                truth.claimed(user, ticket, at, limits, &result.try_into().unwrap())
+                truth.claimed(user, ticket, limits, &result.try_into().unwrap())
             }
             (Some(Kind::Claim(result)), Errand::Steal { .. }) => Truth::stolen(&result.try_into().unwrap()),
             (Some(Kind::Send(result)), Errand::Send { .. }) => {
-                let packet_of = |code: &[u8]| gate.codes.packet(code).unwrap();
+                let packet_of = |code: &[u8]| gate.packet_of(code);
                 truth.sent(user, &errand, &result.try_into().unwrap(), packet_of)
             }
             (Some(Kind::Grab(result)), Errand::Grab { packet }) => {

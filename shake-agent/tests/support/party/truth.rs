@@ -1,10 +1,11 @@
 //! What users were told, and what must hold because they were.
 
 use super::phone::Errand;
+use shake_agent::ledger::SPAN_OVER_MS;
 use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, WalletResult};
 use shake_rules::ticket::Ticket;
 use shake_rules::winnings::{WinLimits, Winnings, Won};
-use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::{Cents, PacketId, SponsorId, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A packet in a ticket.
@@ -12,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Issue {
     pub user: UserId,
     pub sponsor: SponsorId,
-    /// How often the power had gone by then.
-    pub power_losses: u32,
+    /// How much time had been served by then, in milliseconds.
+    pub served_ms: u64,
 }
 
 /// A packet that a user sent.
@@ -33,7 +34,9 @@ pub struct Truth {
     pub grabbed: BTreeMap<(PacketId, UserId), Cents>,
     /// Packets whose codes went around.
     pub codes: BTreeSet<PacketId>,
-    pub power_losses: u32,
+    /// How much time has passed in which the ledger was written at least each second. Only that counts against anybody,
+    /// whatever clocks say.
+    pub served_ms: u64,
     /// What was told to have happened just then, and not before.
     firsts: BTreeSet<(&'static str, u64, UserId)>,
 }
@@ -52,7 +55,7 @@ impl Truth {
         let issue = Issue {
             user,
             sponsor: won.sponsor,
-            power_losses: self.power_losses,
+            served_ms: self.served_ms,
         };
         assert!(
             self.issued.insert(won.packet, issue).is_none(),
@@ -91,15 +94,8 @@ impl Truth {
         sent.map(|(_, sent)| left(sent)).sum()
     }
 
-    /// An answer to a claim that was asked at `at`. True when it is final.
-    pub fn claimed(
-        &mut self,
-        user: UserId,
-        ticket: &Ticket,
-        at: UnixMillis,
-        limits: WinLimits,
-        result: &ClaimResult,
-    ) -> bool {
+    /// An answer to a claim. True when it is final.
+    pub fn claimed(&mut self, user: UserId, ticket: &Ticket, limits: WinLimits, result: &ClaimResult) -> bool {
         let id = ticket.packet;
         let known = self.opened.get(&id).copied();
         match *result {
@@ -127,9 +123,15 @@ impl Truth {
                 assert_eq!(known, None, "{id} was acknowledged, and then refused: {reason:?}");
                 let issue = self.issued[&id];
                 match reason {
-                    Reason::TicketExpired => assert!(at >= ticket.expires_at, "{id} was asked for in time"),
-                    // The record was in the rings when the power went.
-                    Reason::PacketVoid => assert!(issue.power_losses < self.power_losses, "{id} is void"),
+                    Reason::TicketExpired => {
+                        // What lies between two commits may count whole, and the ticket was made between two.
+                        let served_ms = self.served_ms - issue.served_ms + SPAN_OVER_MS;
+                        let promised_ms = ticket.expires_at.since_ms(ticket.issued_at);
+                        assert!(
+                            served_ms >= promised_ms,
+                            "{id} was refused after {served_ms} ms of {promised_ms}"
+                        );
+                    }
                     Reason::LimitReached => assert!(self.is_over(user, limits), "{id}: no limit is reached"),
                     other => panic!("{id}, {user}: {other:?}"),
                 }

@@ -31,6 +31,7 @@ fn geometry() -> Geometry {
         producer,
     };
     Geometry {
+        records: 1,
         rings: vec![ring(Side::Front), ring(Side::Back)],
         bells: 1,
         sleepers: 1,
