@@ -297,7 +297,7 @@ fn read_user(connection: &Connection, user: UserId) -> rusqlite::Result<Option<U
     let issued =
         ids("SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND user = ?1 ORDER BY issued_ms")?;
     let sent = ids("SELECT packet FROM sends WHERE origin = 2 AND sender = ?1 ORDER BY packet")?;
-    let offered = ids("SELECT packet FROM offers WHERE waits = 1 AND user = ?1 ORDER BY offer")?;
+    let offered = ids("SELECT packet FROM offers WHERE waits > 0 AND user = ?1 ORDER BY offer")?;
     if row.is_none() && issued.is_empty() && sent.is_empty() && offered.is_empty() {
         return Ok(None);
     }

@@ -174,7 +174,7 @@ impl<'a> Batch<'a> {
             packets::insert_made(connection, id, making, batch.now)?;
             shares::note_made(connection, id, making)?;
             for &user in making.recipients {
-                shares::offer(connection, id, user)?;
+                shares::offer(connection, id, user, making.origin)?;
             }
             match making.origin {
                 Origin::Sent(user) => {

@@ -138,10 +138,11 @@ CREATE TABLE offers (
     offer INTEGER PRIMARY KEY,
     packet INTEGER NOT NULL,
     user INTEGER NOT NULL,
-    waits INTEGER NOT NULL,              -- 1 until the user grabbed, or nothing is left in the packet
+    waits INTEGER NOT NULL,              -- 1, or 2 for a gift, until the user grabbed, or nothing is left in the packet
     UNIQUE (packet, user)
 );
-CREATE INDEX offers_waiting ON offers (user) WHERE waits = 1;
+-- Gifts apart from the rest, so that they are found however many others wait.
+CREATE INDEX offers_waiting ON offers (user, waits) WHERE waits > 0;
 CREATE TABLE shares (
     transfer INTEGER PRIMARY KEY,        -- what paid it
     packet INTEGER NOT NULL,

@@ -119,10 +119,14 @@ pub(super) fn next_id(connection: &Connection, part: u16) -> rusqlite::Result<Pa
     Ok(PacketId(1 << 63 | u64::from(part) << 47 | number))
 }
 
-pub(super) fn offer(connection: &Connection, packet: PacketId, user: UserId) -> rusqlite::Result<()> {
+pub(super) fn offer(connection: &Connection, packet: PacketId, user: UserId, origin: Origin) -> rusqlite::Result<()> {
+    let waits = match origin {
+        Origin::Gift => 2,
+        Origin::Sent(_) | Origin::Seed(_) => 1,
+    };
     connection
-        .prepare_cached("INSERT INTO offers (packet, user, waits) VALUES (?1, ?2, 1)")?
-        .execute([to_sql(packet.0), to_sql(user.0)])?;
+        .prepare_cached("INSERT INTO offers (packet, user, waits) VALUES (?1, ?2, ?3)")?
+        .execute([to_sql(packet.0), to_sql(user.0), waits])?;
     Ok(())
 }
 
@@ -140,26 +144,29 @@ pub(super) fn settle_offers(connection: &Connection, packet: PacketId, user: Opt
             .prepare_cached("UPDATE offers SET waits = 0 WHERE packet = ?1 AND user = ?2")?
             .execute([to_sql(packet.0), to_sql(user.0)])?,
         None => connection
-            .prepare_cached("UPDATE offers SET waits = 0 WHERE packet = ?1 AND waits = 1")?
+            .prepare_cached("UPDATE offers SET waits = 0 WHERE packet = ?1 AND waits > 0")?
             .execute([to_sql(packet.0)])?,
     };
     Ok(())
 }
 
-/// What waits for a user and is not due before `at`, oldest first.
-pub(super) fn waiting_for(
-    connection: &Connection,
-    user: UserId,
-    at: UnixMillis,
-    max: usize,
-) -> rusqlite::Result<Vec<Offer>> {
+/// How many of the offers that wait for a user are looked at. Anybody may send a user a hundred thousand of a cent each.
+const WAITING_MAX: usize = 256;
+
+/// What is read of the offers to a user. The inner part goes backwards along the index, and ends before anything is joined.
+const WAITING: &str = "
+    SELECT packet, sender FROM
+        (SELECT packet, waits, offer FROM offers WHERE user = ?1 AND waits > 0 ORDER BY waits DESC, offer DESC LIMIT ?3)
+        JOIN packets USING (packet)
+    WHERE due_ms > ?2 ORDER BY waits DESC, offer DESC";
+
+/// What waits for a user and is not due before `at`: gifts of the event first, and the newest first. Of others' packets the
+/// newest, [`WAITING_MAX`] in all.
+pub(super) fn waiting_for(connection: &Connection, user: UserId, at: UnixMillis) -> rusqlite::Result<Vec<Offer>> {
     connection
-        .prepare_cached(
-            "SELECT packet, sender FROM offers JOIN packets USING (packet)
-             WHERE offers.user = ?1 AND waits = 1 AND due_ms > ?2 ORDER BY offer LIMIT ?3",
-        )?
+        .prepare_cached(WAITING)?
         .query_map(
-            params![to_sql(user.0), at.0.min(i64::MAX as u64) as i64, max as i64],
+            params![to_sql(user.0), at.0.min(i64::MAX as u64) as i64, WAITING_MAX as i64],
             |row| {
                 Ok(Offer {
                     packet: PacketId(from_sql(row.get(0)?)),
@@ -168,4 +175,64 @@ pub(super) fn waiting_for(
             },
         )?
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::schema;
+    use rusqlite::StatementStatus;
+
+    /// A gift to user 7, and behind it so many packets of a cent, all from user 9.
+    fn dusty(dust: i64) -> Connection {
+        let connection = Connection::open_in_memory().expect("SQLite in memory");
+        connection.execute_batch(schema::CREATE).expect("SQLite in memory");
+        let packets = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i <= ?1)
+             INSERT INTO packets (packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients,
+                                  state, made_ms, due_ms)
+             SELECT i, 2 + (i = 1), CASE i WHEN 1 THEN 0 END, CASE i WHEN 1 THEN NULL ELSE 9 END, 1, 1, 1, 1, 1, 5, 1, 1000
+             FROM n";
+        connection.execute(packets, [dust]).expect("SQLite in memory");
+        connection
+            .execute("INSERT INTO offers (packet, user, waits) SELECT packet, 7, 1 + (origin = 3) FROM packets ORDER BY packet", [])
+            .expect("SQLite in memory");
+        connection
+    }
+
+    #[test]
+    fn a_gift_is_found_and_little_is_read_however_much_waits() {
+        for dust in [0, 32, 256, 100_000] {
+            let connection = dusty(dust);
+            let offers = waiting_for(&connection, UserId(7), UnixMillis(0)).expect("SQLite in memory");
+            assert_eq!(offers.len() as i64, (dust + 1).min(WAITING_MAX as i64));
+            assert_eq!(
+                offers[0],
+                Offer {
+                    packet: PacketId(1),
+                    from: None
+                }
+            );
+            let newest = offers.get(1).map(|offer| offer.packet.0 as i64);
+            assert_eq!(newest, (dust > 0).then_some(dust + 1), "the newest of the others first");
+            assert!(
+                waiting_for(&connection, UserId(7), UnixMillis(1_000))
+                    .expect("SQLite in memory")
+                    .is_empty()
+            );
+            assert!(
+                waiting_for(&connection, UserId(8), UnixMillis(0))
+                    .expect("SQLite in memory")
+                    .is_empty()
+            );
+        }
+        let connection = dusty(100_000);
+        let mut statement = connection.prepare(WAITING).expect("SQLite in memory");
+        let read = statement
+            .query_map(params![7, 0, WAITING_MAX as i64], |_| Ok(()))
+            .expect("SQLite in memory")
+            .count();
+        let steps = statement.get_status(StatementStatus::VmStep);
+        assert_eq!(read, WAITING_MAX);
+        assert!(steps < 50 * WAITING_MAX as i32, "{steps} steps of SQLite's machine");
+    }
 }

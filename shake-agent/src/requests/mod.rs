@@ -12,7 +12,7 @@ mod shard_started;
 mod view;
 
 pub use expire::{EXPIRE_MAX, EXPIRY_GRACE_MS};
-pub use view::OFFERS_MAX;
+pub use view::{OFFERS_MAX, OFFERS_OF_SENDER_MAX};
 
 use crate::burst::Burst;
 use crate::counters::Counters;

@@ -9,10 +9,12 @@ use shake_proto::request::Send;
 use shake_rules::split::SHARES_MAX;
 use shake_rules::{Cents, UnixMillis, UserId};
 
-/// Whether the numbers make sense: at least a cent for each share, everybody named once, and a taker for each share.
+/// Whether the numbers make sense: at least a cent for each share and for each who is named, everybody named once, and a taker
+/// for each share.
 fn check_amounts(send: &Send) -> Result<(), Reason> {
     let shares_are_some = (1..=SHARES_MAX).contains(&send.shares);
-    let enough = send.total.0 >= u64::from(send.shares) && i64::try_from(send.total.0).is_ok();
+    let receivers = usize::from(send.shares).max(send.recipients.len());
+    let enough = send.total.0 >= receivers as u64 && i64::try_from(send.total.0).is_ok();
     let takers = send.recipients.is_empty() || usize::from(send.shares) <= send.recipients.len();
     if shares_are_some && enough && takers && are_distinct(&send.recipients) {
         Ok(())
@@ -111,6 +113,9 @@ mod tests {
             (100, 100, &[], true),
             (2, 2, &[5, 6], true),
             (2, 1, &[5, 6], true),
+            (1, 1, &[5, 6], false),
+            (1, 1, &[5], true),
+            (2, 1, &[5, 6, 7], false),
             (0, 0, &[], false),
             (5, 0, &[], false),
             (99, 100, &[], false),

@@ -1,7 +1,7 @@
 //! What only reads: `PacketView`, `Wallet`, `Offers`.
 
 use super::Judge;
-use crate::ledger::{Batch, LedgerError, Packet, Share, State};
+use crate::ledger::{Batch, LedgerError, Offer, Packet, Share, State};
 use shake_proto::handoff::record::Notice;
 use shake_proto::reply::{
     PacketState, Reason, ShareTaken, ViewResult, WALLET_TRANSFERS_MAX, WalletResult, WalletTransfer,
@@ -11,6 +11,20 @@ use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
 /// The most packets that one `Offers` tells of; the others come with the next, when some of these are grabbed.
 pub const OFFERS_MAX: usize = 32;
+/// Of them those of one sender: who sends many of a cent must not hide the others' packets. The event may have more.
+pub const OFFERS_OF_SENDER_MAX: usize = 4;
+
+/// Of what waits, in its order, what is told.
+fn told(waiting: &[Offer]) -> Vec<Offer> {
+    let mut told: Vec<Offer> = Vec::new();
+    for offer in waiting {
+        let before = told.iter().filter(|one| one.from == offer.from).count();
+        if told.len() < OFFERS_MAX && (offer.from.is_none() || before < OFFERS_OF_SENDER_MAX) {
+            told.push(*offer);
+        }
+    }
+    told
+}
 
 fn state_of(id: PacketId, packet: &Packet, shares: &[Share]) -> PacketState {
     // The first of the largest, once all are taken.
@@ -64,14 +78,14 @@ impl Judge {
         })
     }
 
-    /// A notice for each packet that waits for this user.
+    /// A notice for each packet that waits for this user and is told.
     pub(super) fn offers(
         &mut self,
         batch: &mut Batch<'_>,
         user: UserId,
         at: UnixMillis,
     ) -> Result<Vec<Notice>, LedgerError> {
-        let offers = batch.offers_for(user, at, OFFERS_MAX)?;
+        let offers = told(&batch.offers_for(user, at)?);
         self.counters.offers_told.add(offers.len() as u64);
         Ok(offers
             .into_iter()
@@ -84,6 +98,21 @@ impl Judge {
 mod tests {
     use super::*;
     use crate::ledger::Origin;
+
+    #[test]
+    fn few_of_one_sender_are_told_and_gifts_all() {
+        let offer = |packet, from: Option<u64>| Offer {
+            packet: PacketId(packet),
+            from: from.map(UserId),
+        };
+        let gifts = (0..10).map(|packet| offer(packet, None));
+        let dust = (10..200).map(|packet| offer(packet, Some(9)));
+        let friends = (200..240).map(|packet| offer(packet, Some(packet / 2)));
+        let waiting: Vec<_> = gifts.clone().chain(dust.clone()).chain(friends.clone()).collect();
+        let expected: Vec<_> = gifts.chain(dust.take(4)).chain(friends.take(18)).collect();
+        assert_eq!(told(&waiting), expected);
+        assert!(told(&[]).is_empty());
+    }
 
     #[test]
     fn the_first_of_the_largest_is_best_once_all_are_taken() {

@@ -236,7 +236,8 @@ impl Oracle {
         }
         let takers = named.is_empty() || usize::from(shares) <= named.len();
         let balance = self.wallets.get(&user).copied().unwrap_or(0);
-        if shares == 0 || cents < u64::from(shares) || !takers {
+        let receivers = u64::from(shares).max(named.len() as u64);
+        if shares == 0 || cents < receivers || !takers {
             assert_eq!(*result, SendResult::Refused(Reason::Amount));
         } else if balance < cents as i64 {
             assert_eq!(*result, SendResult::Refused(Reason::Balance));

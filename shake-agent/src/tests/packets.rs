@@ -2,7 +2,7 @@
 
 use super::play::{DAY, Real, grabbed, sent};
 use super::support::{EVENT, claimed};
-use crate::requests::{EXPIRY_GRACE_MS, OFFERS_MAX};
+use crate::requests::{EXPIRY_GRACE_MS, OFFERS_MAX, OFFERS_OF_SENDER_MAX};
 use shake_proto::handoff::record::{Request, What};
 use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult, WalletTransfer};
 use shake_proto::request::Grab;
@@ -286,19 +286,54 @@ fn what_is_left_goes_back_on_time_also_after_a_restart() {
     assert_eq!(report.outbox["refund"].cents, 30 - amount.0);
 }
 
+/// Who sends many packets of a cent hides neither the event's gift nor a friend's packet.
+#[test]
+fn dust_hides_no_gift() {
+    let mut real = rich();
+    let gift = real.gift(1, 70, &BTreeSet::from([2, 3]));
+    let gift = real.packet_of(&gift[0].code);
+    real.release(2);
+    let now = UnixMillis(real.now);
+    assert!(matches!(real.claim(EVENT, 2, 3, 3, now), ClaimResult::Opened { .. }));
+    let friends = packet(&real.send(3, 1, 30, 1, &BTreeSet::from([2])).0);
+    let mut dust = Vec::new();
+    for key in 0..30 {
+        dust.push(packet(&send(&mut real, key, 1, 1, &[2])));
+    }
+    let told = real.offers(2).notices;
+    let told: Vec<_> = told.iter().map(|notice| real.packet_of(&notice.code)).collect();
+    let newest: Vec<_> = dust.into_iter().rev().take(OFFERS_OF_SENDER_MAX).collect();
+    assert_eq!(told, [vec![gift], newest, vec![friends]].concat());
+    assert_eq!(real.offers(3).notices.len(), 1);
+    // Once it is grabbed it is told no more.
+    assert!(matches!(real.grab(gift, 2), GrabResult::Grabbed { .. }));
+    assert_eq!(real.offers(2).notices.len(), OFFERS_OF_SENDER_MAX + 1);
+}
+
+#[test]
+fn a_cent_for_each_who_is_named_is_asked_for_after_the_repeat() {
+    let mut real = rich();
+    let amount = SendResult::Refused(Reason::Amount);
+    assert_eq!(send(&mut real, 1, 1, 1, &[2, 3]), amount);
+    let first = send(&mut real, 1, 2, 1, &[2, 3]);
+    let again = send(&mut real, 1, 2, 1, &[2, 3]);
+    assert!(matches!(again, SendResult::Sent { packet: id, repeat: true, .. } if id == packet(&first)));
+    assert_eq!(send(&mut real, 2, 99, 1, &(2..=101).collect::<Vec<_>>()), amount);
+}
+
 #[test]
 fn at_most_so_many_offers_are_told_at_once() {
     let mut real = rich();
     for key in 0..30 {
-        assert!(matches!(send(&mut real, key, 1, 1, &[2]), SendResult::Sent { .. }));
-    }
-    for key in 0..10 {
         assert_eq!(real.gift(key, 2, &BTreeSet::from([2, 3])).len(), 2);
     }
+    for key in 0..10 {
+        assert!(matches!(send(&mut real, key, 1, 1, &[2]), SendResult::Sent { .. }));
+    }
     assert_eq!(real.offers(2).notices.len(), OFFERS_MAX);
-    assert_eq!(real.offers(3).notices.len(), 10);
+    assert_eq!(real.offers(3).notices.len(), 30);
     let WalletResult::State { transfers, .. } = real.wallet(1) else {
         panic!("no wallet");
     };
-    assert_eq!(transfers.len(), 20);
+    assert_eq!(transfers.len(), 11);
 }

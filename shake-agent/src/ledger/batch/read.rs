@@ -58,13 +58,13 @@ impl Batch<'_> {
         })
     }
 
-    /// What waits for a user and is not due yet at `at`, oldest first.
+    /// What waits for a user and is not due yet at `at`: gifts first, the newest first, a few hundred at the most.
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn offers_for(&mut self, user: UserId, at: UnixMillis, max: usize) -> Result<Vec<Offer>, LedgerError> {
+    pub fn offers_for(&mut self, user: UserId, at: UnixMillis) -> Result<Vec<Offer>, LedgerError> {
         self.run("read the offers of", |connection, _| {
-            shares::waiting_for(connection, user, at, max)
+            shares::waiting_for(connection, user, at)
         })
     }
 

@@ -227,7 +227,7 @@ impl Party {
                 let others = (1..=self.users()).map(UserId).filter(|other| *other != user);
                 let named = match self.below(2) {
                     0 => Vec::new(),
-                    _ => others.take(usize::from(shares) + 1).collect(),
+                    _ => others.take((usize::from(shares) + 1).min(total as usize)).collect(),
                 };
                 self.phones[at].sends += 1;
                 let key = self.phones[at].sends;
