@@ -99,8 +99,10 @@ impl RequestFailure {
     /// Whether the gateway would say the same again.
     fn is_final(&self) -> bool {
         let number = match self {
-            Self::Reset(number) | Self::Closed(number) => number,
             Self::Malformed(_) => return true,
+            // A newer session has the place. On a stream the same code asks for patience.
+            Self::Closed(number) if *number == u64::from(Code::TooMany.number()) => return true,
+            Self::Reset(number) | Self::Closed(number) => number,
             Self::Timeout | Self::ConnectionLost | Self::Offline => return false,
         };
         matches!(

@@ -4,7 +4,7 @@
 
 mod reasons;
 
-pub use reasons::{AskKind, Busy, Dropped, Missed, Shed, SlowDown, Turned};
+pub use reasons::{AskKind, Busy, Dropped, Ended, Missed, Shed, SlowDown, Turned};
 
 use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
@@ -88,6 +88,8 @@ pub struct Counters {
     pub notices: Count,
     /// Notices that the client gave no room for.
     pub notices_missed: Count,
+    /// Replies and notices that had to wait until the client gave credit for all of them.
+    pub replies_waited: Count,
     /// Agent's replies that nobody waits for any more.
     pub replies_late: Count,
     /// Records of behaviour for the agent's analysis.
@@ -109,6 +111,7 @@ pub struct Counters {
     dropped: [Count; Dropped::ALL.len()],
     shed: [Count; Shed::ALL.len()],
     turned: [Count; Turned::ALL.len()],
+    ended: [Count; Ended::ALL.len()],
     asks: [Count; AskKind::ALL.len()],
     busy: [Count; Busy::ALL.len()],
     refused: [Count; Reason::ALL.len()],
@@ -144,6 +147,11 @@ impl Counters {
 
     pub fn turned(&self, why: Turned) -> &Count {
         of(&self.turned, &Turned::ALL, &why)
+    }
+
+    /// Sessions that the gateway closed.
+    pub fn ended(&self, why: Ended) -> &Count {
+        of(&self.ended, &Ended::ALL, &why)
     }
 
     /// Shakes that got an outcome.
@@ -235,6 +243,7 @@ impl Counters {
             ("gateway_gifts_missed_total", &self.gifts_missed),
             ("gateway_notices_total", &self.notices),
             ("gateway_notices_missed_total", &self.notices_missed),
+            ("gateway_replies_waited_total", &self.replies_waited),
             ("gateway_replies_late_total", &self.replies_late),
             ("gateway_events_total", &self.events),
             ("gateway_events_dropped_total", &self.events_dropped),
@@ -279,6 +288,12 @@ impl Counters {
             "reason",
             &Turned::ALL.map(Turned::name),
             &self.turned,
+        );
+        family(
+            "gateway_sessions_ended_total",
+            "reason",
+            &Ended::ALL.map(Ended::name),
+            &self.ended,
         );
         family(
             "gateway_wins_missed_total",

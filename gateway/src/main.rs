@@ -14,6 +14,7 @@ mod own_id;
 mod run;
 mod shard;
 mod tls;
+mod users;
 mod winners;
 
 use allocations::Noted;

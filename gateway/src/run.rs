@@ -14,6 +14,7 @@ use crate::shard::serving::{Now, Serving, Shared};
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
 use crate::tls::{self, Secrets};
+use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms};
@@ -78,6 +79,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         current: Current::new(live, secrets, config.shards),
         board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
+        users: Users::new(config.shards, config.sessions.max),
         claims: config.claims,
         shards: config.shards,
         clock: clock.clone(),
@@ -255,8 +257,9 @@ fn spawn(
         .name(format!("shard-{number}"))
         .spawn(move || {
             let began = Instant::now();
+            let ahead = parts.ahead.clone();
             let now = Now::read(began, &shared.clock);
-            let serving = Serving::new(shared, number as u16, counters, lane, now);
+            let serving = Serving::new(shared, number as u16, counters, lane, ahead, now);
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")

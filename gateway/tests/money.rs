@@ -60,17 +60,11 @@ async fn a_packet_is_won_opened_once_and_answered_the_same_again() {
 
     // The same user on many connections at once.
     let other = phone.win().await;
-    let mut claims = Vec::new();
-    for _ in 0..50 {
-        let (phone, ticket) = (stand.user(1).await, other.ticket.clone());
-        claims.push(tokio::spawn(
-            async move { opened(phone.claim_patiently(&ticket).await) },
-        ));
-    }
-    let mut answers = Vec::new();
-    for claim in claims {
-        answers.push(claim.await.expect("a claim"));
-    }
+    let answers = stand.hammer(1, |phone| {
+        let ticket = other.ticket.clone();
+        async move { opened(phone.claim_patiently(&ticket).await) }
+    });
+    let answers = answers.await;
     assert_eq!(answers.iter().filter(|answer| !answer.repeat).count(), 1);
     assert!(answers.iter().all(|answer| answer.cents == answers[0].cents));
 

@@ -20,7 +20,9 @@ pub enum Code {
     Unsupported = 0x105,
     /// The user token is not authentic.
     TokenForged = 0x106,
-    /// The user token has expired.
+    /// The user token has expired. As the code of a closed connection: the token of its last Hello has, up to a minute or two
+    /// ago, or the key that signed it is no longer accepted. Connect anew with a new token. Who says Hello with a newer one in
+    /// time is not closed.
     TokenExpired = 0x107,
     /// Hello for another user than the connection's.
     UserChanged = 0x108,
@@ -28,8 +30,11 @@ pub enum Code {
     HelloTimeout = 0x109,
     /// The server is about to stop; connect anew elsewhere or later.
     GoingAway = 0x10a,
-    /// More requests under way than one connection may have; or more Hellos than it may say: four at once, one in five seconds.
-    /// Nothing is wrong with the connection; ask again some seconds later.
+    /// More than there may be of one client. As the code of a stream: more requests under way than one connection may have, or
+    /// more Hellos than it may say (four at once, one in five seconds); nothing is wrong with the connection, ask again some
+    /// seconds later. As the code of a closed connection: the user has more than four sessions, of which this one was silent for
+    /// the longest; or the user or device is blocked, and a newcomer needed the place. An app does not connect anew by itself
+    /// then, only when its user acts: or two apps would take each other's place for ever.
     TooMany = 0x10b,
     /// The peer broke the protocol on purpose or by a bug; the connection is closed.
     Abuse = 0x10c,

@@ -5,35 +5,47 @@
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Release {
     interval_ns: u64,
-    next_at_ns: u64,
+    /// The next take is due one interval after this; nothing before the first.
+    last_ns: Option<u64>,
 }
 
 impl Release {
     /// At most this many per second; zero or less lets nothing through, infinity everything.
     #[must_use]
     pub fn per_second(rate: f64) -> Self {
-        let interval_ns = if rate > 0.0 {
-            (1e9 / rate).min(u64::MAX as f64) as u64
-        } else {
-            u64::MAX
-        };
         Self {
-            interval_ns,
-            next_at_ns: 0,
+            interval_ns: interval_ns(rate),
+            last_ns: None,
         }
+    }
+
+    /// Goes on at another rate: the next take is due one interval of that after the last.
+    pub fn change_rate(&mut self, rate: f64) {
+        self.interval_ns = interval_ns(rate);
     }
 
     /// Whether a take is due at `now_ns`. Does not take.
     #[must_use]
     pub fn is_due(&self, now_ns: u64) -> bool {
-        self.interval_ns != u64::MAX && now_ns >= self.next_at_ns
+        self.interval_ns != u64::MAX && now_ns >= self.next_ns()
     }
 
     /// Takes one. Call after [`Release::is_due`] said yes.
     pub fn take(&mut self, now_ns: u64) {
         // One interval of credit at the most, so that lateness of a fraction is made up and a pause is not.
-        let base = self.next_at_ns.max(now_ns.saturating_sub(self.interval_ns));
-        self.next_at_ns = base.saturating_add(self.interval_ns);
+        self.last_ns = Some(self.next_ns().max(now_ns.saturating_sub(self.interval_ns)));
+    }
+
+    fn next_ns(&self) -> u64 {
+        self.last_ns.map_or(0, |last| last.saturating_add(self.interval_ns))
+    }
+}
+
+fn interval_ns(rate: f64) -> u64 {
+    if rate > 0.0 {
+        (1e9 / rate).min(u64::MAX as f64) as u64
+    } else {
+        u64::MAX
     }
 }
 
@@ -50,6 +62,26 @@ mod tests {
             assert!(all.is_due(5));
             all.take(5);
         }
+    }
+
+    #[test]
+    fn another_rate_counts_from_the_last_take() {
+        const SECOND: u64 = 1_000_000_000;
+        let mut release = Release::per_second(0.001);
+        assert!(release.is_due(5 * SECOND), "the first is due at once");
+        release.take(5_000 * SECOND);
+        assert!(
+            release.is_due(5_000 * SECOND) && !release.is_due(4_999 * SECOND),
+            "one interval of credit"
+        );
+        release.take(5_000 * SECOND);
+        assert!(!release.is_due(5_999 * SECOND));
+        release.change_rate(0.5);
+        assert!(release.is_due(5_002 * SECOND) && !release.is_due(5_002 * SECOND - 1));
+        release.change_rate(0.0);
+        assert!(!release.is_due(u64::MAX));
+        release.change_rate(1.0);
+        assert!(release.is_due(5_001 * SECOND) && !release.is_due(5_001 * SECOND - 1));
     }
 
     proptest! {

@@ -12,7 +12,7 @@
 
 use crate::keys::{Key, KeyRing};
 use crate::{UnixMillis, UserId};
-use ring::hmac;
+use ring::{digest, hmac};
 use std::fmt;
 use thiserror::Error;
 
@@ -21,6 +21,8 @@ pub const TOKEN_BYTES: usize = SIGNED + MAC;
 const SIGNED: usize = 20;
 const MAC: usize = 16;
 const VERSION: u8 = 1;
+/// Where the id of the key stands.
+const KEY_ID: usize = 1;
 
 /// Why a token was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -42,10 +44,24 @@ pub struct UserToken {
     pub expires_at: UnixMillis,
 }
 
+/// Which key signed a token: its id, and two bytes of its hash. Ids begin anew when a key file is made anew, and a session must
+/// not outlive its key because another one has the same id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyTag([u8; 3]);
+
+impl KeyTag {
+    fn of(key: &Key) -> Self {
+        let hash = digest::digest(&digest::SHA256, key.secret());
+        let hash = hash.as_ref();
+        Self([key.id, hash[0], hash[1]])
+    }
+}
+
 /// The user-token keys, expanded once.
 pub struct TokenKeys {
     active: u8,
     keys: Vec<(u8, hmac::Key)>,
+    tags: Vec<KeyTag>,
 }
 
 impl fmt::Debug for TokenKeys {
@@ -62,7 +78,21 @@ impl TokenKeys {
         Self {
             active: ring.active().id,
             keys: ring.iter().map(expand).collect(),
+            tags: ring.iter().map(KeyTag::of).collect(),
         }
+    }
+
+    /// The tags of all keys.
+    #[must_use]
+    pub fn tags(&self) -> &[KeyTag] {
+        &self.tags
+    }
+
+    /// The key that signed a token which [`Self::check`] found good.
+    #[must_use]
+    pub fn signer(&self, token: &[u8]) -> Option<KeyTag> {
+        let id = token.get(KEY_ID)?;
+        self.tags.iter().find(|tag| tag.0[0] == *id).copied()
     }
 
     /// A token for this user.
@@ -137,6 +167,20 @@ mod tests {
         assert_eq!(keys(1).check(&bytes, UnixMillis(999)), Ok(token));
         assert_eq!(keys(1).check(&bytes, UnixMillis(1_000)), Err(TokenError::Expired));
         assert_eq!(keys(2).check(&bytes, UnixMillis(0)), Err(TokenError::Forged));
+    }
+
+    #[test]
+    fn the_signer_is_known_also_when_ids_begin_anew() {
+        let token = UserToken {
+            user: UserId(7),
+            expires_at: UnixMillis(1_000),
+        };
+        let (one, other) = (keys(1), keys(2));
+        let signer = one.signer(&one.mint(token)).expect("signed by the only key");
+        assert_eq!(one.tags(), [signer]);
+        assert_ne!(other.tags(), [signer], "the same id, another key");
+        assert_eq!(one.signer(&[1, 9]), None);
+        assert_eq!(one.signer(&[]), None);
     }
 
     proptest! {

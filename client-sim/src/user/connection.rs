@@ -9,6 +9,9 @@ use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use shake_rules::cookie::COOKIE_BYTES_MAX;
 
+/// How a connection ends whose place a newer session of the same user took. An app leaves it at that until its user acts; or
+/// two phones of one user would take each other's place for ever.
+const DISPLACED: &str = "closed_too_many";
 /// From one look to the next whether a phone that was told to go is done with what it has here.
 const LEAVE_LOOK: Micros = Micros::from_ms(100);
 
@@ -79,14 +82,19 @@ impl User {
         self.learn(now, reply, habits, tally)
     }
 
-    /// The connection ended after its Hello. Shakes under way are lost; errands go on over the next connection.
+    /// The connection ended after its Hello. Shakes under way are lost; errands go on over the next connection, if there is one.
     pub fn on_connection_lost(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
         self.online = false;
         tally.sessions.lost += 1;
         tally.networks.count(self.network(habits), |counts| counts.lost += 1);
         tally.error(&format!("connection_{reason}"), "");
         self.give_up_shakes(tally);
-        match self.reconnect_at.take() {
+        let told = self.reconnect_at.take();
+        if reason == DISPLACED {
+            tally.sessions.failed += 1;
+            return ConnectNext::GiveUp;
+        }
+        match told {
             Some(at) => ConnectNext::At(at.max(now)),
             None => self.try_again(now, habits, tally),
         }

@@ -374,6 +374,33 @@ fn sessions_retry_within_bounds_and_give_up() {
 }
 
 #[test]
+fn a_phone_whose_place_another_took_does_not_come_back_by_itself() {
+    let habits = habits();
+    let displaced = format!("closed_{}", Code::TooMany);
+    let (mut user, mut tally) = online(&habits);
+    let next = user.on_connection_lost(ms(150), &displaced, &habits, &mut tally);
+    assert_eq!(next, ConnectNext::GiveUp);
+    assert_eq!((tally.sessions.lost, tally.sessions.failed), (1, 1));
+    // Nor in the middle of its Hello; but a stream that is refused so is tried again, and so is any other end.
+    let number = u64::from(Code::TooMany.number());
+    for (failure, is_final) in [
+        (RequestFailure::Closed(number), true),
+        (RequestFailure::Reset(number), false),
+    ] {
+        let mut user = User::new(0, 1, &habits);
+        let next = user.on_hello(ms(1), Err(failure), &habits, &mut tally);
+        assert_eq!(next == Err(ConnectNext::GiveUp), is_final);
+    }
+    let (mut user, mut tally) = online(&habits);
+    let ended = format!("closed_{}", Code::TokenExpired);
+    let next = user.on_connection_lost(ms(150), &ended, &habits, &mut tally);
+    assert!(
+        matches!(next, ConnectNext::At(at) if at > ms(150)),
+        "with another token"
+    );
+}
+
+#[test]
 fn going_away_is_spread_and_not_before_told() {
     let habits = habits();
     let go_away = v1::GoAway {

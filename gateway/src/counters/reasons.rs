@@ -42,6 +42,8 @@ named! {
         WinnersFull = "winners_full",
         /// The agent has not said yet which ledger this is.
         LedgerUnknown = "ledger_unknown",
+        /// The client gives no room for the reply that would tell it.
+        Untold = "untold",
     }
 
     /// Why a datagram got no answer.
@@ -56,7 +58,7 @@ named! {
         NoReturn = "no_return",
         /// The user was told to slow down a moment ago, and did not.
         ToldBefore = "told_before",
-        /// So many answers wait for the client's connection to take them that there is no room for another.
+        /// So many answers wait for the client's connection to take them that there is no room for this one.
         NoRoom = "no_room",
     }
 
@@ -106,6 +108,20 @@ named! {
         PrefixesFull = "prefixes_full",
         /// The grade admits no more new connections.
         GradeRate = "grade_rate",
+    }
+
+    /// Why the gateway closed a session, apart from its own end, protocol errors and idle time.
+    enum Ended {
+        /// The user's token is over.
+        TokenOver = "token_over",
+        /// The key that signed the user's token was retired.
+        KeyRetired = "key_retired",
+        /// A newer session of the user took its place, because it was silent for the longest.
+        Displaced = "displaced",
+        /// Blocked, when a newcomer needed the place.
+        Blocked = "blocked",
+        /// Without a Hello, when a newcomer needed the place.
+        Nameless = "nameless",
     }
 
     /// What users ask of the ledger.

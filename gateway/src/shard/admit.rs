@@ -436,6 +436,11 @@ impl Admission {
         gate.open_until = self.moment().saturating_add(WIN_GRACE);
     }
 
+    /// Whether a user has just won, and may be opening the packet.
+    pub fn has_won(&self, gate: &Gate) -> bool {
+        self.moment() < gate.open_until
+    }
+
     /// The grade of this turn.
     pub fn grade(&self) -> Grade {
         self.grade

@@ -161,7 +161,7 @@ impl Serving {
         let mut notices: Vec<Notice> = std::mem::take(&mut self.notices);
         self.lane.notices(&mut notices);
         for notice in notices.drain(..) {
-            let Some(session) = self.online.session(notice.user) else {
+            let Some(seat) = self.shared.users.newest_in(self.shard, notice.user) else {
                 continue;
             };
             let offered = v1::PacketOffered {
@@ -169,7 +169,7 @@ impl Serving {
                 from_user_id: notice.from.map_or(0, |user| user.0),
             };
             let kind = v1::notice::Kind::PacketOffered(offered);
-            into.push(Delivery::Notice(session, kind));
+            into.push(Delivery::Notice(seat.session as usize, kind));
         }
         self.notices = notices;
     }

@@ -7,7 +7,7 @@
 
 use super::admit::{Gate, STANDS_FOR, Verdict};
 use super::ask::busy_reply;
-use super::serving::{Answer, Serving};
+use super::serving::{Answer, Serving, Shaker};
 use super::session::Session;
 use crate::counters::{AskKind, Busy, Dropped, Turned};
 use shake_proto::handoff::abuse::{Block, Subject};
@@ -29,6 +29,8 @@ const SWEEP_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 pub struct Blocks {
     until_ns: HashMap<Subject, u64>,
+    /// Of them those of devices.
+    devices: usize,
     swept_ns: u64,
 }
 
@@ -47,14 +49,23 @@ impl Blocks {
     /// Takes over what the agent told.
     pub fn take(&mut self, block: &Block, now: UnixMillis, now_ns: u64) -> Taken {
         let rest_ms = block.until.since_ms(now).min(BLOCK_MS_MAX);
+        let device = usize::from(matches!(block.subject, Subject::Device(_)));
         if rest_ms == 0 {
-            self.until_ns.remove(&block.subject);
+            if self.until_ns.remove(&block.subject).is_some() {
+                self.devices -= device;
+            }
             return Taken::Lifted;
         }
         if self.until_ns.len() >= BLOCKS_MAX && !self.until_ns.contains_key(&block.subject) {
             return Taken::Full;
         }
-        self.until_ns.insert(block.subject, now_ns + rest_ms * 1_000_000);
+        if self
+            .until_ns
+            .insert(block.subject, now_ns + rest_ms * 1_000_000)
+            .is_none()
+        {
+            self.devices += device;
+        }
         Taken::Holds
     }
 
@@ -73,8 +84,20 @@ impl Blocks {
         if now_ns >= self.swept_ns + SWEEP_NS {
             self.swept_ns = now_ns;
             self.until_ns.retain(|_, until| *until > now_ns);
+            let device = |subject: &&Subject| matches!(subject, Subject::Device(_));
+            self.devices = self.until_ns.keys().filter(device).count();
         }
         self.until_ns.len()
+    }
+
+    /// Whether anybody is blocked.
+    pub fn are_some(&self) -> bool {
+        !self.until_ns.is_empty()
+    }
+
+    /// Whether any device is blocked.
+    pub fn are_of_devices(&self) -> bool {
+        self.devices > 0
     }
 }
 
@@ -126,19 +149,19 @@ impl Serving {
         self.blocks.rest_ms(subject, self.now.elapsed_ns).is_some()
     }
 
-    /// The answer to a session's datagram; none for who was told a moment ago not to shake.
+    /// The answer to a session's datagram, which wins nothing that it cannot be told; none for who was told a moment ago not to shake.
     pub(super) fn shake_of(
         &mut self,
         session: &mut Session,
         gate: &mut Gate,
         user: UserId,
         shake: Shake,
+        shaker: Shaker,
     ) -> Option<v1::ShakeReply> {
         let reply = match self.blocked_ms(user, session.behaviour.device()) {
             None => {
                 self.admission.readmit(gate);
-                let address = session.connection.remote_address().ip();
-                self.shake(user, shake, address, gate)
+                self.shake(user, shake, shaker, gate)
             }
             Some(rest_ms) => match self.admission.block(gate, rest_ms, &self.counters) {
                 Verdict::Refuse { retry_after_ms } => Some(self.say_blocked(shake, retry_after_ms)),
@@ -228,6 +251,28 @@ mod tests {
         assert_eq!(blocks.take(&block(1, 2_000_000), now, SECOND), Taken::Holds);
         assert_eq!(blocks.take(&block(1, 0), now, SECOND), Taken::Lifted);
         assert_eq!(blocks.rest_ms(who, SECOND), None);
+    }
+
+    #[test]
+    fn blocks_of_devices_are_counted() {
+        let mut blocks = Blocks::default();
+        let now = UnixMillis(1_000_000);
+        let of_device = |number, until_ms| Block {
+            subject: Subject::Device(DeviceId(number)),
+            ..block(0, until_ms)
+        };
+        blocks.take(&block(1, 2_000_000), now, SECOND);
+        assert!(blocks.are_some() && !blocks.are_of_devices());
+        for until_ms in [1_001_000, 1_002_000] {
+            blocks.take(&of_device(1, until_ms), now, SECOND);
+            blocks.take(&of_device(2, until_ms), now, SECOND);
+        }
+        for _ in 0..2 {
+            blocks.take(&of_device(1, 0), now, SECOND);
+        }
+        assert!(blocks.are_of_devices());
+        assert_eq!(blocks.sweep(4 * SECOND), 1);
+        assert!(blocks.are_some() && !blocks.are_of_devices());
     }
 
     #[test]

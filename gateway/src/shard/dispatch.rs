@@ -2,11 +2,11 @@
 
 use super::admit::Gate;
 use super::behaviour::is_ask;
-use super::serving::{Answer, Asker, Serving};
-use super::session::{Read, Session};
+use super::serving::{Answer, Asker, Serving, Shaker};
+use super::session::{Read, Sent, Session};
 use crate::counters::Dropped;
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{Dir, Event, StreamEvent, StreamId};
+use quinn_proto::{Dir, Event, SendDatagramError, StreamEvent, StreamId};
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REQUEST_BYTES_MAX};
 use shake_proto::request::{Request, Shake};
@@ -40,6 +40,8 @@ pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize,
             }
         }
         Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, gate, index, serving, id),
+        Event::Stream(StreamEvent::Writable { id }) => session.write_on(id),
+        Event::Stream(StreamEvent::Stopped { id, .. }) => session.give_up(id),
         // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
         // what becomes of replies.
         _ => {}
@@ -61,19 +63,24 @@ fn shake_by_datagram(session: &mut Session, gate: &mut Gate, serving: &mut Servi
     let Some(user) = session.user else {
         return serving.counters.dropped(Dropped::BeforeHello).inc();
     };
-    if session.connection.datagrams().max_size().is_none() {
+    let size_max = session.connection.datagrams().max_size();
+    let Some(size_max) = size_max.filter(|_| !session.connection.is_closed()) else {
         return serving.counters.dropped(Dropped::NoReturn).inc();
-    }
-    // Before anything is won: quinn-proto would make room by dropping what waits, and that may be a ticket.
-    if session.connection.datagrams().send_buffer_space() < SHAKE_REPLY_BYTES_MAX {
-        return serving.counters.dropped(Dropped::NoRoom).inc();
-    }
-    let Some(reply) = serving.shake_of(session, gate, user, shake) else {
+    };
+    // Before anything is won. Who takes short answers only, or has many waiting, is answered all the same.
+    let room = size_max.min(session.connection.datagrams().send_buffer_space());
+    let shaker = Shaker {
+        address: session.connection.remote_address().ip(),
+        can_be_told: room >= SHAKE_REPLY_BYTES_MAX,
+    };
+    let Some(reply) = serving.shake_of(session, gate, user, shake, shaker) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
-    if session.connection.datagrams().send(bytes, false).is_err() {
-        serving.counters.dropped(Dropped::NoReturn).inc();
+    match session.connection.datagrams().send(bytes, false) {
+        Ok(()) => {}
+        Err(SendDatagramError::Blocked(_)) => serving.counters.dropped(Dropped::NoRoom).inc(),
+        Err(_) => serving.counters.dropped(Dropped::NoReturn).inc(),
     }
 }
 
@@ -116,8 +123,11 @@ fn serve(
     let answer = match serving.turn_away(user, device, gate, &request) {
         Some(refusal) => refusal,
         None => {
-            let address = session.connection.remote_address().ip();
-            serving.serve(request, &mut session.user, gate, &mut session.spent, address, asker)?
+            let shaker = Shaker {
+                address: session.connection.remote_address().ip(),
+                can_be_told: session.can_tell(asker.stream, SHAKE_REPLY_BYTES_MAX),
+            };
+            serving.serve(request, &mut session.user, gate, &mut session.spent, shaker, asker)?
         }
     };
     gate.is_named = session.user.is_some();
@@ -145,8 +155,10 @@ fn serve(
 pub(super) fn reply(session: &mut Session, serving: &mut Serving, stream: StreamId, kind: v1::reply::Kind) {
     let mut bytes = BytesMut::new();
     frame::encode_stream(&v1::Reply { kind: Some(kind) }, &mut bytes);
-    if let Err(code) = session.reply(stream, bytes.freeze()) {
-        refuse(session, serving, stream, code);
+    match session.reply(stream, bytes.freeze()) {
+        Ok(Sent::Whole) => {}
+        Ok(Sent::Waits) => serving.counters.replies_waited.inc(),
+        Err(code) => refuse(session, serving, stream, code),
     }
 }
 
@@ -166,4 +178,30 @@ fn refuse(session: &mut Session, serving: &mut Serving, stream: StreamId, code: 
     serving.counters.stream_refused(code).inc();
     serving.note_refusal(session, code);
     session.refuse(stream, code);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_to_a_shake_is_longer_than_room_is_asked_for() {
+        let shake = v1::ShakeReply {
+            sequence: u32::MAX,
+            outcome: v1::Outcome::RedPacket as i32,
+            resource_id: u32::MAX,
+            pace_ms: u32::MAX,
+            config_version: u64::MAX,
+            red_packet: Some(v1::RedPacket {
+                ticket: vec![1; TICKET_BYTES].into(),
+                sponsor_id: u16::MAX.into(),
+                cookie: vec![1; COOKIE_BYTES_MAX].into(),
+            }),
+            slow_down: None,
+        };
+        let mut bytes = BytesMut::new();
+        let kind = Some(v1::reply::Kind::Shake(shake));
+        frame::encode_stream(&v1::Reply { kind }, &mut bytes);
+        assert!(bytes.len() <= SHAKE_REPLY_BYTES_MAX, "{}", bytes.len());
+    }
 }

@@ -1,5 +1,6 @@
 //! Gifts: in a phase that has them, the event sends packets to random users who are online. Each shard draws among its
-//! own sessions, at its part of the rate; the agent funds and announces them.
+//! own sessions, of each user only the first in all shards, and as often as it has such; so each user has the same chance,
+//! however many sessions. The agent funds and announces them.
 
 use super::serving::Serving;
 use super::sessions::Sessions;
@@ -8,8 +9,9 @@ use shake_proto::handoff::record::Gift;
 use shake_rules::throttle::Service;
 use shake_rules::{Cents, UserId};
 
-/// Sessions looked at for each recipient, before a draw is given up for lack of users.
-const LOOKS_PER_RECIPIENT: usize = 8;
+/// Sessions looked at for each recipient, before a draw is given up for lack of users. Where each user has as many sessions as
+/// may be, one in four is a first one.
+const LOOKS_PER_RECIPIENT: usize = 32;
 
 impl Serving {
     /// Whether the phase has gifts, and the grade lets them be sent.
@@ -29,6 +31,8 @@ impl Serving {
         else {
             return;
         };
+        let share = self.shared.users.share_of(self.shard);
+        self.gifts.change_rate(gifts.per_second * share);
         while self.gifts.is_due(self.now.elapsed_ns) {
             self.gifts.take(self.now.elapsed_ns);
             let recipients = self.draw_recipients(sessions, gifts.recipients.into());
@@ -57,14 +61,15 @@ impl Serving {
     fn draw_recipients(&mut self, sessions: &mut Sessions, count: usize) -> Vec<UserId> {
         let mut users: Vec<UserId> = Vec::with_capacity(count);
         for _ in 0..count * LOOKS_PER_RECIPIENT {
-            if users.len() == count || sessions.capacity() == 0 {
+            if users.len() == count || self.terms.capacity() == 0 {
                 break;
             }
-            let index = self.rng.random_range(0..sessions.capacity());
-            if let Some(session) = sessions.get_mut(index)
-                && let Some(user) = session.user
-                && self.blocked_ms(user, session.behaviour.device()).is_none()
+            let index = self.rng.random_range(0..self.terms.capacity());
+            if let Some((user, seat)) = self.terms.seat(index)
                 && !users.contains(&user)
+                && self.shared.users.sits_first(user, seat)
+                && let Some(session) = sessions.get_mut(index)
+                && self.blocked_ms(user, session.behaviour.device()).is_none()
             {
                 users.push(user);
             }

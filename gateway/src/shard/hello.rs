@@ -2,6 +2,7 @@
 
 use super::serving::Serving;
 use super::spent::Spent;
+use super::terms::Proof;
 use bytes::Bytes;
 use rand::Rng;
 use shake_proto::code::Code;
@@ -14,14 +15,14 @@ use shake_rules::token::TokenError;
 use shake_rules::winnings::Winnings;
 
 impl Serving {
-    /// Who says Hello, and the reply. `known` is who said it before on this connection. Only an authentic one is charged:
+    /// What a Hello proves, and the reply. `known` is who said it before on this connection. Only an authentic one is charged:
     /// what is forged is a misdeed, and told as such.
     pub(super) fn hello(
         &mut self,
         hello: &Hello,
         known: Option<UserId>,
         spent: &mut Spent,
-    ) -> Result<(UserId, v1::HelloReply), Code> {
+    ) -> Result<(Proof, v1::HelloReply), Code> {
         let token = self
             .secrets
             .tokens
@@ -33,6 +34,7 @@ impl Serving {
         if known.is_some_and(|known| known != token.user) {
             return Err(Code::UserChanged);
         }
+        let key = self.secrets.tokens.signer(&hello.token).ok_or(Code::TokenForged)?;
         spent.hello(self.now.elapsed_ns).map_err(|_| Code::TooMany)?;
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
@@ -52,7 +54,7 @@ impl Serving {
             },
             blocked: None,
         };
-        Ok((token.user, reply))
+        Ok((Proof { token, key }, reply))
     }
 
     /// The phase that holds now and the next one, as clients see them.

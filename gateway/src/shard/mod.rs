@@ -21,13 +21,14 @@ mod packed;
 mod pages;
 mod repeats;
 mod resets;
+mod room;
 mod session;
 mod sessions;
 mod spent;
+mod terms;
 mod unasked;
 mod wheel;
 
-mod online;
 pub mod serving;
 
 mod dispatch;
@@ -48,6 +49,7 @@ mod packet;
 
 pub mod lane;
 
+mod rounds;
 mod sweep;
 
 mod settle;
@@ -58,6 +60,7 @@ pub use resets::ResetKeys;
 
 use crate::config;
 use crate::huge_pages::Ahead;
+use crate::users::Seat;
 use arrivals::Arrivals;
 use ask::Delivery;
 use backlog::Backlog;
@@ -67,6 +70,7 @@ use pages::Pages;
 use receive::Found;
 use repeats::Repeats;
 use resets::Resets;
+use room::Room;
 use serving::{Now, Serving};
 use session::Session;
 use sessions::Sessions;
@@ -129,6 +133,9 @@ pub struct Shard {
     next_serial: u32,
     handshaking: usize,
     sweeps: Sweeps,
+    room: Room,
+    /// Seats of sessions that are to be closed.
+    taken: Vec<Seat>,
     arrivals: Arrivals,
     is_stopping: bool,
 }
@@ -157,6 +164,8 @@ impl Shard {
             next_serial: 0,
             handshaking: 0,
             sweeps: Sweeps::default(),
+            room: Room::default(),
+            taken: Vec::new(),
             arrivals: Arrivals::default(),
             is_stopping: false,
         }
@@ -202,6 +211,7 @@ impl Shard {
         }
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();
+        self.go_round();
         self.arrivals.begin_turn(&self.serving);
         self.receive();
         self.deliver();

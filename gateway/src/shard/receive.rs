@@ -233,6 +233,8 @@ impl Shard {
             front.note_keys();
         }
         mark(session, index, &mut self.dirty);
+        let now = self.serving.now.instant;
+        self.serving.shared.users.hear(self.serving.shard, index, now);
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
@@ -240,7 +242,6 @@ impl Shard {
         let counters = Arc::clone(&self.serving.counters);
         let limits = self.parts.sessions;
         let now = self.serving.now.instant;
-        let buffer = self.outgoing.buffer();
         let rules = self.serving.rules();
         let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
         let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
@@ -248,8 +249,6 @@ impl Shard {
         let address = arrival.incoming.remote_address().ip();
         let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
             Some(Turned::Going)
-        } else if self.sessions.len() >= limits.max {
-            Some(Turned::SessionsFull)
         } else if self.serving.shared.board.is_memory_full() {
             Some(Turned::MemoryFull)
         } else if self.handshaking >= handshakes_max {
@@ -257,13 +256,20 @@ impl Shard {
         } else {
             None
         };
+        // Nobody is closed for an address that may be false.
+        let is_full = self.is_full();
         let mut must_retry = false;
         if turned.is_none() && is_proven {
             turned = self.serving.refusal(address);
+            if turned.is_none() && is_full && !self.make_place() {
+                turned = Some(Turned::SessionsFull);
+            }
         } else if turned.is_none() {
             // Whose address may be false is refused nothing in another's name, and charged nothing to another.
-            must_retry = must_prove || self.serving.refusal(address).is_some() || !self.serving.admission.unproven();
+            must_retry =
+                must_prove || is_full || self.serving.refusal(address).is_some() || !self.serving.admission.unproven();
         }
+        let buffer = self.outgoing.buffer();
         if let Some(why) = turned {
             counters.turned(why).inc();
             let transmit = self.parts.endpoints.refuse(arrival, buffer);
@@ -290,7 +296,8 @@ impl Shard {
                 counters.connections_accepted.inc();
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
-                let session = Session::new(connection, place, self.next_serial, now, limits.hello_timeout);
+                let serial = self.next_serial;
+                let session = Session::new(connection, place, serial, now, limits.hello_timeout);
                 let mut front = Front::new();
                 front.gate.is_uncharged = !is_proven;
                 if is_proven {
@@ -303,8 +310,10 @@ impl Shard {
                     let at = self.fronts.insert(front);
                     let index = self.sessions.insert(session);
                     assert_eq!(at, index, "a session and its front come and go together");
+                    assert_eq!(self.serving.terms.insert(serial), index, "and so does its term");
                     index
                 });
+                self.room.note(index, serial, now, &self.serving.terms);
                 self.parts.endpoints.seat(place, index);
                 self.touch(index);
             }

@@ -8,13 +8,16 @@ use super::blocks::Blocks;
 use super::growth::Growth;
 use super::lane::Lane;
 use super::offers::PutOff;
-use super::online::Online;
+use super::rounds::Rounds;
 use super::spent::Spent;
+use super::terms::{Proof, Terms};
 use crate::config::Claims;
 use crate::counters::Counters;
+use crate::huge_pages::Ahead;
 use crate::live::{Current, Live};
 use crate::load::board::Board;
 use crate::tls::Secrets;
+use crate::users::Users;
 use crate::winners::Winners;
 use bytes::BytesMut;
 use host::clock::Clock;
@@ -33,12 +36,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What all shards share; nothing in it is written to but the table of winners, the board of load, and, by operators, what
-/// is live.
+/// What all shards share; nothing in it is written to but the tables of winners and of users, the board of load, and, by
+/// operators, what is live.
 pub struct Shared {
     pub current: Current,
     pub board: Board,
     pub winners: Winners,
+    pub users: Users,
     pub claims: Claims,
     pub shards: u16,
     /// What every time goes by that users and the agent are told.
@@ -78,6 +82,14 @@ pub struct Asker {
     pub stream: StreamId,
 }
 
+/// The client that a shake comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Shaker {
+    pub address: IpAddr,
+    /// It has room for the longest answer, which is a win's. Who has not wins nothing.
+    pub can_be_told: bool,
+}
+
 /// What becomes of a request.
 pub enum Answer {
     Now(v1::reply::Kind),
@@ -107,7 +119,7 @@ pub struct Serving {
     is_draining: bool,
     /// The release rate of that phase, for this shard.
     pub(super) release: Release,
-    /// The rate of its gifts, for this shard.
+    /// Its gifts, as many as this shard has of all users.
     pub(super) gifts: Release,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
@@ -117,7 +129,9 @@ pub struct Serving {
     pub(super) next_serial: u32,
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
-    pub(super) online: Online,
+    /// Until when each session may stay.
+    pub(super) terms: Terms,
+    pub(super) rounds: Rounds,
     pub(super) growth: Growth,
     pub(super) strangers: StrangersSeen,
     pub(super) late: Late,
@@ -133,7 +147,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, now: Now) -> Self {
+    pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, ahead: Ahead, now: Now) -> Self {
         let held = shared.current.held();
         shared.current.runs(shard, &held);
         Self {
@@ -158,7 +172,8 @@ impl Serving {
             next_serial: 0,
             replies: Vec::new(),
             notices: Vec::new(),
-            online: Online::new(),
+            terms: Terms::new(shard, ahead),
+            rounds: Rounds::default(),
             growth: Growth::default(),
             strangers: StrangersSeen::default(),
             late: Late::new(),
@@ -179,6 +194,8 @@ impl Serving {
         let mut is_new_show = false;
         if let Some(held) = self.shared.current.newer_than(self.change) {
             self.shared.current.runs(self.shard, &held);
+            self.rounds
+                .take_keys(&self.secrets.tokens, &held.secrets.tokens, now.elapsed_ns);
             is_new_show = !Arc::ptr_eq(&held.live.show, &self.live.show);
             (self.live, self.secrets, self.change) = (held.live, held.secrets, held.change);
         }
@@ -193,8 +210,7 @@ impl Serving {
                 .map(|index| &self.live.show.phases[index]);
             let shards = f64::from(self.shared.shards);
             self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
-            let gifts = phase.and_then(|phase| phase.gifts);
-            self.gifts = Release::per_second(gifts.map_or(0.0, |gifts| gifts.per_second) / shards);
+            self.gifts = Release::per_second(0.0);
         }
         let show_pace_ms = self.show_pace_ms();
         let board = &self.shared.board;
@@ -223,26 +239,25 @@ impl Serving {
         self.live.throttle.at(self.admission.grade())
     }
 
-    /// Serves one request of a session's stream. `user`, `gate` and `address` are the session's; the user is set by Hello.
+    /// Serves one request of a session's stream. `user`, `gate` and `spent` are the session's; the user is set by Hello.
     pub fn serve(
         &mut self,
         request: Request,
         user: &mut Option<UserId>,
         gate: &mut Gate,
         spent: &mut Spent,
-        address: IpAddr,
+        shaker: Shaker,
         asker: Asker,
     ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
-            let (known, mut reply) = self.hello(&hello, *user, spent)?;
+            let (proof, mut reply) = self.hello(&hello, *user, spent)?;
+            let known = proof.token.user;
             if let Some(retry_after_ms) = self.blocked_ms(known, hello.device) {
                 self.counters.hellos_blocked.inc();
                 reply.blocked = Some(v1::Blocked { retry_after_ms });
             }
             *user = Some(known);
-            let online = &mut self.online;
-            self.growth
-                .of_tables(|| online.insert(known, asker.session, asker.serial));
+            self.seat(proof, asker);
             if hello.takes_notices && reply.blocked.is_none() {
                 self.offers(known, spent, asker);
             }
@@ -255,7 +270,7 @@ impl Serving {
         Ok(match request {
             Request::Hello(_) => unreachable!("served above"),
             Request::Shake(shake) => {
-                Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, address, gate)))
+                Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, shaker, gate)))
             }
             Request::Claim(claim) => self.claim(user, claim, asker),
             Request::Send(send) => self.send(user, send, asker),
@@ -270,8 +285,21 @@ impl Serving {
         self.live.stages[phase]
     }
 
-    /// Forgets a session that ended.
-    pub fn left(&mut self, user: UserId, session: usize, serial: u32) {
-        self.online.remove(user, session, serial);
+    /// Gives a session that said Hello a seat among its user's.
+    fn seat(&mut self, proof: Proof, asker: Asker) {
+        if let Some(term) = self.terms.get_mut(asker.session) {
+            term.prove(proof, &self.secrets.tokens);
+        }
+        if let Some((user, seat)) = self.terms.seat(asker.session) {
+            let (users, now) = (&self.shared.users, self.now.instant);
+            self.growth.of_tables(|| users.sit(user, seat, now));
+        }
+    }
+
+    /// A session ended: it has no seat any more.
+    pub(super) fn leave(&mut self, session: usize) {
+        if let Some((user, seat)) = self.terms.seat(session) {
+            self.shared.users.leave(user, seat);
+        }
     }
 }

@@ -4,9 +4,9 @@ use super::behaviour::Behaviour;
 use super::endpoints::Place;
 use super::spent::Spent;
 use bytes::{Bytes, BytesMut};
-use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt};
+use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt, WriteError};
 use shake_proto::code::Code;
-use shake_proto::frame::{LENGTH_BYTES_MAX, REQUEST_BYTES_MAX};
+use shake_proto::frame::{LENGTH_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 use shake_rules::UserId;
 use shake_rules::prefix::Prefix;
 use std::net::SocketAddr;
@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// Bytes that a request stream may carry.
 const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
+/// Bytes of replies and notices that may wait for a client's credit: the longest reply and some short ones.
+const WAITING_BYTES_MAX: usize = REPLY_BYTES_MAX + 16 * 1024;
+/// Of notices no more may be begun while so many messages wait. Replies are bounded by the requests that may be under way.
+const WAITING_MAX: usize = 32;
 /// A session with no deadline for so long waits for nothing. A probe for an acknowledgement is due after some 1.3 s.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -36,8 +40,25 @@ pub struct Session {
     pub is_dirty: bool,
     /// What it has used up of the limits.
     pub spent: Spent,
-    /// Requests that have come in part; empty for nearly all sessions nearly always.
-    partial: Vec<(StreamId, BytesMut)>,
+    /// Messages that have come or gone in part; empty for nearly all sessions nearly always.
+    partial: Vec<(StreamId, Part)>,
+}
+
+/// What of a stream's message is here.
+enum Part {
+    /// What has come of a request.
+    Request(BytesMut),
+    /// What the client has given no credit for of a reply or notice.
+    Reply(Bytes),
+}
+
+/// What became of a reply or notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All of it is on its way.
+    Whole,
+    /// The rest goes when the client gives credit for it.
+    Waits,
 }
 
 /// What a request stream gave.
@@ -120,8 +141,14 @@ impl Session {
 
     /// Reads what has come on a request stream.
     pub fn read(&mut self, stream: StreamId) -> Read {
-        let at = self.partial.iter().position(|(id, _)| *id == stream);
-        let mut held = at.map(|at| self.partial.swap_remove(at).1);
+        let at = self
+            .partial
+            .iter()
+            .position(|(id, part)| *id == stream && matches!(part, Part::Request(_)));
+        let mut held = at.and_then(|at| match self.partial.swap_remove(at).1 {
+            Part::Request(held) => Some(held),
+            Part::Reply(_) => None,
+        });
         let mut receive = self.connection.recv_stream(stream);
         let Ok(mut chunks) = receive.read(true) else {
             return Read::Gone;
@@ -158,23 +185,95 @@ impl Session {
             let held = held
                 .or(only.map(|bytes| BytesMut::from(&bytes[..])))
                 .unwrap_or_default();
-            self.partial.push((stream, held));
+            self.partial.push((stream, Part::Request(held)));
         }
         end
     }
 
-    /// Sends a whole reply and FIN. A client that gave no room for it has the stream refused.
-    pub fn reply(&mut self, stream: StreamId, bytes: Bytes) -> Result<(), Code> {
-        let length = bytes.len();
-        let mut send = self.connection.send_stream(stream);
-        match send.write_chunks(&mut [bytes]) {
-            Ok(written) if written.bytes == length => send.finish().map_err(|_| Code::Abuse),
-            _ => Err(Code::Abuse),
+    /// What waits of a stream's reply. A stream that is answered may still be reported as readable.
+    fn take_rest(&mut self, stream: StreamId) -> Option<Bytes> {
+        let waits = |(id, part): &(StreamId, Part)| *id == stream && matches!(part, Part::Reply(_));
+        let at = self.partial.iter().position(waits)?;
+        match self.partial.swap_remove(at).1 {
+            Part::Reply(rest) => Some(rest),
+            Part::Request(_) => None,
         }
     }
 
-    /// Sends a whole notice and FIN on a stream of our own. False when the client gives no credit for it.
+    /// Whether a reply of so many bytes on this stream would reach the client, at once or when it gives credit: to be asked
+    /// before anything is done that only the reply can tell.
+    pub fn can_tell(&mut self, stream: StreamId, bytes: usize) -> bool {
+        let is_wanted = self.connection.send_stream(stream).stopped() == Ok(None);
+        is_wanted && !self.connection.is_closed() && self.has_room(bytes)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let waiting = self.partial.iter().map(|(_, part)| match part {
+            Part::Request(_) => 0,
+            Part::Reply(rest) => rest.len(),
+        });
+        waiting.sum::<usize>() + bytes <= WAITING_BYTES_MAX
+    }
+
+    /// Sends a whole reply and FIN; what the client has no credit for, when it gives some.
+    ///
+    /// # Errors
+    /// With what the stream is to be refused when it was stopped, or too much waits already.
+    pub fn reply(&mut self, stream: StreamId, bytes: Bytes) -> Result<Sent, Code> {
+        if !self.has_room(bytes.len()) {
+            return Err(Code::Abuse);
+        }
+        let rest = self.write(stream, bytes)?;
+        if rest.is_empty() {
+            return Ok(Sent::Whole);
+        }
+        self.partial.push((stream, Part::Reply(rest)));
+        Ok(Sent::Waits)
+    }
+
+    /// Goes on with a reply that waited: there is credit again.
+    pub fn write_on(&mut self, stream: StreamId) {
+        let Some(rest) = self.take_rest(stream) else {
+            return;
+        };
+        match self.write(stream, rest) {
+            Ok(rest) if rest.is_empty() => {}
+            Ok(rest) => self.partial.push((stream, Part::Reply(rest))),
+            Err(code) => self.refuse(stream, code),
+        }
+    }
+
+    /// The client does not want the reply that waited.
+    pub fn give_up(&mut self, stream: StreamId) {
+        if self.take_rest(stream).is_some() {
+            self.refuse(stream, Code::Done);
+        }
+    }
+
+    /// Writes as much as there is credit for, and FIN behind all of it. Gives what is left.
+    fn write(&mut self, stream: StreamId, bytes: Bytes) -> Result<Bytes, Code> {
+        let mut send = self.connection.send_stream(stream);
+        let mut rest = [bytes];
+        // Until it is blocked and not only until some is left: only then are we told when there is credit.
+        while !rest[0].is_empty() {
+            match send.write_chunks(&mut rest) {
+                Ok(_) => {}
+                Err(WriteError::Blocked) => break,
+                Err(_) => return Err(Code::Abuse),
+            }
+        }
+        let [rest] = rest;
+        if rest.is_empty() {
+            send.finish().map_err(|_| Code::Abuse)?;
+        }
+        Ok(rest)
+    }
+
+    /// Sends a whole notice and FIN on a stream of our own. False when the client gives no room for it.
     pub fn notify(&mut self, bytes: Bytes) -> bool {
+        if self.partial.len() >= WAITING_MAX || !self.has_room(bytes.len()) {
+            return false;
+        }
         let Some(stream) = self.connection.streams().open(Dir::Uni) else {
             return false;
         };

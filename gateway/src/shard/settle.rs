@@ -14,7 +14,7 @@ const EARLY_MAX: Duration = Duration::from_millis(200);
 /// timeouts, with our patience some three seconds, and lets an endpoint end earlier that answers what comes later with
 /// stateless resets, as ours do. Memory is why: who opens and closes connections by the hundred is given six kilobytes for
 /// each of this time.
-const CLOSING: Duration = Duration::from_secs(1);
+pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
 impl Shard {
     /// Brings every session that something happened to up to date: its events, its packets, its timer.
@@ -67,6 +67,7 @@ impl Shard {
         {
             session.is_closing = true;
             session.due = self.serving.now.instant + CLOSING;
+            self.serving.leave(index);
         }
     }
 
@@ -131,15 +132,16 @@ impl Shard {
         let Some(mut session) = self.sessions.remove(index) else {
             return;
         };
-        self.fronts.remove(index);
         self.wheel.disarm(index);
         if session.is_handshaking {
             self.handshaking -= 1;
         }
         self.serving.tell_end(&mut session);
-        if let Some(user) = session.user {
-            self.serving.left(user, index, session.serial);
+        if !session.is_closing {
+            self.serving.leave(index);
         }
+        self.fronts.remove(index);
+        self.serving.terms.remove(index);
         self.serving.counters.connections_closed.inc();
     }
 

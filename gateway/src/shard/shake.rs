@@ -1,7 +1,7 @@
 //! `Shake`: draws the outcome, and on a win issues a packet; or says "slow down".
 
 use super::admit::{Gate, Verdict};
-use super::serving::Serving;
+use super::serving::{Serving, Shaker};
 use crate::counters::{Dropped, Missed};
 use crate::winners::Refusal;
 use bytes::Bytes;
@@ -14,15 +14,17 @@ use shake_rules::outcome::Outcome;
 use shake_rules::ticket::Ticket;
 use shake_rules::winnings::Won;
 use shake_rules::{SponsorId, UserId};
-use std::net::IpAddr;
 
 impl Serving {
     /// The reply to a shake; none for a user who shakes on after being told to slow down.
-    pub fn shake(&mut self, user: UserId, shake: Shake, address: IpAddr, gate: &mut Gate) -> Option<v1::ShakeReply> {
+    pub fn shake(&mut self, user: UserId, shake: Shake, shaker: Shaker, gate: &mut Gate) -> Option<v1::ShakeReply> {
         let show_pace_ms = self.show_pace_ms();
         let (live, counters, rng) = (&self.live, &self.counters, &mut self.rng);
-        match self.admission.shake(gate, address, live, show_pace_ms, counters, rng) {
-            Verdict::Serve { pace_ms } => Some(self.serve_shake(user, shake, pace_ms, gate)),
+        match self
+            .admission
+            .shake(gate, shaker.address, live, show_pace_ms, counters, rng)
+        {
+            Verdict::Serve { pace_ms } => Some(self.serve_shake(user, shake, pace_ms, gate, shaker.can_be_told)),
             Verdict::Refuse { retry_after_ms } => Some(self.slow_down(shake, retry_after_ms)),
             Verdict::Drop => {
                 self.counters.dropped(Dropped::ToldBefore).inc();
@@ -36,11 +38,11 @@ impl Serving {
         &mut self,
         user: UserId,
         shake: Shake,
-        address: IpAddr,
+        shaker: Shaker,
         gate: &mut Gate,
     ) -> v1::ShakeReply {
         let retry_after_ms = self.rules().retry_ms[1];
-        match self.shake(user, shake, address, gate) {
+        match self.shake(user, shake, shaker, gate) {
             Some(reply) => reply,
             None => self.slow_down(shake, retry_after_ms),
         }
@@ -62,9 +64,16 @@ impl Serving {
         }
     }
 
-    fn serve_shake(&mut self, user: UserId, shake: Shake, pace_ms: u32, gate: &mut Gate) -> v1::ShakeReply {
+    fn serve_shake(
+        &mut self,
+        user: UserId,
+        shake: Shake,
+        pace_ms: u32,
+        gate: &mut Gate,
+        can_be_told: bool,
+    ) -> v1::ShakeReply {
         let (outcome, resource_id, red_packet) = match self.phase {
-            Some(index) => self.draw(user, index),
+            Some(index) => self.draw(user, index, can_be_told),
             None => (Outcome::RestPage, 0, None),
         };
         self.counters.shake(outcome).inc();
@@ -82,13 +91,18 @@ impl Serving {
         }
     }
 
-    fn draw(&mut self, user: UserId, index: usize) -> (Outcome, u32, Option<v1::RedPacket>) {
+    fn draw(&mut self, user: UserId, index: usize, can_be_told: bool) -> (Outcome, u32, Option<v1::RedPacket>) {
         let random = self.rng.next_u64();
         let phase = &self.live.show.phases[index];
         let (resources, without_packet) = (phase.resources, phase.without_packet);
         let mut outcome = phase.weights.draw(random);
         if outcome == Outcome::RedPacket {
-            match self.win(user, index) {
+            let won = if can_be_told {
+                self.win(user, index)
+            } else {
+                Err(Missed::Untold)
+            };
+            match won {
                 Ok((sponsor, won)) => {
                     let resource = self
                         .live

@@ -377,9 +377,14 @@ impl Stand {
     }
 
     pub fn token(&self, user: u64) -> Bytes {
+        self.token_until(user, UnixMillis(u64::MAX))
+    }
+
+    /// A token that ends then.
+    pub fn token_until(&self, user: u64, expires_at: UnixMillis) -> Bytes {
         let token = UserToken {
             user: UserId(user),
-            expires_at: UnixMillis(u64::MAX),
+            expires_at,
         };
         Bytes::copy_from_slice(&TokenKeys::new(&self.key_ring(Purpose::UserToken)).mint(token))
     }
@@ -405,7 +410,21 @@ impl Stand {
         assert_eq!(code, Some(2));
     }
 
+    /// The same with these transport settings.
+    pub async fn phone_with(&self, transport: quinn::TransportConfig) -> Phone {
+        let connected = self.connect_with(Ipv4Addr::LOCALHOST, transport).await;
+        connected.expect("a connection")
+    }
+
     async fn connect(&self, from: Ipv4Addr) -> Result<Phone, quinn::ConnectionError> {
+        self.connect_with(from, quinn::TransportConfig::default()).await
+    }
+
+    async fn connect_with(
+        &self,
+        from: Ipv4Addr,
+        transport: quinn::TransportConfig,
+    ) -> Result<Phone, quinn::ConnectionError> {
         let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).expect("a CA certificate");
@@ -418,7 +437,8 @@ impl Stand {
         tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
         let quic = QuicClientConfig::try_from(tls).expect("a QUIC client");
         let endpoint = quinn::Endpoint::client((from, 0).into()).expect("an endpoint");
-        let config = quinn::ClientConfig::new(Arc::new(quic));
+        let mut config = quinn::ClientConfig::new(Arc::new(quic));
+        config.transport_config(Arc::new(transport));
         let connecting = endpoint
             .connect_with(config, self.address, "localhost")
             .expect("a good configuration");
@@ -431,6 +451,27 @@ impl Stand {
         let phone = self.phone().await;
         phone.hello(self.token(user)).await.expect("a good Hello");
         phone
+    }
+
+    /// Has one user ask the same over and over: from 51 connections, of which three are open at a time, with three tries at
+    /// once on each. Beside them the user may have one more. Gives all answers.
+    pub async fn hammer<T, F>(&self, user: u64, ask: impl Fn(Arc<Phone>) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut answers = Vec::new();
+        for _ in 0..17 {
+            let mut tries = tokio::task::JoinSet::new();
+            for _ in 0..3 {
+                let phone = Arc::new(self.user(user).await);
+                for _ in 0..3 {
+                    tries.spawn(ask(Arc::clone(&phone)));
+                }
+            }
+            answers.extend(tries.join_all().await);
+        }
+        answers
     }
 
     fn log(&self, name: &str) -> Stdio {
@@ -604,6 +645,14 @@ impl Phone {
             }
             assert!(Instant::now() < deadline, "no win in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The code that the gateway closed the connection with, if it has.
+    pub fn closed_with(&self) -> Option<Code> {
+        match self.connection.close_reason()? {
+            quinn::ConnectionError::ApplicationClosed(close) => Code::from_number(close.error_code.into_inner()),
+            other => panic!("{other}"),
         }
     }
 

@@ -1,0 +1,234 @@
+//! Room in a full shard: who must go so that a newcomer comes in. First who is blocked, then who has not said Hello for three
+//! seconds. A block itself closes nobody: each would be back with a handshake, which costs more than the packets that are
+//! dropped of who stays.
+//!
+//! Finding somebody is bounded work for each newcomer: those without a Hello stand in a queue; the blocked are looked for a few
+//! sessions at a time, for a block is of a user or a device, and no table leads from there to a session.
+
+use super::Shard;
+use super::settle::CLOSING;
+use super::terms::{Term, Terms};
+use crate::counters::Ended;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Who has said no Hello for so long may be closed: an honest phone says it with its first packet after the handshake.
+const NAMELESS: Duration = Duration::from_secs(3);
+/// Sessions looked at for each newcomer.
+const LOOKS: usize = 64;
+/// When all were looked at, the next look begins so long after the last.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(10);
+/// One in so many, or a few, may be in their end while a newcomer has their place: what the shard takes beyond its limit.
+const LEAVING_PART: usize = 64;
+const LEAVING_FEW: usize = 8;
+
+/// Who may be closed.
+#[derive(Default)]
+pub struct Room {
+    /// Sessions that had not said Hello when they were put in, oldest first: index, serial, and when they came.
+    nameless: VecDeque<(u32, u32, Instant)>,
+    /// Where the look for the blocked stands, and when it was last at its end.
+    cursor: usize,
+    whole_look_at: Option<Instant>,
+    /// When those were closed who made room and are not forgotten yet.
+    leaving: VecDeque<Instant>,
+}
+
+impl Room {
+    /// Notes a newcomer. The queue is cleared by two places of it for each that comes in, so it has as many as came within the
+    /// time that a Hello may take.
+    pub fn note(&mut self, index: usize, serial: u32, now: Instant, terms: &Terms) {
+        for _ in 0..2 {
+            if self.nameless.front().is_some_and(|&front| !is_nameless(front, terms)) {
+                self.nameless.pop_front();
+            }
+        }
+        self.nameless.push_back((index as u32, serial, now));
+    }
+
+    /// How many places are still taken by those who made room.
+    fn leaving(&mut self, now: Instant) -> usize {
+        while self.leaving.front().is_some_and(|&closed| now >= closed + CLOSING) {
+            self.leaving.pop_front();
+        }
+        self.leaving.len()
+    }
+
+    /// Whoever has said no Hello for the longest, if it is too long.
+    fn take_nameless(&mut self, now: Instant, terms: &Terms) -> Option<usize> {
+        while let Some(&front) = self.nameless.front() {
+            let (index, _, came) = front;
+            if !is_nameless(front, terms) {
+                self.nameless.pop_front();
+            } else if now < came + NAMELESS {
+                return None;
+            } else {
+                self.nameless.pop_front();
+                return Some(index as usize);
+            }
+        }
+        None
+    }
+
+    /// The next sessions to look at for a block, of so many.
+    fn looks(&mut self, sessions: usize, now: Instant) -> std::ops::Range<usize> {
+        if self.whole_look_at.is_some_and(|at| now < at + BETWEEN_LOOKS) {
+            return 0..0;
+        }
+        let from = self.cursor.min(sessions);
+        self.cursor = (from + LOOKS).min(sessions);
+        let range = from..self.cursor;
+        if self.cursor == sessions {
+            (self.cursor, self.whole_look_at) = (0, Some(now));
+        }
+        range
+    }
+
+    /// The look for the blocked goes on behind this session.
+    fn go_on_from(&mut self, index: usize) {
+        (self.cursor, self.whole_look_at) = (index + 1, None);
+    }
+}
+
+fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
+    let term = terms.of(index as usize, serial);
+    term.is_some_and(|term| term.user().is_none())
+}
+
+impl Shard {
+    /// Whether there is no place for one more session. Those that are being closed for a newcomer have left theirs.
+    pub(super) fn is_full(&mut self) -> bool {
+        let leaving = self.room.leaving(self.serving.now.instant);
+        self.sessions.len().saturating_sub(leaving) >= self.parts.sessions.max
+    }
+
+    /// Closes somebody who must go first. False when there is nobody, as far as it was looked.
+    pub(super) fn make_place(&mut self) -> bool {
+        let now = self.serving.now.instant;
+        if self.room.leaving(now) >= (self.parts.sessions.max / LEAVING_PART).max(LEAVING_FEW) {
+            return false;
+        }
+        if self.serving.blocks.are_some() {
+            for index in self.room.looks(self.serving.terms.capacity(), now) {
+                if self.is_blocked(index) && self.leave(index, Ended::Blocked) {
+                    self.room.go_on_from(index);
+                    return true;
+                }
+            }
+        }
+        while let Some(index) = self.room.take_nameless(now, &self.serving.terms) {
+            if self.leave(index, Ended::Nameless) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Closes a session to make room. False when it was closed already.
+    fn leave(&mut self, index: usize, why: Ended) -> bool {
+        let has_ended = self.end(index, why);
+        if has_ended {
+            self.room.leaving.push_back(self.serving.now.instant);
+        }
+        has_ended
+    }
+
+    /// Whether a session's user or device is blocked. Not who has just won: that packet is the user's, and is opened here.
+    fn is_blocked(&mut self, index: usize) -> bool {
+        let Some(user) = self.serving.terms.get(index).and_then(Term::user) else {
+            return false;
+        };
+        let gate = self.fronts.get(index).map(|front| &front.gate);
+        if gate.is_some_and(|gate| self.serving.admission.has_won(gate)) {
+            return false;
+        }
+        // To ask a session for its device is to wake it.
+        let session = if self.serving.blocks.are_of_devices() {
+            self.sessions.get_mut(index)
+        } else {
+            None
+        };
+        let device = session.and_then(|session| session.behaviour.device());
+        self.serving.blocked_ms(user, device).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::huge_pages::Ahead;
+    use crate::shard::terms::Proof;
+    use shake_rules::keys::{Key, KeyRing};
+    use shake_rules::token::{TokenKeys, UserToken};
+    use shake_rules::{UnixMillis, UserId};
+
+    const LATER: Duration = Duration::from_secs(4);
+
+    fn say_hello(terms: &mut Terms, index: usize) {
+        let keys = TokenKeys::new(&KeyRing::of(Key::new(1, [1; 32])));
+        let token = UserToken {
+            user: UserId(1),
+            expires_at: UnixMillis(u64::MAX),
+        };
+        let key = keys.tags()[0];
+        terms
+            .get_mut(index)
+            .expect("it is there")
+            .prove(Proof { token, key }, &keys);
+    }
+
+    #[test]
+    fn the_nameless_go_by_age_and_who_said_hello_stays() {
+        let (mut terms, mut room) = (Terms::new(0, Ahead::new().0), Room::default());
+        let start = Instant::now();
+        for serial in 1..=4 {
+            let index = terms.insert(serial);
+            room.note(index, serial, start, &terms);
+        }
+        say_hello(&mut terms, 0);
+        terms.remove(1);
+        // Another session has the index of the one that is gone.
+        assert_eq!(terms.insert(9), 1);
+        assert_eq!(
+            room.take_nameless(start + NAMELESS / 2, &terms),
+            None,
+            "they may be on the way"
+        );
+        assert_eq!(room.take_nameless(start + LATER, &terms), Some(2));
+        say_hello(&mut terms, 3);
+        assert_eq!(room.take_nameless(start + LATER, &terms), None);
+    }
+
+    #[test]
+    fn the_queue_is_as_long_as_those_without_a_hello() {
+        let (mut terms, mut room) = (Terms::new(0, Ahead::new().0), Room::default());
+        let now = Instant::now();
+        for serial in 0..10_000 {
+            let index = terms.insert(serial);
+            room.note(index, serial, now, &terms);
+            say_hello(&mut terms, index);
+        }
+        assert!(room.nameless.len() <= 2, "{}", room.nameless.len());
+    }
+
+    #[test]
+    fn a_place_is_made_once_for_each_who_is_closed() {
+        let mut room = Room::default();
+        let now = Instant::now();
+        room.leaving.push_back(now);
+        room.leaving.push_back(now + CLOSING / 2);
+        let leaving = [CLOSING / 2, CLOSING, CLOSING * 2].map(|later| room.leaving(now + later));
+        assert_eq!(leaving, [2, 1, 0]);
+    }
+
+    #[test]
+    fn each_newcomer_pays_for_some_looks_and_a_whole_look_for_ten_seconds() {
+        let mut room = Room::default();
+        let now = Instant::now();
+        assert_eq!(room.looks(100, now), 0..64);
+        room.go_on_from(70);
+        assert_eq!(room.looks(100, now), 71..100);
+        assert_eq!(room.looks(100, now + BETWEEN_LOOKS / 2), 0..0);
+        assert_eq!(room.looks(100, now + BETWEEN_LOOKS), 0..64);
+    }
+}
