@@ -37,6 +37,7 @@ fn stand(abuse: &str) -> Stand {
     wait("the agent is there", || {
         stand.metric("gateway_degraded{mode=\"agent_away\"}") == 0
     });
+    stand.ledger();
     stand
 }
 
@@ -113,7 +114,8 @@ fn is_blocked(reply: &v1::ShakeReply) -> bool {
 async fn assert_served(phone: &Phone) {
     let reply = phone.shake(3).await.expect("an answer");
     assert!(reply.slow_down.is_none(), "{reply:?}");
-    assert!(matches!(wallet(phone).await, v1::wallet_reply::Result::State(_)));
+    let shown = wallet(phone).await;
+    assert!(matches!(shown, v1::wallet_reply::Result::State(_)), "{shown:?}");
 }
 
 /// Thirty tickets and sixty codes of other ledgers and keys: each is refused by name, and nobody is blocked for them. Nor is

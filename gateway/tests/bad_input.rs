@@ -7,7 +7,7 @@ use shake_proto::code::Code;
 use shake_proto::frame;
 use shake_proto::wire::v1;
 use shake_rules::keys::{Key, KeyRing, Purpose};
-use shake_rules::ticket::{Ticket, TicketKeys};
+use shake_rules::ticket::{TICKET_BYTES, Ticket, TicketKeys};
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use std::net::UdpSocket;
@@ -31,7 +31,7 @@ async fn broken_frames_get_their_codes_and_the_connection_lives() {
         cookie: Bytes::new(),
     }));
     let long_ticket = framed(Kind::Claim(v1::Claim {
-        ticket: vec![1; 63].into(),
+        ticket: vec![1; TICKET_BYTES + 1].into(),
         cookie: Bytes::new(),
     }));
     let cases: &[(&[u8], Code)] = &[

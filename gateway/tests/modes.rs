@@ -5,8 +5,10 @@ mod support;
 
 use shake_proto::wire::v1::claim_reply::Result as Claimed;
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::UNIX_EPOCH;
 use support::{GENEROUS_SHOW, Stand, wait};
 use tempfile::NamedTempFile;
 
@@ -58,6 +60,10 @@ async fn ring_full() {
     let gifts = "gifts = { per_second = 3000, recipients = 1, min_cents = 10, max_cents = 20 }\n";
     let (mut stand, _throttle) = stand(&format!("[gifts]\nbudget_cents = 5000\n{GENEROUS_SHOW}{gifts}"));
     stand.make_seed(6_000, 60);
+    // Gifts need an agent that has said whose ledger this is, once.
+    stand.start_agent();
+    stand.ledger();
+    stand.kill_agent();
     let mut phones = Vec::new();
     for user in 1..=8 {
         phones.push(stand.user(user).await);
@@ -147,8 +153,26 @@ async fn clock_jumped() {
     wait_for(&stand, "agent_away", true);
     wait_for(&stand, "clock_jumped", false);
     // Written in place: the gateway has the file mapped.
-    let mut file = std::fs::File::options().write(true).open(&offset).expect("there");
-    file.write_all(&(-5_000_i64).to_ne_bytes()).expect("written");
-    wait_for(&stand, "clock_jumped", true);
+    let file = std::fs::File::options().write(true).open(&offset).expect("there");
+    let set = |off_ms: i64| file.write_all_at(&off_ms.to_ne_bytes(), 0).expect("written");
+    // A clock that is wrong in one way after the other, and keeps to none of them, is not followed.
+    let phone = stand.phone().await;
+    for off_ms in [-5_000, -65_000, 300_000] {
+        set(off_ms);
+        wait_for(&stand, "clock_jumped", true);
+        let before_ms = wall_ms();
+        let hello = phone.hello(stand.token(1)).await.expect("a good token");
+        let shown = hello.server_time_ms;
+        assert!(
+            (before_ms.saturating_sub(250)..=wall_ms() + 250).contains(&shown),
+            "{shown} for {before_ms}"
+        );
+    }
+    set(0);
     wait_for(&stand, "clock_jumped", false);
+}
+
+fn wall_ms() -> u64 {
+    let since = UNIX_EPOCH.elapsed().expect("after 1970");
+    since.as_millis() as u64
 }

@@ -6,9 +6,13 @@ mod support;
 
 use nix::sys::signal::Signal;
 use process::Running;
+use shake_agent::ledger::{Ledger, State};
 use shake_agent::settlement;
 use shake_proto::handoff::status::AgentStatus;
-use support::{Crowd, Event, Front};
+use shake_rules::PacketId;
+use shm_queue::Mapping;
+use std::time::{Duration, Instant};
+use support::{Crowd, Event, Front, PATIENCE};
 
 const WELL: AgentStatus = AgentStatus {
     ledger_read_only: false,
@@ -47,6 +51,42 @@ fn a_full_disk_makes_the_ledger_read_only_until_there_is_room() {
         crowd.is_done(PACKETS) && crowd.front.agent_status() == WELL
     });
     assert_whole(&event, crowd, agent, PACKETS as u64);
+}
+
+/// The rings of a mapping that was replaced are nobody's once the agent leaves them. It does not while it cannot write down
+/// what was issued there.
+#[test]
+fn a_mapping_that_is_replaced_while_the_disk_is_full_is_read_to_its_end() {
+    let event = Event::new(1_500);
+    let mut crowd = Crowd::new(Front::new(&event, 2));
+    let mut agent = Running::start_with_room(&event, 1_000_000);
+    crowd.until("wins wait in the rings", |crowd| {
+        crowd.front.agent_status().ledger_read_only && !crowd.waiting.is_empty()
+    });
+    let waiting: Vec<PacketId> = crowd.waiting.keys().copied().collect();
+    Mapping::remove(&event.path("rings")).unwrap();
+    let front = Front::new(&event, 2);
+    // The agent looks once a second whether its mapping is still there.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(front.ledger(), None, "it is with the old one");
+    agent.make_room();
+    let begun = Instant::now();
+    while front.ledger().is_none() {
+        assert!(begun.elapsed() < PATIENCE, "the agent does not come to the new mapping");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    let ledger = Ledger::open(&event.ledger()).unwrap();
+    for packet in waiting {
+        let state = ledger.packet(packet).unwrap().map(|found| found.state);
+        assert!(
+            matches!(state, Some(State::Issued | State::Opened)),
+            "{packet} was issued, and is {state:?}"
+        );
+    }
+    drop(ledger);
+    event.assert_balanced();
 }
 
 #[test]

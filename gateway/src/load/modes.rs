@@ -18,7 +18,7 @@ pub enum Mode {
     ConfigStale,
     /// The agent's settlement target is away: credits wait in its outbox.
     SettlementDown,
-    /// The wall clock jumped: phases follow it, and countdowns told before were wrong.
+    /// The wall clock jumped. Nothing follows it before it has kept to its new time: somebody should look at it.
     ClockJumped,
 }
 

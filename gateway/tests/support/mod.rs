@@ -146,10 +146,11 @@ impl Stand {
         agent.name_owner(&Owner { identity, part }).expect("nobody's yet");
     }
 
-    /// Which ledger the agent has named.
+    /// Which ledger the agent names; until it does, nothing is refused and nothing won.
     pub fn ledger(&self) -> LedgerId {
         let mapping = Mapping::open(&self.path("queue")).expect("the gateway has made it");
-        LedgerId(mapping.owner().expect("the agent has named it").identity)
+        wait("the agent has named its ledger", || mapping.owner().is_some());
+        LedgerId(mapping.owner().expect("it was there").identity)
     }
 
     /// The same with these variables in its environment.

@@ -356,10 +356,6 @@ impl Round<'_, '_> {
             // A later life's users do not know what the earlier one's won.
             reasons.push("limit_reached");
         }
-        if self.running.iter().any(|running| running.fault.kind == Kind::Reboot) {
-            // With the mapping go the wins of which the ledger had not heard: their packets are void.
-            reasons.push("packet_void");
-        }
         reasons
     }
 

@@ -254,6 +254,7 @@ pub struct Totals {
     pub opened: Tally,
     pub refunded: Tally,
     pub void: Tally,
+    pub lost: Tally,
     /// The event's budget for gifts.
     pub gifts: Tally,
 }
@@ -266,6 +267,7 @@ impl Totals {
         self.opened.add(other.opened);
         self.refunded.add(other.refunded);
         self.void.add(other.void);
+        self.lost.add(other.lost);
         self.gifts.add(other.gifts);
     }
 }

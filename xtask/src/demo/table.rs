@@ -117,6 +117,7 @@ fn money(evidence: &Evidence) -> String {
     row("  in tickets or in hand", total.held);
     row("  gone back", total.refunded);
     row("  void", total.void);
+    row("  lost", total.lost);
     row("  not released", total.unreleased);
     if sent.sent.packets > 0 {
         row("sent by users", sent.sent);
@@ -195,6 +196,7 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
             "refunded": tally(total.refunded),
             "gifts": tally(total.gifts),
             "void": tally(total.void),
+            "lost": tally(total.lost),
         },
         "audit_balanced": evidence.books.audit.balanced,
         "credits_agree": evidence.phones_credits == evidence.books.credits,

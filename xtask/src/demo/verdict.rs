@@ -177,7 +177,7 @@ pub mod tests {
         });
         let tally = |packets: u64, cents: u64| json!({"packets": packets, "cents": cents});
         let totals = json!({"seed": tally(10, 5_000), "unreleased": tally(7, 3_600), "held": tally(1, 100),
-                            "opened": tally(2, 1_300), "refunded": tally(0, 0), "void": tally(0, 0),
+                            "opened": tally(2, 1_300), "refunded": tally(0, 0), "void": tally(0, 0), "lost": tally(0, 0),
                             "gifts": tally(0, 0)});
         let sent =
             json!({"sent": tally(1, 50), "open": tally(0, 0), "grabbed": tally(1, 40), "refunded": tally(0, 10)});
