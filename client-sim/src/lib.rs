@@ -16,6 +16,7 @@ pub mod user;
 pub mod tally;
 
 mod journal;
+mod names;
 
 pub mod engine;
 

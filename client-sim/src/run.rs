@@ -4,6 +4,7 @@
 use crate::control::{Board, ControlError, Listener};
 use crate::cues::Cues;
 use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stage, Stop};
+use crate::names::resolve;
 use crate::report::{Beside, Credits, Recorder, Report, Watched};
 use crate::scenario::Scenario;
 use crate::schedule::Micros;
@@ -14,7 +15,6 @@ use shake_rules::UnixMillis;
 use shake_rules::document::Problems;
 use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::token::TokenKeys;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -47,8 +47,8 @@ pub enum RunError {
         /// What is wrong with it.
         problems: Problems,
     },
-    /// The gateway's name does not resolve.
-    #[error("cannot resolve the gateway's address {address:?}: {reason}")]
+    /// The gateway's name does not resolve, or none of its addresses answers.
+    #[error("cannot reach the gateway's address {address:?}: {reason}")]
     Address {
         /// As the scenario has it.
         address: String,
@@ -120,9 +120,10 @@ pub fn run(
 ) -> Result<Outcome, RunError> {
     let dial = Arc::new(Dial::default());
     let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
+    let roots = read_authority(&scenario.ca)?;
     let job = Job {
-        target: resolve(&scenario.address)?,
-        roots: read_authority(&scenario.ca)?,
+        target: resolve(&scenario.address, &scenario.server_name, &roots)?,
+        roots,
         tokens: read_token_key(&scenario.token_key)?,
         started_at: unix_now(),
         dial: dial.clone(),
@@ -203,15 +204,6 @@ fn verdict(finished: &Finished) -> Verdict {
     } else {
         Verdict::Fine
     }
-}
-
-pub(crate) fn resolve(address: &str) -> Result<SocketAddr, RunError> {
-    let fail = |reason: String| RunError::Address {
-        address: address.to_owned(),
-        reason,
-    };
-    let mut addresses = address.to_socket_addrs().map_err(|error| fail(error.to_string()))?;
-    addresses.next().ok_or_else(|| fail("the name has no address".into()))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {

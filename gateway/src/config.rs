@@ -30,8 +30,13 @@ pub struct AuditFiles {
 pub struct Config {
     pub address: SocketAddr,
     pub shards: u16,
+    /// Not the number of cores.
+    pub shards_by_hand: bool,
     pub socket_buffer_bytes: usize,
     pub sessions: Sessions,
+    /// Of all shards together; 0 for as many as the memory holds, until that is known.
+    pub sessions_in_all: u64,
+    handshakes_in_all: u64,
     pub claims: Claims,
     pub winners_max: usize,
     pub certs_directory: PathBuf,
@@ -79,25 +84,30 @@ impl Config {
             text,
             problems: &mut problems,
         };
-        let shards = match check.number("shards", &file.listen.shards, 0, SHARDS_MAX.into()) as u16 {
+        let shards_wanted = check.number("shards", &file.listen.shards, 0, SHARDS_MAX.into()) as u16;
+        let shards = match shards_wanted {
             0 => default_shards(),
             shards => shards,
         };
-        let per_shard = |total: u64| total.div_ceil(shards.into()) as usize;
+        let sessions_in_all = check.number("max", &file.sessions.max, 0, 1 << 28);
+        let handshakes_in_all = check.number("handshakes_max", &file.sessions.handshakes_max, 1, 1 << 20);
         let seconds = |value: u64| Duration::from_secs(value);
         let sessions = &file.sessions;
         let claims = &file.claims;
         let config = Self {
             address: check.address("address", &file.listen.address, "0.0.0.0:4433"),
             shards,
+            shards_by_hand: shards_wanted > 0,
             socket_buffer_bytes: check.number("buffer_bytes", &file.listen.buffer_bytes, 1 << 16, 1 << 30) as usize,
             sessions: Sessions {
-                max: per_shard(check.number("max", &sessions.max, 1, 1 << 28)),
-                handshakes_max: per_shard(check.number("handshakes_max", &sessions.handshakes_max, 1, 1 << 20)),
+                max: per_shard(sessions_in_all, shards),
+                handshakes_max: per_shard(handshakes_in_all, shards),
                 idle_timeout: seconds(check.number("idle_timeout_s", &sessions.idle_timeout_s, 1, 3_600)),
                 hello_timeout: seconds(check.number("hello_timeout_s", &sessions.hello_timeout_s, 1, 3_600)),
                 requests_at_once: check.number("requests_at_once", &sessions.requests_at_once, 1, 64) as u8,
             },
+            sessions_in_all,
+            handshakes_in_all,
             claims: Claims {
                 // Every claim under way may be answered at once, and the reply ring must take it.
                 under_way_max: check.number("under_way_max", &claims.under_way_max, 1, Ring::Reply.slots().into())
@@ -127,6 +137,19 @@ impl Config {
             log_level: check.log_level(&file.log.level),
         };
         problems.or_value(config)
+    }
+
+    /// Has all shards together take so many sessions.
+    pub fn set_sessions(&mut self, in_all: u64) {
+        self.sessions_in_all = in_all;
+        self.sessions.max = per_shard(in_all, self.shards);
+    }
+
+    /// Has so many shards serve.
+    pub fn set_shards(&mut self, shards: u16) {
+        self.shards = shards;
+        self.sessions.max = per_shard(self.sessions_in_all, shards);
+        self.sessions.handshakes_max = per_shard(self.handshakes_in_all, shards);
     }
 
     /// The show file, as messages name it.
@@ -165,6 +188,10 @@ fn text(path: Option<&Path>, built_in: &str) -> anyhow::Result<String> {
         None => Ok(built_in.to_owned()),
         Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+fn per_shard(in_all: u64, shards: u16) -> usize {
+    in_all.div_ceil(shards.into()) as usize
 }
 
 fn default_shards() -> u16 {
@@ -254,7 +281,7 @@ table!(ListenTable {
     buffer_bytes: Spanned<u64> = plain(4 << 20),
 });
 table!(SessionsTable {
-    max: Spanned<u64> = plain(1_100_000),
+    max: Spanned<u64> = plain(0),
     handshakes_max: Spanned<u64> = plain(20_000),
     idle_timeout_s: Spanned<u64> = plain(120),
     hello_timeout_s: Spanned<u64> = plain(10),
@@ -321,7 +348,7 @@ mod tests {
     #[test]
     fn every_error_is_told_with_its_line() {
         let text =
-            "[listen]\naddress = \"here\"\nshards = 65\nport = 1\n[sessions]\nmax = 0\n[log]\nlevel = \"loud\"\n";
+            "[listen]\naddress = \"here\"\nshards = 65\nport = 1\n[sessions]\nmax = -1\n[log]\nlevel = \"loud\"\n";
         let problems = Config::parse(text, Path::new("")).expect_err("five errors");
         let lines: Vec<_> = problems.0.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [2, 3, 4, 6, 8], "{problems}");

@@ -1,9 +1,11 @@
 //! The gateway: the QUIC access server of a "shake and win" event.
 
 mod allocations;
+mod check;
 mod config;
 mod control;
 mod counters;
+mod fit;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;
@@ -12,6 +14,7 @@ mod load;
 mod metrics;
 mod own_id;
 mod run;
+mod shape;
 mod shard;
 mod tls;
 mod users;
@@ -72,7 +75,7 @@ enum Command {
         #[arg(long)]
         forget_pushed: bool,
     },
-    /// Tell every error of a configuration and its show file, with their lines
+    /// Tell every error of a configuration, its show and throttle with their lines, and of the certificate and state directories
     CheckConfig(ConfigArgs),
     /// Print the commented default configuration
     PrintConfig,
@@ -110,25 +113,48 @@ fn try_main() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Run { config, forget_pushed } => {
             host::secrecy::keep().context("cannot keep this process's memory to itself")?;
-            let config = load(config.config.as_deref())?;
+            let (config, remark) = load(config.config.as_deref())?;
             let _log = log::start(&config.log_level).context("cannot start the log")?;
+            if let Some(remark) = remark {
+                tracing::warn!("{remark}");
+            }
             #[cfg(feature = "heap-profile")]
             heap::watch()?;
             run::run(&config, forget_pushed)?;
         }
-        Command::CheckConfig(args) => check(args.config.as_deref())?,
+        Command::CheckConfig(args) => {
+            let (config, remark) = load(args.config.as_deref())?;
+            let good = check::check(&config)?;
+            remark
+                .iter()
+                .for_each(|remark| console::tell(&format!("remark: {remark}")));
+            console::line(&good)?;
+        }
         Command::PrintConfig => drop(console::print(config::DEFAULT)?),
         Command::Push(push) => return operator::push(&push),
         Command::Cue(args) => return operator::cue(&args),
         Command::Status(args) => return operator::status(&args),
         Command::Drain(args) => return operator::drain(&args),
-        Command::Reload(args) => return operator::reload(&args),
+        Command::Reload(args) => match args.pid {
+            None => return operator::reload(&args),
+            Some(pid) => {
+                let config = read(args.config.as_deref())?;
+                return operator::here::reload(pid, config.state_directory.as_deref());
+            }
+        },
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the configuration. Paths in a file are relative to its directory; in the built-in one, to where we are.
-fn load(path: Option<&Path>) -> Result<Config> {
+/// Reads the configuration, and fits it to the machine; with a remark where it does not fit. Paths in a file are relative to
+/// its directory; in the built-in one, to where we are.
+fn load(path: Option<&Path>) -> Result<(Config, Option<String>)> {
+    let mut config = read(path)?;
+    let remark = fit::fit(&mut config);
+    Ok((config, remark))
+}
+
+fn read(path: Option<&Path>) -> Result<Config> {
     let Some(path) = path else {
         return Config::parse(config::DEFAULT, Path::new("")).context("the built-in configuration");
     };
@@ -145,36 +171,4 @@ fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::E
         .map(|p| format!("{}:{}: {}", path.display(), p.line, p.message))
         .collect();
     anyhow::anyhow!("{} error(s) in the configuration\n{}", lines.len(), lines.join("\n"))
-}
-
-/// Everything that is wrong with a configuration and its show. A phase that is over is an error here, because the file
-/// is about to be used; `run` goes on without it, because it may be a restart in the middle of the show.
-fn check(path: Option<&Path>) -> Result<()> {
-    let config = load(path)?;
-    let show = run::read_show(&config)?;
-    run::read_throttle(&config)?;
-    let file = config.show_file.as_deref().unwrap_or(Path::new("(built-in show)"));
-    let past: Vec<_> = show
-        .past_phases(run::now()?)
-        .map(|phase| {
-            format!(
-                "{}:{}: phase {:?} is over already",
-                file.display(),
-                phase.line,
-                phase.name
-            )
-        })
-        .collect();
-    anyhow::ensure!(
-        past.is_empty(),
-        "{} error(s) in the show\n{}",
-        past.len(),
-        past.join("\n")
-    );
-    let (shards, address, phases) = (config.shards, config.address, show.phases.len());
-    console::line(&format!(
-        "good: {shards} shard(s) on {address}, show {:?} with {phases} phase(s)",
-        show.name
-    ))?;
-    Ok(())
 }

@@ -55,6 +55,11 @@ fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
     ([("content-type", "text/plain; version=0.0.4")], text)
 }
 
+fn certificate_fault(shown: &Shown) -> Option<String> {
+    let secrets = shown.shared.current.secrets();
+    secrets.certificate.fault_at(UnixMillis(unix_ms()))
+}
+
 /// A gateway without its agent is ready: it serves shakes, and sending all of its phones elsewhere would be worse. Which
 /// modes it is in stands in the text.
 fn ready(shown: &Shown) -> (StatusCode, String) {
@@ -62,6 +67,11 @@ fn ready(shown: &Shown) -> (StatusCode, String) {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
     } else if shown.shared.current.drain().is_some() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into())
+    } else if let Some(fault) = certificate_fault(shown) {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{fault}; phones do not connect\n"),
+        )
     } else {
         let modes: Vec<_> = shown.shared.board.modes().iter().map(Mode::name).collect();
         let text = if modes.is_empty() {

@@ -9,6 +9,7 @@ use crate::load::board::Board;
 use crate::load::watch;
 use crate::metrics::{self, Shown};
 use crate::own_id;
+use crate::shape;
 use crate::shard::lane::Lane;
 use crate::shard::serving::{Now, Serving, Shared};
 use crate::shard::socket::Socket;
@@ -18,12 +19,12 @@ use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms};
-use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring, SHARDS_MAX, SILENT_MS_MAX};
+use shake_proto::handoff::topology::SILENT_MS_MAX;
 use shake_rules::UnixMillis;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
-use shm_queue::{Attachment, Geometry, Mapping, RingGeometry, Side};
+use shm_queue::{Attachment, Mapping, Side};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -67,6 +68,9 @@ pub fn read_throttle(config: &Config) -> Result<Throttle> {
 /// When it cannot start, or a shard ended by itself.
 pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     now()?;
+    let mut config = config.clone();
+    let shape = shape::fit(&mut config)?;
+    let config = &config;
     // Before anything is made: an agent that runs already leads.
     let keeper = Keeper::start(agent_clock(config));
     let clock = keeper.clock();
@@ -84,7 +88,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         shards: config.shards,
         clock: clock.clone(),
     });
-    let attachment = attach(config)?;
+    let attachment = shape::attach(config, shape)?;
     attachment.set_clock(clock.offset_ms());
     let sockets = bind(config)?;
     let address = sockets[0].local_address().context("cannot tell the bound address")?;
@@ -150,7 +154,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         }
         tokio::spawn(Arc::clone(&control).watch_certificate());
         let show = Arc::clone(&shared.current.load().show);
-        info!(%address, shards = config.shards, event = %show.event, show = show.name, "ready");
+        info!(%address, shards = config.shards, sessions_max = config.sessions_in_all, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         look_after(&attachment, &shards, &control).await
     });
@@ -172,7 +176,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
 }
 
 /// Several faults as one, a line each.
-fn all(faults: Vec<anyhow::Error>) -> anyhow::Error {
+pub fn all(faults: Vec<anyhow::Error>) -> anyhow::Error {
     let lines: Vec<_> = faults.iter().map(|fault| format!("{fault:#}")).collect();
     anyhow::anyhow!("{}", lines.join("\n"))
 }
@@ -181,39 +185,6 @@ fn all(faults: Vec<anyhow::Error>) -> anyhow::Error {
 fn agent_clock(config: &Config) -> Option<i64> {
     let mapping = Mapping::open(&config.queue_path).ok()?;
     mapping.peer(Side::Back).clock(monotonic_ms(), SILENT_MS_MAX)
-}
-
-/// Opens or makes the mapping, and takes the gateway's side of it.
-fn attach(config: &Config) -> Result<Attachment> {
-    let ring = |ring: Ring| RingGeometry {
-        slots: ring.slots(),
-        payload_bytes_max: ring.record_bytes_max(),
-        producer: match ring.direction() {
-            Direction::ToAgent => Side::Front,
-            Direction::ToShard => Side::Back,
-        },
-    };
-    let geometry = Geometry {
-        records: RECORDS_VERSION,
-        rings: (0..config.shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
-        bells: config.shards,
-        sleepers: 1,
-    };
-    let path = &config.queue_path;
-    let is_request = |ring| (0..SHARDS_MAX).any(|shard| Ring::Request.index(shard) == ring);
-    if Mapping::retire_old(path, is_request)? {
-        info!(path = %path.display(), "a mapping of the earlier release was empty, and is made anew");
-    }
-    let mapping = Mapping::open_or_create(path, &geometry).with_context(|| {
-        format!(
-            "cannot use the mapping {} for {} shards; if its shape changed on purpose, stop the agent, and remove it",
-            path.display(),
-            config.shards
-        )
-    })?;
-    mapping
-        .attach(Side::Front, monotonic_ms())
-        .with_context(|| format!("cannot take the gateway's side of {}", path.display()))
 }
 
 /// Binds one socket for each shard, in order, and has the kernel steer packets to them.

@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod console;
+#[cfg(feature = "dial")]
+pub mod dial;
 pub mod groups;
 pub mod log;
 pub mod memory;

@@ -22,6 +22,16 @@ pub enum Error {
         /// The system's reason.
         source: io::Error,
     },
+    /// Its file system has less room than the mapping takes.
+    #[error("there is no room for {}: it takes {} MiB, and {} MiB are free there; make that file system larger (mount -o remount,size=… for /dev/shm, --shm-size for a container), put the mapping elsewhere, or have fewer rings", path.display(), needed.div_ceil(1 << 20), free >> 20)]
+    NoRoom {
+        /// The mapping.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// There is no mapping at this path.
     #[error("there is no mapping at {}", .0.display())]
     NotFound(PathBuf),

@@ -10,10 +10,12 @@ use std::sync::atomic::AtomicBool;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::fstatvfs;
 
 use crate::attach::{self, Attachment};
 use crate::crash;
 use crate::error::Error;
+use crate::fault::CorruptCursors;
 use crate::layout::{self, Geometry, HEADER_BYTES, Layout, RawHeader, Side};
 use crate::memory::Memory;
 use crate::owner::{Owner, OwnerWords};
@@ -99,7 +101,7 @@ impl Mapping {
         }
         let instance = rand::random::<u64>();
         let temporary = temporary_path(path, instance);
-        let outcome = write_new(&temporary, &layout, instance).and_then(|()| {
+        let outcome = write_new(&temporary, path, &layout, instance).and_then(|()| {
             for bell in 0..usize::from(geometry.bells) {
                 make_fifo(&bell_path(path, bell))?;
             }
@@ -136,8 +138,7 @@ impl Mapping {
         let (file, metadata) = open_file(path)?;
         let (instance, layout) = read_header(path, &file, metadata.len(), layout::VERSION)?;
         // A copied file may be sparse; a write to a hole on a full disk would be a signal.
-        nix::fcntl::posix_fallocate(&file, 0, layout.file_bytes as libc::off_t)
-            .map_err(|errno| io("allocate", errno.into()))?;
+        allocate(&file, path, layout.file_bytes)?;
         // The maker may have died between linking the file and removing its temporary name.
         let _ = fs::remove_file(temporary_path(path, instance));
         let memory = Memory::map(&file, layout.file_bytes as usize).map_err(|source| io("map", source))?;
@@ -253,6 +254,28 @@ impl Mapping {
         self.0.memory.word(line + layout::SIDE_STAMP).load(Ordering::Relaxed)
     }
 
+    /// Records of a ring that its consumer has not committed. While its producer lives, there may be more at once.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchRing`]; [`Error::Corrupt`] when the cursors contradict each other.
+    pub fn unread(&self, ring: usize) -> Result<u64, Error> {
+        let rings = self.geometry().rings.len();
+        if ring >= rings {
+            return Err(Error::NoSuchRing { ring, rings });
+        }
+        let at = self.0.layout.ring(ring);
+        let cursor = |word: usize| self.0.memory.word(at + word * 8).load(Ordering::Acquire);
+        // The head first: it never passes a tail that is read after it.
+        let (head, tail) = (cursor(ring::HEAD_WORD), cursor(ring::TAIL_WORD));
+        let unread = tail.wrapping_sub(head);
+        let slots = self.geometry().rings[ring].slots;
+        if unread > slots.into() {
+            let source = CorruptCursors { head, tail, slots };
+            return Err(Error::Corrupt { ring, source });
+        }
+        Ok(unread)
+    }
+
     /// Whether the file at `path` is still this mapping: false when it was removed or replaced, and then the other side
     /// may be waiting at a new one.
     ///
@@ -335,7 +358,7 @@ impl Mapping {
 }
 
 /// Makes the complete file under its temporary name.
-fn write_new(temporary: &Path, layout: &Layout, instance: u64) -> Result<(), Error> {
+fn write_new(temporary: &Path, path: &Path, layout: &Layout, instance: u64) -> Result<(), Error> {
     let io = |action, source| Error::Io {
         action,
         path: temporary.to_owned(),
@@ -348,8 +371,7 @@ fn write_new(temporary: &Path, layout: &Layout, instance: u64) -> Result<(), Err
         .open(temporary)
         .map_err(|source| io("create", source))?;
     crash::point("create:temporary-made");
-    nix::fcntl::posix_fallocate(&file, 0, layout.file_bytes as libc::off_t)
-        .map_err(|errno| io("allocate", errno.into()))?;
+    allocate(&file, path, layout.file_bytes)?;
     file.write_all_at(&layout.header(instance), 0)
         .map_err(|source| io("write", source))
 }
@@ -386,6 +408,24 @@ fn open_file(path: &Path) -> Result<(File, fs::Metadata), Error> {
         });
     }
     Ok((file, metadata))
+}
+
+/// Has all of a mapping's memory be there from now on.
+fn allocate(file: &File, path: &Path, bytes: u64) -> Result<(), Error> {
+    let free = || fstatvfs(file).map_or(0, |there| there.blocks_available() * there.fragment_size());
+    match nix::fcntl::posix_fallocate(file, 0, bytes as libc::off_t) {
+        Ok(()) => Ok(()),
+        Err(Errno::ENOSPC) => Err(Error::NoRoom {
+            path: path.to_owned(),
+            needed: bytes,
+            free: free(),
+        }),
+        Err(errno) => Err(Error::Io {
+            action: "allocate",
+            path: path.to_owned(),
+            source: errno.into(),
+        }),
+    }
 }
 
 /// Reads and checks the header block. Everything else of the file is checked where it is used.

@@ -1,7 +1,8 @@
 //! What every attack has: a target, keys to mint tokens with, an end, and a rate.
 
 use super::{FIRST_USER, Options};
-use crate::run::{RunError, read_authority, read_token_key, resolve, unix_now};
+use crate::names::resolve;
+use crate::run::{RunError, read_authority, read_token_key, unix_now};
 use bytes::Bytes;
 use rustls::RootCertStore;
 use shake_rules::token::{TokenKeys, UserToken};
@@ -45,11 +46,13 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) fn new(options: &Options) -> Result<Self, HostileError> {
+        let roots = read_authority(&options.certs.join("ca.pem"))?;
+        let target = resolve(&options.target, &options.server_name, &roots)?;
         let began = Instant::now();
         Ok(Self {
-            target: resolve(&options.target)?,
+            target,
             server_name: options.server_name.clone(),
-            roots: read_authority(&options.certs.join("ca.pem"))?,
+            roots,
             rate: options.rate,
             size: options.size,
             packets_per_user: options.packets_per_user,

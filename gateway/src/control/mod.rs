@@ -11,7 +11,7 @@ pub mod operator;
 pub mod start;
 pub mod transport;
 
-mod barred;
+pub mod barred;
 mod identity;
 
 mod plan;
@@ -20,6 +20,7 @@ mod disk;
 
 mod drain;
 mod reload;
+mod report;
 mod status;
 
 pub mod audit;

@@ -6,6 +6,7 @@
 use super::barred::Barred;
 use super::counters::Done;
 use super::identity::Operator;
+use super::report::Report;
 use super::{Control, Refused, now, transport};
 use crate::tls::Secrets;
 use anyhow::Result;
@@ -52,10 +53,16 @@ impl Control {
 
     /// Answers SIGHUP.
     pub async fn reload_by_signal(self: Arc<Self>) {
-        // Said to the log and to the audit log; there is nobody to answer.
-        let _ = self
+        // Said to the log and to the audit log as well.
+        let answer = self
             .answer(&Operator::by_signal(), Ok(Request::Reload { dry_run: false }))
             .await;
+        let report = report_of(answer);
+        if let Some(state) = &self.config.state_directory
+            && let Err(fault) = report.write(state)
+        {
+            error!(%fault, "what became of the signal cannot be written down; `gateway reload --pid` waits in vain");
+        }
     }
 
     pub(super) async fn reload(self: &Arc<Self>, operator: &Operator, dry_run: bool) -> Result<v1::Reloaded, Refused> {
@@ -108,15 +115,14 @@ impl Control {
         let mut faults = Vec::new();
         let mut note = |fault| faults.push(fault);
         let secrets = match Secrets::read(&self.config, Some(&before)) {
-            Ok(secrets) if !secrets.certificate.holds_at(now()) => {
-                note(anyhow::anyhow!(
-                    "{}: not valid now: it expires at {}; the one before goes on",
-                    certs.join("server.pem").display(),
-                    super::moment(secrets.certificate.expires_at)
-                ));
-                None
-            }
-            Ok(secrets) => Some(secrets),
+            Ok(secrets) => match secrets.certificate.fault_at(now()) {
+                None => Some(secrets),
+                Some(fault) => {
+                    let file = certs.join("server.pem");
+                    note(anyhow::anyhow!("{}: {fault}; the one before goes on", file.display()));
+                    None
+                }
+            },
             Err(faults) => {
                 faults.into_iter().for_each(&mut note);
                 None
@@ -153,10 +159,9 @@ impl Control {
         let secrets = self.shared.current.secrets();
         let until = super::moment(secrets.certificate.expires_at);
         let left_s = secrets.certificate.seconds_left(now());
-        if left_s <= 0 {
+        if let Some(fault) = secrets.certificate.fault_at(now()) {
             error!(
-                until,
-                "the certificate has expired; phones do not connect: put a new one in place, then `gateway reload`"
+                "{fault}, and phones do not connect: put another in place, then `gateway reload`; or set this machine's clock"
             );
         } else if left_s < WARN_BEFORE.as_secs() as i64 {
             let days_left = left_s / 86_400;
@@ -165,6 +170,26 @@ impl Control {
                 days_left, "the certificate expires soon; put a new one in place, then `gateway reload`"
             );
         }
+    }
+}
+
+fn report_of(answer: v1::reply::Result) -> Report {
+    let (is_done, message, lines) = match answer {
+        v1::reply::Result::Reloaded(reloaded) => {
+            let (on, of) = (reloaded.shards_applied, reloaded.shards);
+            (on == of, format!("on {on} of {of} shards"), reloaded.differences)
+        }
+        v1::reply::Result::Refused(refused) => {
+            let problems = refused.problems.into_iter().map(|problem| problem.message);
+            (false, refused.message, problems.collect())
+        }
+        _ => (false, "answered something else than was asked".to_owned(), Vec::new()),
+    };
+    Report {
+        at_us: super::now_us(),
+        is_done,
+        message,
+        lines,
     }
 }
 

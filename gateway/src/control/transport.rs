@@ -5,11 +5,14 @@ use super::audit::Entry;
 use super::counters::Turned;
 use super::identity::{self, Operator};
 use super::{Control, now_us};
+use crate::tls::QUIC_V1;
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use host::pem;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{ConnectionError, Endpoint, Incoming, ReadToEndError, TransportConfig, VarInt};
+use quinn::{
+    ConnectionError, Endpoint, EndpointConfig, Incoming, ReadToEndError, TokioRuntime, TransportConfig, VarInt,
+};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::CertificateDer;
@@ -18,7 +21,7 @@ use shake_proto::admin_v1 as v1;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, LENGTH_BYTES_MAX};
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +42,11 @@ const LOGGED_PER_SECOND: u32 = 20;
 
 /// Binds the control port.
 pub fn bind(address: SocketAddr, server: quinn::ServerConfig) -> Result<Endpoint> {
-    Endpoint::server(server, address)
-        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+    let socket = UdpSocket::bind(address)
+        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))?;
+    let mut endpoint = EndpointConfig::default();
+    endpoint.supported_versions(vec![QUIC_V1]);
+    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).context("cannot open the control port")
 }
 
 /// How operators are served. The certificates are those of the directory: the server's, and the authority that operators'

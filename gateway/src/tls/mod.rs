@@ -23,6 +23,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The one version of QUIC that is served (RFC 9000, section 15).
+pub const QUIC_V1: u32 = 1;
 /// Buffers of datagrams, in bytes: one phone has a few shakes under way at the most.
 const DATAGRAM_BUFFER_BYTES: usize = 4_096;
 /// What one stream may carry before it is refused as oversized; a request has at most 4,096 bytes.
@@ -151,6 +153,8 @@ fn transport_config(sessions: &Sessions) -> Result<TransportConfig> {
 pub fn endpoint_config(reset_keys: &ResetKeys, shard: u8, generation: u8, number: u16) -> Arc<EndpointConfig> {
     let mut endpoint = EndpointConfig::new(Arc::new(reset_keys.active().clone()));
     endpoint.min_reset_interval(Duration::ZERO);
+    // The drafts that the library knows besides were never served (RFC 9000, section 6, tells of those that are).
+    endpoint.supported_versions(vec![QUIC_V1]);
     endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
     Arc::new(endpoint)
 }

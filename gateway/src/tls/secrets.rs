@@ -121,9 +121,19 @@ impl Certificate {
         })
     }
 
-    /// Whether phones take it at this moment.
-    pub fn holds_at(&self, now: UnixMillis) -> bool {
-        self.starts_at <= now && now < self.expires_at
+    /// Why phones do not take it at this moment, if they do not.
+    pub fn fault_at(&self, now: UnixMillis) -> Option<String> {
+        let moment = crate::control::moment;
+        if now < self.starts_at {
+            Some(format!(
+                "the certificate is not valid before {}",
+                moment(self.starts_at)
+            ))
+        } else if now >= self.expires_at {
+            Some(format!("the certificate expired at {}", moment(self.expires_at)))
+        } else {
+            None
+        }
     }
 
     /// Seconds until it expires; negative once it has.

@@ -172,6 +172,15 @@ impl Stand {
         });
     }
 
+    /// Starts a gateway that need not become ready; it answers on the metrics port.
+    pub fn start_gateway_unready(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["run", "--config"]).arg(self.path("gateway.toml"));
+        let started = command.stderr(self.log("gateway.log")).spawn();
+        self.gateway = Some(started.expect("the gateway starts"));
+        wait("the gateway lives", || self.metrics_answer());
+    }
+
     /// Starts the gateway with its standard error somewhere else than in the log file.
     pub fn start_gateway_to(&mut self, stderr: impl Into<Stdio>, rust_log: &str) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));

@@ -4,7 +4,7 @@ use super::clock::{Offset, now_us};
 use crate::control::identity;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::BytesMut;
-use host::pem;
+use host::{dial, pem};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
 use rustls::RootCertStore;
@@ -65,28 +65,12 @@ pub struct Client {
 impl Client {
     /// Connects, asks how things stand, and measures the gateway's clock against this one.
     pub async fn connect(operator: &Operator, target: &str) -> Result<Self> {
-        let connecting = async {
-            let mut addresses = tokio::net::lookup_host(target)
-                .await
-                .with_context(|| format!("cannot resolve {target:?}; a target is HOST:PORT"))?;
-            let address = addresses.next().with_context(|| format!("{target:?} has no address"))?;
-            let any: SocketAddr = match address {
-                SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-                SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-            };
-            let endpoint = Endpoint::client(any).context("cannot open a UDP socket")?;
-            let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
-            let name = host.trim_start_matches('[').trim_end_matches(']');
-            let connection = endpoint.connect_with(operator.0.clone(), address, name)?;
-            let connection = connection.await.map_err(|error| explain(&error))?;
-            anyhow::Ok((endpoint, connection))
-        };
-        let (endpoint, connection) = timeout(PATIENCE, connecting).await.map_err(|_| {
-            anyhow!(
-                "no answer in {} s; is [admin] address right, and the way open for UDP?",
-                PATIENCE.as_secs()
-            )
-        })??;
+        let addresses = tokio::net::lookup_host(target)
+            .await
+            .with_context(|| format!("cannot resolve {target:?}; a target is HOST:PORT"))?;
+        let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let (endpoint, connection) = reach(operator, &dial::in_turns(addresses), name).await?;
         let mut client = Self {
             target: target.to_owned(),
             status: v1::Status::default(),
@@ -142,6 +126,37 @@ impl Client {
             .await
             .map_err(|_| anyhow!("no answer in {} s", PATIENCE.as_secs()))?
     }
+}
+
+/// Connects to the first of a name's addresses that answers.
+async fn reach(operator: &Operator, addresses: &[SocketAddr], name: &str) -> Result<(Endpoint, Connection)> {
+    let attempt = |address| {
+        let (client, name) = (operator.0.clone(), name.to_owned());
+        async move {
+            let connecting = timeout(PATIENCE, connect(client, address, &name));
+            let connected = connecting.await.unwrap_or_else(|_| {
+                let patience = PATIENCE.as_secs();
+                Err(anyhow!(
+                    "no answer in {patience} s; is [admin] address right, and the way open for UDP?"
+                ))
+            });
+            // With its causes, because that is all that is told of it.
+            connected.map_err(|error| format!("{error:#}"))
+        }
+    };
+    let reached = dial::first(addresses, attempt).await;
+    reached.map_err(|faults| anyhow!("{}", dial::told(&faults)))
+}
+
+async fn connect(client: ClientConfig, address: SocketAddr, name: &str) -> Result<(Endpoint, Connection)> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let endpoint = Endpoint::client(any).context("cannot open a UDP socket")?;
+    let connection = endpoint.connect_with(client, address, name)?;
+    let connection = connection.await.map_err(|error| explain(&error))?;
+    Ok((endpoint, connection))
 }
 
 /// The name of a refusal, also of one that this version does not know.

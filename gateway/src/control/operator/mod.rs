@@ -5,6 +5,7 @@ mod change;
 mod client;
 mod clock;
 mod drain;
+pub mod here;
 mod reload;
 mod status;
 
@@ -86,6 +87,12 @@ pub struct ReloadArgs {
     /// Check every file and tell the difference, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Signal this process of the same machine instead, and wait for what it says; needs no certificate. For ExecReload=
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..), conflicts_with_all = ["targets", "certs", "json", "dry_run"])]
+    pub pid: Option<i32>,
+    /// Its configuration, which names its state directory
+    #[arg(long, value_name = "FILE", requires = "pid")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     targets: Targets,
 }
