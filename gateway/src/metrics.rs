@@ -57,7 +57,7 @@ fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
 
 fn certificate_fault(shown: &Shown) -> Option<String> {
     let secrets = shown.shared.current.secrets();
-    secrets.certificate.fault_at(UnixMillis(unix_ms()))
+    secrets.certificate.fault_at(UnixMillis(wall_ms()))
 }
 
 /// A gateway without its agent is ready: it serves shakes, and sending all of its phones elsewhere would be worse. Which
