@@ -27,7 +27,10 @@ fn gateway(stand: &Stand, arguments: &[&str]) -> (Option<i32>, String) {
 fn put_certificate(stand: &Stand, from: i64, until: i64) {
     let certs = stand.path("certs");
     let (certificate, key) = signed(&certs, ExtendedKeyUsagePurpose::ServerAuth, |params| {
-        params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().expect("a name"))];
+        params.subject_alt_names = vec![
+            SanType::DnsName("localhost".try_into().expect("a name")),
+            SanType::IpAddress([127, 0, 0, 1].into()),
+        ];
         let now = OffsetDateTime::now_utc();
         params.not_before = now + Duration::days(from);
         params.not_after = now + Duration::days(until);
