@@ -94,6 +94,7 @@ impl Config {
         let seconds = |value: u64| Duration::from_secs(value);
         let sessions = &file.sessions;
         let claims = &file.claims;
+        let (queue_path, admin_address) = (file.queue.path, file.admin.address);
         let config = Self {
             address: check.address("address", &file.listen.address, "0.0.0.0:4433"),
             shards,
@@ -119,14 +120,14 @@ impl Config {
             certs_directory: directory.join(file.certs.directory),
             show_file: (!file.show.file.as_os_str().is_empty()).then(|| directory.join(&file.show.file)),
             throttle_file: (!file.throttle.file.as_os_str().is_empty()).then(|| directory.join(&file.throttle.file)),
-            queue_path: directory.join(file.queue.path),
+            queue_path: directory.join(queue_path.as_ref()),
             metrics_address: match file.metrics.address.as_ref().as_str() {
                 "" => None,
                 _ => Some(check.address("address", &file.metrics.address, "127.0.0.1:9433")),
             },
-            admin_address: match file.admin.address.as_ref().as_str() {
+            admin_address: match admin_address.as_ref().as_str() {
                 "" => None,
-                _ => Some(check.address("address", &file.admin.address, "127.0.0.1:4434")),
+                _ => Some(check.address("address", &admin_address, "127.0.0.1:4434")),
             },
             state_directory: (!file.state.directory.as_os_str().is_empty())
                 .then(|| directory.join(&file.state.directory)),
@@ -136,6 +137,7 @@ impl Config {
             },
             log_level: check.log_level(&file.log.level),
         };
+        check.queue_and_ports(&queue_path, &admin_address, &config);
         problems.or_value(config)
     }
 
@@ -214,6 +216,23 @@ impl Check<'_> {
             );
         }
         found.clamp(min, max)
+    }
+
+    fn queue_and_ports(&mut self, queue: &Spanned<String>, admin: &Spanned<String>, config: &Config) {
+        if queue.as_ref().is_empty() {
+            self.problems.add(
+                self.text,
+                queue.span(),
+                "[queue] path is empty; give it a file's path, in /dev/shm",
+            );
+        }
+        if config
+            .admin_address
+            .is_some_and(|admin| admin.port() != 0 && admin == config.address)
+        {
+            let message = "address is [listen] address too; operators have a port of their own";
+            self.problems.add(self.text, admin.span(), message);
+        }
     }
 
     fn address(&mut self, key: &str, value: &Spanned<String>, example: &str) -> SocketAddr {
@@ -302,9 +321,7 @@ table!(ShowTable {
 table!(ThrottleTable {
     file: PathBuf = "".into()
 });
-table!(QueueTable {
-    path: PathBuf = "/dev/shm/shake-gateway".into()
-});
+table!(QueueTable { path: Spanned<String> = plain("/dev/shm/shake-gateway".into()) });
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
 table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
 table!(StateTable {
@@ -352,5 +369,10 @@ mod tests {
         let problems = Config::parse(text, Path::new("")).expect_err("five errors");
         let lines: Vec<_> = problems.0.iter().map(|problem| problem.line).collect();
         assert_eq!(lines, [2, 3, 4, 6, 8], "{problems}");
+        let pairs =
+            "[listen]\naddress = \"127.0.0.1:4434\"\n[queue]\npath = \"\"\n[admin]\naddress = \"127.0.0.1:4434\"\n";
+        let problems = Config::parse(pairs, Path::new("")).expect_err("one port for two, and no file");
+        let lines: Vec<_> = problems.0.iter().map(|problem| problem.line).collect();
+        assert_eq!(lines, [4, 6], "{problems}");
     }
 }

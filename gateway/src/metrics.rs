@@ -1,6 +1,7 @@
 //! The HTTP port for operators: `/metrics`, `/live`, `/ready`. On loopback unless configured otherwise.
 
 use crate::control::counters::AdminCounters;
+use crate::control::places::{Limits, Places};
 use crate::counters::{self, Counters};
 use crate::load::{self, modes::Mode};
 use crate::shard::serving::Shared;
@@ -9,9 +10,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use host::clock::wall_ms;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use shake_rules::UnixMillis;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::task::AbortHandle;
 
 /// What the port shows.
 #[derive(Clone)]
@@ -22,8 +28,23 @@ pub struct Shown {
     pub admin: Arc<AdminCounters>,
 }
 
-/// Serves until the listener fails or the task is dropped.
-pub async fn serve(listener: tokio::net::TcpListener, shown: Shown) -> std::io::Result<()> {
+/// Connections at once; the oldest gives way, so that who holds one and asks for nothing keeps nobody out.
+const CONNECTIONS: Limits = Limits {
+    all: 32,
+    own_more: 0,
+    of_an_address: 32,
+};
+/// The longest that a request's head may take to come.
+const HEAD_MAX: Duration = Duration::from_secs(5);
+/// The longest head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// The longest that a connection may take in all: one request and its answer, to whoever reads slowly.
+const CONNECTION_MAX: Duration = Duration::from_secs(15);
+/// The rest after a connection could not be accepted, for lack of descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Serves until the task is dropped: one request a connection.
+pub async fn serve(listener: tokio::net::TcpListener, shown: Shown) {
     let routes = Router::new()
         .route(
             "/metrics",
@@ -32,7 +53,38 @@ pub async fn serve(listener: tokio::net::TcpListener, shown: Shown) -> std::io::
         .route("/live", get(|| async { "live\n" }))
         .route("/ready", get(|State(shown): State<Shown>| async move { ready(&shown) }))
         .with_state(shown);
-    axum::serve(listener, routes).await
+    let places = Arc::new(Mutex::new(Places::new(CONNECTIONS)));
+    loop {
+        let Ok((stream, address)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_REST).await;
+            continue;
+        };
+        let routes = TowerToHyperService::new(routes.clone());
+        let served = tokio::spawn(async move {
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_MAX)
+                .max_buf_size(HEAD_BYTES_MAX)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), routes);
+            // Whatever came of it: who asked sees it.
+            let _ = tokio::time::timeout(CONNECTION_MAX, serving).await;
+        });
+        let (place, gone) = locked(&places).take(address.ip(), served.abort_handle());
+        if let Some((_, gone)) = gone {
+            gone.abort();
+        }
+        let places = Arc::clone(&places);
+        tokio::spawn(async move {
+            let _ = served.await;
+            locked(&places).free(place);
+        });
+    }
+}
+
+fn locked(places: &Mutex<Places<AbortHandle>>) -> MutexGuard<'_, Places<AbortHandle>> {
+    // Nothing panics while it is held.
+    places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {

@@ -1,6 +1,7 @@
 //! Sixteen random bytes that are this gateway's own, kept in its state directory, so that they are the same in its next life:
 //! what tells gateways of a fleet apart that have the same keys.
 
+use crate::control::disk::give_to_owner;
 use anyhow::{Context, Result};
 use rand::Rng;
 use shake_rules::hex;
@@ -55,6 +56,7 @@ fn make(state: &Path) -> Result<Id> {
     let (id, new) = (random(), state.join("gateway-id.new"));
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    give_to_owner(&file, state)?;
     writeln!(file, "{}", hex::encode(&id))?;
     file.sync_all()?;
     fs::rename(&new, state.join(FILE))?;

@@ -1,6 +1,8 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
 use crate::config::Config;
+use crate::control::barred::Barred;
+use crate::control::pairs::{self, Served};
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::huge_pages::{self, Ahead};
@@ -25,6 +27,8 @@ use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
 use shm_queue::{Attachment, Mapping, Side};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -51,7 +55,10 @@ pub fn now() -> Result<UnixMillis> {
 /// # Errors
 /// Every problem of the show file, with its line.
 pub fn read_show(config: &Config) -> Result<Show> {
-    Show::parse(&config.show_text()?, now()?).with_context(|| config.show_name())
+    let text = config.show_text()?;
+    let show = Show::parse(&text, now()?).with_context(|| config.show_name())?;
+    pairs::check(&text, &show, Served::of(config)).with_context(|| config.show_name())?;
+    Ok(show)
 }
 
 /// Reads the throttle that the configuration names.
@@ -62,7 +69,38 @@ pub fn read_throttle(config: &Config) -> Result<Throttle> {
     Throttle::parse(&config.throttle_text()?).with_context(|| config.throttle_name())
 }
 
+/// What is bound before the mapping is touched: a start that cannot have all of it leaves nothing behind.
+struct Ports {
+    metrics: Option<TcpListener>,
+    admin: Option<(quinn::Endpoint, Barred)>,
+    sockets: Vec<Socket>,
+}
+
+impl Ports {
+    /// Binds everything; in a runtime, which the control port needs.
+    fn bind(config: &Config) -> Result<Self> {
+        let metrics = config.metrics_address.map(|address| {
+            TcpListener::bind(address).with_context(|| format!("cannot bind [metrics] address = {address}"))
+        });
+        let metrics = metrics.transpose()?;
+        let admin = config.admin_address.map(|address| {
+            let certs = &config.certs_directory;
+            let (server, barred) = (transport::server_config(certs)?, barred(certs)?);
+            let endpoint = transport::open(transport::bind(address)?, server)?;
+            anyhow::Ok((endpoint, barred))
+        });
+        Ok(Self {
+            metrics,
+            admin: admin.transpose()?,
+            sockets: bind(config)?,
+        })
+    }
+}
+
 /// Runs the gateway until SIGTERM or SIGINT, or until it has drained.
+///
+/// The order of a start: everything is checked; the state directory is taken; the ports are bound; the mapping is
+/// attached, and its rings are opened; and only then it is written down what runs, and the shards begin.
 ///
 /// # Errors
 /// When it cannot start, or a shard ended by itself.
@@ -74,11 +112,10 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     // Before anything is made: an agent that runs already leads.
     let keeper = Keeper::start(agent_clock(config));
     let clock = keeper.clock();
-    let (start, live) = start::begin(config, forget_pushed, clock.now())?;
+    let (mut start, live) = start::begin(config, forget_pushed, clock.now())?;
     let secrets = Secrets::read(config, None).map_err(all)?;
     let server = Arc::clone(&secrets.servers.usual);
     let reset_ring = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
-    let reset_keys = ResetKeys::new(&reset_ring, &own_id::of(config.state_directory.as_deref()));
     let shared = Arc::new(Shared {
         current: Current::new(live, secrets, config.shards),
         board: Board::new(config.shards),
@@ -88,19 +125,28 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         shards: config.shards,
         clock: clock.clone(),
     });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control plane")?;
+    let ports = {
+        let _within = runtime.enter();
+        Ports::bind(config)?
+    };
+    let address = ports.sockets[0]
+        .local_address()
+        .context("cannot tell the bound address")?;
     let attachment = shape::attach(config, shape)?;
     attachment.set_clock(clock.offset_ms());
-    let sockets = bind(config)?;
-    let address = sockets[0].local_address().context("cannot tell the bound address")?;
+    let lanes = lanes(config, &attachment)?;
+    start.keep(config, &attachment);
+    let reset_keys = ResetKeys::new(&reset_ring, &own_id::of(config.state_directory.as_deref()));
     let stop = Arc::new(AtomicBool::new(false));
     let (ahead, asked_ahead) = Ahead::new();
     let mut shards = Vec::new();
     let mut all_counters = Vec::new();
-    for (number, socket) in sockets.into_iter().enumerate() {
-        let counters = Arc::new(Counters::default());
+    for (number, (socket, (counters, lane))) in ports.sockets.into_iter().zip(lanes).enumerate() {
         all_counters.push(Arc::clone(&counters));
-        let lane = Lane::open(&attachment, number as u16, Arc::clone(&counters))
-            .with_context(|| format!("shard {number} cannot take its rings"))?;
         let generation = attachment.epoch() as u8;
         let endpoint_config = |endpoint| tls::endpoint_config(&reset_keys, number as u8, generation, endpoint);
         let parts = Parts {
@@ -125,34 +171,23 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let huge_pages = huge_pages::spawn(asked_ahead, Arc::clone(&shared), Arc::clone(&stop))
         .context("cannot start the thread for huge pages")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
-    let bells = bells
-        .collect::<Result<_, _>>()
-        .context("cannot take the shards' bells")?;
-    let control = start.control(config, Arc::clone(&shared), bells, Arc::clone(&all_counters));
+    let parts = start::Parts {
+        shared: Arc::clone(&shared),
+        bells: bells
+            .collect::<Result<_, _>>()
+            .context("cannot take the shards' bells")?,
+        shards: Arc::clone(&all_counters),
+        port: ports.admin,
+    };
+    let control = start.control(config, parts);
     let shown = Shown {
         shards: all_counters,
         is_stopping: Arc::clone(&stop),
         admin: Arc::clone(&control.counters),
         shared: Arc::clone(&shared),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the control plane")?;
     let result = runtime.block_on(async {
-        if let Some(metrics_address) = config.metrics_address {
-            let listener = tokio::net::TcpListener::bind(metrics_address)
-                .await
-                .with_context(|| format!("cannot bind [metrics] address = {metrics_address}"))?;
-            info!(address = %listener.local_addr()?, "metrics");
-            tokio::spawn(metrics::serve(listener, shown));
-        }
-        if let Some(admin_address) = config.admin_address {
-            let endpoint = control.open(admin_address)?;
-            info!(address = %endpoint.local_addr()?, "control port");
-            tokio::spawn(transport::serve(endpoint, Arc::clone(&control)));
-        }
-        tokio::spawn(Arc::clone(&control).watch_certificate());
+        serve_operators(ports.metrics, shown, &control)?;
         let show = Arc::clone(&shared.current.load().show);
         info!(%address, shards = config.shards, sessions_max = config.sessions_in_all, event = %show.event, show = show.name, "ready");
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -160,19 +195,59 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     });
     stop.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    for shard in shards {
-        if shard.join().is_err() {
-            error!("a shard panicked");
-        }
-    }
-    if watch.join().is_err() {
-        error!("the watch panicked");
-    }
-    if huge_pages.join().is_err() {
-        error!("the thread for huge pages panicked");
-    }
+    join(shards, "a shard panicked");
+    join([watch], "the watch panicked");
+    join([huge_pages], "the thread for huge pages panicked");
     info!("stopped");
     result
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>, panicked: &str) {
+    for thread in threads {
+        if thread.join().is_err() {
+            error!("{panicked}");
+        }
+    }
+}
+
+/// The list of operators who are refused. One that cannot be read keeps no phone from being served.
+fn barred(certs: &Path) -> Result<Barred> {
+    let (barred, fault) = Barred::read_at_start(certs)?;
+    if let Some(fault) = fault {
+        let fault = format!("{fault:#}");
+        error!(
+            fault,
+            "no operator is let in until the list of refused ones is mended, and SIGHUP given"
+        );
+    }
+    Ok(barred)
+}
+
+/// Begins to answer on the metrics port and on the control port.
+fn serve_operators(metrics: Option<TcpListener>, shown: Shown, control: &Arc<Control>) -> Result<()> {
+    if let Some(listener) = metrics {
+        listener.set_nonblocking(true).context("cannot listen for metrics")?;
+        let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen for metrics")?;
+        info!(address = %listener.local_addr()?, "metrics");
+        tokio::spawn(metrics::serve(listener, shown));
+    }
+    if let Some(endpoint) = &control.endpoint {
+        info!(address = %endpoint.local_addr()?, "control port");
+        tokio::spawn(transport::serve(endpoint.clone(), Arc::clone(control)));
+    }
+    tokio::spawn(Arc::clone(control).watch_certificate());
+    Ok(())
+}
+
+/// Opens each shard's rings.
+fn lanes(config: &Config, attachment: &Attachment) -> Result<Vec<(Arc<Counters>, Lane)>> {
+    let open = |number| {
+        let counters = Arc::new(Counters::default());
+        let lane = Lane::open(attachment, number, Arc::clone(&counters))
+            .with_context(|| format!("shard {number} cannot take its rings"))?;
+        Ok((counters, lane))
+    };
+    (0..config.shards).map(open).collect()
 }
 
 /// Several faults as one, a line each.
@@ -190,10 +265,14 @@ fn agent_clock(config: &Config) -> Option<i64> {
 /// Binds one socket for each shard, in order, and has the kernel steer packets to them.
 fn bind(config: &Config) -> Result<Vec<Socket>> {
     let mut address = config.address;
+    let in_use = || format!("cannot bind [listen] address = {address}; is another gateway running?");
+    // The shards' sockets share their port, and would join another gateway's in silence. One that does not share cannot be
+    // bound while anybody else has the port.
+    drop(UdpSocket::bind(address).with_context(in_use)?);
     let mut sockets = Vec::new();
     for _ in 0..config.shards {
         let (mut socket, given) = Socket::bind(address, config.socket_buffer_bytes)
-            .with_context(|| format!("cannot bind [listen] address = {address}; is another gateway running?"))?;
+            .with_context(|| format!("cannot bind [listen] address = {address}"))?;
         // The kernel tells twice what it gives, its own overhead included.
         if sockets.is_empty() && given / 2 < config.socket_buffer_bytes {
             let wanted = config.socket_buffer_bytes;

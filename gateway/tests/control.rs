@@ -214,29 +214,35 @@ async fn versions_only_grow_and_a_dry_run_changes_nothing() {
     assert_eq!(before, after);
     assert_eq!(sees(&phone).await, (1, 1_000, 1_000));
 
+    let before_ms = now_ms();
     let pushed = stand.operate(&["push", "show", &file, "--json"]);
     assert!(pushed.is_good, "{pushed:?}");
     let line = &pushed.json()[0];
-    assert_eq!(
-        (&line["result"], &line["version"], &line["shards_applied"]),
-        (&"done".into(), &2.into(), &2.into())
-    );
-    assert_eq!(sees(&phone).await, (2, 1_001, 1_001));
+    assert_eq!((&line["result"], &line["shards_applied"]), (&"done".into(), &2.into()));
+    // Above every version that any gateway can have, without asking those that do not answer.
+    let version = line["version"].as_u64().expect("a number");
+    assert!((before_ms..=now_ms()).contains(&version), "{version}");
+    assert_eq!(sees(&phone).await, (version, 1_001, 1_001));
+    let made = version.to_string();
 
     // The same again, by the program and as the same version by hand.
-    for arguments in [&["push", "show", &file][..], &["push", "show", &file, "--version", "2"]] {
+    for arguments in [
+        &["push", "show", &file][..],
+        &["push", "show", &file, "--version", &made],
+    ] {
         let again = stand.operate(arguments);
         assert!(again.is_good && again.text.contains("already_there"), "{again:?}");
     }
     let other = write(&stand, "other.toml", &show(1_002));
-    for (version, refusal) in [("1", "version_old"), ("2", "version_taken")] {
+    for (version, refusal, advice) in [
+        ("1", "version_old", "\"shake operator\""),
+        (made.as_str(), "version_taken", "\"shake operator\""),
+        // Behind it, nothing could be steered any more.
+        ("9223372036854775807", "version_ahead", "leave --version out"),
+    ] {
         let refused = stand.operate(&["push", "show", &other, "--version", version]);
         assert!(!refused.is_good && refused.text.contains(refusal), "{refused:?}");
-        assert!(
-            refused.text.contains("\"shake operator\""),
-            "who made it: {}",
-            refused.text
-        );
+        assert!(refused.text.contains(advice), "{advice}: {}", refused.text);
     }
     let wrong = write(
         &stand,
@@ -264,7 +270,7 @@ async fn versions_only_grow_and_a_dry_run_changes_nothing() {
         !refused.is_good && refused.text.contains("the show has later"),
         "{refused:?}"
     );
-    assert_eq!(sees(&phone).await, (2, 1_001, 1_001));
+    assert_eq!(sees(&phone).await, (version, 1_001, 1_001));
 
     let results: Vec<_> = audit_log(&stand).iter().map(|line| line["result"].clone()).collect();
     assert_eq!(
@@ -276,6 +282,7 @@ async fn versions_only_grow_and_a_dry_run_changes_nothing() {
             "already_there",
             "version_old",
             "version_taken",
+            "version_ahead",
             "errors",
             "errors",
             "other_event",
@@ -285,7 +292,7 @@ async fn versions_only_grow_and_a_dry_run_changes_nothing() {
     let done = &audit_log(&stand)[1];
     assert_eq!(
         (&done["operator"], &done["version"]),
-        (&"shake operator".into(), &2.into())
+        (&"shake operator".into(), &version.into())
     );
     assert_eq!(done["sha256"], status(&stand)["show_sha256"]);
     assert_eq!(done["fingerprint"].as_str().map(str::len), Some(64));
@@ -356,7 +363,13 @@ fn calm_throttle() -> String {
 async fn a_thousand_pushes_under_load_tear_nothing_and_lose_nothing() {
     const PUSHES: u64 = 1_000;
     let stand = Stand::new(&show(1_000), "");
-    let pushed = stand.operate(&["push", "throttle", &write(&stand, "calm.toml", &calm_throttle())]);
+    let pushed = stand.operate(&[
+        "push",
+        "throttle",
+        &write(&stand, "calm.toml", &calm_throttle()),
+        "--version",
+        "2",
+    ]);
     assert!(pushed.is_good && pushed.text.contains("+ grades"), "{pushed:?}");
     let operator = Operator::connect(stand.admin, &stand.path("certs"), false).await;
     operator.push_show(show(1_002), 3).await;
@@ -385,29 +398,108 @@ async fn a_thousand_pushes_under_load_tear_nothing_and_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_restart_holds_what_was_pushed_until_the_configured_file_is_edited() {
-    let mut stand = Stand::new(&show(1_000), "");
-    let file = write(&stand, "next.toml", &show(1_001));
-    assert!(stand.operate(&["push", "show", &file]).is_good);
-    let restart = |stand: &mut Stand, arguments: &[&str]| {
-        stand.stop_gateway(Signal::SIGKILL);
-        stand.start_gateway_with(arguments);
-        let status = status(stand);
-        (
-            status["version"].as_u64().expect("a number"),
-            status["show"].as_str().expect("a name").to_owned(),
+async fn a_show_that_starts_now_starts_with_its_push_until_a_phase_has_begun() {
+    let stand = Stand::new(CUED, "");
+    // The gateway has run for longer than the first phase of the show: from its own start, that would be over.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let tonight = |end: &str| {
+        format!(
+            "[event]\nname = \"tonight\"\nstarts = \"now\"\n[[phases]]\nname = \"first\"\nend_s = 1\nweights = {{ nothing = 1 }}\n\
+             [[phases]]\nname = \"second\"\nstart_s = 1\nend_s = {end}\nweights = {{ nothing = 1 }}\n"
         )
     };
-    assert_eq!(restart(&mut stand, &[]), (2, "show 1001".into()));
-    assert_eq!(restart(&mut stand, &["--forget-pushed"]), (3, "show 1000".into()));
-    assert!(stand.operate(&["push", "show", &file]).is_good);
-    write(&stand, "show.toml", &show(1_002));
-    assert_eq!(restart(&mut stand, &[]), (5, "show 1002".into()));
-    // A damaged file is told, and does not keep the gateway from serving.
-    std::fs::write(stand.path("state/live.toml"), "version = 7\nshow = \"").expect("written");
-    assert_eq!(restart(&mut stand, &[]).1, "show 1002");
-    let log = std::fs::read_to_string(stand.path("gateway.log")).expect("a log");
-    assert!(log.contains("what was pushed cannot be read"));
+    let file = write(&stand, "tonight.toml", &tonight("3600"));
+    let started = |stand: &Stand| {
+        let text = std::fs::read_to_string(stand.path("state/live.toml")).expect("kept");
+        shake_rules::kept::Kept::parse(&text).expect("whole").started_at_ms
+    };
+    for more in [&["--dry-run"][..], &[]] {
+        let before_ms = now_ms();
+        let pushed = stand.operate(&[&["push", "show", &file], more].concat());
+        assert!(
+            pushed.is_good && pushed.text.contains("the moment of this push"),
+            "{pushed:?}"
+        );
+        if more.is_empty() {
+            assert!((before_ms..=now_ms()).contains(&started(&stand)));
+        }
+    }
+    // A comma mended within the evening does not begin it anew.
+    let at = started(&stand);
+    wait("the second phase runs", || {
+        status(&stand)["current_phase"]["name"] == "second"
+    });
+    let file = write(&stand, "mended.toml", &tonight("3601"));
+    let pushed = stand.operate(&["push", "show", &file]);
+    assert!(
+        pushed.is_good && pushed.text.contains("because phase \"first\" has begun"),
+        "{pushed:?}"
+    );
+    assert_eq!(
+        (started(&stand), &status(&stand)["current_phase"]["name"]),
+        (at, &"second".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn operators_get_in_whatever_strangers_and_their_own_commands_leave_behind() {
+    let stand = Stand::new(&show(1_000), "");
+    let certs = stand.path("certs");
+    for _ in 0..25 {
+        let status = stand.operate(&["status"]);
+        assert!(status.is_good, "{status:?}");
+    }
+    wait("each has been heard to end", || {
+        stand.metric("gateway_admin_operators") == 0
+    });
+    // Handshakes that never go on: first packets, with a key that nobody has, whose address is proved by the Retry.
+    let mut strangers = Vec::new();
+    for _ in 0..40 {
+        strangers.push(support::operator::Stalled::begin(stand.admin).await);
+    }
+    let status = stand.operate(&["status"]);
+    assert!(status.is_good, "{status:?}");
+    // Certificates that are none hold no place either, and operators are counted for themselves.
+    let mut nobodies = Vec::new();
+    for _ in 0..20 {
+        nobodies.push(Operator::connect(stand.admin, &certs, true).await);
+    }
+    let mut operators = Vec::new();
+    for _ in 0..17 {
+        operators.push(Operator::connect(stand.admin, &certs, false).await);
+    }
+    wait("all are there", || stand.metric("gateway_admin_operators") == 17);
+    let status = stand.operate(&["status"]);
+    assert!(
+        status.is_good,
+        "the last of the two places for this machine: {status:?}"
+    );
+    operators.push(Operator::connect(stand.admin, &certs, false).await);
+    wait("the last is there", || stand.metric("gateway_admin_operators") == 18);
+    let refused = stand.operate(&["status"]);
+    assert!(
+        !refused.is_good && refused.text.contains("as many operators as it may"),
+        "{refused:?}"
+    );
+    assert!(stand.metric("gateway_admin_connections_refused_total{reason=\"full\"}") > 0);
+}
+
+/// A wrong file of a megabyte keeps the control thread from nothing: metrics, heart beat, other operators.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_file_stops_nothing_and_its_problems_fit_an_answer() {
+    let stand = Stand::new(&show(1_000), "");
+    let lines: String = (0..6_000).map(|n| format!("wrong_{n} = {n}\n")).collect();
+    let wrong = write(&stand, "wrong.toml", &lines);
+    let pushing = stand.begin_to_operate(&["push", "show", &wrong, "--dry-run"]);
+    let mut answered = 0;
+    while !pushing.is_finished() {
+        assert!(stand.metrics_answer(), "the control thread stands still");
+        answered += 1;
+    }
+    let refused = pushing.join().expect("it ends");
+    assert!(answered > 0 && !refused.is_good, "{refused:?}");
+    assert_eq!(refused.text.matches("line ").count(), 99, "{}", refused.text);
+    assert!(refused.text.contains("more problems than can be told"));
 }
 
 /// The phase runs exactly from the cue's moment on, by the gateway's own clock as it tells it itself.
@@ -470,7 +562,7 @@ async fn phones_that_take_notices_are_told_of_a_new_phase() {
         ..Default::default()
     };
     phone.hello_with(hello).await.expect("a good Hello");
-    assert!(stand.operate(&["cue", "go", "--in", "1s"]).is_good);
+    assert!(stand.operate(&["cue", "go", "--in", "1s", "--version", "2"]).is_good);
     let mut told = Vec::new();
     for _ in 0..2 {
         let read = async {

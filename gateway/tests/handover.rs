@@ -66,17 +66,18 @@ async fn the_agent_follows_a_pushed_show_and_stages_keep_their_names() {
         .replace("packets_per_user = 8", "packets_per_user = 8\nticket_lifetime_s = 1");
     std::fs::write(stand.path("pushed.toml"), pushed).expect("written");
     let file = stand.path("pushed.toml").display().to_string();
-    let pushed = stand.operate(&["push", "show", &file]);
+    let pushed = stand.operate(&["push", "show", &file, "--json"]);
     assert!(
-        pushed.is_good && pushed.text.contains("instead of phase \"all win\""),
+        pushed.is_good && pushed.text.contains("instead of phase \\\"all win"),
         "{pushed:?}"
     );
+    let version = pushed.json()[0]["version"].as_u64().expect("a number");
     claim(&stand, 2).await;
     let phone = stand.user(3).await;
     // Once the agent goes by the pushed show, what is won and not opened goes back after a second.
     wait("the agent follows", || {
         let log = std::fs::read_to_string(stand.path("agent.log")).expect("a log");
-        log.contains("following the gateway's show") && log.contains("version=2")
+        log.contains("following the gateway's show") && log.contains(&format!("version={version}"))
     });
     let unopened = phone.win().await;
     wait("it goes back", || stand.audit().total.refunded.packets == 1);

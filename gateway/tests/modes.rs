@@ -176,3 +176,46 @@ fn wall_ms() -> u64 {
     let since = UNIX_EPOCH.elapsed().expect("after 1970");
     since.as_millis() as u64
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_differs() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.make_seed(6_000, 60);
+    stand.start_agent_apart("nowhere");
+    wait_for(&stand, "show_differs", true);
+    // The directory is mended; nobody restarts anything.
+    std::os::unix::fs::symlink(stand.path("state"), stand.path("nowhere")).expect("made");
+    wait_for(&stand, "show_differs", false);
+    // A gateway that starts anew is followed again.
+    stand.stop_gateway(nix::sys::signal::Signal::SIGKILL);
+    stand.start_gateway();
+    wait_for(&stand, "agent_away", false);
+    wait_for(&stand, "show_differs", false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feed_stopped() {
+    let (mut stand, _throttle) = stand(GENEROUS_SHOW);
+    stand.make_seed(100_000, 1_000);
+    stand.start_agent();
+    wait_for(&stand, "agent_away", false);
+    stand.user(1).await.win().await;
+    assert_eq!(stand.stop_agent(), Some(0));
+    // A little behind what the shards have in hand.
+    let good = std::fs::read(stand.path("seed.bin")).expect("a seed");
+    let mut bad = good.clone();
+    let at = shake_rules::seed::HEADER_BYTES + 145 * shake_rules::seed::RECORD_BYTES;
+    bad[at] ^= 1;
+    std::fs::write(stand.path("seed.bin"), bad).expect("written");
+    stand.start_agent();
+    wait_for(&stand, "agent_away", false);
+    for user in 2..7 {
+        let phone = stand.user(user).await;
+        for _ in 0..8 {
+            phone.win().await;
+        }
+    }
+    wait_for(&stand, "feed_stopped", true);
+    std::fs::write(stand.path("seed.bin"), good).expect("written");
+    wait_for(&stand, "feed_stopped", false);
+}

@@ -40,6 +40,8 @@ pub struct Change {
     pub version: u64,
     /// Change nothing, tell what would be.
     pub dry_run: bool,
+    /// What `starts = "now"` means in a show that is pushed, in milliseconds since 1970 UTC; `None` for when it arrives.
+    pub now_ms: Option<u64>,
 }
 
 /// What changes.
@@ -104,11 +106,13 @@ pub enum Refusal {
     Draining,
     /// A file of the certificate directory cannot be used.
     Files,
+    /// The version is far ahead of the clock.
+    VersionAhead,
 }
 
 impl Refusal {
     /// All refusals.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::Oversized,
         Self::Unknown,
@@ -120,6 +124,7 @@ impl Refusal {
         Self::CuePast,
         Self::Draining,
         Self::Files,
+        Self::VersionAhead,
     ];
 
     /// The name in metrics, in logs and on the operator's screen.
@@ -137,6 +142,7 @@ impl Refusal {
             Self::CuePast => "cue_past",
             Self::Draining => "draining",
             Self::Files => "files",
+            Self::VersionAhead => "version_ahead",
         }
     }
 
@@ -155,6 +161,7 @@ impl Refusal {
             Self::CuePast => v1::Refusal::CuePast,
             Self::Draining => v1::Refusal::Draining,
             Self::Files => v1::Refusal::Files,
+            Self::VersionAhead => v1::Refusal::VersionAhead,
         }
     }
 
@@ -189,7 +196,15 @@ impl TryFrom<v1::Push> for Change {
             Ok(v1::Kind::Throttle) => What::Throttle(push.text),
             Ok(v1::Kind::Unspecified) | Err(_) => return Err(Refusal::Unknown),
         };
-        change(what, push.version, push.dry_run)
+        // What TOML can hold as an integer.
+        if push.now_ms > i64::MAX as u64 {
+            return Err(Refusal::Malformed);
+        }
+        let now_ms = (push.now_ms > 0).then_some(push.now_ms);
+        Ok(Change {
+            now_ms,
+            ..change(what, push.version, push.dry_run)?
+        })
     }
 }
 
@@ -214,7 +229,12 @@ fn change(what: What, version: u64, dry_run: bool) -> Result<Change, Refusal> {
     if version == 0 || version > i64::MAX as u64 {
         return Err(Refusal::Malformed);
     }
-    Ok(Change { what, version, dry_run })
+    Ok(Change {
+        what,
+        version,
+        dry_run,
+        now_ms: None,
+    })
 }
 
 impl TryFrom<v1::Drain> for Drain {
@@ -259,6 +279,7 @@ mod tests {
                 text,
                 version,
                 dry_run: false,
+                now_ms: if kind == 2 { i64::MAX as u64 } else { 0 },
             })
         };
         let cue = |name: usize, at_ms, version| {
@@ -278,6 +299,15 @@ mod tests {
             (None, Some(Refusal::Unknown)),
             (Some(push(1, 1)), None),
             (Some(push(2, 1)), None),
+            (
+                Some(Kind::Push(v1::Push {
+                    kind: 1,
+                    version: 1,
+                    now_ms: u64::MAX,
+                    ..Default::default()
+                })),
+                Some(Refusal::Malformed),
+            ),
             (Some(push(0, 1)), Some(Refusal::Unknown)),
             (Some(push(9, 1)), Some(Refusal::Unknown)),
             (Some(push(1, 0)), Some(Refusal::Malformed)),

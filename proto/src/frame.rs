@@ -108,6 +108,70 @@ mod tests {
         assert_eq!(decode_shake(Bytes::from_static(&[8; 65])), Err(Code::Oversized));
     }
 
+    /// A show is refused whose packages need more than a reply may have; this is the other side of that rule.
+    #[test]
+    fn the_longest_hello_reply_that_a_show_may_cause_fits() {
+        use shake_rules::UnixMillis;
+        use shake_rules::cookie::COOKIE_BYTES_MAX;
+        use shake_rules::show::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, Package, Show};
+        let show = |count: u32| {
+            let mut text = "[[phases]]\nname = \"p\"\nend_s = 1\nweights = { nothing = 1 }\n[resources]\nversion = 9223372036854775807\n".to_owned();
+            for id in 1..=count {
+                text.push_str(&format!(
+                    "[[resources.packages]]\nid = {id}\naddress = \"http://cdn/{}\"\nsize_bytes = 9223372036854775807\nsha256 = \"{}\"\n\
+                     fetch_after = \"2027-02-01T00:00:00Z\"\nfetch_before = \"2027-02-02T00:00:00Z\"\n",
+                    "x".repeat(id as usize % 150),
+                    "ab".repeat(32)
+                ));
+            }
+            Show::parse(&text, UnixMillis(0)).ok()
+        };
+        let counts: Vec<u32> = (0..2_000).collect();
+        let most = counts.partition_point(|count| show(*count).is_some()) as u32 - 1;
+        let manifest = show(most).expect("it fits").manifest;
+        let resource = |package: &Package| v1::Resource {
+            id: package.id,
+            address: package.address.clone(),
+            size_bytes: package.size_bytes,
+            sha256: Bytes::copy_from_slice(&package.sha256),
+            fetch_after_ms: package.fetch_after.0,
+            fetch_before_ms: package.fetch_before.0,
+        };
+        let manifest = v1::ResourceManifest {
+            version: manifest.version,
+            resources: manifest.packages.iter().map(resource).collect(),
+        };
+        let version_bytes = 10;
+        assert!(manifest.encoded_len() <= MANIFEST_BYTES_MAX + version_bytes);
+        assert!(
+            manifest.encoded_len() > MANIFEST_BYTES_MAX - 300,
+            "hardly anything is given away"
+        );
+        let phase = || v1::Phase {
+            name: "n".repeat(NAME_BYTES_MAX),
+            starts_in_ms: u64::MAX,
+            ends_in_ms: u64::MAX,
+        };
+        let hello = v1::HelloReply {
+            server_time_ms: u64::MAX,
+            config_version: u64::MAX,
+            pace_ms: u32::MAX,
+            current_phase: Some(phase()),
+            next_phase: Some(phase()),
+            manifest: Some(manifest),
+            cookie: vec![1; COOKIE_BYTES_MAX].into(),
+            blocked: Some(v1::Blocked {
+                retry_after_ms: u32::MAX,
+            }),
+        };
+        let reply = v1::Reply {
+            kind: Some(v1::reply::Kind::Hello(hello)),
+        };
+        let mut out = BytesMut::new();
+        encode_stream(&reply, &mut out);
+        assert_eq!(decode_stream::<v1::Reply>(out.freeze(), REPLY_BYTES_MAX), Ok(reply));
+    }
+
     #[test]
     fn the_arena_is_refilled_and_frames_stay_apart() {
         let mut arena = BytesMut::new();

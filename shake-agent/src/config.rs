@@ -98,6 +98,7 @@ impl Config {
                     .into(),
             ),
         };
+        check.one_file_each(&file);
         problems.or_value(config)
     }
 }
@@ -150,6 +151,32 @@ impl Check<'_> {
         (!value.as_ref().is_empty()).then(|| self.directory.join(value.as_ref()))
     }
 
+    /// Files that are written over each other are lost: no two may be one.
+    fn one_file_each(&mut self, file: &File) {
+        let files = [
+            ("[queue] path", &file.queue.path),
+            ("[ledger] path", &file.ledger.path),
+            ("[seed] file", &file.seed.file),
+            ("[settlement] file", &file.settlement.file),
+            ("[abuse] file", &file.abuse.file),
+        ];
+        for (at, (name, value)) in files.iter().enumerate() {
+            let path = self.directory.join(value.as_ref());
+            let same = files[..at]
+                .iter()
+                .find(|(_, before)| self.directory.join(before.as_ref()) == path);
+            if let Some((before, _)) = same
+                && !value.as_ref().is_empty()
+            {
+                let message = format!(
+                    "{name} = {:?} is {before} too; give each a file of its own",
+                    value.as_ref()
+                );
+                self.problems.add(self.text, value.span(), message);
+            }
+        }
+    }
+
     fn within(&mut self, name: &str, value: &Spanned<u32>, max: u32) -> u32 {
         let found = *value.as_ref();
         if !(1..=max).contains(&found) {
@@ -179,10 +206,18 @@ impl Check<'_> {
             let message = format!("block_s_max = {block_s_max} is less than block_s = {block_s}");
             self.problems.add(self.text, table.block_s_max.span(), message);
         }
+        let (window_s, memory_s) = (
+            self.within("window_s", &table.window_s, 3_600),
+            self.within("memory_s", &table.memory_s, DAY_S),
+        );
+        if memory_s < window_s {
+            let message = format!("memory_s = {memory_s} is less than window_s = {window_s}, which it must outlast");
+            self.problems.add(self.text, table.memory_s.span(), message);
+        }
         Rules {
             dry_run: *table.dry_run.as_ref(),
-            window_ms: ms(self.within("window_s", &table.window_s, 3_600)),
-            memory_ms: ms(self.within("memory_s", &table.memory_s, DAY_S)),
+            window_ms: ms(window_s),
+            memory_ms: ms(memory_s),
             block_ms: ms(block_s),
             block_ms_max: ms(block_s_max),
             subjects_max: self.within("subjects_max", &table.subjects_max, MILLIONS) as usize,
@@ -374,6 +409,13 @@ mod tests {
             ("farm = 20", "farm = 2000", "0 (off) to 1000"),
             ("block_s = 60", "block_s = 90000", "1 to 86400"),
             ("block_s_max = 3600", "block_s_max = 30", "less than block_s = 60"),
+            ("memory_s = 3600", "memory_s = 59", "less than window_s = 60"),
+            ("file = \"settlement.log\"", "file = \"ledger.db\"", "[ledger] path too"),
+            (
+                "file = \"blocks.json\"",
+                "file = \"/dev/shm/shake-gateway\"",
+                "[queue] path too",
+            ),
             ("exempt = []", "exempt = [\"here\"]", "no network"),
             ("dry_run = false", "dry_run = 1", "boolean"),
             ("status_every_s = 10", "status_every_s = 0", "1 to 3600"),

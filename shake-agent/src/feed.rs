@@ -31,13 +31,16 @@ pub struct Feed {
     mix: Mix,
     phases: Vec<Phase>,
     unreleased: u64,
-    /// The first record that cannot be read; what stands behind it is never released.
-    damaged: Option<SeedFileError>,
+    /// How many records are in the index: all, unless one could not be read.
+    indexed: u64,
     in_hand: u32,
     paused: bool,
-    /// At a damaged record, for good.
-    stopped: bool,
+    /// Why nothing can be released, and when that was seen. It is tried again.
+    stopped: Option<(String, UnixMillis)>,
 }
+
+/// How often a seed that could not be read is tried again, in milliseconds.
+const RETRY_EVERY_MS: u64 = 1_000;
 
 /// What one transaction releases.
 #[derive(Debug, Default)]
@@ -53,38 +56,37 @@ impl Feed {
     /// hands of each shard. Reads the whole seed file, to index it.
     #[must_use]
     pub fn new(seed: SeedFile, bound: &Bound, phases: Vec<Phase>, in_hand: u32) -> Self {
-        let mut index: BTreeMap<SponsorId, Vec<u32>> = BTreeMap::new();
-        let mut damaged = None;
-        let mut at = 0;
-        while at < seed.header().count && damaged.is_none() {
-            // A block with a damaged record still gives those before it, one by one.
-            let records = match seed.read(at, BLOCK) {
-                Ok(records) => records,
-                Err(_) => match seed.read(at, 1) {
-                    Ok(record) => record,
-                    Err(fault) => {
-                        damaged = Some(fault);
-                        Vec::new()
-                    }
-                },
-            };
-            for record in records {
-                index.entry(record.sponsor).or_default().push(at as u32);
-                at += 1;
-            }
-        }
         let released: u64 = bound.released.values().sum();
-        Self {
+        let mut feed = Self {
             unreleased: seed.header().count - released,
             mix: Mix::new(bound.released.clone()),
-            index,
+            index: BTreeMap::new(),
+            indexed: 0,
             phases,
             seed,
-            damaged,
             in_hand,
             paused: false,
-            stopped: false,
+            stopped: None,
+        };
+        // What cannot be read stops the feed when its turn comes: what stands before it can be released.
+        let _ = feed.index_on();
+        feed
+    }
+
+    /// Goes on with the index as far as records can be read.
+    fn index_on(&mut self) -> Result<(), SeedFileError> {
+        while self.indexed < self.seed.header().count {
+            // A block with a damaged record still gives those before it, one by one.
+            let records = match self.seed.read(self.indexed, BLOCK) {
+                Ok(records) => records,
+                Err(_) => self.seed.read(self.indexed, 1)?,
+            };
+            for record in records {
+                self.index.entry(record.sponsor).or_default().push(self.indexed as u32);
+                self.indexed += 1;
+            }
         }
+        Ok(())
     }
 
     /// Goes on where the ledger stands now: what was planned and not committed is planned anew.
@@ -110,6 +112,12 @@ impl Feed {
         self.phases = phases;
     }
 
+    /// Whether nothing is released because the seed cannot be read.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
     /// Packets that are not released yet.
     #[must_use]
     pub fn unreleased(&self) -> u64 {
@@ -133,7 +141,7 @@ impl Feed {
     /// What to release now, at most `max` packets. Changes nothing: see [`Feed::released`].
     pub fn plan(&mut self, lanes: &mut Lanes, max: usize, now: UnixMillis, counters: &Counters) -> Plan {
         let mut plan = Plan::default();
-        if self.paused || self.stopped || self.unreleased == 0 {
+        if self.paused || self.unreleased == 0 || !self.may_try(now) {
             return plan;
         }
         let turns = deal(&lanes.grants_wanted(self.in_hand), max, lanes.first());
@@ -147,8 +155,10 @@ impl Feed {
         let weights = self.weights(now);
         for lane in turns {
             let Some(seed_index) = plan.mix.next(&weights, &self.index) else {
-                if self.damaged.is_some() && plan.releases.is_empty() {
-                    self.stop(counters);
+                if plan.releases.is_empty()
+                    && let Err(fault) = self.index_on()
+                {
+                    self.stop(&fault, now, counters);
                 }
                 return plan;
             };
@@ -156,9 +166,8 @@ impl Feed {
                 Ok(records) => records[0],
                 Err(fault) => {
                     // What was planned before it still goes out; the mix must not pass it.
-                    self.damaged = Some(fault);
                     if plan.releases.is_empty() {
-                        self.stop(counters);
+                        self.stop(&fault, now, counters);
                     }
                     plan.mix.undo();
                     return plan;
@@ -173,6 +182,7 @@ impl Feed {
             positions[lane] += 1;
             plan.releases.push((lane, release));
         }
+        self.go_on(counters);
         plan
     }
 
@@ -209,11 +219,41 @@ impl Feed {
         }
     }
 
-    fn stop(&mut self, counters: &Counters) {
-        self.stopped = true;
+    /// Whether it is time to read the seed: always, unless it could not be read a moment ago.
+    fn may_try(&mut self, now: UnixMillis) -> bool {
+        let Some((_, at)) = &self.stopped else {
+            return true;
+        };
+        if now >= *at && now.since_ms(*at) < RETRY_EVERY_MS {
+            return false;
+        }
+        // The file may have been put back as another one.
+        if let Ok(seed) = SeedFile::open(self.seed.path())
+            && seed.header() == self.seed.header()
+        {
+            self.seed = seed;
+        }
+        // What still cannot be read is told when its turn comes.
+        let _ = self.index_on();
+        true
+    }
+
+    fn stop(&mut self, fault: &SeedFileError, now: UnixMillis, counters: &Counters) {
         counters.feed_stopped.raise(1);
-        if let Some(fault) = &self.damaged {
-            error!(%fault, "the feed stops here; claims go on. Restore the file and restart the agent");
+        let reason = fault.to_string();
+        if self.stopped.as_ref().is_none_or(|(said, _)| *said != reason) {
+            error!(
+                reason,
+                "the feed stops here until the seed can be read again; claims go on. Restore the file"
+            );
+        }
+        self.stopped = Some((reason, now));
+    }
+
+    fn go_on(&mut self, counters: &Counters) {
+        if self.stopped.take().is_some() {
+            counters.feed_stopped.take();
+            info!("the seed can be read again; the feed goes on");
         }
     }
 }

@@ -17,6 +17,8 @@ use support::{Crowd, Event, Front, PATIENCE};
 const WELL: AgentStatus = AgentStatus {
     ledger_read_only: false,
     settlement_down: false,
+    feed_stopped: false,
+    show_version: 0,
 };
 
 /// Ends the agent, and finds every packet opened once and settled once.

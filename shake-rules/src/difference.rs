@@ -3,11 +3,16 @@
 //! Comments, order and layout make no difference. Elements of an array of tables are named by their `name` or `id`, so
 //! that an inserted phase is one phase more and not a change of all that follow.
 
+use crate::document::cut;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
 
+/// The most lines that are told, and the longest of them in bytes: all of them go to the operator in one reply.
+const LINES_MAX: usize = 1_000;
+const LINE_BYTES_MAX: usize = 500;
+
 /// The lines of the difference: `- key = old` and `+ key = new`; empty when nothing differs. A text that is no TOML
-/// counts as empty.
+/// counts as empty. Of a long difference only the beginning is told, and how much there is.
 #[must_use]
 pub fn of(before: &str, after: &str) -> Vec<String> {
     let flat = |text: &str| {
@@ -21,9 +26,13 @@ pub fn of(before: &str, after: &str) -> Vec<String> {
     for key in keys {
         let (old, new) = (before.get(key), after.get(key));
         if old != new {
-            lines.extend(old.map(|old| format!("- {key} = {old}")));
-            lines.extend(new.map(|new| format!("+ {key} = {new}")));
+            lines.extend(old.map(|old| cut(format!("- {key} = {old}"), LINE_BYTES_MAX)));
+            lines.extend(new.map(|new| cut(format!("+ {key} = {new}"), LINE_BYTES_MAX)));
         }
+    }
+    if let Some(more @ 1..) = lines.len().checked_sub(LINES_MAX) {
+        lines.truncate(LINES_MAX);
+        lines.push(format!("({more} more lines)"));
     }
     lines
 }
@@ -62,6 +71,19 @@ fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_difference_is_told_in_part() {
+        let text: String = (0..3_000)
+            .map(|n| format!("key_{n} = {:?}\n", "x".repeat(400 + n)))
+            .collect();
+        let lines = of("", &text);
+        assert_eq!(
+            (lines.len(), lines[LINES_MAX].as_str()),
+            (LINES_MAX + 1, "(2000 more lines)")
+        );
+        assert!(lines.iter().all(|line| line.len() <= LINE_BYTES_MAX));
+    }
 
     #[test]
     fn keys_that_differ_and_no_others() {

@@ -4,10 +4,21 @@
 //! the document again, until it reads or an error names no line. The caller's own checks add to the same list.
 //! For this every field of a document type needs a default (`#[serde(default, deny_unknown_fields)]`), so that
 //! a blanked line never causes an error of its own.
+//!
+//! Whoever may push a file may push a wrong one, so its errors are bounded: [`PROBLEMS_MAX`] of them, each of
+//! [`MESSAGE_BYTES_MAX`]. A text is read once for each, so the work grows with its length and no faster.
 
 use serde::de::DeserializeOwned;
 use std::fmt;
 use std::ops::Range;
+
+/// The most problems that are told of one document. Who has more mends these first.
+pub const PROBLEMS_MAX: usize = 100;
+/// The longest message of a problem, in bytes. A longer one, which quotes a long value, is cut.
+pub const MESSAGE_BYTES_MAX: usize = 500;
+/// Stands in place of the last when there are more.
+const MORE: &str = "there are more problems than can be told; mend these, then look again";
+const CUT: &str = "…";
 
 /// One thing wrong with a document: where, what, and how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,25 +39,43 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All that is wrong with one document, in line order; never empty when it is an error.
+/// What is wrong with one document, at most [`PROBLEMS_MAX`], in line order; never empty when it is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
     /// Adds a problem at the line on which `span` (a byte range in `text`) starts.
     pub fn add(&mut self, text: &str, span: Range<usize>, message: impl Into<String>) {
-        self.0.push(Problem {
-            line: line_of(text, span.start),
-            message: message.into(),
-        });
+        // Finding the line is what costs.
+        let line = if self.is_full() { 0 } else { line_of(text, span.start) };
+        self.add_at(line, message);
     }
 
     /// Adds a problem of the document as a whole.
     pub fn add_whole(&mut self, message: impl Into<String>) {
-        self.0.push(Problem {
-            line: 0,
-            message: message.into(),
-        });
+        self.add_at(0, message);
+    }
+
+    /// Adds a problem at a line, counted from 1; 0 for the document as a whole. Past [`PROBLEMS_MAX`] it only notes that
+    /// there are more.
+    pub fn add_at(&mut self, line: usize, message: impl Into<String>) {
+        let (line, message) = if self.is_full() {
+            self.0.truncate(PROBLEMS_MAX - 1);
+            (0, MORE.to_owned())
+        } else {
+            (line, cut(message.into(), MESSAGE_BYTES_MAX))
+        };
+        self.0.push(Problem { line, message });
+    }
+
+    /// Whether there are more than are told.
+    fn has_more(&self) -> bool {
+        self.0.last().is_some_and(|problem| problem.message == MORE)
+    }
+
+    /// Whether there is no room for one more.
+    fn is_full(&self) -> bool {
+        self.0.len() >= PROBLEMS_MAX
     }
 
     /// `value` when nothing is wrong, else all the problems in line order.
@@ -83,8 +112,8 @@ impl std::error::Error for Problems {}
 pub fn parse<T: DeserializeOwned + Default>(text: &str) -> (T, Problems) {
     let mut problems = Problems::default();
     let mut blanked = text.to_owned();
-    // Each round blanks at least one line that was not blank, so this ends.
-    for _ in 0..=text.lines().count() {
+    // Each round reads the whole text, and adds a problem.
+    while !problems.has_more() {
         let error = match toml::from_str::<T>(&blanked) {
             Ok(value) => return (value, problems),
             Err(error) => error,
@@ -100,6 +129,15 @@ pub fn parse<T: DeserializeOwned + Default>(text: &str) -> (T, Problems) {
         }
     }
     (T::default(), problems)
+}
+
+/// The text, as far as it may be long.
+pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(floor_boundary(&text, bytes_max - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
 }
 
 /// Puts spaces over the lines that `span` touches. Keeps every offset. False when nothing was left to blank.
@@ -130,6 +168,24 @@ fn floor_boundary(text: &str, at: usize) -> usize {
         .rev()
         .find(|&at| text.is_char_boundary(at))
         .unwrap_or(0)
+}
+
+/// The line, counted from 1, on which the value of a key stands, by the names of its tables and its own; 0 when the text
+/// does not have it.
+#[must_use]
+pub fn line_of_key(text: &str, path: &[&str]) -> usize {
+    let Some((key, tables)) = path.split_last() else {
+        return 0;
+    };
+    let find = || {
+        let root = toml::de::DeTable::parse(text).ok()?;
+        let mut table = root.get_ref();
+        for name in tables {
+            table = table.get(*name)?.get_ref().as_table()?;
+        }
+        Some(line_of(text, table.get(*key)?.span().start))
+    };
+    find().unwrap_or(0)
 }
 
 /// The line, counted from 1, of a byte offset.
@@ -177,10 +233,61 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_found_where_they_stand() {
+        let text = "a = 1\n[b]\n\nc = { d = 2 }\n";
+        for (path, line) in [
+            (&["a"][..], 1),
+            (&["b", "c"], 4),
+            (&["b", "c", "d"], 4),
+            (&["b", "e"], 0),
+            (&["a", "e"], 0),
+            (&[], 0),
+        ] {
+            assert_eq!(line_of_key(text, path), line, "{path:?}");
+        }
+        assert_eq!(line_of_key("a = ", &["a"]), 0);
+    }
+
+    #[test]
     fn what_is_right_is_kept() {
         let (doc, problems) = parse::<Doc>("shards = 2\nbad = 1\n[inner]\nratio = 0.5\n");
         assert_eq!((doc.shards, doc.inner.ratio, doc.name.as_str()), (2, 0.5, ""));
         assert_eq!(problems.0.len(), 1);
+    }
+
+    /// Each of these stopped whoever read it for half a minute and more, and gave an answer longer than any may be.
+    #[test]
+    fn many_and_long_problems_are_bounded() {
+        let lines = |line: &str| line.repeat(12_000);
+        for text in [
+            lines("x = \n"),
+            lines("[[\n"),
+            (0..12_000).map(|n| format!("key_{n} = 1\n")).collect(),
+            format!("shards = {:?}\n", "x".repeat(600_000)),
+            format!("{} = 1\n", "x".repeat(600_000)),
+        ] {
+            let (_, problems) = parse::<Doc>(&text);
+            let problems = problems.or_value(()).expect_err("wrong all over");
+            assert!((1..=PROBLEMS_MAX).contains(&problems.0.len()), "{}", problems.0.len());
+            assert!(problems.0.iter().all(|p| p.message.len() <= MESSAGE_BYTES_MAX));
+            assert_eq!(text.lines().count() > 1, problems.0.iter().any(|p| p.message == MORE));
+        }
+    }
+
+    #[test]
+    fn a_hundred_problems_are_told_and_one_more_is_noted() {
+        let mut problems = Problems::default();
+        for line in 1..=PROBLEMS_MAX {
+            problems.add_at(line, "é".repeat(MESSAGE_BYTES_MAX));
+        }
+        assert!(problems.0.iter().all(|p| p.message != MORE));
+        for _ in 0..3 {
+            problems.add("", 0..0, "one more");
+            assert_eq!(
+                (problems.0.len(), problems.0[PROBLEMS_MAX - 1].message.as_str()),
+                (PROBLEMS_MAX, MORE)
+            );
+        }
     }
 
     proptest::proptest! {

@@ -42,7 +42,7 @@ pub enum Error {
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// Another user owns the file or may open it; what it says could be forged.
-    #[error("{} has mode {mode:03o} and owner {owner}; a mapping must be this user's own with mode 600", path.display())]
+    #[error("{} has mode {mode:03o} and owner {owner}; a mapping and its doorbells must be this user's own with mode 600", path.display())]
     NotPrivate {
         /// The file.
         path: PathBuf,

@@ -399,14 +399,7 @@ fn open_file(path: &Path) -> Result<(File, fs::Metadata), Error> {
     if !metadata.is_file() {
         return Err(Error::NotAFile(path.to_owned()));
     }
-    let mode = metadata.mode() & 0o777;
-    if metadata.uid() != nix::unistd::geteuid().as_raw() || mode & 0o077 != 0 {
-        return Err(Error::NotPrivate {
-            path: path.to_owned(),
-            owner: metadata.uid(),
-            mode,
-        });
-    }
+    check_private(path, &metadata)?;
     Ok((file, metadata))
 }
 
@@ -504,20 +497,43 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Makes a FIFO, or takes the one that an earlier mapping left.
+/// Makes a FIFO, or takes the one that an earlier mapping of this user left.
 fn make_fifo(path: &Path) -> Result<(), Error> {
+    let io = |action, source| Error::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    };
     match nix::unistd::mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR) {
         Ok(()) => Ok(()),
-        Err(Errno::EEXIST) => match fs::symlink_metadata(path) {
-            Ok(metadata) if metadata.file_type().is_fifo() => Ok(()),
-            _ => Err(Error::NotAFifo(path.to_owned())),
-        },
-        Err(errno) => Err(Error::Io {
-            action: "make the FIFO",
-            path: path.to_owned(),
-            source: errno.into(),
-        }),
+        Err(Errno::EEXIST) => {
+            // Of the name itself: a link is nobody's doorbell.
+            let found = fs::symlink_metadata(path).map_err(|source| io("inspect", source))?;
+            check_fifo(path, &found)
+        }
+        Err(errno) => Err(io("make the FIFO", errno.into())),
     }
+}
+
+/// Whether a doorbell is a FIFO that this user alone may ring: who else could, would hear when shakes come, or wake and
+/// hold up whoever listens.
+pub(crate) fn check_fifo(path: &Path, found: &fs::Metadata) -> Result<(), Error> {
+    if !found.file_type().is_fifo() {
+        return Err(Error::NotAFifo(path.to_owned()));
+    }
+    check_private(path, found)
+}
+
+fn check_private(path: &Path, found: &fs::Metadata) -> Result<(), Error> {
+    let mode = found.mode() & 0o777;
+    if found.uid() != nix::unistd::geteuid().as_raw() || mode & 0o077 != 0 {
+        return Err(Error::NotPrivate {
+            path: path.to_owned(),
+            owner: found.uid(),
+            mode,
+        });
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> Result<bool, Error> {

@@ -4,7 +4,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::ptr;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::attach::Attachment;
 use crate::crash;
 use crate::error::Error;
 use crate::handshake;
+use crate::mapping;
 use crate::memory::Memory;
 use crate::sync::AtomicU32;
 
@@ -119,15 +120,11 @@ impl Bell {
             .write(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW)
             .open(&path)
-            .map_err(|source| io("open", source))?;
-        if !fifo
-            .metadata()
-            .map_err(|source| io("inspect", source))?
-            .file_type()
-            .is_fifo()
-        {
-            return Err(Error::NotAFifo(path));
-        }
+            .map_err(|source| match source.raw_os_error() {
+                Some(libc::ELOOP) => Error::NotAFifo(path.clone()),
+                _ => io("open", source),
+            })?;
+        mapping::check_fifo(&path, &fifo.metadata().map_err(|source| io("inspect", source))?)?;
         Ok(Bell {
             _attachment: attachment,
             memory,

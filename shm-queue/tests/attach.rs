@@ -324,3 +324,48 @@ fn foreign_things_at_the_path_are_refused() {
     ));
     assert!(!place.path.exists());
 }
+
+/// In /dev/shm, names are for whoever comes first.
+#[test]
+fn a_doorbell_that_others_could_ring_or_that_leads_elsewhere_is_none() {
+    let place = Place::new();
+    let bell = place.directory.path().join("rings.bell-0");
+    let mode = |mode| fs::set_permissions(&bell, fs::Permissions::from_mode(mode)).unwrap();
+    nix::unistd::mkfifo(&bell, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR).unwrap();
+    for open_to_others in [0o620, 0o602, 0o640, 0o666] {
+        mode(open_to_others);
+        let error = Mapping::create(&place.path, &geometry(4, 8)).unwrap_err();
+        assert!(
+            matches!(error, Error::NotPrivate { mode, .. } if mode == open_to_others),
+            "{error}"
+        );
+        assert!(!place.path.exists());
+    }
+    mode(0o600);
+    let mapping = Mapping::create(&place.path, &geometry(4, 8)).unwrap();
+    let front = mapping.attach(Side::Front, 1).unwrap();
+    front.bell(0).unwrap();
+    mode(0o622);
+    assert!(matches!(front.bell(0), Err(Error::NotPrivate { mode: 0o622, .. })));
+    if nix::unistd::geteuid().is_root() {
+        mode(0o600);
+        std::os::unix::fs::chown(&bell, Some(12_345), None).unwrap();
+        assert!(matches!(front.bell(0), Err(Error::NotPrivate { owner: 12_345, .. })));
+    }
+    // A link to a good one of our own.
+    let elsewhere = place.directory.path().join("elsewhere");
+    nix::unistd::mkfifo(
+        &elsewhere,
+        nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR,
+    )
+    .unwrap();
+    fs::remove_file(&bell).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &bell).unwrap();
+    assert!(matches!(front.bell(0), Err(Error::NotAFifo(_))));
+    drop((front, mapping));
+    fs::remove_file(&place.path).unwrap();
+    assert!(matches!(
+        Mapping::create(&place.path, &geometry(4, 8)),
+        Err(Error::NotAFifo(_))
+    ));
+}

@@ -23,14 +23,16 @@ pub enum Turned {
     ListUnreadable,
     /// Not `shake-admin/1`.
     OtherProtocol,
-    /// More connections than there may be.
+    /// More operators than there may be.
     Full,
     /// The handshake did not end in time, or otherwise.
     Handshake,
+    /// The handshake was the oldest, and gave way to newer ones.
+    Crowded,
 }
 
 impl Turned {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoCertificate,
         Self::Expired,
         Self::OtherAuthority,
@@ -41,6 +43,7 @@ impl Turned {
         Self::OtherProtocol,
         Self::Full,
         Self::Handshake,
+        Self::Crowded,
     ];
 
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Turned {
             Self::OtherProtocol => "other_protocol",
             Self::Full => "full",
             Self::Handshake => "handshake",
+            Self::Crowded => "crowded",
         }
     }
 }
@@ -92,6 +96,8 @@ impl Done {
 #[derive(Default)]
 pub struct AdminCounters {
     pub connections: Count,
+    /// Operators who are connected now.
+    pub operators: Count,
     pub audit_failed: Count,
     pub not_kept: Count,
     turned: [Count; Turned::ALL.len()],
@@ -115,23 +121,30 @@ impl AdminCounters {
     /// In the Prometheus text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
-        let mut family = |metric: &str, rows: &mut dyn Iterator<Item = (String, u64)>| {
-            writeln!(text, "# TYPE {metric} counter").expect("writing to a String cannot fail");
-            for (labels, value) in rows {
-                writeln!(text, "{metric}{labels} {value}").expect("writing to a String cannot fail");
-            }
-        };
         for (metric, count) in [
             ("gateway_admin_connections_total", &self.connections),
             ("gateway_admin_audit_failed_total", &self.audit_failed),
             ("gateway_admin_not_kept_total", &self.not_kept),
         ] {
-            family(metric, &mut std::iter::once((String::new(), count.value())));
+            family(
+                &mut text,
+                "counter",
+                metric,
+                &mut std::iter::once((String::new(), count.value())),
+            );
         }
+        family(
+            &mut text,
+            "gauge",
+            "gateway_admin_operators",
+            &mut std::iter::once((String::new(), self.operators.value())),
+        );
         let labelled = |label: &'static str| {
             move |(name, count): (&'static str, &Count)| (format!("{{{label}=\"{name}\"}}"), count.value())
         };
         family(
+            &mut text,
+            "counter",
             "gateway_admin_connections_refused_total",
             &mut Turned::ALL
                 .map(Turned::name)
@@ -140,6 +153,8 @@ impl AdminCounters {
                 .map(labelled("reason")),
         );
         family(
+            &mut text,
+            "counter",
             "gateway_admin_changes_total",
             &mut Done::ALL
                 .map(Done::name)
@@ -148,6 +163,8 @@ impl AdminCounters {
                 .map(labelled("kind")),
         );
         family(
+            &mut text,
+            "counter",
             "gateway_admin_refused_total",
             &mut Refusal::ALL
                 .map(Refusal::name)
@@ -156,6 +173,14 @@ impl AdminCounters {
                 .map(labelled("refusal")),
         );
         text
+    }
+}
+
+/// Appends a family of metrics, each with its labels.
+fn family(text: &mut String, kind: &str, metric: &str, rows: &mut dyn Iterator<Item = (String, u64)>) {
+    writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
+    for (labels, value) in rows {
+        writeln!(text, "{metric}{labels} {value}").expect("writing to a String cannot fail");
     }
 }
 

@@ -1,45 +1,77 @@
-//! The state directory: what runs is written whole and durably at each change, and read at the start.
+//! The state directory: what runs is written whole and durably at each change, twice, and read at the start. One gateway
+//! at a time has it.
 
-use shake_rules::kept::{FILE, Kept};
-use std::fs::{self, DirBuilder, File};
+use shake_rules::kept::{self, FILES, Kept};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// What the file system refused.
+/// Why the state directory cannot be used.
 #[derive(Debug, Error)]
-#[error("cannot {action} {}: {source}", path.display())]
-pub struct DiskError {
-    action: &'static str,
-    path: PathBuf,
-    source: io::Error,
+pub enum DiskError {
+    /// What the file system refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// Two gateways would write past each other.
+    #[error("{} is in use by another gateway; give each its own [state] directory", .0.display())]
+    Taken(PathBuf),
+    /// Something was kept, and nobody knows what.
+    #[error(
+        "what ran before cannot be read, and the configured files may not be what the evening has come to:\n  {}\n\
+         put a good {} back, or begin with the configured files by `gateway run --forget-pushed`",
+        .faults.join("\n  "), FILES[0]
+    )]
+    Damaged {
+        faults: Vec<String>,
+        /// What can be read of it all the same.
+        rest: Option<Box<Kept>>,
+    },
 }
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> DiskError + 'a {
-    move |source| DiskError {
+    move |source| DiskError::Io {
         action,
         path: path.to_owned(),
         source,
     }
 }
 
+/// The directory, held. A start that fails leaves none behind that it made.
 pub struct Disk {
     directory: PathBuf,
+    /// Carries the lock: it belongs to this open file description.
+    lock: File,
+    /// Whether it was made here.
+    is_fresh: bool,
 }
 
 impl Disk {
     /// Takes the directory; makes it, for its owner alone, when it is not there.
     pub fn open(directory: &Path) -> Result<Self, DiskError> {
-        if !directory.is_dir() {
+        let is_fresh = !directory.is_dir();
+        if is_fresh {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700);
             builder
                 .create(directory)
                 .map_err(failed("make the state directory", directory))?;
         }
+        let lock = File::open(directory).map_err(failed("open the state directory", directory))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(DiskError::Taken(directory.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", directory)(source)),
+        }
         Ok(Self {
             directory: directory.to_owned(),
+            lock,
+            is_fresh,
         })
     }
 
@@ -47,33 +79,71 @@ impl Disk {
         self.directory.join(name)
     }
 
-    /// What was kept last; `None` when nothing ever was. The error says why it cannot be used.
-    pub fn read(&self) -> Result<Option<Kept>, String> {
-        let path = self.path(FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Kept::parse(&text)
-                .map(Some)
-                .map_err(|problems| format!("{}: {problems}", path.display())),
+    /// What was kept last; `None` when nothing ever was.
+    pub fn read(&self) -> Result<Option<Kept>, DiskError> {
+        let texts = FILES.map(|name| match fs::read_to_string(self.path(name)) {
+            Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-        }
+            Err(error) => Err(error.to_string()),
+        });
+        kept::newest(FILES.into_iter().zip(texts.clone())).map_err(|faults| DiskError::Damaged {
+            faults: faults
+                .into_iter()
+                .map(|fault| format!("{}: {fault}", self.directory.display()))
+                .collect(),
+            rest: texts
+                .into_iter()
+                .flatten()
+                .flatten()
+                .find_map(|text| Kept::salvage(&text))
+                .map(Box::new),
+        })
     }
 
-    /// Writes what is to run: under another name first, durable, and then in place of the old, so that at any moment one
-    /// of the two is there, whole.
+    /// Writes what is to run, one copy after the other, so that at any moment one of them is there, whole.
     pub fn write(&self, kept: &Kept) -> Result<(), DiskError> {
-        let (path, new) = (self.path(FILE), self.path("live.toml.new"));
+        let text = kept.to_text();
+        FILES.iter().try_for_each(|name| self.replace(name, text.as_bytes()))
+    }
+
+    /// Writes under another name first, durably, and then in place of the old.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        let (path, new) = (self.path(name), self.path(&format!("{name}.new")));
         let write = || {
+            // What an attempt left behind, perhaps another user's.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut options = File::options();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(kept.to_text().as_bytes())?;
+            let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
+            give_to_owner(&file, &self.directory)?;
+            file.write_all(bytes)?;
             file.sync_all()
         };
         write().map_err(failed("write", &new))?;
         fs::rename(&new, &path).map_err(failed("replace", &path))?;
-        let flush = || File::open(&self.directory)?.sync_all();
-        flush().map_err(failed("flush", &self.directory))
+        self.lock.sync_all().map_err(failed("flush", &self.directory))
     }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.is_fresh {
+            // It stays when anything is in it.
+            let _ = fs::remove_dir(&self.directory);
+        }
+    }
+}
+
+/// Gives a file that root made to the user whose directory it lies in: a gateway that was started by hand once must not
+/// shut out the one that the service manager starts.
+pub fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory)?;
+    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 #[cfg(test)]
@@ -81,21 +151,81 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    fn kept(version: u64) -> Kept {
+        Kept {
+            version,
+            show: "x = 1\n".into(),
+            ..Kept::default()
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_and_for_its_owner_alone() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let disk = Disk::open(&directory.path().join("state")).expect("made");
-        assert_eq!(disk.read(), Ok(None));
-        let kept = Kept {
-            version: 3,
-            show: "x = 1\n".into(),
-            ..Kept::default()
-        };
-        disk.write(&kept).expect("written");
-        assert_eq!(disk.read(), Ok(Some(kept)));
+        assert_eq!(disk.read().expect("nothing is no fault"), None);
+        disk.write(&kept(3)).expect("written");
         let mode = |path: PathBuf| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!((mode(disk.path(FILE)), mode(disk.directory.clone())), (0o600, 0o700));
-        fs::write(disk.path(FILE), "version = ").expect("written");
-        assert!(disk.read().is_err());
+        for name in FILES {
+            assert_eq!(mode(disk.path(name)), 0o600);
+        }
+        assert_eq!(
+            (disk.read().expect("read"), mode(disk.directory.clone())),
+            (Some(kept(3)), 0o700)
+        );
+    }
+
+    #[test]
+    fn one_damaged_copy_is_no_loss_and_two_are_told_with_what_is_left() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let disk = Disk::open(directory.path()).expect("there");
+        disk.write(&kept(3)).expect("written");
+        let good = fs::read_to_string(disk.path(FILES[0])).expect("there");
+        for name in FILES {
+            fs::write(disk.path(name), &good[..good.len() / 2]).expect("written");
+            if name == FILES[0] {
+                assert_eq!(disk.read().expect("the copy"), Some(kept(3)));
+            }
+        }
+        let error = disk.read().expect_err("both are damaged");
+        for word in ["live.toml: ", "live.copy.toml: ", "--forget-pushed"] {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+        // A byte changed by hand is no good file either, but says which versions there were.
+        fs::write(disk.path(FILES[0]), good.replace("x = 1", "x = 2")).expect("written");
+        let Err(DiskError::Damaged { rest, .. }) = disk.read() else {
+            panic!("its checksum differs");
+        };
+        assert_eq!(rest.map(|rest| rest.version), Some(3));
+    }
+
+    #[test]
+    fn a_directory_has_one_gateway_and_goes_with_a_start_that_failed() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let state = directory.path().join("state");
+        let disk = Disk::open(&state).expect("made");
+        assert!(matches!(Disk::open(&state), Err(DiskError::Taken(_))));
+        drop(disk);
+        assert!(!state.exists(), "nothing was ever written there");
+        let disk = Disk::open(&state).expect("made");
+        disk.write(&kept(1)).expect("written");
+        drop(disk);
+        assert!(state.exists() && Disk::open(&state).is_ok());
+    }
+
+    /// A test for root, whom `cargo test` in a container often is.
+    #[test]
+    fn what_root_writes_belongs_to_the_directorys_owner() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        std::os::unix::fs::chown(directory.path(), Some(12_345), Some(12_346)).expect("root may");
+        let disk = Disk::open(directory.path()).expect("there");
+        disk.write(&kept(1)).expect("written");
+        for name in FILES {
+            let found = fs::metadata(disk.path(name)).expect("there");
+            assert_eq!((found.uid(), found.gid()), (12_345, 12_346));
+        }
     }
 }

@@ -13,10 +13,12 @@ pub mod transport;
 
 pub mod barred;
 mod identity;
+pub mod places;
 
+pub mod pairs;
 mod plan;
 
-mod disk;
+pub mod disk;
 
 mod drain;
 mod reload;
@@ -36,6 +38,7 @@ use counters::{AdminCounters, Done};
 use disk::Disk;
 use host::clock::monotonic_ms;
 use identity::Operator;
+use pairs::Served;
 pub use plan::moment;
 use plan::{Next, Plan};
 pub use reload::expires_soon;
@@ -45,7 +48,7 @@ use shake_rules::UnixMillis;
 use shake_rules::document::Problem;
 use shake_rules::kept::{Kept, sha256};
 use shm_queue::Bell;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Notify};
 use tracing::{error, info, warn};
@@ -56,8 +59,10 @@ const APPLY_PATIENCE: Duration = Duration::from_secs(2);
 /// What the control plane works on.
 pub struct Control {
     pub(super) shared: Arc<Shared>,
-    /// What runs, as it is kept. The lock makes changes one after the other.
-    pub(super) kept: Mutex<Kept>,
+    /// What runs, as it is kept. Replaced by who holds `changing`.
+    pub(super) kept: ArcSwap<Kept>,
+    /// Held by each change, so that they come one after the other.
+    pub(super) changing: Mutex<()>,
     disk: Option<Disk>,
     audit: Audit,
     /// Wake the shards.
@@ -66,8 +71,8 @@ pub struct Control {
     pub counters: Arc<AdminCounters>,
     drain_began: Notify,
     pub(super) config: Config,
-    /// The control port, once it is open.
-    pub(super) endpoint: OnceLock<quinn::Endpoint>,
+    /// The control port, where there is one.
+    pub endpoint: Option<quinn::Endpoint>,
     pub(super) barred: ArcSwap<Barred>,
 }
 
@@ -107,7 +112,7 @@ impl Control {
     pub async fn answer(self: &Arc<Self>, operator: &Operator, request: Result<Request, Refusal>) -> v1::reply::Result {
         self.shared.board.operator_heard(monotonic_ms());
         let answered = match &request {
-            Ok(Request::Status) => return v1::reply::Result::Status(self.status().await),
+            Ok(Request::Status) => return v1::reply::Result::Status(self.status()),
             Ok(Request::Change(change)) => self
                 .change(operator, change)
                 .await
@@ -152,9 +157,9 @@ impl Control {
 
     /// Makes a change hold on every shard.
     async fn change(self: &Arc<Self>, operator: &Operator, change: &Change) -> Result<v1::Changed, Refused> {
-        let mut kept = self.kept.lock().await;
-        let live = self.shared.current.load();
-        let next = match plan::plan(&kept, &live, change, &operator.name, self.shared.clock.now())? {
+        let _changing = self.changing.lock().await;
+        let kept = self.kept.load_full();
+        let next = match self.plan(&kept, operator, change).await? {
             Plan::AlreadyThere => {
                 return Ok(v1::Changed {
                     version: kept.version,
@@ -184,7 +189,8 @@ impl Control {
         let not_kept = self.keep(&new).await;
         let began = Instant::now();
         let change_number = self.shared.current.store(live);
-        *kept = new;
+        self.kept.store(Arc::new(new));
+        self.shared.board.set_show_followed(true);
         self.wake_shards();
         self.wait_for(change_number, began).await;
         let took = began.elapsed();
@@ -204,6 +210,22 @@ impl Control {
             remarks,
             not_kept,
             ..self.applied(change_number, took)
+        })
+    }
+
+    /// Checks a change off the control thread, which beats the heart that the agent listens to: a wrong file of a megabyte
+    /// takes its time.
+    async fn plan(&self, kept: &Arc<Kept>, operator: &Operator, change: &Change) -> Result<Plan, Refused> {
+        let (kept, live) = (Arc::clone(kept), self.shared.current.load());
+        let (change, by, served) = (change.clone(), operator.name.clone(), Served::of(&self.config));
+        let now = self.shared.clock.now();
+        let planned = tokio::task::spawn_blocking(move || plan::plan(&kept, &live, served, &change, &by, now));
+        planned.await.unwrap_or_else(|panicked| {
+            error!(%panicked, "a change could not be checked");
+            Err(Refused::new(
+                Refusal::Errors,
+                "the gateway failed to check the change; this is a bug, please report it with the gateway's log",
+            ))
         })
     }
 

@@ -1,10 +1,11 @@
 //! Whether a change may be, and what it would make: pure, so that a dry run and the change itself cannot differ.
 
 use super::Refused;
+use super::pairs::{self, Served};
 use crate::live::Live;
 use shake_proto::admin::{Change, Refusal, What};
 use shake_rules::document::{Problem, Problems};
-use shake_rules::kept::Kept;
+use shake_rules::kept::{self, Kept};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
 use shake_rules::{UnixMillis, difference};
@@ -34,7 +35,14 @@ pub struct Next {
 ///
 /// # Errors
 /// The first reason that keeps it from being; errors of a file all at once.
-pub fn plan(kept: &Kept, live: &Live, change: &Change, by: &str, now: UnixMillis) -> Result<Plan, Refused> {
+pub fn plan(
+    kept: &Kept,
+    live: &Live,
+    served: Served,
+    change: &Change,
+    by: &str,
+    now: UnixMillis,
+) -> Result<Plan, Refused> {
     let is_same = match &change.what {
         What::Show(text) => *text == kept.show,
         What::Throttle(text) => *text == kept.throttle,
@@ -70,16 +78,21 @@ pub fn plan(kept: &Kept, live: &Live, change: &Change, by: &str, now: UnixMillis
             throttle: Arc::new(Throttle::parse(text).map_err(errors)?),
         },
         What::Show(_) | What::Cue { .. } => {
-            let show = check_show(&mut new, &live.show, now, &mut remarks)?;
+            let pushed_at = match &change.what {
+                What::Show(_) => Some(change.now_ms.map_or(now, UnixMillis)),
+                _ => None,
+            };
+            let show = check_show(&mut new, &live.show, pushed_at, now, &mut remarks)?;
+            pairs::check(&new.show, &show, served).map_err(errors)?;
             Live {
                 version: new.version,
-                stages: new.number_stages(&show),
+                stages: new.number_stages(&show).map_err(errors)?,
                 show: Arc::new(show),
                 throttle: Arc::clone(&live.throttle),
             }
         }
     };
-    check_version(kept, change)?;
+    check_version(kept, change, now)?;
     Ok(Plan::Next(Box::new(Next {
         kept: new,
         live,
@@ -88,8 +101,17 @@ pub fn plan(kept: &Kept, live: &Live, change: &Change, by: &str, now: UnixMillis
     })))
 }
 
-/// Versions only grow, and one version is one content.
-fn check_version(kept: &Kept, change: &Change) -> Result<(), Refused> {
+/// Versions only grow, one version is one content, and none is so large that nothing could come after it.
+fn check_version(kept: &Kept, change: &Change, now: UnixMillis) -> Result<(), Refused> {
+    let max = kept::version_max(kept.version, now);
+    if change.version > max {
+        let message = format!(
+            "version {} is above {max}, ten minutes ahead of the clock here: what comes after it would have to be above it; \
+             leave --version out, or set the clocks",
+            change.version
+        );
+        return Err(Refused::new(Refusal::VersionAhead, message));
+    }
     if change.version > kept.version {
         return Ok(());
     }
@@ -139,9 +161,16 @@ fn set_cue(new: &mut Kept, show: &Show, name: &str, at: UnixMillis, now: UnixMil
     ])
 }
 
-/// Reads the show that would hold, with the cues that were set, and tells what becomes of the phase that runs.
-fn check_show(new: &mut Kept, before: &Show, now: UnixMillis, remarks: &mut Vec<String>) -> Result<Show, Refused> {
-    let show = new.parse_show().map_err(errors)?;
+/// Reads the show that would hold, with the cues that were set, and tells what becomes of the phase that runs. `pushed_at`
+/// is the moment of the push, when the show itself is pushed.
+fn check_show(
+    new: &mut Kept,
+    before: &Show,
+    pushed_at: Option<UnixMillis>,
+    now: UnixMillis,
+    remarks: &mut Vec<String>,
+) -> Result<Show, Refused> {
+    let (show, moment_of_now) = read_show(new, before, pushed_at, now)?;
     if show.event != before.event {
         let message = format!(
             "the show is of event {}, and this gateway runs event {}: its tickets, packets and ledger belong to that one",
@@ -160,15 +189,19 @@ fn check_show(new: &mut Kept, before: &Show, now: UnixMillis, remarks: &mut Vec<
         .map(|phase| Problem {
             line: phase.line,
             message: format!(
-                "phase {:?} would be over already, at {}, and was never played",
+                "phase {:?} would be over already, at {}, and was never played{}",
                 phase.name,
-                moment(phase.ends_at)
+                moment(phase.ends_at),
+                moment_of_now
+                    .as_ref()
+                    .map_or_else(String::new, |said| format!("; {said}"))
             ),
         })
         .collect();
     if !over.is_empty() {
         return Err(errors(Problems(over)));
     }
+    remarks.extend(moment_of_now);
     for (name, at) in &new.cues {
         let at = moment(UnixMillis(*at));
         remarks.push(match show.cues.contains_key(name) {
@@ -177,6 +210,8 @@ fn check_show(new: &mut Kept, before: &Show, now: UnixMillis, remarks: &mut Vec<
         });
     }
     new.cues.retain(|name, _| show.cues.contains_key(name));
+    new.cuts
+        .retain(|name, _| show.phases.iter().any(|phase| phase.name == *name));
     let runs = |show: &Show| match show.phase_at(now) {
         Some(index) => format!(
             "phase {:?} until {}",
@@ -192,6 +227,38 @@ fn check_show(new: &mut Kept, before: &Show, now: UnixMillis, remarks: &mut Vec<
         format!("now: {is}, instead of {was}")
     });
     Ok(show)
+}
+
+/// Reads the show that would hold. While no phase has begun, `starts = "now"` is the moment of the push; afterwards it stays
+/// what it was, or a file with one comma mended would begin the evening anew. Says which it is, where it matters.
+fn read_show(
+    new: &mut Kept,
+    before: &Show,
+    pushed_at: Option<UnixMillis>,
+    now: UnixMillis,
+) -> Result<(Show, Option<String>), Refused> {
+    let Some(pushed_at) = pushed_at else {
+        return new.parse_show().map(|show| (show, None)).map_err(errors);
+    };
+    let begun = before.first_begun(now);
+    let stayed_ms = new.started_at_ms;
+    if begun.is_none() {
+        new.started_at_ms = pushed_at.0;
+    }
+    let show = new.parse_show().map_err(errors)?;
+    if !show.starts_now {
+        new.started_at_ms = stayed_ms;
+        return Ok((show, None));
+    }
+    let at = moment(UnixMillis(new.started_at_ms));
+    let said = match begun {
+        None => format!("starts = \"now\" is {at}, the moment of this push"),
+        Some(phase) => format!(
+            "starts = \"now\" stays {at}, because phase {:?} has begun; give starts a time to move the phases",
+            phase.name
+        ),
+    };
+    Ok((show, Some(said)))
 }
 
 fn errors(problems: Problems) -> Refused {
@@ -211,116 +278,4 @@ pub fn moment(at: UnixMillis) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use shake_rules::EventId;
-    use shake_rules::kept::Configured;
-    use shake_rules::throttle;
-
-    const SHOW: &str = "[cues]\nfinal = \"\"\n[[phases]]\nname = \"a\"\nend_s = 10\nweights = { nothing = 1 }\n\
-                        [[phases]]\nname = \"b\"\ncue = \"final\"\nend_s = 10\nweights = { nothing = 1 }\n";
-    const NOW: UnixMillis = UnixMillis(1_000_000);
-
-    fn running() -> (Kept, Live) {
-        let configured = Configured {
-            show: SHOW.to_owned(),
-            throttle: String::new(),
-            event: EventId(1),
-            now: NOW,
-            forget_pushed: false,
-        };
-        let (mut kept, _) = Kept::at_start(None, configured);
-        kept.version = 7;
-        let show = kept.parse_show().expect("good");
-        let live = Live {
-            version: 7,
-            stages: kept.number_stages(&show),
-            show: Arc::new(show),
-            throttle: Arc::new(Throttle::parse(throttle::DEFAULT).expect("the default")),
-        };
-        (kept, live)
-    }
-
-    fn change(what: What, version: u64) -> Change {
-        Change {
-            what,
-            version,
-            dry_run: false,
-        }
-    }
-
-    fn cue(name: &str, at_ms: u64) -> What {
-        What::Cue {
-            name: name.to_owned(),
-            at_ms,
-        }
-    }
-
-    #[test]
-    fn each_refusal_has_its_reason() {
-        let (kept, live) = running();
-        let later = NOW.plus_ms(12_000);
-        let show = |from: &str, to: &str| What::Show(SHOW.replace(from, to));
-        let good = show("end_s = 10", "end_s = 11");
-        for (what, version, refusal) in [
-            (good.clone(), 8, None),
-            (good.clone(), 99, None),
-            (good.clone(), 7, Some(Refusal::VersionTaken)),
-            (good, 6, Some(Refusal::VersionOld)),
-            (What::Show(SHOW.to_owned()), 7, None),
-            (What::Show(SHOW.to_owned()), 6, Some(Refusal::VersionOld)),
-            (show("end_s = 10", "end_s = 0"), 8, Some(Refusal::Errors)),
-            (show("[cues]", "[event]\nid = 2\n[cues]"), 8, Some(Refusal::OtherEvent)),
-            // Errors go before versions: an operator who looks wants to see them.
-            (show("end_s = 10", "end_s = 0"), 1, Some(Refusal::Errors)),
-            (What::Throttle(throttle::DEFAULT.to_owned()), 8, None),
-            (What::Throttle("grade = 1".to_owned()), 8, Some(Refusal::Errors)),
-            (cue("final", later.0), 8, None),
-            (cue("final", later.0), 7, Some(Refusal::VersionTaken)),
-            (cue("finale", later.0), 8, Some(Refusal::CueUnknown)),
-            (cue("final", NOW.0), 8, Some(Refusal::CuePast)),
-            // In the first phase.
-            (cue("final", NOW.0 + 8_000), 8, Some(Refusal::Errors)),
-        ] {
-            let now = NOW.plus_ms(7_000);
-            let found = plan(&kept, &live, &change(what.clone(), version), "ann", now).err();
-            assert_eq!(found.map(|refused| refused.refusal), refusal, "{what:?} as {version}");
-        }
-    }
-
-    #[test]
-    fn a_cue_stays_over_a_pushed_show_and_a_phase_that_was_never_played_is_an_error() {
-        let (kept, live) = running();
-        let next =
-            |kept: &Kept, live: &Live, what, version, now| match plan(kept, live, &change(what, version), "ann", now) {
-                Ok(Plan::Next(next)) => Ok(*next),
-                Ok(Plan::AlreadyThere) => panic!("new"),
-                Err(refused) => Err(refused),
-            };
-        let at = NOW.plus_ms(20_000);
-        let first = next(&kept, &live, cue("final", at.0), 8, NOW).expect("good");
-        assert_eq!(first.live.show.phases[1].starts_at, at);
-        assert_eq!(first.differences[0], "- cues.final = (waits)");
-        let text = SHOW.replace("name = \"b\"", "name = \"c\"");
-        let second = next(&first.kept, &first.live, What::Show(text), 9, NOW).expect("good");
-        assert_eq!(second.live.show.phases[1].starts_at, at);
-        assert_eq!(second.live.stages, [0, 2]);
-        assert_eq!((second.kept.by.as_str(), second.kept.is_pushed), ("ann", true));
-        let late = NOW.plus_ms(60_000);
-        let text = format!("{SHOW}[[phases]]\nname = \"new\"\nstart_s = 12\nend_s = 15\nweights = {{ nothing = 1 }}\n");
-        let refused = next(&first.kept, &first.live, What::Show(text), 9, late)
-            .err()
-            .expect("over");
-        assert_eq!((refused.refusal, refused.problems[0].line), (Refusal::Errors, 12));
-        assert!(
-            next(
-                &first.kept,
-                &first.live,
-                What::Show(SHOW.replace("nothing = 1", "nothing = 2")),
-                9,
-                late
-            )
-            .is_ok()
-        );
-    }
-}
+mod tests;

@@ -9,12 +9,9 @@ use super::identity::Operator;
 use super::report::Report;
 use super::{Control, Refused, now, transport};
 use crate::tls::Secrets;
-use anyhow::Result;
-use quinn::Endpoint;
 use shake_proto::admin::{Refusal, Request};
 use shake_proto::admin_v1 as v1;
 use shake_rules::document::Problem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -32,25 +29,6 @@ struct Files {
 }
 
 impl Control {
-    /// Opens the control port.
-    ///
-    /// # Errors
-    /// When its certificates or its list cannot be used, or the address cannot be had.
-    pub fn open(&self, address: SocketAddr) -> Result<Endpoint> {
-        let certs = &self.config.certs_directory;
-        let (barred, fault) = Barred::read_at_start(certs)?;
-        if let Some(fault) = fault {
-            let fault = format!("{fault:#}");
-            error!(
-                fault,
-                "no operator is let in until the list of refused ones is mended, and SIGHUP given"
-            );
-        }
-        self.barred.store(Arc::new(barred));
-        let endpoint = transport::bind(address, transport::server_config(certs)?)?;
-        Ok(self.endpoint.get_or_init(|| endpoint).clone())
-    }
-
     /// Answers SIGHUP.
     pub async fn reload_by_signal(self: Arc<Self>) {
         // Said to the log and to the audit log as well.
@@ -67,7 +45,7 @@ impl Control {
 
     pub(super) async fn reload(self: &Arc<Self>, operator: &Operator, dry_run: bool) -> Result<v1::Reloaded, Refused> {
         // One change after the other.
-        let _changing = self.kept.lock().await;
+        let _changing = self.changing.lock().await;
         let before = self.lines();
         let control = Arc::clone(self);
         // Off the control thread, which beats the heart that the agent listens to.
@@ -88,7 +66,7 @@ impl Control {
             return Ok(reloaded);
         }
         let began = Instant::now();
-        if let (Some((config, barred)), Some(endpoint)) = (files.operators, self.endpoint.get()) {
+        if let (Some((config, barred)), Some(endpoint)) = (files.operators, &self.endpoint) {
             endpoint.set_server_config(Some(config));
             self.barred.store(Arc::new(barred));
         }
@@ -129,7 +107,7 @@ impl Control {
             }
         };
         let mut operators = None;
-        if self.endpoint.get().is_some() {
+        if self.endpoint.is_some() {
             let config = transport::server_config(certs).map_err(&mut note).ok();
             let barred = Barred::read(certs).map_err(&mut note).ok();
             operators = config.zip(barred);
@@ -142,7 +120,7 @@ impl Control {
 
     /// What was read from the certificate directory, a line each.
     pub(super) fn lines(&self) -> Vec<String> {
-        let barred = self.endpoint.get().map(|_| self.barred.load_full());
+        let barred = self.endpoint.as_ref().map(|_| self.barred.load_full());
         lines_of(&self.shared.current.secrets(), barred.as_deref())
     }
 

@@ -11,11 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 impl Control {
-    pub(super) async fn status(self: &Arc<Self>) -> v1::Status {
-        let (changed_by, changed_at_ms, show_sha256, throttle_sha256) = {
-            let kept = self.kept.lock().await;
-            (kept.by.clone(), kept.at_ms, sha256(&kept.show), sha256(&kept.throttle))
-        };
+    pub(super) fn status(self: &Arc<Self>) -> v1::Status {
+        let kept = self.kept.load();
         let now = self.shared.clock.now();
         let live = self.shared.current.load();
         let show = &live.show;
@@ -29,12 +26,13 @@ impl Control {
         let metric = |(name, value)| v1::Metric { name, value };
         v1::Status {
             version: live.version,
-            changed_by,
-            changed_at_ms,
+            changed_by: kept.by.clone(),
+            changed_at_ms: kept.at_ms,
             event: show.event.0,
             show: show.name.clone(),
-            show_sha256,
-            throttle_sha256,
+            show_sha256: sha256(&kept.show),
+            throttle_sha256: sha256(&kept.throttle),
+            started_at_ms: kept.started_at_ms,
             current_phase: show.phase_at(now).map(phase),
             next_phase: show.phase_after(now).map(phase),
             cues: show

@@ -4,15 +4,14 @@
 use super::audit::Entry;
 use super::counters::Turned;
 use super::identity::{self, Operator};
+use super::places::{Limits, Places};
 use super::{Control, now_us};
 use crate::tls::QUIC_V1;
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use host::pem;
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{
-    ConnectionError, Endpoint, EndpointConfig, Incoming, ReadToEndError, TokioRuntime, TransportConfig, VarInt,
-};
+use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ReadToEndError, TransportConfig, VarInt};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::CertificateDer;
@@ -21,16 +20,27 @@ use shake_proto::admin_v1 as v1;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, LENGTH_BYTES_MAX};
 use std::cell::Cell;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-/// Operators' connections at once; over half of it, newcomers must prove their address first.
-const CONNECTIONS_MAX: usize = 16;
+/// Handshakes at once. Each has proved its address before, and the oldest gives way: who holds one and does not go on
+/// keeps nobody out.
+const HANDSHAKES: Limits = Limits {
+    all: 16,
+    own_more: OWN_MORE,
+    of_an_address: 4,
+};
+/// Operators at once, by their certificates.
+const OPERATORS_MAX: usize = 16;
+/// More of both, for whoever sits at this machine.
+const OWN_MORE: usize = 2;
+/// Packets that begin a connection and wait to be looked at.
+const INCOMING_MAX: usize = 64;
 /// Requests of one connection at once.
 const REQUESTS_AT_ONCE: u32 = 4;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -40,13 +50,18 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Refused connections that are logged each second; all are counted.
 const LOGGED_PER_SECOND: u32 = 20;
 
-/// Binds the control port.
-pub fn bind(address: SocketAddr, server: quinn::ServerConfig) -> Result<Endpoint> {
-    let socket = UdpSocket::bind(address)
-        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))?;
+/// Binds the control port. It is served later, or not at all.
+pub fn bind(address: SocketAddr) -> Result<UdpSocket> {
+    UdpSocket::bind(address)
+        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+}
+
+/// Begins to take packets at the control port, in a runtime.
+pub fn open(socket: UdpSocket, server: quinn::ServerConfig) -> Result<Endpoint> {
+    let runtime = quinn::default_runtime().context("the control plane has no runtime")?;
     let mut endpoint = EndpointConfig::default();
     endpoint.supported_versions(vec![QUIC_V1]);
-    Endpoint::new(endpoint, Some(server), socket, Arc::new(TokioRuntime)).context("cannot open the control port")
+    Endpoint::new(endpoint, Some(server), socket, runtime).context("cannot open the control port")
 }
 
 /// How operators are served. The certificates are those of the directory: the server's, and the authority that operators'
@@ -76,7 +91,7 @@ pub fn server_config(certs: &Path) -> Result<quinn::ServerConfig> {
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(quic));
     server
         .transport_config(Arc::new(transport_config()))
-        .max_incoming(CONNECTIONS_MAX)
+        .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(64 * 1024)
         .incoming_buffer_size_total(1 << 20);
     Ok(server)
@@ -95,65 +110,135 @@ fn transport_config() -> TransportConfig {
     transport
 }
 
+/// Who holds a handshake is told by this to give way.
+type GiveWay = oneshot::Sender<()>;
+
+/// The places at the control port.
+struct Room {
+    handshakes: Mutex<Places<GiveWay>>,
+    operators: Arc<Semaphore>,
+    /// For who comes from this machine when the others are taken.
+    operators_here: Arc<Semaphore>,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            handshakes: Mutex::new(Places::new(HANDSHAKES)),
+            operators: Arc::new(Semaphore::new(OPERATORS_MAX)),
+            operators_here: Arc::new(Semaphore::new(OWN_MORE)),
+        }
+    }
+
+    fn handshakes(&self) -> MutexGuard<'_, Places<GiveWay>> {
+        // Nothing panics while it is held.
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn for_operator(&self, address: IpAddr) -> Option<OwnedSemaphorePermit> {
+        let of = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let is_here = address.to_canonical().is_loopback();
+        of(&self.operators).or_else(|| is_here.then(|| of(&self.operators_here)).flatten())
+    }
+
+    /// How many operators are connected.
+    fn operators(&self) -> u64 {
+        let free = self.operators.available_permits() + self.operators_here.available_permits();
+        (OPERATORS_MAX + OWN_MORE - free) as u64
+    }
+}
+
 /// Serves operators until the endpoint is closed.
 pub async fn serve(endpoint: Endpoint, control: Arc<Control>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let room = Arc::new(Room::new());
     while let Some(incoming) = endpoint.accept().await {
-        let address = incoming.remote_address();
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            incoming.refuse();
-            turn_away(&control, address, Turned::Full, "").await;
-            continue;
-        };
-        let is_crowded = places.available_permits() < CONNECTIONS_MAX / 2;
-        if is_crowded && !incoming.remote_address_validated() {
+        if !incoming.remote_address_validated() {
             // It may be retried, because its address is not validated.
             let _ = incoming.retry();
             continue;
         }
-        let control = Arc::clone(&control);
+        let address = incoming.remote_address();
+        let (give_way, told) = oneshot::channel();
+        let (place, gone) = room.handshakes().take(address.ip(), give_way);
+        if let Some((_, gone)) = gone {
+            let _ = gone.send(());
+        }
+        let (control, room) = (Arc::clone(&control), Arc::clone(&room));
         tokio::spawn(async move {
-            connection(incoming, address, &control).await;
-            drop(place);
+            let shaken = handshake(incoming, told).await;
+            room.handshakes().free(place);
+            match shaken {
+                Ok(connection) => connected(connection, address, &control, &room).await,
+                Err((why, detail)) => turn_away(&control, address, why, &detail).await,
+            }
         });
     }
 }
 
-async fn connection(incoming: Incoming, address: SocketAddr, control: &Arc<Control>) {
+/// Waits for a handshake, unless it takes too long or must give way.
+async fn handshake(incoming: Incoming, told: oneshot::Receiver<()>) -> Result<Connection, (Turned, String)> {
     let accepted = async { incoming.accept()?.await };
-    let connection = match timeout(HANDSHAKE_MAX, accepted).await {
-        Ok(Ok(connection)) => connection,
+    let shaken = tokio::select! {
+        shaken = timeout(HANDSHAKE_MAX, accepted) => shaken,
+        _ = told => return Err((Turned::Crowded, String::new())),
+    };
+    match shaken {
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => {
             let why = match &error {
                 ConnectionError::TransportError(error) => identity::alert(error.code.into()).map(identity::turned),
                 _ => None,
             };
-            return turn_away(control, address, why.unwrap_or(Turned::Handshake), &error.to_string()).await;
+            Err((why.unwrap_or(Turned::Handshake), error.to_string()))
         }
-        Err(_) => return turn_away(control, address, Turned::Handshake, "too slow").await,
-    };
+        Err(_) => Err((Turned::Handshake, "too slow".to_owned())),
+    }
+}
+
+/// Serves whoever has shown a certificate.
+async fn connected(connection: Connection, address: SocketAddr, control: &Arc<Control>, room: &Room) {
     let chain = connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
-    let close = |why: Turned| connection.close(VarInt::from_u32(Code::Abuse.number()), why.name().as_bytes());
     let operator = match Operator::of(chain.as_deref().map_or(&[], Vec::as_slice), address) {
         Ok(operator) => Arc::new(operator),
         Err(why) => {
-            close(why);
+            close(&connection, why);
             return turn_away(control, address, why, "").await;
         }
     };
+    let Some(place) = room.for_operator(address.ip()) else {
+        close(&connection, Turned::Full);
+        return turn_away(control, address, Turned::Full, &operator.name).await;
+    };
     control.counters.connections.inc();
+    control.counters.operators.set(room.operators());
     info!(operator = operator.name, %address, "an operator connected");
+    serve_operator(&connection, address, control, &operator).await;
+    drop(place);
+    control.counters.operators.set(room.operators());
+}
+
+/// Answers an operator until the connection ends.
+async fn serve_operator(
+    connection: &Connection,
+    address: SocketAddr,
+    control: &Arc<Control>,
+    operator: &Arc<Operator>,
+) {
     // Each stream has its own task; QUIC's limit on streams bounds them.
     while let Ok((send, receive)) = connection.accept_bi().await {
         // Each time, because the list may have been read anew since the connection was made.
         if let Some(why) = control.barred.load().refuses(&operator.fingerprint) {
-            close(why);
+            close(connection, why);
             return turn_away(control, address, why, &operator.fingerprint).await;
         }
-        tokio::spawn(stream(send, receive, Arc::clone(control), Arc::clone(&operator)));
+        tokio::spawn(stream(send, receive, Arc::clone(control), Arc::clone(operator)));
     }
+}
+
+fn close(connection: &Connection, why: Turned) {
+    connection.close(VarInt::from_u32(Code::Abuse.number()), why.name().as_bytes());
 }
 
 async fn stream(

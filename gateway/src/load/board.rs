@@ -110,6 +110,8 @@ pub struct Board {
     /// The part of the memory in use that this process may use, 0 to 1.
     pub memory_in_use: Gauge,
     is_memory_full: AtomicBool,
+    /// The agent is to run the show that is kept.
+    is_show_followed: AtomicBool,
     pub shards: Box<[ShardGauges]>,
 }
 
@@ -129,6 +131,7 @@ impl Board {
             is_config_unkept: AtomicBool::new(false),
             memory_in_use: Gauge::default(),
             is_memory_full: AtomicBool::new(false),
+            is_show_followed: AtomicBool::new(false),
             shards: (0..shards).map(|_| ShardGauges::default()).collect(),
         }
     }
@@ -189,6 +192,15 @@ impl Board {
 
     pub fn is_memory_full(&self) -> bool {
         self.is_memory_full.load(Relaxed)
+    }
+
+    /// To be set when the agent can, or must, follow what runs here: it is kept, or something was pushed.
+    pub fn set_show_followed(&self, is_followed: bool) {
+        self.is_show_followed.store(is_followed, Relaxed);
+    }
+
+    pub fn is_show_followed(&self) -> bool {
+        self.is_show_followed.load(Relaxed)
     }
 }
 

@@ -3,6 +3,9 @@
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::throttle::ModeLimits;
 
+/// How long an agent may take to follow a show, in milliseconds. It looks ten times a second.
+const FOLLOW_MS_MAX: u64 = 3_000;
+
 /// One degraded mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -20,17 +23,23 @@ pub enum Mode {
     SettlementDown,
     /// The wall clock jumped. Nothing follows it before it has kept to its new time: somebody should look at it.
     ClockJumped,
+    /// The agent does not run the show that runs here: it cannot read, believe or take what is kept.
+    ShowDiffers,
+    /// The agent cannot read the seed: no packets are released, and once the grants in hand are gone nothing can be won.
+    FeedStopped,
 }
 
 impl Mode {
     /// All modes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::AgentAway,
         Self::RingFull,
         Self::LedgerReadOnly,
         Self::ConfigStale,
         Self::SettlementDown,
         Self::ClockJumped,
+        Self::ShowDiffers,
+        Self::FeedStopped,
     ];
 
     /// The name in status and metrics.
@@ -42,6 +51,8 @@ impl Mode {
             Self::ConfigStale => "config_stale",
             Self::SettlementDown => "settlement_down",
             Self::ClockJumped => "clock_jumped",
+            Self::ShowDiffers => "show_differs",
+            Self::FeedStopped => "feed_stopped",
         }
     }
 }
@@ -91,6 +102,8 @@ pub struct Facts {
     pub agent_is_here: bool,
     /// What the agent says of itself.
     pub agent: AgentStatus,
+    /// The version of the show that the agent is to run; `None` when it need not follow.
+    pub show_version: Option<u64>,
     /// A push into a request ring failed since the last look.
     pub was_ring_full: bool,
     /// No phase of the show is left.
@@ -110,6 +123,8 @@ pub struct Judge {
     /// Wall clock less monotonic clock, at the last look.
     clock_offset_ms: Option<i64>,
     clock_jumped_at_ms: Option<u64>,
+    /// Since when the agent has run another show.
+    differs_since_ms: Option<u64>,
 }
 
 impl Judge {
@@ -138,6 +153,15 @@ impl Judge {
             facts.agent_is_here && facts.agent.ledger_read_only,
         );
         modes.set(Mode::SettlementDown, facts.agent_is_here && facts.agent.settlement_down);
+        modes.set(Mode::FeedStopped, facts.agent_is_here && facts.agent.feed_stopped);
+        let wanted = facts.show_version.map(AgentStatus::show_version_of);
+        let differs = facts.agent_is_here && wanted.is_some_and(|version| version != facts.agent.show_version);
+        self.differs_since_ms = differs.then_some(self.differs_since_ms.unwrap_or(now_ms));
+        let is_following = |since: u64| now_ms.saturating_sub(since) < FOLLOW_MS_MAX;
+        modes.set(
+            Mode::ShowDiffers,
+            self.differs_since_ms.is_some_and(|since| !is_following(since)),
+        );
         let is_silent = silent_ms_max > 0 && silent_ms > silent_ms_max;
         modes.set(
             Mode::ConfigStale,
@@ -189,9 +213,40 @@ mod tests {
         check(Mode::RingFull, |facts| facts.was_ring_full = true, RING_FULL_HOLD_MS);
         check(Mode::LedgerReadOnly, |facts| facts.agent.ledger_read_only = true, 100);
         check(Mode::SettlementDown, |facts| facts.agent.settlement_down = true, 100);
+        check(Mode::FeedStopped, |facts| facts.agent.feed_stopped = true, 100);
         check(Mode::ConfigStale, |facts| facts.is_show_over = true, 100);
         check(Mode::ConfigStale, |facts| facts.is_config_unkept = true, 100);
         check(Mode::ConfigStale, |facts| facts.operator_heard_ms = Some(900_000), 100);
+    }
+
+    #[test]
+    fn an_agent_has_a_while_to_follow_a_show_and_need_not_where_none_is_kept() {
+        let version = 1_800_000_000_000 + (1 << 48);
+        let facts = |ms, wanted, runs| {
+            let mut facts = at(ms);
+            facts.show_version = wanted;
+            facts.agent.show_version = AgentStatus::show_version_of(runs);
+            facts
+        };
+        for (wanted, runs, differs) in [
+            (None, 0, false),
+            (Some(version), version, false),
+            (Some(version), 0, true),
+            (Some(version), version + 1, true),
+        ] {
+            let mut judge = Judge::default();
+            let differs_at =
+                |judge: &mut Judge, ms| judge.look(&facts(ms, wanted, runs), &LIMITS).has(Mode::ShowDiffers);
+            assert!(!differs_at(&mut judge, 0) && !differs_at(&mut judge, FOLLOW_MS_MAX - 1));
+            assert_eq!(differs_at(&mut judge, FOLLOW_MS_MAX), differs, "{runs} for {wanted:?}");
+            // It follows; and the next version has a while of its own.
+            assert!(
+                !judge
+                    .look(&facts(FOLLOW_MS_MAX + 1, Some(version), version), &LIMITS)
+                    .has(Mode::ShowDiffers)
+            );
+            assert!(!differs_at(&mut judge, FOLLOW_MS_MAX + 2));
+        }
     }
 
     /// A jump lasts as an offset; the mode is about the moment, and forward and backward jumps count alike.

@@ -203,6 +203,7 @@ impl Watch {
             unix_ms: wall_ms(),
             agent_is_here: agent.is_alive(monotonic_ms, SILENT_MS_MAX),
             agent: AgentStatus::decode(agent.status),
+            show_version: board.is_show_followed().then_some(live.version),
             was_ring_full: board
                 .shards
                 .iter()

@@ -155,12 +155,18 @@ impl Stand {
 
     /// The same with these variables in its environment.
     pub fn start_gateway_in(&mut self, arguments: &[&str], environment: &[(&str, &Path)]) {
+        let config = self.path("gateway.toml").display().to_string();
+        self.start(&[&["run", "--config", &config], arguments].concat(), environment);
+    }
+
+    /// Starts the gateway by these arguments alone.
+    pub fn start_gateway_as(&mut self, arguments: &[&str]) {
+        self.start(arguments, &[]);
+    }
+
+    fn start(&mut self, arguments: &[&str], environment: &[(&str, &Path)]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
-        command
-            .args(["run", "--config"])
-            .arg(self.path("gateway.toml"))
-            .args(arguments)
-            .envs(environment.iter().copied());
+        command.args(arguments).envs(environment.iter().copied());
         self.gateway = Some(
             command
                 .stderr(self.log("gateway.log"))
@@ -230,12 +236,34 @@ impl Stand {
         if !arguments.contains(&"--target") {
             command.args(["--target", &self.admin.to_string()]);
         }
-        let output = command.output().expect("the operator's command runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Operated {
-            is_good: output.status.success(),
-            text: text(&output.stdout) + &text(&output.stderr),
-        }
+        Operated::of(&command.output().expect("the operator's command runs"))
+    }
+
+    /// The same on a thread of its own.
+    pub fn begin_to_operate(&self, arguments: &[&str]) -> std::thread::JoinHandle<Operated> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(arguments).arg("--certs").arg(self.path("certs"));
+        command.args(["--target", &self.admin.to_string()]);
+        std::thread::spawn(move || Operated::of(&command.output().expect("the operator's command runs")))
+    }
+
+    /// Runs the program in the stand's directory until it ends by itself.
+    pub fn run(&self, arguments: &[&str]) -> Operated {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(arguments).current_dir(self.directory.path());
+        Operated::of(&command.output().expect("the gateway starts"))
+    }
+
+    /// The same; it must end with an error. Gives what it said.
+    pub fn run_to_its_end(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert!(!ended.is_good, "{ended:?}");
+        ended.text
+    }
+
+    /// Starts the gateway, which must refuse to. Gives what it said.
+    pub fn gateway_that_does_not_start(&self, arguments: &[&str]) -> String {
+        self.run_to_its_end(&[&["run", "--config", "gateway.toml"], arguments].concat())
     }
 
     /// Runs an operator's command against the gateway.
@@ -309,12 +337,21 @@ impl Stand {
         assert!(status.expect("prlimit, of util-linux").success());
     }
 
+    /// The same, following the show of another directory than the gateway's.
+    pub fn start_agent_apart(&mut self, state: &str) {
+        self.start_agent_of(&[], "", state);
+    }
+
     /// Starts the agent through another program, if any, with these lines in its `[abuse]`.
     fn start_agent_by(&mut self, through: &[&str], abuse: &str) {
+        self.start_agent_of(through, abuse, "state");
+    }
+
+    fn start_agent_of(&mut self, through: &[&str], abuse: &str, state: &str) {
         let path = self.directory.path().display().to_string();
         let config = format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
-             [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/state\"\n\
+             [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/{state}\"\n\
              [settlement]\nfile = \"{path}/settlement.log\"\n[abuse]\nfile = \"{path}/blocks.json\"\n{abuse}"
         );
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
@@ -584,6 +621,14 @@ pub struct Operated {
 }
 
 impl Operated {
+    fn of(output: &std::process::Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            is_good: output.status.success(),
+            text: text(&output.stdout) + &text(&output.stderr),
+        }
+    }
+
     /// Its output as JSON, one value a line.
     pub fn json(&self) -> Vec<serde_json::Value> {
         let value = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"));

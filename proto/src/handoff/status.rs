@@ -1,42 +1,60 @@
 //! What one side of the mapping says of itself in its status word: flags that the other side reads whenever it likes.
 //!
 //! ```text
-//! bit 63                                  2   1   0
-//!     │ zero, passed over by who reads it │ S │ L │     the agent's word
+//! bit 63        16   15            3   2   1   0
+//!     │ V: 48 bits │ zero, passed over │ F │ S │ L │     the agent's word
 //!
 //! L  the ledger is read-only: what writes to it is answered "busy", what only reads is answered
 //! S  settlement is down: credits wait in the ledger
+//! F  the feed is stopped: the seed cannot be read, and no packets are released
+//! V  the version of the gateway's show that the agent runs, its low 48 bits; 0 when it runs its own
 //! ```
-//! A word of zero is a side in good order, and also one that never said anything. The word of a process that died stays:
-//! believe it only while the heartbeat beside it is young.
+//! A word of zero is a side in good order that follows no show, and also one that never said anything. The word of a
+//! process that died stays: believe it only while the heartbeat beside it is young.
 
-/// The modes in which an agent can be; each is entered and left by itself.
+/// What an agent says of itself; each mode is entered and left by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AgentStatus {
     /// The ledger cannot be written: the disk is full or failing.
     pub ledger_read_only: bool,
     /// The settlement target cannot be reached or written.
     pub settlement_down: bool,
+    /// The seed cannot be read: no packets are released.
+    pub feed_stopped: bool,
+    /// The version of the gateway's show that the agent runs, as [`AgentStatus::show_version_of`] gives it; 0 when it
+    /// follows none.
+    pub show_version: u64,
 }
 
 const LEDGER_READ_ONLY: u64 = 1 << 0;
 const SETTLEMENT_DOWN: u64 = 1 << 1;
+const FEED_STOPPED: u64 = 1 << 2;
+const SHOW_VERSION_SHIFT: u32 = 16;
 
 const _: () = assert!(
-    LEDGER_READ_ONLY & SETTLEMENT_DOWN == 0,
+    LEDGER_READ_ONLY | SETTLEMENT_DOWN | FEED_STOPPED == 0b111,
     "each mode has a bit of its own"
 );
 
 impl AgentStatus {
+    /// What the word has room for of a version: 48 bits, in which milliseconds since 1970 have some 8,000 years.
+    #[must_use]
+    pub const fn show_version_of(version: u64) -> u64 {
+        version & (u64::MAX >> SHOW_VERSION_SHIFT)
+    }
+
     /// The word that says it.
     #[must_use]
     pub const fn encode(self) -> u64 {
-        let mut word = 0;
+        let mut word = self.show_version << SHOW_VERSION_SHIFT;
         if self.ledger_read_only {
             word |= LEDGER_READ_ONLY;
         }
         if self.settlement_down {
             word |= SETTLEMENT_DOWN;
+        }
+        if self.feed_stopped {
+            word |= FEED_STOPPED;
         }
         word
     }
@@ -47,6 +65,8 @@ impl AgentStatus {
         Self {
             ledger_read_only: word & LEDGER_READ_ONLY != 0,
             settlement_down: word & SETTLEMENT_DOWN != 0,
+            feed_stopped: word & FEED_STOPPED != 0,
+            show_version: word >> SHOW_VERSION_SHIFT,
         }
     }
 }
@@ -57,16 +77,19 @@ mod tests {
 
     #[test]
     fn every_status_has_its_word() {
-        for (word, ledger_read_only, settlement_down) in
-            [(0, false, false), (1, true, false), (2, false, true), (3, true, true)]
-        {
-            let status = AgentStatus {
-                ledger_read_only,
-                settlement_down,
-            };
-            assert_eq!(status.encode(), word);
-            assert_eq!(AgentStatus::decode(word), status);
-            assert_eq!(AgentStatus::decode(word | 1 << 63 | 1 << 2), status, "unknown bits");
+        for word in 0..8 {
+            for show_version in [0, 1, 1_800_000_000_000, u64::MAX >> SHOW_VERSION_SHIFT] {
+                let status = AgentStatus {
+                    ledger_read_only: word & 1 != 0,
+                    settlement_down: word & 2 != 0,
+                    feed_stopped: word & 4 != 0,
+                    show_version,
+                };
+                assert_eq!(status.encode(), word | show_version << 16);
+                assert_eq!(AgentStatus::decode(status.encode()), status);
+                assert_eq!(AgentStatus::decode(status.encode() | 0xfff8), status, "unknown bits");
+            }
         }
+        assert_eq!(AgentStatus::show_version_of(1 << 48 | 7), 7);
     }
 }

@@ -18,7 +18,7 @@ use crate::abuse::{Abuse, Watch};
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
-use crate::follow::{Follower, KeyFollower};
+use crate::follow::{Follower, KeyFollower, Leader};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
@@ -328,11 +328,7 @@ impl Service<'_> {
 
     fn turn(&mut self) {
         self.heartbeat.progress(monotonic_ms());
-        if let Some(show) = self.follower.look()
-            && let Err(fault) = self.agent.take_show(show, self.clock.now())
-        {
-            error!(%fault, "the gateway's new show cannot be taken; the one before holds");
-        }
+        self.follow();
         if let Some(keys) = self.keys.look() {
             self.agent.take_keys(keys);
         }
@@ -347,11 +343,28 @@ impl Service<'_> {
         self.tell();
     }
 
-    /// Tells the gateway of the modes that were entered or left.
+    /// Takes the gateway's show, when there is a new one. One that cannot be taken is tried again.
+    fn follow(&mut self) {
+        let leader = Leader {
+            instance: self.mapping.instance(),
+            epoch: self.mapping.peer(Side::Front).epoch,
+        };
+        let Some(next) = self.follower.look(leader) else {
+            return;
+        };
+        match self.agent.take_show(&next.show, self.clock.now()) {
+            Ok(()) => self.follower.took(next),
+            Err(fault) => self.follower.failed(&fault.to_string()),
+        }
+    }
+
+    /// Tells the gateway of the modes that were entered or left, and of the show that is followed.
     fn tell(&mut self) {
         let status = AgentStatus {
             ledger_read_only: self.agent.ledger().failure().is_some(),
             settlement_down: self.settlement.is_some_and(Worker::is_down),
+            feed_stopped: self.agent.feed().is_stopped(),
+            show_version: AgentStatus::show_version_of(self.follower.version()),
         };
         if status != self.told {
             self.told = status;

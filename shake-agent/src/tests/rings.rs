@@ -225,7 +225,7 @@ fn a_damaged_seed_record_stops_the_feed_and_nothing_else() {
     drop(back);
     let at = shake_rules::seed::HEADER_BYTES + 5 * shake_rules::seed::RECORD_BYTES;
     bytes[at] ^= 1;
-    std::fs::write(event.seed(), bytes).unwrap();
+    std::fs::write(event.seed(), &bytes).unwrap();
     back = Back::open(&event).unwrap();
     back.work();
     let grants = front.take_grants(0);
@@ -241,6 +241,47 @@ fn a_damaged_seed_record_stops_the_feed_and_nothing_else() {
         ),
         (1, 5)
     );
+    // The file is mended; nobody restarts the agent. It is tried again each second, and not at each turn.
+    bytes[at] ^= 1;
+    std::fs::write(event.seed(), bytes).unwrap();
+    back.work();
+    assert_eq!(front.take_grants(0).len(), 0);
+    back.work_after(1_000);
+    let more = front.take_grants(0);
+    assert!(!more.is_empty() && !back.agent.feed().is_stopped());
+    assert_eq!(back.counters.feed_stopped.value(), 0);
+    assert_eq!(back.counters.packets_released.value(), 5 + more.len() as u64);
+}
+
+/// A file system that fails for a moment, as one over a network does.
+#[test]
+fn a_seed_that_cannot_be_read_for_a_moment_stops_the_feed_for_a_moment() {
+    let event = Event::new(200);
+    let whole = std::fs::read(event.seed()).unwrap();
+    let mut front = Front::new(&event, 1);
+    let mut back = Back::open(&event).unwrap();
+    back.work();
+    let first = front.take_grants(0).len();
+    assert!(first > 0);
+    // Cut short under the agent: reads fail, and not the file's own checks.
+    std::fs::File::options()
+        .write(true)
+        .open(event.seed())
+        .unwrap()
+        .set_len(100)
+        .unwrap();
+    for _ in 0..3 {
+        back.work_after(1_000);
+        assert!(front.take_grants(0).is_empty() && back.agent.feed().is_stopped());
+    }
+    std::fs::write(event.seed(), whole).unwrap();
+    let mut released = first;
+    while released < 200 {
+        back.work_after(1_000);
+        let more = front.take_grants(0).len();
+        assert!(more > 0 && !back.agent.feed().is_stopped(), "{released}");
+        released += more;
+    }
 }
 
 #[test]

@@ -27,8 +27,13 @@ pub struct Running(Child);
 
 impl Running {
     pub fn start(event: &Event) -> Self {
+        Self::start_as(event, ["run", "--config", "agent.toml"])
+    }
+
+    /// By these arguments alone.
+    pub fn start_as<'a>(event: &Event, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let mut command = agent(event);
-        command.args(["run", "--config", "agent.toml"]).stderr(Stdio::null());
+        command.args(arguments).stderr(Stdio::null());
         Self::of(command)
     }
 

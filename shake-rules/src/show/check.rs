@@ -1,55 +1,80 @@
 //! Turns the tables of a show file into a plan, and gathers every contradiction with its line.
 
-use super::file::{EventTable, GiftsTable, LimitsTable, PhaseTable, ResourcesTable, ShowFile, SponsorTable};
-use super::{Gifts, Manifest, Package, Phase, Show, Sponsor};
+mod manifest;
+mod phase;
+
+use super::file::{EventTable, LimitsTable, ShowFile, SponsorTable};
+use super::{Moments, Phase, Show, Sponsor};
 use crate::document::{self, Problems};
-use crate::hex;
-use crate::outcome::{Outcome, Weights};
-use crate::split::SHARES_MAX;
+use crate::outcome::Outcome;
 use crate::winnings::{PACKETS_PER_USER_MAX, WinLimits};
 use crate::{Cents, EventId, SponsorId, UnixMillis};
+pub(super) use manifest::MANIFEST_BYTES_MAX;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use toml::Spanned;
 
 /// The moment of what has no time yet.
 const NEVER: UnixMillis = UnixMillis(u64::MAX);
+/// The longest name of an event, a phase, a sponsor or a cue: names travel in replies whose length is limited.
+pub(super) const NAME_BYTES_MAX: usize = 255;
+/// The most phases of a show. Stages are numbered over all shows of an event with 16 bits.
+const PHASES_MAX: usize = 1_000;
+/// The most cues of a show: `status` tells all.
+const CUES_MAX: usize = 1_000;
+/// The longest pace, in milliseconds: an hour. The shortest is one.
+const PACE_MS_MAX: u32 = 3_600_000;
+/// The longest that a ticket is good or shares may be grabbed, in seconds: a year.
+const LIFETIME_S_MAX: u32 = 31_536_000;
+/// The most that an event gives away in gifts, in cents: so far, sums of money stay far from the ledger's 63 bits.
+const BUDGET_CENTS_MAX: u64 = 100_000_000_000_000;
 
-/// Reads a show file into a plan; `set` are cues that go before those in the file.
-pub(super) fn show(text: &str, started_at: UnixMillis, set: &BTreeMap<String, UnixMillis>) -> Result<Show, Problems> {
+/// Reads a show file into a plan.
+pub(super) fn show(text: &str, moments: &Moments) -> Result<Show, Problems> {
     let (file, mut problems) = document::parse::<ShowFile>(text);
     let mut check = Check {
         text,
         problems: &mut problems,
     };
-    let starts_at = check.event_start(&file.event, started_at);
+    let starts_at = check.event_start(&file.event, moments.started_at);
     let mut cues = check.cues(&file.cues, starts_at);
     for (name, moment) in &mut cues {
-        if let Some(at) = set.get(name) {
+        if let Some(at) = moments.cues.get(name) {
             *moment = *at;
         }
     }
     let limits = check.limits(&file.limits);
+    let lifetime = |check: &mut Check<'_>, key: &str, value: &Spanned<u32>| {
+        u64::from(check.within(key, value, 1, LIFETIME_S_MAX)) * 1_000
+    };
+    let ticket_lifetime_ms = lifetime(&mut check, "ticket_lifetime_s", &file.limits.ticket_lifetime_s);
+    let share_lifetime_ms = lifetime(&mut check, "share_lifetime_s", &file.limits.share_lifetime_s);
+    let rest_pace_ms = check.within("rest_pace_ms", &file.event.rest_pace_ms, 1, PACE_MS_MAX);
+    let budget = check.within("budget_cents", &file.gifts.budget_cents, 0, BUDGET_CENTS_MAX);
+    check.name("the event's name", file.event.name.as_ref(), file.event.name.span());
     let sponsors = check.sponsors(&file.sponsors);
     let known = Known {
         starts_at,
         cues,
+        cuts: &moments.cuts,
         sponsors: &sponsors,
+        gift_budget: Cents(budget),
     };
+    if let Some(beyond) = file.phases.get(PHASES_MAX) {
+        let message = format!("there are {} phases, and {PHASES_MAX} may be", file.phases.len());
+        check.problems.add(text, beyond.span(), message);
+    }
     let mut phases: Vec<Phase> = file
         .phases
         .iter()
+        .take(PHASES_MAX)
         .filter_map(|phase| check.phase(phase, &known))
         .collect();
     phases.sort_by_key(|phase| phase.starts_at);
     check.overlaps(&phases);
     if file.phases.is_empty() {
         check.problems.add_whole("no [[phases]]: a show needs at least one");
-    }
-    if file.gifts.budget_cents == 0 && phases.iter().any(|phase| phase.gifts.is_some()) {
-        check
-            .problems
-            .add_whole("a phase has gifts, and [gifts] budget_cents is 0; give the event a budget for them");
     }
     let manifest = check.manifest(&file.resources);
     let cues = known
@@ -59,12 +84,13 @@ pub(super) fn show(text: &str, started_at: UnixMillis, set: &BTreeMap<String, Un
         .collect();
     let show = Show {
         event: EventId(file.event.id),
-        name: file.event.name.clone(),
+        starts_now: file.event.starts.as_ref().is_none_or(|starts| starts.as_ref() == "now"),
+        name: file.event.name.into_inner(),
         limits,
-        ticket_lifetime_ms: u64::from(file.limits.ticket_lifetime_s) * 1_000,
-        share_lifetime_ms: u64::from(file.limits.share_lifetime_s) * 1_000,
-        rest_pace_ms: file.event.rest_pace_ms,
-        gift_budget: Cents(file.gifts.budget_cents),
+        ticket_lifetime_ms,
+        share_lifetime_ms,
+        rest_pace_ms,
+        gift_budget: Cents(budget),
         manifest,
         sponsors,
         cues,
@@ -77,7 +103,9 @@ pub(super) fn show(text: &str, started_at: UnixMillis, set: &BTreeMap<String, Un
 struct Known<'a> {
     starts_at: UnixMillis,
     cues: BTreeMap<String, UnixMillis>,
+    cuts: &'a BTreeMap<String, UnixMillis>,
     sponsors: &'a BTreeMap<SponsorId, Sponsor>,
+    gift_budget: Cents,
 }
 
 /// Checks the parts of a show file, and gathers what is wrong.
@@ -87,6 +115,24 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    fn within<T: PartialOrd + Copy + Display>(&mut self, key: &str, value: &Spanned<T>, min: T, max: T) -> T {
+        let found = *value.as_ref();
+        if !(found >= min && found <= max) {
+            let message = format!("{key} = {found} must be {min} to {max}");
+            self.problems.add(self.text, value.span(), message);
+        }
+        found
+    }
+
+    /// A name that travels to phones or operators.
+    fn name(&mut self, what: &str, name: &str, span: Range<usize>) {
+        let bytes = name.len();
+        if bytes > NAME_BYTES_MAX {
+            let message = format!("{what} has {bytes} bytes, and {NAME_BYTES_MAX} may be");
+            self.problems.add(self.text, span, message);
+        }
+    }
+
     fn event_start(&mut self, event: &EventTable, started_at: UnixMillis) -> UnixMillis {
         let Some(starts) = &event.starts else {
             return started_at;
@@ -126,6 +172,11 @@ impl Check<'_> {
         let mut sponsors = BTreeMap::new();
         for table in tables {
             let sponsor = table.as_ref();
+            self.name("the sponsor's name", &sponsor.name, table.span());
+            if sponsor.id == 0 {
+                let message = "sponsor id 0 is the event itself, which funds gifts; give the sponsor another";
+                self.problems.add(self.text, table.span(), message);
+            }
             let entry = Sponsor {
                 name: sponsor.name.clone(),
                 resource: sponsor.resource,
@@ -145,7 +196,12 @@ impl Check<'_> {
         starts_at: UnixMillis,
     ) -> BTreeMap<String, UnixMillis> {
         let mut moments = BTreeMap::new();
+        if let Some((beyond, _)) = cues.iter().nth(CUES_MAX) {
+            let message = format!("there are {} cues, and {CUES_MAX} may be", cues.len());
+            self.problems.add(self.text, beyond.span(), message);
+        }
         for (name, value) in cues {
+            self.name("the cue's name", name.as_ref(), name.span());
             let text = value.as_ref().as_str();
             let moment = match text
                 .strip_prefix('+')
@@ -165,231 +221,6 @@ impl Check<'_> {
             moments.insert(name.as_ref().clone(), moment.unwrap_or(NEVER));
         }
         moments
-    }
-
-    fn phase(&mut self, table: &Spanned<PhaseTable>, known: &Known<'_>) -> Option<Phase> {
-        let phase = table.as_ref();
-        let name = &phase.name;
-        let from = self.cue(phase, known)?;
-        let before = self.problems.0.len();
-        let mut wrong = |message: String| self.problems.add(self.text, table.span(), message);
-        if !(phase.start_s >= 0.0 && phase.end_s > phase.start_s && phase.end_s < 1e9) {
-            wrong(format!(
-                "phase {name:?} runs from second {} to second {}; start_s must be 0 or more, and end_s after it",
-                phase.start_s, phase.end_s
-            ));
-        }
-        if phase.releases_per_second.is_nan() || phase.releases_per_second < 0.0 {
-            wrong(format!(
-                "releases_per_second = {} must be 0 or more",
-                phase.releases_per_second
-            ));
-        }
-        if phase.pace_ms == 0 {
-            wrong(format!(
-                "phase {name:?} has pace_ms = 0; the pace is the time between a client's shakes"
-            ));
-        }
-        let weights = self.weights(table.span(), phase);
-        let without_packet = self.without_packet(phase);
-        let resources = self.by_outcome(&phase.resources);
-        let sponsors = self.mix(phase, known.sponsors);
-        let gifts = phase.gifts.as_ref().map(|gifts| self.gifts(gifts));
-        if self.problems.0.len() > before {
-            return None;
-        }
-        Some(Phase {
-            name: phase.name.clone(),
-            starts_at: from.plus_ms((phase.start_s * 1e3) as u64),
-            ends_at: from.plus_ms((phase.end_s * 1e3) as u64),
-            pace_ms: phase.pace_ms,
-            line: document::line_of(self.text, table.span().start),
-            weights: weights?,
-            sponsors,
-            gifts,
-            releases_per_second: phase.releases_per_second,
-            without_packet: without_packet?,
-            resources: resources?,
-        })
-    }
-
-    /// The moment from which a phase counts its seconds.
-    fn cue(&mut self, phase: &PhaseTable, known: &Known<'_>) -> Option<UnixMillis> {
-        let Some(cue) = &phase.cue else {
-            return Some(known.starts_at);
-        };
-        let moment = known.cues.get(cue.as_ref()).copied();
-        if moment.is_none() {
-            let message = format!("cue = {:?} does not stand in [cues]", cue.as_ref());
-            self.problems.add(self.text, cue.span(), message);
-        }
-        moment
-    }
-
-    fn overlaps(&mut self, phases: &[Phase]) {
-        for pair in phases.windows(2) {
-            let (before, after) = (&pair[0], &pair[1]);
-            if after.starts_at != NEVER && after.starts_at < before.ends_at {
-                let message = format!("phases overlap: {:?} starts before {:?} ends", after.name, before.name);
-                self.problems.0.push(document::Problem {
-                    line: after.line.max(before.line),
-                    message,
-                });
-            }
-        }
-    }
-
-    /// Whose packets a phase releases; all sponsors alike when it does not say.
-    fn mix(&mut self, phase: &PhaseTable, sponsors: &BTreeMap<SponsorId, Sponsor>) -> BTreeMap<SponsorId, u32> {
-        let mut mix = BTreeMap::new();
-        for (name, &weight) in &phase.sponsors {
-            let id = name
-                .as_ref()
-                .parse()
-                .ok()
-                .map(SponsorId)
-                .filter(|id| sponsors.contains_key(id));
-            match id {
-                Some(id) if weight > 0 => drop(mix.insert(id, weight)),
-                Some(_) => self.problems.add(
-                    self.text,
-                    name.span(),
-                    format!("sponsor {} has weight 0; leave it out", name.as_ref()),
-                ),
-                None => {
-                    let message = format!("sponsor {} does not stand in [[sponsors]]", name.as_ref());
-                    self.problems.add(self.text, name.span(), message);
-                }
-            }
-        }
-        if phase.sponsors.is_empty() {
-            mix = sponsors.keys().map(|&id| (id, 1)).collect();
-        }
-        mix
-    }
-
-    fn gifts(&mut self, table: &Spanned<GiftsTable>) -> Gifts {
-        let gifts = table.as_ref();
-        let mut wrong = |message: String| self.problems.add(self.text, table.span(), message);
-        if !(gifts.per_second > 0.0 && gifts.per_second < 1e6) {
-            wrong(format!(
-                "gifts: per_second = {} must be above 0 and below 1,000,000",
-                gifts.per_second
-            ));
-        }
-        if gifts.recipients == 0 || gifts.recipients > SHARES_MAX {
-            wrong(format!(
-                "gifts: recipients = {} must be 1 to {SHARES_MAX}",
-                gifts.recipients
-            ));
-        }
-        if gifts.min_cents < u64::from(gifts.recipients) || gifts.max_cents < gifts.min_cents {
-            wrong(format!(
-                "gifts: {} to {} cents; each of the {} recipients must get a cent at least",
-                gifts.min_cents, gifts.max_cents, gifts.recipients
-            ));
-        }
-        Gifts {
-            per_second: gifts.per_second,
-            recipients: gifts.recipients,
-            min: Cents(gifts.min_cents),
-            max: Cents(gifts.max_cents),
-        }
-    }
-
-    fn manifest(&mut self, table: &ResourcesTable) -> Manifest {
-        let mut packages: Vec<Package> = Vec::new();
-        for entry in &table.packages {
-            let package = entry.as_ref();
-            let mut wrong = |message: String| self.problems.add(self.text, entry.span(), message);
-            if packages.iter().any(|other| other.id == package.id) {
-                wrong(format!(
-                    "resource package {} stands twice; give each its own id",
-                    package.id
-                ));
-            }
-            let sha256 = hex::decode(&package.sha256).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-            let window = timestamp(&package.fetch_after).zip(timestamp(&package.fetch_before));
-            if !(package.address.starts_with("http://") || package.address.starts_with("https://")) {
-                wrong(format!(
-                    "address = {:?} must start with http:// or https://",
-                    package.address
-                ));
-            }
-            match (sha256, window) {
-                (None, _) => wrong(format!("the sha256 of package {} must be 64 hex digits", package.id)),
-                (_, Some((after, before))) if after < before => packages.push(Package {
-                    id: package.id,
-                    address: package.address.clone(),
-                    size_bytes: package.size_bytes,
-                    sha256: sha256.unwrap_or_default(),
-                    fetch_after: after,
-                    fetch_before: before,
-                }),
-                _ => wrong(format!(
-                    "package {} is fetched from {:?} to {:?}; both must be times, the second later",
-                    package.id, package.fetch_after, package.fetch_before
-                )),
-            }
-        }
-        if !packages.is_empty() && table.version == 0 {
-            self.problems
-                .add_whole("[resources] has packages and version 0; clients hold version 0 when they hold none");
-        }
-        Manifest {
-            version: table.version,
-            packages,
-        }
-    }
-
-    fn weights(&mut self, span: Range<usize>, phase: &PhaseTable) -> Option<Weights> {
-        let weights = Weights::new(self.by_outcome(&phase.weights)?);
-        if weights.is_none() {
-            let message = format!(
-                "phase {:?} has no weight above zero; give [phases.weights] at least one",
-                phase.name
-            );
-            self.problems.add(self.text, span, message);
-        }
-        weights
-    }
-
-    fn without_packet(&mut self, phase: &PhaseTable) -> Option<Outcome> {
-        let Some(named) = &phase.without_packet else {
-            return Some(Outcome::Nothing);
-        };
-        match Outcome::from_name(named.as_ref()) {
-            Some(outcome) if outcome != Outcome::RedPacket => Some(outcome),
-            _ => {
-                let message = format!(
-                    "without_packet = {:?} must be one of {}",
-                    named.as_ref(),
-                    outcome_names()
-                );
-                self.problems.add(self.text, named.span(), message);
-                None
-            }
-        }
-    }
-
-    fn by_outcome(&mut self, named: &BTreeMap<Spanned<String>, u32>) -> Option<[u32; Outcome::ALL.len()]> {
-        let mut values = [0; Outcome::ALL.len()];
-        let mut good = true;
-        for (name, value) in named {
-            match Outcome::ALL.iter().position(|outcome| outcome.name() == name.as_ref()) {
-                Some(index) => values[index] = *value,
-                None => {
-                    let message = format!(
-                        "unknown outcome {:?}; it must be one of {}",
-                        name.as_ref(),
-                        outcome_names()
-                    );
-                    self.problems.add(self.text, name.span(), message);
-                    good = false;
-                }
-            }
-        }
-        good.then_some(values)
     }
 }
 

@@ -20,18 +20,22 @@ pub(super) struct ShowFile {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EventTable {
     pub(super) id: u32,
-    pub(super) name: String,
+    pub(super) name: Spanned<String>,
     pub(super) starts: Option<Spanned<String>>,
-    pub(super) rest_pace_ms: u32,
+    pub(super) rest_pace_ms: Spanned<u32>,
+}
+
+fn plain<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
 }
 
 impl Default for EventTable {
     fn default() -> Self {
         Self {
             id: 1,
-            name: "show".into(),
+            name: plain("show".into()),
             starts: None,
-            rest_pace_ms: 5_000,
+            rest_pace_ms: plain(5_000),
         }
     }
 }
@@ -41,17 +45,17 @@ impl Default for EventTable {
 pub(super) struct LimitsTable {
     pub(super) packets_per_user: Spanned<u8>,
     pub(super) packets_per_sponsor: Spanned<u8>,
-    pub(super) ticket_lifetime_s: u32,
-    pub(super) share_lifetime_s: u32,
+    pub(super) ticket_lifetime_s: Spanned<u32>,
+    pub(super) share_lifetime_s: Spanned<u32>,
 }
 
 impl Default for LimitsTable {
     fn default() -> Self {
         Self {
-            packets_per_user: Spanned::new(0..0, 3),
-            packets_per_sponsor: Spanned::new(0..0, 1),
-            ticket_lifetime_s: 86_400,
-            share_lifetime_s: 86_400,
+            packets_per_user: plain(3),
+            packets_per_sponsor: plain(1),
+            ticket_lifetime_s: plain(86_400),
+            share_lifetime_s: plain(86_400),
         }
     }
 }
@@ -98,10 +102,16 @@ impl Default for PhaseTable {
     }
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct GiftsBudgetTable {
-    pub(super) budget_cents: u64,
+    pub(super) budget_cents: Spanned<u64>,
+}
+
+impl Default for GiftsBudgetTable {
+    fn default() -> Self {
+        Self { budget_cents: plain(0) }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -113,11 +123,20 @@ pub(super) struct GiftsTable {
     pub(super) max_cents: u64,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ResourcesTable {
-    pub(super) version: u64,
+    pub(super) version: Spanned<u64>,
     pub(super) packages: Vec<Spanned<PackageTable>>,
+}
+
+impl Default for ResourcesTable {
+    fn default() -> Self {
+        Self {
+            version: plain(0),
+            packages: Vec::new(),
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]

@@ -4,8 +4,15 @@ use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
 use super::{GradeRules, ModeLimits, Network, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
 use crate::document::{self, Problems};
 use crate::grade::{GRADES, Signals};
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 use toml::Spanned;
+
+/// The least rate that is not zero: one in a quarter of an hour. A smaller one is a zero that does not look like it.
+const PER_SECOND_MIN: f64 = 0.001;
+/// The largest burst; with the least rate, its time stays below 2^64 nanoseconds.
+const BURST_MAX: u32 = 10_000_000;
+/// The longest pace and the longest time until somebody asks again, in milliseconds: an hour.
+const SPAN_MS_MAX: u32 = 3_600_000;
 
 /// Reads a throttle file.
 pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
@@ -111,23 +118,26 @@ impl Check<'_> {
                 self.wrong(table, message);
             }
         }
+        let is_ease = number == 0;
+        let share_min = if is_ease { f64::MIN_POSITIVE } else { 0.0 };
         GradeRules {
             enter,
             leave,
-            pace_ms: self.span("pace_ms", &grade.pace_ms),
-            shakes: self.rate("shakes", &grade.shakes),
-            claims: self.rate("claims", &grade.claims),
-            sends: self.rate("sends", &grade.sends),
-            connections: self.rate("connections", &grade.connections),
-            user: self.rate("user", &grade.user),
-            user_requests: self.rate("user_requests", &grade.user_requests),
+            pace_ms: self.span("pace_ms", &grade.pace_ms, 0),
+            shakes: self.rate("shakes", &grade.shakes, !is_ease),
+            // What was won is never shut out.
+            claims: self.rate("claims", &grade.claims, false),
+            sends: self.rate("sends", &grade.sends, !is_ease),
+            connections: self.rate("connections", &grade.connections, !is_ease),
+            user: self.rate("user", &grade.user, !is_ease),
+            user_requests: self.rate("user_requests", &grade.user_requests, !is_ease),
             user_packets: self.packets(&grade.user_packets),
-            prefix: self.rate("prefix", &grade.prefix),
-            prefix_shakes: self.rate("prefix_shakes", &grade.prefix_shakes),
-            handshakes_share: self.within("handshakes_share", &grade.handshakes_share, 0.0, 1.0),
+            prefix: self.rate("prefix", &grade.prefix, !is_ease),
+            prefix_shakes: self.rate("prefix_shakes", &grade.prefix_shakes, !is_ease),
+            handshakes_share: self.within("handshakes_share", &grade.handshakes_share, share_min, 1.0),
             prove_address: grade.prove_address,
             shed_after_ms: self.within("shed_after_ms", &grade.shed_after_ms, 1, 60_000),
-            retry_ms: self.span("retry_ms", &grade.retry_ms),
+            retry_ms: self.span("retry_ms", &grade.retry_ms, 1),
             off: self.off(&grade.off),
         }
     }
@@ -156,29 +166,46 @@ impl Check<'_> {
         signals
     }
 
-    fn span<T: PartialOrd + Copy + Debug>(&mut self, key: &str, value: &Spanned<[T; 2]>) -> [T; 2] {
+    /// Two times in milliseconds, the smaller first.
+    fn span(&mut self, key: &str, value: &Spanned<[u32; 2]>, least: u32) -> [u32; 2] {
         let [min, max] = *value.as_ref();
         if min > max {
             self.wrong(
                 value,
-                format!("{key} = [{min:?}, {max:?}] must have the smaller number first"),
+                format!("{key} = [{min}, {max}] must have the smaller number first"),
+            );
+        }
+        if min < least || max > SPAN_MS_MAX {
+            self.wrong(
+                value,
+                format!("{key} = [{min}, {max}] must lie in {least} to {SPAN_MS_MAX}"),
             );
         }
         [min, max]
     }
 
-    fn rate(&mut self, key: &str, value: &Spanned<RateTable>) -> Rate {
+    fn rate(&mut self, key: &str, value: &Spanned<RateTable>, may_be_zero: bool) -> Rate {
         let RateTable { per_second, burst } = *value.as_ref();
-        if per_second.is_nan() || per_second < 0.0 || burst == 0 {
-            let message = format!("{key} needs per_second of 0 or more (inf for no limit) and a burst of at least 1");
+        if per_second == 0.0 && !may_be_zero {
+            let message =
+                format!("{key} has per_second = 0, and so nobody would ever be served; leave it out for no limit");
             self.wrong(value, message);
+        } else if per_second != 0.0 && (per_second.is_nan() || per_second < PER_SECOND_MIN) {
+            let message = format!(
+                "{key} has per_second = {per_second}; it must be {PER_SECOND_MIN} or more, or inf for no limit{}",
+                if may_be_zero { ", or 0 for nothing" } else { "" }
+            );
+            self.wrong(value, message);
+        }
+        if !(1..=BURST_MAX).contains(&burst) {
+            self.wrong(value, format!("{key} has burst = {burst}; it must be 1 to {BURST_MAX}"));
         }
         Rate { per_second, burst }
     }
 
     /// The budget of packets, which is never so small that an honest phone meets it.
     fn packets(&mut self, value: &Spanned<RateTable>) -> Rate {
-        let rate = self.rate("user_packets", value);
+        let rate = self.rate("user_packets", value, true);
         if rate.per_second < PACKETS_MIN.per_second || rate.burst < PACKETS_MIN.burst {
             let Rate { per_second, burst } = PACKETS_MIN;
             let message = format!(

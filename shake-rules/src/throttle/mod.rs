@@ -317,15 +317,67 @@ mod tests {
                 "process_gpu",
             ),
         ];
+        check(&cases);
+        assert!(Throttle::parse("").is_err());
+    }
+
+    /// Values that could be read, and with which nobody is served: zeros at ease, and what comes to the same.
+    #[test]
+    fn values_that_break_the_night_have_their_line() {
+        let user = "user = { per_second = 20, burst = 100 }";
+        check(&[
+            (user, "user = { per_second = 0 }", "user has per_second = 0"),
+            (user, "user = { per_second = 1e-300 }", "0.001 or more"),
+            (user, "user = { per_second = nan }", "0.001 or more"),
+            (user, "user = { per_second = -1 }", "0.001 or more"),
+            (user, "user = { per_second = 20, burst = 0 }", "burst = 0"),
+            (
+                user,
+                "user = { per_second = 20, burst = 4000000000 }",
+                "burst = 4000000000",
+            ),
+            (user, "shakes = { per_second = 0 }", "shakes has per_second = 0"),
+            (user, "claims = { per_second = 0 }", "claims has per_second = 0"),
+            (user, "sends = { per_second = 0 }", "sends has per_second = 0"),
+            (
+                user,
+                "connections = { per_second = 0 }",
+                "connections has per_second = 0",
+            ),
+            (user, "user_requests = { per_second = 0 }\n", "duplicate"),
+            (user, "handshakes_share = 0", "handshakes_share = 0"),
+            (user, "retry_ms = [0, 0]", "retry_ms = [0, 0]"),
+            (user, "retry_ms = [1, 4000000000]", "retry_ms = [1, 4000000000]"),
+            (
+                "prefix_shakes = { per_second = inf }",
+                "prefix_shakes = { per_second = 0 }",
+                "prefix_shakes has per_second = 0",
+            ),
+            ("pace_ms = [1000, 10000]", "pace_ms = [1000, 4000000000]", "pace_ms"),
+            (
+                "handshakes_share = 0.1\n",
+                "handshakes_share = 0.1\nclaims = { per_second = 0 }\n",
+                "claims has per_second = 0",
+            ),
+        ]);
+        // The last grade may let nobody new in.
+        let closed = DEFAULT.replace(
+            "connections = { per_second = 100, burst = 50 }",
+            "connections = { per_second = 0 }",
+        );
+        Throttle::parse(&closed).expect("a decision");
+    }
+
+    /// Each edit of the default file must be refused with a line and that word.
+    fn check(cases: &[(&str, &str, &str)]) {
         for (from, to, word) in cases {
             assert!(DEFAULT.contains(from), "{from} stands in the default");
             let text = DEFAULT.replacen(from, to, 1);
             let problems = Throttle::parse(&text).expect_err(to);
             assert!(
-                problems.0.iter().any(|p| p.line > 0 && p.message.contains(word)),
+                problems.0.iter().any(|p| p.line > 0 && p.message.contains(*word)),
                 "{to}: wanted {word:?} with a line, got:\n{problems}"
             );
         }
-        assert!(Throttle::parse("").is_err());
     }
 }

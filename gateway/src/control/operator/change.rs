@@ -4,7 +4,8 @@ use super::client::{Answer, Client};
 use super::{ChangeArgs, Connected, CueArgs, Line, Push, ask_all, connect};
 use anyhow::{Context, Result, bail};
 use shake_proto::admin_v1::{self as v1, reply, request::Kind};
-use shake_rules::kept::sha256;
+use shake_rules::UnixMillis;
+use shake_rules::kept::{self, sha256};
 use std::process::ExitCode;
 
 pub async fn push(push: &Push) -> Result<ExitCode> {
@@ -20,13 +21,15 @@ pub async fn push(push: &Push) -> Result<ExitCode> {
         v1::Kind::Show => status.show_sha256 == hash,
         _ => status.throttle_sha256 == hash,
     };
-    let version = version(&args.change, &connected, has_it);
-    let request = |_: &Client| {
+    let version = version(&args.change, &connected, &has_it);
+    let now = moment_of_now(version, &connected, &has_it);
+    let request = |client: &Client| {
         let push = v1::Push {
             kind: kind as i32,
             text: text.clone(),
             version,
             dry_run: args.change.dry_run,
+            now_ms: client.its_time(now),
         };
         v1::Request {
             kind: Some(Kind::Push(push)),
@@ -44,13 +47,11 @@ pub async fn cue(args: &CueArgs) -> Result<ExitCode> {
         (Some(_), Some(_)) => bail!("--in and --at exclude each other"),
     };
     let connected = connect(&args.change.targets).await?;
-    let version = version(&args.change, &connected, |_| false);
+    let version = version(&args.change, &connected, &|_| false);
     let request = |client: &Client| {
-        // A moment of ours is told in the gateway's own time, so that all start together even when clocks do not agree.
-        let shift_ms = if is_ours { client.offset.us.div_euclid(1_000) } else { 0 };
         let cue = v1::Cue {
             name: args.name.clone(),
-            at_ms: moment.saturating_add_signed(shift_ms),
+            at_ms: if is_ours { client.its_time(moment) } else { moment },
             version,
             dry_run: args.change.dry_run,
         };
@@ -61,21 +62,35 @@ pub async fn cue(args: &CueArgs) -> Result<ExitCode> {
     ask_all(connected, args.change.targets.json, request, line).await
 }
 
-/// The version that a change makes: one above the highest of all targets; or the highest itself where it has this content
-/// already, so that a repeated push brings up those behind and leaves the others alone.
-fn version(args: &ChangeArgs, connected: &[Connected], has_it: impl Fn(&v1::Status) -> bool) -> u64 {
+/// The version that a change makes: one that follows the clock, above the highest of all targets; or the highest itself where
+/// it has this content already, so that a repeated push brings up those behind and leaves the others alone.
+fn version(args: &ChangeArgs, connected: &[Connected], has_it: &dyn Fn(&v1::Status) -> bool) -> u64 {
     if let Some(version) = args.version {
         return version;
     }
-    let statuses = || {
-        connected
-            .iter()
-            .filter_map(|(_, client)| Some(&client.as_ref().ok()?.status))
-    };
+    let statuses = || clients(connected).map(|client| &client.status);
     let highest = statuses().map(|status| status.version).max().unwrap_or(0);
     let is_there = statuses().any(|status| status.version == highest && has_it(status));
     let all_good = statuses().all(|status| has_it(status) || status.version < highest);
-    if is_there && all_good { highest } else { highest + 1 }
+    if is_there && all_good {
+        highest
+    } else {
+        kept::new_version(highest, UnixMillis(super::clock::now_us() / 1_000))
+    }
+}
+
+/// What `starts = "now"` is to mean on all targets, by our clock: this moment, or for those that are only brought up to a
+/// version what it means where that version is.
+fn moment_of_now(version: u64, connected: &[Connected], has_it: &dyn Fn(&v1::Status) -> bool) -> u64 {
+    let holder = clients(connected).find(|client| client.status.version == version && has_it(&client.status));
+    holder.map_or_else(
+        || super::clock::now_us() / 1_000,
+        |client| client.our_time(client.status.started_at_ms),
+    )
+}
+
+fn clients(connected: &[Connected]) -> impl Iterator<Item = &Client> {
+    connected.iter().filter_map(|(_, client)| client.as_ref().ok())
 }
 
 fn line(client: &Client, answer: &Answer) -> Line {

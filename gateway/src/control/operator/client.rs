@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use bytes::BytesMut;
 use host::{dial, pem};
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint};
+use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, VarInt};
 use rustls::RootCertStore;
 use shake_proto::admin::{REPLY_BYTES_MAX, Refusal};
 use shake_proto::admin_v1::{self as v1, request::Kind};
@@ -19,6 +19,8 @@ use tokio::time::timeout;
 
 /// The longest wait for a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that a connection is waited for that was closed.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Exchanges from which the clock's error is taken; the quickest is the truest.
 const CLOCK_SAMPLES: usize = 4;
 
@@ -59,7 +61,7 @@ pub struct Client {
     pub status: v1::Status,
     pub offset: Offset,
     connection: Connection,
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
 }
 
 impl Client {
@@ -76,12 +78,34 @@ impl Client {
             status: v1::Status::default(),
             offset: Offset::UNKNOWN,
             connection,
-            _endpoint: endpoint,
+            endpoint,
         };
         for _ in 0..CLOCK_SAMPLES {
-            client.refresh().await?;
+            if let Err(error) = client.refresh().await {
+                client.close().await;
+                return Err(error);
+            }
         }
         Ok(client)
+    }
+
+    /// A moment of our clock by the gateway's, in milliseconds since 1970, so that a moment is the same everywhere even when
+    /// clocks do not agree.
+    pub fn its_time(&self, ours_ms: u64) -> u64 {
+        ours_ms.saturating_add_signed(self.offset.us.div_euclid(1_000))
+    }
+
+    /// A moment of the gateway's clock by ours.
+    pub fn our_time(&self, its_ms: u64) -> u64 {
+        its_ms.saturating_add_signed(-self.offset.us.div_euclid(1_000))
+    }
+
+    /// Ends the connection in good order. The gateway has few places, and keeps one until it hears of the end or a minute
+    /// has passed.
+    pub async fn close(self) {
+        self.connection.close(VarInt::from_u32(0), b"done");
+        // A gateway that is gone does not answer.
+        let _ = timeout(CLOSE_PATIENCE, self.endpoint.wait_idle()).await;
     }
 
     /// Asks how things stand again.
@@ -184,7 +208,8 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
         }
         Some(Turned::NoCertificate | Turned::BadCertificate) => "the operator's certificate does not hold",
         Some(Turned::OtherProtocol) => "it is no control port of a gateway; see [admin] address",
-        Some(Turned::Full | Turned::Handshake) | None => return anyhow!("{error}"),
+        Some(Turned::Full) => "it serves as many operators as it may; end another command, or wait a minute",
+        Some(Turned::Crowded | Turned::Handshake) | None => return anyhow!("{error}"),
     };
     anyhow!("the gateway turned us away: {advice} ({error})")
 }

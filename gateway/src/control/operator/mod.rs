@@ -201,22 +201,30 @@ async fn ask_all(
     let asking = connected.into_iter().map(|(target, client)| {
         let request = client.as_ref().ok().map(&request);
         tokio::spawn(async move {
-            let ask = async {
-                let (client, request) = (client?, request.expect("there is one for each client"));
-                let answer = client.ask(request).await?;
-                anyhow::Ok((client, answer))
-            };
-            match ask.await {
+            let (client, request) =
+                match client.and_then(|client| Ok((client, request.context("one for each client")?))) {
+                    Ok(both) => both,
+                    Err(error) => return Line::failed(&target, &error),
+                };
+            let line = match client.ask(request).await {
                 Err(error) => Line::failed(&target, &error),
-                Ok((client, answer)) => match &answer.result {
+                Ok(answer) => match &answer.result {
                     reply::Result::Refused(refused) => Line::refused(&target, refused),
                     _ => line(&client, &answer),
                 },
-            }
+            };
+            client.close().await;
+            line
         })
     });
     let lines = join(asking.collect()).await?;
     say(&lines, is_json)
+}
+
+/// Ends the connections in good order, all at once.
+async fn close_all(clients: impl IntoIterator<Item = Client>) -> Result<()> {
+    let closing = clients.into_iter().map(|client| tokio::spawn(client.close()));
+    join(closing.collect()).await.map(drop)
 }
 
 async fn join<T>(tasks: Vec<tokio::task::JoinHandle<T>>) -> Result<Vec<T>> {

@@ -1,7 +1,7 @@
 //! `status`: how each gateway stands, once in full, or a line a second.
 
 use super::client::Client;
-use super::{Connected, Line, StatusArgs, connect, say};
+use super::{Connected, Line, StatusArgs, close_all, connect, say};
 use crate::control::{expires_soon, moment};
 use anyhow::Result;
 use host::console::{self, Reader};
@@ -62,6 +62,7 @@ pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
             Err(error) => Line::failed(target, error),
         })
         .collect();
+    close_all(connected.into_iter().filter_map(|(_, client)| client.ok())).await?;
     say(&lines, args.targets.json)
 }
 
@@ -93,6 +94,7 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
         for (before, since, mut client) in clients {
             if let Err(error) = client.refresh().await {
                 code = say(&[Line::failed(&client.target, &error)], args.targets.json)?;
+                client.close().await;
                 continue;
             }
             let at = Instant::now();
@@ -108,6 +110,7 @@ async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode>
         }
         clients = kept;
     }
+    close_all(clients.into_iter().map(|(_, _, client)| client)).await?;
     Ok(code)
 }
 

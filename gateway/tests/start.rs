@@ -1,0 +1,150 @@
+//! What a gateway begins with: what ran before, the configured files, or nothing at all.
+
+mod support;
+
+use nix::sys::signal::Signal;
+use support::Stand;
+
+/// One phase whose pace is this number.
+fn show(number: u64) -> String {
+    format!(
+        "[event]\nname = \"show {number}\"\n[[phases]]\nname = \"on\"\nend_s = 3600\npace_ms = {number}\nweights = {{ greeting = 1 }}\n"
+    )
+}
+
+fn write(stand: &Stand, name: &str, text: &str) -> String {
+    let path = stand.path(name);
+    std::fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+fn status(stand: &Stand) -> serde_json::Value {
+    let status = stand.operate(&["status", "--json"]);
+    assert!(status.is_good, "{status:?}");
+    status.json().remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_restart_holds_what_was_pushed_until_the_configured_file_is_edited() {
+    let mut stand = Stand::new(&show(1_000), "");
+    let file = write(&stand, "next.toml", &show(1_001));
+    assert!(stand.operate(&["push", "show", &file, "--version", "2"]).is_good);
+    let restart = |stand: &mut Stand, arguments: &[&str]| {
+        stand.stop_gateway(Signal::SIGKILL);
+        stand.start_gateway_with(arguments);
+        let status = status(stand);
+        (
+            status["version"].as_u64().expect("a number"),
+            status["show"].as_str().expect("a name").to_owned(),
+        )
+    };
+    assert_eq!(restart(&mut stand, &[]), (2, "show 1001".into()));
+    assert_eq!(restart(&mut stand, &["--forget-pushed"]), (3, "show 1000".into()));
+    assert!(stand.operate(&["push", "show", &file, "--version", "4"]).is_good);
+    // In the middle of a show a gateway comes up, whatever somebody has begun to write into its files.
+    write(&stand, "show.toml", "[[phases]]\nname = \"");
+    assert_eq!(restart(&mut stand, &[]), (4, "show 1001".into()));
+    assert_eq!(stand.metric("gateway_degraded{mode=\"config_stale\"}"), 1);
+    write(&stand, "show.toml", &show(1_002));
+    assert_eq!(restart(&mut stand, &[]), (5, "show 1002".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_damaged_copy_of_what_was_pushed_is_no_loss_and_two_are_no_first_start() {
+    let mut stand = Stand::new(&show(1_000), "");
+    let file = write(&stand, "next.toml", &show(1_001));
+    assert!(stand.operate(&["push", "show", &file, "--version", "7"]).is_good);
+    let stages = status(&stand)["current_phase"]["stage"].clone();
+    let (live, copy) = (stand.path("state/live.toml"), stand.path("state/live.copy.toml"));
+    let good = std::fs::read_to_string(&live).expect("kept");
+    for damaged in [&live, &copy] {
+        stand.stop_gateway(Signal::SIGKILL);
+        std::fs::write(damaged, &good[..good.len() - 40]).expect("written");
+        stand.start_gateway();
+        assert_eq!(
+            (&status(&stand)["version"], &status(&stand)["show"]),
+            (&7.into(), &"show 1001".into())
+        );
+    }
+    // None is whole: the configured files would begin the evening anew, so the way out is a person's to take.
+    stand.stop_gateway(Signal::SIGKILL);
+    for damaged in [&live, &copy] {
+        std::fs::write(damaged, good.replace("show 1001", "show 9999")).expect("written");
+    }
+    let refused = stand.gateway_that_does_not_start(&[]);
+    for word in ["live.toml", "live.copy.toml", "checksum", "--forget-pushed"] {
+        assert!(refused.contains(word), "{word} in {refused}");
+    }
+    stand.start_gateway_with(&["--forget-pushed"]);
+    let found = status(&stand);
+    assert_eq!(
+        (&found["show"], &found["version"]),
+        (&"show 1000".into(), &8.into()),
+        "versions go on"
+    );
+    assert_eq!(found["current_phase"]["stage"], stages);
+}
+
+/// A version near the end of its range is not there any more after a start with the configured files, if one ever came there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_version_that_left_nothing_behind_it_is_got_rid_of() {
+    use shake_rules::kept::Kept;
+    let mut stand = Stand::new(&show(1_000), "");
+    stand.stop_gateway(Signal::SIGKILL);
+    let live = stand.path("state/live.toml");
+    let mut kept = Kept::parse(&std::fs::read_to_string(&live).expect("kept")).expect("whole");
+    (kept.version, kept.is_pushed) = (i64::MAX as u64, true);
+    std::fs::write(&live, kept.to_text()).expect("written");
+    stand.start_gateway_with(&["--forget-pushed"]);
+    let file = write(&stand, "next.toml", &show(1_001));
+    let pushed = stand.operate(&["push", "show", &file]);
+    assert!(pushed.is_good, "{pushed:?}");
+    assert_eq!(status(&stand)["show"], "show 1001");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_start_that_fails_names_what_is_taken_and_leaves_nothing_behind() {
+    let stand = Stand::new(&show(1_000), "");
+    let kept = std::fs::read(stand.path("state/live.toml")).expect("kept");
+    let config = std::fs::read_to_string(stand.path("gateway.toml")).expect("a file");
+    let (other_queue, other_state) = ("path = \"queue2\"", "\n[state]\ndirectory = \"state2\"\n");
+    let free = || {
+        std::net::UdpSocket::bind("127.0.0.1:0")
+            .and_then(|s| s.local_addr())
+            .expect("a free port")
+            .to_string()
+    };
+    let (phones, admin, metrics) = (
+        stand.address.to_string(),
+        stand.admin.to_string(),
+        stand.metrics.to_string(),
+    );
+    let beside = format!("{config}{other_state}").replace("path = \"queue\"", other_queue);
+    for (text, words) in [
+        (config, ["state", "another gateway"]),
+        (
+            beside.replace(&metrics, "127.0.0.1:0").replace(&admin, &free()),
+            [phones.as_str(), "another gateway"],
+        ),
+        (
+            beside.replace(&metrics, "127.0.0.1:0").replace(&phones, &free()),
+            [admin.as_str(), "another gateway"],
+        ),
+        (
+            beside.replace(&admin, &free()).replace(&phones, &free()),
+            [metrics.as_str(), "[metrics]"],
+        ),
+    ] {
+        std::fs::write(stand.path("second.toml"), &text).expect("written");
+        let refused = stand.run_to_its_end(&["run", "--config", "second.toml"]);
+        for word in words {
+            assert!(refused.contains(word), "{word} in {refused}");
+        }
+        for name in ["queue2", "queue2.bell-0", "state2"] {
+            assert!(!stand.path(name).exists(), "{name} after {refused}");
+        }
+    }
+    assert_eq!(std::fs::read(stand.path("state/live.toml")).expect("kept"), kept);
+    let reply = stand.user(1).await.shake(1).await.expect("a shake");
+    assert_eq!(reply.pace_ms, 1_000, "the first one serves on");
+}
