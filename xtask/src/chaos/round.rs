@@ -11,7 +11,7 @@ pub use strike::mode_of;
 
 use super::books::{View, report_failures};
 use super::cast::{Member, Phones};
-use super::fault::{Kind, Planned};
+use super::fault::Planned;
 use super::journal::{Journal, Recovery, Span, recoveries};
 use super::lookout::Lookout;
 use super::plan;
