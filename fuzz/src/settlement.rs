@@ -1,16 +1,17 @@
 //! The settlement file, read back at the agent's start. The first byte says whether the bytes are the file, or lines to
 //! each of which a sound checksum is added.
 //!
-//! What holds: reading never fails otherwise than by a named error, and a file that is in order takes the next credit.
+//! What holds: reading never fails otherwise than by a named error, and a file that is in order takes the next line.
 
 use crate::scratch;
-use shake_agent::ledger::CreditKind;
-use shake_agent::settlement::{Credit, FileTarget, Identity, Settlement};
-use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+use shake_agent::ledger::{Incarnation, LineKind};
+use shake_agent::settlement::{FileTarget, Identity, Line, Settlement};
+use shake_rules::{Cents, LedgerId, PacketId, UnixMillis, UserId};
 use std::fs;
 use std::io::Write;
 
 const IDENTITY: Identity = Identity {
+    ledger: Some(LedgerId([0xab; 16])),
     event: 7,
     part: 0,
     parts: 1,
@@ -18,12 +19,15 @@ const IDENTITY: Identity = Identity {
     begun_ms: 1_790_000_000_000,
 };
 
-fn credit(seq: u64) -> Credit {
-    Credit {
+fn line(seq: u64) -> Line {
+    Line {
         seq,
+        incarnation: Incarnation(0x1f2e_3d4c),
         user: UserId(10_023),
-        amount: Cents(250),
-        kind: CreditKind::Open,
+        number: seq,
+        cents: 250,
+        balance: Cents(seq.saturating_mul(250)),
+        kind: LineKind::Open,
         packet: PacketId(1_970_324_836_974_592),
         at: UnixMillis(1_790_000_004_711),
     }
@@ -45,12 +49,12 @@ pub fn run(bytes: &[u8]) {
     let Ok(last) = target.last() else {
         return;
     };
-    let next = last.map_or(1, |credit| credit.seq.saturating_add(1));
+    let next = last.map_or(1, |line| line.seq.saturating_add(1));
     if next < u64::MAX {
-        target.append(&[credit(next)]).expect("it follows the last one");
+        target.append(&[line(next)]).expect("it follows the last one");
         drop(target);
         let again = FileTarget::new(path, IDENTITY).last().expect("it was in order");
-        assert_eq!(again, Some(credit(next)));
+        assert_eq!(again, Some(line(next)));
     }
 }
 
@@ -68,13 +72,13 @@ fn with_checksums(text: &[u8]) -> Vec<u8> {
     file
 }
 
-/// A file of two credits as it is written, torn, and its lines without their checksums.
+/// A file of two lines as it is written, torn, and its lines without their checksums.
 pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("settlement.csv");
     let mut target = FileTarget::new(path.clone(), IDENTITY);
-    target.last().expect("a new file");
-    target.append(&[credit(1), credit(2)]).expect("a new file");
+    target.begin().expect("a new file");
+    target.append(&[line(1), line(2)]).expect("a new file");
     let file = fs::read(path).expect("it was written");
     let lines: Vec<u8> = file
         .split_inclusive(|&byte| byte == b'\n')

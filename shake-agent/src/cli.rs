@@ -37,13 +37,13 @@ pub enum Command {
     Seed(seed::SeedCommand),
     /// Proves to the cent where the seed's money is, or names each difference
     Audit(AuditArgs),
-    /// Reads a ledger
+    /// Reads a ledger, copies it while it is served, and accepts what a restored one has lost
     #[command(subcommand)]
     Ledger(LedgerCommand),
     /// Shows and lifts the blocks of users, devices and address prefixes
     #[command(subcommand)]
     Blocks(BlocksCommand),
-    /// Checks what was handed to payment
+    /// Checks what was handed to payment, and begins it anew
     #[command(subcommand)]
     Settlement(SettlementCommand),
 }
@@ -57,7 +57,11 @@ The agent waits for the gateway's mapping for as long as it takes, and for a new
 The first SIGTERM or SIGINT lets it finish what the rings hold; a second one ends it at once, which loses nothing either.
 After a failed write or sync of the ledger it answers every claim \"busy\" until it is started anew.
 
-Exit codes: 0 ended in good order, 1 could not start or the ledger failed, 2 wrong command line.")]
+Before the ledger is served, the settlement file and the witness in the state directory are asked whether they have seen more
+of it than it knows: then it was restored from a backup, and would pay again what was paid.
+
+Exit codes: 0 ended in good order, 1 could not start or the ledger failed, 2 wrong command line, 3 the ledger must not be
+served (it lost commits, or is another; starting again cannot help).")]
 pub struct ConfigArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
@@ -141,20 +145,13 @@ pub enum LiftKind {
 pub enum SettlementCommand {
     /// Compares the settlement file with the ledger to the cent, or names each difference
     Verify(SettlementVerifyArgs),
+    /// Begins the settlement file anew, when it is gone
+    Begin(SettlementBeginArgs),
 }
 
+/// The settlement file and its ledger.
 #[derive(Args)]
-#[command(after_long_help = "\
-Checked are: every line's checksum, number and idempotency key, that the file belongs to this ledger, and every line against
-the credit of that number in the ledger's outbox. Credits that are not settled yet are counted as backlog, and are no
-difference. Writes nothing; the agent may be running.
-
-Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
-
-Examples:
-  shake-agent settlement verify --config agent.toml
-  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents")]
-pub struct SettlementVerifyArgs {
+pub struct WhichSettlement {
     /// Configuration file that names both; --file and --ledger go before it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -164,6 +161,41 @@ pub struct SettlementVerifyArgs {
     /// The ledger
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The agent never begins a second file by itself: when the first one is missing or empty, settlement is down until it is brought
+back, or until this command. The lines are then written again from the first one on, byte for byte; whoever pays knows them
+by their keys. The agent may be running, and goes on within half a minute.
+
+Exit codes: 0 begun, 1 the file is there, or cannot be made, 2 wrong command line.
+
+Example:
+  shake-agent settlement begin --from 1 --config agent.toml")]
+pub struct SettlementBeginArgs {
+    /// The first line that is written; only 1, so that the file never has a hole
+    #[arg(long, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..=1))]
+    pub from: u64,
+    #[command(flatten)]
+    pub at: WhichSettlement,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Checked are: every line's checksum, number and key, that the file belongs to this ledger, and every line against the one of
+that number in the ledger's outbox. And that the lines make the balances: of each user they have no gap, each balance is the
+last one and the line's cents, and the last one is the account's. Lines that are not settled yet are counted as backlog, and
+are no difference. Writes nothing; the agent may be running. Files of version 1 (credits only) are read with their ledgers.
+
+Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
+
+Examples:
+  shake-agent settlement verify --config agent.toml
+  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents")]
+pub struct SettlementVerifyArgs {
+    #[command(flatten)]
+    pub at: WhichSettlement,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -173,7 +205,8 @@ pub struct SettlementVerifyArgs {
 #[command(after_long_help = "\
 Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
 every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
-transfers, the zero sum, that each credit to a user stands once in the outbox and each share has its transfer, and per
+transfers, the zero sum, that each movement of a user's balance stands once in the outbox, with the user's next number and
+the balance after it, that each share has its transfer, and per
 sponsor seed + gifts = unreleased + held + opened + refunded + void + lost (sponsor 0 is the event with its budget for gifts).
 
 With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
@@ -183,7 +216,7 @@ Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not a
 
 Examples:
   shake-agent audit --config agent.toml
-  shake-agent audit --by day
+  shake-agent audit --by day --time-zone Asia/Shanghai
   shake-agent audit --fleet seeds --ledger a.db --ledger b.db --certs certs
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 pub struct AuditArgs {
@@ -208,6 +241,9 @@ pub struct AuditArgs {
     /// Also print what was credited to users, by phase or by day (JSON always has both)
     #[arg(long, value_enum)]
     pub by: Option<By>,
+    /// Where days begin: an IANA name (Asia/Shanghai) or an offset from UTC (+08:00)
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = shake_agent::audit::time_zone)]
+    pub time_zone: jiff::tz::TimeZone,
     /// Also name each void and each lost packet (JSON always does)
     #[arg(long)]
     pub verbose: bool,
@@ -218,7 +254,7 @@ pub struct AuditArgs {
 pub enum By {
     /// By the phase that the packet was won or given in
     Phase,
-    /// By the day, in UTC
+    /// By the day, in the time zone of --time-zone
     Day,
 }
 
@@ -229,6 +265,53 @@ pub enum LedgerCommand {
     /// Tells the story of one packet or user
     #[command(subcommand)]
     Show(ShowCommand),
+    /// Copies the ledger while the agent runs
+    Backup(BackupArgs),
+    /// Tells what a ledger that was restored from a backup has lost, and goes on without it
+    AcceptLoss(AcceptLossArgs),
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The copy is the ledger of one moment, whatever is committed meanwhile; it is whole and durable once it has its name. Its mode is
+0600, and nothing is ever replaced. It reads the whole ledger: until it is done, the write-ahead log grows.
+
+A ledger that is restored from a copy has lost all later commits, and the agent refuses to serve it: see `ledger accept-loss`.
+
+Exit codes: 0 copied, 1 not copied, 2 wrong command line.
+
+Example:
+  shake-agent ledger backup /backup/ledger-$(date +%s).db --config agent.toml")]
+pub struct BackupArgs {
+    /// The copy
+    #[arg(value_name = "TO")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub ledger: WhichLedger,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+For when a ledger was restored from a backup and there is no newer one. Lists every line that the settlement file has and the
+ledger has not, and the commits that the witness in the state directory has seen. Without --yes nothing is changed.
+
+With --yes, each packet of the seed that is named there is closed: void when the ledger had paid nothing of it, gone back when it
+waited to be grabbed. Packets before them in their sponsor's order were released since: they are lost, and an authentic ticket
+opens them. The settlement file is put aside under another name, and a new one is begun: the same lines up to what the ledger
+has, then new keys. Users' numbers repeat there under other keys, so whoever pays stops for those users, and looks at both
+files. The agent must not be running, and a mapping of the gateway with anything unread must be gone.
+
+Exit codes: 0 listed or accepted, 1 could not, 2 wrong command line.
+
+Example:
+  shake-agent ledger accept-loss --config agent.toml --yes")]
+pub struct AcceptLossArgs {
+    /// Configuration file that names ledger, seed, settlement file and state directory
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Go on without what is listed
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// The ledger that is read.
@@ -260,9 +343,9 @@ Examples:
   shake-agent ledger show packet 1970324836974592
   shake-agent ledger show user 10023 --ledger ledger.db --json | jq .balance_cents")]
 pub struct ShowArgs {
-    /// Its number
+    /// Its number, with its letter (p1970324836974592, u10023) or without
     #[arg(value_name = "ID")]
-    pub id: u64,
+    pub id: String,
     #[command(flatten)]
     pub ledger: WhichLedger,
     /// Print as JSON
@@ -282,9 +365,13 @@ transfers  transfer at_ms debit_kind debit credit_kind credit cents packet
            money goes from debit to credit; kinds are bank, sponsor (0 is the event), packet, user, refunded and void
 shares     transfer packet user cents at_ms
            the shares taken of shared packets, each with the transfer that paid it
-outbox     seq at_ms user cents kind packet transfer
-           each credit to a user, as it goes to settlement; kind is open, grab, gift or refund
-Times are milliseconds since 1970 UTC. What is not there is empty in CSV and null in JSON.
+outbox     seq at_ms user number cents balance_cents kind packet transfer incarnation
+           each movement of a user's balance, as it goes to settlement; kind is open, grab, gift, refund, or send, whose cents
+           are negative; number counts the user's lines, balance_cents is the balance after it
+users      user balance_cents lines packets_opened
+Ids of packets and users have a letter before them (p1970324836974592, u10023), in CSV and JSON: spreadsheets and many JSON
+readers change the last digits of numbers that long. Times are milliseconds since 1970 UTC. What is not there is empty in CSV
+and null in JSON.
 
 Examples:
   shake-agent ledger export --what packets --format csv > packets.csv

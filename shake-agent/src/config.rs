@@ -373,14 +373,16 @@ mod tests {
         assert_eq!(default.commit_every, Duration::from_millis(10));
     }
 
-    /// The unit may write in its state directory and in /dev/shm, and nowhere else.
+    /// The unit may write in its state directories and in /dev/shm, and nowhere else.
     #[test]
     fn the_unit_and_its_configuration_agree_on_where_things_lie() {
         const UNIT: &str = include_str!("../../deploy/systemd/shake-agent.service");
         let value = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key));
         let start = value("ExecStart=").expect("a unit starts something");
         let (_, file) = start.rsplit_once("--config ").expect("with a configuration");
-        let own = Path::new("/var/lib").join(value("StateDirectory=").expect("it writes"));
+        let mut directories = value("StateDirectory=").expect("it writes").split(' ');
+        let mut next = || Path::new("/var/lib").join(directories.next().expect("its own, and the gateway's"));
+        let (own, gateways) = (next(), next());
         let directory = Path::new(file).parent().expect("an absolute path");
         let config = Config::parse(include_str!("../../deploy/systemd/agent.toml"), directory).expect("a good file");
         let written = [Some(config.ledger), config.settlement, config.blocks];
@@ -390,8 +392,8 @@ mod tests {
         assert!(config.seed.starts_with(&own) && config.queue.starts_with("/dev/shm"));
         assert_eq!(
             config.state.as_deref(),
-            Some(Path::new("/var/lib/shake-gateway")),
-            "the gateway's"
+            Some(gateways.as_path()),
+            "the gateway's, where the witness is written"
         );
         assert_eq!(config.certs, Path::new("/etc/shake/certs"), "the gateway's");
         assert_eq!(value("WorkingDirectory="), None, "no relative path starts there");

@@ -79,13 +79,15 @@ counters! {
     sends_made,
     /// Sends whose key had made a packet before.
     sends_repeat,
+    /// Sends that had waited for over 30 seconds; nothing was made.
+    sends_too_old,
     /// Packets that the event gave.
     gifts_made,
     /// Gifts whose key had made a packet before.
     gifts_repeat,
     /// Gifts that the event's budget did not cover; nothing was made.
     gifts_unfunded,
-    /// Gifts with fewer cents than recipients, or with a recipient named twice; nothing was made.
+    /// Gifts with fewer cents than recipients, with a recipient named twice, or with another gift's key; nothing was made.
     gifts_inconsistent,
     /// Shares grabbed.
     grabs_made,
@@ -143,8 +145,8 @@ counters! {
     ledger_outages,
     /// Tries to write again while it was.
     ledger_retries,
-    /// Credits that the settlement target took.
-    credits_settled,
+    /// Lines that the settlement target took.
+    lines_settled,
     /// Tries to settle that failed.
     settlement_failures,
     /// Records of behaviour taken from the event rings.

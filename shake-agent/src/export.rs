@@ -1,9 +1,10 @@
 //! Plain rows of the ledger for other programs: CSV (RFC 4180) or JSON lines. Reads one snapshot, also while an agent runs.
 
 use crate::ledger::schema::from_sql;
-use crate::ledger::{self, Account, CreditKind, LedgerError, State};
+use crate::ledger::{self, Account, Incarnation, LedgerError, LineKind, State};
 use rusqlite::Row;
 use serde_json::{Map, Value};
+use shake_rules::{PacketId, UserId};
 use std::io::{self, Write};
 use std::path::Path;
 use thiserror::Error;
@@ -17,8 +18,10 @@ pub enum What {
     Transfers,
     /// One row per share that was taken of a shared packet
     Shares,
-    /// One row per credit to a user, in the order of settlement
+    /// One row per movement of a user's balance, in the order of settlement
     Outbox,
+    /// One row per user who ever had something
+    Users,
 }
 
 /// How they are written.
@@ -70,8 +73,23 @@ const PACKETS: &str =
 const SHARE_COLUMNS: [&str; 5] = ["transfer", "packet", "user", "cents", "at_ms"];
 const SHARES: &str = "SELECT transfer, packet, user, cents, at_ms FROM shares ORDER BY transfer";
 
-const OUTBOX_COLUMNS: [&str; 7] = ["seq", "at_ms", "user", "cents", "kind", "packet", "transfer"];
-const OUTBOX: &str = "SELECT seq, at_ms, user, cents, kind, packet, transfer FROM outbox ORDER BY seq";
+const OUTBOX_COLUMNS: [&str; 10] = [
+    "seq",
+    "at_ms",
+    "user",
+    "number",
+    "cents",
+    "balance_cents",
+    "kind",
+    "packet",
+    "transfer",
+    "incarnation",
+];
+const OUTBOX: &str = "SELECT seq, at_ms, user, number, cents, balance_cents, kind, packet, transfer, coalesce(bits, 0)
+     FROM outbox LEFT JOIN incarnations USING (incarnation) ORDER BY seq";
+
+const USER_COLUMNS: [&str; 4] = ["user", "balance_cents", "lines", "packets_opened"];
+const USERS: &str = "SELECT user, balance_cents, lines, packets_opened FROM users ORDER BY user";
 
 const TRANSFER_COLUMNS: [&str; 8] = [
     "transfer",
@@ -97,6 +115,7 @@ pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -
         What::Transfers => (&TRANSFER_COLUMNS, TRANSFERS),
         What::Shares => (&SHARE_COLUMNS, SHARES),
         What::Outbox => (&OUTBOX_COLUMNS, OUTBOX),
+        What::Users => (&USER_COLUMNS, USERS),
     };
     let sqlite = |source| LedgerError::sqlite("read", ledger, source);
     let mut statement = connection.prepare(sql).map_err(sqlite)?;
@@ -111,6 +130,7 @@ pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -
             What::Transfers => transfer(row),
             What::Shares => credit(row, &SHARE_COLUMNS),
             What::Outbox => credit(row, &OUTBOX_COLUMNS),
+            What::Users => credit(row, &USER_COLUMNS),
         };
         write_row(columns, values.map_err(sqlite)?, format, out)?;
         count += 1;
@@ -149,7 +169,8 @@ fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
             let value: Option<i64> = row.get(at)?;
             Ok(match (name, value) {
                 (_, None) => Value::Null,
-                ("packet" | "sender" | "user", Some(id)) => from_sql(id).into(),
+                ("packet", Some(id)) => PacketId(from_sql(id)).lettered().into(),
+                ("sender" | "user", Some(id)) => UserId(from_sql(id)).lettered().into(),
                 ("origin", Some(1)) => "seed".into(),
                 ("origin", Some(2)) => "sent".into(),
                 ("origin", Some(3)) => "gift".into(),
@@ -161,15 +182,15 @@ fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
         .collect()
 }
 
-/// A row of the shares or of the outbox.
+/// A row of the shares, of the outbox or of the users.
 fn credit(row: &Row<'_>, columns: &[&str]) -> rusqlite::Result<Vec<Value>> {
     let value = |(at, &name): (usize, &&str)| {
         let value: i64 = row.get(at)?;
         Ok(match name {
-            "packet" | "user" => from_sql(value).into(),
-            "kind" => CreditKind::from_column(value)
-                .map_or("unknown", CreditKind::name)
-                .into(),
+            "packet" => PacketId(from_sql(value)).lettered().into(),
+            "user" => UserId(from_sql(value)).lettered().into(),
+            "incarnation" => Incarnation(from_sql(value)).to_string().into(),
+            "kind" => LineKind::from_column(value).map_or("unknown", LineKind::name).into(),
             _ => value.into(),
         })
     };
@@ -180,11 +201,15 @@ fn transfer(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
     let account = |at| Ok::<_, rusqlite::Error>(Account::from_columns(row.get(at)?, row.get(at + 1)?));
     let (debit, credit) = (account(2)?, account(4)?);
     let packet = [debit, credit].into_iter().flatten().find_map(|account| match account {
-        Account::Packet(packet) => Some(packet.0),
+        Account::Packet(packet) => Some(packet.lettered()),
         _ => None,
     });
     let kind = |account: Option<Account>| Value::from(account.map_or("unknown", Account::kind));
-    let id = |account: Option<Account>| Value::from(account.map(Account::id));
+    let id = |account: Option<Account>| match account {
+        Some(Account::Packet(packet)) => packet.lettered().into(),
+        Some(Account::User(user)) => user.lettered().into(),
+        other => Value::from(other.map(Account::id)),
+    };
     Ok(vec![
         row.get::<_, i64>(0)?.into(),
         row.get::<_, i64>(1)?.into(),

@@ -22,11 +22,14 @@ pub mod requests;
 pub mod run;
 pub mod turn;
 
+pub mod loss;
 pub mod settlement;
+pub mod witness;
 
 pub mod abuse;
 
 pub mod audit;
+pub mod backup;
 pub mod export;
 pub mod story;
 

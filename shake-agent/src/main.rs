@@ -17,9 +17,12 @@ fn main() -> ExitCode {
         Command::Seed(SeedCommand::Inspect(args)) => (commands::seed::inspect(&args), 1),
         Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),
         Command::Settlement(SettlementCommand::Verify(args)) => (commands::settlement::verify(&args), 2),
+        Command::Settlement(SettlementCommand::Begin(args)) => (commands::settlement::begin(&args), 1),
         Command::Blocks(command) => (commands::blocks::run(&command), 1),
         Command::Audit(args) => (commands::books::audit(&args), 2),
         Command::Ledger(LedgerCommand::Export(args)) => (commands::books::export(&args), 1),
+        Command::Ledger(LedgerCommand::Backup(args)) => (commands::ledger::backup(&args), 1),
+        Command::Ledger(LedgerCommand::AcceptLoss(args)) => (commands::ledger::accept_loss(&args), 1),
         Command::Ledger(LedgerCommand::Show(command)) => (commands::show::show(&command), 1),
     };
     match outcome {

@@ -43,7 +43,7 @@ pub struct Event {
     pub what: &'static str,
     /// The user concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<u64>,
+    pub user: Option<UserId>,
     /// How much money moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cents: Option<u64>,
@@ -53,7 +53,7 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PacketStory {
     /// The packet.
-    pub packet: u64,
+    pub packet: PacketId,
     /// `seed`, `sent` or `gift`.
     pub origin: &'static str,
     /// Its record in the seed file.
@@ -61,7 +61,7 @@ pub struct PacketStory {
     /// The sponsor that funded it; 0 is the event.
     pub sponsor: Option<u16>,
     /// The user who funded it.
-    pub sender: Option<u64>,
+    pub sender: Option<UserId>,
     /// Its amount.
     pub cents: u64,
     /// What is in it now.
@@ -88,7 +88,7 @@ pub struct PacketStory {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Recipient {
     /// The user.
-    pub user: u64,
+    pub user: UserId,
     /// Whether it still waits for this user.
     pub waits: bool,
 }
@@ -103,14 +103,14 @@ pub struct Movement {
     /// What came in; negative when it went out.
     pub cents: i64,
     /// The packet on the other side.
-    pub packet: Option<u64>,
+    pub packet: Option<PacketId>,
 }
 
 /// A user's story.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UserStory {
     /// The user.
-    pub user: u64,
+    pub user: UserId,
     /// What the user has.
     pub balance_cents: i64,
     /// Packets of the seed that the user won and opened.
@@ -118,11 +118,11 @@ pub struct UserStory {
     /// Their sponsors, in order of opening.
     pub sponsors_opened: Vec<u16>,
     /// Packets issued to the user that can still be opened.
-    pub issued: Vec<u64>,
+    pub issued: Vec<PacketId>,
     /// Packets that the user sent.
-    pub sent: Vec<u64>,
+    pub sent: Vec<PacketId>,
     /// Packets of others that wait for the user.
-    pub offered: Vec<u64>,
+    pub offered: Vec<PacketId>,
     /// The newest movements of money, newest first, at most [`TRANSFERS_MAX`].
     pub transfers: Vec<Movement>,
     /// Whether there are older ones.
@@ -156,7 +156,7 @@ fn snapshot<T>(ledger: &Path, read: impl FnOnce(&Connection) -> rusqlite::Result
 
 /// A packet's row, without what [`PacketStory`] has of it.
 struct Times {
-    user: Option<u64>,
+    user: Option<UserId>,
     made_ms: u64,
     issued_ms: Option<u64>,
     opened_ms: Option<u64>,
@@ -178,7 +178,7 @@ fn read_packet(connection: &Connection, packet: PacketId) -> rusqlite::Result<Op
         .prepare("SELECT user, waits FROM offers WHERE packet = ?1 ORDER BY offer")?
         .query_map([to_sql(packet.0)], |row| {
             Ok(Recipient {
-                user: from_sql(row.get(0)?),
+                user: UserId(from_sql(row.get(0)?)),
                 waits: row.get(1)?,
             })
         })?
@@ -189,7 +189,7 @@ fn read_packet(connection: &Connection, packet: PacketId) -> rusqlite::Result<Op
             Ok(Event {
                 at_ms: from_sql(row.get(0)?),
                 what: "share",
-                user: Some(from_sql(row.get(1)?)),
+                user: Some(UserId(from_sql(row.get(1)?))),
                 cents: Some(from_sql(row.get(2)?)),
             })
         })?
@@ -203,13 +203,13 @@ fn story(packet: PacketId, row: &Row<'_>) -> rusqlite::Result<PacketStory> {
     let origin: i64 = row.get(0)?;
     let state: i64 = row.get(8)?;
     Ok(PacketStory {
-        packet: packet.0,
+        packet,
         origin: ["seed", "sent", "gift"]
             .get((origin - 1) as usize)
             .unwrap_or(&"unknown"),
         seed_index: number(1)?,
         sponsor: row.get(2)?,
-        sender: number(3)?,
+        sender: number(3)?.map(UserId),
         cents: from_sql(row.get(4)?),
         balance_cents: row.get(5)?,
         shares: row.get(6)?,
@@ -226,7 +226,7 @@ fn story(packet: PacketId, row: &Row<'_>) -> rusqlite::Result<PacketStory> {
 fn times(row: &Row<'_>) -> rusqlite::Result<Times> {
     let number = |at| row.get::<_, Option<i64>>(at).map(|value| value.map(from_sql));
     Ok(Times {
-        user: number(12)?,
+        user: number(12)?.map(UserId),
         made_ms: from_sql(row.get(13)?),
         issued_ms: number(14)?,
         opened_ms: number(15)?,
@@ -288,10 +288,10 @@ fn read_user(connection: &Connection, user: UserId) -> rusqlite::Result<Option<U
             },
         )
         .optional()?;
-    let ids = |sql: &str| -> rusqlite::Result<Vec<u64>> {
+    let ids = |sql: &str| -> rusqlite::Result<Vec<PacketId>> {
         connection
             .prepare(sql)?
-            .query_map([to_sql(user.0)], |row| row.get(0).map(from_sql))?
+            .query_map([to_sql(user.0)], |row| row.get(0).map(from_sql).map(PacketId))?
             .collect()
     };
     let issued =
@@ -311,7 +311,7 @@ fn read_user(connection: &Connection, user: UserId) -> rusqlite::Result<Option<U
         next = previous;
     }
     Ok(Some(UserStory {
-        user: user.0,
+        user,
         balance_cents,
         packets_opened: from_sql(packets_opened),
         sponsors_opened,
@@ -342,7 +342,7 @@ fn movement(connection: &Connection, user: UserId, transfer: i64) -> rusqlite::R
                 at_ms: from_sql(row.get(0)?),
                 cents,
                 packet: match other {
-                    Some(Account::Packet(packet)) => Some(packet.0),
+                    Some(Account::Packet(packet)) => Some(packet),
                     _ => None,
                 },
             };

@@ -274,7 +274,7 @@ fn fleets_settlement_and_stories_from_the_command_line() {
     check(
         &format!("ledger show user {user} --config agent.toml --json"),
         0,
-        &format!("\"packet\":{packet}"),
+        &format!("\"packet\":\"p{packet}\""),
     );
     check(
         "ledger show packet 5 --config agent.toml",

@@ -91,18 +91,25 @@ fn a_mapping_that_is_replaced_while_the_disk_is_full_is_read_to_its_end() {
     event.assert_balanced();
 }
 
+/// Once the witness has seen the ledger. (A ledger that nobody vouches for waits: see `restore.rs`.)
 #[test]
 fn a_settlement_target_that_is_down_holds_nothing_up_and_gets_everything_later() {
     const PACKETS: usize = 300;
     let event = Event::new(PACKETS as u64);
-    std::fs::create_dir(event.path("settlement.log")).unwrap();
     let mut crowd = Crowd::new(Front::new(&event, 1));
+    let mut agent = Running::start(&event);
+    crowd.until("a part is won", |crowd| crowd.won.len() > PACKETS / 3);
+    agent.signal(Signal::SIGTERM);
+    assert_eq!(agent.wait().code(), Some(0));
+    std::fs::rename(event.path("settlement.log"), event.path("away.log")).unwrap();
+    std::fs::create_dir(event.path("settlement.log")).unwrap();
     let agent = Running::start(&event);
     crowd.until("all is won, and settlement down", |crowd| {
         crowd.is_done(PACKETS) && crowd.front.agent_status().settlement_down
     });
     assert!(!crowd.front.agent_status().ledger_read_only);
     std::fs::remove_dir(event.path("settlement.log")).unwrap();
+    std::fs::rename(event.path("away.log"), event.path("settlement.log")).unwrap();
     crowd.until("settlement goes on", |crowd| crowd.front.agent_status() == WELL);
     assert_whole(&event, crowd, agent, PACKETS as u64);
 }

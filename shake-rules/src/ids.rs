@@ -87,6 +87,35 @@ impl fmt::Debug for LedgerId {
     }
 }
 
+/// An id of 64 bits as text with a letter before it: programs that take 20 digits for a number change the last ones.
+macro_rules! lettered {
+    ($name:ident, $letter:literal) => {
+        impl $name {
+            #[doc = concat!("As text for files: `", $letter, "10023`.")]
+            #[must_use]
+            pub fn lettered(self) -> String {
+                format!(concat!($letter, "{}"), self.0)
+            }
+
+            /// Reads a number, with its letter or without.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                text.strip_prefix($letter).unwrap_or(text).parse().ok().map(Self)
+            }
+        }
+
+        /// As [`Self::lettered`].
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&format_args!(concat!($letter, "{}"), self.0))
+            }
+        }
+    };
+}
+
+lettered!(UserId, "u");
+lettered!(PacketId, "p");
+
 impl DeviceId {
     /// The device of this number in a message, where 0 stands for none.
     #[must_use]
@@ -118,6 +147,16 @@ impl UnixMillis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_have_a_letter_in_files_and_are_read_with_it_or_without() {
+        assert_eq!(UserId(u64::MAX).lettered(), "u18446744073709551615");
+        assert_eq!(UserId::parse("u18446744073709551615"), Some(UserId(u64::MAX)));
+        assert_eq!(PacketId::parse("7"), Some(PacketId(7)));
+        for other in ["", "u", "p7", "u-7", "u18446744073709551616"] {
+            assert_eq!(UserId::parse(other), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn a_ledger_is_named_in_hexadecimal() {

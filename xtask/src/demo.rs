@@ -13,7 +13,7 @@ use crate::workspace;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use host::console;
-use reports::{Books, credits};
+use reports::{Books, credits, unpaid};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -255,7 +255,15 @@ pub fn books(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyho
         files::OUTBOX,
     )?
     .success()?;
+    ask(
+        "shake-agent ledger export",
+        &["ledger", "export", "--what", "users", "--format", "csv"],
+        files::USERS,
+    )?
+    .success()?;
+    let users = read(&place.file(files::USERS), |text| Ok(text.to_owned()))?;
     Ok(Books {
+        unpaid: read(&place.file(files::SETTLEMENT), |lines| unpaid(lines, &users))?,
         audit: read(&place.file(files::AUDIT), |text| Ok(serde_json::from_str(text)?))?,
         blocks: read(&place.file(files::BLOCKS), |text| Ok(serde_json::from_str(text)?))?,
         credits: read(&place.file(files::OUTBOX), credits)?,

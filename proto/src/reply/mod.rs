@@ -46,11 +46,13 @@ pub enum Reason {
     Amount,
     /// The time to grab is over.
     PacketExpired,
+    /// The key of a send made another packet before.
+    KeyUsed,
 }
 
 impl Reason {
     /// All reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TicketForged,
         Self::TicketForeign,
         Self::TicketOtherEvent,
@@ -64,6 +66,7 @@ impl Reason {
         Self::Balance,
         Self::Amount,
         Self::PacketExpired,
+        Self::KeyUsed,
     ];
 
     /// The name in metrics and reports.
@@ -83,6 +86,7 @@ impl Reason {
             Self::Balance => "balance",
             Self::Amount => "amount",
             Self::PacketExpired => "packet_expired",
+            Self::KeyUsed => "key_used",
         }
     }
 
@@ -103,6 +107,7 @@ impl Reason {
             Self::Balance => v1::Reason::Balance,
             Self::Amount => v1::Reason::Amount,
             Self::PacketExpired => v1::Reason::PacketExpired,
+            Self::KeyUsed => v1::Reason::KeyUsed,
         }
     }
 

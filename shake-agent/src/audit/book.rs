@@ -2,10 +2,11 @@
 //!
 //! About 90 bytes per packet and 32 per user; no I/O but reading the seed.
 
-use super::report::{CreditTally, DayRow, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
+use super::days::Days;
+use super::report::{CreditTally, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
 use crate::ledger::{Account, Bound, EVENT_SPONSOR, Origin, State, shares_of};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
-use shake_rules::{SponsorId, UnixMillis, UserId};
+use shake_rules::{PacketId, SponsorId, UserId};
 use std::collections::{BTreeMap, HashMap};
 
 /// Differences that are named; more are counted only.
@@ -85,6 +86,8 @@ pub(super) struct UserSum {
     pub(super) packets: i64,
     /// The last transfer that moved this user's money.
     pub(super) last: Option<i64>,
+    /// Lines in the outbox.
+    pub(super) lines: i64,
 }
 
 /// See the module.
@@ -103,10 +106,11 @@ pub(super) struct Book {
     pub(super) gifts_funded: i64,
     pub(super) users: HashMap<u64, UserSum>,
     pub(super) outbox: BTreeMap<&'static str, CreditTally>,
+    /// One of version 2 has lines of credits only, without number and balance.
+    pub(super) is_older: bool,
     pub(super) last_seq: i64,
     pub(super) phases: BTreeMap<Option<u16>, CreditTally>,
-    /// By days since 1970.
-    pub(super) days: BTreeMap<i64, CreditTally>,
+    pub(super) days: Days,
     user_accounts: u64,
     opened_by_users: Tally,
     pub(super) stored_sum: i128,
@@ -118,8 +122,10 @@ impl Book {
     pub(super) fn of_seed(
         seed: &SeedFile,
         bound: Bound,
+        days: Days,
         progress: &mut impl FnMut(&'static str, u64),
     ) -> Result<Self, SeedFileError> {
+        let is_older = bound.identity.is_none();
         let mut book = Self {
             entries: Vec::with_capacity(seed.header().count as usize),
             bound,
@@ -130,9 +136,10 @@ impl Book {
             gifts_funded: 0,
             users: HashMap::new(),
             outbox: BTreeMap::new(),
+            is_older,
             last_seq: 0,
             phases: BTreeMap::new(),
-            days: BTreeMap::new(),
+            days,
             user_accounts: 0,
             opened_by_users: Tally::default(),
             stored_sum: 0,
@@ -199,7 +206,7 @@ impl Book {
     }
 
     /// A stored balance of a user.
-    pub(super) fn user_balance(&mut self, user: u64, balance: i64, packets: i64, last: Option<i64>) {
+    pub(super) fn user_balance(&mut self, user: u64, balance: i64, packets: i64, last: Option<i64>, lines: i64) {
         self.stored_sum += i128::from(balance);
         self.user_accounts += 1;
         self.opened_by_users.packets += u64::try_from(packets).unwrap_or(0);
@@ -218,6 +225,12 @@ impl Book {
         if last != expected.last {
             let subject = format!("the last transfer of user {user}");
             self.differ("transfer_chain", subject, None, name(expected.last), name(last));
+        }
+        // The last line has the balance by the transfers, which is compared above.
+        if lines != expected.lines && !self.is_older {
+            let subject = format!("lines of user {user}");
+            let expected = format!("{} in the outbox", expected.lines);
+            self.differ("line_count", subject, None, expected, lines);
         }
         if packets != expected.packets {
             let subject = format!("packets opened by user {user}");
@@ -283,13 +296,9 @@ impl Book {
         }
         let of_state = |state| {
             let entries = self.entries.iter().filter(move |entry| entry.state == Some(state));
-            entries.map(|entry| entry.packet).collect()
+            entries.map(|entry| PacketId(entry.packet)).collect()
         };
         let phase = |(&stage, &credits)| PhaseRow { stage, credits };
-        let day = |(&day, &credits)| DayRow {
-            day: day_name(day),
-            credits,
-        };
         Report {
             balanced: self.difference_count == 0,
             event: self.bound.header.event.0,
@@ -300,7 +309,8 @@ impl Book {
             sent: self.sent,
             outbox: self.outbox,
             phases: self.phases.iter().map(phase).collect(),
-            days: self.days.iter().map(day).collect(),
+            time_zone: self.days.zone_name(),
+            days: self.days.rows(),
             users: self.opened_by_users,
             user_accounts: self.user_accounts,
             balance_sum_cents: self.stored_sum,
@@ -386,7 +396,7 @@ impl Book {
             self.differences.push(Difference {
                 kind,
                 subject: subject.to_string(),
-                packet,
+                packet: packet.map(PacketId),
                 expected: expected.to_string(),
                 found: found.to_string(),
             });
@@ -397,10 +407,4 @@ impl Book {
 /// A row's number, or that there is none.
 pub(super) fn name(row: Option<i64>) -> String {
     row.map_or("none".to_owned(), |row| row.to_string())
-}
-
-fn day_name(days: i64) -> String {
-    let at = UnixMillis(days.cast_unsigned().saturating_mul(super::DAY_MS));
-    jiff::Timestamp::from_millisecond(at.0.cast_signed())
-        .map_or_else(|_| "unknown".to_owned(), |at| at.strftime("%Y-%m-%d").to_string())
 }

@@ -11,6 +11,7 @@ use crate::seed_fleet::manifest::SponsorSum;
 use crate::seed_fleet::verify::{VerifyError, verify};
 use crate::seed_fleet::{FileReport, ManifestKeys, file_name};
 use serde::Serialize;
+use shake_rules::PacketId;
 use shake_rules::seed::SeedHeader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -249,7 +250,7 @@ fn note_strangers(path: &Path, part: u16, notes: &mut Notes) -> Result<(), Audit
                 named.push(Difference {
                     kind: "packet_part",
                     subject: format!("packet {packet}"),
-                    packet: Some(packet),
+                    packet: Some(PacketId(packet)),
                     expected: format!("an id of {}", file_name(part)),
                     found: format!("one of {}", file_name(row.get(1)?)),
                 });

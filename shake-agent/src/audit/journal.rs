@@ -1,7 +1,7 @@
 //! The journal, row by row: each transfer against its packet, with the share and the outbox row that belong to it.
 
 use super::book::{Book, name};
-use crate::ledger::{Account, CreditKind, EVENT_SPONSOR, Origin, State};
+use crate::ledger::{Account, EVENT_SPONSOR, LineKind, Origin, State};
 use shake_rules::{PacketId, UserId};
 
 /// A row of the journal, unchecked.
@@ -26,6 +26,10 @@ pub(super) struct CreditRow {
     pub(super) kind: i64,
     /// Of the outbox.
     pub(super) seq: i64,
+    /// Of the outbox.
+    pub(super) number: i64,
+    /// Of the outbox.
+    pub(super) balance: i64,
 }
 
 impl Book {
@@ -49,13 +53,14 @@ impl Book {
         };
         self.post(row, from, to);
         let is_payment = matches!((from, to), (Account::Packet(_), Account::User(_)));
-        if !is_payment && (share.is_some() || outbox.is_some()) {
+        let is_send = matches!((from, to), (Account::User(_), Account::Packet(_))) && !self.is_older;
+        if (!is_payment && share.is_some()) || (!is_payment && !is_send && outbox.is_some()) {
             let found = format!("{cents} cents from {from} to {to}");
             self.differ(
                 "outbox_extra",
                 format!("transfer {id}"),
                 None,
-                "a payment to a user",
+                "a movement of a user's balance",
                 found,
             );
         }
@@ -66,7 +71,14 @@ impl Book {
                     self.gifts_funded += cents;
                 }
             }
-            (Account::Sponsor(_) | Account::User(_), Account::Packet(packet)) => self.filled(id, from, packet, cents),
+            (Account::User(user), Account::Packet(packet)) => {
+                self.filled(id, from, packet, cents);
+                if is_send {
+                    let expected = self.line(row, packet, user, -cents, LineKind::Send);
+                    self.compare_line(packet, &expected, outbox);
+                }
+            }
+            (Account::Sponsor(_), Account::Packet(packet)) => self.filled(id, from, packet, cents),
             (Account::Packet(packet), Account::User(user)) => self.paid(row, packet, user, share, outbox),
             (Account::Packet(packet), Account::Void) => self.voided(id, packet, cents, cents),
             // What was lost proved to be issued.
@@ -178,10 +190,10 @@ impl Book {
             entry.winner_paid |= is_winner;
         }
         let kind = match origin {
-            _ if is_refund => CreditKind::Refund,
-            Origin::Seed(_) if is_winner => CreditKind::Open,
-            Origin::Seed(_) | Origin::Sent(_) => CreditKind::Grab,
-            Origin::Gift => CreditKind::Gift,
+            _ if is_refund => LineKind::Refund,
+            Origin::Seed(_) if is_winner => LineKind::Open,
+            Origin::Seed(_) | Origin::Sent(_) => LineKind::Grab,
+            Origin::Gift => LineKind::Gift,
         };
         let subject = format!("transfer {id}, packet {packet} to user {user}");
         let was_paid_to = !matches!(
@@ -192,17 +204,12 @@ impl Book {
             let expected = format!("none (the packet is {})", state.map_or("unreleased", State::name));
             self.differ("transfer_state", subject.clone(), Some(packet.0), expected, cents);
         }
-        let expected = CreditRow {
-            transfer: id,
-            packet: packet.0.cast_signed(),
-            user: user.0.cast_signed(),
-            cents,
-            kind: kind.to_column(),
-            seq: self.last_seq + 1,
-        };
+        let expected = self.line(row, packet, user, cents, kind);
         let expected_share = CreditRow {
             kind: 0,
             seq: 0,
+            number: 0,
+            balance: 0,
             ..expected
         };
         let wants_share = is_shared && !is_refund;
@@ -211,30 +218,46 @@ impl Book {
                 format!("{:?}", wants_share.then_some(expected_share)),
                 format!("{share:?}"),
             );
-            self.differ("share_differs", subject.clone(), Some(packet.0), wanted, found);
+            self.differ("share_differs", subject, Some(packet.0), wanted, found);
         }
-        match outbox {
-            None => self.differ("outbox_missing", subject, Some(packet.0), kind.name(), "none"),
-            Some(found) => {
-                if found != expected {
-                    let (wanted, found) = (format!("{expected:?}"), format!("{found:?}"));
-                    self.differ("outbox_differs", subject, Some(packet.0), wanted, found);
-                }
-                self.last_seq = found.seq;
-            }
-        }
-        if let Some(found) = outbox {
-            let name = CreditKind::from_column(found.kind).map_or("unknown", CreditKind::name);
-            self.outbox
-                .entry(name)
-                .or_default()
-                .add(u64::try_from(found.cents).unwrap_or(0));
-        }
+        self.compare_line(packet, &expected, outbox);
         self.phases.entry(stage).or_default().add(amount);
-        self.days
-            .entry(row.at_ms / super::DAY_MS as i64)
-            .or_default()
-            .add(amount);
+        self.days.add(row.at_ms, amount);
+    }
+
+    /// The line that a transfer of a user's money must have. The sums are those after it.
+    fn line(&mut self, row: &TransferRow, packet: PacketId, user: UserId, cents: i64, kind: LineKind) -> CreditRow {
+        let seq = self.last_seq + 1;
+        let sum = self.users.entry(user.0).or_default();
+        sum.lines += 1;
+        let (number, balance) = if self.is_older { (0, 0) } else { (sum.lines, sum.cents) };
+        CreditRow {
+            transfer: row.id,
+            packet: packet.0.cast_signed(),
+            user: user.0.cast_signed(),
+            cents,
+            kind: kind.to_column(),
+            seq,
+            number,
+            balance,
+        }
+    }
+
+    /// A line, against the one that there must be.
+    fn compare_line(&mut self, packet: PacketId, expected: &CreditRow, found: Option<CreditRow>) {
+        let subject = format!("the line of transfer {}", expected.transfer);
+        let Some(found) = found else {
+            let kind = LineKind::from_column(expected.kind).map_or("unknown", LineKind::name);
+            self.differ("outbox_missing", subject, Some(packet.0), kind, "none");
+            return;
+        };
+        if found != *expected || expected.balance < 0 {
+            let (wanted, found) = (format!("{expected:?}"), format!("{found:?}"));
+            self.differ("outbox_differs", subject, Some(packet.0), wanted, found);
+        }
+        self.last_seq = found.seq;
+        let name = LineKind::from_column(found.kind).map_or("unknown", LineKind::name);
+        self.outbox.entry(name).or_default().add(found.cents.unsigned_abs());
     }
 
     /// The packet's money goes to the void, or comes back from it. What lies there at the end is its state's to say.

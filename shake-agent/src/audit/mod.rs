@@ -1,5 +1,5 @@
 //! The audit: proves, to the cent, that seed + gift budget = unreleased + held + opened + refunded + void + lost, per sponsor and in
-//! total, that every credit to a user stands in the outbox once, and names each difference. Reads one snapshot of the ledger, also while an agent writes to it, and writes nothing.
+//! total, that every movement of a user's balance stands in the outbox once, and names each difference. Reads one snapshot of the ledger, also while an agent writes to it, and writes nothing.
 //!
 //! It believes nothing of the ledger by itself: what ought to be comes from the seed file, balances are computed anew from
 //! the transfers, and each packet must have exactly the transfers that its state says.
@@ -7,22 +7,24 @@
 pub mod fleet;
 
 mod book;
+mod days;
 mod journal;
 mod report;
 mod rows;
 
+pub use days::time_zone;
 pub use report::{CreditTally, DayRow, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
 
 use crate::ledger::{self, LedgerError};
 use crate::seed_file::{SeedFile, SeedFileError};
 use book::Book;
+use days::Days;
+use jiff::tz::TimeZone;
 use journal::{CreditRow, TransferRow};
 use rows::PacketRow;
 use rusqlite::{Connection, Row, Rows};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
-
-pub(crate) const DAY_MS: u64 = 86_400_000;
 
 /// Why nothing could be audited.
 #[derive(Debug, Error)]
@@ -38,13 +40,27 @@ pub enum AuditError {
     NoSeed(PathBuf),
 }
 
-/// Audits a ledger against its seed file. `progress` is told what is being read, and how many rows of it are done.
+/// Audits a ledger against its seed file, with days in UTC. `progress` is told what is being read, and how many rows of it are
+/// done.
 ///
 /// # Errors
 /// [`AuditError`] when there is nothing to compare; a difference is no error but part of the report.
 pub fn audit(
     ledger_path: &Path,
     seed_path: &Path,
+    progress: impl FnMut(&'static str, u64),
+) -> Result<Report, AuditError> {
+    audit_in(ledger_path, seed_path, &TimeZone::UTC, progress)
+}
+
+/// The same, with days in a time zone.
+///
+/// # Errors
+/// As [`audit`].
+pub fn audit_in(
+    ledger_path: &Path,
+    seed_path: &Path,
+    zone: &TimeZone,
     mut progress: impl FnMut(&'static str, u64),
 ) -> Result<Report, AuditError> {
     let sqlite = |source| LedgerError::sqlite("read", ledger_path, source);
@@ -64,7 +80,7 @@ pub fn audit(
         }
         .into());
     }
-    let mut book = Book::of_seed(&seed, bound, &mut progress)?;
+    let mut book = Book::of_seed(&seed, bound, Days::new(zone.clone()), &mut progress)?;
     read_ledger(&connection, &mut book, &mut progress).map_err(sqlite)?;
     Ok(book.close())
 }
@@ -110,9 +126,11 @@ fn read_ledger(
             Ok(())
         },
     )?;
-    let mut shares = connection.prepare("SELECT transfer, packet, user, cents, 0, 0 FROM shares ORDER BY transfer")?;
+    let mut shares =
+        connection.prepare("SELECT transfer, packet, user, cents, 0, 0, 0, 0 FROM shares ORDER BY transfer")?;
     let mut shares = Beside::new(shares.query([])?, "share_extra");
-    let mut outbox = connection.prepare("SELECT transfer, packet, user, cents, kind, seq FROM outbox ORDER BY seq")?;
+    let mut outbox = connection
+        .prepare("SELECT transfer, packet, user, cents, kind, seq, number, balance_cents FROM outbox ORDER BY seq")?;
     let mut outbox = Beside::new(outbox.query([])?, "outbox_extra");
     each(
         "transfers",
@@ -140,10 +158,10 @@ fn read_ledger(
     })?;
     each(
         "users",
-        "SELECT user, balance_cents, packets_opened, last_transfer FROM users",
+        "SELECT user, balance_cents, packets_opened, last_transfer, lines FROM users",
         &mut |row| {
             let user = ledger::schema::from_sql(row.get(0)?);
-            book.user_balance(user, row.get(1)?, row.get(2)?, row.get(3)?);
+            book.user_balance(user, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
             Ok(())
         },
     )
@@ -178,6 +196,8 @@ impl<'a> Beside<'a> {
                 cents: row.get(3)?,
                 kind: row.get(4)?,
                 seq: row.get(5)?,
+                number: row.get(6)?,
+                balance: row.get(7)?,
             }),
             None => None,
         };

@@ -2,6 +2,7 @@
 
 use crate::seed_file::Tally;
 use serde::Serialize;
+use shake_rules::PacketId;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,7 +15,7 @@ pub struct Difference {
     pub subject: String,
     /// The packet, when it is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub packet: Option<u64>,
+    pub packet: Option<PacketId>,
     /// What ought to be.
     pub expected: String,
     /// What is.
@@ -161,7 +162,7 @@ pub struct PhaseRow {
 /// Credits of one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DayRow {
-    /// The day, in UTC, as 2027-02-05.
+    /// The day, as 2027-02-05.
     pub day: String,
     /// The credits.
     #[serde(flatten)]
@@ -195,10 +196,12 @@ pub struct Report {
     pub sponsors: Vec<SponsorRow>,
     /// What users sent each other.
     pub sent: SentTotals,
-    /// The outbox by kind of credit: open, grab, gift, refund.
+    /// The outbox by kind of line: open, grab, gift, refund, and send, which takes off.
     pub outbox: BTreeMap<&'static str, CreditTally>,
     /// Credits by phase.
     pub phases: Vec<PhaseRow>,
+    /// The time zone of the days.
+    pub time_zone: String,
     /// Credits by day.
     pub days: Vec<DayRow>,
     /// What users have: how many packets they opened, and the sum of their balances.
@@ -212,9 +215,9 @@ pub struct Report {
     /// The differences, at most 10,000 of them.
     pub differences: Vec<Difference>,
     /// The void packets, by id.
-    pub void_packets: Vec<u64>,
+    pub void_packets: Vec<PacketId>,
     /// The lost packets, by id.
-    pub lost_packets: Vec<u64>,
+    pub lost_packets: Vec<PacketId>,
 }
 
 impl fmt::Display for Report {
@@ -238,7 +241,7 @@ impl fmt::Display for Report {
         for (kind, tally) in &self.outbox {
             writeln!(
                 f,
-                "outbox: {} credits of kind {kind}, {} cents",
+                "outbox: {} lines of kind {kind}, {} cents",
                 tally.credits, tally.cents
             )?;
         }
@@ -274,7 +277,8 @@ impl Report {
     /// The credits by day, as a table.
     #[must_use]
     pub fn by_day(&self) -> String {
-        credit_table("day", self.days.iter().map(|row| (row.day.clone(), row.credits)))
+        let title = format!("day ({})", self.time_zone);
+        credit_table(&title, self.days.iter().map(|row| (row.day.clone(), row.credits)))
     }
 }
 

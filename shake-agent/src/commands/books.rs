@@ -32,7 +32,7 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
         }
     };
     let mut progress = Progress::begin();
-    let report = audit::audit(&ledger, &seed, |what, done| {
+    let report = audit::audit_in(&ledger, &seed, &args.time_zone, |what, done| {
         progress.say(|| format!("{done} {what} read"))
     })?;
     if args.json {

@@ -13,8 +13,14 @@ pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
     let config = read_config(config)?;
     let stop = Stop::on_signals().context("cannot wait for signals")?;
     let _log = log::start(&config.log_level.as_str().to_lowercase()).context("cannot start the log")?;
-    run::run(&config, &stop)?;
-    Ok(ExitCode::SUCCESS)
+    match run::run(&config, &stop) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.exit_code() == run::EXIT_REFUSED => {
+            tracing::error!(%error, "the ledger is not served");
+            Ok(ExitCode::from(run::EXIT_REFUSED))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub fn check_config(config: Option<&Path>) -> anyhow::Result<ExitCode> {

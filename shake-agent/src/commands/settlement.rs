@@ -1,24 +1,39 @@
-//! `settlement verify`.
+//! `settlement verify` and `settlement begin`.
 
 use super::{Progress, print, read_config};
-use crate::cli::SettlementVerifyArgs;
+use crate::cli::{SettlementBeginArgs, SettlementVerifyArgs, WhichSettlement};
 use anyhow::anyhow;
 use shake_agent::settlement;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// The settlement file and its ledger: by themselves, or by a configuration.
+fn places(which: &WhichSettlement) -> anyhow::Result<(PathBuf, PathBuf)> {
+    if let (Some(file), Some(ledger)) = (&which.file, &which.ledger) {
+        return Ok((file.clone(), ledger.clone()));
+    }
+    let config = read_config(which.config.as_deref())?;
+    let file = which.file.clone().or(config.settlement);
+    let none = || anyhow!("the configuration has no [settlement] file; give one with --file");
+    Ok((file.ok_or_else(none)?, which.ledger.clone().unwrap_or(config.ledger)))
+}
+
+pub fn begin(args: &SettlementBeginArgs) -> anyhow::Result<ExitCode> {
+    let (file, ledger) = places(&args.at)?;
+    settlement::begin(&file, &ledger)?;
+    print(&format!(
+        "{} is begun; the agent writes it from line {} on, the same bytes as before",
+        file.display(),
+        args.from
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub fn verify(args: &SettlementVerifyArgs) -> anyhow::Result<ExitCode> {
-    let (file, ledger) = match (&args.file, &args.ledger) {
-        (Some(file), Some(ledger)) => (file.clone(), ledger.clone()),
-        (file, ledger) => {
-            let config = read_config(args.config.as_deref())?;
-            let file = file.clone().or(config.settlement);
-            let none = || anyhow!("the configuration has no [settlement] file; give one with --file");
-            (file.ok_or_else(none)?, ledger.clone().unwrap_or(config.ledger))
-        }
-    };
+    let (file, ledger) = places(&args.at)?;
     let mut progress = Progress::begin();
     let report = settlement::verify(&file, &ledger, |done| {
-        progress.say(|| format!("{done} credits compared"));
+        progress.say(|| format!("{done} lines compared"));
     })?;
     if args.json {
         print(&serde_json::to_string(&report)?)?;

@@ -2,6 +2,7 @@
 
 use super::{ledger_path, print};
 use crate::cli::{ShowArgs, ShowCommand};
+use anyhow::Context;
 use serde::Serialize;
 use shake_agent::story;
 use shake_rules::{PacketId, UserId};
@@ -10,8 +11,14 @@ use std::process::ExitCode;
 
 pub fn show(command: &ShowCommand) -> anyhow::Result<ExitCode> {
     match command {
-        ShowCommand::Packet(args) => tell(args, &story::packet(&ledger_path(&args.ledger)?, PacketId(args.id))?),
-        ShowCommand::User(args) => tell(args, &story::user(&ledger_path(&args.ledger)?, UserId(args.id))?),
+        ShowCommand::Packet(args) => {
+            let packet = PacketId::parse(&args.id).with_context(|| format!("{:?} is no packet's number", args.id))?;
+            tell(args, &story::packet(&ledger_path(&args.ledger)?, packet)?)
+        }
+        ShowCommand::User(args) => {
+            let user = UserId::parse(&args.id).with_context(|| format!("{:?} is no user's number", args.id))?;
+            tell(args, &story::user(&ledger_path(&args.ledger)?, user)?)
+        }
     }
 }
 

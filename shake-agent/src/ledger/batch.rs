@@ -8,7 +8,7 @@ use super::LedgerError;
 use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
 use super::opening;
-use super::outbox::{self, Credit, CreditKind};
+use super::outbox::{self, LineKind};
 use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State, Term};
 use super::packets;
 use super::schema::to_sql;
@@ -127,7 +127,7 @@ impl<'a> Batch<'a> {
         let left = Left::after_share(packet, share, due);
         self.run("write an opening to", |connection, batch| {
             packets::set_opened(connection, id, user, stage, left, batch.now)?;
-            let transfer = batch.credit(connection, id, user, account, share, CreditKind::Open)?;
+            let transfer = batch.move_balance(connection, id, user, account, share, LineKind::Open)?;
             if packet.is_shared() {
                 let at = batch.now;
                 let amount = share;
@@ -146,14 +146,14 @@ impl<'a> Batch<'a> {
         let due = packet.due.unwrap_or(self.now);
         let left = Left::after_share(packet, amount, due);
         let kind = if packet.origin == Origin::Gift {
-            CreditKind::Gift
+            LineKind::Gift
         } else {
-            CreditKind::Grab
+            LineKind::Grab
         };
         let account = self.user(user)?;
         self.run("write a grab to", |connection, batch| {
             packets::set_left(connection, id, left, batch.now)?;
-            let transfer = batch.credit(connection, id, user, account, amount, kind)?;
+            let transfer = batch.move_balance(connection, id, user, account, amount, kind)?;
             let at = batch.now;
             shares::append(connection, transfer, id, &Share { user, amount, at })?;
             if packet.recipients > 0 {
@@ -178,11 +178,8 @@ impl<'a> Batch<'a> {
             }
             match making.origin {
                 Origin::Sent(user) => {
-                    let mut account = users::find(connection, user)?.unwrap_or_default();
-                    let transfer = batch.transfer(Account::User(user), Account::Packet(id), making.amount);
-                    account.balance -= to_sql(making.amount.0);
-                    account.last_transfer = Some(transfers::append(connection, &transfer, account.last_transfer)?);
-                    users::store(connection, user, &account)?;
+                    let account = users::find(connection, user)?.unwrap_or_default();
+                    batch.move_balance(connection, id, user, account, making.amount, LineKind::Send)?;
                 }
                 Origin::Gift | Origin::Seed(_) => {
                     let sponsor = Account::Sponsor(EVENT_SPONSOR);
@@ -210,7 +207,7 @@ impl<'a> Batch<'a> {
                 Origin::Sent(user) => {
                     let account = users::find(connection, user)?.unwrap_or_default();
                     return batch
-                        .credit(connection, id, user, account, packet.left, CreditKind::Refund)
+                        .move_balance(connection, id, user, account, packet.left, LineKind::Refund)
                         .map(drop);
                 }
                 Origin::Seed(sponsor) => Account::Refunded(sponsor),
@@ -224,26 +221,32 @@ impl<'a> Batch<'a> {
         })
     }
 
-    /// Pays a user out of a packet: transfer, balance and outbox. Gives the transfer's number.
-    fn credit(
+    /// Moves a user's balance, by a payment out of a packet or into one: transfer, balance and line. Gives the transfer's
+    /// number.
+    fn move_balance(
         &self,
         connection: &Connection,
         packet: PacketId,
         user: UserId,
         mut account: UserAccount,
         amount: Cents,
-        kind: CreditKind,
+        kind: LineKind,
     ) -> rusqlite::Result<i64> {
-        let transfer = self.transfer(Account::Packet(packet), Account::User(user), amount);
+        let (theirs, its) = (Account::User(user), Account::Packet(packet));
+        let (debit, credit, cents) = match kind {
+            LineKind::Send => (theirs, its, -to_sql(amount.0)),
+            LineKind::Open | LineKind::Grab | LineKind::Gift | LineKind::Refund => (its, theirs, to_sql(amount.0)),
+        };
+        let transfer = self.transfer(debit, credit, amount);
         let transfer = transfers::append(connection, &transfer, account.last_transfer)?;
         account.last_transfer = Some(transfer);
-        account.balance += to_sql(amount.0);
+        account.balance += cents;
         account.lines += 1;
         users::store(connection, user, &account)?;
-        let credit = Credit {
+        let row = outbox::Row {
             at: self.now,
             user,
-            amount,
+            cents,
             kind,
             packet,
             transfer,
@@ -251,7 +254,7 @@ impl<'a> Batch<'a> {
             balance: account.balance,
             incarnation: self.incarnation,
         };
-        outbox::append(connection, &credit)?;
+        outbox::append(connection, &row)?;
         Ok(transfer)
     }
 
@@ -269,6 +272,16 @@ impl<'a> Batch<'a> {
     /// When it cannot be written.
     pub fn lose_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
         self.give_up(held, State::Lost)
+    }
+
+    /// A lost packet will never be opened. Its money lies in the void already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn void_lost(&mut self, packet: PacketId) -> Result<(), LedgerError> {
+        self.run("void a packet in", |connection, batch| {
+            packets::set_closed(connection, packet, State::Void, batch.now)
+        })
     }
 
     /// A packet that was lost has a ticket: what was in it comes back from the void. The caller has found it lost, and
@@ -324,6 +337,41 @@ impl<'a> Batch<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Counts on from a stamp that was seen of this ledger, if that is larger.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn stamp_at_least(&mut self, seen: u64) -> Result<(), LedgerError> {
+        self.run("write the stamp of", |connection, _| {
+            opening::stamp_at_least(connection, seen)
+        })
+    }
+
+    /// Ids of packets that are made go on `between` numbers after that of `last`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn skip_made(&mut self, last: PacketId, between: u64) -> Result<(), LedgerError> {
+        self.run("write the number of sent packets of", |connection, _| {
+            shares::skip_made(connection, last, between)
+        })
+    }
+
+    /// A settlement file was begun.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note_settlement(&mut self) -> Result<(), LedgerError> {
+        self.run("note the settlement file in", |connection, batch| {
+            connection
+                .execute(
+                    "UPDATE seed SET settlement_ms = ?1 WHERE settlement_ms IS NULL",
+                    [to_sql(batch.now.0)],
+                )
+                .map(drop)
+        })
     }
 
     /// The packet does not go back before `due`.

@@ -49,6 +49,13 @@ pub(super) fn count_commit(connection: &Connection, at: UnixMillis) -> rusqlite:
         .map(drop)
 }
 
+/// The stamp is `seen` at least.
+pub(super) fn stamp_at_least(connection: &Connection, seen: u64) -> rusqlite::Result<()> {
+    connection
+        .execute("UPDATE commits SET stamp = max(stamp, ?1)", [to_sql(seen)])
+        .map(drop)
+}
+
 /// The row of an incarnation; made with its first commit, so that an opening which commits nothing leaves nothing.
 pub(super) fn find_or_make(
     connection: &Connection,

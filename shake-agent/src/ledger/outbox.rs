@@ -1,13 +1,13 @@
-//! The outbox: each credit to a user, once and in order, for settlement. Written in the transaction that pays, and only
-//! ever appended to, so a reader that remembers a `seq` misses nothing and sees nothing twice.
+//! The outbox: each movement of a user's balance, once and in order, for settlement. Written in the transaction that moves the
+//! money, and only ever appended to, so a reader that remembers a `seq` misses nothing and sees nothing twice.
 
 use super::schema::to_sql;
 use rusqlite::{Connection, params};
-use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+use shake_rules::{PacketId, UnixMillis, UserId};
 
-/// Why a user was credited.
+/// Why a user's balance changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CreditKind {
+pub enum LineKind {
     /// A packet that the user won was opened.
     Open,
     /// A share of what another user won or sent.
@@ -16,11 +16,13 @@ pub enum CreditKind {
     Gift,
     /// What nobody grabbed in time of what the user sent.
     Refund,
+    /// The user funded a packet: the only kind that takes off.
+    Send,
 }
 
-impl CreditKind {
+impl LineKind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Open, Self::Grab, Self::Gift, Self::Refund];
+    pub const ALL: [Self; 5] = [Self::Open, Self::Grab, Self::Gift, Self::Refund, Self::Send];
 
     /// The number in the table.
     #[must_use]
@@ -30,6 +32,7 @@ impl CreditKind {
             Self::Grab => 2,
             Self::Gift => 3,
             Self::Refund => 4,
+            Self::Send => 5,
         }
     }
 
@@ -39,7 +42,7 @@ impl CreditKind {
         Self::ALL.into_iter().find(|known| known.to_column() == kind)
     }
 
-    /// The name in exports and settlement records.
+    /// The name in exports and settlement lines.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -47,17 +50,19 @@ impl CreditKind {
             Self::Grab => "grab",
             Self::Gift => "gift",
             Self::Refund => "refund",
+            Self::Send => "send",
         }
     }
 }
 
-/// One credit.
+/// One movement.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Credit {
+pub(super) struct Row {
     pub(super) at: UnixMillis,
     pub(super) user: UserId,
-    pub(super) amount: Cents,
-    pub(super) kind: CreditKind,
+    /// What came in; negative when it went out.
+    pub(super) cents: i64,
+    pub(super) kind: LineKind,
     pub(super) packet: PacketId,
     pub(super) transfer: i64,
     /// 1, 2, 3, … of this user.
@@ -68,23 +73,23 @@ pub(super) struct Credit {
     pub(super) incarnation: i64,
 }
 
-/// Appends a credit. The rowid is one more than the largest, and none is ever deleted: no gaps.
-pub(super) fn append(connection: &Connection, credit: &Credit) -> rusqlite::Result<()> {
+/// Appends a row. Its rowid is one more than the largest, and none is ever deleted: no gaps.
+pub(super) fn append(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
             "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
-            to_sql(credit.at.0),
-            to_sql(credit.user.0),
-            to_sql(credit.amount.0),
-            credit.kind.to_column(),
-            to_sql(credit.packet.0),
-            credit.transfer,
-            credit.number,
-            credit.balance,
-            credit.incarnation
+            to_sql(row.at.0),
+            to_sql(row.user.0),
+            row.cents,
+            row.kind.to_column(),
+            to_sql(row.packet.0),
+            row.transfer,
+            row.number,
+            row.balance,
+            row.incarnation
         ])?;
     Ok(())
 }

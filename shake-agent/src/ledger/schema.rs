@@ -52,7 +52,8 @@ CREATE TABLE seed (
     records_crc INTEGER NOT NULL,
     gift_budget_cents INTEGER NOT NULL,  -- what the bank funded the event (sponsor 0) with, over all runs
     identity BLOB NOT NULL,              -- 16 random bytes, made with this row
-    settlement_ms INTEGER                -- when the first settlement file was begun; then one must be there
+    settlement_ms INTEGER,               -- when the first settlement file was begun; then one must be there
+    made_before INTEGER NOT NULL DEFAULT 0   -- packets up to this number were made by commits that are lost
 );
 CREATE TABLE commits (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -178,7 +179,7 @@ CREATE TABLE outbox (
 /// Makes a ledger of [`READ_ONLY_VERSION`] look like one of [`VERSION`] to whoever reads through this connection: views that
 /// stand before the tables. What version 2 does not have is empty or zero.
 pub const AS_IF_CURRENT: &str = "
-CREATE TEMP VIEW seed AS SELECT *, NULL AS identity, NULL AS settlement_ms FROM main.seed;
+CREATE TEMP VIEW seed AS SELECT *, NULL AS identity, NULL AS settlement_ms, 0 AS made_before FROM main.seed;
 CREATE TEMP VIEW commits AS SELECT 1 AS id, 0 AS stamp, 0 AS at_ms;
 CREATE TEMP VIEW incarnations AS SELECT 0 AS incarnation, 0 AS bits, 0 AS begun_ms WHERE 0;
 CREATE TEMP VIEW spans AS SELECT 0 AS span, 0 AS begin_ms, 0 AS end_ms WHERE 0;

@@ -105,18 +105,28 @@ fn sender_column(origin: Origin) -> i64 {
     }
 }
 
+/// The numbers of packets that are made, within their ids.
+const NUMBER: u64 = (1 << 47) - 1;
+
 /// The id of the next packet that is made; see the drawing in `schema`.
 pub(super) fn next_id(connection: &Connection, part: u16) -> rusqlite::Result<PacketId> {
-    const NUMBER: u64 = (1 << 47) - 1;
-    let last: Option<i64> = connection
-        .prepare_cached("SELECT max(packet) FROM sends")?
-        .query_row([], |row| row.get(0))?;
-    let number = last.map_or(0, |last| from_sql(last) & NUMBER) + 1;
+    let (last, skipped): (Option<i64>, i64) = connection
+        .prepare_cached("SELECT (SELECT max(packet) FROM sends), made_before FROM seed")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let number = last.map_or(0, |last| from_sql(last) & NUMBER).max(from_sql(skipped)) + 1;
     assert!(
         number <= NUMBER,
         "a ledger has fewer than 2^47 sent packets: each takes a commit's worth of disk"
     );
     Ok(PacketId(1 << 63 | u64::from(part) << 47 | number))
+}
+
+/// The next id has a number `between` after that of `last`.
+pub(super) fn skip_made(connection: &Connection, last: PacketId, between: u64) -> rusqlite::Result<()> {
+    let before = ((last.0 & NUMBER) + between).min(NUMBER - 1);
+    connection
+        .execute("UPDATE seed SET made_before = max(made_before, ?1)", [to_sql(before)])
+        .map(drop)
 }
 
 pub(super) fn offer(connection: &Connection, packet: PacketId, user: UserId, origin: Origin) -> rusqlite::Result<()> {

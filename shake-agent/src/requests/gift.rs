@@ -10,8 +10,21 @@ use tracing::warn;
 impl Judge {
     pub(super) fn gift(&mut self, batch: &mut Batch<'_>, gift: &Gift, now: UnixMillis) -> Result<Answer, LedgerError> {
         let mut answer = Answer::default();
-        if batch.made_with(Origin::Gift, &gift.key)?.is_some() {
-            self.counters.gifts_repeat.add(1);
+        let hash = hash_of(gift.total, gift.stage, &gift.recipients);
+        if let Some(made) = batch.made_with(Origin::Gift, &gift.key)? {
+            let is_repeat = made.hash == hash;
+            let counter = if is_repeat {
+                &self.counters.gifts_repeat
+            } else {
+                &self.counters.gifts_inconsistent
+            };
+            counter.add(1);
+            if !is_repeat && self.inconsistent.begins(now.0) {
+                warn!(
+                    packet = made.packet.0,
+                    "a gift's key made another gift before; nothing is made"
+                );
+            }
             return Ok(answer);
         }
         // Decoding has bounded the number of recipients.
@@ -35,7 +48,7 @@ impl Judge {
             &Making {
                 origin: Origin::Gift,
                 key: &gift.key,
-                hash: hash_of(gift.total, gift.stage, &gift.recipients),
+                hash,
                 amount: gift.total,
                 shares,
                 recipients: &gift.recipients,

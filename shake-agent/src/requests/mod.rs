@@ -173,7 +173,7 @@ impl Judge {
         let kind = match &ask.what {
             What::Claim(claim) => Some(Kind::Claim(self.claim(batch, ask.user, ask.at, claim, now)?.into())),
             What::Send(send) => {
-                let (result, notices) = self.send(batch, ask.user, send, now)?;
+                let (result, notices) = self.send(batch, ask.user, ask.at, send, now)?;
                 answer.notices = notices;
                 answer.audience = Audience::Everyone;
                 Some(Kind::Send(result.into()))

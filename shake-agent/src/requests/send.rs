@@ -1,6 +1,6 @@
 //! `Send`: a user funds a packet from what they have.
 
-use super::Judge;
+use super::{BUSY_RETRY_AFTER_MS, Judge};
 use crate::ledger::{Batch, LedgerError, Making, Origin};
 use ring::digest;
 use shake_proto::handoff::record::Notice;
@@ -8,6 +8,9 @@ use shake_proto::reply::{Reason, SendResult};
 use shake_proto::request::Send;
 use shake_rules::split::SHARES_MAX;
 use shake_rules::{Cents, UnixMillis, UserId};
+
+/// A send that has waited for longer is not carried out, in milliseconds: the contract promises it to who was told "busy".
+const SEND_AGE_MAX_MS: u64 = 30_000;
 
 /// Whether the numbers make sense: at least a cent for each share and for each who is named, everybody named once, and a taker
 /// for each share.
@@ -53,20 +56,32 @@ impl Judge {
         &mut self,
         batch: &mut Batch<'_>,
         user: UserId,
+        at: UnixMillis,
         send: &Send,
         now: UnixMillis,
     ) -> Result<(SendResult, Vec<Notice>), LedgerError> {
         let origin = Origin::Sent(user);
+        let hash = hash_of(send.total, send.shares, &send.recipients);
         let sent = |judge: &Self, packet, repeat| SendResult::Sent {
             packet,
             code: judge.code(packet),
             repeat,
         };
+        let refused = |judge: &Self, reason| Ok((SendResult::Refused(judge.count_refusal(reason)), Vec::new()));
+        // The key first: what it made is told whatever else is wrong by now.
         if let Some(made) = batch.made_with(origin, &send.key)? {
+            if made.hash != hash {
+                return refused(self, Reason::KeyUsed);
+            }
             self.counters.sends_repeat.add(1);
             return Ok((sent(self, made.packet, true), Vec::new()));
         }
-        let refused = |judge: &Self, reason| Ok((SendResult::Refused(judge.count_refusal(reason)), Vec::new()));
+        if now.since_ms(at) > SEND_AGE_MAX_MS {
+            // The user was told "busy" long ago, and may have done something else with the money.
+            self.counters.sends_too_old.add(1);
+            let retry_after_ms = BUSY_RETRY_AFTER_MS;
+            return Ok((SendResult::Busy { retry_after_ms }, Vec::new()));
+        }
         if let Err(reason) = check_amounts(send) {
             return refused(self, reason);
         }
@@ -78,7 +93,7 @@ impl Judge {
             &Making {
                 origin,
                 key: &send.key,
-                hash: hash_of(send.total, send.shares, &send.recipients),
+                hash,
                 amount: send.total,
                 shares: send.shares,
                 recipients: &send.recipients,

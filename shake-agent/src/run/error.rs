@@ -3,11 +3,17 @@
 use crate::lanes::LanesError;
 use crate::ledger::LedgerError;
 use crate::seed_file::SeedFileError;
+use crate::settlement::SettlementError;
+use crate::witness::WitnessError;
 use shake_rules::EventId;
 use shake_rules::document::Problems;
 use std::io;
 use std::path::PathBuf;
 use thiserror::Error;
+
+/// The exit code when the ledger must not be served: somebody has seen more of it than it knows, or a person has to decide.
+/// Starting again cannot help, so a service manager should not.
+pub const EXIT_REFUSED: u8 = 3;
 
 /// Why the agent could not run, or not go on.
 #[derive(Debug, Error)]
@@ -15,6 +21,12 @@ pub enum RunError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// What is kept of the ledger in the state directory.
+    #[error(transparent)]
+    Witness(#[from] WitnessError),
+    /// The settlement target.
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
     /// The seed file.
     #[error(transparent)]
     Seed(#[from] SeedFileError),
@@ -71,4 +83,20 @@ pub enum RunError {
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+impl RunError {
+    /// The program's exit code for it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        let is_refused = match self {
+            Self::Ledger(error) | Self::Lanes(LanesError::Ledger(error)) => {
+                matches!(error, LedgerError::Behind { .. } | LedgerError::Older { .. })
+            }
+            Self::Witness(error) => !matches!(error, WitnessError::Read { .. } | WitnessError::Ledger(_)),
+            Self::Settlement(error) => error.is_for_a_person(),
+            _ => false,
+        };
+        if is_refused { EXIT_REFUSED } else { 1 }
+    }
 }

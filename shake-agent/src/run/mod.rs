@@ -6,13 +6,15 @@
 //! | timekeeper | keeps the steady clock                                                |
 //! | heartbeat  | tells the gateway that the agent lives, and its clock                 |
 //! | checkpoint | moves the write-ahead log into the ledger's file                      |
-//! | settlement | copies credits from the ledger to the settlement file                 |
+//! | settlement | copies lines from the ledger to the settlement file                   |
+//! | witness    | writes how many commits the ledger has into the state directory       |
 //! | abuse      | takes what the shards tell of their users, and sends them blocks      |
 //! | signals    | waits for SIGTERM and SIGINT                                          |
 
 mod error;
+mod start;
 
-pub use error::RunError;
+pub use error::{EXIT_REFUSED, RunError};
 
 use crate::abuse::{Abuse, Watch};
 use crate::config::{Config, DEFAULT_SHOW};
@@ -29,6 +31,7 @@ use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
 use crate::timekeeper::Timekeeper;
 use crate::turn::{Agent, Turn};
+use crate::witness::Keeper;
 use host::clock::{Clock, monotonic_ms};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -56,7 +59,7 @@ const BACKLOG_SLEEP: Duration = Duration::from_millis(5);
 const STILL_AT_EVERY: Duration = Duration::from_secs(1);
 /// The longest that an ending agent goes on with what the rings held.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
-/// The longest that an ending agent goes on to settle credits; what is left is settled after the next start.
+/// The longest that an ending agent goes on to settle lines; what is left is settled after the next start.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// Runs until it is asked to end.
@@ -67,7 +70,15 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
     let time = Timekeeper::spawn(&config.queue).map_err(RunError::Thread)?;
     let clock = time.clock();
-    let (mut agent, mut follower, mut keys) = open(config, &counters, clock.now())?;
+    let Some(opened) = open(config, &counters, clock.now(), stop)? else {
+        return Ok(());
+    };
+    let Opened {
+        mut agent,
+        mut follower,
+        mut keys,
+        witness,
+    } = opened;
     let checkpointer = agent.ledger().checkpointer()?;
     let settlement = settle(config, &counters)?;
     let abuse = Abuse::open(
@@ -107,6 +118,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
             clock,
             counters: &counters,
             settlement: settlement.as_ref(),
+            witness: witness.as_ref(),
         };
         let served = service.serve(stop)?;
         service.drain(served, stop);
@@ -120,16 +132,24 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
     agent.ledger().checkpoint()?;
+    if let Some(witness) = witness {
+        witness.note(agent.ledger().stamp());
+    }
     log_status(&agent, &counters, None);
     info!("ended in good order");
     Ok(())
 }
 
-fn open(
-    config: &Config,
-    counters: &Arc<Counters>,
-    now: UnixMillis,
-) -> Result<(Agent, Follower, KeyFollower), RunError> {
+/// What a run begins with.
+struct Opened {
+    agent: Agent,
+    follower: Follower,
+    keys: KeyFollower,
+    witness: Option<Keeper>,
+}
+
+/// Opens everything; `None` when the agent is asked to end while it waits for the settlement target.
+fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop) -> Result<Option<Opened>, RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
@@ -147,7 +167,13 @@ fn open(
         ledger = %config.ledger.display(), seed = %config.seed.display(),
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"
     );
+    // Before anything is written to it.
+    let Some(standing) = start::ask_witnesses(config, &ledger, &header, stop)? else {
+        return Ok(None);
+    };
     let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
+    start::begin(config, &mut ledger, standing, now)?;
+    let witness = start::keep_witness(config, &ledger, &header)?;
     if show.gift_budget < bound.gift_budget {
         let funded = bound.gift_budget.0;
         warn!(
@@ -172,7 +198,12 @@ fn open(
     let batch_max = config.batch_max as usize;
     let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
     let follower = Follower::new(config.state.as_deref(), show);
-    Ok((agent, follower, KeyFollower::new(&config.certs, keys)))
+    Ok(Some(Opened {
+        agent,
+        follower,
+        keys: KeyFollower::new(&config.certs, keys),
+        witness,
+    }))
 }
 
 fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
@@ -206,7 +237,7 @@ fn read_show(config: &Config, now: UnixMillis) -> Result<Show, RunError> {
     Show::parse(&text, now).map_err(|problems| RunError::Show { path, problems })
 }
 
-/// Starts to settle credits, where the configuration says so.
+/// Starts to settle lines, where the configuration says so.
 fn settle(config: &Config, counters: &Arc<Counters>) -> Result<Option<Worker>, RunError> {
     let Some(file) = config.settlement.clone() else {
         return Ok(None);
@@ -303,6 +334,7 @@ struct Service<'a> {
     clock: &'a Clock,
     counters: &'a Counters,
     settlement: Option<&'a Worker>,
+    witness: Option<&'a Keeper>,
 }
 
 impl Service<'_> {
@@ -339,6 +371,9 @@ impl Service<'_> {
             Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
             Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
+        }
+        if let Some(witness) = self.witness {
+            witness.note(self.agent.ledger().stamp());
         }
         self.tell();
     }

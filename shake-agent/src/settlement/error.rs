@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// Why credits could not be settled. The agent tries again; users notice nothing.
+/// Why lines could not be settled. The agent tries again; users notice nothing.
 #[derive(Debug, Error)]
 pub enum SettlementError {
     /// A file operation failed. `action` reads after "cannot".
@@ -25,10 +25,51 @@ pub enum SettlementError {
     /// The file was removed or replaced while it was written.
     #[error("the settlement file {} was removed or replaced; it is opened anew", .0.display())]
     Replaced(PathBuf),
+    /// A file was begun for this ledger, and has nothing of it any more.
+    #[error(
+        "the settlement file {} is {how}, and one was begun for this ledger before: bring it back. Or, when what was read of it need \
+         not be read again, or is known by its keys, begin it anew from the first line on: `shake-agent settlement begin --from 1`",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// "missing" or "empty".
+        how: &'static str,
+    },
+    /// The file that is to be begun is there.
+    #[error("the settlement file {} is there, with {lines} lines; nothing is to be begun", path.display())]
+    Begun {
+        /// The file.
+        path: PathBuf,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// A file of version 1.
+    #[error(
+        "the settlement file {} has version 1 (credits only), which `shake-agent settlement verify` reads and nothing continues: \
+         end its event with the program that began it, or give [settlement] file a new name",
+        .0.display()
+    )]
+    Older(PathBuf),
+    /// The file has lines, and the ledger is a new one.
+    #[error(
+        "the settlement file {} has lines of {found}, and the ledger {} was never begun: is it lost? Bring back its newest backup. \
+         For a new ledger give [settlement] file a new name",
+        path.display(), ledger.display()
+    )]
+    NewLedger {
+        /// The file.
+        path: PathBuf,
+        /// The ledger.
+        ledger: PathBuf,
+        /// What the file says.
+        found: Box<Identity>,
+    },
     /// A line is damaged.
     #[error(
         "the settlement file {}, line {line} (from byte {at} on): {what}. Restore it from a copy, or cut it before that line: \
-         what follows is then written again from the ledger, with the same idempotency keys",
+         what follows is then written again from the ledger, the same bytes",
         path.display()
     )]
     Damaged {
@@ -55,20 +96,21 @@ pub enum SettlementError {
         /// What the file says.
         found: Box<Identity>,
     },
-    /// The target has a credit that the ledger has not, or not so.
+    /// The target has a line that the ledger has not, or not so.
     #[error(
-        "credit {seq} was settled, and the ledger {}: was the ledger restored from a backup? Bring back the newest one. \
-         Nothing is settled until then",
+        "line {seq} was settled, and the ledger {}: was the ledger restored from a backup? Bring back the newest one. \
+         To go on with this one all the same, `shake-agent ledger accept-loss` lists what it does not know of, and has the ledger \
+         pay none of it again",
         if *there { "has another one of that number" } else { "does not have it" }
     )]
     NotInLedger {
-        /// The credit's number.
+        /// The line's number.
         seq: u64,
-        /// Whether the ledger has some credit of that number.
+        /// Whether the ledger has some line of that number.
         there: bool,
     },
-    /// Credits do not follow each other.
-    #[error("credit {found} came where {expected} must; the outbox of the ledger has a gap")]
+    /// Lines do not follow each other.
+    #[error("line {found} came where {expected} must; the outbox of the ledger has a gap")]
     Order {
         /// The number that must come.
         expected: u64,
@@ -87,5 +129,27 @@ impl SettlementError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// Whether the books do not go together, so that trying again cannot help.
+    #[must_use]
+    pub fn is_for_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::NotInLedger { .. }
+                | Self::NewLedger { .. }
+                | Self::OtherLedger { .. }
+                | Self::Gone { .. }
+                | Self::Older(_)
+        )
+    }
+
+    /// Whether the target said nothing that could be compared: it is away, or damaged. It may answer later.
+    #[must_use]
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. } | Self::Locked(_) | Self::Replaced(_) | Self::Damaged { .. }
+        )
     }
 }

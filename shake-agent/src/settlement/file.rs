@@ -2,9 +2,12 @@
 //!
 //! Invariant: lines are only added after the last one that is known to be durable. After a failed write or sync the file is
 //! cut back to that line, because what a failed sync left behind may read well and be gone after a power cut.
+//!
+//! A file is begun by [`FileTarget::begin`] alone. One that is missing or empty later is never begun again in silence: it would
+//! have a hole to whoever has read the first one, or pay from the first line on to whoever has not kept keys.
 
-use super::line::{self, Identity, LINE_BYTES_MAX};
-use super::{Credit, Settlement, SettlementError, check_order};
+use super::line::{Identity, LINE_BYTES_MAX};
+use super::{Line, Settlement, SettlementError, check_order};
 use crate::crash;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read};
@@ -29,11 +32,11 @@ struct Open {
     file: File,
     /// Where the next line goes.
     bytes: u64,
-    last: Option<Credit>,
+    last: Option<Line>,
 }
 
 impl FileTarget {
-    /// The file at `path` for the credits of one ledger. Nothing is opened yet.
+    /// The file at `path` for the lines of one ledger. Nothing is opened yet.
     #[must_use]
     pub fn new(path: PathBuf, identity: Identity) -> Self {
         Self {
@@ -44,37 +47,53 @@ impl FileTarget {
         }
     }
 
-    /// Opens or makes the file, cuts a torn last line, and checks all others.
-    fn open(&self) -> Result<Open, SettlementError> {
+    /// Begins the file where it is missing or empty: it then has its header. One that was begun stays what it is.
+    ///
+    /// # Errors
+    /// When it cannot be written, or is another file.
+    pub fn begin(&self) -> Result<(), SettlementError> {
         let io = |action| SettlementError::io(action, &self.path);
         let options = OpenOptions::new().read(true).write(true).create(true).clone();
-        let file = options.open(&self.path).map_err(io("open"))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SettlementError::Locked(self.path.clone())),
-            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
+        let file = self.locked(options.open(&self.path).map_err(io("make"))?)?;
+        let header = self.identity.to_line();
+        if whole_bytes(&file).map_err(io("read"))? == 0 {
+            // A header that was torn, or nothing. Whatever else stands there is not ours to write over.
+            let mut torn = Vec::new();
+            let limit = LINE_BYTES_MAX as u64;
+            (&file).take(limit).read_to_end(&mut torn).map_err(io("read"))?;
+            if !header.as_bytes().starts_with(&torn) {
+                return Err(self.damaged_header("it is not a settlement file"));
+            }
+            file.write_all_at(header.as_bytes(), 0).map_err(io("write"))?;
+            file.sync_all().map_err(io("sync"))?;
+            sync_directory_of(&self.path).map_err(io("sync the directory of"))?;
+            crash::point("settlement:begun");
         }
+        drop(file);
+        self.open().map(drop)
+    }
+
+    /// Opens the file, cuts a torn last line, and checks all others.
+    fn open(&self) -> Result<Open, SettlementError> {
+        let io = |action| SettlementError::io(action, &self.path);
+        let file = match OpenOptions::new().read(true).write(true).open(&self.path) {
+            Ok(file) => self.locked(file)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.gone("missing")),
+            Err(error) => return Err(io("open")(error)),
+        };
         if let Some(durable) = self.durable_bytes
             && durable < file.metadata().map_err(io("read"))?.len()
         {
             file.set_len(durable).map_err(io("cut"))?;
         }
         let whole = whole_bytes(&file).map_err(io("read"))?;
-        file.set_len(whole).map_err(io("cut the torn last line of"))?;
         if whole == 0 {
-            let header = self.identity.to_line();
-            file.write_all_at(header.as_bytes(), 0).map_err(io("write"))?;
-            file.sync_all().map_err(io("sync"))?;
-            sync_directory_of(&self.path).map_err(io("sync the directory of"))?;
-            crash::point("settlement:begun");
-            return Ok(Open {
-                file,
-                bytes: header.len() as u64,
-                last: None,
-            });
+            return Err(self.gone("empty"));
         }
-        file.sync_all().map_err(io("sync"))?;
         let mut lines = Lines::read(&self.path, &file, whole)?;
+        if lines.identity().ledger.is_none() {
+            return Err(SettlementError::Older(self.path.clone()));
+        }
         if lines.identity() != self.identity {
             return Err(SettlementError::OtherLedger {
                 path: self.path.clone(),
@@ -83,15 +102,42 @@ impl FileTarget {
             });
         }
         let mut last = None;
-        while let Some(credit) = lines.next()? {
-            last = Some(credit);
+        while let Some(line) = lines.next()? {
+            last = Some(line);
         }
         drop(lines);
+        // Now that it is known to be ours.
+        file.set_len(whole).map_err(io("cut the torn last line of"))?;
+        file.sync_all().map_err(io("sync"))?;
         Ok(Open {
             file,
             bytes: whole,
             last,
         })
+    }
+
+    fn locked(&self, file: File) -> Result<File, SettlementError> {
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => Err(SettlementError::Locked(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(SettlementError::io("lock", &self.path)(error)),
+        }
+    }
+
+    fn gone(&self, how: &'static str) -> SettlementError {
+        SettlementError::Gone {
+            path: self.path.clone(),
+            how,
+        }
+    }
+
+    fn damaged_header(&self, what: &str) -> SettlementError {
+        SettlementError::Damaged {
+            path: self.path.clone(),
+            line: 1,
+            at: 0,
+            what: what.to_owned(),
+        }
     }
 
     fn is_still_at(&self, file: &File) -> io::Result<bool> {
@@ -103,15 +149,14 @@ impl FileTarget {
         }
     }
 
-    fn write(&mut self, open: &mut Open, batch: &[Credit]) -> Result<(), SettlementError> {
+    fn write(&mut self, open: &mut Open, batch: &[Line]) -> Result<(), SettlementError> {
         let io = |action| SettlementError::io(action, &self.path);
         if !self.is_still_at(&open.file).map_err(io("look at"))? {
             return Err(SettlementError::Replaced(self.path.clone()));
         }
-        let prefix = self.identity.key_prefix();
-        let mut text = String::with_capacity(batch.len() * 96);
-        for credit in batch {
-            line::write(credit, &prefix, &mut text);
+        let mut text = String::with_capacity(batch.len() * 192);
+        for line in batch {
+            self.identity.write(line, &mut text);
         }
         open.file
             .write_all_at(text.as_bytes(), open.bytes)
@@ -126,7 +171,7 @@ impl FileTarget {
 }
 
 impl Settlement for FileTarget {
-    fn last(&mut self) -> Result<Option<Credit>, SettlementError> {
+    fn last(&mut self) -> Result<Option<Line>, SettlementError> {
         if self.open.is_none() {
             self.open = Some(self.open()?);
             self.durable_bytes = None;
@@ -134,9 +179,9 @@ impl Settlement for FileTarget {
         Ok(self.open.as_ref().and_then(|open| open.last))
     }
 
-    fn append(&mut self, batch: &[Credit]) -> Result<(), SettlementError> {
+    fn append(&mut self, batch: &[Line]) -> Result<(), SettlementError> {
         let last = self.last()?;
-        check_order(last.map_or(0, |credit| credit.seq), batch)?;
+        check_order(last.map_or(0, |line| line.seq), batch)?;
         let Some(mut open) = self.open.take() else {
             unreachable!("`last` leaves the file open or fails");
         };
@@ -179,7 +224,6 @@ pub(super) struct Lines<'a> {
     path: &'a Path,
     reader: BufReader<io::Take<&'a File>>,
     identity: Identity,
-    key_prefix: String,
     buffer: Vec<u8>,
     line: u64,
     at: u64,
@@ -193,13 +237,13 @@ impl<'a> Lines<'a> {
             path,
             reader: BufReader::with_capacity(1 << 18, file.take(whole)),
             identity: Identity {
+                ledger: None,
                 event: 0,
                 part: 0,
                 parts: 0,
                 records_crc: 0,
                 begun_ms: 0,
             },
-            key_prefix: String::new(),
             buffer: Vec::with_capacity(LINE_BYTES_MAX),
             line: 0,
             at: 0,
@@ -210,7 +254,6 @@ impl<'a> Lines<'a> {
             false => Err("it has no header"),
         };
         lines.identity = header.map_err(|what| lines.damaged(what))?;
-        lines.key_prefix = lines.identity.key_prefix();
         Ok(lines)
     }
 
@@ -219,17 +262,17 @@ impl<'a> Lines<'a> {
         self.identity
     }
 
-    /// The next credit; `None` after the last one.
-    pub(super) fn next(&mut self) -> Result<Option<Credit>, SettlementError> {
+    /// The next line; `None` after the last one.
+    pub(super) fn next(&mut self) -> Result<Option<Line>, SettlementError> {
         if !self.fill()? {
             return Ok(None);
         }
-        let credit = line::read(&self.buffer, &self.key_prefix).map_err(|what| self.damaged(what))?;
-        if credit.seq != self.last + 1 {
-            return Err(self.damaged(format!("it is credit {} where {} must be", credit.seq, self.last + 1)));
+        let line = self.identity.read(&self.buffer).map_err(|what| self.damaged(what))?;
+        if line.seq != self.last + 1 {
+            return Err(self.damaged(format!("it has number {} where {} must be", line.seq, self.last + 1)));
         }
-        self.last = credit.seq;
-        Ok(Some(credit))
+        self.last = line.seq;
+        Ok(Some(line))
     }
 
     /// Reads the next line without its end; false after the last one.

@@ -1,10 +1,11 @@
-//! Settlement: every credit of the ledger's outbox is handed to a target outside, once and in order.
+//! Settlement: every line of the ledger's outbox (each movement of a user's balance) is handed to a target outside, once and in
+//! order.
 //!
 //! ```text
 //! ledger ─commit─▶ outbox table ─▶ worker (reads by seq) ─▶ target: the file, later a message stream
 //! ```
-//! Invariant: the target's last credit is the only cursor. The ledger holds none, so there are no two places that could
-//! disagree after a crash; and a target never takes a credit that does not follow its last one.
+//! Invariant: the target's last line is the only cursor. The ledger holds none, so there are no two places that could
+//! disagree after a crash; and a target never takes a line that does not follow its last one.
 //!
 //! Nothing here writes to the ledger or holds up its thread: while the target is down, only the backlog grows.
 
@@ -12,6 +13,7 @@ mod error;
 mod file;
 mod line;
 mod outbox;
+mod start;
 mod verify;
 mod worker;
 
@@ -21,54 +23,73 @@ mod tests;
 pub use error::SettlementError;
 pub use file::FileTarget;
 pub use line::Identity;
+pub use start::{Standing, ask, begin, set_aside, unknown_to};
 pub use verify::{Report, verify};
 pub use worker::Worker;
 
-use crate::ledger::CreditKind;
+use crate::ledger::{Incarnation, LineKind};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
-/// One credit to a user.
+/// One movement of a user's balance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Credit {
+pub struct Line {
     /// Its number in the ledger's outbox: 1, 2, 3, ….
     pub seq: u64,
-    /// Who is credited.
+    /// The opening of the ledger that wrote it.
+    pub incarnation: Incarnation,
+    /// Whose balance it is.
     pub user: UserId,
-    /// How much.
-    pub amount: Cents,
+    /// Its number among the lines of that user: 1, 2, 3, …. Zero in version 1.
+    pub number: u64,
+    /// What came in, in cents; negative when it went out.
+    pub cents: i64,
+    /// The user's balance after it. Zero in version 1.
+    pub balance: Cents,
     /// Why.
-    pub kind: CreditKind,
-    /// Where the money comes from.
+    pub kind: LineKind,
+    /// Where the money comes from, or goes to.
     pub packet: PacketId,
     /// When.
     pub at: UnixMillis,
 }
 
-/// Where credits go.
+impl Line {
+    /// What a line of version 1 does not have.
+    const NONE: Self = Self {
+        seq: 0,
+        incarnation: Incarnation(0),
+        user: UserId(0),
+        number: 0,
+        cents: 0,
+        balance: Cents(0),
+        kind: LineKind::Open,
+        packet: PacketId(0),
+        at: UnixMillis(0),
+    };
+}
+
+/// Where lines go.
 pub trait Settlement {
-    /// The last credit that is durable there; `None` when there is none yet.
+    /// The last line that is durable there; `None` when there is none yet.
     ///
     /// # Errors
-    /// When the target is down or damaged. It is asked again later.
-    fn last(&mut self) -> Result<Option<Credit>, SettlementError>;
+    /// When the target is down, damaged or not begun. It is asked again later.
+    fn last(&mut self) -> Result<Option<Line>, SettlementError>;
 
-    /// Takes credits and makes them durable. They follow the last one without a gap.
+    /// Takes lines and makes them durable. They follow the last one without a gap.
     ///
     /// # Errors
     /// When they do not follow, or the target is down. How many of them are there is then for [`Settlement::last`] to say.
-    fn append(&mut self, batch: &[Credit]) -> Result<(), SettlementError>;
+    fn append(&mut self, batch: &[Line]) -> Result<(), SettlementError>;
 }
 
-/// Checks that a batch follows the credit number `last` (0 before the first one) without a gap.
-fn check_order(last: u64, batch: &[Credit]) -> Result<(), SettlementError> {
-    match (last + 1..)
-        .zip(batch)
-        .find(|(expected, credit)| *expected != credit.seq)
-    {
+/// Checks that a batch follows the line number `last` (0 before the first one) without a gap.
+fn check_order(last: u64, batch: &[Line]) -> Result<(), SettlementError> {
+    match (last + 1..).zip(batch).find(|(expected, line)| *expected != line.seq) {
         None => Ok(()),
-        Some((expected, credit)) => Err(SettlementError::Order {
+        Some((expected, line)) => Err(SettlementError::Order {
             expected,
-            found: credit.seq,
+            found: line.seq,
         }),
     }
 }

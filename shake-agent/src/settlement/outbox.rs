@@ -1,11 +1,19 @@
 //! The ledger's outbox as settlement reads it: through a read-only connection, while the agent writes.
 
-use super::{Credit, Identity, SettlementError};
+use super::{Identity, Line, SettlementError};
 use crate::ledger::schema::{from_sql, to_sql};
-use crate::ledger::{self, CreditKind, LedgerError};
+use crate::ledger::{self, Incarnation, LedgerError, LineKind};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, LedgerId, PacketId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
+
+/// The rows of the outbox, each with the bits of its incarnation.
+macro_rules! lines {
+    () => {
+        "SELECT seq, user, cents, kind, packet, at_ms, number, balance_cents, coalesce(bits, 0)
+         FROM outbox LEFT JOIN incarnations USING (incarnation) "
+    };
+}
 
 /// A ledger's outbox.
 #[derive(Debug)]
@@ -27,16 +35,17 @@ impl Outbox {
         let find = || {
             self.connection
                 .query_row(
-                    "SELECT event, part, parts, records_crc, (SELECT at_ms FROM transfers ORDER BY transfer LIMIT 1) AS begun
+                    "SELECT identity, event, part, parts, records_crc, (SELECT at_ms FROM transfers ORDER BY transfer LIMIT 1) AS begun
                      FROM seed WHERE begun IS NOT NULL",
                     [],
                     |row| {
                         Ok(Identity {
-                            event: row.get(0)?,
-                            part: row.get(1)?,
-                            parts: row.get(2)?,
-                            records_crc: row.get(3)?,
-                            begun_ms: from_sql(row.get(4)?),
+                            ledger: row.get::<_, Option<_>>(0)?.map(LedgerId),
+                            event: row.get(1)?,
+                            part: row.get(2)?,
+                            parts: row.get(3)?,
+                            records_crc: row.get(4)?,
+                            begun_ms: from_sql(row.get(5)?),
                         })
                     },
                 )
@@ -46,7 +55,21 @@ impl Outbox {
             .ok_or_else(|| SettlementError::NotBegun(self.path.clone()))
     }
 
-    /// The number of the last credit; 0 when there is none.
+    /// Whether a settlement file was ever begun.
+    pub(super) fn has_begun(&self) -> Result<bool, SettlementError> {
+        self.read_with(|| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM seed WHERE settlement_ms IS NOT NULL)";
+            self.connection.query_row(sql, [], |row| row.get(0))
+        })
+    }
+
+    /// The line of this number, when there is one.
+    pub(super) fn find(&self, seq: u64) -> Result<Option<Line>, SettlementError> {
+        let found = self.read(seq.saturating_sub(1), 1)?.pop();
+        Ok(found.filter(|line| line.seq == seq))
+    }
+
+    /// The number of the last line; 0 when there is none.
     pub(super) fn last_seq(&self) -> Result<u64, SettlementError> {
         self.read_with(|| {
             self.connection
@@ -56,25 +79,45 @@ impl Outbox {
         .map(|seq| seq.map_or(0, from_sql))
     }
 
-    /// Credits after number `after`, in order, at most `max` of them.
-    pub(super) fn read(&self, after: u64, max: usize) -> Result<Vec<Credit>, SettlementError> {
+    /// Lines after number `after`, in order, at most `max` of them.
+    pub(super) fn read(&self, after: u64, max: usize) -> Result<Vec<Line>, SettlementError> {
         self.read_with(|| {
             self.connection
-                .prepare_cached(
-                    "SELECT seq, user, cents, kind, packet, at_ms FROM outbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-                )?
-                .query_map(params![to_sql(after), max as i64], credit)?
+                .prepare_cached(concat!(lines!(), "WHERE seq > ?1 ORDER BY seq LIMIT ?2"))?
+                .query_map(params![to_sql(after), max as i64], line)?
                 .collect()
         })
     }
 
-    /// Every credit in order, in one snapshot.
-    pub(super) fn for_each(&self, mut f: impl FnMut(Credit)) -> Result<(), SettlementError> {
+    /// Runs `work`, and all that it reads is of one moment.
+    pub(super) fn snapshot(
+        &self,
+        work: impl FnOnce(&Self) -> Result<(), SettlementError>,
+    ) -> Result<(), SettlementError> {
+        let transaction = self.read_with(|| self.connection.unchecked_transaction())?;
+        work(self)?;
+        self.read_with(|| transaction.finish())
+    }
+
+    /// Every user's account: the balance, and how many lines the user has.
+    pub(super) fn for_each_account(&self, mut f: impl FnMut(UserId, i64, u64)) -> Result<(), SettlementError> {
         self.read_with(|| {
             let mut statement = self
                 .connection
-                .prepare("SELECT seq, user, cents, kind, packet, at_ms FROM outbox ORDER BY seq")?;
-            for row in statement.query_map([], credit)? {
+                .prepare("SELECT user, balance_cents, lines FROM users")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                f(UserId(from_sql(row.get(0)?)), row.get(1)?, from_sql(row.get(2)?));
+            }
+            Ok(())
+        })
+    }
+
+    /// Every line in order.
+    pub(super) fn for_each(&self, mut f: impl FnMut(Line)) -> Result<(), SettlementError> {
+        self.read_with(|| {
+            let mut statement = self.connection.prepare(concat!(lines!(), "ORDER BY seq"))?;
+            for row in statement.query_map([], line)? {
                 f(row?);
             }
             Ok(())
@@ -86,13 +129,16 @@ impl Outbox {
     }
 }
 
-fn credit(row: &Row<'_>) -> rusqlite::Result<Credit> {
+fn line(row: &Row<'_>) -> rusqlite::Result<Line> {
     let kind = row.get(3)?;
-    Ok(Credit {
+    Ok(Line {
         seq: from_sql(row.get(0)?),
+        incarnation: Incarnation(from_sql(row.get(8)?)),
         user: UserId(from_sql(row.get(1)?)),
-        amount: Cents(from_sql(row.get(2)?)),
-        kind: CreditKind::from_column(kind).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, kind))?,
+        number: from_sql(row.get(6)?),
+        cents: row.get(2)?,
+        balance: Cents(from_sql(row.get(7)?)),
+        kind: LineKind::from_column(kind).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, kind))?,
         packet: PacketId(from_sql(row.get(4)?)),
         at: UnixMillis(from_sql(row.get(5)?)),
     })

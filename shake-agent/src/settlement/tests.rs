@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(60);
 const DIRECTORY: &str = "SHAKE_AGENT_SETTLEMENT_DIRECTORY";
 /// Three batches, the last one not full.
-const CREDITS: u64 = 2 * BATCH_MAX as u64 + 100;
+const LINES: u64 = 2 * BATCH_MAX as u64 + 100;
 
 /// A ledger with a seed and an outbox, and a place for its settlement file.
 struct Books {
@@ -40,7 +40,8 @@ impl Books {
         connection.execute_batch(schema::CREATE).unwrap();
         connection
             .execute_batch(
-                "INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity)
+                "INSERT INTO incarnations VALUES (1, 255, 1000);
+                 INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity)
                  VALUES (1, 7, 0, 1, 10, 1000, 77, 0, X'00112233445566778899aabbccddeeff');
                  INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents)
                  VALUES (1000, 0, 0, 2, 1, 1000);",
@@ -55,11 +56,15 @@ impl Books {
         self.connection.execute_batch("BEGIN").unwrap();
         for _ in 0..credits {
             let next = "(SELECT coalesce(max(seq), 0) + 1 FROM outbox)";
-            let sql = format!(
+            let line = format!(
                 "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
                  SELECT 1000 + n, -n, n, 1 + n % 4, n * 3, n, 1, n, 1 FROM (SELECT {next} AS n)"
             );
-            self.connection.prepare_cached(&sql).unwrap().execute([]).unwrap();
+            let account = "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, lines)
+                           SELECT user, balance_cents, 0, x'', 1 FROM outbox ORDER BY seq DESC LIMIT 1";
+            for sql in [&line, account] {
+                self.connection.prepare_cached(sql).unwrap().execute([]).unwrap();
+            }
         }
         self.connection.execute_batch("COMMIT").unwrap();
     }
@@ -91,7 +96,7 @@ impl Books {
         let report = self.verify();
         assert!(report.agrees, "{report}");
         assert_eq!((report.backlog.count, report.torn_bytes), (0, 0), "{report}");
-        assert_eq!(report.settled, report.credits);
+        assert_eq!(report.settled, report.lines);
     }
 
     fn target(&self) -> FileTarget {
@@ -100,8 +105,16 @@ impl Books {
     }
 }
 
+/// As the agent starts: a file is begun once.
 fn start(directory: &Path, counters: &Arc<Counters>) -> Worker {
-    let file = directory.join("settlement.log");
+    let (file, ledger) = (directory.join("settlement.log"), directory.join("ledger.db"));
+    if let Ok(standing) = ask(&file, &ledger) {
+        if standing == Standing::New {
+            begin(&file, &ledger).unwrap();
+        }
+        let sql = "UPDATE seed SET settlement_ms = 5 WHERE settlement_ms IS NULL";
+        Connection::open(&ledger).unwrap().execute(sql, []).unwrap();
+    }
     let target = move |identity| FileTarget::new(file.clone(), identity);
     Worker::spawn(directory.join("ledger.db"), target, Arc::clone(counters)).unwrap()
 }
@@ -116,12 +129,12 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn credits_are_settled_as_they_come_and_once_over_restarts() {
-    let books = Books::new(CREDITS);
+    let books = Books::new(LINES);
     let (worker, counters) = books.start();
-    until("the first", || counters.credits_settled.value() == CREDITS);
+    until("the first", || counters.lines_settled.value() == LINES);
     books.pay(5);
     until("the rest", || {
-        counters.credits_settled.value() == CREDITS + 5 && worker.backlog() == 0
+        counters.lines_settled.value() == LINES + 5 && worker.backlog() == 0
     });
     worker.finish(PATIENCE);
     books.assert_all_settled();
@@ -132,9 +145,13 @@ fn credits_are_settled_as_they_come_and_once_over_restarts() {
     books.settle();
     books.assert_all_settled();
     let text = std::fs::read_to_string(books.file()).unwrap();
-    assert!(text.starts_with("shake-settlement-1,event=7,part=0,parts=1,records_crc=0000004d,begun_ms=1000,"));
+    let ledger = "00112233445566778899aabbccddeeff";
+    let header =
+        format!("shake-settlement-2,ledger={ledger},event=7,part=0,parts=1,records_crc=0000004d,begun_ms=1000,owed=");
+    assert!(text.starts_with(&header), "{text:.300}");
+    let (key, user) = ("00000000000000ff-u18446744073709551614-1", "u18446744073709551614");
     assert!(
-        text.contains("\n2,7-0-0000004d-1000-2,18446744073709551614,2,gift,6,1002,"),
+        text.contains(&format!("\n2,{ledger}-{key},{user},1,2,2,gift,p6,1002,")),
         "{}",
         &text[..300]
     );
@@ -154,7 +171,7 @@ fn killed_at_any_step_every_credit_is_settled_once() {
     for point in SETTLEMENT_POINTS {
         let nths: &[u32] = if *point == "settlement:begun" { &[1] } else { &[1, 2, 3] };
         for nth in nths {
-            let books = Books::new(CREDITS);
+            let books = Books::new(LINES);
             let status = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "settlement::tests::child", "--nocapture"])
                 .env(DIRECTORY, books.directory.path())
@@ -180,9 +197,19 @@ fn a_file_torn_at_any_byte_is_completed() {
     let books = Books::new(4);
     books.settle();
     let whole = std::fs::read(books.file()).unwrap();
+    let header = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     for bytes in 0..whole.len() {
         std::fs::write(books.file(), &whole[..bytes]).unwrap();
         books.settle();
+        if bytes < header {
+            // Nothing of it is left: that is no file that one goes on with in silence.
+            assert!(
+                std::fs::read(books.file()).unwrap() == whole[..bytes],
+                "torn at {bytes}"
+            );
+            begin(&books.file(), &books.ledger()).unwrap();
+            books.settle();
+        }
         assert!(std::fs::read(books.file()).unwrap() == whole, "torn at {bytes}");
     }
     // What a file system may leave behind: the size without the bytes.
@@ -209,14 +236,14 @@ fn damage_is_named_and_nothing_is_written_after_it() {
     check(whole.replace("shake", "shaky"), "not a settlement file");
     check(
         [lines[0], lines[1], lines[3], lines[4]].concat(),
-        "it is credit 3 where 2 must be",
+        "it has number 3 where 2 must be",
     );
     check(
         [lines[0], lines[1], lines[1]].concat(),
-        "it is credit 1 where 2 must be",
+        "it has number 1 where 2 must be",
     );
     check(
-        [lines[0], lines[1], &"9".repeat(300), "\n"].concat(),
+        [lines[0], lines[1], &"9".repeat(600), "\n"].concat(),
         "longer than any line",
     );
     std::fs::write(books.file(), whole.replace("gift", "gilt")).unwrap();
@@ -248,15 +275,23 @@ fn another_ledgers_file_is_refused() {
         .unwrap();
     // A ledger restored from a backup: the last credits are gone, or others.
     for (sql, kind) in [
-        ("UPDATE outbox SET cents = cents + 1 WHERE seq = 4", "credit"),
-        ("DELETE FROM outbox WHERE seq = 4", "credit_extra"),
+        ("UPDATE outbox SET cents = cents + 1 WHERE seq = 4", "line_differs"),
+        ("DELETE FROM outbox WHERE seq = 4", "line_extra"),
     ] {
         books.connection.execute(sql, []).unwrap();
         let (worker, counters) = books.start();
         until("a failure", || counters.settlement_failures.value() > 0);
         worker.finish(PATIENCE);
         assert_eq!(std::fs::read_to_string(books.file()).unwrap(), text);
-        assert_eq!(books.verify().differences.named[0].kind, kind);
+        let report = books.verify();
+        assert!(
+            report.differences.named.iter().any(|found| found.kind == kind),
+            "{report}"
+        );
+        assert!(matches!(
+            ask(&books.file(), &books.ledger()),
+            Err(SettlementError::NotInLedger { seq: 4, .. })
+        ));
     }
 }
 
@@ -264,17 +299,27 @@ fn another_ledgers_file_is_refused() {
 fn the_file_takes_only_what_follows_and_only_from_one() {
     let books = Books::new(4);
     let credits = outbox::Outbox::open(&books.ledger()).unwrap().read(0, 10).unwrap();
+    begin(&books.file(), &books.ledger()).unwrap();
     let mut target = books.target();
     target.append(&credits[..2]).unwrap();
     for wrong in [&credits[..1], &credits[1..], &credits[3..]] {
         assert!(matches!(target.append(wrong), Err(SettlementError::Order { .. })));
     }
     assert!(matches!(books.target().last(), Err(SettlementError::Locked(_))));
-    // Removed under our hands: noticed, and written again from the first credit on.
+    // Removed under our hands: noticed, and refused until it is begun by hand; then the same bytes again.
     std::fs::remove_file(books.file()).unwrap();
     assert!(matches!(
         target.append(&credits[2..]),
         Err(SettlementError::Replaced(_))
+    ));
+    assert!(matches!(
+        target.last(),
+        Err(SettlementError::Gone { how: "missing", .. })
+    ));
+    begin(&books.file(), &books.ledger()).unwrap();
+    assert!(matches!(
+        begin(&books.file(), &books.ledger()),
+        Err(SettlementError::Begun { lines: 0, .. })
     ));
     assert_eq!(target.last().unwrap(), None);
     target.append(&credits).unwrap();
@@ -291,7 +336,7 @@ fn the_file_takes_only_what_follows_and_only_from_one() {
 /// A target that can be switched off, also in the middle of a batch.
 #[derive(Clone, Default)]
 struct Switch {
-    taken: Arc<Mutex<Vec<Credit>>>,
+    taken: Arc<Mutex<Vec<Line>>>,
     is_down: Arc<AtomicBool>,
 }
 
@@ -305,12 +350,12 @@ impl Switch {
 }
 
 impl Settlement for Switch {
-    fn last(&mut self) -> Result<Option<Credit>, SettlementError> {
+    fn last(&mut self) -> Result<Option<Line>, SettlementError> {
         self.check()?;
         Ok(self.taken.lock().unwrap().last().copied())
     }
 
-    fn append(&mut self, batch: &[Credit]) -> Result<(), SettlementError> {
+    fn append(&mut self, batch: &[Line]) -> Result<(), SettlementError> {
         let half = if self.check().is_ok() {
             batch.len()
         } else {
@@ -327,7 +372,7 @@ fn a_target_that_was_down_gets_everything_once() {
     let (switch, counters) = (Switch::default(), Arc::new(Counters::default()));
     let theirs = switch.clone();
     let worker = Worker::spawn(books.ledger(), move |_| theirs.clone(), Arc::clone(&counters)).unwrap();
-    until("the first", || counters.credits_settled.value() == 10);
+    until("the first", || counters.lines_settled.value() == 10);
     switch.is_down.store(true, Ordering::Relaxed);
     books.pay(20);
     until("failures", || {
@@ -339,20 +384,151 @@ fn a_target_that_was_down_gets_everything_once() {
     until("the rest", || switch.taken.lock().unwrap().len() == 50);
     until("no backlog", || worker.backlog() == 0 && !worker.is_down());
     worker.finish(PATIENCE);
-    let seqs: Vec<_> = switch.taken.lock().unwrap().iter().map(|credit| credit.seq).collect();
+    let seqs: Vec<_> = switch.taken.lock().unwrap().iter().map(|line| line.seq).collect();
     assert_eq!(seqs, (1..=50).collect::<Vec<_>>());
+}
+
+/// A file in other hands: whatever becomes of it, no line is missing from what follows, and none is written from 1 on in
+/// silence.
+#[test]
+fn a_file_in_other_hands_is_never_begun_again_in_silence() {
+    let books = Books::new(4);
+    books.settle();
+    let whole = std::fs::read(books.file()).unwrap();
+    let refused = |how: &str| {
+        books.pay(1);
+        let (worker, counters) = books.start();
+        until("a failure", || counters.settlement_failures.value() > 0);
+        worker.finish(PATIENCE);
+        assert_eq!(counters.lines_settled.value(), 0);
+        let error = ask(&books.file(), &books.ledger()).unwrap_err();
+        assert!(error.is_for_a_person(), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(how) && text.contains("settlement begin --from 1"),
+            "{text}"
+        );
+    };
+    // Moved away, then cut to nothing.
+    let moved = books.directory.path().join("moved.log");
+    std::fs::rename(books.file(), &moved).unwrap();
+    refused("missing");
+    assert!(!books.file().exists());
+    std::fs::write(books.file(), "").unwrap();
+    refused("empty");
+    assert_eq!(std::fs::read(books.file()).unwrap(), b"");
+    // Brought back: it goes on where it was.
+    std::fs::rename(&moved, books.file()).unwrap();
+    books.settle();
+    books.assert_all_settled();
+    let longer = std::fs::read(books.file()).unwrap();
+    assert!(longer.starts_with(&whole) && longer.len() > whole.len());
+    // Cut short at a line, also to its header: the same bytes again.
+    let ends = longer
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(|(at, _)| at + 1);
+    for end in ends {
+        std::fs::write(books.file(), &longer[..end]).unwrap();
+        books.settle();
+        assert!(std::fs::read(books.file()).unwrap() == longer, "cut to {end}");
+    }
+    // Begun by hand: the same bytes from the first on.
+    std::fs::remove_file(books.file()).unwrap();
+    begin(&books.file(), &books.ledger()).unwrap();
+    books.settle();
+    assert!(std::fs::read(books.file()).unwrap() == longer);
+    // Another file in its place is not written over.
+    std::fs::write(books.file(), "user").unwrap();
+    let error = begin(&books.file(), &books.ledger()).unwrap_err().to_string();
+    assert!(error.contains("not a settlement file"), "{error}");
+    assert_eq!(std::fs::read(books.file()).unwrap(), b"user");
+}
+
+#[test]
+fn a_new_ledger_does_not_go_on_with_the_file_of_a_lost_one() {
+    let books = Books::new(4);
+    books.settle();
+    books.connection.execute("DELETE FROM seed", []).unwrap();
+    let error = ask(&books.file(), &books.ledger()).unwrap_err();
+    assert!(matches!(error, SettlementError::NewLedger { .. }), "{error}");
+    std::fs::remove_file(books.file()).unwrap();
+    assert_eq!(ask(&books.file(), &books.ledger()).unwrap(), Standing::New);
+}
+
+#[test]
+fn a_file_of_version_1_is_read_and_never_continued() {
+    let books = Books::new(3);
+    books.settle();
+    let older = Identity {
+        ledger: None,
+        ..outbox::Outbox::open(&books.ledger()).unwrap().identity().unwrap()
+    };
+    let mut text = older.to_line();
+    for (seq, kind) in [(1, "grab"), (2, "gift"), (3, "refund")] {
+        let user = u64::MAX - seq + 1;
+        let line = format!(
+            "{seq},7-0-0000004d-1000-{seq},{user},{seq},{kind},{},{}",
+            seq * 3,
+            1000 + seq
+        );
+        text += &format!("{line},{:08x}\n", crc32fast::hash(line.as_bytes()));
+    }
+    std::fs::write(books.file(), &text).unwrap();
+    let error = ask(&books.file(), &books.ledger()).unwrap_err();
+    assert!(
+        matches!(error, SettlementError::Older(_)) && error.is_for_a_person(),
+        "{error}"
+    );
+    books.settle();
+    assert_eq!(std::fs::read_to_string(books.file()).unwrap(), text);
+
+    // With the ledger that it is of.
+    crate::tests::make_version_2(&books.ledger());
+    books.assert_all_settled();
+    std::fs::write(books.file(), text.replace("gift", "gilt")).unwrap();
+    assert!(!books.verify().agrees);
+}
+
+/// Each user's lines have no gap, each balance is the last one and the line's cents, and the last one is the account's.
+#[test]
+fn lines_that_do_not_make_the_balance_are_named() {
+    for (sql, kind) in [
+        ("UPDATE outbox SET balance_cents = 9 WHERE seq = 2", "line_chain"),
+        ("UPDATE outbox SET number = 2 WHERE seq = 2", "line_chain"),
+        (
+            "UPDATE outbox SET cents = -2, balance_cents = -2 WHERE seq = 2",
+            "line_chain",
+        ),
+        ("UPDATE users SET balance_cents = 9 WHERE user = -2", "line_balance"),
+        ("UPDATE users SET lines = 2 WHERE user = -2", "line_balance"),
+        ("DELETE FROM users WHERE user = -2", "line_balance"),
+        ("INSERT INTO users VALUES (77, 5, 0, x'', NULL, 0)", "line_balance"),
+    ] {
+        let books = Books::new(4);
+        assert_eq!(books.connection.execute(sql, []).unwrap(), 1, "{sql}");
+        // The file is what the outbox says: only the chain can tell.
+        books.settle();
+        let report = books.verify();
+        assert!(
+            report.differences.named.iter().any(|found| found.kind == kind),
+            "{sql}: {report}"
+        );
+    }
 }
 
 #[test]
 fn a_ledger_that_is_not_begun_is_waited_for() {
     let books = Books::new(3);
+    begin(&books.file(), &books.ledger()).unwrap();
     books.connection.execute("DELETE FROM transfers", []).unwrap();
     let (worker, counters) = books.start();
     until("a failure", || counters.settlement_failures.value() > 0);
     let funding =
         "INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents) VALUES (?1, 0, 0, 2, 1, 9)";
     books.connection.execute(funding, params![1_000]).unwrap();
-    until("the credits", || counters.credits_settled.value() == 3);
+    until("the credits", || counters.lines_settled.value() == 3);
     worker.finish(PATIENCE);
     books.assert_all_settled();
 }

@@ -1,63 +1,76 @@
-//! Compares a settlement file with the outbox of its ledger, credit by credit. Writes nothing; the agent may be running.
+//! Compares a settlement file with the outbox of its ledger, line by line, and proves that at any line each user's lines sum to
+//! the balance, up to the one in the account. Writes nothing; the agent may be running.
 
 use super::file::{Lines, whole_bytes};
 use super::outbox::Outbox;
-use super::{Credit, Identity, SettlementError};
+use super::{Identity, Line, SettlementError};
 use crate::differences::Differences;
-use crate::ledger::CreditKind;
-use crate::seed_file::Tally;
+use crate::ledger::LineKind;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use shake_rules::UserId;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
-/// Credits between two words of progress.
+/// Lines between two words of progress.
 const PROGRESS_EVERY: u64 = 65_536;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether every line is a credit of the ledger, in order. Credits that still wait are no difference.
+    /// Whether every line of the file is one of the ledger, in order, and the lines of each user make the balance. Lines
+    /// that still wait are no difference.
     pub agrees: bool,
     /// Which ledger it is.
     pub ledger: Identity,
-    /// Credits in the outbox.
-    pub credits: Credits,
+    /// Lines in the outbox.
+    pub lines: Sums,
     /// Those of them that are in the file.
-    pub settled: Credits,
+    pub settled: Sums,
     /// Those that wait.
-    pub backlog: Credits,
+    pub backlog: Sums,
     /// Bytes of a last line that was not written to its end; cut at the next start, or being written.
     pub torn_bytes: u64,
     /// What is not as it ought to be.
     pub differences: Differences,
 }
 
-/// A number of credits and their sum, whole and by kind.
+/// A number of lines and their sum, whole and by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Credits {
+pub struct Sums {
+    /// How many.
+    pub count: u64,
+    /// Their sum: what came in less what went out.
+    pub cents: i64,
+    /// Those of each kind that occurs.
+    pub kinds: BTreeMap<&'static str, KindSum>,
+}
+
+/// The lines of a kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KindSum {
     /// How many.
     pub count: u64,
     /// Their sum.
-    pub cents: u64,
-    /// Count (as `packets`) and sum for each kind that occurs.
-    pub kinds: BTreeMap<&'static str, Tally>,
+    pub cents: i64,
 }
 
-impl Credits {
-    fn add(&mut self, credit: &Credit) {
+impl Sums {
+    fn add(&mut self, line: &Line) {
         self.count += 1;
-        self.cents = self.cents.saturating_add(credit.amount.0);
-        self.kinds.entry(credit.kind.name()).or_default().add(credit.amount.0);
+        self.cents = self.cents.saturating_add(line.cents);
+        let of_kind = self.kinds.entry(line.kind.name()).or_default();
+        of_kind.count += 1;
+        of_kind.cents = of_kind.cents.saturating_add(line.cents);
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "ledger of {}\n", self.ledger)?;
+        writeln!(f, "{}\n", self.ledger)?;
         let columns = [
-            ("credits", &self.credits),
+            ("lines", &self.lines),
             ("settled", &self.settled),
             ("backlog", &self.backlog),
         ];
@@ -66,17 +79,17 @@ impl fmt::Display for Report {
             write!(f, "  {name:>12}  {:>16}", "cents")?;
         }
         writeln!(f)?;
-        for kind in CreditKind::ALL {
+        for kind in LineKind::ALL {
             write!(f, "  {:<8}", kind.name())?;
-            for (_, credits) in columns {
-                let tally = credits.kinds.get(kind.name()).copied().unwrap_or_default();
-                write!(f, "  {:>12}  {:>16}", tally.packets, tally.cents)?;
+            for (_, sums) in columns {
+                let sum = sums.kinds.get(kind.name()).copied().unwrap_or_default();
+                write!(f, "  {:>12}  {:>16}", sum.count, sum.cents)?;
             }
             writeln!(f)?;
         }
         write!(f, "  {:<8}", "total")?;
-        for (_, credits) in columns {
-            write!(f, "  {:>12}  {:>16}", credits.count, credits.cents)?;
+        for (_, sums) in columns {
+            write!(f, "  {:>12}  {:>16}", sums.count, sums.cents)?;
         }
         writeln!(f)?;
         if self.torn_bytes > 0 {
@@ -87,15 +100,17 @@ impl fmt::Display for Report {
             )?;
         }
         self.differences.fmt(f)?;
-        if self.agrees {
-            f.write_str("agrees: every line of the file is a credit of the ledger, in order")
-        } else {
-            write!(f, "does NOT agree: {} differences", self.differences.count)
+        match (self.agrees, self.ledger.ledger) {
+            (true, Some(_)) => f.write_str(
+                "agrees: every line of the file is one of the ledger, in order, and each user's lines sum to the balance",
+            ),
+            (true, None) => f.write_str("agrees: every line of the file is a credit of the ledger, in order"),
+            (false, _) => write!(f, "does NOT agree: {} differences", self.differences.count),
         }
     }
 }
 
-/// Verifies a settlement file against its ledger. `progress` is told from time to time how many credits are compared.
+/// Verifies a settlement file against its ledger. `progress` is told from time to time how many lines are compared.
 ///
 /// # Errors
 /// When one of the two cannot be read, or the file has no header in order; a difference is no error but part of the report.
@@ -111,59 +126,74 @@ pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Resu
     let mut report = Report {
         agrees: false,
         ledger: identity,
-        credits: Credits::default(),
-        settled: Credits::default(),
-        backlog: Credits::default(),
+        lines: Sums::default(),
+        settled: Sums::default(),
+        backlog: Sums::default(),
         torn_bytes: bytes - whole,
         differences: Differences::default(),
     };
     report
         .differences
         .compare("ledger", "the header", identity, lines.identity());
+    let mut balances = Balances::default();
     let mut more = true;
-    outbox.for_each(|credit| {
-        report.credits.add(&credit);
-        if report.credits.count.is_multiple_of(PROGRESS_EVERY) {
-            progress(report.credits.count);
-        }
-        report.differences.compare(
-            "outbox_gap",
-            "the outbox",
-            format_args!("credit {}", report.credits.count).to_string(),
-            format_args!("credit {}", credit.seq).to_string(),
-        );
-        let line = if more {
-            next(&mut lines, &mut report.differences)
-        } else {
-            None
-        };
-        more = line.is_some();
-        match line {
-            None => report.backlog.add(&credit),
-            Some(line) => {
-                report.settled.add(&line);
-                if line != credit {
-                    let subject = format!("credit {}", credit.seq);
-                    report.differences.add("credit", subject, Shown(&credit), Shown(&line));
+    outbox.snapshot(|outbox| {
+        outbox.for_each(|line| {
+            report.lines.add(&line);
+            if report.lines.count.is_multiple_of(PROGRESS_EVERY) {
+                progress(report.lines.count);
+            }
+            report.differences.compare(
+                "outbox_gap",
+                "the outbox",
+                format_args!("line {}", report.lines.count).to_string(),
+                format_args!("line {}", line.seq).to_string(),
+            );
+            if identity.ledger.is_some() {
+                balances.follow(&line, &mut report.differences);
+            }
+            let settled = if more {
+                next(&mut lines, &mut report.differences)
+            } else {
+                None
+            };
+            more = settled.is_some();
+            match settled {
+                None => report.backlog.add(&line),
+                Some(settled) => {
+                    report.settled.add(&settled);
+                    if settled != line {
+                        let subject = format!("line {}", line.seq);
+                        report
+                            .differences
+                            .add("line_differs", subject, Shown(&line), Shown(&settled));
+                    }
                 }
             }
+        })?;
+        if identity.ledger.is_some() {
+            outbox.for_each_account(|user, balance, count| {
+                balances.close(user, balance, count, &mut report.differences);
+            })?;
         }
+        Ok(())
     })?;
+    balances.without_account(&mut report.differences);
     while more && let Some(line) = next(&mut lines, &mut report.differences) {
         report.settled.add(&line);
-        let subject = format!("credit {}", line.seq);
+        let subject = format!("line {}", line.seq);
         report
             .differences
-            .add("credit_extra", subject, "none in the ledger", Shown(&line));
+            .add("line_extra", subject, "none in the ledger", Shown(&line));
     }
     report.agrees = report.differences.is_empty();
     Ok(report)
 }
 
 /// The next line; `None` at the end, or from a damaged one on.
-fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Credit> {
+fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Line> {
     match lines.next() {
-        Ok(credit) => credit,
+        Ok(line) => line,
         Err(error) => {
             differences.add("line", "the file", "whole lines in order", error);
             None
@@ -171,14 +201,53 @@ fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Credit> 
     }
 }
 
-/// A credit in words.
-struct Shown<'a>(&'a Credit);
+/// How far the lines of each user are: how many, and the balance after the last of them. About 32 bytes a user.
+#[derive(Debug, Default)]
+struct Balances(HashMap<UserId, (u64, i64)>);
+
+impl Balances {
+    /// The next line of its user: its number has no gap, and its balance is the last one and its cents.
+    fn follow(&mut self, line: &Line, differences: &mut Differences) {
+        let (number, balance) = self.0.entry(line.user).or_default();
+        let expected = (*number + 1, i128::from(*balance) + i128::from(line.cents));
+        let found = (line.number, i128::from(line.balance.0));
+        if expected != found || expected.1 < 0 {
+            let said = |(number, balance)| format!("number {number} of user {}, balance {balance}", line.user);
+            let subject = format!("line {}", line.seq);
+            differences.add("line_chain", subject, said(expected), said(found));
+        }
+        (*number, *balance) = (line.number, line.balance.0.cast_signed());
+    }
+
+    /// The user's account has what the last line says.
+    fn close(&mut self, user: UserId, balance: i64, count: u64, differences: &mut Differences) {
+        let expected = self.0.remove(&user).unwrap_or_default();
+        if expected != (count, balance) {
+            let said = |(count, balance)| format!("{count} lines, balance {balance}");
+            let subject = format!("the account of user {user}");
+            differences.add("line_balance", subject, said(expected), said((count, balance)));
+        }
+    }
+
+    /// Whoever has lines has an account.
+    fn without_account(self, differences: &mut Differences) {
+        for (user, (_, balance)) in self.0 {
+            let subject = format!("the account of user {user}");
+            differences.add("line_balance", subject, format!("balance {balance}"), "none");
+        }
+    }
+}
+
+/// A line in words.
+pub(super) struct Shown<'a>(pub(super) &'a Line);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Credit {
+        let Line {
             user,
-            amount,
+            number,
+            cents,
+            balance,
             kind,
             packet,
             at,
@@ -186,7 +255,7 @@ impl fmt::Display for Shown<'_> {
         } = self.0;
         write!(
             f,
-            "{amount} cents to user {user}, {} of packet {packet} at {at} ms",
+            "{cents:+} cents of user {user}, {} of packet {packet}, at {at} ms, number {number}, balance {balance}",
             kind.name()
         )
     }

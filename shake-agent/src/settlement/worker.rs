@@ -1,7 +1,7 @@
-//! The thread that moves credits from the outbox to the target, and waits and tries again while the target is down.
+//! The thread that moves lines from the outbox to the target, and waits and tries again while the target is down.
 
 use super::outbox::Outbox;
-use super::{Credit, Identity, Settlement, SettlementError, check_order};
+use super::{Identity, Line, Settlement, SettlementError, check_order};
 use crate::counters::Counters;
 use crate::crash;
 use std::io;
@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tracing::{error, info, warn};
 
-/// Most credits in one batch: one sync of the target serves so many.
+/// Most lines in one batch: one sync of the target serves so many.
 pub(super) const BATCH_MAX: usize = 4_096;
 /// How often the outbox is looked at while it is empty.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -63,7 +63,7 @@ impl Worker {
         })
     }
 
-    /// Credits in the ledger that are not settled yet.
+    /// Lines in the ledger that are not settled yet.
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.shared.backlog.load(Ordering::Relaxed)
@@ -88,7 +88,7 @@ impl Worker {
         if self.backlog() > 0 {
             warn!(
                 backlog = self.backlog(),
-                "credits wait to be settled; they are at the next start"
+                "lines wait to be settled; they are at the next start"
             );
         }
     }
@@ -113,7 +113,7 @@ fn work<T: Settlement>(ledger: &Path, target: &impl Fn(Identity) -> T, counters:
         match moved {
             Ok(moved) => {
                 retry = RETRY_MIN;
-                counters.credits_settled.add(moved);
+                counters.lines_settled.add(moved);
                 if shared.down.swap(false, Ordering::Relaxed) {
                     info!(backlog = shared.backlog.load(Ordering::Relaxed), "settlement goes on");
                 }
@@ -127,7 +127,7 @@ fn work<T: Settlement>(ledger: &Path, target: &impl Fn(Identity) -> T, counters:
             Err(fault) => {
                 counters.settlement_failures.add(1);
                 if !shared.down.swap(true, Ordering::Relaxed) {
-                    error!(%fault, "settlement is down; it is tried again, and credits wait in the ledger meanwhile");
+                    error!(%fault, "settlement is down; it is tried again, and lines wait in the ledger meanwhile");
                 }
                 if stop {
                     return;
@@ -139,7 +139,7 @@ fn work<T: Settlement>(ledger: &Path, target: &impl Fn(Identity) -> T, counters:
     }
 }
 
-/// Moves one batch; gives how many credits it had.
+/// Moves one batch; gives how many lines it had.
 fn step<T: Settlement>(
     pump: &mut Option<Pump<T>>,
     ledger: &Path,
@@ -164,11 +164,24 @@ fn step<T: Settlement>(
     moved
 }
 
+/// Checks that the target's last line is the ledger's.
+pub(super) fn compare_last(outbox: &Outbox, last: Option<&Line>) -> Result<(), SettlementError> {
+    let Some(last) = last else { return Ok(()) };
+    let ours = outbox.find(last.seq)?;
+    if ours.as_ref() == Some(last) {
+        return Ok(());
+    }
+    Err(SettlementError::NotInLedger {
+        seq: last.seq,
+        there: ours.is_some(),
+    })
+}
+
 /// Outbox and target.
 struct Pump<T> {
     outbox: Outbox,
     target: T,
-    /// The target's last credit; `None` when the target has to be asked.
+    /// The target's last line; `None` when the target has to be asked.
     cursor: Option<u64>,
     /// The last cursor that was known.
     settled: u64,
@@ -193,21 +206,11 @@ impl<T: Settlement> Pump<T> {
         Ok(batch.len() as u64)
     }
 
-    /// Asks the target for its last credit, which must be the ledger's.
+    /// Asks the target for its last line, which must be the ledger's.
     fn connect(&mut self) -> Result<u64, SettlementError> {
-        let Some(last) = self.target.last()? else { return Ok(0) };
-        let seq = last.seq;
-        let ours: Option<Credit> = self
-            .outbox
-            .read(seq.saturating_sub(1), 1)?
-            .pop()
-            .filter(|credit| credit.seq == seq);
-        if ours == Some(last) {
-            Ok(seq)
-        } else {
-            let there = ours.is_some();
-            Err(SettlementError::NotInLedger { seq, there })
-        }
+        let last = self.target.last()?;
+        compare_last(&self.outbox, last.as_ref())?;
+        Ok(last.map_or(0, |line| line.seq))
     }
 
     fn backlog(&self) -> Result<u64, SettlementError> {

@@ -38,7 +38,7 @@ fn packets_of_every_kind() {
         let found: Vec<_> = story
             .events
             .iter()
-            .map(|event| (event.at_ms, event.what, event.user, event.cents))
+            .map(|event| (event.at_ms, event.what, event.user.map(|user| user.0), event.cents))
             .collect();
         assert_eq!((story.state, &found[..]), (state, expected), "packet {id}");
         story
@@ -76,11 +76,20 @@ fn packets_of_every_kind() {
         "open",
         &[(1000, "sent", Some(7), Some(60)), (1100, "share", Some(8), Some(35))],
     );
-    assert_eq!((story.sender, story.balance_cents, story.shares_left), (Some(7), 25, 1));
+    assert_eq!(
+        (story.sender, story.balance_cents, story.shares_left),
+        (Some(UserId(7)), 25, 1)
+    );
+    // Ids of 64 bits are text: numbers lose their last digits.
+    let json = serde_json::to_value(&story).unwrap();
+    assert_eq!(
+        (&json["packet"], &json["sender"]),
+        (&"p18446744073709551611".into(), &"u7".into())
+    );
     let waits: Vec<_> = story
         .recipients
         .iter()
-        .map(|recipient| (recipient.user, recipient.waits))
+        .map(|recipient| (recipient.user.0, recipient.waits))
         .collect();
     assert_eq!(waits, [(8, false), (9, true)]);
     let text = story.to_string();
@@ -104,13 +113,13 @@ fn users_with_and_without_money() {
          INSERT INTO offers (packet, user, waits) VALUES (-5, 8, 1);"
     ));
     let story = user(&path, UserId(7)).unwrap();
-    let sent = (-5_i64).cast_unsigned();
+    let sent = PacketId((-5_i64).cast_unsigned());
     let moved: Vec<_> = story
         .transfers
         .iter()
         .map(|moved| (moved.transfer, moved.cents, moved.packet))
         .collect();
-    assert_eq!(moved, [(3, -40, Some(sent)), (1, 90, Some(2))]);
+    assert_eq!(moved, [(3, -40, Some(sent)), (1, 90, Some(PacketId(2)))]);
     assert_eq!(
         (story.balance_cents, &story.sent[..], &story.sponsors_opened[..]),
         (50, &[sent][..], &[4][..])
@@ -119,7 +128,7 @@ fn users_with_and_without_money() {
     assert!(story.to_string().contains("         -40 cents  transfer 3"), "{story}");
     // Nobody needs money to have a story.
     assert_eq!(user(&path, UserId(8)).unwrap().offered, [sent]);
-    assert_eq!(user(&path, UserId(9)).unwrap().issued, [1]);
+    assert_eq!(user(&path, UserId(9)).unwrap().issued, [PacketId(1)]);
     let error = user(&path, UserId(1)).unwrap_err().to_string();
     assert!(error.starts_with("user 1 is not in the ledger"), "{error}");
 }

@@ -2,6 +2,7 @@
 
 use super::{Event, Movement, PacketStory, Recipient, UserStory};
 use jiff::Timestamp;
+use shake_rules::PacketId;
 use std::fmt;
 
 /// A time of the ledger for people.
@@ -70,7 +71,7 @@ impl fmt::Display for UserStory {
             true => Ok(()),
             false => writeln!(f, "  {name:<15}  {}", ids.join(" ")),
         };
-        let text = |ids: &[u64]| ids.iter().map(u64::to_string).collect();
+        let text = |ids: &[PacketId]| ids.iter().map(PacketId::to_string).collect();
         list("of sponsors", self.sponsors_opened.iter().map(u16::to_string).collect())?;
         list("to be opened", text(&self.issued))?;
         list("sent", text(&self.sent))?;

@@ -56,7 +56,7 @@ fn a_ticket_opens_what_was_lost_in_a_reboot() {
     let (event, mut front, mut back, grants) = reboot();
     let report = event.assert_balanced();
     assert_eq!((report.total.lost.packets, report.total.void.packets), (8, 0));
-    let mut lost: Vec<u64> = grants.iter().map(|grant| grant.packet.0).collect();
+    let mut lost: Vec<PacketId> = grants.iter().map(|grant| grant.packet).collect();
     lost.sort_unstable();
     assert_eq!((report.lost_packets, report.void_packets), (lost, vec![]));
     let packet = grants[0].packet;

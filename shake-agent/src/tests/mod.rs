@@ -18,3 +18,5 @@ mod rings;
 mod simulation;
 mod time;
 mod versions;
+
+pub use versions::make_version_2;

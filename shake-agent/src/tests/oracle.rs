@@ -121,13 +121,19 @@ struct Oracle {
     made: Vec<Known>,
     /// By maker (0 is the event) and key, the place in `made`.
     keys: BTreeMap<(u64, u8), usize>,
+    /// What was asked for with each key: cents, shares, recipients.
+    asked: BTreeMap<(u64, u8), (u64, u16, BTreeSet<u64>)>,
     released: usize,
     mapping: u64,
     wallets: BTreeMap<u64, i64>,
+    /// Each user's movements: kind and cents.
+    lines: BTreeMap<u64, Vec<(&'static str, i64)>>,
     opened: BTreeMap<u64, u32>,
     gift_budget: u64,
     /// How much time has passed in which commits were made: only that counts.
     served: u64,
+    /// After each passing of time: how much was served by then, and the clock.
+    steps: Vec<(u64, u64)>,
 }
 
 impl Oracle {
@@ -176,9 +182,14 @@ impl Oracle {
                 known.owner = Some(user);
                 *self.opened.entry(user).or_default() += 1;
                 take(known, user, amount, now);
-                *self.wallets.entry(user).or_default() += amount.0 as i64;
+                self.moved(user, "open", amount.0 as i64);
             }
         }
+    }
+
+    fn moved(&mut self, user: u64, kind: &'static str, cents: i64) {
+        *self.wallets.entry(user).or_default() += cents;
+        self.lines.entry(user).or_default().push((kind, cents));
     }
 
     fn known(&mut self, packet: usize) -> Option<&mut Known> {
@@ -221,8 +232,9 @@ impl Oracle {
             else {
                 panic!("{result:?} of {known:?}");
             };
+            let is_gift = packet >= PACKETS as usize && known.sender.is_none();
             take(known, user, amount, known.due);
-            *self.wallets.entry(user).or_default() += amount.0 as i64;
+            self.moved(user, if is_gift { "gift" } else { "grab" }, amount.0 as i64);
             return;
         };
         assert_eq!(*result, expected, "packet {packet}, user {user}");
@@ -231,6 +243,10 @@ impl Oracle {
     fn send(&mut self, op: (u64, u8, u64, u16, BTreeSet<u64>), result: &SendResult) {
         let (user, key, cents, shares, named) = op;
         if let Some(&at) = self.keys.get(&(user, key)) {
+            if self.asked[&(user, key)] != (cents, shares, named) {
+                assert_eq!(*result, SendResult::Refused(Reason::KeyUsed));
+                return;
+            }
             assert!(matches!(result, SendResult::Sent { packet, repeat: true, .. } if *packet == self.made[at].id));
             return;
         }
@@ -248,7 +264,8 @@ impl Oracle {
             else {
                 panic!("{result:?}");
             };
-            *self.wallets.entry(user).or_default() -= cents as i64;
+            self.moved(user, "send", -(cents as i64));
+            self.asked.insert((user, key), (cents, shares, named.clone()));
             self.make(user, key, packet, cents, shares, named);
         }
     }
@@ -270,11 +287,17 @@ impl Oracle {
         });
     }
 
-    fn expire(&mut self) {
-        let now = self.served;
+    fn expire(&mut self, now: u64) {
+        self.steps.push((self.served, now));
+        // The end is by time served. The grace after it runs by the clock, whether time is served or not.
+        let is_over = |due: u64| {
+            let step = self.steps.iter().find(|(served, _)| *served >= due);
+            step.is_some_and(|(served, at)| at - (served - due) + EXPIRY_GRACE_MS <= now)
+        };
+        let mut refunds = Vec::new();
         for known in self.seed.values_mut().chain(&mut self.made) {
             let waits = matches!(known.stage, Stage::Issued(_) | Stage::Open);
-            if !waits || known.due + EXPIRY_GRACE_MS > now {
+            if !waits || !is_over(known.due) {
                 continue;
             }
             if let Stage::Issued(owner) = known.stage {
@@ -282,12 +305,15 @@ impl Oracle {
             }
             known.stage = Stage::Refunded;
             match known.sender {
-                Some(sender) => *self.wallets.entry(sender).or_default() += known.left as i64,
+                Some(sender) => refunds.push((sender, known.left as i64)),
                 // A gift: it names users, and nobody won it.
                 None if !known.named.is_empty() => self.gift_budget += known.left,
                 None => {}
             }
             known.left = 0;
+        }
+        for (sender, cents) in refunds {
+            self.moved(sender, "refund", cents);
         }
     }
 }
@@ -419,7 +445,7 @@ fn apply(op: &Op, real: &mut Real, oracle: &mut Oracle) {
                 oracle.served += ms;
             }
             real.expire();
-            oracle.expire();
+            oracle.expire(real.now);
         }
         Op::ShardStarted { taken } => {
             let pushed = real.grants;
@@ -455,6 +481,15 @@ fn compare(real: &mut Real, oracle: &Oracle) {
     for (user, cents) in &oracle.wallets {
         assert!(*cents >= 0);
         assert_eq!(real.balance(*user), *cents, "user {user}");
+    }
+    real.event
+        .assert_lines_make(|user| oracle.wallets.get(&user).copied().unwrap_or(0));
+    let lines = real.event.lines();
+    assert!(lines.keys().all(|user| oracle.lines.contains_key(user)));
+    for (user, expected) in &oracle.lines {
+        let found = lines.get(user).into_iter().flatten();
+        let found: Vec<_> = found.map(|line| (line.kind.as_str(), line.cents)).collect();
+        assert_eq!(found, *expected, "user {user}");
     }
     for known in oracle.seed.values().chain(&oracle.made) {
         let packet = real.ledger().packet(known.id).unwrap().unwrap();

@@ -112,8 +112,8 @@ fn what_is_sent_and_to_whom() {
     let first = send(&mut real, 1, 20, 1, &[2, 3]);
     let id = packet(&first);
     assert_eq!((id.0 >> 63, real.balance(1)), (1, 10));
-    // The first answer, though the balance is gone and the request is another.
-    let again = send(&mut real, 1, 5_000, 1, &[]);
+    // The first answer, though the balance is gone.
+    let again = send(&mut real, 1, 20, 1, &[2, 3]);
     assert!(matches!(again, SendResult::Sent { packet, repeat: true, .. } if packet == id));
     assert_eq!(refused(&real.grab(id, 4)), Reason::NotEntitled);
     assert_eq!(
@@ -336,4 +336,109 @@ fn at_most_so_many_offers_are_told_at_once() {
         panic!("no wallet");
     };
     assert_eq!(transfers.len(), 11);
+}
+
+/// Money that goes round is paid once: what counts is the balance, and the lines sum to it at every moment.
+#[test]
+fn lines_sum_to_the_balance_however_often_money_goes_round() {
+    let mut real = Real::new();
+    real.release(0);
+    let now = UnixMillis(real.now);
+    real.claim(EVENT, 0, 1, 1, now);
+    assert_eq!(real.balance(1), 30);
+    for key in 0..10 {
+        let (result, _) = real.send(1, key, 30, 1, &[1].into());
+        let SendResult::Sent { packet, .. } = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(real.balance(1), 0);
+        real.event.assert_lines_make(|_| 0);
+        real.grab(packet, 1);
+        real.event.assert_lines_make(|_| 30);
+    }
+    // Once more, and nobody takes it: refused sends and repeats write nothing.
+    real.send(1, 10, 30, 1, &[2].into());
+    real.send(1, 10, 30, 1, &[2].into());
+    real.send(1, 11, 30, 1, &[2].into());
+    real.pass(DAY + EXPIRY_GRACE_MS);
+    assert_eq!(real.expire(), 1);
+    assert_eq!(real.balance(1), 30);
+    real.event.assert_lines_make(|_| 30);
+    let lines = &real.event.lines()[&1];
+    assert_eq!(lines.len(), 1 + 2 * 10 + 2);
+    assert_eq!(lines.iter().map(|line| line.cents).sum::<i64>(), 30);
+    let report = real.event.assert_balanced();
+    assert_eq!((report.outbox["send"].cents, report.outbox["send"].credits), (330, 11));
+}
+
+#[test]
+fn a_key_of_other_content_is_refused_by_name() {
+    let mut real = rich();
+    let (first, _) = real.send(1, 1, 10, 2, &[3, 4].into());
+    let SendResult::Sent { packet, .. } = first else {
+        panic!("{first:?}");
+    };
+    let ask = |real: &mut Real, cents, shares, named: &[u64]| {
+        let request = real.send_request(1, 1, cents, shares, named);
+        sent(&real.ask(&request))
+    };
+    // The same, also with the recipients in another order, and when there is no money for it any more.
+    for named in [&[3, 4], &[4, 3]] {
+        let again = ask(&mut real, 10, 2, named);
+        assert!(
+            matches!(again, SendResult::Sent { packet: found, repeat: true, .. } if found == packet),
+            "{again:?}"
+        );
+    }
+    for (cents, shares, named) in [
+        (11, 2, &[3, 4][..]),
+        (10, 1, &[3, 4]),
+        (10, 2, &[3, 5]),
+        (10, 2, &[3, 4, 5]),
+        (10, 2, &[]),
+        // Senseless, and of a key that was used: the key comes first.
+        (0, 0, &[]),
+    ] {
+        let refused = ask(&mut real, cents, shares, named);
+        assert_eq!(
+            refused,
+            SendResult::Refused(Reason::KeyUsed),
+            "{cents} {shares} {named:?}"
+        );
+    }
+    assert_eq!(real.balance(1), 20);
+    // Somebody else's key is another one.
+    assert_eq!(
+        real.send(2, 1, 10, 2, &[3, 4].into()).0,
+        SendResult::Refused(Reason::Balance)
+    );
+    // A gift's key likewise: the first gift stands.
+    assert_eq!(real.gift(9, 40, &[1, 2].into()).len(), 2);
+    assert!(real.gift(9, 30, &[1, 2].into()).is_empty());
+    assert_eq!(real.judge.counters.gifts_inconsistent.value(), 1);
+    real.event.assert_balanced();
+}
+
+#[test]
+fn a_send_that_waited_too_long_is_never_carried_out() {
+    let mut real = rich();
+    let request = real.send_request(1, 1, 10, 1, &[2]);
+    let other = real.send_request(1, 2, 10, 1, &[2]);
+    real.now += 30_000;
+    assert!(matches!(
+        sent(&real.ask(&request)),
+        SendResult::Sent { repeat: false, .. }
+    ));
+    real.now += 1;
+    assert!(matches!(sent(&real.ask(&other)), SendResult::Busy { .. }));
+    // The key first, then the age: what it made is told at any time.
+    assert!(matches!(
+        sent(&real.ask(&request)),
+        SendResult::Sent { repeat: true, .. }
+    ));
+    assert_eq!(real.balance(1), 20);
+    assert_eq!(real.judge.counters.sends_too_old.value(), 1);
+    let anew = real.send_request(1, 2, 10, 1, &[2]);
+    assert!(matches!(sent(&real.ask(&anew)), SendResult::Sent { repeat: false, .. }));
+    real.event.assert_balanced();
 }

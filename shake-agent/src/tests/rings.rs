@@ -122,7 +122,7 @@ fn a_shard_that_starts_anew_loses_only_what_it_took() {
     let report = event.assert_balanced();
     assert_eq!((report.total.issued.packets, report.total.void.packets), (1, 7));
     // Sponsors take turns; the report goes by id.
-    let mut lost: Vec<u64> = taken[1..].iter().map(|grant| grant.packet.0).collect();
+    let mut lost: Vec<_> = taken[1..].iter().map(|grant| grant.packet).collect();
     lost.sort_unstable();
     assert_eq!(report.void_packets, lost);
     // What is void stays so, whoever comes.

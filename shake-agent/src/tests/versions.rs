@@ -29,7 +29,7 @@ fn played() -> Real {
 pub fn make_version_2(ledger: &std::path::Path) {
     let sql = "
         DROP TABLE commits; DROP TABLE incarnations; DROP TABLE spans;
-        ALTER TABLE seed DROP COLUMN identity; ALTER TABLE seed DROP COLUMN settlement_ms;
+        ALTER TABLE seed DROP COLUMN identity; ALTER TABLE seed DROP COLUMN settlement_ms; ALTER TABLE seed DROP COLUMN made_before;
         ALTER TABLE users DROP COLUMN lines;
         ALTER TABLE packets DROP COLUMN ends_ms;
         ALTER TABLE sends DROP COLUMN hash;
@@ -126,7 +126,7 @@ fn what_is_lost_lies_in_the_void_and_is_listed_apart() {
     connection.execute_batch(&lose).unwrap();
     let report = real.event.audit();
     assert!(report.balanced, "{report}");
-    assert_eq!(report.lost_packets, [lost.0]);
+    assert_eq!(report.lost_packets, [lost]);
     assert_eq!((report.total.lost.packets, report.total.lost.cents), (1, cents));
     assert_eq!(report.total.void.packets, 0);
     assert_eq!(State::from_column(7), Some(State::Lost));

@@ -20,10 +20,11 @@ use rand::rngs::StdRng;
 use shake_agent::audit::{self, Report};
 use shake_agent::config::Config;
 use shake_agent::counters::Counters;
+use shake_agent::export::{self, Format, What};
 use shake_agent::requests::{Judge, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
-use shake_proto::handoff::record::{Ask, Reply, ReplyTo, Request, What};
+use shake_proto::handoff::record::{Ask, Reply, ReplyTo, Request, What as Asked};
 use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring};
 use shake_proto::reply::ClaimResult;
 use shake_proto::request::Claim;
@@ -34,6 +35,7 @@ use shake_rules::show::Show;
 use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::{Cents, EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use shm_queue::{Geometry, Mapping, RingGeometry, Side};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +48,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Event {
     pub directory: TempDir,
+}
+
+/// A movement of one user's balance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserLine {
+    pub kind: String,
+    pub cents: i64,
+    pub balance: i64,
+    pub number: u64,
 }
 
 impl Event {
@@ -72,6 +83,7 @@ impl Event {
         let mut state = 3;
         seed_generate::generate(&seed, &event.seed(), false, || splitmix(&mut state), |_| {}).unwrap();
         std::fs::create_dir(event.path("certs")).unwrap();
+        std::fs::create_dir(event.path("state")).unwrap();
         let file = event.path("certs").join(Purpose::Ticket.file_name());
         std::fs::write(file, ring().to_file(Purpose::Ticket)).unwrap();
         std::fs::write(event.path("agent.toml"), event.config_text()).unwrap();
@@ -114,13 +126,14 @@ impl Event {
     fn config_text(&self) -> String {
         let path = |name| self.path(name).display().to_string();
         format!(
-            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\nfile = {:?}\n[settlement]\nfile = {:?}\n[abuse]\nfile = {:?}\n[feed]\ngrants_in_hand = 8\n",
+            "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\nfile = {:?}\n[settlement]\nfile = {:?}\n[state]\ndirectory = {:?}\n[abuse]\nfile = {:?}\n[feed]\ngrants_in_hand = 8\n",
             path("rings"),
             path("ledger.db"),
             path("seed.bin"),
             path("certs"),
             path("show.toml"),
             path("settlement.log"),
+            path("state"),
             path("blocks.json")
         )
     }
@@ -131,6 +144,42 @@ impl Event {
 
     pub fn audit(&self) -> Report {
         audit::audit(&self.ledger(), &self.seed(), |_, _| {}).unwrap()
+    }
+
+    /// Every user's lines in the outbox, in order.
+    pub fn lines(&self) -> BTreeMap<u64, Vec<UserLine>> {
+        let mut csv = Vec::new();
+        export::export(&self.ledger(), What::Outbox, Format::Csv, &mut csv).unwrap();
+        let csv = String::from_utf8(csv).unwrap();
+        let mut rows = csv.lines().map(|row| row.split(',').collect::<Vec<_>>());
+        let names = rows.next().unwrap();
+        let mut lines: BTreeMap<u64, Vec<UserLine>> = BTreeMap::new();
+        for row in rows {
+            let field = |name| row[names.iter().position(|found| *found == name).unwrap()];
+            let line = UserLine {
+                kind: field("kind").to_owned(),
+                cents: field("cents").parse().unwrap(),
+                balance: field("balance_cents").parse().unwrap(),
+                number: field("number").parse().unwrap(),
+            };
+            let user = field("user").trim_start_matches('u').parse().unwrap();
+            lines.entry(user).or_default().push(line);
+        }
+        lines
+    }
+
+    /// Each user's lines have no gap, each balance is the last one and the line's cents, and the last one is what the user
+    /// has.
+    pub fn assert_lines_make(&self, balance_of: impl Fn(u64) -> i64) {
+        for (user, lines) in self.lines() {
+            let mut sum = 0;
+            for (number, line) in (1..).zip(&lines) {
+                sum += line.cents;
+                assert_eq!((line.number, line.balance), (number, sum), "user {user}: {line:?}");
+                assert!(line.balance >= 0, "user {user}: {line:?}");
+            }
+            assert_eq!(sum, balance_of(user), "the lines of user {user}: {lines:?}");
+        }
     }
 
     pub fn assert_balanced(&self) -> Report {
@@ -238,10 +287,10 @@ pub fn claim(request_id: u64, user: UserId, ticket: Vec<u8>, at: UnixMillis) -> 
         ticket: ticket.into(),
         cookie: Default::default(),
     };
-    ask(request_id, user, at, What::Claim(claim))
+    ask(request_id, user, at, Asked::Claim(claim))
 }
 
-pub fn ask(request_id: u64, user: UserId, at: UnixMillis, what: What) -> Request {
+pub fn ask(request_id: u64, user: UserId, at: UnixMillis, what: Asked) -> Request {
     Request::Ask(Ask {
         reply_to: ReplyTo { request_id, epoch: 1 },
         user,

@@ -2,8 +2,7 @@
 //! why not.
 
 use super::journal::Told;
-use crate::demo::reports::Audit;
-use anyhow::Context;
+use crate::demo::reports::{Audit, id, rows};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -72,7 +71,7 @@ impl View {
         let mut wrong = Vec::new();
         for row in rows(csv, &["kind", "packet", "user", "cents"])? {
             let [kind, packet, user, cents] = row[..] else { continue };
-            wrong.extend(self.add(kind, packet.parse()?, user.parse()?, cents.parse()?).err());
+            wrong.extend(self.add(kind, id(packet)?, id(user)?, cents.parse()?).err());
         }
         Ok(wrong)
     }
@@ -93,10 +92,10 @@ impl Ledger {
         let mut ledger = Self::default();
         for row in rows(outbox, &["kind", "packet", "user", "cents"])? {
             let [kind, packet, user, cents] = row[..] else { continue };
-            if kind == "refund" {
+            if kind == "refund" || kind == "send" {
                 continue;
             }
-            let (packet, user, cents): (u64, u64, u64) = (packet.parse()?, user.parse()?, cents.parse()?);
+            let (packet, user, cents) = (id(packet)?, id(user)?, cents.parse::<u64>()?);
             *ledger.gains.entry((packet, user)).or_default() += cents;
             if kind == "open" {
                 ledger.openers.entry(packet).or_default().push(user);
@@ -107,30 +106,11 @@ impl Ledger {
                 continue;
             };
             if origin == "sent" {
-                ledger.sends.insert((packet.parse()?, sender.parse()?), cents.parse()?);
+                ledger.sends.insert((id(packet)?, id(sender)?), cents.parse()?);
             }
         }
         Ok(ledger)
     }
-}
-
-/// The columns of this name of each line, in this order.
-fn rows<'a>(csv: &'a str, names: &[&str]) -> anyhow::Result<Vec<Vec<&'a str>>> {
-    let mut lines = csv.lines();
-    let header: Vec<_> = lines.next().context("the list is empty")?.split(',').collect();
-    let place = |name: &&str| {
-        let at = header.iter().position(|found| found == name);
-        at.with_context(|| format!("there is no column {name:?}"))
-    };
-    let places = names.iter().map(place).collect::<anyhow::Result<Vec<_>>>()?;
-    let row = |line: &'a str| {
-        let fields: Vec<_> = line.split(',').collect();
-        let field = |at: &usize| fields.get(*at).copied();
-        places.iter().map(field).collect::<Option<Vec<_>>>()
-    };
-    lines
-        .map(|line| row(line).with_context(|| format!("{line:?} is too short")))
-        .collect()
 }
 
 /// Everything that was said after a round.

@@ -3,7 +3,7 @@
 use super::cast::directories;
 use crate::demo::plan;
 use crate::stage::{Place, files};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Phones of a round, one session and one user each.
 pub const PHONES: u64 = 800;
@@ -72,6 +72,11 @@ pub fn gateway(place: &Place) -> String {
         plan::gateway(place),
         directories::STATE
     )
+}
+
+/// Where the agent's settlement file lies.
+pub fn settlement(place: &Place) -> PathBuf {
+    place.file(directories::SETTLEMENT).join(files::SETTLEMENT)
 }
 
 /// The agent's: ledger and settlement lie in directories of their own, whose disks fail one by one.

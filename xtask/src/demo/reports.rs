@@ -13,6 +13,8 @@ pub struct Books {
     pub blocks: Blocks,
     /// What the ledger credited to users.
     pub credits: Credits,
+    /// User by user, where the lines for payment do not sum to the balance.
+    pub unpaid: Vec<String>,
 }
 
 impl Books {
@@ -36,6 +38,7 @@ impl Books {
         self.blocks.held_back += other.blocks.held_back;
         self.blocks.blocks.extend(other.blocks.blocks);
         self.credits.extend(other.credits);
+        self.unpaid.extend(other.unpaid);
         self
     }
 }
@@ -289,6 +292,68 @@ impl Tally {
 /// What users gained of packets: cents by packet and user.
 pub type Credits = BTreeMap<(u64, u64), u64>;
 
+/// An id as the agent writes it, with a letter before it (so that spreadsheets leave it alone), or as a bare number.
+pub fn id(text: &str) -> anyhow::Result<u64> {
+    let digits = text.trim_start_matches(|letter: char| letter.is_ascii_lowercase());
+    digits.parse().with_context(|| format!("{text:?} is no id"))
+}
+
+/// User by user, what does not agree of the lines that payment gets and the balances in the ledger: the settlement file, and
+/// `ledger export` of the users. Both programs have ended, and nothing waits.
+///
+/// # Errors
+/// When they are none.
+pub fn unpaid(settlement: &str, users: &str) -> anyhow::Result<Vec<String>> {
+    let mut sums: BTreeMap<u64, (i64, i64)> = BTreeMap::new();
+    for line in settlement.lines().skip(1) {
+        let fields: Vec<_> = line.split(',').collect();
+        let [_, _, user, _, cents, balance, ..] = fields[..] else {
+            anyhow::bail!("{line:?} is no line of a settlement file");
+        };
+        let (sum, last) = sums.entry(id(user)?).or_default();
+        *sum += cents.parse::<i64>()?;
+        *last = balance.parse()?;
+    }
+    let mut wrong = Vec::new();
+    for row in rows(users, &["user", "balance_cents"])? {
+        let [user, balance] = row[..] else { continue };
+        let (user, balance) = (id(user)?, balance.parse::<i64>()?);
+        let (sum, last) = sums.remove(&user).unwrap_or_default();
+        if (sum, last) != (balance, balance) {
+            wrong.push(format!(
+                "user {user} has {balance} cents, the lines for payment sum to {sum}, and the last of them says {last}"
+            ));
+        }
+    }
+    wrong.extend(
+        sums.keys()
+            .map(|user| format!("user {user} has lines for payment and no account")),
+    );
+    Ok(wrong)
+}
+
+/// The columns of this name of each line, in this order.
+///
+/// # Errors
+/// When one is missing.
+pub fn rows<'a>(csv: &'a str, names: &[&str]) -> anyhow::Result<Vec<Vec<&'a str>>> {
+    let mut lines = csv.lines();
+    let header: Vec<_> = lines.next().context("the list is empty")?.split(',').collect();
+    let place = |name: &&str| {
+        let at = header.iter().position(|found| found == name);
+        at.with_context(|| format!("there is no column {name:?}"))
+    };
+    let places = names.iter().map(place).collect::<anyhow::Result<Vec<_>>>()?;
+    let row = |line: &'a str| {
+        let fields: Vec<_> = line.split(',').collect();
+        let field = |at: &usize| fields.get(*at).copied();
+        places.iter().map(field).collect::<Option<Vec<_>>>()
+    };
+    lines
+        .map(|line| row(line).with_context(|| format!("{line:?} is too short")))
+        .collect()
+}
+
 /// The gains in a CSV file with a header line. What is no gain from a packet (a debit of a sender, money that came
 /// back to one) is passed over.
 ///
@@ -311,9 +376,7 @@ pub fn credits(csv: &str) -> anyhow::Result<Credits> {
         }
         let number = |column: usize| -> anyhow::Result<u64> {
             let field = fields.get(column).copied().unwrap_or_default();
-            field
-                .parse()
-                .with_context(|| format!("line {}: {field:?} is no {}", at + 2, header[column]))
+            id(field).with_context(|| format!("line {}: {field:?} is no {}", at + 2, header[column]))
         };
         ensure!(
             credits
@@ -334,8 +397,7 @@ mod tests {
     #[test]
     fn both_lists_read_alike() {
         let phones = "kind,packet,user,sponsor,cents\nopen,7,1,2,300\ngrab,9,4,0,1\nsend,5,1,0,50\n";
-        let ledger =
-            "seq,at_ms,user,cents,kind,packet,transfer\n1,5,1,300,open,7,4\n2,5,4,1,gift,9,5\n3,6,1,50,refund,5,9\n";
+        let ledger = "seq,at_ms,user,cents,kind,packet,transfer\n1,5,u1,300,open,p7,4\n2,5,u4,1,gift,p9,5\n3,6,u1,50,refund,p5,9\n";
         assert_eq!(credits(phones).unwrap(), credits(ledger).unwrap());
         assert_eq!(credits(phones).unwrap()[&(7, 1)], 300);
     }

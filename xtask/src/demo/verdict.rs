@@ -125,6 +125,10 @@ impl Evidence {
             "of another amount",
             &differ.map(|(key, _)| *key).collect::<Vec<_>>(),
         );
+        let unpaid = &self.books.unpaid;
+        if let Some(first) = unpaid.first() {
+            found.push(format!("{} users are not paid what they have: {first}", unpaid.len()));
+        }
         let books = self.books.audit.total.opened.cents;
         let credited = sum(ledger).cents;
         if credited != books + self.books.audit.sent.grabbed.cents {
@@ -191,6 +195,7 @@ pub mod tests {
                 audit: serde_json::from_value(audit).expect("as the agent writes it"),
                 blocks: Blocks::default(),
                 credits,
+                unpaid: Vec::new(),
             },
         }
     }
@@ -238,6 +243,10 @@ pub mod tests {
         check(
             |run| run.books.audit.total.opened.cents += 1,
             &["sums to 1340 cents, its audit says 1301"],
+        );
+        check(
+            |run| run.books.unpaid.push("user 1 has 5 cents".into()),
+            &["1 users are not paid what they have: user 1 has 5 cents"],
         );
         check(
             |run| {

@@ -37,6 +37,7 @@ pub mod files {
     pub const CREDITS: &str = "credits.csv";
     pub const AUDIT: &str = "audit.json";
     pub const OUTBOX: &str = "outbox.csv";
+    pub const USERS: &str = "users.csv";
     pub const SETTLEMENT: &str = "settlement.log";
     pub const BLOCKS: &str = "blocks.json";
 }

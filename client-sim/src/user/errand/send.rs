@@ -87,8 +87,8 @@ impl User {
             }
             SendResult::Sent { .. } => self.on_senseless(ErrandKind::Send, tally),
             SendResult::Refused(reason) => {
-                // The numbers are right, and what this user knows to have covers them.
-                let is_wrong = matches!(reason, Reason::Amount | Reason::Balance);
+                // The numbers are right, the key is new, and what this user knows to have covers them.
+                let is_wrong = matches!(reason, Reason::Amount | Reason::Balance | Reason::KeyUsed);
                 tally.violations.sends_refused += u64::from(is_wrong && !self.purse.is_in_doubt);
                 tally.refused(ErrandKind::Send, reason);
             }

@@ -413,6 +413,10 @@ impl World {
             let expected = self.party.truth.balance(user) + self.party.truth.refunds(user);
             assert_eq!(found, expected as i64, "balance of {user}");
         }
+        self.event.assert_lines_make(|user| {
+            let user = shake_rules::UserId(user);
+            (self.party.truth.balance(user) + self.party.truth.refunds(user)) as i64
+        });
         assert_eq!(EVENT.0, report.event);
         self.party.tally
     }

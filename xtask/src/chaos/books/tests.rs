@@ -1,12 +1,13 @@
 //! Every difference between the books is named, and none where there is none.
 
 use super::*;
+use crate::demo::reports::unpaid;
 use crate::demo::verdict::tests::good;
 use serde_json::json;
 
 const OUTBOX: &str = "seq,at_ms,user,cents,kind,packet,transfer\n\
-    1,5,1,300,open,7,4\n2,5,2,1000,open,9,5\n3,6,2,40,grab,5,9\n4,7,1,10,refund,5,11\n";
-const PACKETS: &str = "packet,origin,sponsor,sender,cents\n7,seed,1,,300\n9,seed,1,,1000\n5,sent,,1,50\n";
+    1,5,u1,300,open,p7,4\n2,5,u2,1000,open,p9,5\n3,6,u1,-50,send,p5,8\n4,6,u2,40,grab,p5,9\n5,7,u1,10,refund,p5,11\n";
+const PACKETS: &str = "packet,origin,sponsor,sender,cents\np7,seed,1,,300\np9,seed,1,,1000\np5,sent,,u1,50\n";
 const CREDITS: &str = "kind,packet,user,sponsor,cents\nopen,7,1,2,300\nopen,9,2,2,1000\ngrab,5,2,0,40\nsend,5,1,0,50\n";
 
 fn check(told: &str, outbox: &str, spoil: fn(&mut Audit, &mut Settlement), is_whole: bool, expected: &[&str]) {
@@ -132,4 +133,34 @@ fn a_report_has_no_loose_ends() {
     );
     assert_eq!(report_failures(&bad, &["limit_reached"]).len(), 2);
     assert_eq!(report_failures(&json!({}), &[]).len(), 10);
+}
+
+#[test]
+fn lines_for_payment_sum_to_the_balances_user_by_user() {
+    let file = "shake-settlement-2,ledger=00,00000000\n1,k,u1,1,300,300,open,p7,5,0\n2,k,u1,2,-50,250,send,p5,6,0\n\
+                3,k,u2,1,50,50,grab,p5,6,0\n";
+    let users = "user,balance_cents,lines,packets_opened\nu1,250,2,1\nu2,50,1,0\n";
+    assert_eq!(unpaid(file, users).unwrap(), Vec::<String>::new());
+    for (file, users, part) in [
+        (
+            file.replace("2,k,u1,2,-50,250,send,p5,6,0\n", ""),
+            users.to_owned(),
+            "user 1 has 250 cents",
+        ),
+        (
+            file.replace("-50,250", "-50,240"),
+            users.to_owned(),
+            "the last of them says 240",
+        ),
+        (
+            file.to_owned(),
+            users.replace("u2,50,1,0\n", ""),
+            "user 2 has lines for payment and no account",
+        ),
+        (file.to_owned(), format!("{users}u3,7,0,0\n"), "user 3 has 7 cents"),
+    ] {
+        let wrong = unpaid(&file, &users).unwrap();
+        assert!(wrong.len() == 1 && wrong[0].contains(part), "{wrong:?}");
+    }
+    assert!(unpaid("header\nnothing\n", users).is_err());
 }

@@ -3,7 +3,7 @@
 use super::{COMMAND, Stage, read};
 use crate::chaos::books::{Evidence, Ledger, Settlement, View};
 use crate::chaos::plan;
-use crate::demo::reports::Audit;
+use crate::demo::reports::{Audit, unpaid};
 use crate::stage::{Patience, files, run_to_file};
 use anyhow::Context;
 use std::fs;
@@ -68,10 +68,18 @@ pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<Stri
     let mut wrong = compare(stage, &directory, &View::default(), rounds, false)?;
     let settlement: Settlement = serde_json::from_str(&read(&directory.join("settlement.json"))?)?;
     if settlement.backlog.count > 0 {
-        wrong.push(format!(
-            "{} credits still wait for settlement",
-            settlement.backlog.count
-        ));
+        wrong.push(format!("{} lines still wait for settlement", settlement.backlog.count));
     }
+    let mut export = stage.programs.command("shake-agent");
+    let what = ["ledger", "export", "--format", "csv", "--what", "users", "--config"];
+    export.args(what).arg(stage.place.file(files::AGENT));
+    let patience = Patience {
+        at_most: COMMAND,
+        interrupt: stage.interrupt,
+    };
+    let users = directory.join(files::USERS);
+    run_to_file("ledger export", export, &users, &patience, || Ok(()))?.success()?;
+    let lines = read(&plan::settlement(&stage.place))?;
+    wrong.extend(unpaid(&lines, &read(&users)?)?);
     Ok(wrong)
 }

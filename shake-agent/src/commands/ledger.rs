@@ -1,0 +1,79 @@
+//! `ledger backup` and `ledger accept-loss`.
+
+use super::{Progress, ledger_path, print, read_config};
+use crate::cli::{AcceptLossArgs, BackupArgs};
+use jiff::Timestamp;
+use shake_agent::backup;
+use shake_agent::loss::{self, Places};
+use shake_agent::settlement::Line;
+use shake_rules::{PacketId, UnixMillis};
+use std::process::ExitCode;
+
+pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
+    let ledger = ledger_path(&args.ledger)?;
+    let mut progress = Progress::begin();
+    let stamp = backup::backup(&ledger, &args.to, |done, of| {
+        progress.say(|| format!("{} of {} MiB copied", done >> 20, of >> 20));
+    })?;
+    print(&format!(
+        "{} is a copy of {}, at its commit {stamp}",
+        args.to.display(),
+        ledger.display()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
+    let config = read_config(args.config.as_deref())?;
+    let places = Places {
+        ledger: &config.ledger,
+        seed: &config.seed,
+        settlement: config.settlement.as_deref(),
+        state: config.state.as_deref(),
+    };
+    let unknown = loss::look(&places)?;
+    for line in &unknown.lines {
+        print(&shown(line))?;
+    }
+    print(&format!(
+        "{} lines of the settlement target are not in the ledger",
+        unknown.lines.len()
+    ))?;
+    if let Some(stamp) = unknown.stamp {
+        print(&format!("the witness in the state directory has seen commit {stamp}"))?;
+    }
+    if !args.yes {
+        print("nothing was changed; with --yes the ledger goes on without what it lost")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let now = UnixMillis(Timestamp::now().as_millisecond().cast_unsigned());
+    let accepted = loss::accept(&places, &unknown, now)?;
+    for (packets, what) in [
+        (&accepted.void, "void: the target has them"),
+        (&accepted.closed, "gone back: the target has more of them"),
+        (&accepted.lost, "lost: released since, and tickets for them may be out"),
+    ] {
+        let names: Vec<String> = packets.iter().copied().map(PacketId::lettered).collect();
+        print(&format!("{} packets are {what} {}", names.len(), names.join(" ")))?;
+    }
+    if let Some(aside) = &accepted.aside {
+        print(&format!(
+            "the settlement file is now {}, and a new one is begun; tell whoever pays",
+            aside.display()
+        ))?;
+    }
+    print("the ledger may be served again")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(line: &Line) -> String {
+    format!(
+        "line {}: {:+} cents of user {}, {} of packet {}, balance {}",
+        line.seq,
+        line.cents,
+        line.user,
+        line.kind.name(),
+        line.packet,
+        line.balance
+    )
+}

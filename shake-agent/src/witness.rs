@@ -1,0 +1,292 @@
+//! The witness: a small file in the state directory that says which ledger is served here and how many commits it has. A
+//! ledger that was restored from a backup has fewer, and one that was begun anew is another: both would pay again what was
+//! paid, so the agent refuses to start with them.
+//!
+//! It is written each second and at the end, always after the commits that it counts; so it is never ahead of a ledger that was
+//! not restored. It lies apart from the ledger, because what is restored together says nothing.
+
+use crate::ledger::{Incarnation, Ledger, LedgerError};
+use serde::{Deserialize, Serialize};
+use shake_rules::LedgerId;
+use shake_rules::seed::SeedHeader;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use tempfile::NamedTempFile;
+use thiserror::Error;
+use tracing::warn;
+
+/// Its name in the state directory.
+pub const FILE: &str = "ledger-witness.toml";
+/// How often it is written while commits are made.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// More than it ever has.
+const BYTES_MAX: u64 = 4_096;
+
+/// What the file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witness {
+    /// The ledger's identity, 32 hexadecimal digits.
+    ledger: String,
+    /// The opening that made the last commit, 16 hexadecimal digits.
+    incarnation: String,
+    /// How many commits it had.
+    stamp: u64,
+    /// The event of its seed.
+    event: u32,
+    /// The part of its seed.
+    part: u16,
+}
+
+/// Why a ledger is not served, or the witness not heard.
+#[derive(Debug, Error)]
+pub enum WitnessError {
+    /// The file cannot be read.
+    #[error("cannot read the witness {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file makes no sense.
+    #[error(
+        "the witness {} makes no sense ({what}). It says how many commits the ledger had: if you are sure that the ledger is the \
+         newest, remove it",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The ledger lost commits.
+    #[error(
+        "the ledger {} lost commits: {} has seen its commit {seen}{}, and it has {stamp}. Was it restored from a backup, or replaced? \
+         Bring back the newest one. To go on with this one all the same, `shake-agent ledger accept-loss` tells what it does not know of",
+        ledger.display(), path.display(), if *is_known { "" } else { " of an opening that it does not know" }
+    )]
+    Behind {
+        /// The ledger.
+        ledger: PathBuf,
+        /// The witness.
+        path: PathBuf,
+        /// The commits that it has seen.
+        seen: u64,
+        /// Whether the ledger knows the opening that made them.
+        is_known: bool,
+        /// The ledger's commits.
+        stamp: u64,
+    },
+    /// Another ledger was served.
+    #[error(
+        "the ledger {} is {}, and {} has seen ledger {seen} serve this seed (event {event}, part {part}): two ledgers would pay each \
+         packet twice. Bring back that one. For an event of its own, generate a seed with another event number; to begin this \
+         event anew all the same, remove the witness",
+        ledger.display(), own.map_or("new".to_owned(), |own| format!("ledger {own}")), path.display()
+    )]
+    OtherLedger {
+        /// The ledger.
+        ledger: PathBuf,
+        /// Its identity; `None` when it has no seed yet.
+        own: Option<LedgerId>,
+        /// The witness.
+        path: PathBuf,
+        /// The ledger that it has seen.
+        seen: LedgerId,
+        /// The event of both.
+        event: u32,
+        /// The part of both.
+        part: u16,
+    },
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Witness {
+    /// What is to be said of a ledger that is bound to a seed; `None` while it is not.
+    #[must_use]
+    pub fn of(ledger: &Ledger, header: &SeedHeader) -> Option<Self> {
+        Some(Self {
+            ledger: ledger.identity()?.to_string(),
+            incarnation: ledger.incarnation().to_string(),
+            stamp: ledger.stamp(),
+            event: header.event.0,
+            part: header.part,
+        })
+    }
+
+    /// Reads the file; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or makes no sense.
+    pub fn read(path: &Path) -> Result<Option<Self>, WitnessError> {
+        let unread = |source| WitnessError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let damaged = |what: &str| WitnessError::Damaged {
+            path: path.to_owned(),
+            what: what.to_owned(),
+        };
+        match fs::metadata(path) {
+            Ok(found) if found.len() > BYTES_MAX => return Err(damaged("it is too long")),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unread(error)),
+        }
+        let text = fs::read_to_string(path).map_err(unread)?;
+        let witness: Self = toml::from_str(&text).map_err(|error| damaged(error.message()))?;
+        witness
+            .names()
+            .map(|_| Some(witness.clone()))
+            .ok_or_else(|| damaged("its ledger or incarnation is no hexadecimal number"))
+    }
+
+    /// Writes the file in the place of the one that is there.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+        let text = toml::to_string(self).map_err(io::Error::other)?;
+        write!(
+            file,
+            "# Which ledger the agent serves here, and how many commits it has. Written by the agent; see docs/operator.md.\n{text}"
+        )?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    fn names(&self) -> Option<(LedgerId, Incarnation)> {
+        Some((LedgerId::parse(&self.ledger)?, Incarnation::parse(&self.incarnation)?))
+    }
+
+    /// Compares a ledger, before anything is written to it, with what was seen. True when the witness vouches for it: it has
+    /// seen this ledger, and nothing that the ledger does not know of.
+    ///
+    /// # Errors
+    /// [`WitnessError::Behind`] or [`WitnessError::OtherLedger`] when the ledger must not be served.
+    pub fn vouches(&self, path: &Path, ledger: &Ledger, header: &SeedHeader) -> Result<bool, WitnessError> {
+        let Some((seen, incarnation)) = self.names() else {
+            return Ok(false);
+        };
+        if ledger.identity() != Some(seen) {
+            let is_of_seed = (self.event, self.part) == (header.event.0, header.part);
+            if !is_of_seed {
+                return Ok(false);
+            }
+            return Err(WitnessError::OtherLedger {
+                ledger: ledger.path().to_owned(),
+                own: ledger.identity(),
+                path: path.to_owned(),
+                seen,
+                event: self.event,
+                part: self.part,
+            });
+        }
+        let is_known = ledger.knows(incarnation)?;
+        if is_known && self.stamp <= ledger.stamp() {
+            return Ok(true);
+        }
+        Err(WitnessError::Behind {
+            ledger: ledger.path().to_owned(),
+            path: path.to_owned(),
+            seen: self.stamp,
+            is_known,
+            stamp: ledger.stamp(),
+        })
+    }
+
+    /// How many commits were seen.
+    #[must_use]
+    pub fn stamp(&self) -> u64 {
+        self.stamp
+    }
+}
+
+/// The thread that writes the witness. Dropping it writes the last stamp.
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stamp: AtomicU64,
+    stop: AtomicBool,
+}
+
+impl Keeper {
+    /// Starts the thread, which writes `witness` and then each new stamp.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn spawn(path: PathBuf, witness: Witness) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            stamp: AtomicU64::new(witness.stamp),
+            stop: AtomicBool::new(false),
+        });
+        let theirs = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("witness".into())
+            .spawn(move || keep(&path, witness, &theirs))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// The ledger has so many commits.
+    pub fn note(&self, stamp: u64) {
+        self.shared.stamp.store(stamp, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A panic there was reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep(path: &Path, mut witness: Witness, shared: &Shared) {
+    let (mut written, mut failing) = (None, false);
+    loop {
+        let stops = shared.stop.load(Ordering::Relaxed);
+        let stamp = shared.stamp.load(Ordering::Relaxed);
+        if written != Some(stamp) {
+            witness.stamp = stamp;
+            match witness.write(path) {
+                Ok(()) => (written, failing) = (Some(stamp), false),
+                Err(error) => {
+                    if !failing {
+                        warn!(
+                            path = %path.display(), %error,
+                            "the witness of the ledger cannot be written: a ledger that is restored from a backup may go unnoticed. It is tried again"
+                        );
+                    }
+                    failing = true;
+                }
+            }
+        }
+        if stops {
+            return;
+        }
+        thread::park_timeout(WRITE_EVERY);
+    }
+}
