@@ -68,13 +68,13 @@ fn json_stands_alone_on_stdout_and_opened_packets_in_their_file() {
     assert!(text(&output.stderr).contains("shaking"), "progress on stderr");
     let lines = std::fs::read_to_string(credits).expect("written");
     assert!(
-        lines.starts_with("kind,packet,user,sponsor,cents\nopen,1,1,3,250\n"),
+        lines.starts_with("kind,packet,user,sponsor,cents\nopen,p1,u1,3,250\n"),
         "{lines}"
     );
     let lines = std::fs::read_to_string(csv).expect("written");
     assert_eq!(
         lines,
-        "packet,user,sponsor,cents\n1,1,3,250\n2,2,3,250\n3,3,3,250\n4,4,3,250\n5,5,3,250\n"
+        "packet,user,sponsor,cents\np1,u1,3,250\np2,u2,3,250\np3,u3,3,250\np4,u4,3,250\np5,u5,3,250\n"
     );
 }
 

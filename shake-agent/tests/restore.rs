@@ -7,10 +7,12 @@ mod support;
 
 use nix::sys::signal::Signal;
 use process::{Running, agent};
+use shake_agent::audit::audit;
 use shake_agent::ledger::{Ledger, State};
 use shake_agent::settlement;
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 use support::{Crowd, Event, Front};
@@ -56,12 +58,16 @@ fn keys(file: &Path) -> Vec<String> {
 /// An event half of which is in a backup, made while the agent ran; then the machine goes on, and its mapping is lost.
 fn with_backup() -> (Event, std::path::PathBuf) {
     let event = Event::new(PACKETS as u64);
+    fs::create_dir(event.path("state")).unwrap();
     let mut crowd = Crowd::new(Front::new(&event, 1));
     let mut running = Running::start(&event);
     crowd.until("a third is won", |crowd| crowd.won.len() >= PACKETS / 3);
     let backup = event.path("backup.db");
     let output = command(&event, &["ledger", "backup", "backup.db"]);
     assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let copy = audit(&backup, &event.seed(), |_, _| {}).unwrap();
+    assert!(copy.balanced, "{copy}");
     let again = command(&event, &["ledger", "backup", "backup.db"]);
     assert_eq!(again.status.code(), Some(1), "a backup replaces nothing");
     crowd.until("two thirds are won", |crowd| crowd.won.len() >= PACKETS * 2 / 3);
@@ -187,14 +193,8 @@ fn a_target_that_gives_no_answer_is_waited_for() {
     // The ledger is there and has no seed: nothing was written to it.
     crowd.until("it waits", |_| event.ledger().exists());
     std::thread::sleep(std::time::Duration::from_millis(300));
-    assert_eq!(
-        Ledger::open(&event.ledger())
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-            .unwrap_err()
-            .contains("in use"),
-        true
-    );
+    let held = Ledger::open(&event.ledger()).unwrap_err().to_string();
+    assert!(held.contains("in use"), "{held}");
     assert!(!crowd.front.agent_status().settlement_down && crowd.won.is_empty());
     fs::remove_dir(event.path("settlement.log")).unwrap();
     crowd.until("all is won", |crowd| crowd.is_done(5));

@@ -1,4 +1,5 @@
-//! The lists of money that moved, as CSV with a header line: what the ledger must agree with.
+//! The lists of money that moved, as CSV with a header line: what the ledger must agree with. Ids have a letter before them,
+//! as in the ledger's exports, so that spreadsheets leave their digits alone.
 
 use crate::tally::{Moved, Opened};
 use std::io::{self, Write};
@@ -26,7 +27,7 @@ pub fn write_opened(opened: &[Opened], out: &mut impl Write) -> io::Result<()> {
             sponsor,
             cents,
         } = opened;
-        writeln!(out, "{packet},{user},{sponsor},{cents}")?;
+        writeln!(out, "p{packet},u{user},{sponsor},{cents}")?;
     }
     Ok(())
 }
@@ -46,11 +47,11 @@ pub fn write_credits(opened: &[Opened], credits: &Credits, out: &mut impl Write)
             sponsor,
             cents,
         } = opened;
-        writeln!(out, "open,{packet},{user},{sponsor},{cents}")?;
+        writeln!(out, "open,p{packet},u{user},{sponsor},{cents}")?;
     }
     for (kind, moved) in [("grab", &credits.grabbed), ("send", &credits.sent)] {
         for Moved { packet, user, cents } in in_order(moved) {
-            writeln!(out, "{kind},{packet},{user},0,{cents}")?;
+            writeln!(out, "{kind},p{packet},u{user},0,{cents}")?;
         }
     }
     Ok(())
@@ -90,11 +91,11 @@ mod tests {
         };
         assert_eq!(
             text(&|out| write_opened(&opened, out)),
-            "packet,user,sponsor,cents\n4,1,2,3\n5,1,2,3\n"
+            "packet,user,sponsor,cents\np4,u1,2,3\np5,u1,2,3\n"
         );
         assert_eq!(
             text(&|out| write_credits(&opened, &credits, out)),
-            "kind,packet,user,sponsor,cents\nopen,4,1,2,3\nopen,5,1,2,3\ngrab,8,6,0,7\ngrab,9,6,0,7\nsend,8,6,0,7\n"
+            "kind,packet,user,sponsor,cents\nopen,p4,u1,2,3\nopen,p5,u1,2,3\ngrab,p8,u6,0,7\ngrab,p9,u6,0,7\nsend,p8,u6,0,7\n"
         );
     }
 }

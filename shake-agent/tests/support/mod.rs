@@ -83,7 +83,6 @@ impl Event {
         let mut state = 3;
         seed_generate::generate(&seed, &event.seed(), false, || splitmix(&mut state), |_| {}).unwrap();
         std::fs::create_dir(event.path("certs")).unwrap();
-        std::fs::create_dir(event.path("state")).unwrap();
         let file = event.path("certs").join(Purpose::Ticket.file_name());
         std::fs::write(file, ring().to_file(Purpose::Ticket)).unwrap();
         std::fs::write(event.path("agent.toml"), event.config_text()).unwrap();

@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn both_lists_read_alike() {
-        let phones = "kind,packet,user,sponsor,cents\nopen,7,1,2,300\ngrab,9,4,0,1\nsend,5,1,0,50\n";
+        let phones = "kind,packet,user,sponsor,cents\nopen,p7,u1,2,300\ngrab,p9,u4,0,1\nsend,p5,u1,0,50\n";
         let ledger = "seq,at_ms,user,cents,kind,packet,transfer\n1,5,u1,300,open,p7,4\n2,5,u4,1,gift,p9,5\n3,6,u1,50,refund,p5,9\n";
         assert_eq!(credits(phones).unwrap(), credits(ledger).unwrap());
         assert_eq!(credits(phones).unwrap()[&(7, 1)], 300);
