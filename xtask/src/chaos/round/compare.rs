@@ -79,7 +79,7 @@ pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<Stri
     };
     let users = directory.join(files::USERS);
     run_to_file("ledger export", export, &users, &patience, || Ok(()))?.success()?;
-    let lines = read(&plan::settlement(&stage.place))?;
+    let lines = read(&plan::settlement(stage.place))?;
     wrong.extend(unpaid(&lines, &read(&users)?)?);
     Ok(wrong)
 }
