@@ -90,7 +90,9 @@ mod tests {
         });
         let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let dead = silent.local_addr().expect("bound");
-        let roots = RootCertStore::empty();
+        let authority = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.cert.der().clone()).expect("an authority");
         let found = first_that_answers(&[dead, live], "localhost", &roots);
         assert_eq!(found, Ok(live));
         let error = first_that_answers(&[dead, dead], "localhost", &roots).expect_err("nobody answers");

@@ -89,7 +89,7 @@ impl Script for Moody {
 
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         match (user, sequence) {
-            (5, 2) => vec![Back::Close(Code::TooMany)],
+            (5, 2) => vec![Back::Close(Code::GoingAway)],
             (6, 1) => vec![Back::Silence],
             _ => WinOnce.shake(user, sequence),
         }

@@ -152,11 +152,11 @@ async fn a_drained_gateway_hands_its_sessions_over_and_nothing_is_lost() {
         let more = phone.win().await;
         assert!(matches!(phone.claim_patiently(&more.ticket).await, Claimed::Opened(_)));
         if is_careless {
-            // The other gateway's ledger has no such packet; the ticket itself is good there, for the keys are the fleet's.
-            let unknown = v1::Refused {
-                reason: v1::Reason::PacketUnknown as i32,
+            // The keys are the fleet's, so the ticket is authentic there; but it is of another ledger.
+            let other = v1::Refused {
+                reason: v1::Reason::TicketOtherEvent as i32,
             };
-            assert_eq!(phone.claim_patiently(&packet.ticket).await, Claimed::Refused(unknown));
+            assert_eq!(phone.claim_patiently(&packet.ticket).await, Claimed::Refused(other));
         }
     }
     assert!(waits.len() > USERS as usize / 2, "not spread: {waits:?}");

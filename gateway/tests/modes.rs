@@ -115,11 +115,18 @@ async fn config_stale() {
 async fn settlement_down() {
     let (mut stand, _throttle) = stand(GENEROUS_SHOW);
     stand.make_seed(6_000, 60);
-    // Nothing can be appended to a directory.
-    std::fs::create_dir(stand.path("settlement.log")).expect("made");
+    // A target that never answered is waited for; of one that did, the agent's state directory vouches.
     stand.start_agent();
     wait_for(&stand, "agent_away", false);
     let phone = stand.user(1).await;
+    let first = phone.win().await;
+    assert!(matches!(phone.claim_patiently(&first.ticket).await, Claimed::Opened(_)));
+    stand.stop_agent();
+    // Nothing can be appended to a directory.
+    std::fs::rename(stand.path("settlement.log"), stand.path("away.log")).expect("moved");
+    std::fs::create_dir(stand.path("settlement.log")).expect("made");
+    stand.start_agent();
+    wait_for(&stand, "agent_away", false);
     let won = phone.win().await;
     assert!(
         matches!(phone.claim_patiently(&won.ticket).await, Claimed::Opened(_)),
@@ -127,6 +134,7 @@ async fn settlement_down() {
     );
     wait_for(&stand, "settlement_down", true);
     std::fs::remove_dir(stand.path("settlement.log")).expect("removed");
+    std::fs::rename(stand.path("away.log"), stand.path("settlement.log")).expect("moved back");
     wait_for(&stand, "settlement_down", false);
 }
 

@@ -117,7 +117,7 @@ async fn keys_rotate_and_no_win_is_lost() {
     rotate(&stand, Step::Retire { kept: 0 });
     reload(&stand);
     let late = stand.phone().await;
-    assert_eq!(late.hello(old_token).await, Err(Some(Code::TokenForged)));
+    assert_eq!(late.hello(old_token).await, Err(Some(Code::TokenExpired)));
     opens(&phone, &phone.win().await).await;
     assert_eq!(reloads(&stand).len(), 4, "a dry run is not written down");
     assert!(reloads(&stand).iter().all(|(result, _)| result == "done"));
@@ -213,12 +213,12 @@ async fn files_that_cannot_be_used_are_refused_by_name_and_what_was_before_goes_
         ("server.key.pem", &|| {
             std::fs::write(certs.join("server.key.pem"), keep("ca.key.pem")).expect("written")
         }),
-        ("not valid now", &|| {
+        ("the certificate expired at", &|| {
             new_certificate(&stand, |params| {
                 (params.not_before, params.not_after) = (now - day * 2, now - day);
             })
         }),
-        ("not valid now", &|| {
+        ("the certificate is not valid before", &|| {
             new_certificate(&stand, |params| params.not_before = now + day)
         }),
         ("ca.pem", &|| {

@@ -3,7 +3,7 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use support::Stand;
+use support::{Stand, wait};
 
 /// One phase whose pace is this number.
 fn show(number: u64) -> String {
@@ -44,7 +44,9 @@ async fn a_restart_holds_what_was_pushed_until_the_configured_file_is_edited() {
     // In the middle of a show a gateway comes up, whatever somebody has begun to write into its files.
     write(&stand, "show.toml", "[[phases]]\nname = \"");
     assert_eq!(restart(&mut stand, &[]), (4, "show 1001".into()));
-    assert_eq!(stand.metric("gateway_degraded{mode=\"config_stale\"}"), 1);
+    wait("it says so", || {
+        stand.metric("gateway_degraded{mode=\"config_stale\"}") == 1
+    });
     write(&stand, "show.toml", &show(1_002));
     assert_eq!(restart(&mut stand, &[]), (5, "show 1002".into()));
 }

@@ -219,6 +219,8 @@ async fn a_full_gateway_makes_room_from_the_blocked_and_then_from_the_nameless()
         stand.metric("gateway_degraded{mode=\"agent_away\"}") == 0
     });
     let (bad, honest) = (stand.user(66).await, stand.user(1).await);
+    // Before it is known whose ledger this is, every claim is busy.
+    stand.ledger();
     let nameless = fill(&stand).await;
     for _ in 0..25 {
         bad.claim(Bytes::from_static(&[7; 62])).await;
