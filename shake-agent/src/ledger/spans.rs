@@ -66,6 +66,20 @@ impl Spans {
     }
 }
 
+impl Spans {
+    /// What was promised so, and is heard of at `now` for the first time. What says that it began before the last span was
+    /// heard of by nobody until that was over: it began in it, by a clock that was behind.
+    #[must_use]
+    pub fn first_heard(&self, term: Term, now: UnixMillis) -> Term {
+        let over = self.0.partition_point(|span| span.end <= now);
+        let late_ms = self.0[..over].last().map_or(0, |span| span.begin.since_ms(term.began));
+        Term {
+            began: term.began.plus_ms(late_ms),
+            ends: term.ends.plus_ms(late_ms),
+        }
+    }
+}
+
 /// A clock that was set back may have made spans that overlap, or come later and lie earlier.
 impl FromIterator<Span> for Spans {
     fn from_iter<I: IntoIterator<Item = Span>>(spans: I) -> Self {
@@ -145,6 +159,25 @@ mod tests {
         );
         assert_eq!(end(&[(0, 200)], 100, u64::MAX), u64::MAX);
         assert_eq!(end(&[(100, 200)], 100, 100), 100, "nothing was promised");
+    }
+
+    #[test]
+    fn what_a_clock_that_was_behind_promised_begins_in_the_span() {
+        let spans: Spans = [span(100, 200), span(300, 400)].into_iter().collect();
+        let heard = |began, now| {
+            let (began, ends) = (UnixMillis(began), UnixMillis(began + 50));
+            let term = spans.first_heard(Term { began, ends }, UnixMillis(now));
+            (term.began.0, term.ends.0)
+        };
+        assert_eq!(heard(10, 400), (300, 350), "nobody heard of it before 400");
+        assert_eq!(heard(350, 400), (350, 400), "it began in the span");
+        assert_eq!(heard(450, 460), (450, 500), "it began after it");
+        assert_eq!(
+            heard(10, 250),
+            (100, 150),
+            "the second is yet to come: the clock is still behind"
+        );
+        assert_eq!(heard(10, 50), (10, 60));
     }
 
     #[test]

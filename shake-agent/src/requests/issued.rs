@@ -41,7 +41,7 @@ impl Judge {
                 let ends = issued
                     .ends
                     .unwrap_or_else(|| issued.at.min(now).plus_ms(self.rules.ticket_lifetime_ms));
-                let term = Term { began: issued.at, ends };
+                let term = batch.first_heard(Term { began: issued.at, ends }, now);
                 batch.issue(issued.packet, issued.user, issued.stage, term)?;
                 self.counters.issued.add(1);
             }

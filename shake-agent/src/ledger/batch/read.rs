@@ -104,6 +104,14 @@ impl Batch<'_> {
         self.spans.end(term)
     }
 
+    /// What was promised so, and is heard of at `now` for the first time; see [`Spans::first_heard`].
+    ///
+    /// [`Spans::first_heard`]: crate::ledger::Spans::first_heard
+    #[must_use]
+    pub fn first_heard(&self, term: Term, now: UnixMillis) -> Term {
+        self.spans.first_heard(term, now)
+    }
+
     /// What may be due at `now`, the longest overdue first.
     ///
     /// # Errors
