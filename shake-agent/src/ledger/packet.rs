@@ -148,6 +148,8 @@ pub struct Packet {
     pub user: Option<UserId>,
     /// Whether that user opened it.
     pub is_opened: bool,
+    /// When it was released, sent or given.
+    pub made: UnixMillis,
     /// When what is left may go back: a candidate, of which [`Packet::term`] decides.
     pub due: Option<UnixMillis>,
     /// What was promised for what is left: with the ticket while it is issued, with the shares while it is open.

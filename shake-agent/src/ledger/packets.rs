@@ -43,6 +43,7 @@ fn read(row: &Row<'_>, packet: PacketId) -> rusqlite::Result<Packet> {
         state,
         user: row.get::<_, Option<i64>>(9)?.map(|user| UserId(from_sql(user))),
         is_opened: opened.is_some(),
+        made: made.ok_or(strange(13))?,
         due: time(11)?,
         term: began.zip(ends).map(|(began, ends)| Term { began, ends }),
     })

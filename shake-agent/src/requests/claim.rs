@@ -42,10 +42,17 @@ fn decide(ticket: &Ticket, found: Option<&Packet>, is_over: bool) -> Decision {
 
 /// Until when the ticket opens its packet: what the ledger or the ticket promised, whichever is later. They differ when
 /// the gateway did not tell the ticket's end; without an end in the ledger it is the ticket's.
-fn end_of_ticket(batch: &Batch<'_>, ticket: &Ticket, found: Option<&Packet>) -> UnixMillis {
-    let by_ticket = batch.end_of(Term {
+fn end_of_ticket(batch: &Batch<'_>, ticket: &Ticket, found: Option<&Packet>, now: UnixMillis) -> UnixMillis {
+    let term = Term {
         began: ticket.issued_at,
         ends: ticket.expires_at,
+    };
+    // Made before its packet was released: by a clock that was behind, and its record is gone with the mapping.
+    let is_behind = |packet: &Packet| packet.state == State::Lost && ticket.issued_at < packet.made;
+    let by_ticket = batch.end_of(if found.is_some_and(is_behind) {
+        batch.first_heard(term, now)
+    } else {
+        term
     });
     let by_ledger = found
         .filter(|packet| packet.state == State::Issued)
@@ -84,7 +91,7 @@ impl Judge {
             Ok(ticket) => ticket,
         };
         let found = batch.packet(ticket.packet)?;
-        let is_over = at >= end_of_ticket(batch, &ticket, found.as_ref());
+        let is_over = at >= end_of_ticket(batch, &ticket, found.as_ref(), now);
         match (decide(&ticket, found.as_ref(), is_over), found) {
             (Decision::Open, Some(packet)) => self.open(batch, &ticket, &packet, now),
             (Decision::Repeat, Some(packet)) => {
@@ -229,6 +236,7 @@ mod tests {
                 user,
                 is_opened,
                 due: None,
+                made: UnixMillis(0),
                 term: None,
             };
             assert_eq!(decide(&ticket(), Some(&packet), false), in_time, "{state:?}");

@@ -109,6 +109,7 @@ mod tests {
             user: None,
             is_opened: false,
             due: None,
+            made: UnixMillis(0),
             term: None,
         };
         let refuse = Decision::Refuse;

@@ -93,6 +93,7 @@ mod tests {
                 user,
                 is_opened: false,
                 due: None,
+                made: UnixMillis(0),
                 term: None,
             });
             assert_eq!(decide(packet.as_ref(), me), expected, "{found:?}");

@@ -132,6 +132,7 @@ mod tests {
             user: None,
             is_opened: false,
             due: None,
+            made: UnixMillis(0),
             term: None,
         };
         let best = |state| {
