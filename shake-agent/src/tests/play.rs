@@ -178,11 +178,17 @@ impl Real {
         self.ask_all(std::slice::from_ref(request)).remove(0)
     }
 
-    /// All in one commit.
+    /// All in one commit. What is asked later than now is judged then.
     pub fn ask_all(&mut self, requests: &[Request]) -> Vec<Answer> {
         let (origin, now) = (self.origin(), UnixMillis(self.now));
         self.transaction(|batch, judge| {
-            let answer = |request| judge.handle(batch, origin, request, now).unwrap();
+            let answer = |request: &Request| {
+                let at = match request {
+                    Request::Ask(ask) => ask.at.max(now),
+                    _ => now,
+                };
+                judge.handle(batch, origin, request, at).unwrap()
+            };
             requests.iter().map(answer).collect()
         })
     }
