@@ -108,6 +108,11 @@ impl Kind {
         self.traits().name
     }
 
+    /// Whether the agent may end by it, as one does that no longer knows what is on its disk.
+    pub const fn ends_the_agent(self) -> bool {
+        matches!(self, Self::DiskFull | Self::SyncFails)
+    }
+
     /// Whether the two may not be at work at the same time.
     pub fn excludes(self, other: Self) -> bool {
         let theirs = other.traits().strikes;

@@ -39,6 +39,9 @@ const FINISH: Duration = Duration::from_secs(110);
 const COMMAND: Duration = Duration::from_secs(60);
 /// What the phones go on with once service is back.
 const AFTER: Duration = Duration::from_millis(500);
+/// How much longer than planned a fault lasts that has not taken effect yet: nothing may happen that it could spoil while
+/// phones or gateway are stopped.
+const UNTIL_FELT: Duration = Duration::from_secs(5);
 /// How long a disk's failing may still show after its end.
 const DISK_SHADOW: Duration = Duration::from_secs(3);
 
@@ -62,8 +65,14 @@ struct Running {
     from_ms: Option<u64>,
     until_ms: Option<u64>,
     bites: u64,
-    /// The counter that tells its bites, when it began.
-    counted: u64,
+    /// The counter that tells its bites, when it began; none for a kind that is seen at its beginning.
+    counted: Option<u64>,
+}
+
+impl Running {
+    fn is_at_work(&self) -> bool {
+        self.from_ms.is_some() && self.until_ms.is_none()
+    }
 }
 
 struct Round<'a, 'b> {
@@ -95,7 +104,7 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
         from_ms: None,
         until_ms: None,
         bites: 0,
-        counted: 0,
+        counted: None,
     };
     let mut round = Round {
         stage,
@@ -154,7 +163,11 @@ impl Round<'_, '_> {
     fn look(&mut self) -> anyhow::Result<()> {
         self.stage.interrupt.check()?;
         self.say_how_it_stands();
-        let disk_fails = self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
+        let disk_fails = self
+            .running
+            .iter()
+            .any(|running| running.is_at_work() && running.fault.kind.ends_the_agent())
+            || self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
         self.stage.gateway.look(false)?;
         self.stage.agent.look(disk_fails)?;
         self.phones.as_mut().map_or(Ok(()), Phones::check)
@@ -167,11 +180,10 @@ impl Round<'_, '_> {
             return;
         }
         self.said_at = Instant::now();
-        let at_work = |running: &&Running| running.from_ms.is_some() && running.until_ms.is_none();
         let names: Vec<_> = self
             .running
             .iter()
-            .filter(at_work)
+            .filter(|running| running.is_at_work())
             .map(|running| running.fault.kind.name())
             .collect();
         let over = self.running.iter().filter(|running| running.until_ms.is_some()).count();
@@ -188,33 +200,50 @@ impl Round<'_, '_> {
         ));
     }
 
-    /// Begins and ends each fault at its time.
+    /// Begins and ends each fault at its time; later where it has not taken effect, or where one that strikes the same
+    /// lasts longer for that.
     fn strike(&mut self, first_beat_ms: u64) -> anyhow::Result<()> {
         while self.running.iter().any(|running| running.until_ms.is_none()) {
             self.look()?;
             let now_ms = unix_ms().saturating_sub(first_beat_ms);
             for at in 0..self.running.len() {
-                let Running {
-                    fault,
-                    from_ms,
-                    until_ms,
-                    ..
-                } = &self.running[at];
-                let fault = *fault;
-                if from_ms.is_none() && now_ms >= fault.from_ms.into() {
-                    self.running[at].from_ms = Some(unix_ms());
-                    self.running[at].counted = self.counter(fault.kind)?;
-                    self.running[at].bites += u64::from(self.begin_fault(&fault)?);
-                } else if from_ms.is_some() && until_ms.is_none() && now_ms >= fault.until_ms.into() {
-                    self.end_fault(&fault)?;
-                    let counted = self.counter(fault.kind)?;
-                    let running = &mut self.running[at];
-                    running.bites += counted.saturating_sub(running.counted);
-                    running.until_ms = Some(unix_ms());
+                if self.running[at].from_ms.is_none() {
+                    self.begin_if_due(at, now_ms)?;
+                } else if self.running[at].until_ms.is_none() {
+                    self.end_if_due(at, now_ms)?;
                 }
             }
             thread::sleep(TICK);
         }
+        Ok(())
+    }
+
+    fn begin_if_due(&mut self, at: usize, now_ms: u64) -> anyhow::Result<()> {
+        let fault = self.running[at].fault;
+        let excludes = |other: &Running| other.is_at_work() && other.fault.kind.excludes(fault.kind);
+        if now_ms < fault.from_ms.into() || self.running.iter().any(excludes) {
+            return Ok(());
+        }
+        self.running[at].from_ms = Some(unix_ms());
+        self.running[at].counted = self.counter(fault.kind)?;
+        self.running[at].bites += u64::from(self.begin_fault(&fault)?);
+        Ok(())
+    }
+
+    fn end_if_due(&mut self, at: usize, now_ms: u64) -> anyhow::Result<()> {
+        let Running { fault, counted, .. } = self.running[at];
+        let felt = |round: &Self| {
+            let count = round.counter(fault.kind)?.zip(counted);
+            anyhow::Ok(count.map(|(now, before)| now.saturating_sub(before)))
+        };
+        let until_ms = u64::from(fault.until_ms);
+        let latest_ms = until_ms + UNTIL_FELT.as_millis() as u64;
+        if now_ms < until_ms || (felt(self)? == Some(0) && now_ms < latest_ms) {
+            return Ok(());
+        }
+        self.end_fault(&fault)?;
+        self.running[at].bites += felt(self)?.unwrap_or_default();
+        self.running[at].until_ms = Some(unix_ms());
         Ok(())
     }
 

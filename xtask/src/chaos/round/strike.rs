@@ -58,9 +58,6 @@ impl Round<'_, '_> {
             Kind::Clock => step_clock([gateway, agent], fault.clock_steps())?,
             Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
         }
-        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
-            self.disk_failed_at = Some(Instant::now());
-        }
         Ok(false)
     }
 
@@ -84,7 +81,7 @@ impl Round<'_, '_> {
             Kind::Clock => step_clock([gateway, agent], 0)?,
             Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
         }
-        if matches!(fault.kind, Kind::DiskFull | Kind::SyncFails) {
+        if fault.kind.ends_the_agent() {
             self.disk_failed_at = Some(Instant::now());
         }
         Ok(())
@@ -98,11 +95,11 @@ impl Round<'_, '_> {
         Ok(phones.service.kill()?.signal() == Some(9))
     }
 
-    /// How often what a fault does was done so far; zero for those that are seen at their beginning.
-    pub(super) fn counter(&self, kind: Kind) -> anyhow::Result<u64> {
+    /// How often what a fault does was done so far; none for those that are seen at their beginning.
+    pub(super) fn counter(&self, kind: Kind) -> anyhow::Result<Option<u64>> {
         let Stage { gateway, agent, .. } = &*self.stage;
         let done = self.proxy.done();
-        Ok(match kind {
+        Ok(Some(match kind {
             Kind::DiskFull | Kind::SettlementFull => agent.page.count(at::WRITES_FAILED)?,
             Kind::SyncFails => agent.page.count(at::SYNCS_FAILED)?,
             Kind::SlowDisk => agent.page.count(at::DELAYED)?,
@@ -115,8 +112,8 @@ impl Round<'_, '_> {
             Kind::Loss | Kind::Blackhole => done.lost,
             Kind::Reorder => done.late,
             Kind::Duplicate => done.twice,
-            _ => 0,
-        })
+            _ => return Ok(None),
+        }))
     }
 }
 
