@@ -59,6 +59,8 @@ pub struct Behaviour {
     is_established: bool,
     /// Its misdeeds are to be told soon.
     is_late: bool,
+    /// It failed before its Hello, and was counted for that: once, however often it failed.
+    has_failed: bool,
 }
 
 const _: () = assert!(size_of::<Behaviour>() <= 40, "one stands in every session");
@@ -81,6 +83,7 @@ impl Behaviour {
             opened: false,
             is_established: false,
             is_late: false,
+            has_failed: false,
         }
     }
 
@@ -183,6 +186,7 @@ impl Behaviour {
             not_before: moment(now_ns + BETWEEN_NS),
             is_established: self.is_established,
             is_late: self.is_late,
+            has_failed: self.has_failed,
             ..Self::new(self.prefix)
         };
         Some(event)
@@ -251,7 +255,9 @@ impl Serving {
             return;
         }
         if session.user.is_none() {
-            self.stranger(session.behaviour.prefix, 1, 0);
+            if !std::mem::replace(&mut session.behaviour.has_failed, true) {
+                self.stranger(session.behaviour.prefix, 1, 0);
+            }
         } else if code == Code::TokenForged {
             session.behaviour.forged();
         } else {
@@ -297,7 +303,9 @@ impl Serving {
                     self.tell(&event);
                 }
             }
-            None if session.behaviour.is_established => self.stranger(session.behaviour.prefix, 0, 1),
+            None if session.behaviour.is_established && !session.behaviour.has_failed => {
+                self.stranger(session.behaviour.prefix, 0, 1);
+            }
             None => {}
         }
     }

@@ -128,13 +128,14 @@ impl Place {
     fn agent(&self) -> String {
         format!(
             "[queue]\npath = {:?}\n[ledger]\npath = {:?}\n[seed]\nfile = {:?}\n[certs]\ndirectory = {:?}\n[show]\n\
-             file = {:?}\n[settlement]\nfile = {:?}\n[abuse]\ndry_run = true\n",
+             file = {:?}\n[settlement]\nfile = {:?}\n[state]\ndirectory = {:?}\n[abuse]\ndry_run = true\n",
             self.at.queue(),
             self.file("books/ledger.db"),
             self.file("seed.bin"),
             self.file("certs"),
             self.file("show.toml"),
             self.file("books/settlement.csv"),
+            self.file("books/state"),
         )
     }
 
