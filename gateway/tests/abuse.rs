@@ -264,6 +264,36 @@ async fn a_prefix_of_forged_tokens_is_shut_out_for_a_while_and_its_neighbours_ar
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_sends_nonsense_is_one_stranger_however_much_it_sends() {
+    let stand = stand("strangers = 20\n");
+    let strange = Ipv4Addr::new(127, 0, 7, 1);
+    let babble = async || {
+        let phone = stand.phone_at(strange).await.expect("not blocked");
+        for _ in 0..30 {
+            phone
+                .connection
+                .send_datagram(Bytes::from_static(&[0xff; 12]))
+                .expect("datagrams are on");
+        }
+        phone
+    };
+    let phones = [babble().await, babble().await];
+    wait("the nonsense is read", || {
+        stand.metric("gateway_datagrams_dropped_total{reason=\"malformed\"}") >= 60
+    });
+    for phone in &phones {
+        phone.connection.close(0_u32.into(), b"");
+    }
+    // Two strangers are told of within a second, and are too few; with eighteen more they are enough.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(stand.metric("gateway_blocks_total{rule=\"strangers\"}"), 0);
+    for _ in 0..20 {
+        babble().await;
+    }
+    wait_for_blocks(&stand, "strangers", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_with_many_users_is_blocked_and_its_number_is_needed() {
     let stand = stand("farm = 4\n");
     let hello = |user: u64, device: u64| {

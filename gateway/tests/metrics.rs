@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use support::{GENEROUS_SHOW, PATIENCE, Stand};
@@ -59,4 +60,22 @@ fn connections_are_bounded_and_the_oldest_gives_way() {
         text.contains("connection: close") && text.contains("gateway_certificate_expires_in_seconds"),
         "{text}"
     );
+}
+
+#[test]
+fn the_page_of_metrics_names_each_and_no_other() {
+    let page = include_str!("../../docs/metrics.md");
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let text = stand.http("/metrics").expect("the metrics port answers");
+    let shown: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let code = page.split('`').skip(1).step_by(2);
+    let told: BTreeSet<&str> = code
+        .filter(|code| code.starts_with("gateway_") || *code == "process_cpu_seconds_total")
+        .map(|code| code.split('{').next().expect("a name"))
+        .collect();
+    assert!(shown.len() > 60, "{shown:?}");
+    assert_eq!(told, shown);
 }

@@ -174,3 +174,19 @@ impl Counters {
         &self.refused[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_metrics_names_each_counter() {
+        let page = include_str!("../../docs/metrics.md");
+        let all = Counters::default().all();
+        assert!(all.len() > 50);
+        for (name, _) in all {
+            let is_told = name.starts_with("refused_") || page.contains(&format!("| `{name}` |"));
+            assert!(is_told, "{name} is not in docs/metrics.md");
+        }
+    }
+}

@@ -5,6 +5,7 @@ pub mod board;
 pub mod cpu;
 pub mod histogram;
 pub mod modes;
+pub mod phases;
 pub mod prefixes;
 pub mod watch;
 

@@ -4,6 +4,7 @@
 use super::board::Board;
 use super::cpu::Cpu;
 use super::modes::{Facts, Judge, Modes};
+use super::phases::{Phases, Served};
 use crate::counters::Counters;
 use crate::shard::serving::Shared;
 use host::clock::{Keeper, monotonic_ms, wall_ms};
@@ -55,6 +56,7 @@ pub struct Watch {
     /// Of each shard.
     queue_waits: Box<[StandingWait]>,
     modes: Modes,
+    phases: Phases,
     keeper: Keeper,
     looked_at: Instant,
     before: Sums,
@@ -104,6 +106,7 @@ impl Watch {
             smoothed: Signals::default(),
             queue_waits,
             modes: Modes::default(),
+            phases: Phases::default(),
             keeper,
             looked_at: now,
             before: Sums::default(),
@@ -121,6 +124,7 @@ impl Watch {
         self.pace(&sample, &sums, elapsed_ms);
         self.keep_time();
         self.judge_modes();
+        self.look_at_phases(&sums);
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
             self.show_second(now, sums);
@@ -237,6 +241,17 @@ impl Watch {
             sums.connections += counters.connections_established.value();
         }
         sums
+    }
+
+    fn look_at_phases(&mut self, sums: &Sums) {
+        let (live, now) = (self.shared.current.load(), self.shared.clock.now());
+        let served = Served {
+            shakes: sums.shakes,
+            wins: sums.wins,
+        };
+        for turned in self.phases.look(&live, now, served) {
+            turned.log();
+        }
     }
 
     /// Says whether there is memory for newcomers.

@@ -59,7 +59,7 @@ pub struct Behaviour {
     is_established: bool,
     /// Its misdeeds are to be told soon.
     is_late: bool,
-    /// It failed before its Hello, and was counted for that: once, however often it failed.
+    /// It failed before its Hello, and was counted for that: once, however often it failed, but for forged tokens.
     has_failed: bool,
 }
 
@@ -255,7 +255,8 @@ impl Serving {
             return;
         }
         if session.user.is_none() {
-            if !std::mem::replace(&mut session.behaviour.has_failed, true) {
+            // A forged token is a guess at somebody's name, each time.
+            if !std::mem::replace(&mut session.behaviour.has_failed, true) || code == Code::TokenForged {
                 self.stranger(session.behaviour.prefix, 1, 0);
             }
         } else if code == Code::TokenForged {
