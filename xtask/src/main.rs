@@ -10,6 +10,7 @@ mod chaos;
 mod demo;
 mod dependencies;
 mod fuzz;
+mod guide;
 mod million;
 mod test;
 mod tune;
@@ -33,6 +34,7 @@ Examples:
   cargo xtask million       a million sessions, then 30,000 to 60,000 shakes/s; ten minutes
   cargo xtask tune          the programs as they should run on the night; twelve minutes
   cargo xtask test          everything that must hold before a change goes in
+  cargo xtask guide         the evening of docs/evening.md, each command as it stands
   cargo xtask bench         every benchmark, one after the other
   cargo xtask bench hostile every attack, with honest phones beside it
   cargo xtask fuzz          every fuzz target for 10 s
@@ -57,6 +59,8 @@ enum Command {
     Tune,
     /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
     Chaos(chaos::Options),
+    /// Follows docs/evening.md word for word, from an empty directory to closed books.
+    Guide(guide::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),
     /// Runs the fuzz targets and prints a table.
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(options, &interrupt),
         Command::Tune => tune::run(&interrupt),
         Command::Chaos(options) => chaos::run(options, &interrupt),
+        Command::Guide(options) => guide::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
         Command::Dependencies => dependencies::check(),

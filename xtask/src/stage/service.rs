@@ -114,6 +114,33 @@ impl Service {
             .with_context(|| format!("cannot wait for {}", self.name))
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it does not in this time, did not exit with 0, or the user interrupts.
+    pub fn wait_end(mut self, patience: &Patience<'_>) -> anyhow::Result<()> {
+        let deadline = patience.deadline();
+        let status = loop {
+            if let Some(status) = self.ended()? {
+                break status;
+            }
+            patience.interrupt.check()?;
+            let seconds = patience.at_most.as_secs();
+            if Instant::now() > deadline {
+                bail!(
+                    "{} did not end by itself within {seconds} s; {}",
+                    self.name,
+                    self.log_end()
+                );
+            }
+            thread::sleep(TICK);
+        };
+        if !status.success() {
+            bail!("{} ended with {status}; {}", self.name, self.log_end());
+        }
+        Ok(())
+    }
+
     /// Kills it; gives how it ended.
     pub fn kill(mut self) -> anyhow::Result<ExitStatus> {
         let mut kill = || {
