@@ -27,6 +27,7 @@ impl Audience {
             command.arg("run").arg(&scenario);
             command.args(["--target", &machine.place.gateway.to_string()]);
             command.arg("--certs").arg(desk.file("certs"));
+            command.arg("--control").arg(scenario.with_extension("sock"));
             phones.push(Service::start("client-sim", command, scenario.with_extension("log"))?);
         }
         Ok(Self { phones })
