@@ -21,7 +21,7 @@ impl Audience {
         let mut phones = Vec::new();
         for (number, machine) in (0..).zip(machines) {
             let scenario = desk.file(&format!("audience-{}.toml", machine.name));
-            fs::write(&scenario, self::scenario(number * 1_000 + 1))
+            fs::write(&scenario, self::scenario(machine.name, number * 1_000 + 1))
                 .with_context(|| format!("cannot write {}", scenario.display()))?;
             let mut command = programs.command("client-sim");
             command.arg("run").arg(&scenario);
@@ -49,10 +49,10 @@ impl Audience {
     }
 }
 
-fn scenario(first_user: u32) -> String {
+fn scenario(machine: &str, first_user: u32) -> String {
     format!(
         "# Made by `cargo xtask guide`. Every key is explained in deploy/scenarios/default.toml.\n\
-         [users]\nfirst_id = {first_user}\n\
+         [target]\nserver_name = \"{machine}.example\"\n[users]\nfirst_id = {first_user}\n\
          [load]\nsessions = 100\nconnects_per_second = 200\nshakes_per_second = 100\nseconds = {SECONDS}\nsettle_s = 10\n\
          [engine]\nkind = \"lean\"\n"
     )
