@@ -4,7 +4,7 @@ use crate::interrupt::Interrupt;
 use crate::stage::Build;
 use crate::steps::Steps;
 use crate::workspace::{cargo, target};
-use crate::{chaos, demo, dependencies};
+use crate::{chaos, demo, dependencies, guide};
 use clap::Args;
 use std::process::Stdio;
 
@@ -19,6 +19,7 @@ The steps, all of them run even when one fails:
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances
+  guide        the evening of docs/evening.md, each command as it stands
   chaos        some rounds of random faults with a fixed seed, and money that balances after each")]
 pub struct Options {}
 
@@ -67,6 +68,10 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5, unoptimised";
     steps.step("demo", line, || demo::run(&small, interrupt))?;
+    let evening = guide::Options { dev: true };
+    steps.step("guide", "cargo xtask guide, unoptimised", || {
+        guide::run(&evening, interrupt)
+    })?;
     let short = chaos::Options::short();
     steps.step("chaos", &chaos::Options::short_line(), || chaos::run(&short, interrupt))?;
     steps.finish()

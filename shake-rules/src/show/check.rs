@@ -3,7 +3,7 @@
 mod manifest;
 mod phase;
 
-use super::file::{EventTable, LimitsTable, ShowFile, SponsorTable};
+use super::file::{EventTable, LimitsTable, Moment, ShowFile, SponsorTable};
 use super::{Moments, Phase, Show, Sponsor};
 use crate::document::{self, Problems};
 use crate::outcome::Outcome;
@@ -84,7 +84,11 @@ pub(super) fn show(text: &str, moments: &Moments) -> Result<Show, Problems> {
         .collect();
     let show = Show {
         event: EventId(file.event.id),
-        starts_now: file.event.starts.as_ref().is_none_or(|starts| starts.as_ref() == "now"),
+        starts_now: file
+            .event
+            .starts
+            .as_ref()
+            .is_none_or(|starts| starts.as_ref().0 == "now"),
         name: file.event.name.into_inner(),
         limits,
         ticket_lifetime_ms,
@@ -137,7 +141,7 @@ impl Check<'_> {
         let Some(starts) = &event.starts else {
             return started_at;
         };
-        match starts.as_ref().as_str() {
+        match starts.as_ref().0.as_str() {
             "now" => started_at,
             text => match timestamp(text) {
                 Some(at) => at,
@@ -192,7 +196,7 @@ impl Check<'_> {
     /// The moments of the cues: a time, `+` seconds after the start of the event, or empty for not yet.
     fn cues(
         &mut self,
-        cues: &BTreeMap<Spanned<String>, Spanned<String>>,
+        cues: &BTreeMap<Spanned<String>, Spanned<Moment>>,
         starts_at: UnixMillis,
     ) -> BTreeMap<String, UnixMillis> {
         let mut moments = BTreeMap::new();
@@ -202,7 +206,7 @@ impl Check<'_> {
         }
         for (name, value) in cues {
             self.name("the cue's name", name.as_ref(), name.span());
-            let text = value.as_ref().as_str();
+            let text = value.as_ref().0.as_str();
             let moment = match text
                 .strip_prefix('+')
                 .map(|seconds| seconds.trim_end_matches('s').parse::<f64>())

@@ -8,7 +8,7 @@ use toml::Spanned;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ShowFile {
     pub(super) event: EventTable,
-    pub(super) cues: BTreeMap<Spanned<String>, Spanned<String>>,
+    pub(super) cues: BTreeMap<Spanned<String>, Spanned<Moment>>,
     pub(super) limits: LimitsTable,
     pub(super) gifts: GiftsBudgetTable,
     pub(super) resources: ResourcesTable,
@@ -16,12 +16,33 @@ pub(super) struct ShowFile {
     pub(super) phases: Vec<Spanned<PhaseTable>>,
 }
 
+/// A time as text, or as TOML writes times: without quotes.
+#[derive(Deserialize)]
+#[serde(from = "TextOrTime")]
+pub(super) struct Moment(pub(super) String);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrTime {
+    Text(String),
+    Time(toml::value::Datetime),
+}
+
+impl From<TextOrTime> for Moment {
+    fn from(value: TextOrTime) -> Self {
+        Self(match value {
+            TextOrTime::Text(text) => text,
+            TextOrTime::Time(time) => time.to_string(),
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct EventTable {
     pub(super) id: u32,
     pub(super) name: Spanned<String>,
-    pub(super) starts: Option<Spanned<String>>,
+    pub(super) starts: Option<Spanned<Moment>>,
     pub(super) rest_pace_ms: Spanned<u32>,
 }
 

@@ -55,6 +55,20 @@ fn a_good_show_and_its_phases_in_time() {
 }
 
 #[test]
+fn times_may_stand_without_quotes() {
+    let quoted = "\"2027-02-05T20:00:00+08:00\"";
+    assert!(GOOD.contains(quoted));
+    let bare = GOOD.replace(quoted, "2027-02-05T20:00:00+08:00");
+    let show = Show::parse(&bare, UnixMillis(0)).expect("good");
+    assert_eq!(show, Show::parse(GOOD, UnixMillis(0)).expect("good"));
+    for wrong in ["2027-02-05T20:00:00", "2027-02-05", "12", "true"] {
+        let text = GOOD.replace(quoted, wrong);
+        let problems = Show::parse(&text, UnixMillis(0)).expect_err(wrong).to_string();
+        assert!(problems.contains("line 5"), "{problems}");
+    }
+}
+
+#[test]
 fn cues_move_their_phases_and_an_unset_cue_waits() {
     let with = |cue: &str| {
         let text = GOOD.replace("[limits]", &format!("[cues]\nfinal = {cue:?}\n[limits]"));
