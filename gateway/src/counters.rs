@@ -45,6 +45,11 @@ pub struct Counters {
     pub packets_filtered: Count,
     /// Packets that belong to no connection and start none: garbage, or long gone.
     pub packets_discarded: Count,
+    /// Packets that came before their session's handshake was over, and were held until it was; and those beyond what is held.
+    pub packets_early: Count,
+    pub packets_early_dropped: Count,
+    /// Pings for replies and notices that were not acknowledged.
+    pub pings: Count,
     /// Packets from a new address of a session whose address changes too often.
     pub moves_refused: Count,
     /// Packets to an address that is not the session's, and from which too little came.
@@ -217,6 +222,9 @@ impl Counters {
             ("gateway_packets_overflowed_total", &self.packets_overflowed),
             ("gateway_packets_filtered_total", &self.packets_filtered),
             ("gateway_packets_discarded_total", &self.packets_discarded),
+            ("gateway_packets_early_total", &self.packets_early),
+            ("gateway_packets_early_dropped_total", &self.packets_early_dropped),
+            ("gateway_pings_total", &self.pings),
             ("gateway_moves_refused_total", &self.moves_refused),
             ("gateway_packets_withheld_total", &self.packets_withheld),
             ("gateway_resets_total", &self.resets),

@@ -79,6 +79,8 @@ async fn a_phone_behind_a_rebinding_nat_goes_on() {
         assert_eq!(phone.shake(sequence).await.expect("an answer").sequence, sequence);
     }
     assert_eq!(stand.metric("gateway_moves_refused_total"), 0);
+    // Each time under an ID that it had not used before: it has two at a time.
+    assert!(phone.connection.stats().frame_tx.retire_connection_id >= 5);
 }
 
 async fn wins_nothing(phone: &Phone) -> bool {

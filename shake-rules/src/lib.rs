@@ -24,7 +24,6 @@ pub mod prefix;
 pub mod throttle;
 
 pub mod outcome;
-pub mod release;
 
 pub mod cookie;
 pub mod ticket;

@@ -125,17 +125,23 @@ impl Limit {
     /// The nanoseconds to wait, as [`Limit::wait_ns`]; nothing was taken then, but what a slower rule had the level owe beyond
     /// this rule's burst and one interval is forgiven.
     pub fn take(&self, level: &mut Level, now_ns: u64) -> Result<(), u64> {
-        let (limiter, most_ns) = match &self.0 {
+        self.forgive(level, now_ns);
+        let limiter = match &self.0 {
             Rule::Unlimited => return Ok(()),
             Rule::Nothing => return Err(u64::MAX),
-            Rule::Rate { limiter, most_ns, .. } => (limiter, most_ns),
+            Rule::Rate { limiter, .. } => limiter,
         };
-        // What was filled by a slower rule owes no more than this one's burst and one interval.
-        level.0.set(level.0.get().min(now_ns.saturating_add(*most_ns)));
         limiter.clock().0.set(now_ns);
         limiter
             .check_key(level)
             .map_err(|until| until.wait_time_from(now_ns.into()).as_nanos() as u64)
+    }
+
+    /// What was filled by a slower rule owes no more than this one's burst and one interval.
+    fn forgive(&self, level: &Level, now_ns: u64) {
+        if let Rule::Rate { most_ns, .. } = self.0 {
+            level.0.set(level.0.get().min(now_ns.saturating_add(most_ns)));
+        }
     }
 }
 
@@ -157,9 +163,23 @@ impl Shared {
         }
     }
 
-    /// As [`Limit::wait_ns`].
+    /// What is given out evenly, `per_second`: one behind the other, and one that came late is made up for by the next, but
+    /// no pause is. Infinity gives everything, zero or less nothing.
+    #[must_use]
+    pub fn evenly(per_second: f64) -> Self {
+        Self::new(Limit::new(per_second, 2))
+    }
+
+    /// Goes on at another rate, evenly.
+    pub fn change_rate(&mut self, per_second: f64) {
+        self.limit = Limit::new(per_second, 2);
+    }
+
+    /// As [`Limit::wait_ns`]. The level is this rule's alone, so what a slower one had it owe is forgiven here too: who waits
+    /// as long as it was told, however often it asks meanwhile, is let through.
     #[must_use]
     pub fn wait_ns(&self, now_ns: u64) -> u64 {
+        self.limit.forgive(&self.level, now_ns);
         self.limit.wait_ns(&self.level, now_ns)
     }
 

@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: every benchmark of the workspace, one after the other, so that none disturbs another.
 
+mod beginnings;
 mod cost;
 mod drain;
 mod engines;
+mod example;
 mod hostile;
 mod memory;
 mod mobile;
@@ -24,6 +26,7 @@ Examples:
   cargo xtask bench ring                      those whose name contains `ring`
   cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
   cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
+  cargo xtask bench beginnings                a lost datagram at a session's beginning, beside a plain quinn server
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
   cargo xtask bench drain                     a gateway is drained, a second one takes its phones
   cargo xtask bench engines                   one scenario through both engines of client-sim: the same outcomes
@@ -46,6 +49,8 @@ pub struct Options {
 /// Benchmarks of whole programs.
 #[derive(Subcommand)]
 enum What {
+    /// What a single lost or late datagram costs at a session's beginning, beside a plain quinn server
+    Beginnings(beginnings::Options),
     /// CPU per shake and memory per session, between a raw UDP echo and a plain quinn server
     Cost(cost::Options),
     /// Whether a drained gateway hands its phones to another one, and nothing is lost
@@ -74,6 +79,7 @@ const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml
 /// When one failed, or none has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     match &options.what {
+        Some(What::Beginnings(options)) => return beginnings::run(options, interrupt),
         Some(What::Cost(options)) => return cost::run(options, interrupt),
         Some(What::Drain(options)) => return drain::run(options, interrupt),
         Some(What::Engines(options)) => return engines::run(options, interrupt),

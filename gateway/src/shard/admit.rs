@@ -17,7 +17,7 @@ use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
 use crate::live::Live;
 use crate::load::board::Board;
 use crate::load::prefixes::{Over, Prefixes};
-use crate::tls::PATIENCE;
+use crate::tls::ASSUMED;
 use rand::Rng;
 use rand::rngs::StdRng;
 use shake_rules::grade::{GRADES, Grade};
@@ -236,7 +236,7 @@ impl Admission {
 
     /// Whether an answer is acknowledged before the next shake is due, a third later than the pace at the most.
     fn acknowledges_apart(&self, gate: &Gate) -> bool {
-        !gate.rides || u128::from(self.pace_ms) * 4 > PATIENCE.as_millis() * 3
+        !gate.rides || u128::from(self.pace_ms) * 4 > ASSUMED.as_millis() * 3
     }
 
     /// For how long the kernel may drop a session's packets from now on, in nanoseconds: until its budget has one more; and

@@ -42,8 +42,8 @@ pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize,
         Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, gate, index, serving, id),
         Event::Stream(StreamEvent::Writable { id }) => session.write_on(id),
         Event::Stream(StreamEvent::Stopped { id, .. }) => session.give_up(id),
-        // The rest needs no answer: the handshake's data, the end of a connection (it drains by its timers), and
-        // what becomes of replies.
+        Event::Stream(StreamEvent::Finished { .. }) => session.is_heard(),
+        // The rest needs no answer: the handshake's data, and the end of a connection (it drains by its timers).
         _ => {}
     }
 }

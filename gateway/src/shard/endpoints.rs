@@ -74,7 +74,7 @@ impl Endpoints {
         let bytes = BytesMut::from(packet.bytes);
         let event = one
             .endpoint
-            .handle(now, packet.remote, packet.local_ip, None, bytes, buffer)?;
+            .handle(now, packet.remote, packet.local_ip, packet.mark, bytes, buffer)?;
         Some(match event {
             DatagramEvent::ConnectionEvent(handle, event) => {
                 prefetch_lines(std::ptr::from_ref(&one.sessions[handle.0]).cast(), 1);

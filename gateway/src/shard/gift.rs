@@ -33,8 +33,7 @@ impl Serving {
         };
         let share = self.shared.users.share_of(self.shard);
         self.gifts.change_rate(gifts.per_second * share);
-        while self.gifts.is_due(self.now.elapsed_ns) {
-            self.gifts.take(self.now.elapsed_ns);
+        while self.gifts.take(self.now.elapsed_ns).is_ok() {
             let recipients = self.draw_recipients(sessions, gifts.recipients.into());
             if recipients.is_empty() || self.ledger.is_none() || !self.lane.can_issue() {
                 self.counters.gifts_missed.inc();

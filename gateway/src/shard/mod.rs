@@ -13,6 +13,7 @@ mod receive;
 
 mod arrivals;
 mod cid;
+mod early;
 mod endpoints;
 mod front;
 mod growth;
@@ -65,8 +66,10 @@ use arrivals::Arrivals;
 use ask::Delivery;
 use backlog::Backlog;
 use dispatch::{notify, reply};
+use early::Early;
 use front::Front;
 use pages::Pages;
+use quinn_proto::ConnectionEvent;
 use receive::Found;
 use repeats::Repeats;
 use resets::Resets;
@@ -120,6 +123,7 @@ pub struct Shard {
     moderation: Moderation,
     /// What a batch has for sessions.
     found: Vec<Found>,
+    early: Early<ConnectionEvent>,
     repeats: Repeats,
     resets: Resets,
     unasked: Unasked,
@@ -155,6 +159,7 @@ impl Shard {
             backlog: Backlog::default(),
             moderation: Moderation::new(),
             found: Vec::with_capacity(BATCH),
+            early: Early::default(),
             repeats: Repeats::new(),
             overflowed: 0,
             outgoing: SendBatch::new(),
@@ -306,7 +311,13 @@ impl Shard {
                 self.forget(index);
                 continue;
             }
-            if is_overdue && !session.connection.is_closed() {
+            if is_overdue && session.user.is_some() {
+                // Under load there is no CPU time for it, and the answer would be late too.
+                if session.is_to_ping(now) && self.serving.is_calm() {
+                    session.connection.ping();
+                    self.serving.counters.pings.inc();
+                }
+            } else if is_overdue && !session.connection.is_closed() {
                 self.serving.counters.stream_refused(Code::HelloTimeout).inc();
                 session.close(now, Code::HelloTimeout);
             }

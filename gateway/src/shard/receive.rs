@@ -10,7 +10,7 @@ use super::socket::{BATCH, ReceiveBatch, Received};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::{Shed, Turned};
-use crate::tls::PATIENCE;
+use crate::tls::ASSUMED;
 use quinn_proto::ConnectionEvent;
 use shake_proto::code::Code;
 use std::net::SocketAddr;
@@ -143,12 +143,14 @@ impl Shard {
             let Found {
                 place,
                 remote,
+                cid,
                 bytes,
                 event,
                 ..
             } = &mut found[at];
             if let Some(event) = event.take() {
-                self.open(self.parts.endpoints.session(*place), *remote, *bytes, event);
+                let index = self.parts.endpoints.session(*place);
+                self.open(index, *remote, *bytes, cid.is_some(), event);
             }
         }
         found.clear();
@@ -213,11 +215,20 @@ impl Shard {
         why.is_some()
     }
 
-    /// Has a session take a packet of so many bytes.
-    fn open(&mut self, index: usize, remote: SocketAddr, bytes: u16, event: ConnectionEvent) {
+    /// Has a session take a packet of so many bytes, or holds it until the handshake is over that it belongs behind.
+    fn open(&mut self, index: usize, remote: SocketAddr, bytes: u16, is_short: bool, event: ConnectionEvent) {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
+        if session.is_handshaking && is_short && session.is_early(remote) {
+            let counters = &self.serving.counters;
+            let counter = if self.early.hold(index, event) {
+                &counters.packets_early
+            } else {
+                &counters.packets_early_dropped
+            };
+            return counter.inc();
+        }
         match session.take(self.serving.now.elapsed_ns, remote, event) {
             Taken::Here => {
                 if bytes >= PROBE_BYTES_MIN && remote != session.connection.remote_address() {
@@ -285,7 +296,7 @@ impl Shard {
         }
         let servers = &self.serving.secrets.servers;
         // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
-        let may_ride = self.sessions.len() < RIDERS_MAX && self.serving.may_shake_within(PATIENCE);
+        let may_ride = self.sessions.len() < RIDERS_MAX && self.serving.may_shake_within(ASSUMED);
         let server = if may_ride { &servers.riding } else { &servers.usual };
         let accepted = self
             .serving

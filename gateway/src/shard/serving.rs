@@ -28,7 +28,8 @@ use shake_proto::handoff::abuse::Block;
 use shake_proto::handoff::record::{Notice, Reply};
 use shake_proto::request::Request;
 use shake_proto::wire::v1;
-use shake_rules::release::Release;
+use shake_rules::grade::Grade;
+use shake_rules::limit::Shared as Limited;
 use shake_rules::throttle::GradeRules;
 use shake_rules::{LedgerId, UnixMillis, UserId};
 use slab::Slab;
@@ -118,9 +119,9 @@ pub struct Serving {
     pub(super) is_new_phase: bool,
     is_draining: bool,
     /// The release rate of that phase, for this shard.
-    pub(super) release: Release,
+    pub(super) release: Limited,
     /// Its gifts, as many as this shard has of all users.
-    pub(super) gifts: Release,
+    pub(super) gifts: Limited,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
     pub(super) admission: Admission,
@@ -161,8 +162,8 @@ impl Serving {
             phase: None,
             is_new_phase: false,
             is_draining: false,
-            release: Release::per_second(0.0),
-            gifts: Release::per_second(0.0),
+            release: Limited::evenly(0.0),
+            gifts: Limited::evenly(0.0),
             rng: rand::make_rng(),
             admission: Admission::new(shared.shards),
             shared,
@@ -209,8 +210,8 @@ impl Serving {
                 .filter(|_| !is_draining)
                 .map(|index| &self.live.show.phases[index]);
             let shards = f64::from(self.shared.shards);
-            self.release = Release::per_second(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
-            self.gifts = Release::per_second(0.0);
+            self.release = Limited::evenly(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
+            self.gifts = Limited::evenly(0.0);
         }
         let show_pace_ms = self.show_pace_ms();
         let board = &self.shared.board;
@@ -237,6 +238,11 @@ impl Serving {
     /// What the grade of this turn says.
     pub(super) fn rules(&self) -> &GradeRules {
         self.live.throttle.at(self.admission.grade())
+    }
+
+    /// Whether the load is of no grade.
+    pub(super) fn is_calm(&self) -> bool {
+        self.admission.grade() == Grade::default()
     }
 
     /// Serves one request of a session's stream. `user`, `gate` and `spent` are the session's; the user is set by Hello.

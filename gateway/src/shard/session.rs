@@ -18,6 +18,12 @@ const STREAM_BYTES_MAX: usize = REQUEST_BYTES_MAX + LENGTH_BYTES_MAX;
 const WAITING_BYTES_MAX: usize = REPLY_BYTES_MAX + 16 * 1024;
 /// Of notices no more may be begun while so many messages wait. Replies are bounded by the requests that may be under way.
 const WAITING_MAX: usize = 32;
+/// A reply or notice that is not acknowledged after two round trips, and so long at the least, is asked for: a phone
+/// acknowledges after 25 ms, but for those that let it ride.
+const UNHEARD_MIN: Duration = Duration::from_millis(50);
+/// The second ping follows the first so much later: in a packet of its own, because who lets acknowledgements ride sends one
+/// at once only when two packets came behind a gap.
+const BETWEEN_PINGS: Duration = Duration::from_millis(10);
 /// A session with no deadline for so long waits for nothing. A probe for an acknowledgement is due after some 1.3 s.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -30,8 +36,11 @@ pub struct Session {
     pub takes_notices: bool,
     /// Tells this session from later ones with the same index.
     pub serial: u32,
-    /// Before Hello: when it is closed for want of one. Once closed: when it is forgotten.
+    /// Before Hello: when it is closed for want of one. Once closed: when it is forgotten. Between: when it is pinged, if it is.
     pub due: Instant,
+    /// Replies and notices that went out whole and are not acknowledged.
+    unheard: u16,
+    pings: Pings,
     pub is_closing: bool,
     pub is_handshaking: bool,
     /// What it did since it was last told of.
@@ -42,6 +51,18 @@ pub struct Session {
     pub spent: Spent,
     /// Messages that have come or gone in part; empty for nearly all sessions nearly always.
     partial: Vec<(StreamId, Part)>,
+}
+
+/// How a phone is asked for its acknowledgement. quinn-proto does so only after the longest that a phone may take for it,
+/// which we have to assume long; a ping that is acknowledged shows it what was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pings {
+    /// Not at all.
+    None,
+    /// From the end of this turn on it counts when.
+    Begin,
+    /// So often yet, the next when the session is due.
+    Left(u8),
 }
 
 /// What of a stream's message is here.
@@ -93,6 +114,8 @@ impl Session {
             takes_notices: false,
             serial,
             due: now + hello_timeout,
+            unheard: 0,
+            pings: Pings::None,
             is_closing: false,
             is_handshaking: true,
             behaviour,
@@ -115,7 +138,39 @@ impl Session {
 
     /// When something is to happen to it that its connection does not know of.
     pub fn due(&self) -> Option<Instant> {
-        (self.is_closing || self.user.is_none()).then_some(self.due)
+        let is_pinged = matches!(self.pings, Pings::Left(_));
+        (self.is_closing || self.user.is_none() || is_pinged).then_some(self.due)
+    }
+
+    /// What went out in this turn is asked for, unless it is acknowledged before.
+    pub fn expect_acks(&mut self, now: Instant) {
+        if self.pings == Pings::Begin && self.user.is_some() && !self.is_closing {
+            self.due = now + (self.connection.rtt() * 2).max(UNHEARD_MIN);
+            self.pings = Pings::Left(2);
+        }
+    }
+
+    /// A reply or notice was acknowledged.
+    pub fn is_heard(&mut self) {
+        self.unheard = self.unheard.saturating_sub(1);
+        if self.unheard == 0 {
+            self.pings = Pings::None;
+        }
+    }
+
+    /// Whether it is due for a ping, which then counts as made.
+    pub fn is_to_ping(&mut self, now: Instant) -> bool {
+        let Pings::Left(left) = self.pings else {
+            return false;
+        };
+        self.due = now + BETWEEN_PINGS;
+        self.pings = if left > 1 { Pings::Left(left - 1) } else { Pings::None };
+        true
+    }
+
+    /// Whether a packet with a short header, from this address, would be thrown away, because the handshake is not over.
+    pub fn is_early(&self, remote: SocketAddr) -> bool {
+        self.connection.is_handshaking() && self.connection.remote_address() == remote
     }
 
     /// Takes a packet that came from this address.
@@ -265,6 +320,8 @@ impl Session {
         let [rest] = rest;
         if rest.is_empty() {
             send.finish().map_err(|_| Code::Abuse)?;
+            self.unheard = self.unheard.saturating_add(1);
+            self.pings = Pings::Begin;
         }
         Ok(rest)
     }

@@ -42,12 +42,20 @@ impl Shard {
             if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
                 session.is_handshaking = false;
                 self.handshaking -= 1;
+                let early = self.early.take(index);
+                if matches!(event, Event::Connected) {
+                    // What they bring is polled next.
+                    early
+                        .into_iter()
+                        .for_each(|packet| session.connection.handle_event(packet));
+                }
             }
             if let Some(front) = self.fronts.get_mut(index) {
                 handle_event(session, &mut front.gate, index, &mut self.serving, event);
             }
         }
         self.serving.tell_behaviour(session, index);
+        session.expect_acks(self.serving.now.instant);
         self.transmit(index);
         if self.pass_endpoint_events(index) {
             self.transmit(index);
@@ -66,6 +74,7 @@ impl Shard {
             && !session.is_closing
         {
             session.is_closing = true;
+            self.early.take(index);
             session.due = self.serving.now.instant + CLOSING;
             self.serving.leave(index);
         }
@@ -135,6 +144,7 @@ impl Shard {
         self.wheel.disarm(index);
         if session.is_handshaking {
             self.handshaking -= 1;
+            self.early.take(index);
         }
         self.serving.tell_end(&mut session);
         if !session.is_closing {

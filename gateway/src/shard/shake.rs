@@ -129,7 +129,7 @@ impl Serving {
     /// user's limits, move the grant ring's cursor, record the issue, make the ticket. A failure or a crash between
     /// two steps costs a packet at worst, and never gives one twice.
     fn win(&mut self, user: UserId, phase: usize) -> Result<(SponsorId, v1::RedPacket), Missed> {
-        if !self.release.is_due(self.now.elapsed_ns) {
+        if self.release.wait_ns(self.now.elapsed_ns) > 0 {
             return Err(Missed::NotDue);
         }
         let limits = self.live.show.limits;
@@ -167,7 +167,8 @@ impl Serving {
             ends: Some(expires_at),
         };
         self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
-        self.release.take(self.now.elapsed_ns);
+        let released = self.release.take(self.now.elapsed_ns);
+        debug_assert!(released.is_ok(), "it was due, and it is the same moment");
         self.counters.wins.inc();
         let ticket = Ticket {
             event: grant.event,

@@ -8,7 +8,7 @@ mod secrets;
 
 pub use compact::take_newest_keys;
 pub use congestion::newest_controller;
-pub use parameters::PATIENCE;
+pub use parameters::ASSUMED;
 pub use secrets::Secrets;
 
 use crate::config::{Config, Sessions};
@@ -102,7 +102,7 @@ impl Servers {
         let mut asking = transport_config(&config.sessions)?;
         let mut wish = AckFrequencyConfig::default();
         // At once when as many packets came as a phone may have requests under way: it may want to make another.
-        wish.max_ack_delay(Some(PATIENCE))
+        wish.max_ack_delay(Some(ASSUMED))
             .ack_eliciting_threshold(VarInt::from_u32(
                 config.sessions.requests_at_once.saturating_sub(1).into(),
             ));

@@ -11,6 +11,7 @@ import sys
 import time
 
 import shake_pb2 as wire
+from aioquic.tls import CipherSuite
 from phone import PATIENCE_S, Refused, frame, phone, user
 
 REQUEST_BYTES_MAX = 4_096
@@ -103,6 +104,7 @@ async def bad_input_has_names(setting: dict) -> None:
 
 async def shakes_by_datagram_and_stream(setting: dict) -> None:
     async with user(setting, 9) as protocol:
+        # The contract says from 1; 0, whose message is empty, is answered all the same.
         for sequence in (0, 1, 300, 2**32 - 1):
             assert (await protocol.shake_by_datagram(sequence)).sequence == sequence
             reply = await protocol.shake(sequence)
@@ -216,6 +218,18 @@ async def a_silent_connection_is_closed_by_name(setting: dict) -> None:
         assert code == wire.ERROR_CODE_HELLO_TIMEOUT, hex(code)
 
 
+async def other_cipher_suites_are_refused(setting: dict) -> None:
+    for suite in (CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256):
+        try:
+            async with phone(setting, suites=[suite]) as protocol:
+                await protocol.ping()
+        except ConnectionError:
+            continue
+        raise AssertionError(f"a connection with {suite} was accepted")
+    async with phone(setting, suites=[CipherSuite.AES_128_GCM_SHA256]) as protocol:
+        await protocol.hello(token(setting, 1))
+
+
 async def another_protocol_is_refused(setting: dict) -> None:
     try:
         async with phone(setting, alpn="h3") as protocol:
@@ -237,6 +251,7 @@ CHECKS = [
     many_streams_at_once,
     keys_and_connection_ids_change,
     a_silent_connection_is_closed_by_name,
+    other_cipher_suites_are_refused,
     another_protocol_is_refused,
 ]
 

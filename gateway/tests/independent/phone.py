@@ -159,7 +159,7 @@ class Phone(QuicConnectionProtocol):
 
 
 @contextlib.asynccontextmanager
-async def phone(setting: dict, *, datagrams: bool = True, alpn: str = ALPN):
+async def phone(setting: dict, *, datagrams: bool = True, alpn: str = ALPN, suites=None):
     """A connected phone that has not said Hello."""
     configuration = QuicConfiguration(
         is_client=True,
@@ -168,6 +168,7 @@ async def phone(setting: dict, *, datagrams: bool = True, alpn: str = ALPN):
         verify_mode=ssl.CERT_REQUIRED,
         max_datagram_frame_size=1200 if datagrams else None,
         idle_timeout=PATIENCE_S,
+        cipher_suites=suites,
     )
     configuration.load_verify_locations(cafile=setting["ca"])
     host, port = setting["gateway"].rsplit(":", 1)

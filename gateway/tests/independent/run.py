@@ -78,7 +78,7 @@ def compile_contract(installed: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def main() -> None:
-    """`run.py HOME SETTING`: HOME is a directory under target/, SETTING the test's settings (see contract.py)."""
+    """`run.py HOME SETTING [SCRIPT]`: HOME is a directory under target/, SETTING a file for SCRIPT (contract.py, or its neighbour)."""
     if sys.version_info < PYTHON_MIN:
         wanted = ".".join(map(str, PYTHON_MIN))
         missing(f"this is Python {sys.version.split()[0]}", f"install Python {wanted} or newer")
@@ -88,7 +88,8 @@ def main() -> None:
     generated = setting.parent / "generated"
     compile_contract(installed, generated)
     path = os.pathsep.join([str(installed), str(generated)])
-    command = [sys.executable, "-B", str(HERE / "contract.py"), str(setting)]
+    script = sys.argv[3] if len(sys.argv) > 3 else "contract.py"
+    command = [sys.executable, "-B", str(HERE / script), str(setting)]
     sys.exit(subprocess.run(command, env={**os.environ, "PYTHONPATH": path}).returncode)
 
 

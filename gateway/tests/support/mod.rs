@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "the test harness takes what is printed")]
 
 pub mod authority;
+pub mod line;
 pub mod operator;
 
 use bytes::{Bytes, BytesMut};
@@ -472,6 +473,16 @@ impl Stand {
         from: Ipv4Addr,
         transport: quinn::TransportConfig,
     ) -> Result<Phone, quinn::ConnectionError> {
+        let endpoint = quinn::Endpoint::client((from, 0).into()).expect("an endpoint");
+        let connecting = endpoint
+            .connect_with(self.client_config(transport), self.address, "localhost")
+            .expect("a good configuration");
+        let connection = tokio::time::timeout(PATIENCE, connecting).await.expect("in time")?;
+        Ok(Phone { endpoint, connection })
+    }
+
+    /// How a phone connects.
+    fn client_config(&self, transport: quinn::TransportConfig) -> quinn::ClientConfig {
         let ca = CertificateDer::from_pem_file(self.path("certs/ca.pem")).expect("ca.pem");
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).expect("a CA certificate");
@@ -483,14 +494,9 @@ impl Stand {
             .with_no_client_auth();
         tls.alpn_protocols = vec![shake_proto::ALPN.to_vec()];
         let quic = QuicClientConfig::try_from(tls).expect("a QUIC client");
-        let endpoint = quinn::Endpoint::client((from, 0).into()).expect("an endpoint");
         let mut config = quinn::ClientConfig::new(Arc::new(quic));
         config.transport_config(Arc::new(transport));
-        let connecting = endpoint
-            .connect_with(config, self.address, "localhost")
-            .expect("a good configuration");
-        let connection = tokio::time::timeout(PATIENCE, connecting).await.expect("in time")?;
-        Ok(Phone { endpoint, connection })
+        config
     }
 
     /// A phone that has said Hello.

@@ -71,6 +71,44 @@ fn a_peek_takes_nothing() {
     assert_eq!((limit.wait_ns(&level, START_NS), level), (1_000, before));
 }
 
+#[test]
+fn what_is_given_evenly_makes_up_for_lateness_and_for_no_pause() {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let given = |limit: &mut Shared, now_ns| (0..9).filter(|_| limit.take(now_ns).is_ok()).count();
+    let mut nothing = Shared::evenly(0.0);
+    assert_eq!(given(&mut nothing, u64::MAX / 2), 0);
+    assert_eq!(given(&mut Shared::evenly(f64::INFINITY), START_NS), 9);
+    let mut limit = Shared::evenly(2.0);
+    assert_eq!(
+        given(&mut limit, START_NS),
+        2,
+        "the first, and the one that was due before"
+    );
+    assert_eq!(given(&mut limit, START_NS + SECOND_NS / 2 - 1), 0);
+    assert_eq!(given(&mut limit, START_NS + SECOND_NS * 3 / 4), 1);
+    assert_eq!(
+        given(&mut limit, START_NS + SECOND_NS),
+        1,
+        "a quarter of a second was lost, and is made up for"
+    );
+    assert_eq!(given(&mut limit, START_NS + 600 * SECOND_NS), 2);
+}
+
+/// However often it is asked meanwhile: a peek must not put off what it tells.
+#[test]
+fn what_is_given_evenly_follows_another_rate_within_an_interval_of_it() {
+    const MS_NS: u64 = 1_000_000;
+    let mut limit = Shared::evenly(0.001);
+    while limit.take(START_NS).is_ok() {}
+    limit.change_rate(0.0);
+    assert_eq!(limit.wait_ns(START_NS + 1_000 * MS_NS), u64::MAX);
+    limit.change_rate(0.5);
+    let due_ms = (1_000..10_000).find(|ms| limit.wait_ns(START_NS + ms * MS_NS) == 0);
+    assert_eq!(due_ms, Some(3_000), "two seconds after it was first asked at this rate");
+    limit.take(START_NS + 3_000 * MS_NS).expect("it said so");
+    assert_eq!(limit.wait_ns(START_NS + 3_000 * MS_NS), 2_000 * MS_NS);
+}
+
 proptest! {
     /// Whatever the moments of asking: no more than the burst and what time brings, and what is refused is allowed
     /// after the wait that was told, and no sooner.

@@ -3,20 +3,17 @@
 
 mod table;
 
+use super::example::{Example, Examples};
 use crate::demo::reports::Phones;
 use crate::interrupt::Interrupt;
 use crate::million::play;
 use crate::stage::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
-use crate::workspace::{self, cargo};
 use anyhow::{Context, ensure};
 use clap::Args;
 use host::console;
 use serde::Deserialize;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 #[derive(Args)]
@@ -86,14 +83,14 @@ struct Row {
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let build = if options.tuned { Build::Tuned } else { Build::Release };
     let programs = Programs::build(build, interrupt)?;
-    let built = cargo(["build", "--release", "-p", "gateway", "--examples"]).status()?;
-    ensure!(built.success(), "cargo build of the examples: {built}");
+    let examples = Examples::build(build)?;
     let mut rows = Vec::new();
     let rates = |sessions| options.shakes_per_second.iter().map(move |&rate| (sessions, rate));
     for (sessions, rate) in options.sessions.iter().copied().flat_map(rates) {
         let bench = Bench {
             options,
             programs: &programs,
+            examples: &examples,
             interrupt,
             sessions,
             rate,
@@ -125,6 +122,7 @@ impl Row {
 struct Bench<'a> {
     options: &'a Options,
     programs: &'a Programs,
+    examples: &'a Examples,
     interrupt: &'a Interrupt,
     sessions: u32,
     rate: u32,
@@ -183,7 +181,7 @@ impl Bench<'_> {
         let place = self.place()?;
         stage::make_certs(&place, self.programs, self.interrupt)?;
         place.write(files::SCENARIO, &self.scenario())?;
-        let mut command = example("plain_quinn");
+        let mut command = self.examples.command("plain_quinn");
         command.arg("--certs").arg(place.file(files::CERTS));
         let server = Example::start(command)?;
         let sampler = Sampler::watch(vec![server.pid()]);
@@ -249,11 +247,11 @@ impl Bench<'_> {
     fn floor_with(&self, tick_us: u32) -> anyhow::Result<Measured> {
         let place = self.place()?;
         let sessions = self.sessions.to_string();
-        let mut command = example("floor");
+        let mut command = self.examples.command("floor");
         command.args(["serve", "--sessions", &sessions]);
         let server = Example::start(command)?;
         let sampler = Sampler::watch(vec![server.pid()]);
-        let mut load = example("floor");
+        let mut load = self.examples.command("floor");
         load.args(["load", "--sessions", &sessions, "--target", &server.address.to_string()])
             .args(["--per-second", &self.rate.to_string()])
             .args(["--seconds", &self.options.seconds.to_string()])
@@ -319,50 +317,4 @@ fn measured(samples: &Samples, from_ms: u64, to_ms: u64, shakes_per_second: f64)
         p99_us: 0,
         stolen_share: spell.stolen_share,
     })
-}
-
-/// A server among the examples, which prints its address first; killed when it is dropped.
-struct Example {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Example {
-    fn start(mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start an example")?;
-        let mut line = String::new();
-        let output = child.stdout.take().context("stdout is a pipe")?;
-        let read = BufReader::new(output).read_line(&mut line);
-        let mut example = Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        read.context("the example printed nothing")?;
-        example.address = line
-            .trim()
-            .parse()
-            .with_context(|| format!("the example printed {line:?}"))?;
-        Ok(example)
-    }
-
-    fn pid(&self) -> nix::unistd::Pid {
-        nix::unistd::Pid::from_raw(self.child.id().cast_signed())
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn example(name: &str) -> Command {
-    let path: PathBuf = workspace::target().join("release/examples").join(name);
-    Command::new(path)
 }

@@ -8,7 +8,7 @@
 //! Limits: so many phones' sockets as [`FLOWS_MAX`], and [`HELD_MAX`] packets held back; what comes beyond is dropped and
 //! counted, as on any network.
 
-use super::link::{Badness, Fate};
+use super::link::{Badness, Direction, Fate};
 use super::schedule::Draws;
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -123,6 +123,8 @@ enum Way {
 struct Flow {
     phone: SocketAddr,
     socket: UdpSocket,
+    /// Packets that went to the gateway so far, and to the phone.
+    counts: [u32; 2],
 }
 
 /// A packet held back: when it goes on, a number that keeps the order of those of one time, where to, and its bytes.
@@ -194,13 +196,23 @@ impl Relay {
         }
         let socket = socket().ok()?;
         socket.connect(self.gateway).ok()?;
-        self.flows.push(Flow { phone, socket });
+        self.flows.push(Flow {
+            phone,
+            socket,
+            counts: [0; 2],
+        });
         self.by_phone.insert(phone, self.flows.len() - 1);
         Some(self.flows.len() - 1)
     }
 
     fn pass(&mut self, badness: &Badness, way: Way, packet: &[u8]) {
-        let fate = badness.fate(&mut self.draws);
+        let (flow, direction) = match way {
+            Way::ToGateway(flow) => (flow, Direction::ToGateway),
+            Way::ToPhone(flow) => (flow, Direction::ToPhone),
+        };
+        let count = &mut self.flows[flow].counts[direction as usize];
+        *count += 1;
+        let fate = badness.fate_of(direction, *count, &mut self.draws);
         let counter = match fate {
             Fate::AtOnce => &self.steering.passed,
             Fate::Lost => &self.steering.lost,
@@ -209,13 +221,20 @@ impl Relay {
         };
         counter.fetch_add(1, Relaxed);
         if matches!(fate, Fate::AtOnce | Fate::Twice(_)) {
-            self.send(way, packet);
+            self.forward(way, packet, badness.delay);
         }
-        if let Fate::Late(held) | Fate::Twice(held) = fate
-            && self.held.len() < HELD_MAX
-        {
+        if let Fate::Late(held) | Fate::Twice(held) = fate {
+            self.forward(way, packet, badness.delay + held);
+        }
+    }
+
+    /// Lets a packet go on after so long.
+    fn forward(&mut self, way: Way, packet: &[u8], after: Duration) {
+        if after == Duration::ZERO {
+            self.send(way, packet);
+        } else if self.held.len() < HELD_MAX {
             self.count += 1;
-            let held = (Instant::now() + held, self.count, way, packet.to_vec());
+            let held = (Instant::now() + after, self.count, way, packet.to_vec());
             self.held.push(Reverse(held));
         }
     }

@@ -90,7 +90,7 @@ fn what_a_rider_sends_too_early_is_no_acknowledgement_unless_the_pace_is_long() 
     admission.now_ns += SECOND_NS;
     shake(&mut admission, &mut gate);
     assert!(admission.hold_ns(&gate) > 0, "unruly");
-    admission.pace_ms = PATIENCE.as_millis() as u32 * 3 / 4 + 1;
+    admission.pace_ms = ASSUMED.as_millis() as u32 * 3 / 4 + 1;
     admission.now_ns += SECOND_NS / 10;
     assert_eq!(admission.shed(&mut gate), None);
 }

@@ -1,52 +1,68 @@
-//! Addresses as the kernel has them, and the control messages (RFC 3542) that tell and choose the local one.
+//! Addresses as the kernel has them, and the control messages (RFC 3542) that tell and choose the local one, and tell marks and
+//! times.
 
 use libc::{c_int, c_void, cmsghdr, sockaddr_storage, socklen_t};
+use quinn_proto::EcnCodepoint;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
 
-/// Room for one packet-info and one timestamp control message, with their headers and padding.
+/// Room for control messages of four kinds with their headers and padding: packet-info, a timestamp, and on a socket of both
+/// families the marks of each.
 pub(super) const CONTROL_BYTES: usize = 128;
 
-/// The address that a packet was sent to, from its packet-info control message.
-pub(super) fn local_ip(header: &libc::msghdr) -> Option<IpAddr> {
+/// The control messages of a header that the kernel filled: level, kind, and where the data lies, which may be unaligned.
+fn controls(header: &libc::msghdr) -> impl Iterator<Item = (c_int, c_int, *const u8)> {
     // SAFETY: the kernel filled msg_control and msg_controllen of this header, and the CMSG macros stay within them.
     let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !at.is_null() {
-        // SAFETY: `at` is a control message within the buffer; its data may be unaligned, so it is read as such.
+    std::iter::from_fn(move || {
+        if at.is_null() {
+            return None;
+        }
+        // SAFETY: `at` is a control message within the buffer.
         unsafe {
-            let data = libc::CMSG_DATA(at);
-            match ((*at).cmsg_level, (*at).cmsg_type) {
+            let control = ((*at).cmsg_level, (*at).cmsg_type, libc::CMSG_DATA(at).cast_const());
+            at = libc::CMSG_NXTHDR(header, at);
+            Some(control)
+        }
+    })
+}
+
+/// The address that a packet was sent to, and its congestion mark (RFC 3168, section 5), from its control messages.
+pub(super) fn local_ip_and_mark(header: &libc::msghdr) -> (Option<IpAddr>, Option<EcnCodepoint>) {
+    let (mut ip, mut mark) = (None, None);
+    for (level, kind, data) in controls(header) {
+        // SAFETY: the kernel writes such a structure for each of these kinds; of IPv4 the mark is one byte, of IPv6 an
+        // integer (ip(7), ipv6(7)).
+        unsafe {
+            match (level, kind) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info: libc::in_pktinfo = ptr::read_unaligned(data.cast());
-                    return Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
+                    ip = Some(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)).into());
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info: libc::in6_pktinfo = ptr::read_unaligned(data.cast());
-                    return Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
+                    ip = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).into());
                 }
-                _ => at = libc::CMSG_NXTHDR(header, at),
+                (libc::IPPROTO_IP, libc::IP_TOS) => mark = EcnCodepoint::from_bits(data.read()),
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+                    let class: c_int = ptr::read_unaligned(data.cast());
+                    mark = EcnCodepoint::from_bits(class as u8);
+                }
+                _ => {}
             }
         }
     }
-    None
+    (ip, mark)
 }
 
 /// When the kernel received a packet, from its timestamp control message: nanoseconds since 1970 by the wall clock.
 pub(super) fn received_at_ns(header: &libc::msghdr) -> Option<u64> {
-    // SAFETY: as in `local_ip`.
-    let mut at = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !at.is_null() {
-        // SAFETY: as in `local_ip`; SCM_TIMESTAMPNS carries one timespec.
-        unsafe {
-            if ((*at).cmsg_level, (*at).cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
-                let time: libc::timespec = ptr::read_unaligned(libc::CMSG_DATA(at).cast());
-                return Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64);
-            }
-            at = libc::CMSG_NXTHDR(header, at);
-        }
-    }
-    None
+    let wanted = (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS);
+    let (_, _, data) = controls(header).find(|&(level, kind, _)| (level, kind) == wanted)?;
+    // SAFETY: SCM_TIMESTAMPNS carries one timespec.
+    let time: libc::timespec = unsafe { ptr::read_unaligned(data.cast()) };
+    Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// Writes the packet-info control message that sends from `ip`. Returns the bytes used.

@@ -1,6 +1,6 @@
 //! Packets on their way in and out, many to a system call, in buffers that are used again.
 
-use super::address::{CONTROL_BYTES, from_storage, local_ip, put_local_ip, received_at_ns, to_storage};
+use super::address::{CONTROL_BYTES, from_storage, local_ip_and_mark, put_local_ip, received_at_ns, to_storage};
 use super::{BATCH, PACKET_BYTES_MAX, Received};
 use libc::{iovec, mmsghdr, sockaddr_storage, socklen_t};
 use std::mem;
@@ -62,9 +62,11 @@ impl ReceiveBatch {
 
     /// A packet, `at` being below [`ReceiveBatch::len`]; `None` when it came from no internet address.
     pub fn packet(&self, at: usize) -> Option<Received<'_>> {
+        let (local_ip, mark) = local_ip_and_mark(&self.headers[at].msg_hdr);
         Some(Received {
             remote: from_storage(&self.slots[at].address)?,
-            local_ip: local_ip(&self.headers[at].msg_hdr),
+            local_ip,
+            mark,
             bytes: self.bytes(at),
         })
     }

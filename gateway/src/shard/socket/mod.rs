@@ -1,4 +1,4 @@
-//! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address of each packet, the steering
+//! A shard's UDP socket: batched receive and send (recvmmsg, sendmmsg), the local address and the mark of each packet, the steering
 //! program that gives every packet to its connection's shard, and the filter that drops packets in the kernel.
 
 mod address;
@@ -13,6 +13,7 @@ pub use batch::{ReceiveBatch, SendBatch};
 use address::{from_storage, to_storage};
 use filter::Filter;
 use libc::{c_int, sockaddr_storage, socklen_t};
+use quinn_proto::EcnCodepoint;
 use std::io;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +37,8 @@ pub struct Socket {
 pub struct Received<'a> {
     pub remote: SocketAddr,
     pub local_ip: Option<IpAddr>,
+    /// How its sender or the network marked it: acknowledgements count such packets (RFC 9000, section 13.4.1).
+    pub mark: Option<EcnCodepoint>,
     pub bytes: &'a [u8],
 }
 
@@ -68,6 +71,13 @@ impl Socket {
         socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;
         // Each packet tells when the kernel received it; how long it waited is the measure of load.
         socket.set(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
+        // Packets tell how they are marked for congestion. A socket of IPv6 may have those of IPv4 too, or not.
+        let tells_tos = socket.set(libc::IPPROTO_IP, libc::IP_RECVTOS, &1_i32);
+        if is_ipv6 {
+            socket.set(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, &1_i32)?;
+        } else {
+            tells_tos?;
+        }
         if address.ip().is_unspecified() {
             let (level, option) = if address.is_ipv6() {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)

@@ -63,6 +63,68 @@ fn a_batch_tells_when_its_first_packet_came() {
     assert!(at_ns + 10_000_000 >= before_ns && at_ns <= unix_ns() + 10_000_000);
 }
 
+/// Of either family, and of IPv4 on a socket of both.
+#[test]
+fn packets_tell_how_they_are_marked() {
+    use quinn_proto::EcnCodepoint::{Ce, Ect0, Ect1};
+    let mut families = 0;
+    for (bound, asked, from) in [
+        ("127.0.0.1:0", "127.0.0.1", "127.0.0.1:0"),
+        ("0.0.0.0:0", "127.0.0.1", "127.0.0.1:0"),
+        ("[::]:0", "127.0.0.1", "127.0.0.1:0"),
+        ("[::]:0", "::1", "[::1]:0"),
+    ] {
+        let Ok((server, _)) = Socket::bind(bound.parse().expect("address"), 1 << 20) else {
+            continue;
+        };
+        let to = SocketAddr::new(
+            asked.parse().expect("address"),
+            server.local_address().expect("bound").port(),
+        );
+        let Ok(client) = UdpSocket::bind(from) else {
+            continue;
+        };
+        families += 1;
+        let client = Socket {
+            is_ipv6: to.is_ipv6(),
+            fd: client.into(),
+            filter: None,
+        };
+        let marks = [None, Some(Ect1), Some(Ect0), Some(Ce)];
+        for bits in 0..marks.len() as i32 {
+            // With a class of service in the upper bits, which is no mark.
+            let (level, option) = if to.is_ipv6() {
+                (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+            } else {
+                (libc::IPPROTO_IP, libc::IP_TOS)
+            };
+            client.set(level, option, &(0x20 | bits)).expect("set");
+            let mut batch = SendBatch::new();
+            batch.buffer().push(bits as u8);
+            batch.push(&quinn_proto::Transmit {
+                destination: to,
+                ecn: None,
+                size: 1,
+                segment_size: None,
+                src_ip: None,
+            });
+            assert_eq!(client.send(&mut batch), 0);
+        }
+        let (mut found, mut batch) = (Vec::new(), ReceiveBatch::new());
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while found.len() < marks.len() && Instant::now() < deadline {
+            server.receive(&mut batch).expect("receive");
+            found.extend(
+                (0..batch.len())
+                    .filter_map(|at| batch.packet(at))
+                    .map(|packet| packet.mark),
+            );
+        }
+        assert_eq!(found, marks, "{from} to {asked} at {bound}");
+    }
+    assert!(families >= 2);
+}
+
 /// A server bound to every address must answer from the one that was asked, on both families.
 #[test]
 fn answers_leave_from_the_address_that_was_asked() {
