@@ -26,6 +26,9 @@ pub const FILES: [&str; 2] = ["live.toml", "live.copy.toml"];
 /// The format that this version writes.
 pub const FORMAT: u32 = 2;
 
+/// The moment of a cue that an operator has cancelled, and that waits again: the largest number of TOML.
+pub const WAITS_MS: u64 = i64::MAX as u64;
+
 const HEADER: &str = "\
 # What this gateway runs: written by it at each change, read at its next start, and followed by the agent.
 # Do not edit it; push a change instead. `gateway run --forget-pushed` goes back to the configured files.
@@ -68,7 +71,7 @@ pub struct Kept {
     pub show: String,
     /// The throttle file's text.
     pub throttle: String,
-    /// Moments of the cues that operators set, in milliseconds since 1970 UTC.
+    /// Moments of the cues that operators set, in milliseconds since 1970 UTC; [`WAITS_MS`] for one that was cancelled.
     pub cues: BTreeMap<String, u64>,
     /// Moments at which phases end before their time, by the phase's name, likewise.
     pub cuts: BTreeMap<String, u64>,
@@ -124,8 +127,8 @@ impl Kept {
     /// # Errors
     /// Every problem, with its line in the show's text.
     pub fn parse_show(&self) -> Result<Show, Problems> {
-        let moments =
-            |of: &BTreeMap<String, u64>| of.iter().map(|(name, &at)| (name.clone(), UnixMillis(at))).collect();
+        let moment = |at| UnixMillis(if at == WAITS_MS { u64::MAX } else { at });
+        let moments = |of: &BTreeMap<String, u64>| of.iter().map(|(name, &at)| (name.clone(), moment(at))).collect();
         let moments = Moments {
             started_at: UnixMillis(self.started_at_ms),
             cues: moments(&self.cues),

@@ -58,6 +58,17 @@ fn take(follower: &mut Follower) -> Option<String> {
 }
 
 #[test]
+fn a_phase_that_an_operator_cut_ends_here_too() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut follower = follower(directory.path());
+    let mut cut = Kept::parse(&kept(SHOW, 2, 2)).expect("whole");
+    cut.cuts.insert("a".to_owned(), 1_500);
+    put(directory.path(), FILES[0], &cut.to_text());
+    let next = look(&mut follower).expect("another show than before");
+    assert_eq!(next.show.phases[0].ends_at, UnixMillis(1_500));
+}
+
+#[test]
 fn a_new_show_is_taken_once_and_what_makes_no_sense_never() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let directory = directory.path();

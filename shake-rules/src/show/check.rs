@@ -100,7 +100,9 @@ pub(super) fn show(text: &str, moments: &Moments) -> Result<Show, Problems> {
         cues,
         phases,
     };
-    problems.or_value(show)
+    problems
+        .or_value(show)
+        .map_err(|problems| document::of_another_kind(text, "phases").unwrap_or(problems))
 }
 
 /// What phases refer to.

@@ -100,6 +100,8 @@ pub struct Sponsor {
 pub struct Phase {
     /// The name that operators and users see.
     pub name: String,
+    /// The cue from whose moment its seconds count; `None` for the start of the event.
+    pub cue: Option<String>,
     /// First moment of the phase.
     pub starts_at: UnixMillis,
     /// First moment after the phase.
@@ -130,7 +132,8 @@ pub struct Moments {
     /// Cues that an operator has set: they go before the times in the file. One that the file does not have changes
     /// nothing.
     pub cues: BTreeMap<String, UnixMillis>,
-    /// When phases end before their time, by name. One that the file does not have changes nothing.
+    /// When phases end before their time, by name. One that the file does not have changes nothing, nor does one from before
+    /// the phase begins: it ended an earlier playing of it.
     pub cuts: BTreeMap<String, UnixMillis>,
 }
 
@@ -155,6 +158,13 @@ impl Show {
     /// Every problem, with its line.
     pub fn parse_at(text: &str, moments: &Moments) -> Result<Self, Problems> {
         check::show(text, moments)
+    }
+
+    /// The phases that count from the moment of this cue, in order of time.
+    pub fn phases_of<'a>(&'a self, cue: &'a str) -> impl Iterator<Item = &'a Phase> {
+        self.phases
+            .iter()
+            .filter(move |phase| phase.cue.as_deref() == Some(cue))
     }
 
     /// The first phase that has begun at `now`.

@@ -53,11 +53,12 @@ impl Check<'_> {
         }
         let starts_at = from.plus_ms((phase.start_s * 1e3) as u64);
         let ends_at = from.plus_ms((phase.end_s * 1e3) as u64);
-        let cut = known.cuts.get(name).map(|&at| at.max(starts_at).min(ends_at));
+        let cut = known.cuts.get(name).copied().filter(|&at| at > starts_at);
         Some(Phase {
             name: phase.name.clone(),
+            cue: phase.cue.as_ref().map(|cue| cue.as_ref().clone()),
             starts_at,
-            ends_at: cut.unwrap_or(ends_at),
+            ends_at: cut.map_or(ends_at, |at| at.min(ends_at)),
             pace_ms: phase.pace_ms,
             line: document::line_of(self.text, table.span().start),
             weights: weights?,
