@@ -1,7 +1,8 @@
 //! What differs between two TOML texts, key by key: what an operator reads before a push takes effect.
 //!
 //! Comments, order and layout make no difference. Elements of an array of tables are named by their `name` or `id`, so
-//! that an inserted phase is one phase more and not a change of all that follow.
+//! that an inserted phase is one phase more and not a change of all that follow. Those that have neither, such as grades,
+//! have the number of their place, from 0 on.
 
 use crate::document::cut;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,9 +50,9 @@ fn flatten(key: &str, value: &Value, into: &mut BTreeMap<String, String>) {
         Value::Table(table) => table.iter().for_each(|(name, value)| flatten(&join(name), value, into)),
         Value::Array(array) if array.iter().any(Value::is_table) => {
             let mut seen = BTreeMap::<String, usize>::new();
-            for element in array {
+            for (place, element) in array.iter().enumerate() {
                 let name = element.get("name").or_else(|| element.get("id"));
-                let name = name.map_or_else(String::new, ToString::to_string);
+                let name = name.map_or_else(|| place.to_string(), ToString::to_string);
                 let nth = seen.entry(name.clone()).or_default();
                 *nth += 1;
                 let element_key = if *nth == 1 {
@@ -101,10 +102,10 @@ mod tests {
             ]
         );
         assert_eq!(of(before, before), [] as [&str; 0]);
-        let twice = "[[p]]\nk = 1\n[[p]]\nk = 2\n";
+        let unnamed = "[[p]]\nk = 1\n[[p]]\nk = 2\n";
         assert_eq!(
-            of(twice, &twice.replace('2', "3")),
-            ["- p[ #2].k = 2", "+ p[ #2].k = 3"]
+            of(unnamed, &unnamed.replace('2', "3")),
+            ["- p[1].k = 2", "+ p[1].k = 3"]
         );
     }
 }

@@ -131,6 +131,29 @@ pub fn parse<T: DeserializeOwned + Default>(text: &str) -> (T, Problems) {
     (T::default(), problems)
 }
 
+/// The files that people take for each other: a table that only this one has, and what it is called.
+const KINDS: [(&str, &str); 5] = [
+    ("phases", "a show"),
+    ("grades", "a throttle"),
+    ("listen", "a gateway's configuration"),
+    ("ledger", "an agent's configuration"),
+    ("load", "a scenario of client-sim"),
+];
+
+/// The one problem of a text that is a file of another kind than the one with the table `wanted`: of all its keys that are
+/// unknown there, none says it.
+pub(crate) fn of_another_kind(text: &str, wanted: &str) -> Option<Problems> {
+    let table: toml::Table = text.parse().ok()?;
+    let (_, wanted_name) = KINDS.into_iter().find(|(key, _)| *key == wanted)?;
+    let (_, name) = KINDS.into_iter().find(|(key, _)| table.contains_key(*key))?;
+    if table.contains_key(wanted) {
+        return None;
+    }
+    let mut problems = Problems::default();
+    problems.add_whole(format!("this is {name}, and {wanted_name} is wanted here"));
+    Some(problems)
+}
+
 /// The text, as far as it may be long.
 pub(crate) fn cut(mut text: String, bytes_max: usize) -> String {
     if text.len() > bytes_max {
@@ -246,6 +269,33 @@ mod tests {
             assert_eq!(line_of_key(text, path), line, "{path:?}");
         }
         assert_eq!(line_of_key("a = ", &["a"]), 0);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_named() {
+        for (text, wanted, name) in [
+            (
+                "[[grades]]",
+                "phases",
+                Some("this is a throttle, and a show is wanted here"),
+            ),
+            (
+                "[[phases]]",
+                "grades",
+                Some("this is a show, and a throttle is wanted here"),
+            ),
+            (
+                "[listen]",
+                "phases",
+                Some("this is a gateway's configuration, and a show is wanted here"),
+            ),
+            ("[[phases]]\n[[grades]]", "phases", None),
+            ("[other]", "phases", None),
+            ("[[grades]", "phases", None),
+        ] {
+            let told = of_another_kind(text, wanted).map(|problems| problems.to_string());
+            assert_eq!(told.as_deref(), name, "{text}");
+        }
     }
 
     #[test]

@@ -52,14 +52,17 @@ pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
         None => check.grade(0, &Spanned::new(0..0, GradeTable::default())),
     });
     check.ladder(&file.grades, &rules);
-    problems.or_value(Throttle {
+    let throttle = Throttle {
         smooth_ms,
         dwell_ms,
         queue_wait_ms,
         prefixes,
         modes,
         grades: rules,
-    })
+    };
+    problems
+        .or_value(throttle)
+        .map_err(|problems| document::of_another_kind(text, "grades").unwrap_or(problems))
 }
 
 /// Checks the parts of a throttle file, and gathers what is wrong.
