@@ -75,13 +75,32 @@ pub struct Gate {
     pub is_named: bool,
     /// Was asked to let acknowledgements ride on shakes.
     pub rides: bool,
-    /// Datagrams before Hello.
-    early: u8,
+    /// Datagrams before Hello; after it those that were dropped unread because they came too fast, since a shake was looked at.
+    unread: u8,
     /// Came without a proof of its address: its network is charged once the handshake has proved it.
     pub is_uncharged: bool,
 }
 
 const _: () = assert!(size_of::<Gate>() <= 40, "one stands beside every session");
+
+impl Gate {
+    /// Notes whether its user is known.
+    pub fn name(&mut self, is_named: bool) {
+        if self.is_named != is_named {
+            (self.is_named, self.unread) = (is_named, 0);
+        }
+    }
+
+    fn count_unread(&mut self, why: Shed) {
+        self.unread = self.unread.saturating_add(u8::from(why == Shed::OverRate));
+    }
+
+    /// How many packets were dropped unread since the last shake that was looked at, because they came too fast. In a phase
+    /// all of a flood is seen where a fresh win keeps the gate open; between phases nobody wins, and it is the same flood.
+    pub fn take_unread(&mut self) -> u16 {
+        std::mem::take(&mut self.unread).into()
+    }
+}
 
 /// What becomes of a shake.
 pub enum Verdict {
@@ -226,12 +245,17 @@ impl Admission {
             .cast_signed();
         // Modulo 2^32 what was answered 25 days ago and more seems to be still to come.
         if gate.answered_ms != 0 && (-SOCKET_MS_MAX..=0).contains(&since_ms) {
+            gate.count_unread(why);
             return Some(why);
         }
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
         let is_acknowledgement = gate.packets == 1 && self.acknowledges_apart(gate);
-        (!gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) && !is_acknowledgement).then_some(why)
+        if gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) || is_acknowledgement {
+            return None;
+        }
+        gate.count_unread(why);
+        Some(why)
     }
 
     /// Whether an answer is acknowledged before the next shake is due, a third later than the pace at the most.

@@ -177,6 +177,7 @@ impl Serving {
             1
         };
         session.behaviour.shook(reply.as_ref(), stands_for);
+        session.behaviour.came_too_fast(gate.take_unread());
         reply
     }
 

@@ -130,7 +130,7 @@ fn serve(
             serving.serve(request, &mut session.user, gate, &mut session.spent, shaker, asker)?
         }
     };
-    gate.is_named = session.user.is_some();
+    gate.name(session.user.is_some());
     if let Some((takes_notices, device)) = hello {
         gate.rides = session.connection.stats().frame_tx.ack_frequency > 0;
         session.takes_notices = takes_notices;

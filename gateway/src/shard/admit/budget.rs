@@ -62,7 +62,7 @@ impl Admission {
     /// Why a packet is dropped, and for how long all are, in nanoseconds, if none is to be opened now.
     pub(super) fn spent(&self, gate: &Gate) -> Option<(Shed, u64)> {
         if !gate.is_named {
-            return (gate.early > EARLY_MAX).then_some((Shed::BeforeHello, CLOSED_NS));
+            return (gate.unread > EARLY_MAX).then_some((Shed::BeforeHello, CLOSED_NS));
         }
         let ([first, then], why) = self.budget(gate);
         if first.wait_ns(&gate.budget, self.now_ns) == 0 {
@@ -75,13 +75,13 @@ impl Admission {
     /// Takes a packet of a session from what it has.
     pub fn spend(&mut self, gate: &mut Gate) -> Spending {
         if !gate.is_named {
-            return match gate.early {
+            return match gate.unread {
                 0..EARLY_MAX => {
-                    gate.early += 1;
+                    gate.unread += 1;
                     Spending::Open
                 }
                 EARLY_MAX => {
-                    gate.early += 1;
+                    gate.unread += 1;
                     Spending::Close
                 }
                 _ => Spending::Shed(Shed::BeforeHello),

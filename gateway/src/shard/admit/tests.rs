@@ -297,3 +297,40 @@ fn live() -> Live {
         throttle: Throttle::parse(DEFAULT).expect("the default").into(),
     }
 }
+
+/// How many shakes are held against a user who shakes so often for a minute, and wins all along or never.
+fn held_against(per_second: u64, wins: bool) -> u64 {
+    let (mut admission, mut gate) = budgeted();
+    admission.user = UserLimit::Rules(Limit::new(20.0, 100));
+    gate.rides = true;
+    let mut held = 0;
+    for _ in 0..60 * per_second {
+        admission.now_ns += SECOND_NS / per_second;
+        if wins {
+            admission.won(&mut gate);
+        }
+        if admission.shed(&mut gate).is_some() || admission.spend(&mut gate) != Spending::Open {
+            continue;
+        }
+        if admission.over_rate_ns(&gate) == 0 {
+            shake(&mut admission, &mut gate);
+        } else {
+            held += 1;
+        }
+        held += u64::from(gate.take_unread());
+    }
+    held
+}
+
+#[test]
+fn a_flood_is_judged_between_phases_as_in_them() {
+    for per_second in [30, 40, 60, 90] {
+        let (within, between) = (held_against(per_second, true), held_against(per_second, false));
+        assert!(
+            between * 10 >= within * 8 && between * 10 <= within * 12,
+            "{per_second} a second: {between} between phases, {within} in them"
+        );
+    }
+    // Who obeys, or is a thumb, has nothing held against them.
+    assert_eq!((held_against(5, false), held_against(20, false)), (0, 0));
+}
