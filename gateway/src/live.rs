@@ -3,11 +3,11 @@
 //! next, and each shard takes it between two turns.
 
 use crate::tls::Secrets;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// One state of the pushed configuration.
@@ -29,7 +29,8 @@ pub struct Current {
     secrets: ArcSwap<Secrets>,
     /// By shard. Each is written by its shard alone.
     running: Box<[Running]>,
-    drain: OnceLock<Drain>,
+    drain: ArcSwapOption<Drain>,
+    drains: AtomicU64,
 }
 
 /// What a shard runs.
@@ -48,8 +49,10 @@ pub struct Held {
     pub secrets: Arc<Secrets>,
 }
 
-/// The end of this gateway's service. Set once, never taken back.
+/// The end of this gateway's service, unless it is cancelled.
 pub struct Drain {
+    /// Which of this gateway's drains it is, from 1 on.
+    pub number: u64,
     pub began: Instant,
     pub ends_at: Instant,
     /// Where phones may go, as host:port.
@@ -63,7 +66,8 @@ impl Current {
             running: (0..shards).map(|_| Running::default()).collect(),
             live: ArcSwap::from_pointee(live),
             secrets: ArcSwap::from_pointee(secrets),
-            drain: OnceLock::new(),
+            drain: ArcSwapOption::empty(),
+            drains: AtomicU64::new(0),
         }
     }
 
@@ -132,13 +136,29 @@ impl Current {
         (self.running.len(), self.running.iter().filter(has).count())
     }
 
-    /// The drain, once there is one.
-    pub fn drain(&self) -> Option<&Drain> {
-        self.drain.get()
+    /// The drain that is under way.
+    pub fn drain(&self) -> Option<Arc<Drain>> {
+        self.drain.load_full()
     }
 
-    /// Begins the drain. False when there is one already.
-    pub fn begin_drain(&self, drain: Drain) -> bool {
-        self.drain.set(drain).is_ok()
+    /// Whether one is.
+    pub fn is_draining(&self) -> bool {
+        self.drain.load().is_some()
+    }
+
+    /// Begins a drain, where none is under way. Only the control plane calls it.
+    pub fn begin_drain(&self, began: Instant, ends_at: Instant, alternatives: Vec<String>) {
+        let number = self.drains.fetch_add(1, Ordering::Relaxed) + 1;
+        self.drain.store(Some(Arc::new(Drain {
+            number,
+            began,
+            ends_at,
+            alternatives,
+        })));
+    }
+
+    /// Ends the drain, if one is under way: the gateway stays. Likewise.
+    pub fn cancel_drain(&self) {
+        self.drain.store(None);
     }
 }

@@ -58,7 +58,10 @@ Steering a gateway that runs, from anywhere, with the operator's certificate in 
   gateway status --watch --target gw1:4434 --target gw2:4434
   gateway push show show.toml --dry-run        what would change, and every error
   gateway push show show.toml --target gw1:4434
+  gateway push --from gw1:4434 --target gw3:4434             a new gateway joins what runs
   gateway cue countdown --in 10s               phases of this cue start by each gateway's own clock
+  gateway cue final --cut                      now, and what runs ends
+  gateway get show > running.toml
   gateway reload --target gw1:4434 --target gw2:4434         new certificates and keys, sessions go on
   gateway drain --over 60s --alternative gw2:4433
 
@@ -79,11 +82,12 @@ enum Command {
     CheckConfig(ConfigArgs),
     /// Print the commented default configuration
     PrintConfig,
-    /// Replace the show or the throttle of running gateways
-    #[command(subcommand)]
-    Push(operator::Push),
-    /// Set the moment of a cue: now, --in a while, or --at a time
+    /// Replace the show or the throttle of running gateways, or have them run what another one runs
+    Push(operator::PushArgs),
+    /// Set the moment of a cue: now, --in a while, or --at a time; or --cancel it
     Cue(operator::CueArgs),
+    /// Print the show or the throttle that a running gateway has
+    Get(operator::GetArgs),
     /// Tell how running gateways stand
     Status(operator::StatusArgs),
     /// Have running gateways read certificates and secret keys anew; SIGHUP does the same
@@ -133,6 +137,7 @@ fn try_main() -> Result<ExitCode> {
         Command::PrintConfig => drop(console::print(config::DEFAULT)?),
         Command::Push(push) => return operator::push(&push),
         Command::Cue(args) => return operator::cue(&args),
+        Command::Get(args) => return operator::get(&args),
         Command::Status(args) => return operator::status(&args),
         Command::Drain(args) => return operator::drain(&args),
         Command::Reload(args) => match args.pid {

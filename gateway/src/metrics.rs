@@ -117,7 +117,7 @@ fn certificate_fault(shown: &Shown) -> Option<String> {
 fn ready(shown: &Shown) -> (StatusCode, String) {
     if shown.is_stopping.load(Ordering::Relaxed) {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".into())
-    } else if shown.shared.current.drain().is_some() {
+    } else if shown.shared.current.is_draining() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n".into())
     } else if let Some(fault) = certificate_fault(shown) {
         (

@@ -498,8 +498,12 @@ async fn a_wrong_file_stops_nothing_and_its_problems_fit_an_answer() {
     }
     let refused = pushing.join().expect("it ends");
     assert!(answered > 0 && !refused.is_good, "{refused:?}");
-    assert_eq!(refused.text.matches("line ").count(), 99, "{}", refused.text);
-    assert!(refused.text.contains("more problems than can be told"));
+    // Ten are told to people, and all to programs: the first says that there are more.
+    assert_eq!(refused.text.matches("line ").count(), 9, "{}", refused.text);
+    assert!(refused.text.contains("and 90 more; --json tells all"));
+    let all = stand.operate(&["push", "show", &wrong, "--dry-run", "--json"]).json();
+    assert_eq!(all[0]["problems"].as_array().map(Vec::len), Some(100));
+    assert!(all[0].to_string().contains("more problems than can be told"));
 }
 
 /// The phase runs exactly from the cue's moment on, by the gateway's own clock as it tells it itself.

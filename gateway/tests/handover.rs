@@ -122,7 +122,7 @@ async fn a_drained_gateway_hands_its_sessions_over_and_nothing_is_lost() {
     let alternative = to.address.to_string();
     let drain = from.operate(&["drain", "--over", "6s", "--alternative", &alternative]);
     assert!(drain.is_good && drain.text.contains("41 sessions"), "{drain:?}");
-    let again = from.operate(&["drain"]);
+    let again = from.operate(&["drain", "--yes"]);
     assert!(!again.is_good && again.text.contains("draining already"), "{again:?}");
     assert!(
         from.http("/ready")
@@ -180,7 +180,7 @@ async fn a_drain_ends_as_soon_as_all_have_left() {
     let mut stand = Stand::new(GENEROUS_SHOW, "");
     let phone = hello(&stand, 1, Bytes::new(), capability::NOTICES).await;
     let begun = Instant::now();
-    assert!(stand.operate(&["drain", "--over", "10m"]).is_good);
+    assert!(stand.operate(&["drain", "--over", "10m", "--yes"]).is_good);
     phone.connection.close(Code::Done.number().into(), b"");
     assert_eq!(stand.gateway_ended(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(60), "it waited for nobody");

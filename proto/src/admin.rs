@@ -1,11 +1,14 @@
 //! What an operator asks for, checked, and why it may be refused (`admin.proto`).
 
 use crate::admin_v1 as v1;
+use std::collections::BTreeMap;
 
-/// The most bytes of a request: a show file is some kilobytes.
-pub const REQUEST_BYTES_MAX: usize = 1 << 20;
-/// The most bytes of a reply.
-pub const REPLY_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of a file in a request: a show is some kilobytes.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// The most bytes of a request: two files, and the moments of a thousand cues and as many phases with the longest names.
+pub const REQUEST_BYTES_MAX: usize = 3 << 20;
+/// The most bytes of a reply, likewise.
+pub const REPLY_BYTES_MAX: usize = 3 << 20;
 /// The UDP port when none is set.
 pub const PORT: u16 = 4434;
 /// The most gateways that a drain may name.
@@ -24,6 +27,10 @@ pub enum Request {
     Status,
     /// Send the sessions away and end.
     Drain(Drain),
+    /// Stay, when a drain is under way.
+    CancelDrain,
+    /// Tell what runs, whole.
+    Running,
     /// Read the certificate directory anew.
     Reload {
         /// Change nothing, tell what would be.
@@ -51,13 +58,40 @@ pub enum What {
     Show(String),
     /// The throttle file becomes this text.
     Throttle(String),
-    /// The cue of this name is at this moment, in milliseconds since 1970 UTC.
-    Cue {
-        /// The cue's name.
-        name: String,
-        /// Its moment.
-        at_ms: u64,
-    },
+    /// A cue has a moment.
+    Cue(Cue),
+    /// The cue of this name waits again.
+    CancelCue(String),
+    /// Everything becomes what another gateway runs.
+    Adopt(Box<Running>),
+}
+
+/// A cue's moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cue {
+    /// The cue's name.
+    pub name: String,
+    /// Its moment, in milliseconds since 1970 UTC.
+    pub at_ms: u64,
+    /// Its phases are to be played once more.
+    pub again: bool,
+    /// What runs at its moment is to end then.
+    pub cut: bool,
+}
+
+/// What a gateway runs. Moments are in milliseconds since 1970 UTC by the gateway's clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Running {
+    /// The show file's text.
+    pub show: String,
+    /// The throttle file's text.
+    pub throttle: String,
+    /// What `starts = "now"` means.
+    pub started_at_ms: u64,
+    /// Moments of the cues that operators set, by name.
+    pub cues: BTreeMap<String, u64>,
+    /// Moments at which phases end before their time, by name.
+    pub cuts: BTreeMap<String, u64>,
 }
 
 impl What {
@@ -67,7 +101,9 @@ impl What {
         match self {
             Self::Show(_) => "show",
             Self::Throttle(_) => "throttle",
-            Self::Cue { .. } => "cue",
+            Self::Cue(_) => "cue",
+            Self::CancelCue(_) => "cancel_cue",
+            Self::Adopt(_) => "adopt",
         }
     }
 }
@@ -79,6 +115,8 @@ pub struct Drain {
     pub over_ms: u32,
     /// Each a `host:port`; at most [`ALTERNATIVES_MAX`].
     pub alternatives: Vec<String>,
+    /// Change nothing, tell what would be.
+    pub dry_run: bool,
 }
 
 /// Why a request was refused. The names are those of metrics and of the audit log.
@@ -108,11 +146,15 @@ pub enum Refusal {
     Files,
     /// The version is far ahead of the clock.
     VersionAhead,
+    /// A phase of the cue runs, or another phase at the cue's moment.
+    PhaseRuns,
+    /// The cue was played, and is not asked for again.
+    CuePlayed,
 }
 
 impl Refusal {
     /// All refusals.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::Oversized,
         Self::Unknown,
@@ -125,6 +167,8 @@ impl Refusal {
         Self::Draining,
         Self::Files,
         Self::VersionAhead,
+        Self::PhaseRuns,
+        Self::CuePlayed,
     ];
 
     /// The name in metrics, in logs and on the operator's screen.
@@ -143,6 +187,8 @@ impl Refusal {
             Self::Draining => "draining",
             Self::Files => "files",
             Self::VersionAhead => "version_ahead",
+            Self::PhaseRuns => "phase_runs",
+            Self::CuePlayed => "cue_played",
         }
     }
 
@@ -162,6 +208,8 @@ impl Refusal {
             Self::Draining => v1::Refusal::Draining,
             Self::Files => v1::Refusal::Files,
             Self::VersionAhead => v1::Refusal::VersionAhead,
+            Self::PhaseRuns => v1::Refusal::PhaseRuns,
+            Self::CuePlayed => v1::Refusal::CuePlayed,
         }
     }
 
@@ -183,6 +231,10 @@ impl TryFrom<v1::Request> for Request {
             Kind::Status(v1::StatusRequest {}) => Ok(Self::Status),
             Kind::Drain(drain) => drain.try_into().map(Self::Drain),
             Kind::Reload(v1::Reload { dry_run }) => Ok(Self::Reload { dry_run }),
+            Kind::CancelCue(cancel) => cancel.try_into().map(Self::Change),
+            Kind::CancelDrain(v1::CancelDrain {}) => Ok(Self::CancelDrain),
+            Kind::Running(v1::RunningRequest {}) => Ok(Self::Running),
+            Kind::Adopt(adopt) => adopt.try_into().map(Self::Change),
         }
     }
 }
@@ -196,8 +248,7 @@ impl TryFrom<v1::Push> for Change {
             Ok(v1::Kind::Throttle) => What::Throttle(push.text),
             Ok(v1::Kind::Unspecified) | Err(_) => return Err(Refusal::Unknown),
         };
-        // What TOML can hold as an integer.
-        if push.now_ms > i64::MAX as u64 {
+        if !is_moment(push.now_ms) {
             return Err(Refusal::Malformed);
         }
         let now_ms = (push.now_ms > 0).then_some(push.now_ms);
@@ -212,22 +263,68 @@ impl TryFrom<v1::Cue> for Change {
     type Error = Refusal;
 
     fn try_from(cue: v1::Cue) -> Result<Self, Refusal> {
-        // What TOML can hold as an integer, and the ledger as a time.
-        if cue.name.len() > NAME_BYTES_MAX || cue.at_ms > i64::MAX as u64 {
+        if cue.name.len() > NAME_BYTES_MAX || !is_moment(cue.at_ms) {
             return Err(Refusal::Malformed);
         }
-        let what = What::Cue {
+        let what = What::Cue(Cue {
             name: cue.name,
             at_ms: cue.at_ms,
-        };
+            again: cue.again,
+            cut: cue.cut,
+        });
         change(what, cue.version, cue.dry_run)
     }
+}
+
+impl TryFrom<v1::CancelCue> for Change {
+    type Error = Refusal;
+
+    fn try_from(cancel: v1::CancelCue) -> Result<Self, Refusal> {
+        if cancel.name.len() > NAME_BYTES_MAX {
+            return Err(Refusal::Malformed);
+        }
+        change(What::CancelCue(cancel.name), cancel.version, cancel.dry_run)
+    }
+}
+
+impl TryFrom<v1::Adopt> for Change {
+    type Error = Refusal;
+
+    fn try_from(adopt: v1::Adopt) -> Result<Self, Refusal> {
+        let running = adopt.running.ok_or(Refusal::Malformed)?;
+        let mut moments = running.cues.iter().chain(&running.cuts);
+        let all_good = moments.all(|(name, &at)| name.len() <= NAME_BYTES_MAX && is_moment(at));
+        if !all_good || !is_moment(running.started_at_ms) {
+            return Err(Refusal::Malformed);
+        }
+        let what = What::Adopt(Box::new(Running {
+            show: running.show,
+            throttle: running.throttle,
+            started_at_ms: running.started_at_ms,
+            cues: running.cues.into_iter().collect(),
+            cuts: running.cuts.into_iter().collect(),
+        }));
+        change(what, running.version, adopt.dry_run)
+    }
+}
+
+/// Whether TOML can hold it as an integer, and the ledger as a time.
+fn is_moment(ms: u64) -> bool {
+    ms <= i64::MAX as u64
 }
 
 fn change(what: What, version: u64, dry_run: bool) -> Result<Change, Refusal> {
     // As far as TOML's integers reach, so that a version can always be kept on disk.
     if version == 0 || version > i64::MAX as u64 {
         return Err(Refusal::Malformed);
+    }
+    let is_long = |text: &String| text.len() > FILE_BYTES_MAX;
+    if match &what {
+        What::Show(text) | What::Throttle(text) => is_long(text),
+        What::Adopt(running) => is_long(&running.show) || is_long(&running.throttle),
+        What::Cue(_) | What::CancelCue(_) => false,
+    } {
+        return Err(Refusal::Oversized);
     }
     Ok(Change {
         what,
@@ -248,6 +345,7 @@ impl TryFrom<v1::Drain> for Drain {
         Ok(Self {
             over_ms: drain.over_ms,
             alternatives: drain.alternatives,
+            dry_run: drain.dry_run,
         })
     }
 }
@@ -289,11 +387,28 @@ mod tests {
                 at_ms,
                 version,
                 dry_run: true,
+                ..Default::default()
+            })
+        };
+        let adopt = |show: usize, at_ms, version| {
+            let running = v1::Running {
+                show: "s".repeat(show),
+                version,
+                cues: [("c".to_owned(), at_ms)].into(),
+                ..Default::default()
+            };
+            Kind::Adopt(v1::Adopt {
+                running: Some(running),
+                dry_run: false,
             })
         };
         let drain = |over_ms, alternative: &str, count| {
             let alternatives = vec![alternative.to_owned(); count];
-            Kind::Drain(v1::Drain { over_ms, alternatives })
+            Kind::Drain(v1::Drain {
+                over_ms,
+                alternatives,
+                dry_run: false,
+            })
         };
         for (kind, refusal) in [
             (None, Some(Refusal::Unknown)),
@@ -315,6 +430,11 @@ mod tests {
             (Some(cue(10, 5, 1)), None),
             (Some(cue(256, 5, 1)), Some(Refusal::Malformed)),
             (Some(cue(10, u64::MAX, 1)), Some(Refusal::Malformed)),
+            (Some(adopt(FILE_BYTES_MAX, 5, 1)), None),
+            (Some(adopt(FILE_BYTES_MAX + 1, 5, 1)), Some(Refusal::Oversized)),
+            (Some(adopt(1, u64::MAX, 1)), Some(Refusal::Malformed)),
+            (Some(adopt(1, 5, 0)), Some(Refusal::Malformed)),
+            (Some(Kind::Adopt(v1::Adopt::default())), Some(Refusal::Malformed)),
             (Some(Kind::Status(v1::StatusRequest {})), None),
             (Some(Kind::Reload(v1::Reload { dry_run: true })), None),
             (Some(drain(30_000, "gw2.example:4433", 16)), None),

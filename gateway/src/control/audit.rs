@@ -27,7 +27,7 @@ pub struct Entry {
     /// SHA-256 of the certificate, in hex.
     pub fingerprint: String,
     pub address: String,
-    /// `show`, `throttle`, `cue`, `drain`, `reload`, `connect`, `start`.
+    /// `show`, `throttle`, `cue`, `cancel_cue`, `adopt`, `drain`, `cancel_drain`, `reload`, `connect`, `start`.
     pub what: &'static str,
     pub version: u64,
     /// SHA-256 of what was pushed, or of the certificate that holds after a reload, in hex.

@@ -69,17 +69,28 @@ pub enum Done {
     Show,
     Throttle,
     Cue,
+    CancelCue,
+    Adopt,
     Reload,
 }
 
 impl Done {
-    const ALL: [Self; 4] = [Self::Show, Self::Throttle, Self::Cue, Self::Reload];
+    const ALL: [Self; 6] = [
+        Self::Show,
+        Self::Throttle,
+        Self::Cue,
+        Self::CancelCue,
+        Self::Adopt,
+        Self::Reload,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Show => "show",
             Self::Throttle => "throttle",
             Self::Cue => "cue",
+            Self::CancelCue => "cancel_cue",
+            Self::Adopt => "adopt",
             Self::Reload => "reload",
         }
     }
@@ -88,7 +99,9 @@ impl Done {
         match what {
             What::Show(_) => Self::Show,
             What::Throttle(_) => Self::Throttle,
-            What::Cue { .. } => Self::Cue,
+            What::Cue(_) => Self::Cue,
+            What::CancelCue(_) => Self::CancelCue,
+            What::Adopt(_) => Self::Adopt,
         }
     }
 }

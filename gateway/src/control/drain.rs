@@ -5,8 +5,6 @@
 
 use super::identity::Operator;
 use super::{Control, Refused};
-use crate::counters::Counters;
-use crate::live::Drain;
 use shake_proto::admin::{self, Refusal};
 use shake_proto::admin_v1 as v1;
 use std::time::{Duration, Instant};
@@ -17,38 +15,56 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Control {
     pub(super) fn drain(&self, operator: &Operator, drain: &admin::Drain) -> Result<v1::Draining, Refused> {
-        let began = Instant::now();
-        let is_first = self.shared.current.begin_drain(Drain {
-            began,
-            ends_at: began + Duration::from_millis(drain.over_ms.into()),
-            alternatives: drain.alternatives.clone(),
-        });
-        if !is_first {
+        let current = &self.shared.current;
+        if current.is_draining() {
             let message = "this gateway is draining already; `gateway status` tells for how long";
             return Err(Refused::new(Refusal::Draining, message));
         }
-        let sessions = self.sum(|counters| counters.sessions.value());
+        let sessions = self.sessions();
+        if drain.dry_run {
+            return Ok(v1::Draining { sessions });
+        }
+        let (began, over) = (Instant::now(), Duration::from_millis(drain.over_ms.into()));
+        current.begin_drain(began, began + over, drain.alternatives.clone());
         info!(
             operator = operator.name, address = operator.address, sessions, over_ms = drain.over_ms,
             alternatives = ?drain.alternatives, "draining"
         );
-        self.drain_began.notify_one();
         self.wake_shards();
         Ok(v1::Draining { sessions })
     }
 
-    /// Waits until the gateway has drained: all sessions have left, or the window is over. Never ends without a drain.
+    /// The gateway stays, if it was to drain: whoever is here is served as before, and others are let in.
+    pub(super) fn cancel_drain(&self, operator: &Operator) -> v1::Draining {
+        let sessions = self.sessions();
+        if self.shared.current.is_draining() {
+            self.shared.current.cancel_drain();
+            info!(
+                operator = operator.name,
+                address = operator.address,
+                sessions,
+                "the drain is cancelled"
+            );
+            self.wake_shards();
+        }
+        v1::Draining { sessions }
+    }
+
+    /// Waits until the gateway has drained: all sessions have left, or the window is over; and the operator has heard that
+    /// it began. Never ends without a drain.
     pub async fn drained(&self) {
-        self.drain_began.notified().await;
-        let Some(drain) = self.shared.current.drain() else {
-            return std::future::pending().await;
-        };
-        while Instant::now() < drain.ends_at && self.sum(|counters| counters.sessions.value()) > 0 {
-            tokio::time::sleep(LOOK_EVERY).await;
+        loop {
+            self.drain_told.notified().await;
+            while let Some(drain) = self.shared.current.drain() {
+                if Instant::now() >= drain.ends_at || self.sessions() == 0 {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
     }
 
-    fn sum(&self, of: impl Fn(&Counters) -> u64) -> u64 {
-        self.shards.iter().map(|counters| of(counters)).sum()
+    fn sessions(&self) -> u64 {
+        self.shards.iter().map(|counters| counters.sessions.value()).sum()
     }
 }

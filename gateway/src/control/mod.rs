@@ -69,7 +69,8 @@ pub struct Control {
     bells: Vec<Bell>,
     pub(super) shards: Arc<[Arc<Counters>]>,
     pub counters: Arc<AdminCounters>,
-    drain_began: Notify,
+    /// An operator has heard that a drain began, and the gateway may end.
+    pub(super) drain_told: Notify,
     pub(super) config: Config,
     /// The control port, where there is one.
     pub endpoint: Option<quinn::Endpoint>,
@@ -117,9 +118,14 @@ impl Control {
                 .change(operator, change)
                 .await
                 .map(|changed| (v1::reply::Result::Changed(changed), change.dry_run)),
+            Ok(Request::Running) => return v1::reply::Result::Running(self.running()),
             Ok(Request::Drain(drain)) => self
                 .drain(operator, drain)
-                .map(|draining| (v1::reply::Result::Draining(draining), false)),
+                .map(|draining| (v1::reply::Result::Draining(draining), drain.dry_run)),
+            Ok(Request::CancelDrain) => {
+                let draining = self.cancel_drain(operator);
+                Ok((v1::reply::Result::Draining(draining), false))
+            }
             Ok(Request::Reload { dry_run }) => self
                 .reload(operator, *dry_run)
                 .await
@@ -290,7 +296,8 @@ impl Control {
         let (what, version, sha256) = match request {
             Ok(Request::Change(change)) => (change.what.name(), change.version, content_sha256(&change.what)),
             Ok(Request::Drain(_)) => ("drain", 0, String::new()),
-            Ok(Request::Status) => ("status", 0, String::new()),
+            Ok(Request::CancelDrain) => ("cancel_drain", 0, String::new()),
+            Ok(Request::Status | Request::Running) => ("status", 0, String::new()),
             Ok(Request::Reload { .. }) => {
                 let sha256 = self.shared.current.secrets().certificate.sha256.clone();
                 ("reload", 0, sha256)
@@ -344,7 +351,9 @@ impl Control {
 fn content_sha256(what: &What) -> String {
     match what {
         What::Show(text) | What::Throttle(text) => sha256(text),
-        What::Cue { name, at_ms } => sha256(&format!("{name} = {at_ms}")),
+        What::Cue(cue) => sha256(&format!("{} = {}", cue.name, cue.at_ms)),
+        What::CancelCue(name) => sha256(name),
+        What::Adopt(running) => sha256(&format!("{}{}", running.show, running.throttle)),
     }
 }
 

@@ -1,18 +1,17 @@
 //! Whether a change may be, and what it would make: pure, so that a dry run and the change itself cannot differ.
 
+mod cue;
+
 use super::Refused;
 use super::pairs::{self, Served};
 use crate::live::Live;
-use shake_proto::admin::{Change, Refusal, What};
+use shake_proto::admin::{Change, Refusal, Running, What};
 use shake_rules::document::{Problem, Problems};
-use shake_rules::kept::{self, Kept};
+use shake_rules::kept::{self, Kept, WAITS_MS};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
 use shake_rules::{UnixMillis, difference};
 use std::sync::Arc;
-
-/// A cue may be so long over when it arrives, in milliseconds: "now" takes its time to get here.
-const CUE_LATE_MS_MAX: u64 = 5_000;
 
 /// What becomes of a change.
 pub enum Plan {
@@ -46,9 +45,13 @@ pub fn plan(
     let is_same = match &change.what {
         What::Show(text) => *text == kept.show,
         What::Throttle(text) => *text == kept.throttle,
-        What::Cue { name, at_ms } => kept.cues.get(name) == Some(at_ms),
+        What::Cue(cue) => kept.cues.get(&cue.name) == Some(&cue.at_ms),
+        What::CancelCue(_) => false,
+        // Its moments are of another's clock; one version is one content.
+        What::Adopt(running) => running.show == kept.show && running.throttle == kept.throttle,
     };
-    if is_same && change.version == kept.version {
+    let waits = |name| live.show.cues.get(name) == Some(&None);
+    if is_same && change.version == kept.version || matches!(&change.what, What::CancelCue(name) if waits(name)) {
         return Ok(Plan::AlreadyThere);
     }
     let mut new = Kept {
@@ -59,38 +62,45 @@ pub fn plan(
         ..kept.clone()
     };
     let mut remarks = Vec::new();
-    let differences = match &change.what {
-        What::Show(text) => {
-            new.show.clone_from(text);
-            difference::of(&kept.show, text)
-        }
+    let (show, throttle) = match &change.what {
         What::Throttle(text) => {
             new.throttle.clone_from(text);
-            difference::of(&kept.throttle, text)
+            (Arc::clone(&live.show), Arc::new(Throttle::parse(text).map_err(errors)?))
         }
-        What::Cue { name, at_ms } => set_cue(&mut new, &live.show, name, UnixMillis(*at_ms), now)?,
+        What::Show(text) => {
+            new.show.clone_from(text);
+            let pushed_at = change.now_ms.map_or(now, UnixMillis);
+            let show = push_show(&mut new, &live.show, pushed_at, now, &mut remarks)?;
+            (Arc::new(show), Arc::clone(&live.throttle))
+        }
+        What::Cue(given) => {
+            remarks = cue::set(&mut new, &live.show, given, now)?;
+            (Arc::new(new.parse_show().map_err(errors)?), Arc::clone(&live.throttle))
+        }
+        What::CancelCue(name) => {
+            cue::cancel(&mut new, &live.show, name, now)?;
+            (Arc::new(new.parse_show().map_err(errors)?), Arc::clone(&live.throttle))
+        }
+        What::Adopt(running) => {
+            adopt(&mut new, running);
+            let show = new.parse_show().map_err(errors)?;
+            same_event(&show, &live.show)?;
+            (
+                Arc::new(show),
+                Arc::new(Throttle::parse(&new.throttle).map_err(errors)?),
+            )
+        }
     };
-    let live = match &change.what {
-        What::Throttle(text) => Live {
-            version: new.version,
-            show: Arc::clone(&live.show),
-            stages: live.stages.clone(),
-            throttle: Arc::new(Throttle::parse(text).map_err(errors)?),
-        },
-        What::Show(_) | What::Cue { .. } => {
-            let pushed_at = match &change.what {
-                What::Show(_) => Some(change.now_ms.map_or(now, UnixMillis)),
-                _ => None,
-            };
-            let show = check_show(&mut new, &live.show, pushed_at, now, &mut remarks)?;
-            pairs::check(&new.show, &show, served).map_err(errors)?;
-            Live {
-                version: new.version,
-                stages: new.number_stages(&show).map_err(errors)?,
-                show: Arc::new(show),
-                throttle: Arc::clone(&live.throttle),
-            }
-        }
+    pairs::check(&new.show, &show, served).map_err(errors)?;
+    if !matches!(change.what, What::Throttle(_)) {
+        remarks.push(what_runs(&live.show, &show, now));
+    }
+    let differences = differences(kept, &live.show, &new, &show);
+    let live = Live {
+        version: new.version,
+        stages: new.number_stages(&show).map_err(errors)?,
+        show,
+        throttle,
     };
     check_version(kept, change, now)?;
     Ok(Plan::Next(Box::new(Next {
@@ -136,48 +146,73 @@ fn check_version(kept: &Kept, change: &Change, now: UnixMillis) -> Result<(), Re
     ))
 }
 
-fn set_cue(new: &mut Kept, show: &Show, name: &str, at: UnixMillis, now: UnixMillis) -> Result<Vec<String>, Refused> {
-    let Some(before) = show.cues.get(name) else {
-        let known: Vec<_> = show.cues.keys().map(String::as_str).collect();
-        let message = match known.as_slice() {
-            [] => format!("no cue {name:?}: the show {:?} has no [cues]", show.name),
-            known => format!("no cue {name:?}; the show has {}", known.join(", ")),
-        };
-        return Err(Refused::new(Refusal::CueUnknown, message));
-    };
-    if at.plus_ms(CUE_LATE_MS_MAX) < now {
-        let message = format!(
-            "{} is over here, where it is {}; give a time to come",
-            moment(at),
-            moment(now)
-        );
-        return Err(Refused::new(Refusal::CuePast, message));
-    }
-    new.cues.insert(name.to_owned(), at.0);
-    let before = before.map_or_else(|| "(waits)".to_owned(), moment);
-    Ok(vec![
-        format!("- cues.{name} = {before}"),
-        format!("+ cues.{name} = {}", moment(at)),
-    ])
+/// What would hold of what another gateway runs.
+fn adopt(new: &mut Kept, running: &Running) {
+    new.show.clone_from(&running.show);
+    new.throttle.clone_from(&running.throttle);
+    new.started_at_ms = running.started_at_ms;
+    new.cues.clone_from(&running.cues);
+    new.cuts.clone_from(&running.cuts);
 }
 
-/// Reads the show that would hold, with the cues that were set, and tells what becomes of the phase that runs. `pushed_at`
-/// is the moment of the push, when the show itself is pushed.
-fn check_show(
+/// What differs: both files, and the moments that do not stand in them.
+fn differences(kept: &Kept, before: &Show, new: &Kept, show: &Show) -> Vec<String> {
+    let mut lines = difference::of(&kept.show, &new.show);
+    lines.extend(difference::of(&kept.throttle, &new.throttle));
+    let waits = || "(waits)".to_owned();
+    for (name, at) in &show.cues {
+        let was = before.cues.get(name).copied();
+        if kept.cues.get(name) != new.cues.get(name) && was != Some(*at) {
+            lines.extend(was.map(|was| format!("- cues.{name} = {}", was.map_or_else(waits, moment))));
+            lines.push(format!("+ cues.{name} = {}", at.map_or_else(waits, moment)));
+        }
+    }
+    let cut = |sign, name: &str, at: &u64| format!("{sign} cut of phase {name:?} = {}", moment(UnixMillis(*at)));
+    let gone = kept.cuts.iter().filter(|(name, at)| new.cuts.get(*name) != Some(at));
+    lines.extend(gone.map(|(name, at)| cut('-', name, at)));
+    let made = new.cuts.iter().filter(|(name, at)| kept.cuts.get(*name) != Some(at));
+    lines.extend(made.map(|(name, at)| cut('+', name, at)));
+    lines
+}
+
+fn what_runs(before: &Show, show: &Show, now: UnixMillis) -> String {
+    let runs = |show: &Show| match show.phase_at(now) {
+        Some(index) => format!(
+            "phase {:?} until {}",
+            show.phases[index].name,
+            moment(show.phases[index].ends_at)
+        ),
+        None => "no phase".to_owned(),
+    };
+    let (was, is) = (runs(before), runs(show));
+    if was == is {
+        format!("now: {is}, as before")
+    } else {
+        format!("now: {is}, instead of {was}")
+    }
+}
+
+fn same_event(show: &Show, before: &Show) -> Result<(), Refused> {
+    if show.event == before.event {
+        return Ok(());
+    }
+    let message = format!(
+        "the show is of event {}, and this gateway runs event {}: its tickets, packets and ledger belong to that one",
+        show.event, before.event
+    );
+    Err(Refused::new(Refusal::OtherEvent, message))
+}
+
+/// Reads a show that is pushed at `pushed_at`, with the moments that operators have set, and tells what becomes of these.
+fn push_show(
     new: &mut Kept,
     before: &Show,
-    pushed_at: Option<UnixMillis>,
+    pushed_at: UnixMillis,
     now: UnixMillis,
     remarks: &mut Vec<String>,
 ) -> Result<Show, Refused> {
     let (show, moment_of_now) = read_show(new, before, pushed_at, now)?;
-    if show.event != before.event {
-        let message = format!(
-            "the show is of event {}, and this gateway runs event {}: its tickets, packets and ledger belong to that one",
-            show.event, before.event
-        );
-        return Err(Refused::new(Refusal::OtherEvent, message));
-    }
+    same_event(&show, before)?;
     let over: Vec<Problem> = show
         .past_phases(now)
         .filter(|phase| {
@@ -202,30 +237,19 @@ fn check_show(
         return Err(errors(Problems(over)));
     }
     remarks.extend(moment_of_now);
-    for (name, at) in &new.cues {
-        let at = moment(UnixMillis(*at));
+    for (name, &at) in &new.cues {
+        let at = match at {
+            WAITS_MS => "cancelled".to_owned(),
+            at => format!("at {}", moment(UnixMillis(at))),
+        };
         remarks.push(match show.cues.contains_key(name) {
-            true => format!("cue {name} stays at {at}, as an operator set it"),
-            false => format!("cue {name}, set to {at}, is not in this show and is forgotten"),
+            true => format!("cue {name} stays {at}, as an operator set it"),
+            false => format!("cue {name}, {at}, is not in this show and is forgotten"),
         });
     }
     new.cues.retain(|name, _| show.cues.contains_key(name));
     new.cuts
         .retain(|name, _| show.phases.iter().any(|phase| phase.name == *name));
-    let runs = |show: &Show| match show.phase_at(now) {
-        Some(index) => format!(
-            "phase {:?} until {}",
-            show.phases[index].name,
-            moment(show.phases[index].ends_at)
-        ),
-        None => "no phase".to_owned(),
-    };
-    let (was, is) = (runs(before), runs(&show));
-    remarks.push(if was == is {
-        format!("now: {is}, as before")
-    } else {
-        format!("now: {is}, instead of {was}")
-    });
     Ok(show)
 }
 
@@ -234,12 +258,9 @@ fn check_show(
 fn read_show(
     new: &mut Kept,
     before: &Show,
-    pushed_at: Option<UnixMillis>,
+    pushed_at: UnixMillis,
     now: UnixMillis,
 ) -> Result<(Show, Option<String>), Refused> {
-    let Some(pushed_at) = pushed_at else {
-        return new.parse_show().map(|show| (show, None)).map_err(errors);
-    };
     let begun = before.first_begun(now);
     let stayed_ms = new.started_at_ms;
     if begun.is_none() {

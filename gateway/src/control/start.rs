@@ -162,7 +162,7 @@ impl Start {
             bells: parts.bells,
             shards: parts.shards,
             counters: Arc::default(),
-            drain_began: Notify::new(),
+            drain_told: Notify::new(),
             config: config.clone(),
             endpoint,
             barred: ArcSwap::from_pointee(barred.unwrap_or_default()),

@@ -43,6 +43,16 @@ impl Control {
                     at_ms: at.map(|at| at.0),
                 })
                 .collect(),
+            cuts: kept
+                .cuts
+                .iter()
+                .map(|(name, &at_ms)| v1::CueState {
+                    name: name.clone(),
+                    at_ms: Some(at_ms),
+                })
+                .collect(),
+            has_begun: show.first_begun(now).is_some(),
+            phones_port: self.config.address.port().into(),
             shard_versions: self.shared.current.running().collect(),
             draining_for_ms: drain
                 .map(|drain| drain.ends_at.saturating_duration_since(Instant::now()).as_millis() as u64),
@@ -60,6 +70,21 @@ impl Control {
             certificate_expires_at_ms: self.shared.current.secrets().certificate.expires_at.0,
             files: self.lines(),
             modes: board.modes().iter().map(|mode| mode.name().to_owned()).collect(),
+        }
+    }
+}
+
+impl Control {
+    /// What runs, whole.
+    pub(super) fn running(&self) -> v1::Running {
+        let kept = self.kept.load_full();
+        v1::Running {
+            show: kept.show.clone(),
+            throttle: kept.throttle.clone(),
+            version: kept.version,
+            started_at_ms: kept.started_at_ms,
+            cues: kept.cues.clone().into_iter().collect(),
+            cuts: kept.cuts.clone().into_iter().collect(),
         }
     }
 }

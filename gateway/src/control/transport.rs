@@ -258,6 +258,7 @@ async fn stream(
             return;
         }
     };
+    let is_drain = matches!(request, Ok(Request::Drain(_)));
     let result = control.answer(&operator, request).await;
     let reply = v1::Reply {
         received_at_us,
@@ -270,6 +271,10 @@ async fn stream(
     let _ = send.write_all(&bytes).await;
     let _ = send.finish();
     let _ = timeout(REQUEST_MAX, send.stopped()).await;
+    if is_drain {
+        // Without sessions it ends at once, and the answer would be lost with the connection.
+        control.drain_told.notify_one();
+    }
 }
 
 fn decode(bytes: Bytes) -> Result<Request, Refusal> {

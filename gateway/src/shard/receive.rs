@@ -258,7 +258,7 @@ impl Shard {
         let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
         let is_proven = arrival.incoming.remote_address_validated();
         let address = arrival.incoming.remote_address().ip();
-        let mut turned = if self.is_stopping || self.serving.shared.current.drain().is_some() {
+        let mut turned = if self.is_stopping || self.serving.shared.current.is_draining() {
             Some(Turned::Going)
         } else if self.serving.shared.board.is_memory_full() {
             Some(Turned::MemoryFull)

@@ -200,7 +200,7 @@ impl Serving {
             is_new_show = !Arc::ptr_eq(&held.live.show, &self.live.show);
             (self.live, self.secrets, self.change) = (held.live, held.secrets, held.change);
         }
-        let is_draining = self.shared.current.drain().is_some();
+        let is_draining = self.shared.current.is_draining();
         let phase = self.live.show.phase_at(now.unix);
         if phase != self.phase || is_new_show || is_draining != self.is_draining {
             self.phase = phase;

@@ -42,8 +42,9 @@ pub struct Sweeps {
     now: Option<Sweep>,
     /// Where the walk stands. It goes on from here, so that a change during a sweep does not keep the last from hearing.
     cursor: usize,
-    says_go_away: bool,
-    closes: bool,
+    /// The drain of which sessions were told, and of which they are closed, by its number; 0 before the first.
+    told: u64,
+    closed: u64,
 }
 
 impl Sweeps {
@@ -94,14 +95,21 @@ impl Shard {
     fn begin_sweeps(&mut self) {
         let is_new_phase = std::mem::take(&mut self.serving.is_new_phase);
         let (slots, now_ns) = (self.sessions.capacity(), self.serving.now.elapsed_ns);
-        if let Some(drain) = self.serving.shared.current.drain() {
+        let drain = self.serving.shared.current.drain();
+        if drain.is_none() {
+            // Who was told before a drain was cancelled goes; nobody else hears of it.
+            self.sweeps.now.take_if(|sweep| sweep.errand != Errand::TellPhase);
+        }
+        if let Some(drain) = drain {
             let window = drain.ends_at - drain.began;
             let elapsed = self.serving.now.instant.saturating_duration_since(drain.began);
-            if !std::mem::replace(&mut self.sweeps.says_go_away, true) {
+            if std::mem::replace(&mut self.sweeps.told, drain.number) != drain.number {
                 let takes = window.mul_f64(TELL_UNTIL).saturating_sub(elapsed);
                 self.sweeps.begin(Errand::SayGoAway, slots, now_ns, takes);
             }
-            if elapsed >= window.mul_f64(CLOSE_FROM) && !std::mem::replace(&mut self.sweeps.closes, true) {
+            if elapsed >= window.mul_f64(CLOSE_FROM)
+                && std::mem::replace(&mut self.sweeps.closed, drain.number) != drain.number
+            {
                 // A tenth is left for what is late.
                 let takes = window.mul_f64(0.9).saturating_sub(elapsed);
                 self.sweeps.begin(Errand::Close, slots, now_ns, takes);
@@ -154,11 +162,12 @@ impl Serving {
 
     /// Each session is told a time of its own, so that they do not all reconnect at once.
     fn go_away(&mut self) -> Bytes {
-        let left_ms = self.shared.current.drain().map_or(0, |drain| {
+        let drain = self.shared.current.drain();
+        let left_ms = drain.as_ref().map_or(0, |drain| {
             let close_at = drain.began + (drain.ends_at - drain.began).mul_f64(CLOSE_FROM);
             close_at.saturating_duration_since(self.now.instant).as_millis() as u32
         });
-        let alternatives = self.shared.current.drain().map(|drain| drain.alternatives.clone());
+        let alternatives = drain.map(|drain| drain.alternatives.clone());
         encode_notice(v1::notice::Kind::GoAway(v1::GoAway {
             reconnect_after_ms: self.rng.random_range(0..=left_ms),
             alternatives: alternatives.unwrap_or_default(),

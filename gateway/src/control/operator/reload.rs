@@ -1,7 +1,8 @@
 //! `reload`: certificates, secret keys and refused operators are read anew on all targets.
 
+use super::ReloadArgs;
 use super::client::{Answer, Client};
-use super::{Line, ReloadArgs, ask_all, connect};
+use super::fleet::{self, Fleet, Line};
 use crate::control::moment;
 use anyhow::Result;
 use shake_proto::admin_v1::{self as v1, reply, request::Kind};
@@ -9,21 +10,18 @@ use shake_rules::UnixMillis;
 use std::process::ExitCode;
 
 pub async fn reload(args: &ReloadArgs) -> Result<ExitCode> {
-    let connected = connect(&args.targets).await?;
+    let fleet = Fleet::begin(&args.targets)?;
     let reload = v1::Reload { dry_run: args.dry_run };
     let request = |_: &Client| v1::Request {
         kind: Some(Kind::Reload(reload)),
     };
-    ask_all(connected, args.targets.json, request, line).await
+    Ok(fleet::code(&fleet.ask(request, line).await?))
 }
 
 fn line(client: &Client, answer: &Answer) -> Line {
     let target = &client.target;
     let reply::Result::Reloaded(reloaded) = &answer.result else {
-        return Line::failed(
-            target,
-            &anyhow::anyhow!("the gateway answered something else than was asked"),
-        );
+        return Line::senseless(target);
     };
     let is_dry = reloaded.shards == 0;
     let is_everywhere = reloaded.shards_applied == reloaded.shards;
@@ -35,7 +33,7 @@ fn line(client: &Client, answer: &Answer) -> Line {
         ("reloaded", format!("on {on} of {of} shards after {took_ms:.1} ms"))
     };
     let until = moment(UnixMillis(reloaded.certificate_expires_at_ms));
-    let mut text = format!("{target}  {result}  {rest}; certificate until {until}");
+    let mut text = format!("{result}  {rest}; certificate until {until}");
     for line in &reloaded.differences {
         text.push_str(&format!("\n    {line}"));
     }
@@ -46,6 +44,9 @@ fn line(client: &Client, answer: &Answer) -> Line {
         text.push_str("\n    WARNING: not all shards run it yet; look with `gateway status`");
     }
     Line {
+        target: target.clone(),
+        version: None,
+        runs_already: false,
         text,
         json: serde_json::json!({
             "target": target, "result": result, "differences": reloaded.differences,

@@ -1,19 +1,20 @@
 //! `status`: how each gateway stands, once in full, or a line a second.
 
 use super::client::Client;
-use super::{Connected, Line, StatusArgs, close_all, connect, say};
+use super::differs::{self, Seen};
+use super::fleet::{self, Fleet};
+use super::{StatusArgs, watch};
 use crate::control::{expires_soon, moment};
 use anyhow::Result;
-use host::console::{self, Reader};
+use host::console;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const EVERY: Duration = Duration::from_secs(1);
-/// Lines between headings.
-const HEADING_EVERY: usize = 20;
+/// How long gateways that do not answer are waited for, from the first that did on.
+const STRAGGLERS: Duration = Duration::from_secs(3);
 /// What was not served, by reason: what it was, and its metric. The reasons are the metric's labels.
 const REFUSALS: [(&str, &str); 7] = [
     ("shakes", "gateway_shakes_refused_total"),
@@ -47,70 +48,35 @@ const COLUMNS: [(&str, &[&str], bool); 6] = [
 ];
 
 pub async fn status(args: &StatusArgs) -> Result<ExitCode> {
-    let connected = connect(&args.targets).await?;
     if args.watch {
-        return watch(args, connected).await;
+        return watch::watch(args).await;
     }
-    let lines: Vec<_> = connected
-        .iter()
-        .map(|(target, client)| match client {
-            Ok(client) => Line {
-                text: in_full(client),
-                json: json(client),
-                is_good: true,
-            },
-            Err(error) => Line::failed(target, error),
-        })
-        .collect();
-    close_all(connected.into_iter().filter_map(|(_, client)| client.ok())).await?;
-    say(&lines, args.targets.json)
-}
-
-/// A line for each gateway every second, until Ctrl-C or until nobody reads them, and one more with the reasons while it refuses anything. A gateway
-/// that is lost is told once, and left out from then on.
-async fn watch(args: &StatusArgs, connected: Vec<Connected>) -> Result<ExitCode> {
-    let mut code = ExitCode::SUCCESS;
-    let mut clients = Vec::new();
-    for (target, client) in connected {
-        match client {
-            Ok(client) => clients.push((client.status.clone(), Instant::now(), client)),
-            Err(error) => code = say(&[Line::failed(&target, &error)], args.targets.json)?,
+    let mut fleet = Fleet::begin(&args.targets)?;
+    fleet.gather(STRAGGLERS).await?;
+    fleet.give_up(STRAGGLERS);
+    let seen: Vec<_> = fleet.clients().iter().map(Seen::of).collect();
+    let silent: Vec<_> = fleet.failed().iter().map(|line| line.target.clone()).collect();
+    if args.targets.json {
+        let reference = differs::reference(&seen);
+        for (client, one) in fleet.clients().iter().zip(&seen) {
+            let differences = reference.map(|reference| one.differences(reference));
+            console::line(&json(client, differences.as_deref()).to_string())?;
+        }
+    } else {
+        if let Some(line) = differs::line(&seen, &silent) {
+            console::line(&line)?;
+        }
+        for client in fleet.clients() {
+            console::line(&in_full(client))?;
         }
     }
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.tick().await;
-    for round in 0_usize.. {
-        if clients.is_empty() {
-            break;
-        }
-        tokio::select! {
-            _ = ticks.tick() => {}
-            _ = tokio::signal::ctrl_c() => break,
-        }
-        if round.is_multiple_of(HEADING_EVERY) && !args.targets.json {
-            console::line(&heading())?;
-        }
-        let mut kept = Vec::with_capacity(clients.len());
-        for (before, since, mut client) in clients {
-            if let Err(error) = client.refresh().await {
-                code = say(&[Line::failed(&client.target, &error)], args.targets.json)?;
-                client.close().await;
-                continue;
-            }
-            let at = Instant::now();
-            let line = if args.targets.json {
-                json(&client).to_string()
-            } else {
-                row(&client, &before, at - since)
-            };
-            if console::line(&line)? == Reader::Gone {
-                return Ok(code);
-            }
-            kept.push((client.status.clone(), at, client));
-        }
-        clients = kept;
-    }
-    close_all(clients.into_iter().map(|(_, _, client)| client)).await?;
+    let failed: Vec<_> = fleet.failed().iter().collect();
+    fleet::tell_together(&failed, args.targets.json)?;
+    let code = match failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    fleet.close().await;
     Ok(code)
 }
 
@@ -143,19 +109,23 @@ fn refusals(before: &v1::Status, now: &v1::Status, took: Duration) -> Option<Str
     (!texts.is_empty()).then(|| texts.join(", "))
 }
 
-fn heading() -> String {
-    let mut text = format!("{:<21} {:>7} {:>5}", "gateway", "version", "grade");
+pub fn heading() -> String {
+    let mut text = format!("{:<8} {:<21} {:>13} {:>5}", "time", "gateway", "version", "grade");
     for (name, _, _) in COLUMNS {
         write!(text, " {name:>9}").expect("writing to a String cannot fail");
     }
-    text.push_str("  phase, modes");
+    text.push_str("  phase, what comes, modes");
     text
 }
 
-fn row(client: &Client, before_status: &v1::Status, took: Duration) -> String {
+pub fn row(client: &Client, before_status: &v1::Status, took: Duration) -> String {
     let status = &client.status;
     let (before, now) = (totals(before_status), totals(status));
-    let mut text = format!("{:<21} {:>7} {:>5}", client.target, status.version, status.grade);
+    let clock = jiff::Zoned::now().strftime("%H:%M:%S");
+    let mut text = format!(
+        "{clock} {:<21} {:>13} {:>5}",
+        client.target, status.version, status.grade
+    );
     for (at, (_, _, is_rate)) in COLUMNS.into_iter().enumerate() {
         let value = if is_rate {
             (now[at].saturating_sub(before[at]) as f64 / took.as_secs_f64()).round() as u64
@@ -164,11 +134,7 @@ fn row(client: &Client, before_status: &v1::Status, took: Duration) -> String {
         };
         write!(text, " {value:>9}").expect("writing to a String cannot fail");
     }
-    let phase = status
-        .current_phase
-        .as_ref()
-        .map_or("(none)", |phase| phase.name.as_str());
-    write!(text, "  {phase}").expect("writing to a String cannot fail");
+    write!(text, "  {}", countdown(status)).expect("writing to a String cannot fail");
     for mode in &status.modes {
         write!(text, ", {mode}").expect("writing to a String cannot fail");
     }
@@ -179,6 +145,29 @@ fn row(client: &Client, before_status: &v1::Status, took: Duration) -> String {
         write!(text, "\n{:<21} refused/s: {reasons}", "").expect("writing to a String cannot fail");
     }
     text
+}
+
+/// What runs and for how long, and what comes when.
+fn countdown(status: &v1::Status) -> String {
+    let now = status.current_phase.as_ref().map_or_else(
+        || "(none)".to_owned(),
+        |phase| format!("{} {} left", phase.name, whole_seconds(phase.ends_in_ms)),
+    );
+    match &status.next_phase {
+        None => now,
+        Some(next) => match next.starts_in_ms {
+            Some(ms) => format!("{now}, {} in {}", next.name, whole_seconds(ms)),
+            None => format!("{now}, {} waits", next.name),
+        },
+    }
+}
+
+fn whole_seconds(ms: u64) -> String {
+    let seconds = ms.div_ceil(1_000);
+    match seconds / 60 {
+        0 => format!("{seconds} s"),
+        minutes => format!("{minutes}:{:02}", seconds % 60),
+    }
 }
 
 fn seconds(ms: u64) -> String {
@@ -194,8 +183,18 @@ fn phase(phase: &v1::PhaseState) -> String {
     }
 }
 
+/// A moment, and how far away it is.
+fn distance(at_ms: u64, now_ms: u64) -> String {
+    let at = moment(UnixMillis(at_ms));
+    match at_ms.checked_sub(now_ms) {
+        Some(ms) => format!("at {at}, in {}", whole_seconds(ms)),
+        None => format!("at {at}, {} ago", whole_seconds(now_ms - at_ms)),
+    }
+}
+
 fn in_full(client: &Client) -> String {
     let status = &client.status;
+    let now_ms = client.its_time(super::clock::now_us() / 1_000);
     let mut text = format!("{}\n", client.target);
     let mut say = |name: &str, value: String| {
         writeln!(text, "  {name:<9} {value}").expect("writing to a String cannot fail");
@@ -215,10 +214,12 @@ fn in_full(client: &Client) -> String {
     say("phase", status.current_phase.as_ref().map_or_else(none, phase));
     say("next", status.next_phase.as_ref().map_or_else(none, phase));
     for cue in &status.cues {
-        let at = cue
-            .at_ms
-            .map_or_else(|| "waits".to_owned(), |at| moment(UnixMillis(at)));
+        let at = cue.at_ms.map_or_else(|| "waits".to_owned(), |at| distance(at, now_ms));
         say("cue", format!("{} {at}", cue.name));
+    }
+    for cut in &status.cuts {
+        let at = distance(cut.at_ms.unwrap_or_default(), now_ms);
+        say("cut", format!("phase {:?} {at}", cut.name));
     }
     say("grade", status.grade.to_string());
     for signal in &status.signals {
@@ -267,7 +268,7 @@ fn in_full(client: &Client) -> String {
     text
 }
 
-fn json(client: &Client) -> serde_json::Value {
+pub fn json(client: &Client, differences: Option<&[String]>) -> serde_json::Value {
     let status = &client.status;
     let phase = |phase: &v1::PhaseState| {
         serde_json::json!({
@@ -278,6 +279,11 @@ fn json(client: &Client) -> serde_json::Value {
         .cues
         .iter()
         .map(|cue| (cue.name.clone(), cue.at_ms.into()))
+        .collect();
+    let cuts: serde_json::Map<_, _> = status
+        .cuts
+        .iter()
+        .map(|cut| (cut.name.clone(), cut.at_ms.into()))
         .collect();
     let metrics: serde_json::Map<_, _> = status
         .metrics
@@ -299,7 +305,7 @@ fn json(client: &Client) -> serde_json::Value {
         "changed_at_ms": status.changed_at_ms, "event": status.event, "show": status.show,
         "show_sha256": status.show_sha256, "throttle_sha256": status.throttle_sha256,
         "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
-        "cues": cues, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
+        "differs": differences, "cues": cues, "cuts": cuts, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
         "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
         "certificate_expires_at_ms": status.certificate_expires_at_ms, "files": status.files,
         "clock": client.offset.json(),

@@ -1,6 +1,7 @@
 //! What may be changed, and what it would make.
 
 use super::*;
+use shake_proto::admin::Cue;
 use shake_rules::EventId;
 use shake_rules::kept::Configured;
 use shake_rules::throttle;
@@ -41,10 +42,12 @@ fn change(what: What, version: u64) -> Change {
 const SERVED: Served = Served { busy_retry_ms: 1_000 };
 
 fn cue(name: &str, at_ms: u64) -> What {
-    What::Cue {
+    What::Cue(Cue {
         name: name.to_owned(),
         at_ms,
-    }
+        again: false,
+        cut: false,
+    })
 }
 
 #[test]
@@ -77,9 +80,9 @@ fn each_refusal_has_its_reason() {
         (cue("final", later.0), 8, None),
         (cue("final", later.0), 7, Some(Refusal::VersionTaken)),
         (cue("finale", later.0), 8, Some(Refusal::CueUnknown)),
-        (cue("final", NOW.0), 8, Some(Refusal::CuePast)),
+        (cue("final", NOW.0 - 20_000), 8, Some(Refusal::CuePast)),
         // In the first phase.
-        (cue("final", NOW.0 + 8_000), 8, Some(Refusal::Errors)),
+        (cue("final", NOW.0 + 8_000), 8, Some(Refusal::PhaseRuns)),
     ] {
         let now = NOW.plus_ms(7_000);
         let found = plan(&kept, &live, SERVED, &change(what.clone(), version), "ann", now).err();
@@ -226,4 +229,145 @@ fn lifetimes_that_end_before_who_was_told_busy_comes_back_are_refused_where_they
             assert_eq!(lines, (seconds == refused_s).then(|| vec![2]), "{key} = {seconds}");
         }
     }
+}
+
+/// Phase "a" of the event's first ten seconds, and "b" of ten seconds at its cue; with what hands ask for.
+fn pressed(name: &str, at_ms: u64, again: bool, cut: bool) -> What {
+    What::Cue(Cue {
+        name: name.to_owned(),
+        at_ms,
+        again,
+        cut,
+    })
+}
+
+#[test]
+fn who_is_late_joins_while_the_phase_runs_and_cuts_where_the_others_did() {
+    let (kept, live) = running();
+    // Given for second 4, while "a" ran; heard here at second 9.
+    let (at, now) = (NOW.0 + 4_000, NOW.plus_ms(9_000));
+    let late = next(&kept, &live, &change(pressed("final", at, false, true), 8), now).expect("joins");
+    let phases: Vec<_> = late
+        .live
+        .show
+        .phases
+        .iter()
+        .map(|phase| (phase.starts_at.0, phase.ends_at.0))
+        .collect();
+    assert_eq!(phases, [(NOW.0, at), (at, at + 10_000)]);
+    assert!(
+        late.remarks.iter().any(|said| said.contains("joins 5.0 s late")),
+        "{:?}",
+        late.remarks
+    );
+    // The same moment again, as by a repeated command: the same phases.
+    let same = next(
+        &late.kept,
+        &late.live,
+        &change(pressed("final", at, false, true), 9),
+        now,
+    )
+    .expect("the same");
+    assert_eq!(same.live.show, late.live.show);
+    // A moment later it is over.
+    let over = NOW.plus_ms(14_000);
+    let refused = next(&kept, &live, &change(pressed("final", at, false, true), 8), over).err();
+    assert_eq!(refused.map(|refused| refused.refusal), Some(Refusal::CuePast));
+}
+
+#[test]
+fn a_cue_is_moved_until_it_begins_and_played_again_only_when_it_is_over() {
+    let (kept, live) = running();
+    let set = next(
+        &kept,
+        &live,
+        &change(pressed("final", NOW.0 + 20_000, false, false), 8),
+        NOW,
+    )
+    .expect("set");
+    // Moved into the first phase, which ends for it; and out again, which gives that its time back.
+    let moved = next(
+        &set.kept,
+        &set.live,
+        &change(pressed("final", NOW.0 + 5_000, false, true), 9),
+        NOW,
+    )
+    .expect("moved");
+    assert_eq!(moved.live.show.phases[0].ends_at, NOW.plus_ms(5_000));
+    let back = next(
+        &moved.kept,
+        &moved.live,
+        &change(pressed("final", NOW.0 + 20_000, false, false), 10),
+        NOW,
+    );
+    let back = back.expect("moved back");
+    assert_eq!((&back.live.show, back.kept.cuts.len()), (&set.live.show, 0));
+    let cancelled = next(
+        &moved.kept,
+        &moved.live,
+        &change(What::CancelCue("final".into()), 10),
+        NOW,
+    )
+    .expect("waits");
+    assert_eq!(
+        (&cancelled.live.show.phases, cancelled.kept.cuts.len()),
+        (&live.show.phases, 0)
+    );
+    for (second, again, refusal) in [
+        (25, false, Some(Refusal::PhaseRuns)),
+        (25, true, Some(Refusal::PhaseRuns)),
+        (30, false, Some(Refusal::CuePlayed)),
+        (30, true, None),
+    ] {
+        let now = NOW.plus_ms(second * 1_000);
+        let pressed = pressed("final", now.0, again, false);
+        let found = next(&set.kept, &set.live, &change(pressed, 9), now);
+        if let Ok(found) = &found {
+            assert_eq!(found.live.stages, set.live.stages, "a phase keeps its stage");
+        }
+        let found = found.err().map(|refused| refused.refusal);
+        assert_eq!(found, refusal, "in second {second}, again: {again}");
+        let cancel = next(&set.kept, &set.live, &change(What::CancelCue("final".into()), 9), now);
+        assert_eq!(cancel.err().map(|refused| refused.refusal), Some(Refusal::CuePast));
+    }
+}
+
+#[test]
+fn a_cue_with_a_time_in_its_file_waits_when_it_is_cancelled() {
+    let (mut kept, live) = running();
+    kept.show = SHOW.replace("final = \"\"", "final = \"+30s\"");
+    let show = Arc::new(kept.parse_show().expect("good"));
+    let live = Live { show, ..live };
+    let cancelled = next(&kept, &live, &change(What::CancelCue("final".into()), 8), NOW).expect("waits");
+    assert_eq!(cancelled.live.show.cues["final"], None);
+    let read = Kept::parse(&cancelled.kept.to_text()).expect("whole");
+    assert_eq!(read.parse_show().expect("good"), *cancelled.live.show);
+    let change = change(What::CancelCue("final".into()), 9);
+    let again = plan(&cancelled.kept, &cancelled.live, SERVED, &change, "ann", NOW);
+    assert!(matches!(again, Ok(Plan::AlreadyThere)));
+}
+
+#[test]
+fn what_another_gateway_runs_is_adopted_with_phases_that_are_over() {
+    let (kept, live) = running();
+    let now = NOW.plus_ms(60_000);
+    let running = shake_proto::admin::Running {
+        show: SHOW.replace("\"a\"", "\"over\""),
+        throttle: throttle::DEFAULT.to_owned(),
+        started_at_ms: NOW.0 + 5,
+        cues: [("final".to_owned(), now.0 - 1_000)].into(),
+        cuts: [("over".to_owned(), NOW.0 + 900)].into(),
+    };
+    let change = |version| change(What::Adopt(Box::new(running.clone())), version);
+    let found = next(&kept, &live, &change(8), now).expect("adopted");
+    let show = &found.live.show;
+    assert_eq!(
+        (show.phases[0].starts_at.0, show.phases[0].ends_at.0),
+        (NOW.0 + 5, NOW.0 + 900)
+    );
+    assert_eq!(show.phase_at(now), Some(1));
+    assert!(matches!(
+        plan(&found.kept, &found.live, SERVED, &change(8), "ann", now),
+        Ok(Plan::AlreadyThere)
+    ));
 }
