@@ -89,7 +89,8 @@ pub struct NewFile {
 pub enum FilesError {
     /// Files of these names are there already.
     #[error(
-        "already there: {}. Nothing was written; choose another --out, or replace all of them with --force",
+        "already there: {}. Nothing was written; choose another --out. A new certificate of this authority is made by `certs issue`, \
+         and new keys by `certs rotate`, which keep what is out there good",
         list(.0)
     )]
     Exists(Vec<PathBuf>),
@@ -172,6 +173,15 @@ pub fn install(directory: &Path, files: &[NewFile], replace: bool) -> Result<(),
     undo.placed.clear();
     let flush = || File::open(directory)?.sync_all();
     flush().map_err(|error| FilesError::io(directory, "flush the directory", error))
+}
+
+/// Has the directory for one change alone, until the value is dropped.
+///
+/// # Errors
+/// [`FilesError::Io`].
+pub(crate) fn lock(directory: &Path) -> Result<File, FilesError> {
+    let locked = File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
+    locked.map_err(|error| FilesError::io(directory, "lock the directory", error))
 }
 
 fn make_directory(directory: &Path) -> Result<(), FilesError> {

@@ -6,7 +6,7 @@ use crate::files::{self, Access, FilesError, Identity, NewFile};
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    KeyUsagePurpose, SanType, SigningKey,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use shake_rules::keys::{Key, KeyRing, Purpose};
@@ -21,7 +21,9 @@ pub const AUTHORITY_DAYS: u32 = 3650;
 pub const FIRST_KEY_ID: u8 = 1;
 /// Certificates start this long before they are made, for phones whose clock is behind.
 const BACKDATED_SECONDS: i64 = 3600;
-const DAY_SECONDS: i64 = 86_400;
+pub(crate) const DAY_SECONDS: i64 = 86_400;
+/// The name in the operator's certificate that comes with a new authority.
+const OPERATOR: &str = "shake operator";
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -100,16 +102,22 @@ pub fn generate(directory: &Path, request: &Request, now: Timestamp) -> Result<V
 }
 
 fn check(request: &Request) -> Result<(), GenerateError> {
-    if request.names.is_empty() && request.addresses.is_empty() {
-        return Err(GenerateError::NoNames);
-    }
-    if let Some(bad) = request.names.iter().find(|name| !is_dns_name(name)) {
-        return Err(GenerateError::Name(bad.clone()));
-    }
+    check_names(&request.names, &request.addresses)?;
     if request.days == 0 || request.days > AUTHORITY_DAYS {
         return Err(GenerateError::Days(request.days));
     }
     Ok(())
+}
+
+/// Whether a server can have these names.
+pub(crate) fn check_names(names: &[String], addresses: &[IpAddr]) -> Result<(), GenerateError> {
+    if names.is_empty() && addresses.is_empty() {
+        return Err(GenerateError::NoNames);
+    }
+    match names.iter().find(|name| !is_dns_name(name)) {
+        Some(bad) => Err(GenerateError::Name(bad.clone())),
+        None => Ok(()),
+    }
 }
 
 fn is_dns_name(name: &str) -> bool {
@@ -118,27 +126,33 @@ fn is_dns_name(name: &str) -> bool {
 }
 
 fn certificates(request: &Request, now: Timestamp) -> Result<Vec<NewFile>, GenerateError> {
-    let because = |identity| move |source| GenerateError::Certificate { identity, source };
-
-    let failed = because(Identity::Authority);
+    let failed = |source| GenerateError::Certificate {
+        identity: Identity::Authority,
+        source,
+    };
     let authority_params = authority(now);
     let authority_key = KeyPair::generate().map_err(failed)?;
     let certificate = authority_params.self_signed(&authority_key).map_err(failed)?;
     let mut new = pair(Identity::Authority, &authority_key, certificate.pem());
 
     let issuer = Issuer::from_params(&authority_params, &authority_key);
-    for (identity, params) in [
-        (Identity::Server, server(request, now)),
-        (Identity::Operator, Ok(operator(request, now))),
-    ] {
-        let failed = because(identity);
-        let key = KeyPair::generate().map_err(failed)?;
-        let certificate = params
-            .and_then(|params| params.signed_by(&key, &issuer))
-            .map_err(failed)?;
-        new.extend(pair(identity, &key, certificate.pem()));
-    }
+    let until = now.as_second() + i64::from(request.days) * DAY_SECONDS;
+    let server = server(&request.names, &request.addresses, now, until);
+    new.extend(signed(Identity::Server, server, &issuer)?);
+    new.extend(signed(Identity::Operator, Ok(operator(OPERATOR, now, until)), &issuer)?);
     Ok(new)
+}
+
+/// A certificate of this issuer and its new key.
+pub(crate) fn signed(
+    identity: Identity,
+    params: Result<CertificateParams, rcgen::Error>,
+    issuer: &Issuer<'_, impl SigningKey>,
+) -> Result<Vec<NewFile>, GenerateError> {
+    let failed = |source| GenerateError::Certificate { identity, source };
+    let key = KeyPair::generate().map_err(failed)?;
+    let certificate = params.and_then(|params| params.signed_by(&key, issuer));
+    Ok(pair(identity, &key, certificate.map_err(failed)?.pem()))
 }
 
 fn pair(identity: Identity, key: &KeyPair, certificate: String) -> Vec<NewFile> {
@@ -157,7 +171,7 @@ fn pair(identity: Identity, key: &KeyPair, certificate: String) -> Vec<NewFile> 
 }
 
 fn authority(now: Timestamp) -> CertificateParams {
-    let mut params = valid_for(AUTHORITY_DAYS, now);
+    let mut params = valid_until(now, now.as_second() + i64::from(AUTHORITY_DAYS) * DAY_SECONDS);
     params.distinguished_name = common_name("shake event authority");
     // Signs end certificates only: nothing that it signs can sign in turn (RFC 5280, section 4.2.1.9).
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -165,23 +179,28 @@ fn authority(now: Timestamp) -> CertificateParams {
     params
 }
 
-fn server(request: &Request, now: Timestamp) -> Result<CertificateParams, rcgen::Error> {
-    let mut params = end_certificate(request.days, now, ExtendedKeyUsagePurpose::ServerAuth);
-    let first_address = || request.addresses.first().map(ToString::to_string);
-    let title = request
-        .names
+/// A server's certificate, for names that `check_names` found good. `until_s` is in seconds since 1970.
+pub(crate) fn server(
+    names: &[String],
+    addresses: &[IpAddr],
+    now: Timestamp,
+    until_s: i64,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = end_certificate(now, until_s, ExtendedKeyUsagePurpose::ServerAuth);
+    let first_address = || addresses.first().map(ToString::to_string);
+    let title = names
         .first()
         .cloned()
         .or_else(first_address)
-        .expect("`check` saw a name or an address");
+        .expect("`check_names` saw a name or an address");
     params.distinguished_name = common_name(&title);
-    for name in &request.names {
+    for name in names {
         let name = SanType::DnsName(name.as_str().try_into()?);
         if !params.subject_alt_names.contains(&name) {
             params.subject_alt_names.push(name);
         }
     }
-    for address in &request.addresses {
+    for address in addresses {
         let address = SanType::IpAddress(*address);
         if !params.subject_alt_names.contains(&address) {
             params.subject_alt_names.push(address);
@@ -190,14 +209,15 @@ fn server(request: &Request, now: Timestamp) -> Result<CertificateParams, rcgen:
     Ok(params)
 }
 
-fn operator(request: &Request, now: Timestamp) -> CertificateParams {
-    let mut params = end_certificate(request.days, now, ExtendedKeyUsagePurpose::ClientAuth);
-    params.distinguished_name = common_name("shake operator");
+/// An operator's certificate, whose common name the audit log shows.
+pub(crate) fn operator(name: &str, now: Timestamp, until_s: i64) -> CertificateParams {
+    let mut params = end_certificate(now, until_s, ExtendedKeyUsagePurpose::ClientAuth);
+    params.distinguished_name = common_name(name);
     params
 }
 
-fn end_certificate(days: u32, now: Timestamp, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
-    let mut params = valid_for(days, now);
+fn end_certificate(now: Timestamp, until_s: i64, usage: ExtendedKeyUsagePurpose) -> CertificateParams {
+    let mut params = valid_until(now, until_s);
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![usage];
@@ -205,11 +225,11 @@ fn end_certificate(days: u32, now: Timestamp, usage: ExtendedKeyUsagePurpose) ->
     params
 }
 
-fn valid_for(days: u32, now: Timestamp) -> CertificateParams {
+fn valid_until(now: Timestamp, until_s: i64) -> CertificateParams {
     let mut params = CertificateParams::default();
     let at = |seconds| OffsetDateTime::from_unix_timestamp(seconds).expect("within 10 years of any clock's time");
     params.not_before = at(now.as_second() - BACKDATED_SECONDS);
-    params.not_after = at(now.as_second() + i64::from(days) * DAY_SECONDS);
+    params.not_after = at(until_s);
     params
 }
 

@@ -2,24 +2,23 @@
 //! certificate, and (with the code that phones and gateways themselves use) that each certificate chains to the
 //! authority.
 
-mod chain;
-
 use crate::files::Identity;
 use crate::report::{Certificate, Keys, Report, Severity};
+use host::chain::{self, Usage};
 use host::pem;
 use jiff::Timestamp;
+use ring::digest;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
+use shake_rules::hex;
 use shake_rules::keys::{KeyRing, Purpose};
 use std::fs;
 use std::io::ErrorKind;
-use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
 const DAY_SECONDS: i64 = 86_400;
@@ -41,14 +40,17 @@ pub fn inspect(directory: &Path, warn_days: u32, now: Timestamp) -> Report {
         },
     };
     if inspection.directory_is_there() {
-        let [authority, server, operator] = Identity::ALL.map(|identity| inspection.identity(identity));
+        let (has_gateways, has_operators) = inspection.parts();
+        let authority = inspection.identity(Identity::Authority);
+        let server = has_gateways.then(|| inspection.identity(Identity::Server)).flatten();
+        let operator = has_operators.then(|| inspection.identity(Identity::Operator)).flatten();
         inspection.dates(Identity::Authority, authority.as_deref());
         inspection.dates(Identity::Server, server.as_deref());
         inspection.dates(Identity::Operator, operator.as_deref());
         inspection.chains(authority.as_deref(), Identity::Server, server.as_deref());
         inspection.chains(authority.as_deref(), Identity::Operator, operator.as_deref());
-        for purpose in Purpose::ALL {
-            inspection.keys(purpose);
+        if has_gateways {
+            Purpose::ALL.into_iter().for_each(|purpose| inspection.keys(purpose));
         }
     }
     inspection.report
@@ -86,10 +88,23 @@ impl Inspection<'_> {
                 false
             }
             Err(error) => {
-                self.error("", format!("{error}; make one with `certs generate`"));
+                self.error("", format!("{error}; name the one that `certs generate` made"));
                 false
             }
         }
+    }
+
+    /// Whether a gateway's files are here, and an operator's: each is kept without the other's. What is here in part is to be
+    /// here whole.
+    fn parts(&mut self) -> (bool, bool) {
+        let pair = |identity: Identity| [identity.certificate_file(), identity.key_file()];
+        let is_here = |name: &&str| self.directory.join(name).symlink_metadata().is_ok();
+        let keys = Purpose::ALL.map(Purpose::file_name);
+        let has_gateways = pair(Identity::Server).iter().chain(&keys).any(is_here);
+        let has_operators = pair(Identity::Operator).iter().any(is_here);
+        // In an empty one all is missing.
+        let is_empty = !has_gateways && !has_operators;
+        (has_gateways || is_empty, has_operators || is_empty)
     }
 
     /// The text of a file, or a finding. `None` without a finding when it is absent and may be.
@@ -109,16 +124,29 @@ impl Inspection<'_> {
             }
             Err(error) if optional && error.kind() == ErrorKind::NotFound => None,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.error(
-                    file,
-                    "missing; bring it back from a copy, or make all anew with `certs generate --force`",
-                );
+                let message = self.advice("missing; bring it back from a copy", file);
+                self.error(file, message);
                 None
             }
             Err(error) => {
                 self.error(file, format!("cannot be read: {error}"));
                 None
             }
+        }
+    }
+
+    /// What is wrong, and how a certificate is had anew. Nothing makes a key file anew that keeps what the lost one made.
+    fn advice(&self, what: &str, file: &str) -> String {
+        let directory = self.directory.display();
+        let is_of = |identity: Identity| file == identity.certificate_file() || file == identity.key_file();
+        if is_of(Identity::Server) {
+            format!("{what}; `certs issue server {directory}` makes another")
+        } else if is_of(Identity::Operator) {
+            format!("{what}; `certs issue operator {directory} --name NAME --out {directory}` makes another")
+        } else if is_of(Identity::Authority) {
+            what.to_owned()
+        } else {
+            format!("{what}: without it, all that it made is refused")
         }
     }
 
@@ -138,7 +166,7 @@ impl Inspection<'_> {
         for (at, der) in chain.iter().enumerate() {
             match X509Certificate::from_der(der) {
                 Ok((_, certificate)) => {
-                    self.certificate(file, &certificate);
+                    self.certificate(file, der, &certificate);
                     // Each of the authority's file is one; of the others the first is what the file is for.
                     if identity == Identity::Authority {
                         self.signs(&certificate);
@@ -184,10 +212,7 @@ impl Inspection<'_> {
             let message = format!("is valid only from {}; check this machine's clock", rfc3339(starts));
             self.report.add(severity, file, message);
         } else if now > ends {
-            let message = format!(
-                "expired on {}; make new ones with `certs generate --force`",
-                rfc3339(ends)
-            );
+            let message = self.expired(&rfc3339(ends), file);
             self.report.add(severity, file, message);
         } else if days_left < self.warn_days {
             let message = format!("expires in {days_left} days, on {}", rfc3339(ends));
@@ -195,8 +220,19 @@ impl Inspection<'_> {
         }
     }
 
-    fn certificate(&mut self, file: &str, certificate: &X509Certificate<'_>) {
-        let (names, addresses) = alternative_names(certificate);
+    fn expired(&self, when: &str, file: &str) -> String {
+        let what = format!("expired on {when}");
+        if file != Identity::Authority.certificate_file() {
+            return self.advice(&what, file);
+        }
+        format!(
+            "{what}; make another authority with `certs generate --out OTHER`, and take ca.pem, ca.key.pem, server.pem and \
+             server.key.pem of it, but no *.key.toml: those here stay good"
+        )
+    }
+
+    fn certificate(&mut self, file: &str, der: &[u8], certificate: &X509Certificate<'_>) {
+        let (names, addresses) = chain::alternative_names(certificate);
         let (starts, ends) = (
             certificate.validity().not_before.timestamp(),
             certificate.validity().not_after.timestamp(),
@@ -207,7 +243,8 @@ impl Inspection<'_> {
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
             names,
-            addresses,
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            sha256: hex::encode(digest::digest(&digest::SHA256, der).as_ref()),
             usage: usage(certificate),
             not_before: rfc3339(starts),
             not_after: rfc3339(ends),
@@ -264,7 +301,11 @@ impl Inspection<'_> {
         let (Some(authorities), Some(chain)) = (authority, chain) else {
             return;
         };
-        if let Err(problem) = chain::verify(authorities, identity, chain, self.now) {
+        let usage = match identity {
+            Identity::Operator => Usage::Client,
+            _ => Usage::Server,
+        };
+        if let Err(problem) = chain::verify(authorities, chain, usage, self.now.as_second()) {
             let authority = Identity::Authority.certificate_file();
             self.error(
                 identity.certificate_file(),
@@ -297,28 +338,6 @@ impl Inspection<'_> {
 
 fn rfc3339(seconds: i64) -> String {
     Timestamp::from_second(seconds).map_or_else(|_| format!("{seconds} s since 1970"), |time| time.to_string())
-}
-
-fn alternative_names(certificate: &X509Certificate<'_>) -> (Vec<String>, Vec<String>) {
-    let (mut names, mut addresses) = (Vec::new(), Vec::new());
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else {
-        return (names, addresses);
-    };
-    for name in &extension.value.general_names {
-        match name {
-            GeneralName::DNSName(name) => names.push((*name).to_owned()),
-            GeneralName::IPAddress(bytes) => addresses.extend(address(bytes).map(|address| address.to_string())),
-            other => names.push(other.to_string()),
-        }
-    }
-    (names, addresses)
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
-    }
 }
 
 fn usage(certificate: &X509Certificate<'_>) -> Vec<String> {

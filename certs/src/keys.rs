@@ -10,7 +10,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum KeyFileError {
     /// The key file cannot be read.
-    #[error("{}: cannot read the key file: {source}. Make one with `certs generate`, or name its directory", path.display())]
+    #[error("{}: cannot read the key file: {source}. Name the directory that has it, or bring it back from a copy", path.display())]
     Read {
         /// The key file.
         path: PathBuf,

@@ -7,6 +7,7 @@
 pub mod files;
 pub mod generate;
 pub mod inspect;
+pub mod issue;
 pub mod keys;
 pub mod report;
 pub mod rotate;

@@ -33,6 +33,8 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// IP addresses.
     pub addresses: Vec<String>,
+    /// SHA-256 of the certificate, in hex.
+    pub sha256: String,
     /// What it may be used for, in words.
     pub usage: Vec<String>,
     /// RFC 3339, UTC.
@@ -141,6 +143,7 @@ impl fmt::Display for Certificate {
         writeln!(f, "{}", self.file)?;
         writeln!(f, "  subject    {}", self.subject)?;
         writeln!(f, "  issuer     {}", self.issuer)?;
+        writeln!(f, "  sha256     {}", self.sha256)?;
         for (word, values) in [
             ("names", &self.names),
             ("addresses", &self.addresses),

@@ -6,8 +6,6 @@ use crate::generate;
 use crate::keys::{self, KeyFileError};
 use serde::Serialize;
 use shake_rules::keys::{KeyRing, Purpose, RotationError};
-use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -41,14 +39,6 @@ pub struct Rotated {
 /// Why nothing was changed.
 #[derive(Debug, Error)]
 pub enum RotateError {
-    /// The directory cannot be had for this rotation alone.
-    #[error("{}: cannot lock the directory: {source}", path.display())]
-    Lock {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// A key file cannot be used.
     #[error(transparent)]
     Keys(#[from] KeyFileError),
@@ -63,7 +53,7 @@ pub enum RotateError {
     /// The system's random source failed.
     #[error("the system gave no random bytes")]
     Random,
-    /// The files cannot be written.
+    /// The directory cannot be had for this change alone, or the files cannot be written.
     #[error(transparent)]
     Files(#[from] FilesError),
 }
@@ -74,11 +64,7 @@ pub enum RotateError {
 /// # Errors
 /// [`RotateError`]; the directory is then as it was.
 pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<Rotated>, RotateError> {
-    let locked = File::open(directory).and_then(|directory| directory.lock().map(|()| directory));
-    let _locked = locked.map_err(|source| RotateError::Lock {
-        path: directory.to_owned(),
-        source,
-    })?;
+    let _locked = files::lock(directory)?;
     let mut new = Vec::new();
     let mut done = Vec::new();
     for &purpose in purposes {

@@ -3,7 +3,6 @@
 mod cli;
 
 use anyhow::{Context, Result, bail};
-use clap::Parser;
 use cli::{Cli, Command, Compare, Ctl, Request, Run};
 use client_sim::control::{self, Status};
 use client_sim::engine::Stop;
@@ -22,7 +21,7 @@ use std::sync::Arc;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let done = match host::cli::parse::<Cli>().command {
         Command::Run(flags) => simulate(&flags),
         Command::Report(flags) => compare(&flags),
         Command::Hostile(options) => client_sim::hostile::run(&options).map_err(Into::into),

@@ -3,6 +3,9 @@
 //! It knows nothing of sessions, rings or money.
 #![forbid(unsafe_code)]
 
+pub mod chain;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod console;
 #[cfg(feature = "dial")]
@@ -13,3 +16,4 @@ pub mod memory;
 pub mod pem;
 pub mod secrecy;
 pub mod steady;
+pub mod user;

@@ -9,6 +9,7 @@
 //! [`MESSAGE_BYTES_MAX`]. A text is read once for each, so the work grows with its length and no faster.
 
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 
@@ -66,6 +67,18 @@ impl Problems {
             (line, cut(message.into(), MESSAGE_BYTES_MAX))
         };
         self.0.push(Problem { line, message });
+    }
+
+    /// The tables of `text` in which they stand, so that the others can be gone by. `None` when a problem is of the document
+    /// as a whole, or stands in no table.
+    #[must_use]
+    pub fn tables<'t>(&self, text: &'t str) -> Option<BTreeSet<&'t str>> {
+        let table_of = |problem: &Problem| {
+            let lines: Vec<&str> = text.lines().take(problem.line).collect();
+            let heading = |line: &&'t str| line.trim_start().strip_prefix('[')?.split(']').next();
+            lines.iter().rev().find_map(heading)
+        };
+        self.0.iter().map(table_of).collect()
     }
 
     /// Whether there are more than are told.

@@ -243,11 +243,16 @@ impl KeyRing {
         }
         if problems.0.is_empty() {
             if keys.is_empty() {
-                problems.add_whole("no [[key]] in the file; make one with `certs generate`");
+                problems.add_whole(
+                    "no [[key]] in the file; bring it back from a copy: what its keys made is refused without them",
+                );
             } else if active.is_none() {
                 problems.add_whole("every key waits; activate one with `certs rotate --activate`");
             } else if keys.len() > KEYS_MAX {
-                problems.add_whole(format!("{} keys, and {KEYS_MAX} may be; remove the oldest", keys.len()));
+                problems.add_whole(format!(
+                    "{} keys, and {KEYS_MAX} may be; remove the oldest, once nothing that they made is valid",
+                    keys.len()
+                ));
             }
         }
         let active = active.unwrap_or(0);

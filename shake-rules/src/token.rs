@@ -50,6 +50,12 @@ pub struct UserToken {
 pub struct KeyTag([u8; 3]);
 
 impl KeyTag {
+    /// The key's id.
+    #[must_use]
+    pub fn id(self) -> u8 {
+        self.0[0]
+    }
+
     fn of(key: &Key) -> Self {
         let hash = digest::digest(&digest::SHA256, key.secret());
         let hash = hash.as_ref();

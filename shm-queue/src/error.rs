@@ -36,7 +36,7 @@ pub enum Error {
     #[error("there is no mapping at {}", .0.display())]
     NotFound(PathBuf),
     /// Something exists at this path already; it was left as it is.
-    #[error("{} exists already; open it, or remove it first", .0.display())]
+    #[error("{} exists already; open it, or put it aside", .0.display())]
     AlreadyExists(PathBuf),
     /// What lies at this path is not a regular file.
     #[error("{} is not a regular file", .0.display())]
@@ -52,7 +52,7 @@ pub enum Error {
         mode: u32,
     },
     /// The doorbell's path holds something that is not a FIFO.
-    #[error("{} is not a FIFO; remove it so that a doorbell can be made there", .0.display())]
+    #[error("{} is not a FIFO; put it aside, so that a doorbell can be made there", .0.display())]
     NotAFifo(PathBuf),
     /// The file does not begin with this crate's magic (in this machine's byte order).
     #[error("{} is not a ring mapping: it begins with {found:#018x} and should begin with {expected:#018x}", path.display())]
@@ -65,7 +65,7 @@ pub enum Error {
         expected: u64,
     },
     /// The file was made by another version of the layout.
-    #[error("{} has layout version {found}, this program knows version {supported}; stop both processes and remove the file", path.display())]
+    #[error("{} has layout version {found}, this program knows version {supported}; let the programs of that version read what waits in it, then stop both and put the file aside", path.display())]
     Version {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,7 @@ pub enum Error {
         unread: u64,
     },
     /// The mapping is another owner's.
-    #[error("{} is the mapping of {}, and this is {}; stop the gateway, remove the file, and start it again, or give each its own path", path.display(), hex(found), hex(ours))]
+    #[error("{} is the mapping of {}, and this is {}; give each its own path; for a new event stop the gateway, put the file aside, and start it again", path.display(), hex(found), hex(ours))]
     OtherOwner {
         /// The file.
         path: PathBuf,
@@ -100,7 +100,7 @@ pub enum Error {
     #[error("only the back side names the owner and has a stamp")]
     NotBack,
     /// The file's length is not what its header or its geometry asks for.
-    #[error("{} has {found} bytes and should have {expected}; it was cut short or written over, remove it", path.display())]
+    #[error("{} has {found} bytes and should have {expected}; it was cut short or written over; put it aside", path.display())]
     Size {
         /// The file.
         path: PathBuf,
@@ -110,7 +110,7 @@ pub enum Error {
         expected: u64,
     },
     /// The header's bytes do not match their checksum.
-    #[error("{} has a damaged header: checksum {found:#010x}, should be {expected:#010x}; remove the file", path.display())]
+    #[error("{} has a damaged header: checksum {found:#010x}, should be {expected:#010x}; put the file aside", path.display())]
     HeaderChecksum {
         /// The file.
         path: PathBuf,
@@ -123,7 +123,7 @@ pub enum Error {
     #[error("impossible geometry: {0}")]
     Geometry(String),
     /// The file at the path has another geometry than the one asked for.
-    #[error("{} has the geometry [{found}] and this program asks for [{wanted}]; stop both processes and remove the file, or configure both alike", path.display())]
+    #[error("{} has the geometry [{found}] and this program asks for [{wanted}]; configure both alike, or let the programs of that one read what waits in it", path.display())]
     GeometryDiffers {
         /// The file.
         path: PathBuf,
@@ -178,7 +178,7 @@ pub enum Error {
     #[error("this side's end of ring {0} is in use already")]
     RingTaken(usize),
     /// The ring's cursors in the mapping contradict each other.
-    #[error("ring {ring}: {source}; remove the mapping")]
+    #[error("ring {ring}: {source}; put the mapping aside")]
     Corrupt {
         /// The ring.
         ring: usize,

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
-use nix::sys::statvfs::fstatvfs;
+use nix::sys::statvfs::{fstatvfs, statvfs};
 
 use crate::attach::{self, Attachment};
 use crate::crash;
@@ -122,6 +122,30 @@ impl Mapping {
         outcome?;
         removed?;
         Mapping::open(path)
+    }
+
+    /// Whether there is room for a mapping that is to be made at `path`. Makes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::Geometry`]; [`Error::Io`] when its directory is not there.
+    pub fn check_room(path: &Path, geometry: &Geometry) -> Result<(), Error> {
+        let needed = Layout::new(geometry.clone())?.file_bytes;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = directory.unwrap_or(Path::new("."));
+        let there = statvfs(directory).map_err(|errno| Error::Io {
+            action: "look at",
+            path: directory.to_owned(),
+            source: errno.into(),
+        })?;
+        let free = there.blocks_available() * there.fragment_size();
+        if needed <= free {
+            return Ok(());
+        }
+        Err(Error::NoRoom {
+            path: path.to_owned(),
+            needed,
+            free,
+        })
     }
 
     /// Opens a mapping that exists. Magic, version, checksum, geometry and size are all checked first.

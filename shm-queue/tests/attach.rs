@@ -95,7 +95,7 @@ fn the_owner_is_named_once_and_another_is_refused_by_name() {
     for other in [owner(1, 0), owner(0, 1)] {
         let error = held.name_owner(&other).unwrap_err();
         assert!(matches!(error, Error::OtherOwner { .. }), "{error}");
-        assert!(error.to_string().contains("remove the file"), "{error}");
+        assert!(error.to_string().contains("put the file aside"), "{error}");
     }
     assert_eq!(front.owner(), Some(owner(0, 0)));
     let front = front.attach(Side::Front, 1).unwrap();
