@@ -79,6 +79,12 @@ impl Config {
     /// # Errors
     /// Every problem, with its line.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, Problems> {
+        let (config, problems) = Self::parse_what_can_be(text, directory);
+        problems.or_value(config)
+    }
+
+    /// The same, with the default in the place of what is wrong.
+    pub fn parse_what_can_be(text: &str, directory: &Path) -> (Self, Problems) {
         let (file, mut problems) = document::parse::<ConfigFile>(text);
         let mut check = Check {
             text,
@@ -138,7 +144,7 @@ impl Config {
             log_level: check.log_level(&file.log.level),
         };
         check.queue_and_ports(&queue_path, &admin_address, &config);
-        problems.or_value(config)
+        (config, problems)
     }
 
     /// Has all shards together take so many sessions.
@@ -169,7 +175,7 @@ impl Config {
     /// # Errors
     /// When the file cannot be read.
     pub fn show_text(&self) -> anyhow::Result<String> {
-        text(self.show_file.as_deref(), DEFAULT_SHOW)
+        text("[show] file", self.show_file.as_deref(), DEFAULT_SHOW)
     }
 
     /// The text of the throttle that the configuration names.
@@ -177,18 +183,36 @@ impl Config {
     /// # Errors
     /// When the file cannot be read.
     pub fn throttle_text(&self) -> anyhow::Result<String> {
-        text(self.throttle_file.as_deref(), throttle::DEFAULT)
+        text("[throttle] file", self.throttle_file.as_deref(), throttle::DEFAULT)
     }
+}
+
+/// The text of a configuration, and where relative paths in it start: in a file at its own directory, in the built-in one
+/// where we are.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn text_of(path: Option<&Path>) -> anyhow::Result<(String, PathBuf)> {
+    let Some(path) = path else {
+        return Ok((DEFAULT.to_owned(), PathBuf::new()));
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("--config: cannot read {}", path.display()))?;
+    Ok((text, path.parent().unwrap_or(Path::new("")).to_owned()))
+}
+
+/// What messages call a configuration.
+pub fn name_of(path: Option<&Path>) -> String {
+    name(path, "the built-in configuration")
 }
 
 fn name(path: Option<&Path>, built_in: &str) -> String {
     path.map_or_else(|| built_in.to_owned(), |path| path.display().to_string())
 }
 
-fn text(path: Option<&Path>, built_in: &str) -> anyhow::Result<String> {
+fn text(key: &str, path: Option<&Path>, built_in: &str) -> anyhow::Result<String> {
     match path {
         None => Ok(built_in.to_owned()),
-        Some(path) => std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display())),
+        Some(path) => std::fs::read_to_string(path).with_context(|| format!("{key}: cannot read {}", path.display())),
     }
 }
 

@@ -17,6 +17,7 @@ mod run;
 mod shape;
 mod shard;
 mod tls;
+mod token_use;
 mod users;
 mod winners;
 
@@ -25,7 +26,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use config::Config;
 use control::operator;
-use host::{console, log};
+use host::{cli, console, log};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -50,7 +51,7 @@ const EXAMPLES: &str = "\
 Examples:
   certs generate --out certs                   make certificates and keys first
   gateway run                                  run with the built-in configuration and show
-  gateway check-config --config gateway.toml   tell every error, with its line
+  gateway check-config --config gateway.toml   tell all that keeps a start from working
   gateway run --config gateway.toml            run with your own
   gateway print-config > gateway.toml          start from the commented default
 
@@ -78,7 +79,7 @@ enum Command {
         #[arg(long)]
         forget_pushed: bool,
     },
-    /// Tell every error of a configuration, its show and throttle with their lines, and of the certificate and state directories
+    /// Tell in one pass all that keeps a start from working: errors with their lines, certificates, keys, directories, mapping
     CheckConfig(ConfigArgs),
     /// Print the commented default configuration
     PrintConfig,
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
 }
 
 fn try_main() -> Result<ExitCode> {
-    match Cli::parse().command {
+    match cli::parse::<Cli>().command {
         Command::Run { config, forget_pushed } => {
             host::secrecy::keep().context("cannot keep this process's memory to itself")?;
             let (config, remark) = load(config.config.as_deref())?;
@@ -127,12 +128,11 @@ fn try_main() -> Result<ExitCode> {
             run::run(&config, forget_pushed)?;
         }
         Command::CheckConfig(args) => {
-            let (config, remark) = load(args.config.as_deref())?;
-            let good = check::check(&config)?;
-            remark
-                .iter()
-                .for_each(|remark| console::tell(&format!("remark: {remark}")));
-            console::line(&good)?;
+            let good = check::check(args.config.as_deref())?;
+            for remark in &good.remarks {
+                console::tell(&format!("remark: {remark}"));
+            }
+            console::line(&good.told)?;
         }
         Command::PrintConfig => drop(console::print(config::DEFAULT)?),
         Command::Push(push) => return operator::push(&push),
@@ -160,20 +160,16 @@ fn load(path: Option<&Path>) -> Result<(Config, Option<String>)> {
 }
 
 fn read(path: Option<&Path>) -> Result<Config> {
-    let Some(path) = path else {
-        return Config::parse(config::DEFAULT, Path::new("")).context("the built-in configuration");
-    };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let directory = path.parent().unwrap_or(Path::new(""));
-    Config::parse(&text, directory).map_err(|problems| located(path, &problems))
+    let (text, directory) = config::text_of(path)?;
+    Config::parse(&text, &directory).map_err(|problems| located(&config::name_of(path), &problems))
 }
 
 /// One line for each problem, as compilers print them: file, line, message.
-fn located(path: &Path, problems: &shake_rules::document::Problems) -> anyhow::Error {
+fn located(name: &str, problems: &shake_rules::document::Problems) -> anyhow::Error {
     let lines: Vec<_> = problems
         .0
         .iter()
-        .map(|p| format!("{}:{}: {}", path.display(), p.line, p.message))
+        .map(|p| format!("{name}:{}: {}", p.line, p.message))
         .collect();
     anyhow::anyhow!("{} error(s) in the configuration\n{}", lines.len(), lines.join("\n"))
 }

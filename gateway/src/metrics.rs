@@ -122,7 +122,7 @@ fn ready(shown: &Shown) -> (StatusCode, String) {
     } else if let Some(fault) = certificate_fault(shown) {
         (
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("{fault}; phones do not connect\n"),
+            format!("{fault}; phones and operators do not connect: see `certs issue server`, then SIGHUP\n"),
         )
     } else {
         let modes: Vec<_> = shown.shared.board.modes().iter().map(Mode::name).collect();

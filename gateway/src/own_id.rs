@@ -1,7 +1,6 @@
 //! Sixteen random bytes that are this gateway's own, kept in its state directory, so that they are the same in its next life:
 //! what tells gateways of a fleet apart that have the same keys.
 
-use crate::control::disk::give_to_owner;
 use anyhow::{Context, Result};
 use rand::Rng;
 use shake_rules::hex;
@@ -26,7 +25,7 @@ pub fn of(state: Option<&Path>) -> Id {
     kept(state).unwrap_or_else(|fault| {
         warn!(
             fault = format!("{fault:#}"),
-            "phones of an earlier life notice by their timeouts that it is over; repair or remove the file, and start again"
+            "phones of an earlier life notice by their timeouts that it is over; repair the file or put it aside, and start again"
         );
         random()
     })
@@ -56,7 +55,6 @@ fn make(state: &Path) -> Result<Id> {
     let (id, new) = (random(), state.join("gateway-id.new"));
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    give_to_owner(&file, state)?;
     writeln!(file, "{}", hex::encode(&id))?;
     file.sync_all()?;
     fs::rename(&new, state.join(FILE))?;

@@ -17,6 +17,7 @@ use crate::shard::serving::{Now, Serving, Shared};
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
 use crate::tls::{self, Secrets};
+use crate::token_use::TokenUse;
 use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
@@ -121,6 +122,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         users: Users::new(config.shards, config.sessions.max),
+        token_use: TokenUse::new(config.shards),
         claims: config.claims,
         shards: config.shards,
         clock: clock.clone(),

@@ -66,6 +66,34 @@ pub fn fit(config: &mut Config) -> Result<Shape> {
     Ok(shape)
 }
 
+/// What a start with this configuration would find of the mapping. Touches nothing; gives what is good to know.
+///
+/// # Errors
+/// When it could neither be used nor made.
+pub fn check(config: &Config) -> Result<Option<String>> {
+    let path = &config.queue_path;
+    let mut fitted = config.clone();
+    let shape = fit(&mut fitted)?;
+    let remark = match (Mapping::open(path), shape) {
+        (Ok(mapping), Shape::Holds(shards)) => {
+            let unread = unread(&mapping)?;
+            Some(format!(
+                "the mapping {} has {unread} requests that no agent has read, and so its {shards} shards hold at the next start",
+                path.display()
+            ))
+        }
+        (Ok(_), _) => None,
+        (Err(Error::NotFound(_)), _) => {
+            Mapping::check_room(path, &geometry(config.shards)).context("[queue] path")?;
+            None
+        }
+        // Made anew once its requests were read, as only a start can tell.
+        (Err(error @ Error::Version { .. }), _) => Some(error.to_string()),
+        (Err(error), _) => return Err(error).context("[queue] path"),
+    };
+    Ok(remark)
+}
+
 /// `found` is the number of shards of the mapping, if it is of this version's kind.
 fn decide(config: &Config, found: Option<u16>, unread: u64) -> Result<Shape> {
     let (wanted, path) = (config.shards, config.queue_path.display());

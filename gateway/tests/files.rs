@@ -81,12 +81,108 @@ fn what_a_start_needs_is_checked_and_each_fault_is_named() {
     for word in ["cookie.key.toml", "refused-operators.txt", "line 1: "] {
         assert!(text.contains(word), "{word} in {text}");
     }
-    std::fs::remove_dir_all(stand.path("certs")).expect("removed");
+    for name in ["server.pem", "ticket.key.toml", "ca.pem"] {
+        std::fs::remove_file(stand.path("certs").join(name)).expect("removed");
+    }
     let (code, text) = gateway(&stand, &["check-config"]);
     assert_eq!(code, Some(1), "{text}");
-    for name in ["server.pem", "ticket.key.toml", "ca.pem"] {
+    for name in [
+        "[certs] directory: cannot read",
+        "server.pem",
+        "ticket.key.toml",
+        "ca.pem",
+    ] {
         assert!(text.contains(name), "{name} in {text}");
     }
+    std::fs::remove_dir_all(stand.path("certs")).expect("removed");
+    let (code, text) = gateway(&stand, &["check-config"]);
+    assert!(
+        code == Some(1) && text.contains("1 error(s)\n[certs] directory"),
+        "{text}"
+    );
+}
+
+/// One pass: whoever mends all of it can start.
+#[test]
+fn everything_that_keeps_a_start_from_working_is_told_at_once() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    stand.stop_gateway(Signal::SIGTERM);
+    let config = std::fs::read_to_string(stand.path("gateway.toml")).expect("a file");
+    let metrics = stand.metrics.to_string();
+    // An address for documentation (RFC 5737): no machine has it.
+    let spoilt = config.replace(&metrics, "192.0.2.1:9433")
+        + "[throttle]\nfile = \"none.toml\"\n[claims]\ntimeout = 3\n[sessions]\nmax = -1\n[users]\nwinners_max = 0\n";
+    std::fs::write(stand.path("gateway.toml"), spoilt).expect("written");
+    std::fs::write(stand.path("queue"), "no mapping").expect("written");
+    let kept = std::fs::read_to_string(stand.path("state/live.toml")).expect("kept");
+    for name in ["state/live.toml", "state/live.copy.toml"] {
+        std::fs::write(stand.path(name), &kept[..kept.len() - 40]).expect("written");
+    }
+    std::fs::write(stand.path("certs/refused-operators.txt"), "Ann\n").expect("written");
+    let (code, text) = gateway(&stand, &["check-config"]);
+    assert_eq!(code, Some(1), "{text}");
+    for word in [
+        "unknown field `timeout`",
+        "winners_max = 0",
+        "[throttle] file: cannot read",
+        "[queue] path",
+        "[state] directory: what ran before",
+        "[metrics] address = \"192.0.2.1:9433\"",
+        "refused-operators.txt",
+    ] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    for word in ["--force", "certs generate"] {
+        assert!(!text.contains(word), "{word} in {text}");
+    }
+}
+
+/// It starts a gateway, and somebody should know of it all the same.
+#[test]
+fn what_keeps_nothing_from_starting_is_remarked() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let (code, text) = gateway(&stand, &["check-config"]);
+    assert_eq!(code, Some(0), "{text}");
+    for name in ["ca.key.pem", "operator.key.pem"] {
+        assert!(
+            text.contains(&format!("remark: {}", stand.path("certs").join(name).display())),
+            "{text}"
+        );
+        std::fs::remove_file(stand.path("certs").join(name)).expect("removed");
+    }
+    let (code, text) = gateway(&stand, &["check-config"]);
+    assert!(code == Some(0) && !text.contains("remark"), "{text}");
+}
+
+/// An operator whose gateway's certificate is over learns what to do, from `status` as from `/ready`.
+#[test]
+fn an_expired_certificate_is_told_to_operators_with_the_way_out() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    put_certificate(&stand, -9, -1);
+    stand.stop_gateway(Signal::SIGTERM);
+    stand.start_gateway_unready();
+    let status = stand.operate(&["status"]);
+    assert!(
+        !status.is_good
+            && status.text.contains("gateway's certificate is expired")
+            && status.text.contains("certs issue server"),
+        "{status:?}"
+    );
+    let ready = stand.http("/ready").expect("an answer");
+    assert!(
+        ready.contains("expired at") && ready.contains("certs issue server"),
+        "{ready}"
+    );
+    // The way out, as it is told.
+    let subject = certs::issue::Subject::Server {
+        names: Vec::new(),
+        addresses: Vec::new(),
+    };
+    certs::issue::issue(&stand.path("certs"), None, &subject, None, jiff::Timestamp::now()).expect("issued");
+    let pid = stand.gateway_id().to_string();
+    assert_eq!(gateway(&stand, &["reload", "--pid", &pid]).0, Some(0));
+    assert!(stand.operate(&["status"]).is_good);
+    assert!(stand.http("/ready").is_some_and(|text| text.contains("200 OK")));
 }
 
 /// What `systemctl reload` runs.

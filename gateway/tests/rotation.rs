@@ -398,3 +398,114 @@ async fn no_gateway_gives_away_the_reset_tokens_of_another() {
     stand.start_gateway();
     assert_eq!(end_of(&phone).await, quinn::ConnectionError::Reset);
 }
+
+/// A chain to `ca.pem` is not given up by a reload, because phones may trust nothing else. One that never led there is nobody's
+/// loss: phones trust another authority.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_reload_does_not_take_a_certificate_that_phones_of_the_one_before_do_not_trust() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    let certs = stand.path("certs");
+    let old = on_disk(&certs.join("server.pem"));
+    let foreign = |_: ()| {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let request = certs::generate::Request::default();
+        certs::generate::generate(place.path(), &request, jiff::Timestamp::now()).expect("certificates");
+        for name in ["server.pem", "server.key.pem"] {
+            std::fs::copy(place.path().join(name), certs.join(name)).expect("a copy");
+        }
+    };
+    foreign(());
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let refused = stand.operate(arguments);
+        assert!(
+            !refused.is_good && refused.text.contains("certs issue server"),
+            "{refused:?}"
+        );
+    }
+    let (result, detail) = reloads(&stand).pop().expect("a line");
+    assert!(result == "files" && detail.contains("server.pem"), "{detail}");
+    assert_eq!(shown(&stand.phone().await), old, "the one before goes on");
+    // A start takes any: nobody knows what was before. From then on one of a third authority is as good.
+    stand.stop_gateway(Signal::SIGTERM);
+    stand.start_gateway();
+    foreign(());
+    let pid = stand.gateway_id().to_string();
+    let config = stand.path("gateway.toml").display().to_string();
+    let done = stand.run(&["reload", "--pid", &pid, "--config", &config]);
+    assert!(done.is_good, "{done:?}");
+}
+
+/// What hangs on a key is told before it goes, and who shows it afterwards is no forger: neither is their network shut out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_retired_key_is_counted_and_held_against_nobody() {
+    use certs::rotate::{Step, rotate};
+    let mut stand = Stand::new(GENEROUS_SHOW, "");
+    stand.make_seed(20_000, 200);
+    // Three strangers would be enough.
+    stand.start_agent_with("strangers = 3\nstrangers_ratio = 1\n");
+    let certs = stand.path("certs");
+    let old_token = stand.token(3);
+    let _first = stand.user(1).await;
+    for step in [Step::Add, Step::Activate] {
+        rotate(&certs, &[Purpose::UserToken], step).expect("a step");
+        reload(&stand);
+    }
+    let _second = stand.user(2).await;
+    let status = stand.operate(&["status"]);
+    for line in [
+        "user-token key 1: 1 sessions hang on it",
+        "user-token key 2: 1 sessions hang on it",
+    ] {
+        assert!(status.text.contains(line), "{line} in {status:?}");
+    }
+    rotate(&certs, &[Purpose::UserToken], Step::Retire { kept: 0 }).expect("a step");
+    let dry = stand.operate(&["reload", "--dry-run"]);
+    assert!(
+        dry.is_good
+            && dry
+                .text
+                .contains("remark: user-token key 1 goes, and 1 sessions hang on it"),
+        "{dry:?}"
+    );
+    let done = stand.operate(&["reload", "--json"]).json().remove(0);
+    assert!(
+        done["remarks"][0]
+            .as_str()
+            .is_some_and(|text| text.contains("good until")),
+        "{done}"
+    );
+    // Phones with tokens of the key that is gone come, hear that they need others, and go; of one network, over and over.
+    let strange = std::net::Ipv4Addr::new(127, 0, 7, 1);
+    for _ in 0..12 {
+        let phone = stand.phone_at(strange).await.expect("not shut out");
+        assert_eq!(phone.hello(old_token.clone()).await, Err(Some(Code::TokenExpired)));
+        phone.connection.close(0_u32.into(), b"");
+    }
+    // Somebody of another network says nothing, over and over. What is told of the first was told before.
+    let silent = std::net::Ipv4Addr::new(127, 0, 8, 1);
+    for _ in 0..12 {
+        if let Ok(phone) = stand.phone_at(silent).await {
+            phone.connection.close(0_u32.into(), b"");
+        }
+    }
+    wait("silence is held against its network", || {
+        stand.metric("gateway_blocks_total{rule=\"strangers\"}") > 0
+    });
+    let phone = stand.phone_at(strange).await.expect("not shut out");
+    phone.hello(stand.token(3)).await.expect("a good token");
+}
+
+/// A process goes on telling its phones resets of the key that it began with: one that is gone from the file is missed.
+#[test]
+fn a_reset_key_that_goes_too_early_is_told() {
+    use certs::rotate::{Step, rotate};
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    for step in [Step::Add, Step::Activate, Step::Retire { kept: 0 }] {
+        rotate(&stand.path("certs"), &[Purpose::StatelessReset], step).expect("a step");
+    }
+    let told = stand.operate(&["reload", "--dry-run"]);
+    assert!(
+        told.is_good && told.text.contains("remark: stateless-reset key 1") && told.text.contains("put it back"),
+        "{told:?}"
+    );
+}

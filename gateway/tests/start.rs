@@ -5,6 +5,12 @@ mod support;
 use nix::sys::signal::Signal;
 use support::{Stand, wait};
 
+/// Not a test of its own: the agent process of the others.
+#[test]
+fn agent_process() {
+    support::be_the_agent_if_asked();
+}
+
 /// One phase whose pace is this number.
 fn show(number: u64) -> String {
     format!(
@@ -149,4 +155,81 @@ async fn a_start_that_fails_names_what_is_taken_and_leaves_nothing_behind() {
     assert_eq!(std::fs::read(stand.path("state/live.toml")).expect("kept"), kept);
     let reply = stand.user(1).await.shake(1).await.expect("a shake");
     assert_eq!(reply.pace_ms, 1_000, "the first one serves on");
+}
+
+/// The mapping alone is the other's: the show that it plays, and what its agent follows, stay what they are, and a push to it
+/// finds what it always found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_second_start_on_a_gateways_mapping_changes_nothing_of_its_show() {
+    let mut stand = Stand::new(&show(1_000), "");
+    stand.make_seed(20_000, 200);
+    stand.start_agent();
+    let next = write(&stand, "next.toml", &show(1_001));
+    assert!(stand.operate(&["push", "show", &next, "--version", "2"]).is_good);
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(stand.path(""))
+            .expect("there")
+            .map(|entry| entry.expect("a file").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let config = std::fs::read_to_string(stand.path("gateway.toml")).expect("a file");
+    let free = || {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        socket.expect("a free port").to_string()
+    };
+    let mut second = config.replace(&stand.metrics.to_string(), "127.0.0.1:0");
+    for taken in [stand.address, stand.admin] {
+        second = second.replace(&taken.to_string(), &free());
+    }
+    std::fs::write(stand.path("second.toml"), second + "[state]\ndirectory = \"state2\"\n").expect("written");
+    let (before, live) = (names(), std::fs::read(stand.path("state/live.toml")).expect("kept"));
+    let refused = stand.run(&["run", "--config", "second.toml"]);
+    assert!(
+        !refused.is_good && refused.text.contains("attached already by a live process"),
+        "{refused:?}"
+    );
+    assert_eq!(names(), before, "no state directory, no mapping, no bell");
+    assert_eq!(std::fs::read(stand.path("state/live.toml")).expect("kept"), live);
+    let again = stand.operate(&["push", "show", &next, "--version", "2", "--json"]);
+    assert_eq!(again.json()[0]["result"], "already_there");
+    assert_eq!(status(&stand)["show"], "show 1001");
+    assert_eq!(
+        stand.metric("gateway_degraded{mode=\"show_differs\"}"),
+        0,
+        "the agent follows what it followed"
+    );
+    let third = write(&stand, "third.toml", &show(1_002));
+    assert!(stand.operate(&["push", "show", &third, "--version", "3"]).is_good);
+    wait("a push is followed as ever", || {
+        let reply = stand.operate(&["status", "--json"]).json().remove(0);
+        reply["show"] == "show 1002" && reply["modes"].as_array().is_some_and(Vec::is_empty)
+    });
+}
+
+/// For root, whom `cargo test` in a container often is. Whatever root made, the mapping above all, the service's user could
+/// not open.
+#[test]
+fn root_makes_nothing_beside_the_state_of_another_user() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let mut stand = Stand::new(&show(1_000), "");
+    stand.stop_gateway(Signal::SIGTERM);
+    std::fs::remove_file(stand.path("queue")).expect("the mapping");
+    std::os::unix::fs::chown(stand.path("state"), Some(12_345), Some(12_346)).expect("root may");
+    let before = std::fs::read(stand.path("state/live.toml")).expect("kept");
+    for command in ["run", "check-config"] {
+        let refused = stand.run_to_its_end(&[command, "--config", "gateway.toml"]);
+        for word in [
+            "[state] directory",
+            "belongs to user 12345",
+            "--reuid 12345 --regid 12346",
+        ] {
+            assert!(refused.contains(word), "{word} in {refused}");
+        }
+    }
+    assert!(!stand.path("queue").exists());
+    assert_eq!(std::fs::read(stand.path("state/live.toml")).expect("kept"), before);
 }

@@ -5,7 +5,6 @@
 //! before becomes `audit.log.2`, and so on; the oldest of a configured number goes. A line is whole in one file, and none
 //! is lost on the way. Programs that move the file (logrotate) are not needed, and would write past each other with this.
 
-use super::disk::give_to_owner;
 use crate::config::AuditFiles;
 use serde::Serialize;
 use std::fs::{self, File};
@@ -74,7 +73,6 @@ impl Log {
         let mut options = File::options();
         let file = options.append(true).create(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
-        give_to_owner(&file, path.parent().unwrap_or(Path::new(".")))?;
         Ok(Self {
             path,
             kept,

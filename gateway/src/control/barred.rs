@@ -4,6 +4,7 @@
 //! because nobody knows who is on it; phones are served all the same.
 
 use super::counters::Turned;
+use crate::tls::CERTS_KEY;
 use anyhow::{Context, Result, bail, ensure};
 use ring::digest;
 use shake_rules::hex;
@@ -77,7 +78,7 @@ impl Barred {
 }
 
 fn read_authorities(certs: &Path) -> Result<Vec<String>> {
-    let authorities = host::pem::certificates(&certs.join("ca.pem")).context("the operators' authority")?;
+    let authorities = host::pem::certificates(&certs.join("ca.pem")).context(CERTS_KEY)?;
     let sha256 = |der: &[u8]| hex::encode(digest::digest(&digest::SHA256, der).as_ref());
     Ok(authorities.iter().map(|der| sha256(der)).collect())
 }

@@ -1,10 +1,11 @@
 //! The state directory: what runs is written whole and durably at each change, twice, and read at the start. One gateway
 //! at a time has it.
 
+use host::user::{self, ForeignOwner};
 use shake_rules::kept::{self, FILES, Kept};
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -18,6 +19,9 @@ pub enum DiskError {
         path: PathBuf,
         source: io::Error,
     },
+    /// The service that it is of could not use what is made.
+    #[error("[state] directory: {0}")]
+    Foreign(#[from] ForeignOwner),
     /// Two gateways would write past each other.
     #[error("{} is in use by another gateway; give each its own [state] directory", .0.display())]
     Taken(PathBuf),
@@ -54,6 +58,7 @@ pub struct Disk {
 impl Disk {
     /// Takes the directory; makes it, for its owner alone, when it is not there.
     pub fn open(directory: &Path) -> Result<Self, DiskError> {
+        user::owns(directory)?;
         let is_fresh = !directory.is_dir();
         if is_fresh {
             let mut builder = DirBuilder::new();
@@ -81,23 +86,7 @@ impl Disk {
 
     /// What was kept last; `None` when nothing ever was.
     pub fn read(&self) -> Result<Option<Kept>, DiskError> {
-        let texts = FILES.map(|name| match fs::read_to_string(self.path(name)) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.to_string()),
-        });
-        kept::newest(FILES.into_iter().zip(texts.clone())).map_err(|faults| DiskError::Damaged {
-            faults: faults
-                .into_iter()
-                .map(|fault| format!("{}: {fault}", self.directory.display()))
-                .collect(),
-            rest: texts
-                .into_iter()
-                .flatten()
-                .flatten()
-                .find_map(|text| Kept::salvage(&text))
-                .map(Box::new),
-        })
+        read(&self.directory)
     }
 
     /// Writes what is to run, one copy after the other, so that at any moment one of them is there, whole.
@@ -117,7 +106,6 @@ impl Disk {
             }
             let mut options = File::options();
             let mut file = options.write(true).create_new(true).mode(0o600).open(&new)?;
-            give_to_owner(&file, &self.directory)?;
             file.write_all(bytes)?;
             file.sync_all()
         };
@@ -127,6 +115,27 @@ impl Disk {
     }
 }
 
+/// What was kept last in a state directory, which need not be held; `None` when nothing ever was.
+pub fn read(directory: &Path) -> Result<Option<Kept>, DiskError> {
+    let texts = FILES.map(|name| match fs::read_to_string(directory.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    });
+    kept::newest(FILES.into_iter().zip(texts.clone())).map_err(|faults| DiskError::Damaged {
+        faults: faults
+            .into_iter()
+            .map(|fault| format!("{}: {fault}", directory.display()))
+            .collect(),
+        rest: texts
+            .into_iter()
+            .flatten()
+            .flatten()
+            .find_map(|text| Kept::salvage(&text))
+            .map(Box::new),
+    })
+}
+
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.is_fresh {
@@ -134,16 +143,6 @@ impl Drop for Disk {
             let _ = fs::remove_dir(&self.directory);
         }
     }
-}
-
-/// Gives a file that root made to the user whose directory it lies in: a gateway that was started by hand once must not
-/// shut out the one that the service manager starts.
-pub fn give_to_owner(file: &File, directory: &Path) -> io::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = fs::metadata(directory)?;
-    fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 #[cfg(test)]
@@ -211,21 +210,5 @@ mod tests {
         disk.write(&kept(1)).expect("written");
         drop(disk);
         assert!(state.exists() && Disk::open(&state).is_ok());
-    }
-
-    /// A test for root, whom `cargo test` in a container often is.
-    #[test]
-    fn what_root_writes_belongs_to_the_directorys_owner() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        std::os::unix::fs::chown(directory.path(), Some(12_345), Some(12_346)).expect("root may");
-        let disk = Disk::open(directory.path()).expect("there");
-        disk.write(&kept(1)).expect("written");
-        for name in FILES {
-            let found = fs::metadata(disk.path(name)).expect("there");
-            assert_eq!((found.uid(), found.gid()), (12_345, 12_346));
-        }
     }
 }

@@ -22,7 +22,7 @@ pub mod disk;
 
 mod drain;
 mod reload;
-mod report;
+pub mod report;
 mod status;
 
 pub mod audit;

@@ -12,6 +12,7 @@ use crate::tls::Secrets;
 use shake_proto::admin::{Refusal, Request};
 use shake_proto::admin_v1 as v1;
 use shake_rules::document::Problem;
+use shake_rules::token::KeyTag;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -59,6 +60,7 @@ impl Control {
         let after = lines_of(&files.secrets, files.operators.as_ref().map(|(_, barred)| barred));
         let mut reloaded = v1::Reloaded {
             differences: differences(&before, &after),
+            remarks: self.what_goes(&files.secrets),
             certificate_expires_at_ms: expires_at.0,
             ..Default::default()
         };
@@ -93,7 +95,7 @@ impl Control {
         let mut faults = Vec::new();
         let mut note = |fault| faults.push(fault);
         let secrets = match Secrets::read(&self.config, Some(&before)) {
-            Ok(secrets) => match secrets.certificate.fault_at(now()) {
+            Ok(secrets) => match refusal(&before, &secrets) {
                 None => Some(secrets),
                 Some(fault) => {
                     let file = certs.join("server.pem");
@@ -118,6 +120,49 @@ impl Control {
         }
     }
 
+    /// What hangs on the keys that are here no more with these files.
+    fn what_goes(&self, after: &Secrets) -> Vec<String> {
+        let before = self.shared.current.secrets();
+        let gone = before
+            .tokens
+            .tags()
+            .iter()
+            .filter(|key| !after.tokens.tags().contains(key));
+        let mut remarks: Vec<_> = gone
+            .map(|&key| {
+                let hangs = self.hangs_on(key);
+                format!("user-token key {} goes, and {hangs}; those sessions are closed over ten minutes, and such tokens are refused", key.id())
+            })
+            .collect();
+        remarks.extend(after.lost_reset_key().map(|id| {
+            format!(
+                "stateless-reset key {id} is the one that this process told its phones, and the file has it no more: put it back, \
+                 or phones learn of a crash by their timeouts alone"
+            )
+        }));
+        remarks
+    }
+
+    fn hangs_on(&self, key: KeyTag) -> String {
+        let used = self.shared.token_use.of(key);
+        let sessions = used.sessions;
+        if used.ends_at.0 == 0 {
+            return "no token of it was shown to this process".to_owned();
+        }
+        let until = super::moment(used.ends_at);
+        format!(
+            "{sessions} sessions hang on it; tokens of it that were shown here are good until {until} at the latest"
+        )
+    }
+
+    /// What hangs on each user-token key that holds, a line each.
+    pub(super) fn key_lines(&self) -> Vec<String> {
+        let secrets = self.shared.current.secrets();
+        let keys = secrets.tokens.tags().iter();
+        keys.map(|&key| format!("user-token key {}: {}", key.id(), self.hangs_on(key)))
+            .collect()
+    }
+
     /// What was read from the certificate directory, a line each.
     pub(super) fn lines(&self) -> Vec<String> {
         let barred = self.endpoint.as_ref().map(|_| self.barred.load_full());
@@ -139,7 +184,7 @@ impl Control {
         let left_s = secrets.certificate.seconds_left(now());
         if let Some(fault) = secrets.certificate.fault_at(now()) {
             error!(
-                "{fault}, and phones do not connect: put another in place, then `gateway reload`; or set this machine's clock"
+                "{fault}, and neither phones nor operators connect: put another in place (`certs issue server`) and send SIGHUP, or set this machine's clock"
             );
         } else if left_s < WARN_BEFORE.as_secs() as i64 {
             let days_left = left_s / 86_400;
@@ -151,11 +196,26 @@ impl Control {
     }
 }
 
+/// Why a certificate does not take the place of the one before, although it can be read. Where that one was of the authority
+/// in `ca.pem`, phones may trust no other; where it was not, nobody knows which they trust.
+fn refusal(before: &Secrets, after: &Secrets) -> Option<String> {
+    let (before, after) = (&before.certificate, &after.certificate);
+    let is_lost = before.is_of_authority && !after.is_of_authority;
+    after.fault_at(now()).or_else(|| {
+        is_lost.then(|| {
+            "the certificate is not of the authority in ca.pem, as the one before is: phones that trust ca.pem would not \
+             connect. `certs issue server` makes one that is; a start takes any"
+                .to_owned()
+        })
+    })
+}
+
 fn report_of(answer: v1::reply::Result) -> Report {
     let (is_done, message, lines) = match answer {
         v1::reply::Result::Reloaded(reloaded) => {
             let (on, of) = (reloaded.shards_applied, reloaded.shards);
-            (on == of, format!("on {on} of {of} shards"), reloaded.differences)
+            let lines = reloaded.differences.into_iter().chain(reloaded.remarks);
+            (on == of, format!("on {on} of {of} shards"), lines.collect())
         }
         v1::reply::Result::Refused(refused) => {
             let problems = refused.problems.into_iter().map(|problem| problem.message);

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The file's name in the state directory.
-const FILE: &str = "reload.json";
+pub const FILE: &str = "reload.json";
 /// No report that was written by this program is longer, in bytes.
 const BYTES_MAX: u64 = 1 << 20;
 

@@ -6,7 +6,7 @@ use super::counters::Turned;
 use super::identity::{self, Operator};
 use super::places::{Limits, Places};
 use super::{Control, now_us};
-use crate::tls::QUIC_V1;
+use crate::tls::{CERTS_KEY, QUIC_V1};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
 use host::pem;
@@ -67,12 +67,12 @@ pub fn open(socket: UdpSocket, server: quinn::ServerConfig) -> Result<Endpoint> 
 /// How operators are served. The certificates are those of the directory: the server's, and the authority that operators'
 /// certificates must come from.
 pub fn server_config(certs: &Path) -> Result<quinn::ServerConfig> {
-    let read = |name: &str| pem::certificates(&certs.join(name)).context("make it with `certs generate`");
+    let read = |name: &str| pem::certificates(&certs.join(name)).context(CERTS_KEY);
     let mut roots = RootCertStore::empty();
     for certificate in read("ca.pem")? {
         roots.add(certificate).context("ca.pem is no authority")?;
     }
-    let key = pem::private_key(&certs.join("server.key.pem"))?;
+    let key = pem::private_key(&certs.join("server.key.pem")).context(CERTS_KEY)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()

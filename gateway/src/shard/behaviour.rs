@@ -61,6 +61,8 @@ pub struct Behaviour {
     is_late: bool,
     /// It failed before its Hello, and was counted for that: once, however often it failed, but for forged tokens.
     has_failed: bool,
+    /// It said Hello with a token that is over, or whose key is retired: no stranger, and to be held against nobody.
+    is_late_comer: bool,
 }
 
 const _: () = assert!(size_of::<Behaviour>() <= 40, "one stands in every session");
@@ -84,6 +86,7 @@ impl Behaviour {
             is_established: false,
             is_late: false,
             has_failed: false,
+            is_late_comer: false,
         }
     }
 
@@ -140,6 +143,16 @@ impl Behaviour {
         self.misdeed();
     }
 
+    /// It said Hello with a token that is good no more.
+    pub fn came_late(&mut self) {
+        self.is_late_comer = true;
+    }
+
+    /// Whether it is one of those who connect and say nothing.
+    fn is_silent(&self) -> bool {
+        self.is_established && !self.has_failed && !self.is_late_comer
+    }
+
     /// It sent what is no message.
     pub fn malformed(&mut self) {
         self.malformed = self.malformed.saturating_add(1);
@@ -193,6 +206,7 @@ impl Behaviour {
             is_established: self.is_established,
             is_late: self.is_late,
             has_failed: self.has_failed,
+            is_late_comer: self.is_late_comer,
             ..Self::new(self.prefix)
         };
         Some(event)
@@ -257,6 +271,9 @@ impl Serving {
                 | Code::TokenForged
                 | Code::UserChanged
         );
+        if code == Code::TokenExpired {
+            session.behaviour.came_late();
+        }
         if !is_ill {
             return;
         }
@@ -310,9 +327,7 @@ impl Serving {
                     self.tell(&event);
                 }
             }
-            None if session.behaviour.is_established && !session.behaviour.has_failed => {
-                self.stranger(session.behaviour.prefix, 0, 1);
-            }
+            None if session.behaviour.is_silent() => self.stranger(session.behaviour.prefix, 0, 1),
             None => {}
         }
     }

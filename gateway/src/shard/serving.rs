@@ -10,13 +10,14 @@ use super::lane::Lane;
 use super::offers::PutOff;
 use super::rounds::Rounds;
 use super::spent::Spent;
-use super::terms::{Proof, Terms};
+use super::terms::{Proof, Term, Terms};
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::huge_pages::Ahead;
 use crate::live::{Current, Live};
 use crate::load::board::Board;
 use crate::tls::Secrets;
+use crate::token_use::TokenUse;
 use crate::users::Users;
 use crate::winners::Winners;
 use bytes::BytesMut;
@@ -44,6 +45,7 @@ pub struct Shared {
     pub board: Board,
     pub winners: Winners,
     pub users: Users,
+    pub token_use: TokenUse,
     pub claims: Claims,
     pub shards: u16,
     /// What every time goes by that users and the agent are told.
@@ -294,12 +296,22 @@ impl Serving {
     /// Gives a session that said Hello a seat among its user's.
     fn seat(&mut self, proof: Proof, asker: Asker) {
         if let Some(term) = self.terms.get_mut(asker.session) {
+            let before = term.signer();
             term.prove(proof, &self.secrets.tokens);
+            let after = term.signer().map(|key| (key, term.ends_at()));
+            self.shared.token_use.moved(self.shard, before, after);
         }
         if let Some((user, seat)) = self.terms.seat(asker.session) {
             let (users, now) = (&self.shared.users, self.now.instant);
             self.growth.of_tables(|| users.sit(user, seat, now));
         }
+    }
+
+    /// Forgets until when a session might stay.
+    pub(super) fn forget_term(&mut self, session: usize) {
+        let signer = self.terms.get(session).and_then(Term::signer);
+        self.shared.token_use.moved(self.shard, signer, None);
+        self.terms.remove(session);
     }
 
     /// A session ended: it has no seat any more.

@@ -151,7 +151,7 @@ impl Shard {
             self.serving.leave(index);
         }
         self.fronts.remove(index);
-        self.serving.terms.remove(index);
+        self.serving.forget_term(index);
         self.serving.counters.connections_closed.inc();
     }
 

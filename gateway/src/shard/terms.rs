@@ -67,6 +67,11 @@ impl Term {
         self.ends_at
     }
 
+    /// The key that signed its token, once a Hello was good.
+    pub fn signer(&self) -> Option<KeyTag> {
+        self.is_named.then_some(self.key)
+    }
+
     pub fn key(&self) -> KeyTag {
         self.key
     }

@@ -34,15 +34,14 @@ const SEND_WINDOW_BYTES: u64 = 128 * 1024;
 /// Bytes kept for clients whose handshake has not been looked at; it is looked at in the same turn.
 const INCOMING_BUFFER_BYTES: u64 = 8 * 1024;
 
+/// The key of the configuration that names the certificate directory, as errors of its files begin.
+pub const CERTS_KEY: &str = "[certs] directory";
+
 /// Reads the key file of one purpose.
 pub fn key_ring(directory: &Path, purpose: Purpose) -> Result<KeyRing> {
     let path = directory.join(purpose.file_name());
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "cannot read {}; make the directory with `certs generate`",
-            path.display()
-        )
-    })?;
+    let read = std::fs::read_to_string(&path);
+    let text = read.with_context(|| format!("{CERTS_KEY}: cannot read {}", path.display()))?;
     KeyRing::parse(&text, purpose).with_context(|| path.display().to_string())
 }
 
@@ -66,9 +65,8 @@ impl ServerSide {
 fn rustls_config(directory: &Path) -> Result<rustls::ServerConfig> {
     let certificate = directory.join("server.pem");
     let key = directory.join("server.key.pem");
-    let advice = "make the directory with `certs generate --out DIR`";
-    let chain = pem::certificates(&certificate).context(advice)?;
-    let secret = pem::private_key(&key).context(advice)?;
+    let chain = pem::certificates(&certificate).context(CERTS_KEY)?;
+    let secret = pem::private_key(&key).context(CERTS_KEY)?;
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = vec![compact::suite()];
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider))

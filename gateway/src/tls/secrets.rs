@@ -1,13 +1,14 @@
 //! What is read from the certificate directory and may be read anew while the gateway runs: the certificate and the secret
 //! keys. Reading checks everything before anything is used.
 
-use super::{ServerSide, Servers, key_ring};
+use super::{CERTS_KEY, ServerSide, Servers, key_ring};
 use crate::config::Config;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use host::chain::{self, Usage};
 use ring::digest;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
-use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::keys::{Key, KeyRing, Purpose};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, hex};
@@ -23,6 +24,10 @@ pub struct Secrets {
     pub codes: CodeKeys,
     pub servers: Servers,
     pub certificate: Certificate,
+    /// The stateless reset key that phones were told tokens of.
+    told_resets: Key,
+    /// The key file has it no more.
+    is_told_lost: bool,
     lines: Vec<String>,
 }
 
@@ -35,6 +40,13 @@ impl Secrets {
     pub fn read(config: &Config, before: Option<&Self>) -> Result<Self, Vec<anyhow::Error>> {
         let mut faults = Vec::new();
         let directory = &config.certs_directory;
+        if !directory.exists() {
+            // Said once, in place of once for each file.
+            let directory = directory.display();
+            return Err(vec![anyhow!(
+                "{CERTS_KEY} {directory} is not there; name the one that `certs generate` made"
+            )]);
+        }
         let servers = match before {
             None => Servers::new(config),
             Some(before) => ServerSide::read(directory).map(|side| before.servers.with(side)),
@@ -57,7 +69,10 @@ impl Secrets {
                 .zip(rings)
                 .map(|(purpose, ring)| line(purpose, ring)),
         );
+        let told_resets = before.map_or_else(|| resets.active().clone(), |before| before.told_resets.clone());
         Ok(Self {
+            is_told_lost: resets.find(told_resets.id) != Some(&told_resets),
+            told_resets,
             tokens: TokenKeys::new(&tokens),
             tickets: TicketKeys::new(&tickets),
             cookies: CookieKeys::new(&cookies),
@@ -66,6 +81,12 @@ impl Secrets {
             certificate,
             lines,
         })
+    }
+
+    /// The stateless reset key that phones were told tokens of and that the key file has no more, if so: after a crash they
+    /// would not learn that they are to connect anew.
+    pub fn lost_reset_key(&self) -> Option<u8> {
+        self.is_told_lost.then_some(self.told_resets.id)
     }
 
     /// What holds, a line for each file, without a secret.
@@ -99,12 +120,16 @@ pub struct Certificate {
     starts_at: UnixMillis,
     /// When the first of the chain expires.
     pub expires_at: UnixMillis,
+    /// It leads to an authority of `ca.pem`, which phones may trust or not.
+    pub is_of_authority: bool,
 }
 
 impl Certificate {
     fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("server.pem");
-        let chain = host::pem::certificates(&path)?;
+        let chain = host::pem::certificates(&path).context(CERTS_KEY)?;
+        let is_of_authority = host::pem::certificates(&directory.join("ca.pem"))
+            .is_ok_and(|authorities| chain::verify(&authorities, &chain, Usage::Server, 0).is_ok());
         let (mut starts_at, mut expires_at) = (UnixMillis(0), UnixMillis(u64::MAX));
         for der in &chain {
             let (_, certificate) =
@@ -118,6 +143,7 @@ impl Certificate {
             sha256: hex::encode(digest::digest(&digest::SHA256, &chain[0]).as_ref()),
             starts_at,
             expires_at,
+            is_of_authority,
         })
     }
 

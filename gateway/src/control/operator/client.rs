@@ -191,6 +191,20 @@ pub fn refusal_name(refused: &v1::Refused) -> &'static str {
 /// Says what an operator can do about a connection that did not come about or ended.
 fn explain(error: &ConnectionError) -> anyhow::Error {
     use crate::control::counters::Turned;
+    if let ConnectionError::TransportError(fault) = error
+        && let Some(turned) = identity::alert(fault.code.into()).map(identity::turned)
+    {
+        // Our own end did not take the gateway's certificate.
+        let advice = match turned {
+            Turned::Expired => {
+                "the gateway's certificate is expired, or not valid yet by this machine's clock: make another with `certs issue \
+                 server`, bring it there, and send the gateway SIGHUP (`systemctl reload gateway`)"
+            }
+            Turned::OtherAuthority => "the gateway's certificate is of another authority than ca.pem of --certs",
+            _ => return anyhow!("{error}"),
+        };
+        return anyhow!("{advice} ({error})");
+    }
     let turned = match error {
         ConnectionError::ConnectionClosed(close) => identity::alert(close.error_code.into()).map(identity::turned),
         ConnectionError::ApplicationClosed(close) => Turned::ALL
@@ -199,7 +213,9 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
         _ => None,
     };
     let advice = match turned {
-        Some(Turned::Expired) => "the operator's certificate is expired; make a new one with `certs generate`",
+        Some(Turned::Expired) => {
+            "the operator's certificate is expired; `certs issue operator` makes another, under the same name"
+        }
         Some(Turned::OtherAuthority) => "the operator's certificate is of another authority than the gateway's",
         Some(Turned::NotOperator) => "the certificate is not one for operators",
         Some(Turned::Barred) => "the operator's certificate is on the gateway's list of refused ones",

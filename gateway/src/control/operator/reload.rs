@@ -40,6 +40,9 @@ fn line(client: &Client, answer: &Answer) -> Line {
     if reloaded.differences.is_empty() {
         text.push_str("\n    (no difference)");
     }
+    for remark in &reloaded.remarks {
+        text.push_str(&format!("\n    remark: {remark}"));
+    }
     if !is_everywhere {
         text.push_str("\n    WARNING: not all shards run it yet; look with `gateway status`");
     }
@@ -49,7 +52,7 @@ fn line(client: &Client, answer: &Answer) -> Line {
         runs_already: false,
         text,
         json: serde_json::json!({
-            "target": target, "result": result, "differences": reloaded.differences,
+            "target": target, "result": result, "differences": reloaded.differences, "remarks": reloaded.remarks,
             "shards": reloaded.shards, "shards_applied": reloaded.shards_applied,
             "applied_after_us": reloaded.applied_after_us,
             "certificate_expires_at_ms": reloaded.certificate_expires_at_ms,
