@@ -30,8 +30,10 @@ Exit codes: 0 done (audit and verify: in order); 1 failed (audit and verify: dif
 pub enum Command {
     /// Runs the agent until SIGTERM or SIGINT
     Run(ConfigArgs),
-    /// Checks a configuration, and prints it or every problem with its line
-    CheckConfig(ConfigArgs),
+    /// Tells in one pass all that keeps a start from working: errors with their lines, seed, keys, ledger, directories, mapping
+    CheckConfig(CheckArgs),
+    /// Prints the commented default configuration
+    PrintConfig,
     /// Makes and checks seed files: the packets of an event, prepared in advance
     #[command(subcommand)]
     Seed(seed::SeedCommand),
@@ -63,6 +65,22 @@ of it than it knows: then it was restored from a backup, and would pay again wha
 Exit codes: 0 ended in good order, 1 could not start or the ledger failed, 2 wrong command line, 3 the ledger must not be
 served (it lost commits, or is another; starting again cannot help).")]
 pub struct ConfigArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+Writes nothing, and takes no lock: the agent may be running. Checked are the configuration, each error with its line; the seed
+file, and the show that it is of one event with; the ticket keys; a ledger, a settlement file, a witness and a mapping that are
+there already, and that they belong together; and that this user may write where the agent writes.
+
+Exit codes: 0 in order, and printed; 1 something is wrong, each thing in a line; 2 wrong command line.
+
+Example:
+  shake-agent check-config --config agent.toml")]
+pub struct CheckArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -355,20 +373,23 @@ pub struct ShowArgs {
 
 #[derive(Args)]
 #[command(after_long_help = "\
-packets    packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard
-           made_ms issued_ms opened_ms due_ms ends_ms closed_ms
-           origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed), opened (all of it
-           is with users), refunded (what was left went back), void (in no ticket) or lost (released into a mapping that is
-           gone); user is who won it; due_ms is when what is left goes back at the earliest, ends_ms the end that was
-           promised; closed_ms is since when nothing is left in it
-transfers  transfer at_ms debit_kind debit credit_kind credit cents packet
-           money goes from debit to credit; kinds are bank, sponsor (0 is the event), packet, user, refunded and void
-shares     transfer packet user cents at_ms
-           the shares taken of shared packets, each with the transfer that paid it
-outbox     seq at_ms user number cents balance_cents kind packet transfer incarnation
-           each movement of a user's balance, as it goes to settlement; kind is open, grab, gift, refund, or send, whose cents
-           are negative; number counts the user's lines, balance_cents is the balance after it
-users      user balance_cents lines packets_opened
+packets: packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard made_ms issued_ms
+opened_ms due_ms ends_ms closed_ms. Origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed),
+opened (all of it is with users), refunded (what was left went back), void (in no ticket) or lost (released into a mapping that
+is gone); user is who won it; due_ms is when what is left goes back at the earliest, ends_ms the end that was promised;
+closed_ms is since when nothing is left in it.
+
+transfers: transfer at_ms debit_kind debit credit_kind credit cents packet. Money goes from debit to credit; kinds are bank,
+sponsor (0 is the event), packet, user, refunded and void.
+
+shares: transfer packet user cents at_ms. The shares taken of shared packets, each with the transfer that paid it.
+
+outbox: seq at_ms user number cents balance_cents kind packet transfer incarnation. Each movement of a user's balance, as it goes
+to settlement; kind is open, grab, gift, refund, or send, whose cents are negative; number counts the user's lines,
+balance_cents is the balance after it.
+
+users: user balance_cents lines packets_opened.
+
 Ids of packets and users have a letter before them (p1970324836974592, u10023), in CSV and JSON: spreadsheets and many JSON
 readers change the last digits of numbers that long. Times are milliseconds since 1970 UTC. What is not there is empty in CSV
 and null in JSON.

@@ -68,6 +68,13 @@ impl Config {
     /// # Errors
     /// Every problem, with its line.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, Problems> {
+        let (config, problems) = Self::parse_what_can_be(text, directory);
+        problems.or_value(config)
+    }
+
+    /// The same, with the default in the place of what cannot be read.
+    #[must_use]
+    pub fn parse_what_can_be(text: &str, directory: &Path) -> (Self, Problems) {
         let (file, mut problems) = document::parse::<File>(text);
         let mut check = Check {
             text,
@@ -99,7 +106,7 @@ impl Config {
             ),
         };
         check.one_file_each(&file);
-        problems.or_value(config)
+        (config, problems)
     }
 }
 

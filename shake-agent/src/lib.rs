@@ -6,6 +6,7 @@
 //!
 //! The modules stand in the order in which a request meets them, then those that read the ledger from outside.
 
+pub mod check;
 pub mod config;
 
 pub mod seed_draw;

@@ -3,16 +3,16 @@
 mod cli;
 mod commands;
 
-use clap::Parser;
 use cli::seed::SeedCommand;
 use cli::{Cli, Command, LedgerCommand, SettlementCommand};
 use host::console;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (outcome, failed) = match Cli::parse().command {
+    let (outcome, failed) = match host::cli::parse::<Cli>().command {
         Command::Run(args) => (commands::run::run(args.config.as_deref()), 1),
         Command::CheckConfig(args) => (commands::run::check_config(args.config.as_deref()), 1),
+        Command::PrintConfig => (commands::run::print_config(), 1),
         Command::Seed(SeedCommand::Generate(args)) => (commands::seed::generate(&args), 1),
         Command::Seed(SeedCommand::Inspect(args)) => (commands::seed::inspect(&args), 1),
         Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),

@@ -19,7 +19,7 @@ const BLOCK_RECORDS: u64 = 1_024;
 #[derive(Debug, Error)]
 pub enum SeedFileError {
     /// It cannot be read.
-    #[error("cannot read the seed file {}: {source}; make one with `shake-agent seed generate`", path.display())]
+    #[error("cannot read the seed file {}: {source}; name the one that the event was made with", path.display())]
     Io {
         /// The file.
         path: PathBuf,

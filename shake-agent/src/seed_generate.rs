@@ -45,7 +45,7 @@ pub enum GenerateError {
         max: u16,
     },
     /// Something is there already.
-    #[error("{} exists already; remove it, or replace it with --force. A ledger that was begun with it needs it", .0.display())]
+    #[error("{} exists already, and a ledger that was begun with it needs it; give another --out", .0.display())]
     Exists(PathBuf),
     /// Writing failed.
     #[error("cannot write {}: {source}", path.display())]

@@ -57,7 +57,7 @@ pub enum WitnessError {
     /// The file makes no sense.
     #[error(
         "the witness {} makes no sense ({what}). It says how many commits the ledger had: if you are sure that the ledger is the \
-         newest, remove it",
+         newest, put it aside",
         path.display()
     )]
     Damaged {
@@ -87,8 +87,7 @@ pub enum WitnessError {
     /// Another ledger was served.
     #[error(
         "the ledger {} is {}, and {} has seen ledger {seen} serve this seed (event {event}, part {part}): two ledgers would pay each \
-         packet twice. Bring back that one. For an event of its own, generate a seed with another event number; to begin this \
-         event anew all the same, remove the witness",
+         packet twice. Bring back that one. Another event has a seed with another event number",
         ledger.display(), own.map_or("new".to_owned(), |own| format!("ledger {own}")), path.display()
     )]
     OtherLedger {
@@ -171,6 +170,33 @@ impl Witness {
         Some((LedgerId::parse(&self.ledger)?, Incarnation::parse(&self.incarnation)?))
     }
 
+    /// Refuses another ledger than the one that it has seen serve this seed.
+    ///
+    /// # Errors
+    /// [`WitnessError::OtherLedger`].
+    pub fn allows(
+        &self,
+        path: &Path,
+        ledger: &Path,
+        own: Option<LedgerId>,
+        header: &SeedHeader,
+    ) -> Result<(), WitnessError> {
+        let Some((seen, _)) = self.names().filter(|(seen, _)| own != Some(*seen)) else {
+            return Ok(());
+        };
+        if (self.event, self.part) != (header.event.0, header.part) {
+            return Ok(());
+        }
+        Err(WitnessError::OtherLedger {
+            ledger: ledger.to_owned(),
+            own,
+            path: path.to_owned(),
+            seen,
+            event: self.event,
+            part: self.part,
+        })
+    }
+
     /// Compares a ledger, before anything is written to it, with what was seen. True when the witness vouches for it: it has
     /// seen this ledger, and nothing that the ledger does not know of.
     ///
@@ -181,18 +207,9 @@ impl Witness {
             return Ok(false);
         };
         if ledger.identity() != Some(seen) {
-            let is_of_seed = (self.event, self.part) == (header.event.0, header.part);
-            if !is_of_seed {
-                return Ok(false);
-            }
-            return Err(WitnessError::OtherLedger {
-                ledger: ledger.path().to_owned(),
-                own: ledger.identity(),
-                path: path.to_owned(),
-                seen,
-                event: self.event,
-                part: self.part,
-            });
+            return self
+                .allows(path, ledger.path(), ledger.identity(), header)
+                .map(|()| false);
         }
         let is_known = ledger.knows(incarnation)?;
         if is_known && self.stamp <= ledger.stamp() {

@@ -200,7 +200,7 @@ pub fn request_lift(path: &Path, subject: Option<Subject>) -> io::Result<()> {
         .open(&path)?;
     let found = file.metadata()?;
     if !found.is_file() || found.nlink() != 1 {
-        let advice = format!("{} is no file of its own; remove it", path.display());
+        let advice = format!("{} is no file of its own; put it aside", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, advice));
     }
     file.lock()?;

@@ -26,19 +26,22 @@ fn ledger_path(which: &WhichLedger) -> anyhow::Result<PathBuf> {
 
 /// Reads the configuration, or takes the built-in one. The error names the file and every line that is wrong.
 fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
-    let (name, text) = match path {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-            (path.display().to_string(), text)
-        }
-        None => ("the built-in configuration".to_owned(), config::DEFAULT.to_owned()),
-    };
-    let directory = path.and_then(Path::parent).unwrap_or(Path::new(""));
-    Config::parse(&text, directory).map_err(|problems| {
+    let (name, text, directory) = config_text(path)?;
+    Config::parse(&text, &directory).map_err(|problems| {
         let lines: Vec<String> = problems.0.iter().map(|problem| format!("  {problem}")).collect();
         anyhow!("{name} is wrong:\n{}", lines.join("\n"))
     })
+}
+
+/// What messages call a configuration, its text, and where relative paths in it start.
+fn config_text(path: Option<&Path>) -> anyhow::Result<(String, String, PathBuf)> {
+    let Some(path) = path else {
+        let name = "the built-in configuration".to_owned();
+        return Ok((name, config::DEFAULT.to_owned(), PathBuf::new()));
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("--config: cannot read {}", path.display()))?;
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok((path.display().to_string(), text, directory))
 }
 
 /// A line on standard error now and then, once something takes over two seconds.

@@ -1,10 +1,13 @@
-//! `run` and `check-config`.
+//! `run`, `check-config` and `print-config`.
 
-use super::{print, read_config};
-use anyhow::Context;
-use host::log;
-use shake_agent::run;
+use super::{config_text, print, read_config};
+use anyhow::{Context, bail};
+use host::clock::wall_ms;
+use host::{console, log};
+use shake_agent::config::DEFAULT;
 use shake_agent::signals::Stop;
+use shake_agent::{check, run};
+use shake_rules::UnixMillis;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -24,10 +27,17 @@ pub fn run(config: Option<&Path>) -> anyhow::Result<ExitCode> {
 }
 
 pub fn check_config(config: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let (name, text, directory) = config_text(config)?;
+    let faults = check::check(&name, &text, &directory, UnixMillis(wall_ms()));
+    if !faults.is_empty() {
+        bail!("{} error(s)\n{}", faults.len(), faults.join("\n"));
+    }
     let checked = read_config(config)?;
-    let name = config.map_or("the built-in configuration".to_owned(), |path| {
-        path.display().to_string()
-    });
-    print(&format!("{checked}\n{name} is in order"))?;
+    print(&format!("{checked}\n{name} is in order, and so is all that it names"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn print_config() -> anyhow::Result<ExitCode> {
+    console::print(DEFAULT)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -118,8 +118,12 @@ pub fn verify(args: &SeedVerifyArgs) -> anyhow::Result<ExitCode> {
 /// The manifest keys of a directory of certificates.
 pub fn read_keys(certs: &Path) -> anyhow::Result<ManifestKeys> {
     let path = certs.join(Purpose::Ticket.file_name());
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}; make it with `certs generate`", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "cannot read {}; --certs must name the directory that `certs generate` made, the same on all gateways",
+            path.display()
+        )
+    })?;
     let ring = KeyRing::parse(&text, Purpose::Ticket).with_context(|| path.display().to_string())?;
     Ok(ManifestKeys::new(&ring))
 }

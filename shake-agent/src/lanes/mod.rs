@@ -15,7 +15,7 @@ use shake_proto::handoff::record::Request;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
 use shape::{check_geometry, fair_shares};
-use shm_queue::{Attachment, Bell, Consumer, Owner, Producer, ReadError, Sleeper};
+use shm_queue::{Attachment, Bell, Consumer, Mapping, Owner, Producer, ReadError, Sleeper};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const BACKLOG_MAX: usize = Ring::Reply.slots() as usize;
 #[derive(Debug, Error)]
 pub enum LanesError {
     /// The mapping is not one of a gateway.
-    #[error("{} is not a gateway's mapping: {found}; stop the gateway, remove the file, and start it again", path.display())]
+    #[error("{} is not a gateway's mapping: {found}; it is of another release; let that release's programs read what waits in it, or give [queue] path another name", path.display())]
     Geometry {
         /// The mapping.
         path: PathBuf,
@@ -51,6 +51,17 @@ impl LanesError {
     pub fn is_for_a_person(&self) -> bool {
         !matches!(self, Self::Ledger(fault) if fault.is_storage())
     }
+}
+
+/// How many shards a gateway's mapping is for.
+///
+/// # Errors
+/// [`LanesError::Geometry`] when it is none of this release's.
+pub fn shards_of(mapping: &Mapping) -> Result<u16, LanesError> {
+    check_geometry(mapping.geometry()).map_err(|found| LanesError::Geometry {
+        path: mapping.path().to_owned(),
+        found,
+    })
 }
 
 /// A request and the lane it came from.
@@ -114,10 +125,7 @@ impl Lanes {
         now: UnixMillis,
     ) -> Result<Self, LanesError> {
         let mapping = attachment.mapping();
-        let shards = check_geometry(mapping.geometry()).map_err(|found| LanesError::Geometry {
-            path: mapping.path().to_owned(),
-            found,
-        })?;
+        let shards = shards_of(mapping)?;
         let records = records_of(ledger, mapping.instance(), shards, now)?;
         name_owner(attachment, ledger)?;
         let mut lanes = Vec::with_capacity(records.len());

@@ -25,10 +25,10 @@ pub enum LedgerError {
     #[error("there is no ledger at {}; `shake-agent run` makes one", .0.display())]
     Missing(PathBuf),
     /// Some other file.
-    #[error("{} is not a ledger of this program; give [ledger] path the right file, or a new name", .0.display())]
+    #[error("{} is not a ledger of this program; give [ledger] path the right file", .0.display())]
     NotALedger(PathBuf),
     /// A ledger of another version.
-    #[error("the ledger {} has version {found} and this program knows version {supported}; use the program that made it (`shake-agent --version`), or give [ledger] path a new name to begin a new one", path.display())]
+    #[error("the ledger {} has version {found} and this program knows version {supported}; use the program that made it (`shake-agent --version`)", path.display())]
     Version {
         /// The ledger.
         path: PathBuf,
@@ -40,8 +40,8 @@ pub enum LedgerError {
     /// A ledger of the version before.
     #[error(
         "the ledger {} has version {found}, which this program reads (audit, export, show, settlement verify) and never continues: \
-         between lines that are paid no debit can be put. End its event with the program that began it, or give [ledger] path a \
-         new name to begin a new one",
+         between lines that are paid no debit can be put. End its event with the program that began it; another event has a \
+         ledger of its own",
         path.display()
     )]
     Older {
@@ -60,7 +60,7 @@ pub enum LedgerError {
     },
     /// The ledger belongs to another seed file.
     #[error(
-        "{} is not the seed of the ledger {}: the ledger has {}, the file has {}; give [seed] file the one that the ledger was begun with, or begin a new ledger",
+        "{} is not the seed of the ledger {}: the ledger has {}, the file has {}; give [seed] file the one that the ledger was begun with",
         seed.display(), ledger.display(), describe(bound), describe(found)
     )]
     OtherSeed {
@@ -92,8 +92,8 @@ pub enum LedgerError {
     /// A ring is further than the ledger: the ledger lost commits.
     #[error(
         "the ledger {} lost commits: the {ring} ring of shard {shard} stands at {ring_position} and the ledger knows of {ledger_position} only. \
-         Was it restored from a backup, or replaced? Bring back the newest one. To go on with this one all the same, stop the gateway and remove {}: \
-         packets that are only released become void, and tickets the ledger does not know of are refused",
+         Was it restored from a backup, or replaced? Bring back the newest one. To go on with this one all the same, `shake-agent ledger accept-loss` tells \
+         what it does not know of; the mapping is {}",
         ledger.display(), mapping.display()
     )]
     Behind {

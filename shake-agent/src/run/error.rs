@@ -5,6 +5,7 @@ use crate::ledger::LedgerError;
 use crate::seed_file::SeedFileError;
 use crate::settlement::SettlementError;
 use crate::witness::WitnessError;
+use host::user::ForeignOwner;
 use shake_rules::EventId;
 use shake_rules::document::Problems;
 use std::io;
@@ -27,8 +28,11 @@ pub enum RunError {
     /// The settlement target.
     #[error(transparent)]
     Settlement(#[from] SettlementError),
+    /// The ledger is another user's, and this is root.
+    #[error("[ledger] path: {0}")]
+    Foreign(#[from] ForeignOwner),
     /// The seed file.
-    #[error(transparent)]
+    #[error("[seed] file: {0}")]
     Seed(#[from] SeedFileError),
     /// The rings.
     #[error(transparent)]
@@ -37,7 +41,7 @@ pub enum RunError {
     #[error(transparent)]
     Queue(#[from] shm_queue::Error),
     /// A key file cannot be read.
-    #[error("cannot read {}: {source}; make it with `certs generate`, or give [certs] directory the right place", path.display())]
+    #[error("[certs] directory: cannot read {}: {source}; name the gateway's, or bring the file back from a copy", path.display())]
     KeyFile {
         /// The file.
         path: PathBuf,
@@ -53,7 +57,7 @@ pub enum RunError {
         problems: Problems,
     },
     /// The show file cannot be read.
-    #[error("cannot read the show file {}: {source}; give [show] file the gateway's, or leave it empty for the built-in one", path.display())]
+    #[error("[show] file: cannot read {}: {source}; name the gateway's, or leave it empty for the built-in one", path.display())]
     ShowFile {
         /// The file.
         path: PathBuf,

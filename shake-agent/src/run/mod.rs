@@ -33,12 +33,14 @@ use crate::timekeeper::Timekeeper;
 use crate::turn::{Agent, Turn};
 use crate::witness::Keeper;
 use host::clock::{Clock, monotonic_ms};
+use host::user;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::seed::SeedHeader;
 use shake_rules::show::Show;
 use shm_queue::{Attachment, Mapping, Side};
 use std::path::{Path, PathBuf};
@@ -154,14 +156,8 @@ fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop)
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
     let show = read_show(config, now)?;
-    if show.event != header.event {
-        return Err(RunError::OtherEvent {
-            path: show_name(config),
-            show: show.event,
-            seed_path: config.seed.clone(),
-            seed: header.event,
-        });
-    }
+    check_event(config, &show, &header)?;
+    user::owns(&config.ledger)?;
     let mut ledger = Ledger::open(&config.ledger)?;
     info!(
         ledger = %config.ledger.display(), seed = %config.seed.display(),
@@ -206,7 +202,20 @@ fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop)
     }))
 }
 
-fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
+/// Show and seed must be of one event.
+pub(crate) fn check_event(config: &Config, show: &Show, header: &SeedHeader) -> Result<(), RunError> {
+    if show.event == header.event {
+        return Ok(());
+    }
+    Err(RunError::OtherEvent {
+        path: show_name(config),
+        show: show.event,
+        seed_path: config.seed.clone(),
+        seed: header.event,
+    })
+}
+
+pub(crate) fn read_ticket_keys(directory: &Path) -> Result<KeyRing, RunError> {
     let path = directory.join(Purpose::Ticket.file_name());
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -224,7 +233,7 @@ fn show_name(config: &Config) -> PathBuf {
     }
 }
 
-fn read_show(config: &Config, now: UnixMillis) -> Result<Show, RunError> {
+pub(crate) fn read_show(config: &Config, now: UnixMillis) -> Result<Show, RunError> {
     let path = show_name(config);
     let text = if config.show.as_os_str().is_empty() {
         DEFAULT_SHOW.to_owned()

@@ -38,7 +38,7 @@ pub fn ask(file: &Path, ledger: &Path) -> Result<Standing, SettlementError> {
 }
 
 /// A ledger without a seed has no line, so the file must have none.
-fn ask_for_new_ledger(file: &Path, ledger: &Path) -> Result<Standing, SettlementError> {
+pub(crate) fn ask_for_new_ledger(file: &Path, ledger: &Path) -> Result<Standing, SettlementError> {
     let io = |action| SettlementError::io(action, file);
     let opened = match File::open(file) {
         Ok(opened) => opened,

@@ -201,7 +201,7 @@ fn a_ledger_that_lost_commits_is_refused() {
         "{error}"
     );
     assert!(
-        error.is_for_a_person() && error.to_string().contains("remove the file"),
+        error.is_for_a_person() && error.to_string().contains("put the file aside"),
         "{error}"
     );
 }
