@@ -26,7 +26,7 @@ impl Audience {
             let mut command = programs.command("client-sim");
             command.arg("run").arg(&scenario);
             command.args(["--target", &machine.place.gateway.to_string()]);
-            command.arg("--certs").arg(desk.file("certs"));
+            command.arg("--certs").arg(desk.file("authority"));
             command.arg("--control").arg(scenario.with_extension("sock"));
             phones.push(Service::start("client-sim", command, scenario.with_extension("log"))?);
         }
