@@ -10,7 +10,8 @@
 
 mod budget;
 
-pub use budget::{STANDS_FOR, Spending};
+use budget::STANDS_FOR;
+pub use budget::Spending;
 
 use super::spent::Spent;
 use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
@@ -75,7 +76,7 @@ pub struct Gate {
     pub is_named: bool,
     /// Was asked to let acknowledgements ride on shakes.
     pub rides: bool,
-    /// Datagrams before Hello; after it those that were dropped unread because they came too fast, since a shake was looked at.
+    /// Datagrams before Hello; after it packets over the rate at ease, of which every fourth is looked at.
     unread: u8,
     /// Came without a proof of its address: its network is charged once the handshake has proved it.
     pub is_uncharged: bool,
@@ -89,16 +90,6 @@ impl Gate {
         if self.is_named != is_named {
             (self.is_named, self.unread) = (is_named, 0);
         }
-    }
-
-    fn count_unread(&mut self, why: Shed) {
-        self.unread = self.unread.saturating_add(u8::from(why == Shed::OverRate));
-    }
-
-    /// How many packets were dropped unread since the last shake that was looked at, because they came too fast. In a phase
-    /// all of a flood is seen where a fresh win keeps the gate open; between phases nobody wins, and it is the same flood.
-    pub fn take_unread(&mut self) -> u16 {
-        std::mem::take(&mut self.unread).into()
     }
 }
 
@@ -245,17 +236,35 @@ impl Admission {
             .cast_signed();
         // Modulo 2^32 what was answered 25 days ago and more seems to be still to come.
         if gate.answered_ms != 0 && (-SOCKET_MS_MAX..=0).contains(&since_ms) {
-            gate.count_unread(why);
             return Some(why);
         }
         gate.packets = gate.packets.wrapping_add(1);
         // The first is the acknowledgement of what we sent last, without which we would have to ask for it.
         let is_acknowledgement = gate.packets == 1 && self.acknowledges_apart(gate);
-        if gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]) || is_acknowledgement {
-            return None;
+        let passes = match self.grade == Grade::default() {
+            // Whatever is served between: else nothing of a flood of a hundred shakes a second would ever be seen.
+            true => {
+                gate.unread = gate.unread.wrapping_add(1);
+                gate.unread.is_multiple_of(PASS_EVERY[0])
+            }
+            false => gate.packets.is_multiple_of(PASS_EVERY[self.grade.index()]),
+        };
+        (!passes && !is_acknowledgement).then_some(why)
+    }
+
+    /// How many shakes one stands for, if it is refused. In a phase all of a flood is looked at where a fresh win keeps the
+    /// gate open; between phases nobody wins, one of four is looked at, and it is the same flood. Under load a thumb is over the
+    /// rate too, and each stands for itself.
+    pub fn stands_for(&self, gate: &Gate) -> u16 {
+        if self.is_over_budget(gate) {
+            return STANDS_FOR;
         }
-        gate.count_unread(why);
-        Some(why)
+        let is_one_of_four = gate.unread > 0 && gate.unread.is_multiple_of(PASS_EVERY[0]);
+        let is_at_ease = self.grade == Grade::default() && gate.is_named;
+        match is_at_ease && is_one_of_four && !self.has_grace(gate) && self.over_rate_ns(gate) > 0 {
+            true => PASS_EVERY[0].into(),
+            false => 1,
+        }
     }
 
     /// Whether an answer is acknowledged before the next shake is due, a third later than the pace at the most.

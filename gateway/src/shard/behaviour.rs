@@ -120,12 +120,6 @@ impl Behaviour {
         }
     }
 
-    /// So many of its packets were dropped unread, because they came too fast.
-    pub fn came_too_fast(&mut self, packets: u16) {
-        self.refused = self.refused.saturating_add(packets);
-        self.weight = self.weight.saturating_add(packets);
-    }
-
     /// A request to the ledger was made, and answered so if it was answered at once.
     pub fn asked(&mut self, answer: Option<&Kind>) {
         self.requests = self.requests.saturating_add(1);

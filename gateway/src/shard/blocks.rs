@@ -5,7 +5,7 @@
 //! Claims go on all the same: what was won before is the user's, its ticket has a time of its own, and the ledger pays it
 //! once. So a block costs nobody money, whoever it hits.
 
-use super::admit::{Gate, STANDS_FOR, Verdict};
+use super::admit::{Gate, Verdict};
 use super::ask::busy_reply;
 use super::serving::{Answer, Serving, Shaker};
 use super::session::Session;
@@ -158,6 +158,8 @@ impl Serving {
         shake: Shake,
         shaker: Shaker,
     ) -> Option<v1::ShakeReply> {
+        // Before an answer, which may be a win that keeps the gate open.
+        let stands_for = self.admission.stands_for(gate);
         let reply = match self.blocked_ms(user, session.behaviour.device()) {
             None => {
                 self.admission.readmit(gate);
@@ -171,13 +173,7 @@ impl Serving {
                 }
             },
         };
-        let stands_for = if self.admission.is_over_budget(gate) {
-            STANDS_FOR
-        } else {
-            1
-        };
         session.behaviour.shook(reply.as_ref(), stands_for);
-        session.behaviour.came_too_fast(gate.take_unread());
         reply
     }
 

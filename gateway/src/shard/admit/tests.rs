@@ -315,9 +315,8 @@ fn held_against(per_second: u64, wins: bool) -> u64 {
         if admission.over_rate_ns(&gate) == 0 {
             shake(&mut admission, &mut gate);
         } else {
-            held += 1;
+            held += u64::from(admission.stands_for(&gate));
         }
-        held += u64::from(gate.take_unread());
     }
     held
 }
