@@ -1,5 +1,6 @@
 //! What the command line takes, and what it says of itself with `--help`.
 
+pub mod close;
 pub mod seed;
 
 use clap::{Args, Parser, Subcommand};
@@ -39,6 +40,8 @@ pub enum Command {
     Seed(seed::SeedCommand),
     /// Proves to the cent where the seed's money is, or names each difference
     Audit(AuditArgs),
+    /// Closes the books after the event: what nobody won goes back, and a statement says where all money is
+    Close(close::CloseArgs),
     /// Reads a ledger, copies it while it is served, and accepts what a restored one has lost
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -386,7 +389,8 @@ shares: transfer packet user cents at_ms. The shares taken of shared packets, ea
 
 outbox: seq at_ms user number cents balance_cents kind packet transfer incarnation. Each movement of a user's balance, as it goes
 to settlement; kind is open, grab, gift, refund, or send, whose cents are negative; number counts the user's lines,
-balance_cents is the balance after it.
+balance_cents is the balance after it. The last row of a closed ledger has kind close and no user: number users are owed
+balance_cents together.
 
 users: user balance_cents lines packets_opened.
 

@@ -23,6 +23,7 @@ pub mod requests;
 pub mod run;
 pub mod turn;
 
+pub mod closing;
 pub mod loss;
 pub mod settlement;
 pub mod witness;

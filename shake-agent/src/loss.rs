@@ -5,7 +5,7 @@
 //! that stand before them in their sponsor's order were released by the commits that are lost: tickets for them may be out, so
 //! they are *lost*, and an authentic ticket opens them.
 
-use crate::ledger::{Batch, Held, LaneRecord, Ledger, LedgerError, Origin, Packet, Release, State};
+use crate::ledger::{Batch, Held, LaneRecord, Ledger, LedgerError, LineKind, Origin, Packet, Release, State};
 use crate::seed_file::{SeedFile, SeedFileError};
 use crate::settlement::{self, Line, SettlementError};
 use crate::witness::{self, Witness, WitnessError};
@@ -38,6 +38,18 @@ pub enum LossError {
     /// The ledger belongs to no seed yet.
     #[error("the ledger {} was never begun: there is nothing that it could have lost. Bring back its newest backup", .0.display())]
     NotBegun(PathBuf),
+    /// The lines that it has more end with the closing line.
+    #[error(
+        "the settlement file {} has the closing line, and the ledger {} is older: what it says is owed for good, and may be paid. \
+         Bring back the closed ledger; nothing goes on from this one",
+        file.display(), ledger.display()
+    )]
+    Closed {
+        /// The settlement file.
+        file: PathBuf,
+        /// The ledger.
+        ledger: PathBuf,
+    },
     /// The witness cannot be written.
     #[error("cannot write the witness {}: {source}", path.display())]
     WriteWitness {
@@ -89,7 +101,16 @@ pub struct Accepted {
 /// [`LossError`].
 pub fn look(places: &Places<'_>) -> Result<Unknown, LossError> {
     let lines = match places.settlement {
-        Some(file) => settlement::unknown_to(file, places.ledger)?,
+        Some(file) => {
+            let lines = settlement::unknown_to(file, places.ledger)?;
+            if lines.iter().any(|line| line.kind == LineKind::Close) {
+                return Err(LossError::Closed {
+                    file: file.to_owned(),
+                    ledger: places.ledger.to_owned(),
+                });
+            }
+            lines
+        }
         None => Vec::new(),
     };
     let witness = match places.state {

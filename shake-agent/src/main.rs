@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Settlement(SettlementCommand::Begin(args)) => (commands::settlement::begin(&args), 1),
         Command::Blocks(command) => (commands::blocks::run(&command), 1),
         Command::Audit(args) => (commands::books::audit(&args), 2),
+        Command::Close(args) => (commands::close::close(&args), 1),
         Command::Ledger(LedgerCommand::Export(args)) => (commands::books::export(&args), 1),
         Command::Ledger(LedgerCommand::Backup(args)) => (commands::ledger::backup(&args), 1),
         Command::Ledger(LedgerCommand::AcceptLoss(args)) => (commands::ledger::accept_loss(&args), 1),

@@ -3,7 +3,7 @@
 //! About 90 bytes per packet and 32 per user; no I/O but reading the seed.
 
 use super::days::Days;
-use super::report::{CreditTally, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
+use super::report::{CreditTally, Difference, GrantRow, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
 use crate::ledger::{Account, Bound, EVENT_SPONSOR, Origin, State, shares_of};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
 use shake_rules::{PacketId, SponsorId, UserId};
@@ -110,7 +110,13 @@ pub(super) struct Book {
     pub(super) is_older: bool,
     pub(super) last_seq: i64,
     pub(super) phases: BTreeMap<Option<u16>, CreditTally>,
+    /// What users got out of packets of a sponsor that were won or given in a phase.
+    pub(super) grants: BTreeMap<(SponsorId, Option<u16>), CreditTally>,
     pub(super) days: Days,
+    /// When the ledger was closed, by its closing line.
+    pub(super) closed_ms: Option<u64>,
+    /// What sponsors got back without its being released, by the transfers.
+    pub(super) returned: BTreeMap<SponsorId, i64>,
     user_accounts: u64,
     opened_by_users: Tally,
     pub(super) stored_sum: i128,
@@ -139,7 +145,10 @@ impl Book {
             is_older,
             last_seq: 0,
             phases: BTreeMap::new(),
+            grants: BTreeMap::new(),
             days,
+            closed_ms: None,
+            returned: BTreeMap::new(),
             user_accounts: 0,
             opened_by_users: Tally::default(),
             stored_sum: 0,
@@ -262,6 +271,7 @@ impl Book {
         if gift_budget > 0 {
             self.sponsors.entry(EVENT_SPONSOR).or_default().gifts.cents = gift_budget;
         }
+        self.close_returns();
         let mut total = SponsorTotals::default();
         let mut sponsors = Vec::new();
         for (sponsor, mut totals) in std::mem::take(&mut self.sponsors) {
@@ -299,16 +309,23 @@ impl Book {
             entries.map(|entry| PacketId(entry.packet)).collect()
         };
         let phase = |(&stage, &credits)| PhaseRow { stage, credits };
+        let grant = |(&(sponsor, stage), &credits): (&(SponsorId, _), _)| GrantRow {
+            sponsor: sponsor.0,
+            stage,
+            credits,
+        };
         Report {
             balanced: self.difference_count == 0,
             event: self.bound.header.event.0,
             part: self.bound.header.part,
             parts: self.bound.header.parts,
+            closed_ms: self.closed_ms,
             total,
             sponsors,
             sent: self.sent,
             outbox: self.outbox,
             phases: self.phases.iter().map(phase).collect(),
+            grants: self.grants.iter().map(grant).collect(),
             time_zone: self.days.zone_name(),
             days: self.days.rows(),
             users: self.opened_by_users,

@@ -80,6 +80,7 @@ impl Book {
             }
             (Account::Sponsor(_), Account::Packet(packet)) => self.filled(id, from, packet, cents),
             (Account::Packet(packet), Account::User(user)) => self.paid(row, packet, user, share, outbox),
+            (Account::Sponsor(sponsor), Account::Refunded(to)) => self.returned(sponsor, to, cents),
             (Account::Packet(packet), Account::Void) => self.voided(id, packet, cents, cents),
             // What was lost proved to be issued.
             (Account::Void, Account::Packet(packet)) => self.voided(id, packet, cents, -cents),
@@ -88,7 +89,7 @@ impl Book {
             }
             _ => {
                 let found = format!("{cents} cents from {from} to {to}");
-                let expected = "funding, release, sending, payment, refund, or to the void and back";
+                let expected = "funding, release, sending, payment, refund, return, or to the void and back";
                 self.differ("transfer_kind", format!("transfer {id}"), None, expected, found);
             }
         }
@@ -222,6 +223,14 @@ impl Book {
         }
         self.compare_line(packet, &expected, outbox);
         self.phases.entry(stage).or_default().add(amount);
+        let sponsor = match origin {
+            Origin::Seed(sponsor) => Some(sponsor),
+            Origin::Gift => Some(EVENT_SPONSOR),
+            Origin::Sent(_) => None,
+        };
+        if let Some(sponsor) = sponsor {
+            self.grants.entry((sponsor, stage)).or_default().add(amount);
+        }
         self.days.add(row.at_ms, amount);
     }
 

@@ -7,19 +7,21 @@
 pub mod fleet;
 
 mod book;
+mod closing;
 mod days;
 mod journal;
 mod report;
 mod rows;
 
 pub use days::time_zone;
-pub use report::{CreditTally, DayRow, Difference, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
+pub use report::{CreditTally, DayRow, Difference, GrantRow, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
 
-use crate::ledger::{self, LedgerError};
+use crate::ledger::{self, LedgerError, LineKind};
 use crate::seed_file::{SeedFile, SeedFileError};
 use book::Book;
 use days::Days;
 use jiff::tz::TimeZone;
+use closing::ClosingRow;
 use journal::{CreditRow, TransferRow};
 use rows::PacketRow;
 use rusqlite::{Connection, Row, Rows};
@@ -129,9 +131,10 @@ fn read_ledger(
     let mut shares =
         connection.prepare("SELECT transfer, packet, user, cents, 0, 0, 0, 0 FROM shares ORDER BY transfer")?;
     let mut shares = Beside::new(shares.query([])?, "share_extra");
-    let mut outbox = connection
-        .prepare("SELECT transfer, packet, user, cents, kind, seq, number, balance_cents FROM outbox ORDER BY seq")?;
-    let mut outbox = Beside::new(outbox.query([])?, "outbox_extra");
+    let mut outbox = connection.prepare(
+        "SELECT transfer, packet, user, cents, kind, seq, number, balance_cents FROM outbox WHERE kind <> ?1 ORDER BY seq",
+    )?;
+    let mut outbox = Beside::new(outbox.query([LineKind::Close.to_column()])?, "outbox_extra");
     each(
         "transfers",
         "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents, previous FROM transfers ORDER BY transfer",
@@ -152,6 +155,22 @@ fn read_ledger(
     )?;
     shares.up_to(i64::MAX, book)?;
     outbox.up_to(i64::MAX, book)?;
+    each(
+        "closing lines",
+        &format!(
+            "SELECT seq, at_ms, number, balance_cents FROM outbox WHERE kind = {} ORDER BY seq",
+            LineKind::Close.to_column()
+        ),
+        &mut |row| {
+            book.closing_line(&ClosingRow {
+                seq: row.get(0)?,
+                at_ms: row.get(1)?,
+                users: row.get(2)?,
+                cents: row.get(3)?,
+            });
+            Ok(())
+        },
+    )?;
     each("balances", "SELECT kind, id, balance_cents FROM house", &mut |row| {
         book.house_balance(row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(())

@@ -1,8 +1,9 @@
 //! What an audit found: the figures per sponsor, and the differences.
 
+use crate::ledger::when;
 use crate::seed_file::Tally;
 use serde::Serialize;
-use shake_rules::PacketId;
+use shake_rules::{PacketId, UnixMillis};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -40,7 +41,7 @@ pub struct SponsorTotals {
     pub seed: Tally,
     /// Packets that the event (sponsor 0) gave, and its whole budget for them.
     pub gifts: Tally,
-    /// Not released yet; of the event, what it may still give, with what came back of gifts.
+    /// Not released yet; of the event, what it may still give, with what came back of gifts. Nothing once the ledger is closed.
     pub unreleased: Tally,
     /// Released and not issued: in the hands of a shard.
     pub released: Tally,
@@ -52,7 +53,7 @@ pub struct SponsorTotals {
     pub held: Tally,
     /// Opened or grabbed: with users.
     pub opened: Tally,
-    /// Gone back, because nobody took it in time.
+    /// Gone back, because nobody took it in time, or because it was never won when the ledger was closed.
     pub refunded: Tally,
     /// Void: proved to be in no ticket.
     pub void: Tally,
@@ -159,6 +160,18 @@ pub struct PhaseRow {
     pub credits: CreditTally,
 }
 
+/// What users got of one sponsor in one phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct GrantRow {
+    /// The sponsor; 0 is the event with its gifts.
+    pub sponsor: u16,
+    /// Index of the phase that the packet was won or given in.
+    pub stage: Option<u16>,
+    /// The credits.
+    #[serde(flatten)]
+    pub credits: CreditTally,
+}
+
 /// Credits of one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DayRow {
@@ -190,6 +203,8 @@ pub struct Report {
     pub part: u16,
     /// How many parts the fleet's seed has.
     pub parts: u16,
+    /// When the ledger was closed, in milliseconds since 1970 UTC. From then on its figures are final.
+    pub closed_ms: Option<u64>,
     /// All sponsors together.
     pub total: SponsorTotals,
     /// Each sponsor.
@@ -200,6 +215,8 @@ pub struct Report {
     pub outbox: BTreeMap<&'static str, CreditTally>,
     /// Credits by phase.
     pub phases: Vec<PhaseRow>,
+    /// Credits by sponsor and phase, without what users sent.
+    pub grants: Vec<GrantRow>,
     /// The time zone of the days.
     pub time_zone: String,
     /// Credits by day.
@@ -223,7 +240,11 @@ pub struct Report {
 impl fmt::Display for Report {
     /// Two aligned tables (packets, cents), then the verdict.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "event {}, part {} of {}", self.event, self.part + 1, self.parts)?;
+        write!(f, "event {}, part {} of {}", self.event, self.part + 1, self.parts)?;
+        if let Some(at_ms) = self.closed_ms {
+            write!(f, ", closed at {}", when(UnixMillis(at_ms)))?;
+        }
+        writeln!(f)?;
         writeln!(f, "\npackets")?;
         table(f, &self.sponsors, &self.total, |tally| tally.packets)?;
         writeln!(f, "\ncents")?;

@@ -2,6 +2,7 @@
 
 pub mod blocks;
 pub mod books;
+pub mod close;
 pub mod ledger;
 pub mod run;
 pub mod seed;

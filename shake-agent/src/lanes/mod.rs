@@ -340,7 +340,7 @@ impl Lanes {
         Origin {
             lane: self.record(lane).lane,
             grants_pushed: self.grants_pushed(lane),
-            is_whole: !self.lanes[lane].has_holes,
+            is_whole: !self.lanes[lane].has_holes && !self.lanes[lane].broken,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A transaction under way: what it may do to packets, accounts, the journal and the cursors, each with all that belongs
 //! together. Whether it should is the caller's decision.
 
+mod close;
 mod fund;
 mod read;
 
@@ -233,9 +234,10 @@ impl<'a> Batch<'a> {
         kind: LineKind,
     ) -> rusqlite::Result<i64> {
         let (theirs, its) = (Account::User(user), Account::Packet(packet));
-        let (debit, credit, cents) = match kind {
-            LineKind::Send => (theirs, its, -to_sql(amount.0)),
-            LineKind::Open | LineKind::Grab | LineKind::Gift | LineKind::Refund => (its, theirs, to_sql(amount.0)),
+        let (debit, credit, cents) = if kind == LineKind::Send {
+            (theirs, its, -to_sql(amount.0))
+        } else {
+            (its, theirs, to_sql(amount.0))
         };
         let transfer = self.transfer(debit, credit, amount);
         let transfer = transfers::append(connection, &transfer, account.last_transfer)?;

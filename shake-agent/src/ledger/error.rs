@@ -2,7 +2,8 @@
 
 use crate::seed_file::SeedFileError;
 use shake_rules::seed::SeedHeader;
-use shake_rules::{Cents, PacketId};
+use jiff::Timestamp;
+use shake_rules::{Cents, PacketId, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -130,6 +131,24 @@ pub enum LedgerError {
         /// SQLite's reason.
         source: rusqlite::Error,
     },
+    /// Its books are closed.
+    #[error(
+        "the ledger {} was closed at {}: its event is over, and nothing is written to it any more. `shake-agent close` tells its \
+         closing statement again; for another event give [ledger], [seed] and [settlement] files of its own",
+        path.display(), when(*at)
+    )]
+    Closed {
+        /// The ledger.
+        path: PathBuf,
+        /// When.
+        at: UnixMillis,
+    },
+    /// It has no seed yet.
+    #[error("the ledger {} was never begun: no agent has served it", .0.display())]
+    NotBegun(PathBuf),
+    /// It cannot be closed yet.
+    #[error("the ledger {} cannot be closed: something in it can still be opened or grabbed", .0.display())]
+    StillOut(PathBuf),
     /// An earlier write failed, and no later one worked yet.
     #[error("the ledger refuses writes since this failure: {0}")]
     Failed(String),
@@ -153,6 +172,15 @@ impl LedgerError {
     pub fn is_storage(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::Sqlite { .. } | Self::Failed(_))
     }
+}
+
+/// A time of the ledger for people.
+#[must_use]
+pub fn when(at: UnixMillis) -> String {
+    i64::try_from(at.0)
+        .ok()
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| format!("{at} ms"), |time| format!("{time:.0}"))
 }
 
 fn describe(header: &SeedHeader) -> String {

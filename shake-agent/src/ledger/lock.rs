@@ -3,7 +3,7 @@
 use super::LedgerError;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The lock of a ledger, held.
@@ -27,12 +27,9 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Only for the message: whatever cannot be read is left out of it.
-                let _ = Read::by_ref(&mut file).take(20).read_to_string(&mut holder);
                 return Err(LedgerError::Locked {
                     ledger: ledger.to_owned(),
-                    holder: holder.trim().to_owned(),
+                    holder: said_by(&mut file),
                 });
             }
             Err(TryLockError::Error(source)) => return Err(io("lock", source)),
@@ -45,6 +42,32 @@ impl Lock {
         write(&mut file).map_err(|source| io("write", source))?;
         Ok(Self { _file: file })
     }
+}
+
+/// What the lock file of a ledger says of the process that holds it; `None` when nobody does. Takes nothing.
+///
+/// # Errors
+/// When the lock file is there and cannot be read.
+pub fn holder(ledger: &Path) -> Result<Option<String>, LedgerError> {
+    let path = lock_path(ledger);
+    let io = |action, source| LedgerError::io(action, path.clone(), source);
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io("open", source)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(said_by(&mut file))),
+        Err(TryLockError::Error(source)) => Err(io("look at", source)),
+    }
+}
+
+/// Only for messages: whatever cannot be read is left out.
+fn said_by(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = Read::by_ref(file).take(20).read_to_string(&mut holder);
+    holder.trim().to_owned()
 }
 
 fn lock_path(ledger: &Path) -> PathBuf {

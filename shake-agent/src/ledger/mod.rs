@@ -6,6 +6,8 @@
 //! ([`LedgerError::Failed`]) until [`Ledger::recover`] has opened the file anew and made a commit in it: what a failed write
 //! or sync left on the disk is unknown. Until then the ledger is read-only: [`Ledger::read`] shows what is committed.
 //!
+//! A closed ledger ([`Ledger::close`]) is never written again.
+//!
 //! The modules never decide whether something may be done; `requests` does.
 
 mod accounts;
@@ -17,6 +19,7 @@ mod error;
 mod lanes;
 mod lock;
 mod opening;
+mod out;
 mod outbox;
 mod packet;
 mod packets;
@@ -32,9 +35,11 @@ pub use batch::{Batch, Opening};
 pub use bound::{Bound, bound_seed};
 pub use checkpoint::{Checkpointer, PAGE_BYTES, Wal};
 pub use connect::open_read_only;
-pub use error::LedgerError;
+pub use error::{LedgerError, when};
 pub use lanes::LaneRecord;
+pub use lock::holder;
 pub use opening::Incarnation;
+pub use out::{Out, still_out};
 pub use outbox::LineKind;
 pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, Term, shares_of};
 pub use shares::{Made, Offer, Share};
@@ -46,6 +51,15 @@ use rusqlite::Connection;
 use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// When the ledger at `path` was closed; `None` while it is open.
+///
+/// # Errors
+/// When there is none, or it cannot be read.
+pub fn closed_at(path: &Path) -> Result<Option<UnixMillis>, LedgerError> {
+    let connection = open_read_only(path)?;
+    outbox::closed(&connection).map_err(|source| LedgerError::sqlite("read", path, source))
+}
 
 /// The one writer of a ledger. Holds its lock for as long as it lives.
 #[derive(Debug)]
@@ -60,6 +74,8 @@ pub struct Ledger {
     stamp: u64,
     /// When the last one was.
     last_commit: UnixMillis,
+    /// When it was closed; then there are no more.
+    closed: Option<UnixMillis>,
     spans: Spans,
     incarnation: Incarnation,
     /// The incarnation's row, once it made a commit.
@@ -88,6 +104,7 @@ impl Ledger {
             identity: None,
             stamp: 0,
             last_commit: UnixMillis(0),
+            closed: None,
             spans: Spans::default(),
             incarnation: Incarnation::random(),
             incarnation_row: None,
@@ -103,6 +120,7 @@ impl Ledger {
         self.stamp = opening::stamp(&self.connection).map_err(|source| self.unread(source))?;
         self.last_commit = spans::last_commit(&self.connection).map_err(|source| self.unread(source))?;
         self.spans = spans::all(&self.connection).map_err(|source| self.unread(source))?;
+        self.closed = outbox::closed(&self.connection).map_err(|source| self.unread(source))?;
         Ok(())
     }
 
@@ -175,6 +193,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// Closes the books: what no ticket can open goes back to who funded it, and the closing line follows the last movement.
+    /// From then on nothing is written. Gives when.
+    ///
+    /// # Errors
+    /// [`LedgerError::StillOut`] while anything can be opened or grabbed, or a failed write.
+    pub fn close(&mut self, now: UnixMillis) -> Result<UnixMillis, LedgerError> {
+        self.transaction(now, Batch::close)?;
+        self.closed = Some(now);
+        Ok(now)
+    }
+
+    /// When it was closed; `None` while it is open.
+    #[must_use]
+    pub fn closed(&self) -> Option<UnixMillis> {
+        self.closed
+    }
+
     /// Starts the thread that checkpoints. Without one the WAL grows until the ledger is closed.
     ///
     /// # Errors
@@ -195,6 +230,12 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         if let Some(reason) = &self.failed {
             return Err(LedgerError::Failed(reason.clone()));
+        }
+        if let Some(at) = self.closed {
+            return Err(LedgerError::Closed {
+                path: self.path.clone(),
+                at,
+            });
         }
         let outcome = self.try_transaction(now, work);
         if let Err(error) = &outcome {
@@ -310,6 +351,20 @@ impl Ledger {
     /// When it cannot be read.
     pub fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {
         packets::first_due(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+    }
+
+    /// When the last ticket ends that may be out for a packet that is lost, where tickets live so long; `None` when none is lost.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn lost_end(&self, ticket_lifetime_ms: u64) -> Result<Option<UnixMillis>, LedgerError> {
+        let last = packets::last_lost(&self.connection).map_err(|source| self.unread(source))?;
+        Ok(last.map(|began| {
+            self.spans.end(Term {
+                began,
+                ends: began.plus_ms(ticket_lifetime_ms),
+            })
+        }))
     }
 
     /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at

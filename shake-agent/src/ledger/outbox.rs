@@ -1,8 +1,8 @@
 //! The outbox: each movement of a user's balance, once and in order, for settlement. Written in the transaction that moves the
 //! money, and only ever appended to, so a reader that remembers a `seq` misses nothing and sees nothing twice.
 
-use super::schema::to_sql;
-use rusqlite::{Connection, params};
+use super::schema::{from_sql, to_sql};
+use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::{PacketId, UnixMillis, UserId};
 
 /// Why a user's balance changed.
@@ -18,11 +18,13 @@ pub enum LineKind {
     Refund,
     /// The user funded a packet: the only kind that takes off.
     Send,
+    /// The closing line: the last one, of no user. Every balance is owed as it stands.
+    Close,
 }
 
 impl LineKind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Open, Self::Grab, Self::Gift, Self::Refund, Self::Send];
+    pub const ALL: [Self; 6] = [Self::Open, Self::Grab, Self::Gift, Self::Refund, Self::Send, Self::Close];
 
     /// The number in the table.
     #[must_use]
@@ -33,6 +35,8 @@ impl LineKind {
             Self::Gift => 3,
             Self::Refund => 4,
             Self::Send => 5,
+            // 6 is reserved for a payout.
+            Self::Close => 7,
         }
     }
 
@@ -51,6 +55,7 @@ impl LineKind {
             Self::Gift => "gift",
             Self::Refund => "refund",
             Self::Send => "send",
+            Self::Close => "close",
         }
     }
 }
@@ -91,5 +96,24 @@ pub(super) fn append(connection: &Connection, row: &Row) -> rusqlite::Result<()>
             row.balance,
             row.incarnation
         ])?;
+    Ok(())
+}
+
+/// When the ledger was closed: its last row is then the closing line. `None` while it is open.
+pub(super) fn closed(connection: &Connection) -> rusqlite::Result<Option<UnixMillis>> {
+    let last = connection
+        .prepare_cached("SELECT kind, at_ms FROM outbox ORDER BY seq DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, from_sql(row.get(1)?))))
+        .optional()?;
+    Ok(last.and_then(|(kind, at_ms)| (kind == LineKind::Close.to_column()).then_some(UnixMillis(at_ms))))
+}
+
+/// Appends the closing line: how many users are owed something, and how much in all.
+pub(super) fn append_closing(connection: &Connection, at: UnixMillis, incarnation: i64) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
+         SELECT ?1, 0, 0, ?2, 0, 0, count(*), coalesce(sum(balance_cents), 0), ?3 FROM users WHERE balance_cents > 0",
+        params![to_sql(at.0), LineKind::Close.to_column(), incarnation],
+    )?;
     Ok(())
 }

@@ -269,6 +269,30 @@ pub(super) fn held_of_other_mappings(connection: &Connection, mapping: u64) -> r
         .collect()
 }
 
+/// Every packet in one of two states: those that are only released, or lost.
+pub(super) fn of_state(connection: &Connection, state: State) -> rusqlite::Result<Vec<(PacketId, Packet)>> {
+    // One query for each, because only a literal meets the small index.
+    let sql = match state {
+        State::Lost => concat!("SELECT ", columns!(), ", packet FROM packets WHERE state = 7 ORDER BY packet"),
+        _ => concat!("SELECT ", columns!(), ", packet FROM packets WHERE state = 1 ORDER BY lane, grant_position"),
+    };
+    connection
+        .prepare_cached(sql)?
+        .query_map([], |row| {
+            let packet = PacketId(from_sql(row.get(15)?));
+            Ok((packet, read(row, packet)?))
+        })?
+        .collect()
+}
+
+/// When the last packet was lost that is lost still; `None` when none is.
+pub(super) fn last_lost(connection: &Connection) -> rusqlite::Result<Option<UnixMillis>> {
+    connection
+        .prepare_cached("SELECT max(closed_ms) FROM packets WHERE state = 7")?
+        .query_row([], |row| row.get::<_, Option<i64>>(0))
+        .map(|at| at.map(|at| UnixMillis(from_sql(at))))
+}
+
 fn held(row: &Row<'_>) -> rusqlite::Result<Held> {
     Ok(Held {
         packet: PacketId(from_sql(row.get(0)?)),

@@ -13,7 +13,9 @@
 //! offers     for whom a packet is, when it is not for anyone with its code
 //! shares     every share taken of a packet that is shared; its key is the transfer that paid it
 //! transfers  every movement of money, in order: from the debit account to the credit account
-//! outbox     every movement of a user's balance, in order, for settlement: rows are only ever appended, without a gap
+//! outbox     every movement of a user's balance, in order, for settlement: rows are only ever appended, without a gap. The last
+           row of a closed ledger is the closing line: user, packet and transfer are 0, `number` counts the users that are owed
+           something, `balance_cents` is the sum of what they are owed
 //! lanes      per mapping and shard: how far its request ring is done, how many grants it was given
 //! ```
 //! SQLite knows signed 64-bit integers only. Identifiers of 64 bits are stored bit by bit ([`to_sql`]), so ids from
@@ -167,7 +169,7 @@ CREATE TABLE outbox (
     at_ms INTEGER NOT NULL,
     user INTEGER NOT NULL,               -- whose balance it is
     cents INTEGER NOT NULL,              -- what came in; negative when it went out
-    kind INTEGER NOT NULL,               -- 1 open, 2 grab, 3 gift, 4 refund, 5 send; 6 is reserved (payout)
+    kind INTEGER NOT NULL,               -- 1 open, 2 grab, 3 gift, 4 refund, 5 send, 7 close; 6 is reserved (payout)
     packet INTEGER NOT NULL,             -- where the money comes from, or goes to
     transfer INTEGER NOT NULL,           -- ascending with seq
     number INTEGER NOT NULL,             -- 1, 2, 3, ... of this user

@@ -95,7 +95,10 @@ impl RunError {
     pub fn exit_code(&self) -> u8 {
         let is_refused = match self {
             Self::Ledger(error) | Self::Lanes(LanesError::Ledger(error)) => {
-                matches!(error, LedgerError::Behind { .. } | LedgerError::Older { .. })
+                matches!(
+                    error,
+                    LedgerError::Behind { .. } | LedgerError::Older { .. } | LedgerError::Closed { .. }
+                )
             }
             Self::Witness(error) => !matches!(error, WitnessError::Read { .. } | WitnessError::Ledger(_)),
             Self::Settlement(error) => error.is_for_a_person(),

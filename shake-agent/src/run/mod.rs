@@ -11,9 +11,11 @@
 //! | abuse      | takes what the shards tell of their users, and sends them blocks      |
 //! | signals    | waits for SIGTERM and SIGINT                                          |
 
+mod close;
 mod error;
 mod start;
 
+pub use close::{CloseError, Closing, close};
 pub use error::{EXIT_REFUSED, RunError};
 
 use crate::abuse::{Abuse, Watch};
@@ -159,6 +161,10 @@ fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop)
     check_event(config, &show, &header)?;
     user::owns(&config.ledger)?;
     let mut ledger = Ledger::open(&config.ledger)?;
+    if let Some(at) = ledger.closed() {
+        let path = config.ledger.clone();
+        return Err(LedgerError::Closed { path, at }.into());
+    }
     info!(
         ledger = %config.ledger.display(), seed = %config.seed.display(),
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"

@@ -6,13 +6,19 @@
 //! │ │                               │      │ │    │  │    │                    │             └ CRC-32 of the line up to this comma
 //! │ │                               │      │ │    │  │    │                    └ at_ms: milliseconds since 1970 UTC
 //! │ │                               │      │ │    │  │    └ packet: where the money comes from, or goes to
-//! │ │                               │      │ │    │  └ kind: open, grab, gift, refund or send (payout is reserved)
+//! │ │                               │      │ │    │  └ kind: open, grab, gift, refund, send or close (payout is reserved)
 //! │ │                               │      │ │    └ balance of that user after it, in cents; never below zero
 //! │ │                               │      │ └ cents: what came in; negative when it went out
 //! │ │                               │      └ number: 1, 2, 3, … of that user, without a gap
 //! │ │                               └ user
 //! │ └ key: ledger, incarnation (64 random bits of the opening that wrote it), user, number. It never names another movement
 //! └ seq: 1, 2, 3, … without a gap
+//! 3,1f2e…-8a9b…-close,,1200,0,4812350,close,,1790000009000,0c4d1e77                                                      the closing line
+//! │                    │  │      │
+//! │                    │  │      └ what all users are owed together, in cents
+//! │                    │  └ how many users are owed something
+//! │                    └ of no user, and of no packet
+//! └ the last one: nothing follows it
 //! ```
 //! One line for each movement of a user's balance, in the order of the transfers. So at any moment a user's lines sum to the
 //! balance, and the last of them has it. Ids have a letter before them: a spreadsheet takes 20 digits for a number, and
@@ -143,11 +149,15 @@ impl Identity {
             at,
         } = line;
         let ledger = self.ledger.map_or_else(String::new, |ledger| ledger.to_string());
-        write!(
-            out,
-            "{seq},{ledger}-{incarnation}-u{user}-{number},u{user},{number},{cents},{balance},{},p{packet},{at}",
-            kind.name()
-        )
+        let name = kind.name();
+        if *kind == LineKind::Close {
+            write!(out, "{seq},{ledger}-{incarnation}-{name},,{number},{cents},{balance},{name},,{at}")
+        } else {
+            write!(
+                out,
+                "{seq},{ledger}-{incarnation}-u{user}-{number},u{user},{number},{cents},{balance},{name},p{packet},{at}"
+            )
+        }
         .expect("writing to a String cannot fail");
         seal(out, begin);
     }
@@ -156,6 +166,20 @@ impl Identity {
     pub(super) fn read(self, line: &[u8]) -> Result<Line, &'static str> {
         let fields: Vec<_> = unseal(line)?.split(',').collect();
         match (self.ledger, &fields[..]) {
+            (Some(ledger), &[seq, key, "", number, cents, balance, "close", "", at]) => {
+                let line = Line {
+                    seq: natural(seq)?,
+                    incarnation: incarnation_of(key).ok_or(KEY)?,
+                    number: natural(number)?,
+                    cents: whole(cents)?,
+                    balance: Cents(natural(balance)?),
+                    kind: LineKind::Close,
+                    at: UnixMillis(natural(at)?),
+                    ..Line::NONE
+                };
+                let expected = format!("{ledger}-{}-close", line.incarnation);
+                if key == expected { Ok(line) } else { Err(KEY) }
+            }
             (Some(ledger), &[seq, key, user, number, cents, balance, kind, packet, at]) => {
                 let line = Line {
                     seq: natural(seq)?,
@@ -214,7 +238,8 @@ fn incarnation_of(key: &str) -> Option<Incarnation> {
 
 fn kind_of(name: &str) -> Result<LineKind, &'static str> {
     let kind = LineKind::ALL.into_iter().find(|known| known.name() == name);
-    kind.ok_or("its kind is unknown")
+    // The closing line is of no user.
+    kind.filter(|kind| *kind != LineKind::Close).ok_or("its kind is unknown")
 }
 
 fn natural(text: &str) -> Result<u64, &'static str> {
@@ -265,16 +290,20 @@ mod tests {
     fn line() -> impl Strategy<Value = Line> {
         let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>());
         let others = (any::<u64>(), any::<i64>(), 0..LineKind::ALL.len(), any::<u64>());
-        (numbers, others).prop_map(|((seq, bits, user, number, balance), (packet, cents, kind, at))| Line {
-            seq,
-            incarnation: Incarnation(bits),
-            user: UserId(user),
-            number,
-            cents,
-            balance: Cents(balance),
-            kind: LineKind::ALL[kind],
-            packet: PacketId(packet),
-            at: UnixMillis(at),
+        (numbers, others).prop_map(|((seq, bits, user, number, balance), (packet, cents, kind, at))| {
+            let kind = LineKind::ALL[kind];
+            let is_movement = u64::from(kind != LineKind::Close);
+            Line {
+                seq,
+                incarnation: Incarnation(bits),
+                user: UserId(user * is_movement),
+                number,
+                cents,
+                balance: Cents(balance),
+                kind,
+                packet: PacketId(packet * is_movement),
+                at: UnixMillis(at),
+            }
         })
     }
 

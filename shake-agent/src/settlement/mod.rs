@@ -38,13 +38,14 @@ pub struct Line {
     pub seq: u64,
     /// The opening of the ledger that wrote it.
     pub incarnation: Incarnation,
-    /// Whose balance it is.
+    /// Whose balance it is. Zero in the closing line, as its packet.
     pub user: UserId,
-    /// Its number among the lines of that user: 1, 2, 3, …. Zero in version 1.
+    /// Its number among the lines of that user: 1, 2, 3, …. Zero in version 1. In the closing line, how many users are owed
+    /// something.
     pub number: u64,
     /// What came in, in cents; negative when it went out.
     pub cents: i64,
-    /// The user's balance after it. Zero in version 1.
+    /// The user's balance after it. Zero in version 1. In the closing line, what all users are owed together.
     pub balance: Cents,
     /// Why.
     pub kind: LineKind,
@@ -55,7 +56,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// What a line of version 1 does not have.
+    /// What a line of version 1 does not have, or the closing line.
     const NONE: Self = Self {
         seq: 0,
         incarnation: Incarnation(0),

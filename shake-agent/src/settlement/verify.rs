@@ -32,6 +32,8 @@ pub struct Report {
     pub backlog: Sums,
     /// Bytes of a last line that was not written to its end; cut at the next start, or being written.
     pub torn_bytes: u64,
+    /// Whether the closing line is there: then nothing follows, and every user's last balance is owed.
+    pub closed: bool,
     /// What is not as it ought to be.
     pub differences: Differences,
 }
@@ -99,6 +101,9 @@ impl fmt::Display for Report {
                 self.torn_bytes
             )?;
         }
+        if self.closed {
+            f.write_str("  closed: every user's last balance is owed, once\n")?;
+        }
         self.differences.fmt(f)?;
         match (self.agrees, self.ledger.ledger) {
             (true, Some(_)) => f.write_str(
@@ -130,6 +135,7 @@ pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Resu
         settled: Sums::default(),
         backlog: Sums::default(),
         torn_bytes: bytes - whole,
+        closed: false,
         differences: Differences::default(),
     };
     report
@@ -149,7 +155,9 @@ pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Resu
                 format_args!("line {}", report.lines.count).to_string(),
                 format_args!("line {}", line.seq).to_string(),
             );
-            if identity.ledger.is_some() {
+            if line.kind == LineKind::Close {
+                balances.close_books(&line, &mut report.differences);
+            } else if identity.ledger.is_some() {
                 balances.follow(&line, &mut report.differences);
             }
             let settled = if more {
@@ -178,6 +186,7 @@ pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Resu
         }
         Ok(())
     })?;
+    report.closed = balances.is_closed;
     balances.without_account(&mut report.differences);
     while more && let Some(line) = next(&mut lines, &mut report.differences) {
         report.settled.add(&line);
@@ -203,12 +212,16 @@ fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Line> {
 
 /// How far the lines of each user are: how many, and the balance after the last of them. About 32 bytes a user.
 #[derive(Debug, Default)]
-struct Balances(HashMap<UserId, (u64, i64)>);
+struct Balances {
+    users: HashMap<UserId, (u64, i64)>,
+    is_closed: bool,
+}
 
 impl Balances {
     /// The next line of its user: its number has no gap, and its balance is the last one and its cents.
     fn follow(&mut self, line: &Line, differences: &mut Differences) {
-        let (number, balance) = self.0.entry(line.user).or_default();
+        self.refuse_after_closing(line, differences);
+        let (number, balance) = self.users.entry(line.user).or_default();
         let expected = (*number + 1, i128::from(*balance) + i128::from(line.cents));
         let found = (line.number, i128::from(line.balance.0));
         if expected != found || expected.1 < 0 {
@@ -219,9 +232,31 @@ impl Balances {
         (*number, *balance) = (line.number, line.balance.0.cast_signed());
     }
 
+    /// The closing line: it says how many users are owed something, and how much in all.
+    fn close_books(&mut self, line: &Line, differences: &mut Differences) {
+        self.refuse_after_closing(line, differences);
+        self.is_closed = true;
+        let owed = self.users.values().filter(|(_, balance)| *balance > 0);
+        let sum: i128 = owed.clone().map(|(_, balance)| i128::from(*balance)).sum();
+        let said = |count, cents| format!("{count} users are owed {cents} cents");
+        differences.compare(
+            "closing_line",
+            "the closing line",
+            said(owed.count() as u64, sum),
+            said(line.number, line.balance.0.into()),
+        );
+    }
+
+    fn refuse_after_closing(&self, line: &Line, differences: &mut Differences) {
+        if self.is_closed {
+            let subject = format!("line {}", line.seq);
+            differences.add("line_after_closing", subject, "none after the closing line", Shown(line));
+        }
+    }
+
     /// The user's account has what the last line says.
     fn close(&mut self, user: UserId, balance: i64, count: u64, differences: &mut Differences) {
-        let expected = self.0.remove(&user).unwrap_or_default();
+        let expected = self.users.remove(&user).unwrap_or_default();
         if expected != (count, balance) {
             let said = |(count, balance)| format!("{count} lines, balance {balance}");
             let subject = format!("the account of user {user}");
@@ -231,7 +266,7 @@ impl Balances {
 
     /// Whoever has lines has an account.
     fn without_account(self, differences: &mut Differences) {
-        for (user, (_, balance)) in self.0 {
+        for (user, (_, balance)) in self.users {
             let subject = format!("the account of user {user}");
             differences.add("line_balance", subject, format!("balance {balance}"), "none");
         }
@@ -253,6 +288,9 @@ impl fmt::Display for Shown<'_> {
             at,
             ..
         } = self.0;
+        if *kind == LineKind::Close {
+            return write!(f, "the closing line, at {at} ms: {number} users are owed {balance} cents");
+        }
         write!(
             f,
             "{cents:+} cents of user {user}, {} of packet {packet}, at {at} ms, number {number}, balance {balance}",

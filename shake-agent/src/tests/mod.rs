@@ -6,6 +6,7 @@ mod support;
 
 mod audit;
 mod back;
+mod close;
 mod crash;
 mod disk;
 mod fleet;
