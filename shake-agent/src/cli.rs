@@ -231,14 +231,15 @@ the balance after it, that each share has its transfer, and per
 sponsor seed + gifts = unreleased + held + opened + refunded + void + lost (sponsor 0 is the event with its budget for gifts).
 
 With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
-the file of its part, and their figures are merged. A part without a ledger is listed and counts as unreleased.
+the file of its part, and their figures are merged. A part without a ledger is a difference, unless --unused names it. Whose
+manifest it is stands first: proved, UNKNOWN (without --certs, or its key was retired since; that changes no exit code) or FALSE.
 
 Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not audit.
 
 Examples:
   shake-agent audit --config agent.toml
   shake-agent audit --by day --time-zone Asia/Shanghai
-  shake-agent audit --fleet seeds --ledger a.db --ledger b.db --certs certs
+  shake-agent audit --fleet seeds --certs certs --ledger a.db --ledger b.db --settlement a.log --settlement b.log
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 pub struct AuditArgs {
     /// Configuration file that names ledger and seed; --ledger and --seed go before it
@@ -256,6 +257,12 @@ pub struct AuditArgs {
     /// Also check who made the fleet's manifest, with the ticket keys of this directory
     #[arg(long, value_name = "DIR", requires = "fleet")]
     pub certs: Option<PathBuf>,
+    /// With --fleet, compare this settlement file with the ledger that it names; once for each
+    #[arg(long = "settlement", value_name = "FILE", requires = "fleet")]
+    pub settlements: Vec<PathBuf>,
+    /// With --fleet, no agent ever served this part (seed-3.bin): it has no ledger
+    #[arg(long, value_name = "NAME", requires = "fleet")]
+    pub unused: Vec<String>,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -286,8 +293,10 @@ pub enum LedgerCommand {
     /// Tells the story of one packet or user
     #[command(subcommand)]
     Show(ShowCommand),
-    /// Copies the ledger while the agent runs
+    /// Copies the ledger while the agent runs, to keep
     Backup(BackupArgs),
+    /// Copies the ledger while the agent runs, to collect it for an audit: replaces an older copy
+    Copy(close::CopyArgs),
     /// Tells what a ledger that was restored from a backup has lost, and goes on without it
     AcceptLoss(AcceptLossArgs),
 }

@@ -53,7 +53,9 @@ pub(crate) fn point(name: &'static str) {
     static PASSED: AtomicU32 = AtomicU32::new(0);
 
     debug_assert!(
-        [POINTS, SETTLEMENT_POINTS, CLOSE_POINTS].iter().any(|points| points.contains(&name)),
+        [POINTS, SETTLEMENT_POINTS, CLOSE_POINTS]
+            .iter()
+            .any(|points| points.contains(&name)),
         "the step {name} is not listed"
     );
     let armed = ARMED.get_or_init(|| {

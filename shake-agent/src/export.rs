@@ -184,10 +184,13 @@ fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
 
 /// A row of the shares, of the outbox or of the users.
 fn credit(row: &Row<'_>, columns: &[&str]) -> rusqlite::Result<Vec<Value>> {
-    let is_closing = columns.iter().position(|name| *name == "kind").map_or(Ok(false), |at| {
-        let kind: i64 = row.get(at)?;
-        Ok::<_, rusqlite::Error>(kind == LineKind::Close.to_column())
-    })?;
+    let is_closing = columns
+        .iter()
+        .position(|name| *name == "kind")
+        .map_or(Ok(false), |at| {
+            let kind: i64 = row.get(at)?;
+            Ok::<_, rusqlite::Error>(kind == LineKind::Close.to_column())
+        })?;
     let value = |(at, &name): (usize, &&str)| {
         let value: i64 = row.get(at)?;
         Ok(match name {

@@ -42,6 +42,7 @@ pub mod signals;
 mod burst;
 mod crash;
 mod heartbeat;
+mod places;
 mod timekeeper;
 
 #[cfg(test)]

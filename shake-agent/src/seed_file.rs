@@ -2,6 +2,7 @@
 //!
 //! Nothing here writes; `seed_generate` does.
 
+use crate::places::absolute;
 use shake_rules::seed::{HEADER_BYTES, PacketKind, RECORD_BYTES, SeedError, SeedHeader, SeedRecord, SeedSum};
 use shake_rules::split::SHARES_MAX;
 use shake_rules::{PacketId, SponsorId};
@@ -19,7 +20,7 @@ const BLOCK_RECORDS: u64 = 1_024;
 #[derive(Debug, Error)]
 pub enum SeedFileError {
     /// It cannot be read.
-    #[error("cannot read the seed file {}: {source}; name the one that the event was made with", path.display())]
+    #[error("cannot read the seed file {}: {source}; a ledger goes with the file that it was begun with: give --config the agent's configuration, or [seed] file (--seed) its place", absolute(path).display())]
     Io {
         /// The file.
         path: PathBuf,

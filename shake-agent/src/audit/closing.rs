@@ -21,7 +21,13 @@ impl Book {
         let expected = self.last_seq + 1;
         if row.seq != expected || self.closed_ms.is_some() {
             let found = format!("line {}", row.seq);
-            self.differ("closing_line", "its number", None, format!("one, line {expected}"), found);
+            self.differ(
+                "closing_line",
+                "its number",
+                None,
+                format!("one, line {expected}"),
+                found,
+            );
         }
         self.closed_ms = Some(row.at_ms.cast_unsigned());
         let owed = self.users.values().map(|sum| sum.cents).filter(|cents| *cents > 0);
@@ -61,17 +67,35 @@ impl Book {
         for (sponsor, totals) in &mut self.sponsors {
             // They were never released, and have no row: their money went back as a whole.
             totals.refunded.packets += std::mem::take(&mut totals.unreleased.packets);
-            let columns = [totals.unreleased, totals.released, totals.issued, totals.open, totals.lost];
+            let columns = [
+                totals.unreleased,
+                totals.released,
+                totals.issued,
+                totals.open,
+                totals.lost,
+            ];
             if columns.iter().any(|tally| tally.packets > 0 || tally.cents > 0) {
                 left.push(*sponsor);
             }
         }
         for sponsor in left {
             let subject = format!("the packets of sponsor {sponsor}");
-            self.differ("closed_rest", subject, None, "nothing unreleased, held or lost in a closed ledger", "some");
+            self.differ(
+                "closed_rest",
+                subject,
+                None,
+                "nothing unreleased, held or lost in a closed ledger",
+                "some",
+            );
         }
         if self.sent.open.packets > 0 {
-            self.differ("closed_rest", "what users sent", None, "nothing open in a closed ledger", "some");
+            self.differ(
+                "closed_rest",
+                "what users sent",
+                None,
+                "nothing open in a closed ledger",
+                "some",
+            );
         }
     }
 }

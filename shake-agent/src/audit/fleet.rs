@@ -3,16 +3,19 @@
 //!
 //! What a ledger may not do to the others: no part has two of them, and no packet of one lies in the range of another.
 
+mod settlements;
+
 use super::AuditError;
 use super::report::{Difference, SponsorRow, SponsorTotals, table};
-use crate::ledger::{self, LedgerError};
+use crate::ledger::{self, LedgerError, when};
 use crate::seed_file::Tally;
-use crate::seed_fleet::manifest::SponsorSum;
+use crate::seed_fleet::manifest::{Origin, Proof, SponsorSum};
 use crate::seed_fleet::verify::{VerifyError, verify};
 use crate::seed_fleet::{FileReport, ManifestKeys, file_name};
+use crate::settlement::SettlementError;
 use serde::Serialize;
-use shake_rules::PacketId;
 use shake_rules::seed::SeedHeader;
+use shake_rules::{PacketId, UnixMillis};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,9 @@ pub enum FleetError {
     /// A ledger cannot be read, or has no seed yet.
     #[error(transparent)]
     Ledger(#[from] AuditError),
+    /// A settlement file cannot be read.
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
 }
 
 /// A difference, with the ledger that it is in.
@@ -48,12 +54,17 @@ pub struct FleetDifference {
 pub struct PartRow {
     /// The part, from 0 on.
     pub part: u16,
-    /// Its ledger. A part without one counts as unreleased, and so does one whose ledger cannot be compared with it.
+    /// Its ledger. A part without one counts as unreleased, and so does one whose ledger cannot be compared with it. Either is a
+    /// difference, unless the part is said to be unused.
     pub ledger: Option<String>,
     /// Whether there is no difference in its ledger.
     pub balanced: bool,
     /// How many differences there are in its ledger.
     pub difference_count: u64,
+    /// When its ledger was closed, in milliseconds since 1970 UTC.
+    pub closed_ms: Option<u64>,
+    /// Its settlement file, when it was given.
+    pub settlement: Option<String>,
     /// All its sponsors together.
     pub total: SponsorTotals,
 }
@@ -63,6 +74,10 @@ pub struct PartRow {
 pub struct Report {
     /// Whether there is no difference at all, in the seed, the ledgers and the sums.
     pub balanced: bool,
+    /// What is known of the manifest's origin.
+    pub origin: Origin,
+    /// What that comes to. That it is unknown is no difference.
+    pub proof: Proof,
     /// The event.
     pub event: u32,
     /// Every part of the seed, in order.
@@ -77,14 +92,25 @@ pub struct Report {
     pub differences: Vec<FleetDifference>,
 }
 
-/// Verifies the seed in `directory` and audits every ledger against its part. `progress` is told which file is being read,
+/// What belongs to a fleet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Books<'a> {
+    /// The ledgers, in any order.
+    pub ledgers: &'a [PathBuf],
+    /// Settlement files, in any order: each is compared with the ledger that it names.
+    pub settlements: &'a [PathBuf],
+    /// Parts that no agent ever served, by the names of their files.
+    pub unused: &'a [String],
+}
+
+/// Verifies the seed in `directory`, audits every ledger against its part, and compares settlement files. `progress` is told which file is being read,
 /// what of it, and how much is done.
 ///
 /// # Errors
 /// [`FleetError`] when there is nothing to compare; a difference is no error but part of the report.
 pub fn audit(
     directory: &Path,
-    ledgers: &[PathBuf],
+    books: Books<'_>,
     keys: Option<&ManifestKeys>,
     mut progress: impl FnMut(&Path, &'static str, u64),
 ) -> Result<Report, FleetError> {
@@ -98,7 +124,8 @@ pub fn audit(
         found: found.found,
     });
     notes.take(None, seed.differences.count, named.collect());
-    let ledgers = by_part(seed.event, seed.files.len(), ledgers, &mut notes)?;
+    let ledgers = by_part(seed.event, seed.files.len(), books.ledgers, &mut notes)?;
+    let settlements = settlements::by_ledger(&ledgers, books.settlements, &mut notes)?;
     let mut merged: BTreeMap<u16, SponsorTotals> = BTreeMap::new();
     let mut parts = Vec::new();
     for (part, file) in (0..=u16::MAX).zip(&seed.files) {
@@ -106,9 +133,17 @@ pub fn audit(
         let ledger = ledgers.get(&part);
         let audited = match ledger {
             Some(ledger) => audit_part(directory, part, ledger, &mut notes, &mut progress)?,
-            None => None,
+            None => {
+                note_missing(part, books.unused, &mut notes);
+                None
+            }
         };
-        let rows = audited.unwrap_or_else(|| unreleased(file));
+        let settlement = settlements.get(&part).copied();
+        if let (Some(file), Some(ledger)) = (settlement, ledger) {
+            settlements::compare(file, ledger, &mut notes, &mut progress)?;
+        }
+        let closed_ms = audited.as_ref().and_then(|report| report.closed_ms);
+        let rows = audited.map_or_else(|| unreleased(file), |report| report.sponsors);
         let mut total = SponsorTotals::default();
         for row in &rows {
             total.merge(&row.totals);
@@ -120,6 +155,8 @@ pub fn audit(
             ledger: ledger.map(|ledger| ledger.display().to_string()),
             balanced: difference_count == 0,
             difference_count,
+            closed_ms,
+            settlement: settlement.map(|file| file.display().to_string()),
             total,
         });
     }
@@ -129,6 +166,8 @@ pub fn audit(
     let row = |(sponsor, totals)| SponsorRow { sponsor, totals };
     Ok(Report {
         balanced: notes.count == 0,
+        origin: seed.origin,
+        proof: seed.proof,
         event: seed.event,
         parts,
         total,
@@ -190,15 +229,16 @@ fn audit_part(
     ledger: &Path,
     notes: &mut Notes,
     progress: &mut impl FnMut(&Path, &'static str, u64),
-) -> Result<Option<Vec<SponsorRow>>, AuditError> {
+) -> Result<Option<super::Report>, AuditError> {
     let name = file_name(part);
     match super::audit(ledger, &directory.join(&name), |what, done| {
         progress(ledger, what, done)
     }) {
-        Ok(report) => {
-            notes.take(Some(ledger), report.difference_count, report.differences);
+        Ok(mut report) => {
+            let named = std::mem::take(&mut report.differences);
+            notes.take(Some(ledger), report.difference_count, named);
             note_strangers(ledger, part, notes)?;
-            Ok(Some(report.sponsors))
+            Ok(Some(report))
         }
         Err(AuditError::Ledger(LedgerError::OtherSeed { bound, found, .. })) => {
             let subject = "the seed of the ledger";
@@ -261,6 +301,15 @@ fn note_strangers(path: &Path, part: u16, notes: &mut Notes) -> Result<(), Audit
     let (count, named) = read().map_err(|source| LedgerError::sqlite("read", path, source))?;
     notes.take(Some(path), count, named);
     Ok(())
+}
+
+/// A part without a ledger: what its agent paid is in nobody's books, unless there never was one.
+fn note_missing(part: u16, unused: &[String], notes: &mut Notes) {
+    let name = file_name(part);
+    if !unused.contains(&name) {
+        let found = format!("none (--unused {name} says that no agent ever served it)");
+        notes.note(None, "ledger_missing", &name, "its ledger".into(), found);
+    }
 }
 
 /// A part of which nothing has been released, as far as is known.
@@ -355,14 +404,22 @@ impl fmt::Display for Report {
     /// A line for each part, the merged tables (packets, cents), the differences, then the verdict.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = self.parts.len();
+        writeln!(f, "{}: the manifest is {}", self.proof, self.origin)?;
         writeln!(f, "event {}, {parts} parts\n", self.event)?;
         for row in &self.parts {
             let PartRow { part, total, .. } = row;
             write!(f, "  part {} of {parts} ({}): ", part + 1, file_name(*part))?;
             match (&row.ledger, row.balanced) {
-                (None, _) => f.write_str("no ledger, all of it counts as unreleased")?,
+                (None, true) => f.write_str("unused, all of it is unreleased")?,
+                (None, false) => f.write_str("NO LEDGER")?,
                 (Some(ledger), true) => write!(f, "{ledger}: balanced")?,
                 (Some(ledger), false) => write!(f, "{ledger}: NOT balanced, {} differences", row.difference_count)?,
+            }
+            if let Some(at_ms) = row.closed_ms {
+                write!(f, ", closed at {}", when(UnixMillis(at_ms)))?;
+            }
+            if let Some(file) = &row.settlement {
+                write!(f, ", with {file}")?;
             }
             let (seed, left, opened) = (total.seed, total.unreleased, total.opened);
             writeln!(
@@ -387,10 +444,6 @@ impl fmt::Display for Report {
                 f,
                 "  and {unnamed} more; audit a ledger alone to have more of them named"
             )?;
-        }
-        let without = self.parts.iter().filter(|row| row.ledger.is_none()).count();
-        if without > 0 {
-            writeln!(f, "parts without a ledger: {without} of {parts}")?;
         }
         if self.balanced {
             f.write_str("balanced")

@@ -19,9 +19,9 @@ pub use report::{CreditTally, DayRow, Difference, GrantRow, PhaseRow, Report, Se
 use crate::ledger::{self, LedgerError, LineKind};
 use crate::seed_file::{SeedFile, SeedFileError};
 use book::Book;
+use closing::ClosingRow;
 use days::Days;
 use jiff::tz::TimeZone;
-use closing::ClosingRow;
 use journal::{CreditRow, TransferRow};
 use rows::PacketRow;
 use rusqlite::{Connection, Row, Rows};

@@ -1,5 +1,6 @@
-//! The command line of `close`.
+//! The command lines of `close` and `ledger copy`, which collects what an audit needs.
 
+use super::WhichLedger;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -36,4 +37,23 @@ pub struct CloseArgs {
     /// Also write the statement as a page to print: one HTML file that needs nothing else
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub page: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_long_help = "\
+The copy is the ledger of one moment, in one file of mode 0600: no log belongs to it, so carry just that file to where the audit is
+made. A copy that was made before and is older is replaced, with any log that lies beside it; nothing else is. Never carry ledger.db by
+other means: commits lie in ledger.db-wal, and a log that is left from an earlier time beside a newer file makes it malformed.
+
+Exit codes: 0 copied, 1 not copied, 2 wrong command line.
+
+Examples:
+  shake-agent ledger copy /tmp/gw1.db --config agent.toml
+  scp gw1:/tmp/gw1.db books/ && shake-agent audit --fleet seeds --ledger books/gw1.db --ledger books/gw2.db")]
+pub struct CopyArgs {
+    /// The copy
+    #[arg(value_name = "TO")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub ledger: WhichLedger,
 }

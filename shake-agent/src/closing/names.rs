@@ -77,5 +77,7 @@ impl Names {
 
 fn newest(state: &Path) -> Option<Kept> {
     let copies = FILES.map(|name| (name, fs::read_to_string(state.join(name)).ok()));
-    kept::newest(copies.into_iter().map(|(name, text)| (name, Ok(text)))).ok().flatten()
+    kept::newest(copies.into_iter().map(|(name, text)| (name, Ok(text))))
+        .ok()
+        .flatten()
 }

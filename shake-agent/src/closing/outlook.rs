@@ -133,7 +133,10 @@ impl fmt::Display for Outlook {
             return write!(f, "closed at {}; nothing is left to do", when(UnixMillis(at)));
         }
         if let Some(process) = &self.agent {
-            writeln!(f, "in the way: the agent serves the ledger (process {process}); stop it")?;
+            writeln!(
+                f,
+                "in the way: the agent serves the ledger (process {process}); stop it"
+            )?;
         }
         if self.gateway {
             f.write_str("in the way: the gateway runs; drain it (`gateway drain`), claims are served until it ends\n")?;

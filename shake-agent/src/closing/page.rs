@@ -10,7 +10,11 @@ impl Statement {
     #[must_use]
     pub fn to_page(&self) -> String {
         let title = escaped(&self.title());
-        let facts: String = self.facts().iter().map(|fact| format!("<p>{}</p>\n", escaped(fact))).collect();
+        let facts: String = self
+            .facts()
+            .iter()
+            .map(|fact| format!("<p>{}</p>\n", escaped(fact)))
+            .collect();
         let tables = [
             ("By sponsor", self.by_sponsor()),
             ("To users, by phase", self.by_phase()),
@@ -29,10 +33,16 @@ impl Statement {
 fn table(rows: &Table) -> String {
     let row = |(at, cells): (usize, &Vec<String>)| {
         let tag = if at == 0 { "th" } else { "td" };
-        let cells: String = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell))).collect();
+        let cells: String = cells
+            .iter()
+            .map(|cell| format!("<{tag}>{}</{tag}>", escaped(cell)))
+            .collect();
         format!("<tr>{cells}</tr>\n")
     };
-    format!("<table>\n{}</table>\n", rows.iter().enumerate().map(row).collect::<String>())
+    format!(
+        "<table>\n{}</table>\n",
+        rows.iter().enumerate().map(row).collect::<String>()
+    )
 }
 
 /// Text as it may stand between tags.

@@ -186,7 +186,11 @@ pub fn statement(config: &Config) -> Result<Statement, StatementError> {
         ledger: identity,
         closed_ms,
         closed: when(UnixMillis(closed_ms)),
-        sponsors: report.sponsors.iter().map(|row| sponsor(row.sponsor, &row.totals)).collect(),
+        sponsors: report
+            .sponsors
+            .iter()
+            .map(|row| sponsor(row.sponsor, &row.totals))
+            .collect(),
         total: SponsorLine {
             name: "all".to_owned(),
             ..sponsor(0, &report.total)
@@ -208,7 +212,9 @@ fn read(config: &Config) -> Result<(Option<String>, (u64, u64)), LedgerError> {
     let connection = ledger::open_read_only(path)?;
     let bound = ledger::bound_seed(&connection).map_err(sqlite)?;
     let out = ledger::still_out(&connection, 0, UnixMillis(0)).map_err(sqlite)?;
-    let identity = bound.and_then(|bound| bound.identity).map(|identity| identity.to_string());
+    let identity = bound
+        .and_then(|bound| bound.identity)
+        .map(|identity| identity.to_string());
     Ok((identity, (out.users_owed, out.owed_cents)))
 }
 

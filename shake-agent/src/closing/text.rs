@@ -23,7 +23,10 @@ impl Statement {
     pub(super) fn facts(&self) -> Vec<String> {
         let ledger = self.ledger.as_deref().unwrap_or("without identity");
         let mut facts = vec![
-            format!("Ledger {ledger}, closed at {}. The audit against the seed balances.", self.closed),
+            format!(
+                "Ledger {ledger}, closed at {}. The audit against the seed balances.",
+                self.closed
+            ),
             match &self.settlement {
                 Some(file) => format!(
                     "The settlement file {file} agrees line by line: {} lines, the last one is the closing line.",

@@ -5,7 +5,8 @@ use super::{Progress, ledger_path, print, read_config};
 use crate::cli::{AuditArgs, By, ExportArgs};
 use anyhow::bail;
 use host::console;
-use shake_agent::audit::{self, fleet};
+use shake_agent::audit;
+use shake_agent::audit::fleet::{self, Books};
 use shake_agent::export::{self, ExportError};
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -59,7 +60,12 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
 fn audit_fleet(directory: &Path, args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let keys = args.certs.as_deref().map(read_keys).transpose()?;
     let mut progress = Progress::begin();
-    let report = fleet::audit(directory, &args.ledgers, keys.as_ref(), |file, what, done| {
+    let books = Books {
+        ledgers: &args.ledgers,
+        settlements: &args.settlements,
+        unused: &args.unused,
+    };
+    let report = fleet::audit(directory, books, keys.as_ref(), |file, what, done| {
         progress.say(|| format!("{}: {done} {what} read", file.display()))
     })?;
     if args.json {

@@ -25,7 +25,7 @@ pub fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
     host::secrecy::keep().context("cannot keep this process's memory to itself")?;
     let stop = Stop::on_signals().context("cannot wait for signals")?;
     let _log = log::start("warn").context("cannot start the log")?;
-    let closed = run::close(&config, &stop, |line| console::tell(line));
+    let closed = run::close(&config, &stop, console::tell);
     let statement = match closed {
         Ok(Closing::Closed(statement)) => statement,
         Ok(Closing::Waiting(outlook)) => {
@@ -39,8 +39,12 @@ pub fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
         }
     };
     if let Some(path) = &args.page {
-        std::fs::write(path, statement.to_page())
-            .with_context(|| format!("the ledger is closed, but the page {} cannot be written", path.display()))?;
+        std::fs::write(path, statement.to_page()).with_context(|| {
+            format!(
+                "the ledger is closed, but the page {} cannot be written",
+                path.display()
+            )
+        })?;
     }
     tell(&*statement, args.json)?;
     Ok(ExitCode::SUCCESS)

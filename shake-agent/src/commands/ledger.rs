@@ -1,23 +1,38 @@
-//! `ledger backup` and `ledger accept-loss`.
+//! `ledger backup`, `ledger copy` and `ledger accept-loss`.
 
 use super::{Progress, ledger_path, print, read_config};
+use crate::cli::close::CopyArgs;
 use crate::cli::{AcceptLossArgs, BackupArgs};
 use jiff::Timestamp;
 use shake_agent::backup;
 use shake_agent::loss::{self, Places};
 use shake_agent::settlement::Line;
 use shake_rules::{PacketId, UnixMillis};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
     let ledger = ledger_path(&args.ledger)?;
     let mut progress = Progress::begin();
-    let stamp = backup::backup(&ledger, &args.to, |done, of| {
-        progress.say(|| format!("{} of {} MiB copied", done >> 20, of >> 20));
-    })?;
+    let stamp = backup::backup(&ledger, &args.to, |done, of| say(&mut progress, done, of))?;
+    copied(&ledger, &args.to, stamp)
+}
+
+pub fn copy(args: &CopyArgs) -> anyhow::Result<ExitCode> {
+    let ledger = ledger_path(&args.ledger)?;
+    let mut progress = Progress::begin();
+    let stamp = backup::copy(&ledger, &args.to, |done, of| say(&mut progress, done, of))?;
+    copied(&ledger, &args.to, stamp)
+}
+
+fn say(progress: &mut Progress, done: u64, of: u64) {
+    progress.say(|| format!("{} of {} MiB copied", done >> 20, of >> 20));
+}
+
+fn copied(ledger: &Path, to: &Path, stamp: u64) -> anyhow::Result<ExitCode> {
     print(&format!(
         "{} is a copy of {}, at its commit {stamp}",
-        args.to.display(),
+        to.display(),
         ledger.display()
     ))?;
     Ok(ExitCode::SUCCESS)

@@ -3,7 +3,10 @@
 use super::checkpoint::Wal;
 use super::{LedgerError, lock, schema};
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +20,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The writer's connection. Makes the tables when there are none.
 pub(super) fn writer(path: &Path, wal: &Arc<Wal>) -> Result<Connection, LedgerError> {
     let sqlite = |source| LedgerError::sqlite("open", path, source);
+    refuse_foreign_log(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -70,6 +74,7 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     if !path.exists() {
         return Err(LedgerError::Missing(path.to_owned()));
     }
+    refuse_foreign_log(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection =
         Connection::open_with_flags(path, flags).map_err(|source| LedgerError::sqlite("open", path, source))?;
@@ -82,6 +87,37 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
             Ok(connection)
         }
     }
+}
+
+/// Where the read version stands in a database's header, and what it is of one that keeps a write-ahead log
+/// (<https://www.sqlite.org/fileformat2.html#file_format_version_numbers>).
+const READ_VERSION_AT: u64 = 19;
+const READ_VERSION_WAL: u8 = 2;
+
+/// The write-ahead log of a ledger.
+pub(crate) fn log_path(ledger: &Path) -> PathBuf {
+    let mut name = OsString::from(ledger);
+    name.push("-wal");
+    PathBuf::from(name)
+}
+
+/// A copy has no log ([`crate::backup`]). SQLite would take one of an older file that lies beside it for its own, and read pages
+/// of both.
+fn refuse_foreign_log(path: &Path) -> Result<(), LedgerError> {
+    let log = log_path(path);
+    if !fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    let mut version = [READ_VERSION_WAL];
+    let read = File::open(path).and_then(|file| file.read_exact_at(&mut version, READ_VERSION_AT));
+    // Whatever cannot be read here is told by SQLite.
+    if read.is_ok() && version != [READ_VERSION_WAL] {
+        return Err(LedgerError::ForeignLog {
+            path: path.to_owned(),
+            log,
+        });
+    }
+    Ok(())
 }
 
 /// The version of the ledger in a file, one that this program can read; `None` for an empty file.

@@ -1,8 +1,9 @@
 //! What can go wrong with a ledger.
 
+use crate::places::absolute;
 use crate::seed_file::SeedFileError;
-use shake_rules::seed::SeedHeader;
 use jiff::Timestamp;
+use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, PacketId, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,11 @@ pub enum LedgerError {
         holder: String,
     },
     /// There is no file.
-    #[error("there is no ledger at {}; `shake-agent run` makes one", .0.display())]
+    #[error(
+        "there is no ledger at {}; give --config the agent's configuration, or --ledger the file (`shake-agent run` makes one when an \
+         event begins)",
+        absolute(.0).display()
+    )]
     Missing(PathBuf),
     /// Some other file.
     #[error("{} is not a ledger of this program; give [ledger] path the right file", .0.display())]
@@ -142,6 +147,18 @@ pub enum LedgerError {
         path: PathBuf,
         /// When.
         at: UnixMillis,
+    },
+    /// A log lies beside a copy, which has none.
+    #[error(
+        "{} is a copy and whole by itself, and {} beside it is the log of another file: remove that log, or make the copy anew with \
+         `shake-agent ledger copy`, which does",
+        path.display(), log.display()
+    )]
+    ForeignLog {
+        /// The copy.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
     },
     /// It has no seed yet.
     #[error("the ledger {} was never begun: no agent has served it", .0.display())]

@@ -34,6 +34,7 @@ pub use accounts::Account;
 pub use batch::{Batch, Opening};
 pub use bound::{Bound, bound_seed};
 pub use checkpoint::{Checkpointer, PAGE_BYTES, Wal};
+pub(crate) use connect::log_path;
 pub use connect::open_read_only;
 pub use error::{LedgerError, when};
 pub use lanes::LaneRecord;
@@ -199,7 +200,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::StillOut`] while anything can be opened or grabbed, or a failed write.
     pub fn close(&mut self, now: UnixMillis) -> Result<UnixMillis, LedgerError> {
-        self.transaction(now, Batch::close)?;
+        self.transaction(now, |batch| batch.close())?;
         self.closed = Some(now);
         Ok(now)
     }

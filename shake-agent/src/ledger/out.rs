@@ -77,7 +77,11 @@ pub fn still_out(connection: &Connection, ticket_lifetime_ms: u64, now: UnixMill
 
 impl Out {
     fn count(&mut self, packet: &Packet) {
-        let cents = if packet.state == State::Lost { packet.amount.0 } else { packet.left.0 };
+        let cents = if packet.state == State::Lost {
+            packet.amount.0
+        } else {
+            packet.left.0
+        };
         let tally = match (packet.state, packet.origin) {
             (State::Issued, _) => &mut self.issued,
             (State::Released, _) => &mut self.released,

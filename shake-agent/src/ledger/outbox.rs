@@ -24,7 +24,14 @@ pub enum LineKind {
 
 impl LineKind {
     /// All kinds.
-    pub const ALL: [Self; 6] = [Self::Open, Self::Grab, Self::Gift, Self::Refund, Self::Send, Self::Close];
+    pub const ALL: [Self; 6] = [
+        Self::Open,
+        Self::Grab,
+        Self::Gift,
+        Self::Refund,
+        Self::Send,
+        Self::Close,
+    ];
 
     /// The number in the table.
     #[must_use]

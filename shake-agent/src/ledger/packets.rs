@@ -273,8 +273,16 @@ pub(super) fn held_of_other_mappings(connection: &Connection, mapping: u64) -> r
 pub(super) fn of_state(connection: &Connection, state: State) -> rusqlite::Result<Vec<(PacketId, Packet)>> {
     // One query for each, because only a literal meets the small index.
     let sql = match state {
-        State::Lost => concat!("SELECT ", columns!(), ", packet FROM packets WHERE state = 7 ORDER BY packet"),
-        _ => concat!("SELECT ", columns!(), ", packet FROM packets WHERE state = 1 ORDER BY lane, grant_position"),
+        State::Lost => concat!(
+            "SELECT ",
+            columns!(),
+            ", packet FROM packets WHERE state = 7 ORDER BY packet"
+        ),
+        _ => concat!(
+            "SELECT ",
+            columns!(),
+            ", packet FROM packets WHERE state = 1 ORDER BY lane, grant_position"
+        ),
     };
     connection
         .prepare_cached(sql)?

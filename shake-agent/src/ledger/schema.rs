@@ -14,8 +14,8 @@
 //! shares     every share taken of a packet that is shared; its key is the transfer that paid it
 //! transfers  every movement of money, in order: from the debit account to the credit account
 //! outbox     every movement of a user's balance, in order, for settlement: rows are only ever appended, without a gap. The last
-           row of a closed ledger is the closing line: user, packet and transfer are 0, `number` counts the users that are owed
-           something, `balance_cents` is the sum of what they are owed
+//!            row of a closed ledger is the closing line: user, packet and transfer are 0, `number` counts the users that are owed
+//!            something, `balance_cents` is the sum of what they are owed
 //! lanes      per mapping and shard: how far its request ring is done, how many grants it was given
 //! ```
 //! SQLite knows signed 64-bit integers only. Identifiers of 64 bits are stored bit by bit ([`to_sql`]), so ids from

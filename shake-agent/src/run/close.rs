@@ -11,9 +11,7 @@
 //! ledger is closed: what it holds could still become a ticket. Its side is then held, and the grants are taken out of the rings
 //! before the commit, so that one which starts later has nothing to give that is not there any more.
 
-use super::{
-    LOOK_EVERY, Opened, RunError, SETTLE_MAX, Service, bind, open, settle, wait_for_ledger,
-};
+use super::{LOOK_EVERY, Opened, RunError, SETTLE_MAX, Service, bind, open, settle, wait_for_ledger};
 use crate::closing::{self, Names, Outlook, Statement, StatementError};
 use crate::config::Config;
 use crate::counters::Counters;

@@ -187,13 +187,52 @@ pub enum Origin {
     Forged,
 }
 
+/// Whether an origin is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proof {
+    /// A holder of the ticket keys made the manifest.
+    Proved,
+    /// Nobody can tell any more, or was asked. That is no difference: keys are retired in time.
+    Unknown,
+    /// It was altered, made by somebody else, or stripped of its code.
+    False,
+}
+
+impl Origin {
+    /// What it comes to, for whoever gave keys to check it with, or none.
+    #[must_use]
+    pub fn proof(self, with_keys: bool) -> Proof {
+        match self {
+            Self::Authentic { .. } => Proof::Proved,
+            Self::Forged => Proof::False,
+            Self::NotAuthenticated if with_keys => Proof::False,
+            Self::NotAuthenticated | Self::NotChecked | Self::UnknownKey { .. } => Proof::Unknown,
+        }
+    }
+}
+
+/// The first thing that is said of a seed.
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proved => "origin proved",
+            Self::Unknown => "origin UNKNOWN",
+            Self::False => "origin FALSE",
+        })
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Authentic { key_id } => write!(f, "authentic (ticket key {key_id})"),
             Self::NotChecked => f.write_str("not checked (give --certs to check it)"),
             Self::NotAuthenticated => f.write_str("not authenticated (it was made without --certs)"),
-            Self::UnknownKey { key_id } => write!(f, "of ticket key {key_id}, which is not in the key file"),
+            Self::UnknownKey { key_id } => write!(
+                f,
+                "of ticket key {key_id}, which is not in the key file: it was retired, or never was there"
+            ),
             Self::Forged => f.write_str("altered, or not made with these ticket keys"),
         }
     }

@@ -1,6 +1,6 @@
 //! What a verification of a fleet's seed found.
 
-use super::manifest::{Origin, SponsorSum};
+use super::manifest::{Origin, Proof, SponsorSum};
 use crate::differences::Differences;
 use serde::Serialize;
 use std::fmt;
@@ -24,6 +24,8 @@ pub struct Report {
     pub repeated: u64,
     /// What is known of the manifest's origin.
     pub origin: Origin,
+    /// What that comes to.
+    pub proof: Proof,
     /// Found per sponsor.
     pub sponsors: Vec<SponsorSum>,
     /// Found per file.
@@ -50,13 +52,8 @@ pub struct FileReport {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "event {}: {} files; the manifest is {}\n",
-            self.event,
-            self.files.len(),
-            self.origin
-        )?;
+        writeln!(f, "{}: the manifest is {}", self.proof, self.origin)?;
+        writeln!(f, "event {}: {} files\n", self.event, self.files.len())?;
         let name_width = self.files.iter().map(|file| file.name.len()).max().unwrap_or(0).max(5);
         writeln!(
             f,

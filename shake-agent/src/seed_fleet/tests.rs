@@ -1,7 +1,7 @@
 //! Fleets made and verified, and every way of being wrong planted by hand.
 #![allow(clippy::unwrap_used)]
 
-use super::manifest::Origin;
+use super::manifest::{Origin, Proof};
 use super::verify::{VerifyError, verify};
 use super::*;
 use crate::seed_draw::Splits;
@@ -94,7 +94,11 @@ fn the_origin_is_told() {
     assert_eq!(origin(None), (Origin::NotChecked, true));
     assert_eq!(origin(Some(&keys(2))), (Origin::Forged, false));
     let other = ManifestKeys::new(&KeyRing::of(Key::new(5, [1; 32])));
-    assert_eq!(origin(Some(&other)), (Origin::UnknownKey { key_id: 4 }, false));
+    // The key was retired since: nobody can tell any more, and that is said first.
+    assert_eq!(origin(Some(&other)), (Origin::UnknownKey { key_id: 4 }, true));
+    let report = verify(directory.path(), Some(&other), |_| {}).unwrap();
+    assert_eq!(report.proof, Proof::Unknown);
+    assert!(report.to_string().starts_with("origin UNKNOWN: "), "{report}");
     let path = directory.path().join(MANIFEST);
     let mut manifest: Manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     manifest.authentication = None;

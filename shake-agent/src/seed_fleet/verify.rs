@@ -2,7 +2,7 @@
 //! manifest from whom it claims. Reads each file once, in blocks; a difference never stops it.
 
 use super::ids::{Ids, Place};
-use super::manifest::{FORMAT, FilePart, Fleet, Manifest, ManifestKeys, Origin, sums};
+use super::manifest::{FORMAT, FilePart, Fleet, Manifest, ManifestKeys, Origin, Proof, sums};
 use super::report::{FileReport, Report};
 use super::{MANIFEST, existing, file_name};
 use crate::differences::Differences;
@@ -67,7 +67,8 @@ pub fn verify(
         (None, None) => Origin::NotAuthenticated,
     };
     let mut differences = Differences::default();
-    if keys.is_some() && !matches!(origin, Origin::Authentic { .. }) {
+    let proof = origin.proof(keys.is_some());
+    if proof == Proof::False {
         differences.add("manifest_origin", MANIFEST, "authentic", origin);
     }
     check_sums(fleet, &mut differences);
@@ -113,6 +114,7 @@ pub fn verify(
         cents: total.tally.cents,
         repeated: scan.repeated,
         origin,
+        proof,
         sponsors: sums(&total.sponsors),
         files,
         differences,

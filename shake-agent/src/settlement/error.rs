@@ -2,6 +2,7 @@
 
 use super::Identity;
 use crate::ledger::LedgerError;
+use crate::places::absolute;
 use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -10,7 +11,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum SettlementError {
     /// A file operation failed. `action` reads after "cannot".
-    #[error("cannot {action} the settlement file {}: {source}", path.display())]
+    #[error("cannot {action} the settlement file {}: {source}", absolute(path).display())]
     Io {
         /// What was tried.
         action: &'static str,

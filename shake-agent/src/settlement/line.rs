@@ -151,7 +151,10 @@ impl Identity {
         let ledger = self.ledger.map_or_else(String::new, |ledger| ledger.to_string());
         let name = kind.name();
         if *kind == LineKind::Close {
-            write!(out, "{seq},{ledger}-{incarnation}-{name},,{number},{cents},{balance},{name},,{at}")
+            write!(
+                out,
+                "{seq},{ledger}-{incarnation}-{name},,{number},{cents},{balance},{name},,{at}"
+            )
         } else {
             write!(
                 out,
@@ -239,7 +242,8 @@ fn incarnation_of(key: &str) -> Option<Incarnation> {
 fn kind_of(name: &str) -> Result<LineKind, &'static str> {
     let kind = LineKind::ALL.into_iter().find(|known| known.name() == name);
     // The closing line is of no user.
-    kind.filter(|kind| *kind != LineKind::Close).ok_or("its kind is unknown")
+    kind.filter(|kind| *kind != LineKind::Close)
+        .ok_or("its kind is unknown")
 }
 
 fn natural(text: &str) -> Result<u64, &'static str> {

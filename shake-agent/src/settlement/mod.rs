@@ -24,7 +24,7 @@ pub use error::SettlementError;
 pub use file::FileTarget;
 pub use line::Identity;
 pub(crate) use start::ask_for_new_ledger;
-pub use start::{Standing, ask, begin, set_aside, unknown_to};
+pub use start::{Standing, ask, begin, identity_of_file, identity_of_ledger, set_aside, unknown_to};
 pub use verify::{Report, verify};
 pub use worker::Worker;
 

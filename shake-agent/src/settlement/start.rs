@@ -3,7 +3,7 @@
 use super::file::{FileTarget, Lines, whole_bytes};
 use super::outbox::Outbox;
 use super::worker::compare_last;
-use super::{Line, Settlement, SettlementError};
+use super::{Identity, Line, Settlement, SettlementError};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -104,6 +104,25 @@ pub fn unknown_to(file: &Path, ledger: &Path) -> Result<Vec<Line>, SettlementErr
         }
     }
     Ok(unknown)
+}
+
+/// Which ledger a settlement file says that it belongs to.
+///
+/// # Errors
+/// When it cannot be read, or has no header in order.
+pub fn identity_of_file(file: &Path) -> Result<Identity, SettlementError> {
+    let io = |action| SettlementError::io(action, file);
+    let opened = File::open(file).map_err(io("open"))?;
+    let whole = whole_bytes(&opened).map_err(io("read"))?;
+    Lines::read(file, &opened, whole).map(|lines| lines.identity())
+}
+
+/// What the settlement file of a ledger says in its header.
+///
+/// # Errors
+/// When the ledger cannot be read, or was never begun.
+pub fn identity_of_ledger(ledger: &Path) -> Result<Identity, SettlementError> {
+    Outbox::open(ledger)?.identity()
 }
 
 /// Puts a file aside under a name that nothing has, and gives that name.

@@ -250,7 +250,12 @@ impl Balances {
     fn refuse_after_closing(&self, line: &Line, differences: &mut Differences) {
         if self.is_closed {
             let subject = format!("line {}", line.seq);
-            differences.add("line_after_closing", subject, "none after the closing line", Shown(line));
+            differences.add(
+                "line_after_closing",
+                subject,
+                "none after the closing line",
+                Shown(line),
+            );
         }
     }
 
@@ -289,7 +294,10 @@ impl fmt::Display for Shown<'_> {
             ..
         } = self.0;
         if *kind == LineKind::Close {
-            return write!(f, "the closing line, at {at} ms: {number} users are owed {balance} cents");
+            return write!(
+                f,
+                "the closing line, at {at} ms: {number} users are owed {balance} cents"
+            );
         }
         write!(
             f,

@@ -1,7 +1,7 @@
 //! The books closed after a night of everything: by a process that dies at each step and is run again, and by hand.
 
 use super::back::{Back, Setting};
-use super::support::{EVENT, Event, Front, PATIENCE, ask, claim, ticket};
+use super::support::{EVENT, Event, Front, PATIENCE, ask, claim};
 use crate::closing::{self, Outlook, Statement};
 use crate::config::Config;
 use crate::crash::{CLOSE_POINTS, DIE_AT, POINTS, SETTLEMENT_POINTS};
@@ -14,6 +14,7 @@ use shake_proto::handoff::record::{Issued, Request, What};
 use shake_proto::request::Send;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::show::Show;
+use shake_rules::ticket::Ticket;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use shm_queue::Mapping;
 use std::os::unix::process::ExitStatusExt;
@@ -63,7 +64,11 @@ fn record(index: u64) -> SeedRecord {
         packet: PacketId((7 << 48) + index),
         amount: Cents(if is_split { 90 } else { 1_000 }),
         sponsor: SponsorId(1 + (index % 2) as u16),
-        kind: if is_split { PacketKind::Split { shares: 3 } } else { PacketKind::Plain },
+        kind: if is_split {
+            PacketKind::Split { shares: 3 }
+        } else {
+            PacketKind::Plain
+        },
     }
 }
 
@@ -76,6 +81,11 @@ struct Night {
 
 /// Packets of every state: opened, shared and open, sent by a user, issued, with shards, in rings, lost, and unreleased.
 fn night() -> Night {
+    night_with(|_| {})
+}
+
+/// The same; the gateway does this last.
+fn night_with(last: impl FnOnce(&mut Front)) -> Night {
     let event = Event::with_records(&(0..PACKETS).map(record).collect::<Vec<_>>());
     std::fs::write(event.path("show.toml"), SHOW).unwrap();
     let began = now();
@@ -117,8 +127,15 @@ fn night() -> Night {
         );
     }
     let sealed = |front: &Front, at: usize| {
-        let user = UserId(1 + at as u64);
-        ticket(&front.keys, EVENT, grants[at].packet, user, began.plus_ms(60_000))
+        front.keys.seal(&Ticket {
+            event: EVENT,
+            packet: grants[at].packet,
+            user: UserId(1 + at as u64),
+            sponsor: grants[at].sponsor,
+            stage: (at % 2) as u16,
+            issued_at: began,
+            expires_at: began.plus_ms(60_000),
+        })
     };
     // Users 1 to 3 open theirs, the first of them sends some of it on. The ticket of user 4 stays shut.
     for at in 0..3 {
@@ -137,15 +154,19 @@ fn night() -> Night {
     // The claim of user 5 came before anything ended, and waits in the ring.
     let ticket = sealed(&front, 4);
     front.push(0, &claim(11, UserId(5), ticket, began));
+    last(&mut front);
     let report = event.assert_balanced();
     let total = report.total;
-    assert!(total.issued.packets >= 2 && total.open.packets >= 1 && total.opened.cents > 0, "{report}");
+    assert!(
+        total.issued.packets >= 2 && total.open.packets >= 1 && total.opened.cents > 0,
+        "{report}"
+    );
     assert!(total.released.packets >= 3 && total.lost.packets == 8, "{report}");
-    assert!(total.unreleased.packets > 30 && report.sent.open.packets == 1, "{report}");
-    Night {
-        event,
-        late: UserId(5),
-    }
+    assert!(
+        total.unreleased.packets > 30 && report.sent.open.packets == 1,
+        "{report}"
+    );
+    Night { event, late: UserId(5) }
 }
 
 fn config(directory: &Path) -> Config {
@@ -184,25 +205,43 @@ fn assert_closed(night: &Night, statement: &Statement, what: &str) {
         total.opened.cents + total.refunded.cents,
         "{what}"
     );
-    assert_eq!(total.seed.packets, total.opened.packets + total.refunded.packets, "{what}");
+    assert_eq!(
+        total.seed.packets,
+        total.opened.packets + total.refunded.packets,
+        "{what}"
+    );
     // What sponsors paid is what users are owed, whatever went round among them.
-    assert_eq!((statement.owed_cents, statement.total.users_cents), (total.opened.cents, total.opened.cents));
+    assert_eq!(
+        (statement.owed_cents, statement.total.users_cents),
+        (total.opened.cents, total.opened.cents)
+    );
     let by_phase: u64 = statement.phases.iter().map(|phase| phase.cents).sum();
     assert_eq!(by_phase, total.opened.cents, "{what}");
     for line in &statement.sponsors {
-        assert_eq!(line.funded_cents, line.users_cents + line.back_cents + line.void_cents, "{what}: {line:?}");
+        assert_eq!(
+            line.funded_cents,
+            line.users_cents + line.back_cents + line.void_cents,
+            "{what}: {line:?}"
+        );
     }
     // Who asked in time is served, though the claim lay in the ring when the agent ended.
     let ledger = Ledger::open(&event.ledger()).unwrap();
     assert!(ledger.user_balance(night.late).unwrap().unwrap_or(0) > 0, "{what}");
     drop(ledger);
     let settled = settlement::verify(&event.path("settlement.log"), &event.ledger(), |_| {}).unwrap();
-    assert!(settled.agrees && settled.closed && settled.backlog.count == 0, "{what}: {settled}");
+    assert!(
+        settled.agrees && settled.closed && settled.backlog.count == 0,
+        "{what}: {settled}"
+    );
     let text = std::fs::read_to_string(event.path("settlement.log")).unwrap();
     let last: Vec<&str> = text.lines().last().unwrap().split(',').collect();
     assert_eq!(text.matches("-close,").count(), 1, "{what}");
     let (users, owed) = (statement.users_owed.to_string(), statement.owed_cents.to_string());
-    assert_eq!(last[2..8], ["", users.as_str(), "0", owed.as_str(), "close", ""], "{what}");
+    assert_eq!(
+        last[2..8],
+        ["", users.as_str(), "0", owed.as_str(), "close", ""],
+        "{what}"
+    );
     assert!(!event.path("rings").exists(), "{what}: the mapping is gone");
 }
 
@@ -219,7 +258,15 @@ fn what_nobody_won_goes_back_and_the_statement_says_so_by_name() {
     let back: u64 = before.back.iter().map(|returned| returned.cents).sum();
     assert!(back > statement.total.back_cents && before.owed_cents < statement.owed_cents);
     let text = statement.to_string();
-    for word in ["gala <night>", "Acme & Sons", "Globex", "the event (gifts)", "opening", "midnight", "10.00"] {
+    for word in [
+        "gala <night>",
+        "Acme & Sons",
+        "Globex",
+        "the event (gifts)",
+        "opening",
+        "midnight",
+        "10.00",
+    ] {
         assert!(text.contains(word), "{word}: {text}");
     }
     let page = statement.to_page();
@@ -264,7 +311,10 @@ fn books_that_do_not_balance_are_not_closed() {
     let night = night();
     let event = &night.event;
     let connection = Connection::open(event.ledger()).unwrap();
-    let changed = connection.execute("UPDATE house SET balance_cents = balance_cents + 1 WHERE kind = 2 AND id = 1", []);
+    let changed = connection.execute(
+        "UPDATE house SET balance_cents = balance_cents + 1 WHERE kind = 2 AND id = 1",
+        [],
+    );
     assert_eq!(changed, Ok(1));
     drop(connection);
     let error = close(event).unwrap_err();
@@ -313,11 +363,8 @@ fn a_closed_ledger_that_was_altered_is_told() {
 /// Records that nobody could read may have been those of tickets: what is with that shard is lost first, for the time of a ticket.
 #[test]
 fn with_a_damaged_ring_nothing_goes_back_before_a_ticket_could_have_ended() {
-    let night = night();
+    let night = night_with(|front| front.push_bytes(0, b"no record at all"));
     let event = &night.event;
-    let mut front = Front::on(&Mapping::open(&event.path("rings")).unwrap(), 1);
-    front.push_bytes(0, b"no record at all");
-    drop(front);
     assert_closed(&night, &closed(event), "after a damaged record");
     let connection = crate::ledger::open_read_only(&event.ledger()).unwrap();
     let sql = "SELECT count(*) FROM transfers WHERE debit_kind = 1 AND credit_kind = 3";
@@ -382,11 +429,18 @@ fn it_may_die_at_any_step_and_is_run_again() {
         .chain(POINTS.iter().map(|point| (*point, 1)))
         // The last commits: what the rings held, what went back, and the closing.
         .chain((2..8).map(|nth| ("turn:before-commit", nth)))
-        .chain(SETTLEMENT_POINTS.iter().flat_map(|point| (1..4).map(|nth| (*point, nth))))
+        .chain(
+            SETTLEMENT_POINTS
+                .iter()
+                .flat_map(|point| (1..4).map(|nth| (*point, nth))),
+        )
         .collect();
     // They wait for most of their time.
     std::thread::scope(|scope| {
-        let running: Vec<_> = steps.iter().map(|&(point, nth)| scope.spawn(move || check(point, nth))).collect();
+        let running: Vec<_> = steps
+            .iter()
+            .map(|&(point, nth)| scope.spawn(move || check(point, nth)))
+            .collect();
         for check in running {
             check.join().unwrap();
         }

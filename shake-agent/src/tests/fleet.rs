@@ -2,12 +2,14 @@
 
 use super::support::{EVENT, FAR, Tickets, claim, judge, ring, splitmix, ticket};
 use crate::audit::AuditError;
-use crate::audit::fleet::{self, FleetError, Report};
+use crate::audit::fleet::{self, Books, FleetError, Report};
 use crate::ledger::{Ledger, Release};
 use crate::requests::Origin;
 use crate::seed_draw::{Request, Splits};
 use crate::seed_file::SeedFile;
+use crate::seed_fleet::manifest::Proof;
 use crate::seed_fleet::{self, ManifestKeys, file_name};
+use crate::settlement::{self, FileTarget, Worker};
 use rusqlite::Connection;
 use shake_rules::keys::{Key, KeyRing};
 use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
@@ -100,7 +102,15 @@ impl Fleet {
     }
 
     fn audit(&self, ledgers: &[PathBuf]) -> Report {
-        fleet::audit(&self.seeds(), ledgers, Some(&ManifestKeys::new(&ring())), |_, _, _| {}).unwrap()
+        let books = Books {
+            ledgers,
+            ..Books::default()
+        };
+        self.audit_books(books, &ManifestKeys::new(&ring()))
+    }
+
+    fn audit_books(&self, books: Books<'_>, keys: &ManifestKeys) -> Report {
+        fleet::audit(&self.seeds(), books, Some(keys), |_, _, _| {}).unwrap()
     }
 }
 
@@ -133,19 +143,25 @@ fn two_parts_with_two_ledgers_balance() {
 }
 
 #[test]
-fn a_part_without_a_ledger_is_unreleased() {
+fn a_forgotten_ledger_is_no_balance_and_an_unused_part_is() {
     let fleet = Fleet::new();
     let report = fleet.audit(&[fleet.ledger(0)]);
+    assert_named(&report, "ledger_missing");
+    assert!(report.to_string().contains("(seed-1.bin): NO LEDGER"), "{report}");
+    assert!(report.parts[0].balanced && !report.parts[1].balanced);
+    let books = Books {
+        ledgers: &[fleet.ledger(0)],
+        unused: &[file_name(1)],
+        ..Books::default()
+    };
+    let report = fleet.audit_books(books, &ManifestKeys::new(&ring()));
     assert!(report.balanced, "{report}");
     let part = &report.parts[1];
     assert_eq!((&part.ledger, part.total.unreleased), (&None, part.total.seed));
     assert_eq!((part.total.seed.packets, report.total.seed.packets), (10, 20));
     assert_eq!((report.total.unreleased.packets, report.total.opened.packets), (16, 2));
     let text = report.to_string();
-    assert!(
-        text.contains("(seed-1.bin): no ledger") && text.contains("parts without a ledger: 1 of 2"),
-        "{text}"
-    );
+    assert!(text.contains("(seed-1.bin): unused"), "{text}");
     let json = serde_json::to_value(&report).unwrap();
     assert!(json["parts"][1]["ledger"].is_null());
 }
@@ -160,15 +176,23 @@ fn a_ledger_that_does_not_fit_is_named_and_left_out() {
         let fleet = Fleet::new();
         let report = fleet.audit(&[fleet.ledger(0), fleet.foreign(event, parts, part)]);
         assert_named(&report, kind);
+        assert_named(&report, "ledger_missing");
         assert_eq!(
             (report.difference_count, report.total.unreleased.packets),
-            (1, 16),
+            (2, 16),
             "{report}"
         );
     };
     check(EventId(8), 2, 1, "ledger_event");
     check(EVENT, 3, 2, "ledger_part");
-    check(EVENT, 3, 1, "ledger_seed");
+    let fleet = Fleet::new();
+    let report = fleet.audit(&[fleet.ledger(0), fleet.foreign(EVENT, 3, 1)]);
+    assert_named(&report, "ledger_seed");
+    assert_eq!(
+        (report.difference_count, report.total.unreleased.packets),
+        (1, 16),
+        "{report}"
+    );
 }
 
 #[test]
@@ -206,7 +230,13 @@ fn a_planted_difference_is_named_with_its_ledger() {
 fn differences_of_the_seed_are_reported() {
     let fleet = Fleet::new();
     let other = ManifestKeys::new(&KeyRing::of(Key::new(3, [8; 32])));
-    let report = fleet::audit(&fleet.seeds(), &fleet.ledgers(), Some(&other), |_, _, _| {}).unwrap();
+    let ledgers = fleet.ledgers();
+    let books = Books {
+        ledgers: &ledgers,
+        ..Books::default()
+    };
+    let report = fleet.audit_books(books, &other);
+    assert!(report.to_string().starts_with("origin FALSE: "), "{report}");
     assert_named(&report, "manifest_origin");
     assert!(report.parts.iter().all(|row| row.balanced), "{report}");
     std::fs::remove_file(fleet.seeds().join(file_name(1))).unwrap();
@@ -219,7 +249,13 @@ fn differences_of_the_seed_are_reported() {
 #[test]
 fn what_cannot_be_audited_is_an_error() {
     let fleet = Fleet::new();
-    let audit = |seeds: &Path, ledger: PathBuf| fleet::audit(seeds, &[ledger], None, |_, _, _| {});
+    let audit = |seeds: &Path, ledger: PathBuf| {
+        let books = Books {
+            ledgers: &[ledger],
+            ..Books::default()
+        };
+        fleet::audit(seeds, books, None, |_, _, _| {})
+    };
     let no_manifest = audit(fleet.0.path(), fleet.ledger(0));
     assert!(matches!(no_manifest, Err(FleetError::Seed(_))), "{no_manifest:?}");
     let missing = audit(&fleet.seeds(), fleet.ledger(2));
@@ -233,4 +269,77 @@ fn what_cannot_be_audited_is_an_error() {
         matches!(empty, Err(FleetError::Ledger(AuditError::NoSeed(_)))),
         "{empty:?}"
     );
+}
+
+#[test]
+fn a_manifest_of_a_retired_key_is_of_unknown_origin_and_balances() {
+    let fleet = Fleet::new();
+    let ledgers = fleet.ledgers();
+    let books = Books {
+        ledgers: &ledgers,
+        ..Books::default()
+    };
+    let rotated = ManifestKeys::new(&KeyRing::of(Key::new(4, [8; 32])));
+    let report = fleet.audit_books(books, &rotated);
+    assert!(report.balanced && report.proof == Proof::Unknown, "{report}");
+    assert!(report.to_string().starts_with("origin UNKNOWN: "), "{report}");
+    let report = fleet.audit(&ledgers);
+    assert!(report.to_string().starts_with("origin proved: "), "{report}");
+}
+
+#[test]
+fn settlement_files_are_compared_with_the_ledgers_that_they_name() {
+    let fleet = Fleet::new();
+    let ledgers = fleet.ledgers();
+    let keys = ManifestKeys::new(&ring());
+    let file = |name: &str| fleet.0.path().join(name);
+    let settle = |ledger: &Path, file: &Path| {
+        settlement::begin(file, ledger).unwrap();
+        let path = file.to_owned();
+        let target = move |identity| FileTarget::new(path.clone(), identity);
+        let worker = Worker::spawn(ledger.to_owned(), target, Default::default()).unwrap();
+        worker.finish(std::time::Duration::from_secs(60));
+    };
+    let audit = |settlements: &[PathBuf]| {
+        let books = Books {
+            ledgers: &ledgers,
+            settlements,
+            unused: &[],
+        };
+        fleet.audit_books(books, &keys)
+    };
+    settle(&fleet.ledger(0), &file("a.log"));
+    settle(&fleet.ledger(1), &file("b.log"));
+    // Whichever order they are given in.
+    let report = audit(&[file("b.log"), file("a.log")]);
+    assert!(report.balanced, "{report}");
+    assert_eq!(report.parts[0].settlement, Some(file("a.log").display().to_string()));
+    assert!(audit(&[file("a.log")]).balanced, "the other one is not compared");
+    std::fs::copy(file("a.log"), file("again.log")).unwrap();
+    assert_named(&audit(&[file("a.log"), file("again.log")]), "settlement_twice");
+    // Cut short, of another ledger, and with another line.
+    let text = std::fs::read_to_string(file("a.log")).unwrap();
+    let head: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
+    std::fs::write(file("again.log"), head).unwrap();
+    assert_named(&audit(&[file("again.log")]), "settlement_short");
+    let foreign = fleet.foreign(EventId(8), 2, 1);
+    settle(&foreign, &file("foreign.log"));
+    assert_named(&audit(&[file("foreign.log")]), "settlement_extra");
+    let sql = "UPDATE outbox SET at_ms = at_ms + 1 WHERE seq = 1";
+    assert_eq!(Connection::open(fleet.ledger(0)).unwrap().execute(sql, []), Ok(1));
+    let report = audit(&[file("a.log")]);
+    assert_named(&report, "line_differs");
+    assert!(!report.parts[0].balanced && report.parts[1].balanced, "{report}");
+    std::fs::remove_file(file("a.log")).unwrap();
+    let missing = fleet::audit(
+        &fleet.seeds(),
+        Books {
+            ledgers: &ledgers,
+            settlements: &[file("a.log")],
+            unused: &[],
+        },
+        None,
+        |_, _, _| {},
+    );
+    assert!(matches!(missing, Err(FleetError::Settlement(_))), "{missing:?}");
 }

@@ -16,7 +16,9 @@ impl Batch<'_> {
             return Err(LedgerError::StillOut(self.path.to_owned()));
         }
         for state in [State::Lost, State::Released] {
-            let packets = self.run("read the packets of", |connection, _| packets::of_state(connection, state))?;
+            let packets = self.run("read the packets of", |connection, _| {
+                packets::of_state(connection, state)
+            })?;
             for (id, packet) in packets {
                 let packet = match state {
                     State::Lost => self.find_packet(id, &packet)?,
