@@ -111,9 +111,13 @@ pub struct Run {
     /// Where the run listens to `client-sim ctl`, instead of the usual socket.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-    /// Instead of target.address: where the gateway listens.
+    /// Instead of target.address: where the gateway listens. When the host is a name, the certificate must be for it, and the
+    /// scenario's cues are given there.
     #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,
+    /// Instead of target.server_name: the name that the gateway's certificate is for.
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
     /// Instead of target.ca and users.token_key: a directory that `certs generate` made.
     #[arg(long, value_name = "DIR")]
     pub certs: Option<PathBuf>,
@@ -190,6 +194,7 @@ Exit codes:
   1  no run: a bad scenario or file, or no session could connect
   2  the run went through, but the gateway did what no correct one does: a packet opened twice, an answer that
      changed, a wallet or view that does not add up, a malformed reply, ... (see `checks` in the report)
+  3  the run went through, but a cue could not be given (see `cues` in the report)
 
 Examples:
   client-sim run --certs certs

@@ -48,10 +48,12 @@ fn simulate(flags: &Run) -> Result<u8> {
         control: flags.control.clone().or_else(usual_control),
         journal: flags.journal.clone(),
         target: flags.target.clone(),
+        server_name: flags.server_name.clone(),
         certs: flags.certs.clone(),
         engine: flags.engine.clone(),
     };
     let scenario = read_scenario(flags.scenario.as_deref(), &overrides)?;
+    let server_name = scenario.server_name.clone();
     let mut opened = flags.opened.as_deref().map(create).transpose()?;
     let mut html = flags.html.as_deref().map(create).transpose()?;
     let mut credits = flags.credits.as_deref().map(create).transpose()?;
@@ -91,8 +93,10 @@ fn simulate(flags: &Run) -> Result<u8> {
     }
     if outcome.verdict == Verdict::NobodyConnected {
         let target = &outcome.report.scenario.target;
+        let server_name = &server_name;
         console::tell(&format!(
-            "client-sim: no session got through to {target}; is the gateway up, with certificates of the same CA?"
+            "client-sim: no session got through to {target}; is the gateway up, with a certificate of the same CA for {server_name:?}? \
+             (--server-name NAME when it has another one)"
         ));
     }
     Ok(outcome.verdict.exit_code())

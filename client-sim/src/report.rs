@@ -225,7 +225,7 @@ pub struct Resources {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Checks {
-    /// Whether all is well.
+    /// Whether all is well: somebody connected, and nothing of this kind was seen.
     pub passed: bool,
     /// The counts, and the packets concerned.
     #[serde(flatten)]

@@ -72,6 +72,8 @@ pub enum Verdict {
     NobodyConnected,
     /// The gateway did what no correct one does.
     ChecksFailed,
+    /// The run went through, but not as it was meant: a cue was not given.
+    CueFailed,
 }
 
 impl Verdict {
@@ -82,6 +84,7 @@ impl Verdict {
             Self::Fine => 0,
             Self::NobodyConnected => 1,
             Self::ChecksFailed => 2,
+            Self::CueFailed => 3,
         }
     }
 }
@@ -113,11 +116,12 @@ pub struct Watch {
 /// # Errors
 /// When it cannot begin. A run that began gives a report, whatever it met.
 pub fn run(
-    scenario: Scenario,
+    mut scenario: Scenario,
     watch: &Watch,
     stop: &Stop,
     observe: &mut dyn FnMut(&Snapshot<'_>),
 ) -> Result<Outcome, RunError> {
+    scenario.habits.run = unix_now().0;
     let dial = Arc::new(Dial::default());
     let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
     let roots = read_authority(&scenario.ca)?;
@@ -149,16 +153,24 @@ pub fn run(
     })?;
     finished.tally.find_overdrawn();
     let mut beside = Beside::default();
+    let mut cue_failed = false;
     (beside.series, beside.remarks) = recorder.end();
     match cues {
         Some(Ok(cues)) => beside.cues = cues.end(),
-        Some(Err(error)) => beside.remarks.push(format!("no cue was given: {error}")),
+        Some(Err(error)) => {
+            cue_failed = true;
+            beside.remarks.push(format!("no cue was given: {error}"));
+        }
         None => {}
     }
     beside.remarks.extend(open_ends(&finished));
     beside.remarks.extend(full_networks(&finished));
     let report = Report::new(&scenario, &finished, beside);
-    let verdict = verdict(&finished);
+    cue_failed |= report.cues.iter().any(|cue| cue.error.is_some());
+    let verdict = match verdict(&finished) {
+        Verdict::Fine if cue_failed => Verdict::CueFailed,
+        verdict => verdict,
+    };
     Ok(Outcome {
         report,
         opened: finished.tally.opened,

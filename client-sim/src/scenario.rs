@@ -16,6 +16,7 @@ use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
 use shake_rules::document::{self, Problems};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 /// The built-in scenario: the same file as `deploy/scenarios/default.toml`.
@@ -141,8 +142,11 @@ pub struct Overrides {
     pub control: Option<PathBuf>,
     /// Where money is written down as the phones hear of it.
     pub journal: Option<PathBuf>,
-    /// Instead of `target.address`.
+    /// Instead of `target.address`. Its host, when it is a name, is also what the certificate must have; cues that would go to this
+    /// machine go to that host.
     pub target: Option<String>,
+    /// Instead of `target.server_name`.
+    pub server_name: Option<String>,
     /// A directory that `certs generate` made, instead of `target.ca` and `users.token_key`.
     pub certs: Option<PathBuf>,
     /// Instead of `engine.kind`.
@@ -227,6 +231,22 @@ impl Overrides {
         number(&mut file.load.seconds, self.seconds);
         if let Some(target) = &self.target {
             file.target.address = unplaced(target.clone());
+            if let Some(host) = host_of(target) {
+                if !is_loopback(host) && host.parse::<IpAddr>().is_err() {
+                    file.target.server_name = unplaced(host.to_owned());
+                }
+                let operator = file.operator.address.as_ref();
+                if let Some((there, port)) = operator.rsplit_once(':')
+                    && is_loopback(bare(there))
+                    && !is_loopback(host)
+                {
+                    let (host, _) = target.rsplit_once(':').unwrap_or((host, ""));
+                    file.operator.address = unplaced(format!("{host}:{port}"));
+                }
+            }
+        }
+        if let Some(name) = &self.server_name {
+            file.target.server_name = unplaced(name.clone());
         }
         if let Some(engine) = &self.engine {
             file.engine.kind = unplaced(engine.clone());
@@ -238,6 +258,20 @@ impl Overrides {
             file.users.token_key = path(shake_rules::keys::Purpose::UserToken.file_name());
         }
     }
+}
+
+/// The host of host:port.
+fn host_of(address: &str) -> Option<&str> {
+    address.rsplit_once(':').map(|(host, _)| bare(host))
+}
+
+/// A host without the brackets of IPv6.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ use std::sync::Arc;
 pub struct Habits {
     /// Seed of what users draw.
     pub seed: u64,
+    /// Another number in each run: what must never repeat comes from it, however often one seed is played.
+    pub run: u64,
     /// How many users the run has.
     pub sessions: u32,
     /// The share of users who obey the gateway, 0 to 1: its pace, its slow downs, its waits, its silence. The others

@@ -323,3 +323,68 @@ fn it_ends_quietly_when_its_reader_goes_and_says_so_when_the_disk_is_full() {
         "nobody is told, and it ends in good order"
     );
 }
+
+/// Nobody got through: nothing was checked, and the hint says what the certificate had to be for.
+#[test]
+fn checks_over_no_phone_have_not_passed() {
+    let server = Server::start(Winning);
+    let (target, certs) = (server.address.to_string(), server.certs());
+    let certs = certs.to_string_lossy();
+    let flags = [
+        "--sessions",
+        "2",
+        "--shakes-per-second",
+        "10",
+        "--seconds",
+        "1",
+        "--quiet",
+    ];
+    let mut arguments = vec![
+        "run",
+        "--target",
+        &target,
+        "--certs",
+        &certs,
+        "--server-name",
+        "gw1.example",
+    ];
+    arguments.extend(flags);
+    let output = client_sim(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(out.contains("no phone connected, so nothing was checked"), "{out}");
+    assert!(!out.contains("passed: no packet"), "{out}");
+    assert!(err.contains("gw1.example") && err.contains("--server-name"), "{err}");
+    arguments.push("--json");
+    let report: serde_json::Value = serde_json::from_slice(&client_sim(&arguments).stdout).expect("one JSON object");
+    assert_eq!(report["checks"]["passed"], false);
+}
+
+#[test]
+fn a_cue_that_was_not_given_is_an_exit_code_of_its_own() {
+    let server = Server::start(Winning);
+    let scenario = server.certs().join("cue.toml");
+    for (program, code) in [("false", 3), ("true", 0)] {
+        let cue = format!("[[cues]]\nat_s = 0.1\nname = \"main\"\ncommand = [\"{program}\"]\n");
+        std::fs::write(&scenario, cue).expect("written");
+        let (target, certs) = (server.address.to_string(), server.certs());
+        let (certs, scenario) = (certs.to_string_lossy(), scenario.to_string_lossy());
+        let flags = [
+            "--sessions",
+            "2",
+            "--shakes-per-second",
+            "10",
+            "--seconds",
+            "1",
+            "--quiet",
+            "--json",
+        ];
+        let mut arguments = vec!["run", &scenario, "--target", &target, "--certs", &certs];
+        arguments.extend(flags);
+        let output = client_sim(&arguments);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+        assert_eq!(report["checks"]["passed"], true, "{program}: the phones were served");
+        assert_eq!(report["cues"][0]["error"].is_null(), code == 0);
+    }
+}

@@ -41,6 +41,9 @@ pub struct Witness {
     event: u32,
     /// The part of its seed.
     part: u16,
+    /// Its books are closed: another event may take its place.
+    #[serde(default)]
+    closed: bool,
 }
 
 /// Why a ledger is not served, or the witness not heard.
@@ -104,6 +107,22 @@ pub enum WitnessError {
         /// The part of both.
         part: u16,
     },
+    /// The state directory is that of another event.
+    #[error(
+        "{} has seen ledger {seen} of event {event}, whose books are not closed, and this seed is of event {own}: each event, and each \
+         rehearsal, has a state directory of its own. Give [state] directory another one, or close the books of event {event}",
+        path.display()
+    )]
+    OtherEvent {
+        /// The witness.
+        path: PathBuf,
+        /// The ledger that it has seen.
+        seen: LedgerId,
+        /// The event of that.
+        event: u32,
+        /// The event of the seed.
+        own: u32,
+    },
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -119,6 +138,7 @@ impl Witness {
             stamp: ledger.stamp(),
             event: header.event.0,
             part: header.part,
+            closed: false,
         })
     }
 
@@ -170,10 +190,11 @@ impl Witness {
         Some((LedgerId::parse(&self.ledger)?, Incarnation::parse(&self.incarnation)?))
     }
 
-    /// Refuses another ledger than the one that it has seen serve this seed.
+    /// Refuses another ledger than the one that it has seen serve this seed, and another event while the books of the one that it
+    /// has seen are open.
     ///
     /// # Errors
-    /// [`WitnessError::OtherLedger`].
+    /// [`WitnessError::OtherLedger`] or [`WitnessError::OtherEvent`].
     pub fn allows(
         &self,
         path: &Path,
@@ -184,6 +205,14 @@ impl Witness {
         let Some((seen, _)) = self.names().filter(|(seen, _)| own != Some(*seen)) else {
             return Ok(());
         };
+        if self.event != header.event.0 && !self.closed {
+            return Err(WitnessError::OtherEvent {
+                path: path.to_owned(),
+                seen,
+                event: self.event,
+                own: header.event.0,
+            });
+        }
         if (self.event, self.part) != (header.event.0, header.part) {
             return Ok(());
         }
@@ -222,6 +251,24 @@ impl Witness {
             is_known,
             stamp: ledger.stamp(),
         })
+    }
+
+    /// Notes that the books of this ledger are closed, where it is the one that was seen.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn note_closed(path: &Path, ledger: &Ledger) -> Result<(), WitnessError> {
+        let Some(mut witness) = Self::read(path)? else {
+            return Ok(());
+        };
+        let is_ours = witness.names().map(|(seen, _)| seen) == ledger.identity();
+        if is_ours && !witness.closed {
+            witness.closed = true;
+            if let Err(error) = witness.write(path) {
+                warn!(path = %path.display(), %error, "cannot note in the witness that the books are closed");
+            }
+        }
+        Ok(())
     }
 
     /// How many commits were seen.

@@ -165,3 +165,115 @@ fn a_closed_ledger_is_told_by_every_tool_and_served_by_none() {
     );
     assert_says(&command(&event, &["close"]), 3, &[]);
 }
+
+/// A rehearsal beside the event: it cannot take the event's state directory while the event's books are open.
+#[test]
+fn another_event_has_a_state_directory_of_its_own() {
+    let event = event();
+    fs::create_dir(event.path("state")).unwrap();
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    let mut running = Running::start(&event);
+    crowd.until("some are won", |crowd| crowd.won.len() > 20);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    crowd.step();
+    drop(crowd);
+
+    let rehearsal = Event::new(10);
+    fs::write(rehearsal.path("show.toml"), SHOW.replace("id = 7", "id = 8")).unwrap();
+    let args = "seed generate --out seed.bin --force --event 8 --budget 100 --count 10 --sponsor 1 --min 1 --max 50";
+    let made = agent(&rehearsal).args(args.split(' ')).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let config = fs::read_to_string(rehearsal.path("agent.toml")).unwrap();
+    let (own, others) = (rehearsal.path("state"), event.path("state"));
+    let config = config.replace(&own.display().to_string(), &others.display().to_string());
+    fs::write(rehearsal.path("agent.toml"), config).unwrap();
+    let witness = || fs::read_to_string(event.path("state/ledger-witness.toml")).unwrap();
+    let before = witness();
+    assert_says(
+        &command(&rehearsal, &["run"]),
+        3,
+        &["of event 7", "this seed is of event 8", "a state directory of its own"],
+    );
+    assert_eq!(witness(), before, "the event's witness stays");
+
+    // Once the event's books are closed, the place is free.
+    assert_says(&command(&event, &["close"]), 0, &["Closing statement"]);
+    assert!(witness().contains("closed = true"), "{}", witness());
+    let mut running = Running::start(&rehearsal);
+    let mut crowd = Crowd::new(Front::new(&rehearsal, 1));
+    crowd.until("it is served", |_| witness().contains("event = 8"));
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+}
+
+#[test]
+fn a_copy_is_one_file_replaces_an_older_one_and_knows_a_foreign_log() {
+    let event = event();
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    let mut running = Running::start(&event);
+    crowd.until("some are won", |crowd| crowd.won.len() > 20);
+    let audit = || command_alone(&event, &["audit", "--ledger", "gw1.db", "--seed", "seed.bin", "--json"]);
+    let opened = |output: &Output| -> u64 {
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["balanced"], true);
+        report["total"]["opened"]["packets"].as_u64().unwrap()
+    };
+    // While the agent writes, with most of it in the log.
+    assert_says(&command(&event, &["ledger", "copy", "gw1.db"]), 0, &["at its commit"]);
+    let first = opened(&audit());
+    assert!(first > 0);
+    // A log of the ledger, left beside the copy by hand, would be read as the copy's own.
+    fs::copy(event.path("ledger.db-wal"), event.path("gw1.db-wal")).unwrap();
+    assert_says(&audit(), 2, &["gw1.db is a copy", "gw1.db-wal", "ledger copy"]);
+    crowd.until("more are won", |crowd| crowd.won.len() as u64 > first + 20);
+    assert_says(&command(&event, &["ledger", "copy", "gw1.db"]), 0, &[]);
+    assert!(!event.path("gw1.db-wal").exists());
+    assert!(opened(&audit()) > first);
+    // It replaces nothing but an older copy of this ledger: not the ledger itself, nor another file, nor what is newer.
+    assert_says(
+        &command(&event, &["ledger", "copy", "ledger.db"]),
+        1,
+        &["the ledger itself"],
+    );
+    assert_says(&command(&event, &["ledger", "copy", "show.toml"]), 1, &["not a ledger"]);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    assert_says(
+        &command_alone(&event, &["ledger", "copy", "ledger.db", "--ledger", "gw1.db"]),
+        1,
+        &["at commit"],
+    );
+    event.assert_balanced();
+    // A backup that is put in the ledger's place beside the ledger's old log is not served either.
+    assert_says(&command(&event, &["ledger", "backup", "kept.db"]), 0, &[]);
+    fs::copy(event.path("kept.db"), event.ledger()).unwrap();
+    fs::write(event.path("ledger.db-wal"), b"pages of before").unwrap();
+    assert_says(&command(&event, &["run"]), 1, &["is a copy", "remove that log"]);
+}
+
+/// Whoever forgot --config is told where was looked, in full, and never to make another seed.
+#[test]
+fn what_is_not_there_is_named_in_full() {
+    let event = event();
+    let full = fs::canonicalize(event.directory.path()).unwrap().display().to_string();
+    for (args, code) in [
+        (&["audit"][..], 2),
+        (&["settlement", "verify"], 2),
+        (&["close"], 1),
+        (&["close", "--dry-run"], 1),
+        (&["ledger", "export", "--what", "users", "--format", "csv"], 1),
+        (&["ledger", "copy", "to.db"], 1),
+    ] {
+        let output = command_alone(&event, args);
+        let told = assert_says(&output, code, &[&full, "--config"]);
+        assert!(!told.contains("seed generate"), "{told}");
+    }
+    fs::remove_file(event.seed()).unwrap();
+    let told = assert_says(&command(&event, &["run"]), 1, &[&full, "seed.bin", "--config"]);
+    assert!(!told.contains("seed generate"), "{told}");
+}
+
+fn command_alone(event: &Event, args: &[&str]) -> Output {
+    agent(event).args(args).output().unwrap()
+}

@@ -57,7 +57,7 @@ impl Report {
             series,
             errors: tally.errors.clone(),
             checks: Checks {
-                passed: tally.violations.is_clean(),
+                passed: tally.violations.is_clean() && tally.sessions.connected > 0,
                 violations: tally.violations.clone(),
             },
             remarks: finished.remarks.iter().cloned().chain(remarks).collect(),

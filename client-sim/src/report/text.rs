@@ -312,6 +312,10 @@ fn checks(table: &mut Table, report: &Report) {
         );
         return;
     }
+    if report.sessions.counts.connected == 0 {
+        table.line("checks", "FAILED: no phone connected, so nothing was checked");
+        return;
+    }
     let failed = checks.violations.counts().into_iter().filter(|(_, count)| *count > 0);
     let mut parts: Vec<_> = failed
         .map(|(name, count)| format!("{} {}", grouped(count), name.replace('_', " ")))

@@ -67,6 +67,7 @@ impl Check<'_> {
             connect_timeout_ms: self.number("connect_timeout_ms", &limits.connect_timeout_ms, timeout.clone()),
             habits: Habits {
                 seed: load.seed,
+                run: 0,
                 sessions: *load.sessions.as_ref(),
                 obey_pace: self.share("obey_pace", &behaviour.obey_pace),
                 use_streams: self.share("use_streams_for_shakes", &behaviour.use_streams_for_shakes),

@@ -272,6 +272,30 @@ fn flags_win_and_are_checked_too() {
     assert_eq!(scenario.address, "[::1]:9");
     assert_eq!(scenario.ca, PathBuf::from("made/ca.pem"));
     assert_eq!(scenario.token_key, PathBuf::from("made/user-token.key.toml"));
+    for (target, named, server_name, operator) in [
+        ("gw1.example:4433", None, "gw1.example", "gw1.example:4434"),
+        (
+            "gw1.example:4433",
+            Some("other.example"),
+            "other.example",
+            "gw1.example:4434",
+        ),
+        ("192.0.2.7:4433", None, "localhost", "192.0.2.7:4434"),
+        ("[2001:db8::7]:4433", None, "localhost", "[2001:db8::7]:4434"),
+        ("127.0.0.1:5000", None, "localhost", "127.0.0.1:4434"),
+        ("localhost:5000", None, "localhost", "127.0.0.1:4434"),
+    ] {
+        let elsewhere = Overrides {
+            target: Some(target.into()),
+            server_name: named.map(str::to_owned),
+            ..Overrides::default()
+        };
+        let cues = format!("{DEFAULT}\n[[cues]]\nat_s = 1\nname = \"main\"\n");
+        let scenario = Scenario::parse(&cues, &elsewhere).expect("good");
+        assert_eq!(scenario.server_name, server_name, "{target}");
+        let command = &scenario.cues[0].command;
+        assert!(command.contains(&operator.to_owned()), "{target}: {command:?}");
+    }
     let bad = Overrides {
         sessions: Some(0),
         ..Overrides::default()

@@ -8,6 +8,7 @@ use shake_rules::{Cents, PacketId, SponsorId};
 fn habits() -> Habits {
     Habits {
         seed: 3,
+        run: 0,
         sessions: 10,
         obey_pace: 1.0,
         use_streams: 0.0,

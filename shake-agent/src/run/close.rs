@@ -23,7 +23,7 @@ use crate::settlement::Worker;
 use crate::signals::Stop;
 use crate::timekeeper::Timekeeper;
 use crate::turn::Agent;
-use crate::witness::Keeper;
+use crate::witness::{self, Keeper, Witness};
 use host::clock::{Clock, monotonic_ms};
 use shake_proto::handoff::status::AgentStatus;
 use shake_proto::handoff::topology::{Ring, shards_of};
@@ -140,15 +140,20 @@ pub fn close(config: &Config, stop: &Stop, mut say: impl FnMut(&str)) -> Result<
 fn finish(
     config: &Config,
     ledger: &Ledger,
-    witness: Option<Keeper>,
+    keeper: Option<Keeper>,
     front: Option<Attachment>,
 ) -> Result<Statement, CloseError> {
     finish_settling(settle(config, &Arc::new(Counters::default()))?);
     crash::point("close:settled");
     let told = closing::statement(config)?;
     ledger.checkpoint()?;
-    if let Some(witness) = witness {
-        witness.note(ledger.stamp());
+    if let Some(keeper) = keeper {
+        keeper.note(ledger.stamp());
+        // It writes the last stamp before the rest is noted.
+        drop(keeper);
+    }
+    if let Some(state) = &config.state {
+        Witness::note_closed(&state.join(witness::FILE), ledger).map_err(RunError::from)?;
     }
     remove_mapping(config, ledger, front)?;
     crash::point("close:unmapped");

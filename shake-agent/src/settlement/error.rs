@@ -20,6 +20,12 @@ pub enum SettlementError {
         /// The system's reason.
         source: io::Error,
     },
+    /// There is no file.
+    #[error(
+        "there is no settlement file at {}; give --config the agent's configuration, or --file (--settlement) the file",
+        absolute(.0).display()
+    )]
+    Missing(PathBuf),
     /// Another process writes the file.
     #[error("the settlement file {} is in use by another agent; give each agent its own [settlement] file", .0.display())]
     Locked(PathBuf),
@@ -130,6 +136,15 @@ impl SettlementError {
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// The file to be read cannot be opened.
+    pub(super) fn unopened(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing(path),
+            _ => Self::io("open", &path)(source),
+        }
     }
 
     /// Whether the books do not go together, so that trying again cannot help.

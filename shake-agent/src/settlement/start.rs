@@ -112,7 +112,7 @@ pub fn unknown_to(file: &Path, ledger: &Path) -> Result<Vec<Line>, SettlementErr
 /// When it cannot be read, or has no header in order.
 pub fn identity_of_file(file: &Path) -> Result<Identity, SettlementError> {
     let io = |action| SettlementError::io(action, file);
-    let opened = File::open(file).map_err(io("open"))?;
+    let opened = File::open(file).map_err(SettlementError::unopened(file))?;
     let whole = whole_bytes(&opened).map_err(io("read"))?;
     Lines::read(file, &opened, whole).map(|lines| lines.identity())
 }

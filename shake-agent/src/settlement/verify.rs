@@ -121,7 +121,7 @@ impl fmt::Display for Report {
 /// When one of the two cannot be read, or the file has no header in order; a difference is no error but part of the report.
 pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Result<Report, SettlementError> {
     let io = |action| SettlementError::io(action, file);
-    let opened = File::open(file).map_err(io("open"))?;
+    let opened = File::open(file).map_err(SettlementError::unopened(file))?;
     // The file first, the ledger's snapshot after it: what was settled in between counts as waiting.
     let bytes = opened.metadata().map_err(io("read"))?.len();
     let whole = whole_bytes(&opened).map_err(io("read"))?.min(bytes);

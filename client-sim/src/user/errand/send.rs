@@ -30,7 +30,7 @@ impl User {
         };
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.id.to_le_bytes());
-        key[8..].copy_from_slice(&self.jitter.next_u64().to_le_bytes());
+        key[8..].copy_from_slice(&(self.jitter.next_u64() ^ habits.run).to_le_bytes());
         let send = v1::Send {
             idempotency_key: Bytes::copy_from_slice(&key),
             total_cents: self.jitter.between(shares, balance),

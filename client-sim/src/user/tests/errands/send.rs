@@ -83,3 +83,34 @@ fn a_send_refused_although_it_is_covered_is_a_violation() {
         assert_eq!((found, tally.packets.open_ends()), (violations, 0));
     }
 }
+
+/// Whoever plays a seed twice on one ledger must not ask under the keys of the first time.
+#[test]
+fn a_second_run_of_one_seed_has_other_keys() {
+    let sent = |number: u64| {
+        let habits = Habits {
+            run: number,
+            ..lively()
+        };
+        let mut user = User::new(0, 100, &habits);
+        let mut tally = Tally::default();
+        user.on_hello(ms(0), Ok(hello_reply(0)), &habits, &mut tally)
+            .expect("good");
+        let grab = errand(user.on_told(ms(0), &CODE, &habits, &mut tally));
+        let actions = run(&mut user, grab, grabbed(5, 45, false), &habits, &mut tally);
+        let starts = actions.into_iter().map(|action| errand([action]));
+        let mut sends = starts.filter_map(|start| match user.errand_request(start.at, start.id, token) {
+            Some(v1::request::Kind::Send(send)) => Some(send),
+            _ => None,
+        });
+        sends.next().expect("45 cents are enough")
+    };
+    let (first, second) = (sent(1), sent(2));
+    assert_ne!(first.idempotency_key, second.idempotency_key);
+    let idempotency_key = first.idempotency_key.clone();
+    let second = v1::Send {
+        idempotency_key,
+        ..second
+    };
+    assert_eq!(first, second, "all else is the seed's");
+}
