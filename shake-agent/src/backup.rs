@@ -88,7 +88,7 @@ pub fn backup(ledger: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Resul
 /// # Errors
 /// [`BackupError`]; then what stood at `to` stands there still.
 pub fn copy(ledger: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<u64, BackupError> {
-    let before = if to.exists() { Some(identity(to)?) } else { None };
+    let before = if to.exists() { Some(identity_of_copy(to)?) } else { None };
     if before.is_some_and(|before| identity(ledger).ok() != Some(before)) {
         return Err(BackupError::Other(to.to_owned()));
     }
@@ -107,15 +107,7 @@ pub fn copy(ledger: &Path, to: &Path, progress: impl FnMut(u64, u64)) -> Result<
             });
         }
     }
-    for end in ["-wal", "-shm"] {
-        let mut name = to.as_os_str().to_owned();
-        name.push(end);
-        match std::fs::remove_file(name) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(BackupError::io(to)(error)),
-        }
-    }
+    remove_log(to)?;
     copy.persist(to).map_err(|error| BackupError::io(to)(error.error))?;
     sync_directory_of(to)?;
     Ok(stamp)
@@ -172,6 +164,31 @@ fn identity(ledger: &Path) -> Result<Option<LedgerId>, LedgerError> {
     let connection = ledger::open_read_only(ledger)?;
     let bound = ledger::bound_seed(&connection).map_err(|source| LedgerError::sqlite("read", ledger, source))?;
     Ok(bound.and_then(|bound| bound.identity))
+}
+
+/// The same of what stands where a copy goes. A log beside a copy belongs to nothing, and goes first.
+fn identity_of_copy(to: &Path) -> Result<Option<LedgerId>, BackupError> {
+    match identity(to) {
+        Err(LedgerError::ForeignLog { .. }) => {
+            remove_log(to)?;
+            Ok(identity(to)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Removes the log of a file, and its index.
+fn remove_log(of: &Path) -> Result<(), BackupError> {
+    for end in ["-wal", "-shm"] {
+        let mut name = of.as_os_str().to_owned();
+        name.push(end);
+        match std::fs::remove_file(name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(BackupError::io(of)(error)),
+        }
+    }
+    Ok(())
 }
 
 fn directory_of(path: &Path) -> &Path {
