@@ -13,6 +13,10 @@ use support::{Answer, Back, Script, Server, quick_scenario, reply};
 const ENGINES: [&str; 2] = ["quinn", "lean"];
 
 fn play(server: &Server, engine: &str, changes: &[(&str, &str)]) -> Outcome {
+    play_to(Verdict::Fine, server, engine, changes)
+}
+
+fn play_to(verdict: Verdict, server: &Server, engine: &str, changes: &[(&str, &str)]) -> Outcome {
     let engine = format!("[engine]\nkind = {engine:?}");
     let changes: Vec<_> = changes.iter().copied().chain([("[engine]", &engine[..])]).collect();
     let outcome = run(
@@ -22,7 +26,7 @@ fn play(server: &Server, engine: &str, changes: &[(&str, &str)]) -> Outcome {
         &mut |_| {},
     )
     .expect("the run begins");
-    assert_eq!(outcome.verdict, Verdict::Fine, "{}", outcome.report.to_text());
+    assert_eq!(outcome.verdict, verdict, "{}", outcome.report.to_text());
     let shakes = &outcome.report.shakes;
     let counts = &shakes.counts;
     assert_eq!(counts.sent, counts.answered + counts.unanswered);
@@ -143,7 +147,7 @@ fn a_change_reaches_every_session_and_each_says_hello_again() {
         let cue = "[[cues]]\nat_s = 0.0\nname = \"custom\"\ncommand = [\"sh\", \"-c\", \"exit 0\"]\n\
                    [[cues]]\nat_s = 0.1\nname = \"missing\"\n[phones]\nhello_delay_ms = [10, 100]\n\
                    [operator]\nprogram = \"/nonexistent/gateway\"\n\n[engine]";
-        let report = play(&server, engine, &[("[engine]", cue)]).report;
+        let report = play_to(Verdict::CueFailed, &server, engine, &[("[engine]", cue)]).report;
         let text = report.to_text();
         let [before, after] = &report.pushes[..] else {
             panic!("{engine}: two versions\n{text}");

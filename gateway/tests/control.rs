@@ -352,7 +352,9 @@ fn calm_throttle() -> String {
         match line.split(' ').next() {
             Some("enter") => format!("enter = {{ queue_wait_ms = {} }}\n", grade * 10_000),
             Some("leave") => format!("leave = {{ queue_wait_ms = {} }}\n", grade * 10_000 - 5_000),
-            Some("user") if grade == 1 => "user = { per_second = 1000000, burst = 1000000 }\n".to_owned(),
+            Some(name @ ("user" | "user_packets")) if grade == 1 => {
+                format!("{name} = {{ per_second = 1000000, burst = 1000000 }}\n")
+            }
             _ => format!("{line}\n"),
         }
     };

@@ -317,16 +317,21 @@ fn the_ledgers_of_a_fleet_are_merged_from_the_command_line() {
     let audit = "audit --fleet fleet --ledger 0.db";
     check(
         &format!("{audit} --ledger 1.db --certs certs"),
+        1,
+        "ledger_missing: seed-2.bin",
+    );
+    check(
+        &format!("{audit} --ledger 1.db --certs certs --unused seed-2.bin"),
         0,
-        "parts without a ledger: 1 of 3\nbalanced",
+        "\nbalanced",
     );
     check(
         &format!("{audit} --json"),
-        0,
-        "\"part\":2,\"ledger\":null,\"balanced\":true",
+        1,
+        "\"part\":2,\"ledger\":null,\"balanced\":false",
     );
     check(&format!("{audit} --ledger 0.db"), 1, "0.db: ledger_twice");
-    check(&format!("{audit} --ledger 9.db"), 2, "there is no ledger at 9.db");
+    check(&format!("{audit} --ledger 9.db"), 2, "9.db; give --config");
     check(&format!("{audit} --seed fleet/seed-0.bin"), 2, "cannot be used with");
     check("audit --fleet fleet", 2, "--ledger <FILE>");
     check("audit --ledger 0.db --ledger 1.db", 2, "--ledger stands 2 times");
