@@ -49,8 +49,18 @@ async fn agent_away() {
     let (mut stand, _throttle) = stand(GENEROUS_SHOW);
     stand.make_seed(6_000, 60);
     wait_for(&stand, "agent_away", true);
+    let books = |stand: &Stand| {
+        let status = stand.operate(&["status", "--json"]).json()[0].clone();
+        (status["part"].clone(), status["ledger"].clone())
+    };
+    assert_eq!(books(&stand), (serde_json::Value::Null, serde_json::Value::Null));
     stand.start_agent();
     wait_for(&stand, "agent_away", false);
+    // Operators see which packets are given out here.
+    let ledger = stand.ledger().to_string();
+    wait("the gateway has seen whose they are", || {
+        books(&stand) == (1.into(), ledger.as_str().into())
+    });
     stand.kill_agent();
     wait_for(&stand, "agent_away", true);
 }

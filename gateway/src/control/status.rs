@@ -3,10 +3,10 @@
 use super::Control;
 use crate::counters;
 use shake_proto::admin_v1 as v1;
-use shake_rules::UnixMillis;
 use shake_rules::grade::Signals;
 use shake_rules::kept::sha256;
 use shake_rules::show::Phase;
+use shake_rules::{LedgerId, UnixMillis};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,6 +52,10 @@ impl Control {
                 })
                 .collect(),
             has_begun: show.first_begun(now).is_some(),
+            books: board.ledger.get().map(|owner| v1::Books {
+                ledger: LedgerId(owner.identity).to_string(),
+                part: owner.part,
+            }),
             phones_port: self.config.address.port().into(),
             shard_versions: self.shared.current.running().collect(),
             draining_for_ms: drain

@@ -3,7 +3,9 @@
 
 use super::modes::Modes;
 use shake_rules::grade::{Grade, Signals};
+use shm_queue::Owner;
 use std::array;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// A number with a fraction, shared.
@@ -112,6 +114,8 @@ pub struct Board {
     is_memory_full: AtomicBool,
     /// The agent is to run the show that is kept.
     is_show_followed: AtomicBool,
+    /// Whose packets the mapping holds, once an agent has named it: a mapping belongs to one ledger for good.
+    pub ledger: OnceLock<Owner>,
     pub shards: Box<[ShardGauges]>,
 }
 
@@ -132,6 +136,7 @@ impl Board {
             memory_in_use: Gauge::default(),
             is_memory_full: AtomicBool::new(false),
             is_show_followed: AtomicBool::new(false),
+            ledger: OnceLock::new(),
             shards: (0..shards).map(|_| ShardGauges::default()).collect(),
         }
     }

@@ -200,7 +200,14 @@ impl Watch {
     fn judge_modes(&mut self) {
         let board = &self.shared.board;
         let live = self.shared.current.load();
-        let agent = self.attachment.mapping().peer(Side::Back);
+        let mapping = self.attachment.mapping();
+        if board.ledger.get().is_none()
+            && let Some(owner) = mapping.owner()
+        {
+            // Nobody else sets it.
+            let _ = board.ledger.set(owner);
+        }
+        let agent = mapping.peer(Side::Back);
         let (monotonic_ms, now) = (monotonic_ms(), self.shared.clock.now());
         let facts = Facts {
             monotonic_ms,

@@ -79,6 +79,28 @@ pub fn reference<'s, 'a>(seen: &'s [Seen<'a>]) -> Option<&'s Seen<'a>> {
     seen.iter().max_by_key(|one| (alike(one), one.status.version))
 }
 
+/// Gateways that give out the same packets: each would pay them once, and so would the other.
+fn twins(seen: &[Seen<'_>]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, one) in seen.iter().enumerate() {
+        for other in &seen[at + 1..] {
+            let (Some(books), Some(theirs)) = (&one.status.books, &other.status.books) else {
+                continue;
+            };
+            if (one.status.event, books.part) != (other.status.event, theirs.part) {
+                continue;
+            }
+            let (target, other, part) = (one.target, other.target, books.part + 1);
+            found.push(if books.ledger == theirs.ledger {
+                format!("{target} and {other} have one ledger, {}: one is a copy, or both are one gateway", books.ledger)
+            } else {
+                format!("{target} and {other} both give out part {part} of the seed: each packet would be paid twice; stop one")
+            });
+        }
+    }
+    found
+}
+
 /// The line; nothing for a single gateway that answers.
 pub fn line(seen: &[Seen<'_>], silent: &[String]) -> Option<String> {
     if seen.len() + silent.len() < 2 {
@@ -92,6 +114,7 @@ pub fn line(seen: &[Seen<'_>], silent: &[String]) -> Option<String> {
             (!differences.is_empty()).then(|| format!("{}: {}", one.target, differences.join(", ")))
         })
         .collect();
+    found.extend(twins(seen));
     found.extend(silent.iter().map(|target| format!("{target} does not answer")));
     Some(match (found.is_empty(), reference) {
         (true, Some(reference)) => format!(
@@ -147,5 +170,41 @@ mod tests {
              gw2: cue go at 1970-01-01T00:01:30.3Z instead of at 1970-01-01T00:01:00Z; gw4 does not answer"
         );
         assert_eq!(line(&all[..1], &[]), None);
+    }
+
+    #[test]
+    fn packets_that_two_gateways_give_out_are_told() {
+        let with = |part, ledger: &str| v1::Status {
+            books: Some(v1::Books {
+                part,
+                ledger: ledger.to_owned(),
+            }),
+            ..status(7, "a", None)
+        };
+        let all = [
+            with(0, "aa"),
+            with(1, "bb"),
+            with(1, "cc"),
+            with(0, "aa"),
+            status(7, "a", None),
+        ];
+        let seen = |at: usize| Seen {
+            target: ["gw0", "gw1", "gw2", "gw3", "gw4"][at],
+            status: &all[at],
+            ahead_ms: 0,
+        };
+        let told = |which: &[usize]| {
+            let seen: Vec<_> = which.iter().map(|&at| seen(at)).collect();
+            line(&seen, &[]).expect("a line")
+        };
+        assert!(told(&[0, 1, 4]).starts_with("3 gateways agree"));
+        assert_eq!(
+            told(&[0, 1, 2]),
+            "DIFFERS  gw1 and gw2 both give out part 2 of the seed: each packet would be paid twice; stop one"
+        );
+        assert_eq!(
+            told(&[0, 3]),
+            "DIFFERS  gw0 and gw3 have one ledger, aa: one is a copy, or both are one gateway"
+        );
     }
 }

@@ -210,6 +210,12 @@ fn in_full(client: &Client) -> String {
     let (all, on) = (status.shard_versions.len(), status.version);
     let there = status.shard_versions.iter().filter(|&&at| at == on).count();
     say("shards", format!("{there} of {all} run version {on}"));
+    if let Some(books) = &status.books {
+        say(
+            "books",
+            format!("part {} of the seed, ledger {}", books.part + 1, books.ledger),
+        );
+    }
     let none = || "none".to_owned();
     say("phase", status.current_phase.as_ref().map_or_else(none, phase));
     say("next", status.next_phase.as_ref().map_or_else(none, phase));
@@ -307,6 +313,7 @@ pub fn json(client: &Client, differences: Option<&[String]>) -> serde_json::Valu
         "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
         "differs": differences, "cues": cues, "cuts": cuts, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
         "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
+        "ledger": status.books.as_ref().map(|books| &books.ledger), "part": status.books.as_ref().map(|books| books.part + 1),
         "certificate_expires_at_ms": status.certificate_expires_at_ms, "files": status.files,
         "clock": client.offset.json(),
     })
