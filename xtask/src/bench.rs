@@ -6,6 +6,7 @@ mod drain;
 mod engines;
 mod example;
 mod hostile;
+mod lines;
 mod memory;
 mod mobile;
 mod overload;

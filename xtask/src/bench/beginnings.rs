@@ -4,13 +4,14 @@
 mod table;
 
 use super::example::{Example, Examples};
+use super::lines;
 use crate::chaos::link::{Badness, Direction, Fate, Single};
 use crate::chaos::proxy::Proxy;
 use crate::demo::plan;
 use crate::interrupt::Interrupt;
 use crate::stage::{self, Build, Patience, Place, Programs, START, Service, files, run_to_file};
 use crate::workspace;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use host::console;
 use std::fs;
@@ -110,14 +111,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         cells.extend(bench.before(server)?);
     }
     let lines = table::lines(&cells);
-    let mut text = table::text(options.tries, &cells);
-    lines.iter().for_each(|line| text += &format!("{line}\n"));
-    console::print(&text)?;
-    let broken = lines.iter().filter(|line| !line.holds).count();
-    if broken > 0 {
-        bail!("{broken} of {} lines do not hold", lines.len());
-    }
-    Ok(())
+    lines::print(table::text(options.tries, &cells), &lines)
 }
 
 fn say(line: &str) {

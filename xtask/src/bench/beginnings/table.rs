@@ -1,9 +1,10 @@
 //! The table of bad beginnings, and what must hold of it. Pure.
 
 use super::{ROWS, Row};
+use crate::bench::lines::Line;
 use crate::chaos::link::Direction;
 use anyhow::{Context, ensure};
-use std::fmt::{self, Display, Write};
+use std::fmt::Write;
 
 /// The most that a loss may cost, in multiples of what it costs before the plain server.
 const RATIO_MAX: f64 = 1.5;
@@ -121,20 +122,6 @@ pub fn text(tries: u32, cells: &[Cell]) -> String {
         text.push('\n');
     }
     text
-}
-
-/// Something that must hold.
-#[derive(Debug)]
-pub struct Line {
-    what: String,
-    pub holds: bool,
-}
-
-impl Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.holds { "holds" } else { "DOES NOT HOLD" };
-        write!(f, "{sign:<14} {}", self.what)
-    }
 }
 
 /// The verdict: of each stack before each gateway.

@@ -1,8 +1,9 @@
 //! Both runs side by side, and what must hold of them. Pure.
 
 use super::{Options, Run};
+use crate::bench::lines::Line;
 use crate::demo::reports::{Network, Percentiles};
-use std::fmt::{self, Display, Write};
+use std::fmt::Write;
 
 /// Round trips until the HelloReply: the handshake, a Retry, and the Hello.
 const ROUND_TRIPS: u64 = 3;
@@ -12,19 +13,6 @@ const PROBE_US: u64 = 1_000_000;
 const CPU_RATIO_MAX: f64 = 1.25;
 /// Failures that phones see by themselves: the gateway's word is not among them.
 const OWN: [&str; 4] = ["timed_out", "timeout", "connection_lost", "offline"];
-
-/// Something that must hold.
-pub struct Line {
-    what: String,
-    pub holds: bool,
-}
-
-impl Display for Line {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.holds { "holds" } else { "DOES NOT HOLD" };
-        write!(f, "{sign:<14} {}", self.what)
-    }
-}
 
 /// The table of both.
 pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
