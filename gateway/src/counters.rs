@@ -4,12 +4,13 @@
 
 mod reasons;
 
-pub use reasons::{AskKind, Busy, Dropped, Ended, Missed, Shed, SlowDown, Turned};
+pub use reasons::{Busy, Dropped, Ended, Missed, Shed, SlowDown, Turned};
 
 use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Rule;
 use shake_proto::reply::Reason;
+use shake_proto::request_kind::RequestKind;
 use shake_rules::outcome::Outcome;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -117,7 +118,7 @@ pub struct Counters {
     shed: [Count; Shed::ALL.len()],
     turned: [Count; Turned::ALL.len()],
     ended: [Count; Ended::ALL.len()],
-    asks: [Count; AskKind::ALL.len()],
+    asks: [Count; RequestKind::OF_LEDGER.len()],
     busy: [Count; Busy::ALL.len()],
     refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
@@ -194,8 +195,9 @@ impl Counters {
         of(&self.dropped, &Dropped::ALL, &why)
     }
 
-    pub fn ask(&self, kind: AskKind) -> &Count {
-        of(&self.asks, &AskKind::ALL, &kind)
+    /// Requests of a kind that the ledger answers.
+    pub fn ask(&self, kind: RequestKind) -> &Count {
+        of(&self.asks, &RequestKind::OF_LEDGER, &kind)
     }
 
     pub fn busy(&self, why: Busy) -> &Count {
@@ -318,7 +320,7 @@ impl Counters {
         family(
             "gateway_asks_total",
             "kind",
-            &AskKind::ALL.map(AskKind::name),
+            &RequestKind::OF_LEDGER.map(RequestKind::name),
             &self.asks,
         );
         family(

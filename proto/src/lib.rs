@@ -8,6 +8,7 @@ pub mod code;
 pub mod frame;
 pub mod reply;
 pub mod request;
+pub mod request_kind;
 
 pub mod handoff;
 

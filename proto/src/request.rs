@@ -1,6 +1,7 @@
 //! What a phone asks for, checked: a value of these types is within all its bounds.
 
 use crate::code::Code;
+use crate::request_kind::RequestKind;
 use crate::wire::v1;
 use bytes::Bytes;
 use shake_rules::code::CODE_BYTES;
@@ -27,6 +28,22 @@ pub enum Request {
     PacketView(PacketView),
     /// The user's balance and last transfers.
     Wallet,
+}
+
+impl Request {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> RequestKind {
+        match self {
+            Self::Hello(_) => RequestKind::Hello,
+            Self::Shake(_) => RequestKind::Shake,
+            Self::Claim(_) => RequestKind::Claim,
+            Self::Send(_) => RequestKind::Send,
+            Self::Grab(_) => RequestKind::Grab,
+            Self::PacketView(_) => RequestKind::PacketView,
+            Self::Wallet => RequestKind::Wallet,
+        }
+    }
 }
 
 /// Who the client is.

@@ -13,7 +13,7 @@ use crate::burst::Burst;
 use crate::feed;
 use crate::lanes::{Incoming, Lanes, LanesError};
 use crate::ledger::LedgerError;
-use crate::requests::{Answer, only_reads};
+use crate::requests::Answer;
 use crate::turn::{Agent, Turn};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
@@ -104,7 +104,7 @@ impl Agent {
         let asks = inbox.iter().filter(|incoming| !incoming.is_answered);
         for Incoming { lane, request, .. } in asks {
             let Request::Ask(ask) = request else { continue };
-            let looked = if only_reads(&ask.what) {
+            let looked = if ask.what.kind().only_reads() {
                 let origin = lanes.origin(*lane);
                 let judge = &mut self.judge;
                 self.ledger

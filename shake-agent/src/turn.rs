@@ -15,7 +15,7 @@ use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS};
 use crate::outage::Outage;
-use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules, only_reads};
+use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
@@ -233,7 +233,7 @@ impl Agent {
         ledger.transaction(now, |batch| {
             for incoming in inbox.iter() {
                 let Incoming { lane, request, .. } = incoming;
-                if incoming.is_answered && matches!(request, Request::Ask(ask) if only_reads(&ask.what)) {
+                if incoming.is_answered && matches!(request, Request::Ask(ask) if ask.what.kind().only_reads()) {
                     continue;
                 }
                 let origin = lanes.origin(*lane);

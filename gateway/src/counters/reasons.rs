@@ -1,8 +1,4 @@
-//! Why things are refused, dropped or put off, and what is asked: enums whose variants have the names that the metrics
-//! show.
-
-use shake_proto::handoff::record::What;
-use shake_proto::wire::v1::reply::Kind;
+//! Why things are refused, dropped or put off: enums whose variants have the names that the metrics show.
 
 /// An enum, with all of its variants in order and a name for each.
 macro_rules! named {
@@ -124,17 +120,6 @@ named! {
         Nameless = "nameless",
     }
 
-    /// What users ask of the ledger.
-    enum AskKind {
-        Claim = "claim",
-        Send = "send",
-        Grab = "grab",
-        PacketView = "packet_view",
-        Wallet = "wallet",
-        /// The gateway asks it for the user, after a Hello.
-        Offers = "offers",
-    }
-
     /// Why a request was answered "ask again".
     enum Busy {
         /// The agent is away.
@@ -155,30 +140,5 @@ named! {
         Blocked = "blocked",
         /// The agent has not said yet which ledger this is: nothing can be checked, and nothing is refused.
         LedgerUnknown = "ledger_unknown",
-    }
-}
-
-impl AskKind {
-    pub fn of(what: &What) -> Self {
-        match what {
-            What::Claim(_) => Self::Claim,
-            What::Send(_) => Self::Send,
-            What::Grab(_) => Self::Grab,
-            What::PacketView(_) => Self::PacketView,
-            What::Wallet => Self::Wallet,
-            What::Offers => Self::Offers,
-        }
-    }
-
-    /// The kind of request that a reply answers, if the ledger answers such.
-    pub fn of_reply(kind: &Kind) -> Option<Self> {
-        match kind {
-            Kind::Claim(_) => Some(Self::Claim),
-            Kind::Send(_) => Some(Self::Send),
-            Kind::Grab(_) => Some(Self::Grab),
-            Kind::PacketView(_) => Some(Self::PacketView),
-            Kind::Wallet(_) => Some(Self::Wallet),
-            Kind::Hello(_) | Kind::Shake(_) => None,
-        }
     }
 }

@@ -21,10 +21,11 @@ use crate::load::prefixes::{Over, Prefixes};
 use crate::tls::ASSUMED;
 use rand::Rng;
 use rand::rngs::StdRng;
+use shake_proto::request_kind::RequestKind;
 use shake_rules::grade::{GRADES, Grade};
 use shake_rules::limit::{Level, Limit, Shared};
+use shake_rules::throttle::GradeRules;
 use shake_rules::throttle::pace::{UserLimit, fair_pace_ms, spread_ms};
-use shake_rules::throttle::{GradeRules, Service};
 use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -374,22 +375,20 @@ impl Admission {
     ///
     /// # Errors
     /// Why it is to be answered busy.
-    pub fn ask(&mut self, gate: &Gate, spent: &mut Spent, what: Asked, rules: &GradeRules) -> Result<(), Busy> {
-        if let Asked::Service(service) = what
-            && rules.is_off(service)
-        {
+    pub fn ask(&mut self, gate: &Gate, spent: &mut Spent, kind: RequestKind, rules: &GradeRules) -> Result<(), Busy> {
+        if kind.service().is_some_and(|service| rules.is_off(service)) {
             return Err(Busy::SwitchedOff);
         }
-        let is_fresh_claim = what == Asked::Claim && self.has_grace(gate);
+        let is_fresh_claim = kind == RequestKind::Claim && self.has_grace(gate);
         if !is_fresh_claim {
             self.user_asks
                 .take(&mut spent.asks, self.now_ns)
                 .map_err(|_| Busy::UserRate)?;
         }
-        let shared = match what {
-            Asked::Claim => &mut self.claims,
-            Asked::Service(Service::Send | Service::Grab) => &mut self.sends,
-            Asked::Service(_) => return Ok(()),
+        let shared = match kind {
+            RequestKind::Claim => &mut self.claims,
+            RequestKind::Send | RequestKind::Grab => &mut self.sends,
+            _ => return Ok(()),
         };
         shared.take(self.now_ns).map_err(|_| Busy::GradeRate)
     }
@@ -497,14 +496,6 @@ impl Admission {
     fn moment(&self) -> u32 {
         u32::try_from(self.now_ns / (u64::from(MOMENT_MS) * 1_000_000)).unwrap_or(u32::MAX)
     }
-}
-
-/// What is asked of the ledger, as the grades see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// To open a packet. Never switched off.
-    Claim,
-    Service(Service),
 }
 
 #[cfg(test)]

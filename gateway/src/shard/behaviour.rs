@@ -11,7 +11,8 @@ use super::session::Session;
 use super::sessions::Sessions;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::{Conduct, Counts, Event, Strangers};
-use shake_proto::request::Request;
+use shake_proto::reply::Reason;
+use shake_proto::request_kind::LedgerAnswer;
 use shake_proto::wire::v1;
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::prefix::Prefix;
@@ -125,7 +126,7 @@ impl Behaviour {
         self.requests = self.requests.saturating_add(1);
         self.weight = self.weight.saturating_add(1);
         // The gateway refuses by itself what is another's; what the ledger refuses is no ill will.
-        if answer.and_then(refusal) == Some(v1::Reason::TicketForeign) {
+        if answer.and_then(LedgerAnswer::of) == Some(LedgerAnswer::Refused(Reason::TicketForeign)) {
             self.foreign = self.foreign.saturating_add(1);
             self.misdeed();
         }
@@ -209,27 +210,6 @@ impl Behaviour {
 
 fn moment(now_ns: u64) -> u32 {
     u32::try_from(now_ns / MOMENT_NS).unwrap_or(u32::MAX)
-}
-
-/// Why an answer refuses for good.
-fn refusal(answer: &Kind) -> Option<v1::Reason> {
-    use v1::{claim_reply, grab_reply, packet_view_reply, send_reply};
-    let refused = match answer {
-        Kind::Claim(v1::ClaimReply {
-            result: Some(claim_reply::Result::Refused(refused)),
-        })
-        | Kind::Send(v1::SendReply {
-            result: Some(send_reply::Result::Refused(refused)),
-        })
-        | Kind::Grab(v1::GrabReply {
-            result: Some(grab_reply::Result::Refused(refused)),
-        })
-        | Kind::PacketView(v1::PacketViewReply {
-            result: Some(packet_view_reply::Result::Refused(refused)),
-        }) => refused,
-        _ => return None,
-    };
-    v1::Reason::try_from(refused.reason).ok()
 }
 
 /// Sessions to tell of: index, serial, and when.
@@ -357,11 +337,6 @@ impl Serving {
             self.counters.events_dropped.inc();
         }
     }
-}
-
-/// Whether a request is one to the ledger.
-pub(super) fn is_ask(request: &Request) -> bool {
-    !matches!(request, Request::Hello(_) | Request::Shake(_))
 }
 
 #[cfg(test)]

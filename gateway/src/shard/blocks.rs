@@ -6,10 +6,10 @@
 //! once. So a block costs nobody money, whoever it hits.
 
 use super::admit::{Gate, Verdict};
-use super::ask::busy_reply;
+use super::ask::busy;
 use super::serving::{Answer, Serving, Shaker};
 use super::session::Session;
-use crate::counters::{AskKind, Busy, Dropped, Turned};
+use crate::counters::{Busy, Dropped, Turned};
 use shake_proto::handoff::abuse::{Block, Subject};
 use shake_proto::request::{Request, Shake};
 use shake_proto::wire::v1::{self, reply::Kind};
@@ -189,25 +189,19 @@ impl Serving {
             self.admission.readmit(gate);
             return None;
         };
-        let kind = match request {
-            Request::Hello(_) | Request::Claim(_) => return None,
+        match request {
+            Request::Hello(_) | Request::Claim(_) => None,
             Request::Shake(shake) => {
                 // For its counting and its gate: on a stream, every request gets an answer.
                 let _ = self.admission.block(gate, retry_after_ms, &self.counters);
-                return Some(Answer::Now(Kind::Shake(self.say_blocked(*shake, retry_after_ms))));
+                Some(Answer::Now(Kind::Shake(self.say_blocked(*shake, retry_after_ms))))
             }
-            Request::Send(_) => AskKind::Send,
-            Request::Grab(_) => AskKind::Grab,
-            Request::PacketView(_) => AskKind::PacketView,
-            Request::Wallet => AskKind::Wallet,
-        };
-        self.counters.ask(kind).inc();
-        self.counters.busy(Busy::Blocked).inc();
-        let busy = v1::Busy {
-            retry_after_ms,
-            blocked: true,
-        };
-        Some(Answer::Now(busy_reply(kind, busy)))
+            Request::Send(_) | Request::Grab(_) | Request::PacketView(_) | Request::Wallet => {
+                self.counters.ask(request.kind()).inc();
+                self.counters.busy(Busy::Blocked).inc();
+                Some(busy(request.kind(), retry_after_ms, true))
+            }
+        }
     }
 
     fn say_blocked(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {

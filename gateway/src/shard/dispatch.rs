@@ -1,7 +1,6 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
 use super::admit::Gate;
-use super::behaviour::is_ask;
 use super::serving::{Answer, Asker, Serving, Shaker};
 use super::session::{Read, Sent, Session};
 use crate::counters::Dropped;
@@ -101,7 +100,7 @@ fn request_on_stream(session: &mut Session, gate: &mut Gate, index: usize, servi
     };
     match served {
         Ok(Answer::Now(kind)) => reply(session, serving, stream, kind),
-        Ok(Answer::Later) => {}
+        Ok(Answer::Pending) => {}
         Err(code) => refuse(session, serving, stream, code),
     }
 }
@@ -119,7 +118,7 @@ fn serve(
         Request::Hello(hello) => Some((hello.takes_notices, hello.device)),
         _ => None,
     };
-    let is_ask = is_ask(&request);
+    let is_ask = request.kind().is_of_ledger();
     let answer = match serving.turn_away(user, device, gate, &request) {
         Some(refusal) => refusal,
         None => {
@@ -138,7 +137,7 @@ fn serve(
     }
     let at_once = match &answer {
         Answer::Now(kind) => Some(kind),
-        Answer::Later => None,
+        Answer::Pending => None,
     };
     if is_ask {
         session.behaviour.asked(at_once);

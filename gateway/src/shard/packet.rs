@@ -2,10 +2,10 @@
 //! cannot be right are refused here; the rest is the ledger's to answer.
 
 use super::serving::{Answer, Asker, Serving};
-use crate::counters::AskKind;
 use shake_proto::handoff::record::What;
 use shake_proto::reply::Reason;
 use shake_proto::request::{Grab, PacketView, Send};
+use shake_proto::request_kind::RequestKind;
 use shake_rules::UserId;
 use shake_rules::code::CodeError;
 use shake_rules::split::SHARES_MAX;
@@ -13,27 +13,27 @@ use shake_rules::split::SHARES_MAX;
 impl Serving {
     pub(super) fn send(&mut self, user: UserId, send: Send, asker: Asker) -> Answer {
         if send.shares == 0 || send.shares > SHARES_MAX || send.total.0 < u64::from(send.shares) {
-            return self.refused(AskKind::Send, Reason::Amount);
+            return self.refused(RequestKind::Send, Reason::Amount);
         }
         self.ask(user, What::Send(send), asker)
     }
 
     pub(super) fn grab(&mut self, user: UserId, grab: Grab, asker: Asker) -> Answer {
-        match self.refuse_code(AskKind::Grab, &grab.code) {
+        match self.refuse_code(RequestKind::Grab, &grab.code) {
             Some(refusal) => refusal,
             None => self.ask(user, What::Grab(grab), asker),
         }
     }
 
     pub(super) fn packet_view(&mut self, user: UserId, view: PacketView, asker: Asker) -> Answer {
-        match self.refuse_code(AskKind::PacketView, &view.code) {
+        match self.refuse_code(RequestKind::PacketView, &view.code) {
             Some(refusal) => refusal,
             None => self.ask(user, What::PacketView(view), asker),
         }
     }
 
     /// The answer to a code that need not be asked about: another ledger's opens nothing, and is no forgery.
-    fn refuse_code(&mut self, kind: AskKind, code: &[u8]) -> Option<Answer> {
+    fn refuse_code(&mut self, kind: RequestKind, code: &[u8]) -> Option<Answer> {
         let Some(ledger) = self.ledger else {
             return Some(self.ledger_unknown(kind));
         };

@@ -96,8 +96,8 @@ pub struct Shaker {
 /// What becomes of a request.
 pub enum Answer {
     Now(v1::reply::Kind),
-    /// The agent has it.
-    Later,
+    /// The agent has it, or nobody waits for an answer.
+    Pending,
 }
 
 pub struct Serving {

@@ -2,6 +2,7 @@
 
 use super::v1;
 use crate::request::{Claim, Grab, PacketView, RECIPIENTS_MAX, Send};
+use crate::request_kind::RequestKind;
 use crate::wire::v1 as wire;
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
@@ -83,6 +84,21 @@ pub enum What {
     Wallet,
     /// Which packets wait for the user; answered by notices and an empty reply.
     Offers,
+}
+
+impl What {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> RequestKind {
+        match self {
+            Self::Claim(_) => RequestKind::Claim,
+            Self::Send(_) => RequestKind::Send,
+            Self::Grab(_) => RequestKind::Grab,
+            Self::PacketView(_) => RequestKind::PacketView,
+            Self::Wallet => RequestKind::Wallet,
+            Self::Offers => RequestKind::Offers,
+        }
+    }
 }
 
 /// The event sends a packet to random users.

@@ -20,8 +20,8 @@ use crate::ledger::{Batch, LedgerError};
 use rand::Rng;
 use rand::rngs::StdRng;
 use shake_proto::handoff::record::{Ask, Notice, Reply, Request, What};
-use shake_proto::reply::{ClaimResult, GrabResult, Reason, SendResult, ViewResult, WalletResult};
-use shake_proto::wire::v1::reply::Kind;
+use shake_proto::reply::Reason;
+use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::code::CodeKeys;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
@@ -33,15 +33,6 @@ use std::sync::Arc;
 /// What a user is told to wait when the ledger refuses writes, in milliseconds. The agent tries each second whether it
 /// still does; a disk that is full or failing stays so for longer, as a rule.
 pub const BUSY_RETRY_AFTER_MS: u32 = 5_000;
-
-/// Whether this only looks at the ledger, so that it can be answered while nothing can be written.
-#[must_use]
-pub fn only_reads(what: &What) -> bool {
-    match what {
-        What::PacketView(_) | What::Wallet | What::Offers => true,
-        What::Claim(_) | What::Send(_) | What::Grab(_) => false,
-    }
-}
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -198,19 +189,13 @@ impl Judge {
     /// The answer while the ledger refuses writes; nothing is looked up.
     #[must_use]
     pub fn busy(&self, ask: &Ask) -> Reply {
-        let retry_after_ms = BUSY_RETRY_AFTER_MS;
         self.counters.asks_busy.add(1);
-        let kind = match &ask.what {
-            What::Claim(_) => Some(Kind::Claim(ClaimResult::Busy { retry_after_ms }.into())),
-            What::Send(_) => Some(Kind::Send(SendResult::Busy { retry_after_ms }.into())),
-            What::Grab(_) => Some(Kind::Grab(GrabResult::Busy { retry_after_ms }.into())),
-            What::PacketView(_) => Some(Kind::PacketView(ViewResult::Busy { retry_after_ms }.into())),
-            What::Wallet => Some(Kind::Wallet(WalletResult::Busy { retry_after_ms }.into())),
-            What::Offers => None,
-        };
         Reply {
             reply_to: ask.reply_to,
-            kind,
+            kind: ask.what.kind().busy(v1::Busy {
+                retry_after_ms: BUSY_RETRY_AFTER_MS,
+                blocked: false,
+            }),
         }
     }
 
