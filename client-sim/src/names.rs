@@ -1,8 +1,8 @@
 //! Which address of the gateway's name is played to: the first that answers a handshake, when there are several.
 
-use crate::engine::lean::tls;
 use crate::run::RunError;
 use host::dial;
+use lean_quic::tls;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, ConnectionError, Endpoint, VarInt};
 use rustls::RootCertStore;

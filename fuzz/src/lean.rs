@@ -1,7 +1,7 @@
 //! What the lean client reads off the network before and after a packet is opened: headers, frames, transport
-//! parameters. The first byte says which; what must hold stands in `client-sim`, which keeps these parsers to itself.
+//! parameters. The first byte says which; what must hold stands in `lean-quic`, which keeps these parsers to itself.
 
-use client_sim::engine::lean::fuzzing;
+use lean_quic::fuzzing;
 
 /// Reads one datagram, packet or set of parameters.
 pub fn run(bytes: &[u8]) {

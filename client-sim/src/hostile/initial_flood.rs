@@ -3,7 +3,7 @@
 
 use super::stage::{HostileError, Stage};
 use super::{Findings, raw};
-use crate::engine::lean::{DATAGRAM_BYTES, LocalCid, seal_initial, tls};
+use lean_quic::{DATAGRAM_BYTES, LocalCid, seal_initial, tls};
 use rustls::pki_types::ServerName;
 use rustls::quic::{ClientConnection, Version};
 use std::net::UdpSocket;

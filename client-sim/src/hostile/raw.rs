@@ -2,9 +2,9 @@
 
 use super::stage::HostileError;
 use super::{Findings, PATIENCE, Stage};
-use crate::engine::lean::{Config, Connection, DATAGRAM_BYTES, Event, RECEIVE_BYTES_MAX, tls};
 use crate::schedule::Micros;
 use bytes::Bytes;
+use lean_quic::{Config, Connection, DATAGRAM_BYTES, Event, RECEIVE_BYTES_MAX, tls};
 use prost::Message as _;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::pki_types::ServerName;

@@ -5,7 +5,7 @@ use super::initial_flood::{client_hello, crypto_frame};
 use super::phone::{Phones, usual};
 use super::stage::{HostileError, Stage};
 use super::{Findings, raw};
-use crate::engine::lean::{DATAGRAM_BYTES, seal_initial};
+use lean_quic::{DATAGRAM_BYTES, seal_initial};
 use quinn::{TransportConfig, VarInt};
 
 /// Bytes of unknown parameters in one ClientHello.

@@ -1,8 +1,9 @@
 //! Bytes that no server sends. Nothing may panic, and nothing unauthenticated may end a connection.
 
 use super::super::{CloseReason, Code};
-use super::pair::{LOCAL, Pair, Seen, Setup};
-use crate::schedule::Micros;
+use super::pair::{Pair, Seen};
+use super::setup::{LOCAL, Setup};
+use crate::Micros;
 use proptest::prelude::*;
 
 proptest! {

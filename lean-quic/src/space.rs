@@ -6,7 +6,7 @@
 use super::error::TransportError;
 use super::frame::Ack;
 use super::received::{NEVER, Received};
-use crate::schedule::Micros;
+use crate::Micros;
 use std::ops::Range;
 
 /// RFC 9002, section 6.1.1.

@@ -1,12 +1,12 @@
 //! What users do and hear: requests and their answers, shakes, notices, connections made and lost.
 
-use super::super::{CloseReason, Refused, StreamId};
 use super::Driver;
 use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
 use super::seats::{self, AHEAD};
 use crate::schedule::{Due, Micros};
 use crate::user::{Action, ConnectNext, ErrandNext, RequestFailure, ShakeNext};
 use bytes::{Bytes, BytesMut};
+use lean_quic::{CloseReason, Refused, StreamId};
 use prost::Message;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX, SHAKE_BYTES_MAX};

@@ -1,6 +1,5 @@
 //! One turn of the loop: what arrived, what is due, who connects.
 
-use super::super::{Connection, LocalCid, RECEIVE_BYTES_MAX};
 use super::Driver;
 use super::play::mint;
 use super::seat::{Asked, Happened, Standing, Todo, token_key};
@@ -9,6 +8,7 @@ use super::sockets::BATCH;
 use super::wheel::Tick;
 use crate::schedule::Micros;
 use crate::user::RequestFailure;
+use lean_quic::{Connection, LocalCid, RECEIVE_BYTES_MAX};
 use ring::rand::SecureRandom;
 use shake_proto::code::Code;
 

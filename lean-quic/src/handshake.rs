@@ -13,7 +13,7 @@ use super::received::ACK_BYTES_MAX;
 use super::recovery::Recovery;
 use super::space::{Content, Space};
 use super::transport_parameters::{Offer, ServerParameters};
-use crate::schedule::Micros;
+use crate::Micros;
 use rustls::pki_types::ServerName;
 use rustls::quic::{ClientConnection, KeyChange, Version};
 use std::sync::Arc;

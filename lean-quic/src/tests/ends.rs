@@ -1,8 +1,9 @@
 //! How connections end.
 
 use super::super::{CloseReason, Code, Config, tls};
-use super::pair::{ALPN, LOCAL, Pair, Seen, Setup, client_config};
-use crate::schedule::Micros;
+use super::pair::{Pair, Seen};
+use super::setup::{ALPN, LOCAL, Setup, client_config};
+use crate::Micros;
 use quinn_proto::{EndpointConfig, HashedConnectionIdGenerator};
 use rustls::RootCertStore;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::super::keys::{self, CONFIDENTIALITY_LIMIT};
 use super::super::packet::{self, Opened};
 use super::super::varint::Reader;
 use super::{Connection, Phase, Previous};
-use crate::schedule::Micros;
+use crate::Micros;
 
 /// Reserved bits, which are zero once unmasked (RFC 9000, sections 17.2 and 17.3.1).
 const LONG_RESERVED: u8 = 0x0c;

@@ -5,7 +5,7 @@
 
 use super::frame::{AckRules, kind};
 use super::varint::{Writer, varint_bytes};
-use crate::schedule::Micros;
+use crate::Micros;
 
 /// Later than any time.
 pub(super) const NEVER: Micros = Micros(u64::MAX);

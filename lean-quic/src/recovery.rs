@@ -3,7 +3,7 @@
 //! It holds numbers only; what was sent stands in the packet number spaces.
 
 use super::DATAGRAM_BYTES;
-use crate::schedule::Micros;
+use crate::Micros;
 
 /// RFC 9002, section 6.2.2.
 const INITIAL_RTT_US: u32 = 333_000;

@@ -1,7 +1,8 @@
 //! Links that lose, repeat and reorder. Everything but datagrams must arrive all the same.
 
-use super::pair::{LOCAL, Link, Pair, Seen, Setup};
-use crate::schedule::Micros;
+use super::pair::{Pair, Seen};
+use super::setup::{LOCAL, Link, Setup};
+use crate::Micros;
 
 /// Plays a session through a bad link: handshake, requests, datagrams, notices, a key update.
 fn check(link: Link, asks_retry: bool) {

@@ -8,7 +8,7 @@ use super::super::space::{Acknowledged, Content, Sent, Space};
 use super::super::streams::{Flow, Streams};
 use super::super::transport_parameters::ACK_DELAY_US_MIN;
 use super::{Connection, Phase};
-use crate::schedule::Micros;
+use crate::Micros;
 
 impl Connection {
     pub(super) fn on_frame(

@@ -1,13 +1,11 @@
 //! One session's place: its user, its connection while there is one, and what it waits for.
 
-use super::super::super::gateways::Gateway;
-use super::super::Connection;
-use super::super::error::CloseReason;
-use super::super::events::{Event, StreamId};
+use super::super::gateways::Gateway;
 use super::wheel::Tick;
 use crate::schedule::Micros;
 use crate::tally::code_name;
 use crate::user::{ErrandId, RequestFailure, User};
+use lean_quic::{CloseReason, Connection, Event, StreamId};
 use prost::Message;
 use shake_proto::wire::v1;
 

@@ -1,8 +1,9 @@
 //! What an established, idle session costs in memory.
 
 use super::super::{Connection, Event};
-use super::pair::{Pair, Setup};
-use crate::schedule::Micros;
+use super::pair::Pair;
+use super::setup::Setup;
+use crate::Micros;
 
 /// The goal: all of a session, its share of heap included.
 const SESSION_BYTES_MAX: usize = 1_024;

@@ -1,10 +1,10 @@
 //! The UDP sockets that the sessions share: recvmmsg(2) and sendmmsg(2), in buffers that are used again.
 
-use super::super::super::EngineError;
-use super::super::super::sockets::OwnSockets;
-use super::super::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
+use super::super::EngineError;
+use super::super::sockets::OwnSockets;
 use crate::network::{Counts, Network, Networks, Way};
 use crate::schedule::Micros;
+use lean_quic::{Connection, DATAGRAM_BYTES, RECEIVE_BYTES_MAX};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};

@@ -6,7 +6,7 @@ use super::super::header::Level;
 use super::super::received::NEVER;
 use super::super::space::Content;
 use super::{Connection, Phase};
-use crate::schedule::Micros;
+use crate::Micros;
 
 impl Connection {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next; `None` once drained.

@@ -8,7 +8,7 @@ use super::super::space::Content;
 use super::super::streams::Wanted;
 use super::super::varint::varint_bytes;
 use super::{Connection, Pending, Phase};
-use crate::schedule::Micros;
+use crate::Micros;
 
 /// The longest control frame: a type and three integers.
 const CONTROL_BYTES_MAX: usize = 1 + 3 * 8;

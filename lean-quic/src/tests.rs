@@ -7,4 +7,5 @@ mod hostile;
 mod pair;
 mod rules;
 mod served;
+mod setup;
 mod size;

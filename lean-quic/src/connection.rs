@@ -19,7 +19,7 @@ use super::space::Space;
 use super::streams::{Flow, Limits, Streams};
 use super::transport_parameters::{Offer, ServerParameters};
 use super::{Config, DATAGRAM_PAYLOAD_BYTES_MAX, RECEIVE_BYTES_MAX};
-use crate::schedule::Micros;
+use crate::Micros;
 use closing::Closing;
 pub use forge::seal_initial;
 use rustls::pki_types::ServerName;

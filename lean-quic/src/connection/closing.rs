@@ -7,7 +7,7 @@ use super::super::frame::kind;
 use super::super::header::Level;
 use super::super::packet::{Packet, SHORT_OVERHEAD_BYTES_MAX};
 use super::{Connection, Phase};
-use crate::schedule::Micros;
+use crate::Micros;
 
 /// What must be known after the end.
 #[derive(Debug)]

@@ -1,8 +1,9 @@
 //! Each rule on a clean link.
 
 use super::super::{CloseReason, Refused};
-use super::pair::{Link, Pair, Seen, Setup, client_config};
-use crate::schedule::Micros;
+use super::pair::{Pair, Seen};
+use super::setup::{Link, Setup, client_config};
+use crate::Micros;
 use quinn_proto::{AckFrequencyConfig, HashedConnectionIdGenerator, VarInt};
 use std::time::Duration;
 
