@@ -4,7 +4,7 @@ use crate::config::Config;
 use host::groups::{Bound, Groups};
 use host::memory::Memory;
 
-/// What a session takes that is awake, in bytes, its part of the tables included (docs/architecture.md, "Memory of a session").
+/// What a session takes that is awake, in bytes, its part of the tables included (docs/decisions/0009-memory-of-a-session.md).
 const SESSION_BYTES: u64 = 15_200;
 /// What is not for sessions: the agent, winners, sockets, the kernel.
 const REST_BYTES: u64 = 512_000_000;
