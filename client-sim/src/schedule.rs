@@ -15,7 +15,7 @@ pub struct Due {
     pub at: Micros,
     /// Index of the session, from 0.
     pub session: u32,
-    /// Number of the shake within its session, from 0; the `sequence` on the wire.
+    /// Number of the shake within its session, from 1; the `sequence` on the wire.
     pub sequence: u32,
 }
 
@@ -173,7 +173,7 @@ impl Schedule {
         let due = Due {
             at,
             session: self.whose(0),
-            sequence: (self.popped / self.sessions) as u32,
+            sequence: (self.popped / self.sessions) as u32 + 1,
         };
         self.within += 1;
         self.popped += 1;
@@ -316,7 +316,7 @@ mod tests {
             prop_assert!(came.windows(2).all(|pair| pair[0].at <= pair[1].at));
             prop_assert!(spans.windows(2).all(|pair| pair[0].until == pair[1].from));
             for (number, due) in came.iter().enumerate() {
-                prop_assert_eq!(u64::from(due.sequence), number as u64 / 7);
+                prop_assert_eq!(u64::from(due.sequence), number as u64 / 7 + 1);
             }
             for span in &spans {
                 let within = came.iter().filter(|due| span.from <= due.at && due.at < span.until).count() as u64;

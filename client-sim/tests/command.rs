@@ -24,8 +24,8 @@ struct Winning;
 
 impl Script for Winning {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
-        let outcome = if sequence == 0 {
-            win(0, user, 3)
+        let outcome = if sequence == 1 {
+            win(sequence, user, 3)
         } else {
             reply(sequence, v1::Outcome::Greeting)
         };

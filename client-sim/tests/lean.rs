@@ -40,7 +40,7 @@ struct WinOnce;
 impl Script for WinOnce {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         vec![Back::Reply(match sequence {
-            0 => win(sequence, user, 7),
+            1 => win(sequence, user, 7),
             _ => reply(sequence, v1::Outcome::Nothing),
         })]
     }
@@ -89,8 +89,8 @@ impl Script for Moody {
 
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         match (user, sequence) {
-            (5, 2) => vec![Back::Close(Code::GoingAway)],
-            (6, 1) => vec![Back::Silence],
+            (5, 3) => vec![Back::Close(Code::GoingAway)],
+            (6, 2) => vec![Back::Silence],
             _ => WinOnce.shake(user, sequence),
         }
     }

@@ -243,11 +243,11 @@ impl Script for Bank {
 
     /// The first shake of each user wins; the others carry the offers that wait.
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
-        if sequence == 0 {
-            return vec![Back::Reply(win(0, user, 7))];
+        if sequence == 1 {
+            return vec![Back::Reply(win(sequence, user, 7))];
         }
         let mut backs = vec![Back::Reply(v1::ShakeReply {
-            resource_id: 9 * u32::from(sequence == 1),
+            resource_id: 9 * u32::from(sequence == 2),
             ..reply(sequence, v1::Outcome::Greeting)
         })];
         let offers = self

@@ -46,7 +46,7 @@ struct Leaving {
 impl Script for Leaving {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         let mut backs = vec![Back::Reply(reply(sequence, v1::Outcome::Nothing))];
-        if sequence == 2 {
+        if sequence == 3 {
             let go_away = v1::GoAway {
                 reconnect_after_ms: 50,
                 alternatives: (self.alternatives)(user, &self.elsewhere),
@@ -179,7 +179,7 @@ struct Silent;
 impl Script for Silent {
     fn shake(&self, _: u64, sequence: u32) -> Vec<Back> {
         match sequence {
-            0 => vec![Back::Reply(reply(sequence, v1::Outcome::Greeting))],
+            1 => vec![Back::Reply(reply(sequence, v1::Outcome::Greeting))],
             _ => vec![Back::Silence],
         }
     }

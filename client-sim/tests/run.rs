@@ -48,7 +48,7 @@ impl<F: Fn(u64, u32) -> Answer + Send + Sync + 'static> OneWinEach<F> {
 
 impl<F: Fn(u64, u32) -> Answer + Send + Sync + 'static> Script for OneWinEach<F> {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
-        vec![Back::Reply(if sequence == 0 {
+        vec![Back::Reply(if sequence == 1 {
             win(sequence, user, 7)
         } else {
             reply(sequence, v1::Outcome::Nothing)
@@ -226,8 +226,8 @@ impl Script for CloseOnce {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         let first = |closed: &Mutex<HashMap<u64, ()>>| closed.lock().expect("sound").insert(user, ()).is_none();
         match sequence {
-            0 => vec![Back::Reply(win(sequence, user, 7))],
-            3.. if first(&self.closed) => vec![Back::Close(Code::GoingAway)],
+            1 => vec![Back::Reply(win(sequence, user, 7))],
+            4.. if first(&self.closed) => vec![Back::Close(Code::GoingAway)],
             _ => vec![Back::Reply(reply(sequence, v1::Outcome::Nothing))],
         }
     }
@@ -281,7 +281,7 @@ struct GoAway;
 impl Script for GoAway {
     fn shake(&self, user: u64, sequence: u32) -> Vec<Back> {
         let mut backs = vec![Back::Reply(reply(sequence, v1::Outcome::Nothing))];
-        if sequence == 2 && user.is_multiple_of(2) {
+        if sequence == 3 && user.is_multiple_of(2) {
             let go_away = v1::GoAway {
                 reconnect_after_ms: 50,
                 alternatives: Vec::new(),

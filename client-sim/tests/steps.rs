@@ -86,7 +86,7 @@ fn figures(report: &Report) -> Vec<(&str, u64, u64, u64)> {
 fn both_engines_play_the_same_steps_and_count_the_same_outcomes() {
     let server = Server::start(ByNumber);
     let reports = ENGINES.map(|engine| play(engine, &server.overrides()));
-    // What the script answers to each user's shakes 0 to 3: the schedule gives one in the first step, three in the last.
+    // What the script answers to each user's shakes 1 to 4: the schedule gives one in the first step, three in the last.
     let count = |sequences: std::ops::Range<u64>, wanted: &dyn Fn(u64) -> bool| {
         let numbers = (1..=300).flat_map(|user| sequences.clone().map(move |sequence| (user + sequence * 7) % 20));
         numbers.filter(|number| wanted(*number)).count() as u64
@@ -95,22 +95,22 @@ fn both_engines_play_the_same_steps_and_count_the_same_outcomes() {
         let text = report.to_text();
         let silent = |sequences| count(sequences, &|number| number == 6);
         let wanted = [
-            ("slow", 300, 300, silent(0..1)),
+            ("slow", 300, 300, silent(1..2)),
             ("hold", 0, 0, 0),
-            ("fast", 900, 900, silent(1..4)),
+            ("fast", 900, 900, silent(2..5)),
         ];
         assert_eq!(figures(report), wanted, "{text}");
         assert_eq!(
             report.outcomes["red_packet"],
-            count(0..4, &|number| number == 0),
+            count(1..5, &|number| number == 0),
             "{text}"
         );
         assert_eq!(
             report.outcomes["nothing"],
-            count(0..4, &|number| (1..6).contains(&number)),
+            count(1..5, &|number| (1..6).contains(&number)),
             "{text}"
         );
-        assert_eq!(report.outcomes["greeting"], count(0..4, &|number| number > 6), "{text}");
+        assert_eq!(report.outcomes["greeting"], count(1..5, &|number| number > 6), "{text}");
         assert_eq!(report.claims.counts.opened, report.claims.counts.wins, "{text}");
         let began: Vec<u64> = report.steps.iter().map(|step| step.began_unix_ms).collect();
         assert_eq!((began[1] - began[0], began[2] - began[0]), (1_000, 2_000));
