@@ -10,6 +10,7 @@ mod lines;
 mod memory;
 mod mobile;
 mod overload;
+mod pauses;
 
 use crate::interrupt::Interrupt;
 use crate::steps::Steps;
@@ -35,7 +36,8 @@ Examples:
   cargo xtask bench mobile                    phones on a city's networks beside the same ones on the loopback
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
   cargo xtask bench hostile shake-flood       only this attack
-  cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve"
+  cargo xtask bench overload                  a gateway on one core, offered up to three times what it can serve
+  cargo xtask bench pauses                    phones and gateway stand still for a moment, near the machine's full load"
 )]
 pub struct Options {
     #[command(subcommand)]
@@ -69,6 +71,8 @@ enum What {
     },
     /// A gateway and its agent on one core under up to three times the load that they can serve
     Overload(overload::Options),
+    /// Whether a moment in which the phones or the gateway stand still sets off a storm of probes
+    Pauses(pauses::Options),
 }
 
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
@@ -88,6 +92,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         Some(What::Mobile(options)) => return mobile::run(options, interrupt),
         Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
         Some(What::Overload(options)) => return overload::run(options, interrupt),
+        Some(What::Pauses(options)) => return pauses::run(options, interrupt),
         None => {}
     }
     let mut found = Vec::new();

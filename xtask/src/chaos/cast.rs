@@ -4,16 +4,13 @@ use super::shim::Page;
 use crate::interrupt::Interrupt;
 use crate::stage::{END, Patience, Place, Programs, START, Service, files};
 use anyhow::{Context, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use procfs::process::Process;
+use nix::sys::signal::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What a service manager waits before it starts a program that failed (`RestartSec` of the service units).
 const RESTART: Duration = Duration::from_secs(1);
-/// How long a signal may take to show.
-const SIGNAL: Duration = Duration::from_secs(2);
 
 /// Names of the directories whose disks fail.
 pub mod directories {
@@ -87,12 +84,12 @@ impl Member {
 
     /// Stops it; true when the kernel says that it stands still.
     pub fn stop(&mut self) -> anyhow::Result<bool> {
-        self.service.as_ref().map_or(Ok(false), stop)
+        self.service.as_ref().map_or(Ok(false), Service::stop)
     }
 
     /// Lets it go on.
     pub fn resume(&mut self) -> anyhow::Result<()> {
-        self.service.as_ref().map_or(Ok(()), resume)
+        self.service.as_ref().map_or(Ok(()), Service::resume)
     }
 
     /// Notices when it ended by itself. While its disk fails (or has just failed) that is allowed, and a service manager
@@ -122,25 +119,6 @@ impl Member {
             .with_context(|| format!("{} is not running", self.name))?;
         service.end(END)
     }
-}
-
-/// Stops a process; true when the kernel says that it stands still.
-pub fn stop(service: &Service) -> anyhow::Result<bool> {
-    kill(service.pid(), Signal::SIGSTOP).context("cannot send SIGSTOP")?;
-    let until = Instant::now() + SIGNAL;
-    while Instant::now() < until {
-        let stat = Process::new(service.pid().as_raw()).and_then(|process| process.stat());
-        if stat.context("cannot read /proc")?.state == 'T' {
-            return Ok(true);
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    Ok(false)
-}
-
-/// Lets a process go on.
-pub fn resume(service: &Service) -> anyhow::Result<()> {
-    kill(service.pid(), Signal::SIGCONT).context("cannot send SIGCONT")
 }
 
 /// One life of the simulator.

@@ -5,6 +5,7 @@ use crate::interrupt::Interrupt;
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs::process::Process;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How often waits look again.
 const TICK: Duration = Duration::from_millis(20);
+/// How long a signal may take to show.
+const SIGNAL: Duration = Duration::from_secs(2);
 /// Lines of a log that an error shows.
 const LOG_LINES: usize = 15;
 
@@ -177,6 +180,31 @@ impl Service {
             bail!("{} ended with {status}; {}", self.name, self.log_end());
         }
         Ok(())
+    }
+
+    /// Stops it with SIGSTOP, until [`resume`](Self::resume); true when the kernel says that it stands still.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent, or /proc cannot be read.
+    pub fn stop(&self) -> anyhow::Result<bool> {
+        kill(self.pid(), Signal::SIGSTOP).with_context(|| format!("cannot send SIGSTOP to {}", self.name))?;
+        let until = Instant::now() + SIGNAL;
+        while Instant::now() < until {
+            let stat = Process::new(self.pid().as_raw()).and_then(|process| process.stat());
+            if stat.context("cannot read /proc")?.state == 'T' {
+                return Ok(true);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(false)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When the signal cannot be sent.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        kill(self.pid(), Signal::SIGCONT).with_context(|| format!("cannot send SIGCONT to {}", self.name))
     }
 
     /// The process.

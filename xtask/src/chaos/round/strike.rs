@@ -1,7 +1,7 @@
 //! How each fault begins and ends, and what counts as its effect.
 
 use super::{Round, Stage};
-use crate::chaos::cast::{Member, directories, resume, stop};
+use crate::chaos::cast::{Member, directories};
 use crate::chaos::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_WELL, at};
 use crate::chaos::fault::{Kind, Planned};
 use crate::chaos::link::Badness;
@@ -25,7 +25,7 @@ impl Round<'_, '_> {
             Kind::KillPhones => return self.kill_phones(),
             Kind::StopGateway => return gateway.stop(),
             Kind::StopAgent => return agent.stop(),
-            Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| stop(&phones.service)),
+            Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| phones.service.stop()),
             Kind::Reboot => {
                 let both = [gateway.kill()?, agent.kill()?];
                 let was_there = place.queue().exists();
@@ -69,7 +69,7 @@ impl Round<'_, '_> {
             Kind::KillPhones => self.start_phones(u64::from(self.number))?,
             Kind::StopGateway => gateway.resume()?,
             Kind::StopAgent => agent.resume()?,
-            Kind::StopPhones => self.phones.as_ref().map_or(Ok(()), |phones| resume(&phones.service))?,
+            Kind::StopPhones => self.phones.as_ref().map_or(Ok(()), |phones| phones.service.resume())?,
             Kind::Reboot => {
                 agent.start()?;
                 gateway.start()?;
