@@ -275,6 +275,14 @@ async fn a_stranger_that_sends_nonsense_is_one_stranger_however_much_it_sends() 
                 .send_datagram(Bytes::from_static(&[0xff; 12]))
                 .expect("datagrams are on");
         }
+        for _ in 0..3 {
+            let (mut send, mut receive) = phone.connection.open_bi().await.expect("three at once");
+            send.write_all(&[0x05, 0xff, 0xff, 0xff, 0xff, 0xff])
+                .await
+                .expect("open");
+            send.finish().expect("open");
+            receive.read_to_end(64).await.expect_err("nothing to answer");
+        }
         phone
     };
     let phones = [babble().await, babble().await];
