@@ -2,7 +2,6 @@
 //! another tool, so that it is asserted everywhere. Known vulnerabilities are for `cargo deny check`, which is run where it
 //! is installed and its database can be had; where not, a line says that they were not checked.
 
-use crate::workspace::{cargo, root};
 use anyhow::{Context, bail, ensure};
 use cargo_metadata::{MetadataCommand, Package, semver::VersionReq};
 use host::console;
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use spdx::{Expression, Licensee, ParseMode};
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use xtask::workspace::{cargo, root};
 
 /// What `deny.toml` says, as far as it is checked here. Lists that are missing are an error: they would allow anything.
 #[derive(Deserialize)]

@@ -5,8 +5,6 @@
 
 mod report;
 
-use crate::interrupt::Interrupt;
-use crate::workspace::{cargo, root, target};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use host::console;
@@ -15,6 +13,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use xtask::interrupt::Interrupt;
+use xtask::workspace::{cargo, root, target};
 
 #[derive(Args)]
 #[command(after_long_help = "\

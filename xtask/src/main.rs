@@ -1,28 +1,22 @@
 //! What a contributor runs: `cargo xtask demo | test | bench | fuzz`. Needs nothing but a Rust toolchain and a C compiler.
 
-mod interrupt;
-mod stage;
-mod steps;
-mod workspace;
+#![forbid(unsafe_code)]
 
-mod bench;
-mod chaos;
-mod demo;
 mod dependencies;
 mod fuzz;
-mod guide;
-mod million;
+mod lab;
 mod test;
-mod tune;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use host::console;
-use interrupt::Interrupt;
+use std::env;
+use std::ffi::OsString;
 use std::process::ExitCode;
+use xtask::interrupt::Interrupt;
 
 /// Checks, measures and shows the project.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", after_long_help = EXAMPLES)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_long_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,31 +40,51 @@ Exit codes:
   2    the command line is wrong
   130  interrupted; everything that was started has been ended";
 
+/// Those with [`Passed`] are the lab's: their options, too.
 #[derive(Subcommand)]
 enum Command {
     /// Shows the whole path at work, from shake to audited money.
-    Demo(demo::Options),
+    Demo(Passed),
     /// Checks format, lints, tests, interleavings and a small demo.
     Test(test::Options),
     /// Plays a million phones, and tells whether every bound held.
-    Million(million::Options),
+    Million(Passed),
     /// Builds the programs by a profile of how phones are served: a shake costs less CPU.
-    #[command(after_long_help = tune::HELP)]
-    Tune,
+    Tune(Passed),
     /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
-    Chaos(chaos::Options),
+    Chaos(Passed),
     /// Follows docs/evening.md word for word, from an empty directory to closed books.
-    Guide(guide::Options),
+    Guide(Passed),
     /// Runs the benchmarks.
-    Bench(bench::Options),
+    Bench(Passed),
     /// Runs the fuzz targets and prints a table.
     Fuzz(fuzz::Options),
     /// Holds licences, banned crates and sources of the dependencies against deny.toml.
     Dependencies,
+    /// Print this message or the help of the given subcommand(s)
+    Help {
+        #[arg(hide = true)]
+        of: Vec<OsString>,
+    },
+}
+
+/// Arguments as they stand. They are taken from the command line itself, because clap keeps no `--`.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _arguments: Vec<OsString>,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let mut line: Vec<OsString> = env::args_os().collect();
+    let mut cli = Cli::parse();
+    if let Command::Help { of } = cli.command {
+        line.truncate(1);
+        line.extend(of);
+        line.push("--help".into());
+        cli = Cli::parse_from(&line);
+    }
     let interrupt = match Interrupt::watch() {
         Ok(interrupt) => interrupt,
         Err(error) => {
@@ -79,13 +93,14 @@ fn main() -> ExitCode {
         }
     };
     let done = match &cli.command {
-        Command::Demo(options) => demo::run(options, &interrupt),
-        Command::Million(options) => million::run(options, &interrupt),
+        Command::Demo(_)
+        | Command::Million(_)
+        | Command::Tune(_)
+        | Command::Chaos(_)
+        | Command::Guide(_)
+        | Command::Bench(_)
+        | Command::Help { .. } => lab::become_it(&line[1..], &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
-        Command::Tune => tune::run(&interrupt),
-        Command::Chaos(options) => chaos::run(options, &interrupt),
-        Command::Guide(options) => guide::run(options, &interrupt),
-        Command::Bench(options) => bench::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
         Command::Dependencies => dependencies::check(),
     };

@@ -1,12 +1,11 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::interrupt::Interrupt;
-use crate::stage::Build;
-use crate::steps::Steps;
-use crate::workspace::{cargo, target};
-use crate::{chaos, demo, dependencies, guide};
+use crate::{dependencies, lab};
 use clap::Args;
 use std::process::Stdio;
+use xtask::interrupt::Interrupt;
+use xtask::steps::Steps;
+use xtask::workspace::{cargo, target};
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -62,19 +61,20 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         .env("CARGO_TARGET_DIR", target().join("loom"));
     steps.command("loom", &mut loom)?;
     // With the programs that the tests have built: another build would take longer than all else here.
-    let small = demo::Options {
-        build: Build::Dev,
-        ..demo::Options::of_size(200, 400, 5)
-    };
-    let line = "cargo xtask demo --sessions 200 --shakes-per-second 400 --seconds 5, unoptimised";
-    steps.step("demo", line, || demo::run(&small, interrupt))?;
-    let evening = guide::Options { dev: true };
-    steps.step("guide", "cargo xtask guide, unoptimised", || {
-        guide::run(&evening, interrupt)
-    })?;
-    let short = chaos::Options::short();
-    steps.step("chaos", &chaos::Options::short_line(), || chaos::run(&short, interrupt))?;
+    let size = ["--sessions", "200", "--shakes-per-second", "400", "--seconds", "5"];
+    lab_step(&mut steps, "demo", &size)?;
+    lab_step(&mut steps, "guide", &[])?;
+    // Rounds of a fixed schedule, and a bound on recovery that a busy machine keeps.
+    let short = ["--seed", "343", "--rounds", "4", "--back-ms-max", "30000"];
+    lab_step(&mut steps, "chaos", &short)?;
     steps.finish()
+}
+
+/// Runs `cargo xtask NAME` as a step of this name, unoptimised.
+fn lab_step(steps: &mut Steps<'_>, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    let line = [&["cargo", "xtask", name][..], arguments].concat().join(" ");
+    let work = || lab::run(&[&[name][..], arguments, &["--dev"]].concat());
+    steps.step(name, &format!("{line}, unoptimised"), work)
 }
 
 fn has_nextest() -> bool {

@@ -1,4 +1,4 @@
-//! Where things are, and how cargo is called.
+//! Where things are, and how cargo is called and builds what is run.
 
 use anyhow::Context;
 use std::env;
@@ -29,6 +29,22 @@ pub fn cargo<'a>(args: impl IntoIterator<Item = &'a str>) -> Command {
         }
     }
     command
+}
+
+/// Builds the programs and the lab, optimised. All in one go: with other packages, the features of what they share would
+/// differ, and much be built again.
+pub fn release() -> Command {
+    let packages = ["gateway", "shake-agent", "client-sim", "certs", "lab"];
+    cargo(
+        ["build", "--release"]
+            .into_iter()
+            .chain(packages.into_iter().flat_map(|name| ["-p", name])),
+    )
+}
+
+/// Builds the programs and the lab as the tests of the whole workspace build them.
+pub fn dev() -> Command {
+    cargo(["test", "--workspace", "--tests", "--no-run"])
 }
 
 /// The text of `deploy/KIND/NAME.toml`.

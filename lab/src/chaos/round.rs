@@ -1,0 +1,411 @@
+//! One round: phones play, faults strike as the schedule says and end, service comes back, the phones finish; then the
+//! books are compared.
+
+mod compare;
+mod outcome;
+mod strike;
+
+pub use compare::compare_at_end;
+pub use outcome::{Outcome, Struck};
+pub use strike::mode_of;
+
+use super::books::{View, report_failures};
+use super::cast::{Member, Phones};
+use super::fault::Planned;
+use super::journal::{Journal, Recovery, Span, recoveries};
+use super::lookout::Lookout;
+use super::plan;
+use super::proxy::Proxy;
+use crate::testbed::{Patience, Place, Programs, files, run_to_file, unix_ms};
+use anyhow::{Context, bail, ensure};
+use compare::compare;
+use host::console;
+use std::fs::{self, File};
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+use xtask::interrupt::Interrupt;
+
+/// The show that operators push for a round; what stands in the configuration is the one without gifts.
+pub const LOUD_SHOW: &str = "loud.toml";
+/// Between two looks at everything.
+const TICK: Duration = Duration::from_millis(10);
+/// How long all phones may take to connect and shake.
+const BEGIN: Duration = Duration::from_secs(60);
+/// How long they may take to finish once they are asked to: their own settling and some.
+const FINISH: Duration = Duration::from_secs(110);
+/// How long a command of the agent or the operator may take.
+const COMMAND: Duration = Duration::from_secs(60);
+/// What the phones go on with once service is back.
+const AFTER: Duration = Duration::from_millis(500);
+/// How much longer than planned a fault lasts that has not taken effect yet: nothing may happen that it could spoil while
+/// phones or gateway are stopped.
+const UNTIL_FELT: Duration = Duration::from_secs(5);
+/// How long a disk's failing may still show after its end.
+const DISK_SHADOW: Duration = Duration::from_secs(3);
+
+/// What all rounds share.
+pub struct Stage<'a> {
+    pub place: &'a Place,
+    pub programs: &'a Programs,
+    pub interrupt: &'a Interrupt,
+    pub gateway: Member,
+    pub agent: Member,
+    pub lookout: Lookout,
+    /// What phones were told in all rounds.
+    pub all: View,
+    /// The longest that service may be away after faults are over.
+    pub back_ms_max: u64,
+}
+
+/// A fault on its way: planned, at work, over.
+struct Running {
+    fault: Planned,
+    from_ms: Option<u64>,
+    until_ms: Option<u64>,
+    bites: u64,
+    /// The counter that tells its bites, when it began; none for a kind that is seen at its beginning.
+    counted: Option<u64>,
+}
+
+impl Running {
+    fn is_at_work(&self) -> bool {
+        self.from_ms.is_some() && self.until_ms.is_none()
+    }
+}
+
+struct Round<'a, 'b> {
+    stage: &'b mut Stage<'a>,
+    number: u32,
+    directory: PathBuf,
+    proxy: Proxy,
+    phones: Option<Phones>,
+    lives: usize,
+    /// Journals of the lives that were killed.
+    dead_lives: Vec<PathBuf>,
+    running: Vec<Running>,
+    disk_failed_at: Option<Instant>,
+    began: Instant,
+    said_at: Instant,
+}
+
+/// Plays a round with these faults.
+///
+/// # Errors
+/// When something cannot be run, or a program ended by itself.
+pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let directory = stage.place.file(&format!("round-{number}"));
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let proxy = Proxy::start(stage.place.gateway, seed ^ u64::from(number))?;
+    let running = |fault: &Planned| Running {
+        fault: *fault,
+        from_ms: None,
+        until_ms: None,
+        bites: 0,
+        counted: None,
+    };
+    let mut round = Round {
+        stage,
+        number,
+        directory,
+        proxy,
+        phones: None,
+        lives: 0,
+        dead_lives: Vec::new(),
+        running: faults.iter().map(running).collect(),
+        disk_failed_at: None,
+        began,
+        said_at: began,
+    };
+    let first_beat_ms = round.begin(seed)?;
+    round.strike(first_beat_ms)?;
+    let recoveries = round.wait_until_back(first_beat_ms)?;
+    let mut outcome = round.finish(first_beat_ms)?;
+    outcome.recoveries = recoveries;
+    outcome.took = began.elapsed();
+    Ok(outcome)
+}
+
+impl Round<'_, '_> {
+    fn start_phones(&mut self, seed: u64) -> anyhow::Result<()> {
+        let scenario = plan::scenario(self.number, seed, self.lives == 0);
+        let path = self.directory.join(files::SCENARIO);
+        fs::write(&path, scenario).with_context(|| format!("cannot write {}", path.display()))?;
+        self.lives += 1;
+        let Stage { programs, place, .. } = &*self.stage;
+        let target = self.proxy.address.to_string();
+        self.phones = Some(Phones::start(programs, place, &self.directory, &target, self.lives)?);
+        Ok(())
+    }
+
+    /// Starts the phones; gives when the first shakes were served, in milliseconds since 1970.
+    fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
+        self.push(LOUD_SHOW)?;
+        self.start_phones(seed)?;
+        let until = Instant::now() + BEGIN;
+        loop {
+            self.look()?;
+            if let Some((at_ms, _)) = self.journal()?.served.first_key_value() {
+                return Ok(*at_ms);
+            }
+            ensure!(
+                Instant::now() < until,
+                "no shake was served within {} s",
+                BEGIN.as_secs()
+            );
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Looks after all programs: who ends by itself is told, or started again where its disk made it end.
+    fn look(&mut self) -> anyhow::Result<()> {
+        self.stage.interrupt.check()?;
+        self.say_how_it_stands();
+        let disk_fails = self
+            .running
+            .iter()
+            .any(|running| running.is_at_work() && running.fault.kind.ends_the_agent())
+            || self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
+        self.stage.gateway.look(false)?;
+        self.stage.agent.look(disk_fails)?;
+        self.phones.as_mut().map_or(Ok(()), Phones::check)
+    }
+
+    /// A line on a terminal that is drawn over, several times a second.
+    fn say_how_it_stands(&mut self) {
+        const EVERY: Duration = Duration::from_millis(200);
+        if self.said_at.elapsed() < EVERY || !stderr().is_terminal() {
+            return;
+        }
+        self.said_at = Instant::now();
+        let names: Vec<_> = self
+            .running
+            .iter()
+            .filter(|running| running.is_at_work())
+            .map(|running| running.fault.kind.name())
+            .collect();
+        let over = self.running.iter().filter(|running| running.until_ms.is_some()).count();
+        console::tell_bare(&format!(
+            "\r\x1b[2K  round {}, {:.1} s: {over} of {} faults over; at work: {}\r",
+            self.number,
+            self.began.elapsed().as_secs_f64(),
+            self.running.len(),
+            if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            },
+        ));
+    }
+
+    /// Begins and ends each fault at its time; later where it has not taken effect, or where one that strikes the same
+    /// lasts longer for that.
+    fn strike(&mut self, first_beat_ms: u64) -> anyhow::Result<()> {
+        while self.running.iter().any(|running| running.until_ms.is_none()) {
+            self.look()?;
+            let now_ms = unix_ms().saturating_sub(first_beat_ms);
+            for at in 0..self.running.len() {
+                if self.running[at].from_ms.is_none() {
+                    self.begin_if_due(at, now_ms)?;
+                } else if self.running[at].until_ms.is_none() {
+                    self.end_if_due(at, now_ms)?;
+                }
+            }
+            thread::sleep(TICK);
+        }
+        Ok(())
+    }
+
+    fn begin_if_due(&mut self, at: usize, now_ms: u64) -> anyhow::Result<()> {
+        let fault = self.running[at].fault;
+        let excludes = |other: &Running| other.is_at_work() && other.fault.kind.excludes(fault.kind);
+        if now_ms < fault.from_ms.into() || self.running.iter().any(excludes) {
+            return Ok(());
+        }
+        self.running[at].from_ms = Some(unix_ms());
+        self.running[at].counted = self.counter(fault.kind)?;
+        self.running[at].bites += u64::from(self.begin_fault(&fault)?);
+        Ok(())
+    }
+
+    fn end_if_due(&mut self, at: usize, now_ms: u64) -> anyhow::Result<()> {
+        let Running { fault, counted, .. } = self.running[at];
+        let felt = |round: &Self| {
+            let count = round.counter(fault.kind)?.zip(counted);
+            anyhow::Ok(count.map(|(now, before)| now.saturating_sub(before)))
+        };
+        let until_ms = u64::from(fault.until_ms);
+        let latest_ms = until_ms + UNTIL_FELT.as_millis() as u64;
+        if now_ms < until_ms || (felt(self)? == Some(0) && now_ms < latest_ms) {
+            return Ok(());
+        }
+        self.end_fault(&fault)?;
+        self.running[at].bites += felt(self)?.unwrap_or_default();
+        self.running[at].until_ms = Some(unix_ms());
+        Ok(())
+    }
+
+    /// What all lives of the phones have written so far.
+    fn journal(&self) -> anyhow::Result<Journal> {
+        let mut journal = Journal::default();
+        for path in &self.dead_lives {
+            let text = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            journal.add(&String::from_utf8_lossy(&text))?;
+        }
+        if let Some(phones) = &self.phones {
+            journal.add(&phones.journal_text()?)?;
+        }
+        Ok(journal)
+    }
+
+    /// Waits until shakes and claims are served again, or the bound is passed.
+    fn wait_until_back(&mut self, first_beat_ms: u64) -> anyhow::Result<Vec<Recovery>> {
+        let span = |running: &Running| Span {
+            name: running.fault.kind.name().to_owned(),
+            from_ms: running.from_ms.unwrap_or_default(),
+            until_ms: running.until_ms.unwrap_or_default(),
+        };
+        let spans: Vec<_> = self.running.iter().map(span).collect();
+        let first_ms = spans.iter().map(|span| span.from_ms).min().unwrap_or(first_beat_ms);
+        let until = Instant::now() + Duration::from_millis(self.stage.back_ms_max);
+        loop {
+            self.look()?;
+            let journal = self.journal()?;
+            let usual_rate = journal.rate(first_beat_ms, first_ms);
+            let found = recoveries(&journal, &spans, usual_rate);
+            let is_back = found
+                .iter()
+                .all(|found| found.shakes_ms.is_some() && found.claims_ms.is_some());
+            if is_back || Instant::now() >= until {
+                thread::sleep(AFTER);
+                return Ok(found);
+            }
+            thread::sleep(TICK * 10);
+        }
+    }
+
+    /// Pushes a show as an operator does, who tries again while the gateway is not there. It also ends `config_stale`.
+    fn push(&self, file: &str) -> anyhow::Result<()> {
+        let Stage {
+            place,
+            programs,
+            interrupt,
+            ..
+        } = &*self.stage;
+        let until = Instant::now() + COMMAND;
+        loop {
+            let mut push = programs.command("gateway");
+            push.args(["push", "show"]).arg(place.file(file));
+            push.arg("--target").arg(place.admin.to_string());
+            push.arg("--certs").arg(place.file(files::CERTS));
+            let log = self.directory.join("push.log");
+            push.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
+            let patience = Patience {
+                at_most: COMMAND,
+                interrupt,
+            };
+            let ended = run_to_file("gateway push", push, &self.directory.join("pushed"), &patience, || {
+                Ok(())
+            })?;
+            if ended.is_success() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < until,
+                "the gateway took no push; see {}",
+                log.display()
+            );
+            thread::sleep(TICK * 10);
+        }
+    }
+
+    /// Lets the phones finish, once there are no more gifts, and compares everything.
+    fn finish(mut self, first_beat_ms: u64) -> anyhow::Result<Outcome> {
+        // Gifts would go on for as long as phones are there to get them.
+        self.push(files::SHOW)?;
+        let mut phones = self.phones.take().context("the phones play")?;
+        nix::sys::signal::kill(phones.service.pid(), nix::sys::signal::Signal::SIGTERM)
+            .context("cannot ask the phones to finish")?;
+        let until = Instant::now() + FINISH;
+        let status = loop {
+            if let Some(status) = phones.service.ended()? {
+                break status;
+            }
+            self.look()?;
+            ensure!(
+                Instant::now() < until,
+                "the phones did not finish within {} s",
+                FINISH.as_secs()
+            );
+            thread::sleep(TICK);
+        };
+        if !matches!(status.code(), Some(0 | 2)) {
+            bail!("client-sim ended with {status}; {}", phones.service.log_end());
+        }
+        let report = read(&phones.report)?;
+        let report: serde_json::Value = serde_json::from_str(&report).context("the phones' report is no JSON")?;
+        let mut view = View::default();
+        let credits = view.add_credits(&read(&phones.credits)?)?;
+        self.phones = Some(phones);
+        let journal = self.journal()?;
+        let mut wrong = view.add_journal(&journal.told);
+        wrong.extend(credits);
+        let is_whole = self.dead_lives.is_empty();
+        wrong.extend(report_failures(&report, &self.reasons()));
+        self.stage.all.join(&view);
+        wrong.extend(compare(self.stage, &self.directory, &view, self.number, is_whole)?);
+        let struck: Vec<_> = self
+            .running
+            .iter()
+            .map(|running| self.struck(running, first_beat_ms))
+            .collect();
+        Ok(Outcome {
+            round: self.number,
+            struck,
+            shakes: report
+                .pointer("/shakes/sent")
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or_default(),
+            served: journal.served.values().sum(),
+            credits: view.gains.len() as u64,
+            cents: view.gains.values().sum(),
+            recoveries: Vec::new(),
+            wrong,
+            amiss: Vec::new(),
+            took: Duration::ZERO,
+        })
+    }
+
+    /// Why claims of honest phones may be refused in this round.
+    fn reasons(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if !self.dead_lives.is_empty() {
+            // A later life's users do not know what the earlier one's won.
+            reasons.push("limit_reached");
+        }
+        reasons
+    }
+
+    fn struck(&self, running: &Running, first_beat_ms: u64) -> Struck {
+        /// How long after a fault the gateway may still notice it.
+        const NOTICE_MS: u64 = 2_500;
+        let (from_ms, until_ms) = (
+            running.from_ms.unwrap_or_default(),
+            running.until_ms.unwrap_or_default(),
+        );
+        let seen = |mode: &str| self.stage.lookout.saw_enter(mode, from_ms, until_ms + NOTICE_MS);
+        Struck {
+            fault: running.fault,
+            from_ms: from_ms.saturating_sub(first_beat_ms),
+            until_ms: until_ms.saturating_sub(first_beat_ms),
+            bites: running.bites,
+            was_shown: mode_of(running.fault.kind).is_some_and(seen),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
