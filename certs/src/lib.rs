@@ -4,6 +4,8 @@
 //! The modules stand in the order in which an operator needs them. Invariants: no function reads a clock (`now` is
 //! an argument), and no secret is ever printed, logged or part of an error.
 
+#![forbid(unsafe_code)]
+
 pub mod files;
 pub mod generate;
 pub mod inspect;

@@ -1,5 +1,7 @@
 //! The command line of `certs`. Reads the clock, prints, and chooses the exit code; the work is in the library.
 
+#![forbid(unsafe_code)]
+
 use anyhow::Context;
 use certs::generate::{self, Request};
 use certs::issue::{self, Issued, Subject};

@@ -1,5 +1,7 @@
 //! The command line of the simulator: reads flags and files, runs, prints.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 
 use anyhow::{Context, Result, bail};

@@ -4,6 +4,8 @@
 //! [`TARGETS`] is the list of them all, with the seeds of their corpora. libFuzzer runs them (`fuzz_targets/`,
 //! `cargo xtask fuzz`), and `tests/replay.rs` replays corpus and mutations without it.
 
+#![forbid(unsafe_code)]
+
 pub mod configs;
 pub mod frames;
 pub mod lean;

@@ -4,6 +4,8 @@
 //! Invariant: the generated types ([`wire::v1`], [`handoff::v1`], [`admin_v1`]) are for the border only. Behind it stand
 //! the checked types of [`request`], [`reply`], [`handoff`] and [`admin`], made by `TryFrom`.
 
+#![forbid(unsafe_code)]
+
 pub mod code;
 pub mod frame;
 pub mod reply;

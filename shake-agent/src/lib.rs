@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order in which a request meets them, then those that read the ledger from outside.
 
+#![cfg_attr(not(test), forbid(unsafe_code))]
+
 pub mod check;
 pub mod config;
 

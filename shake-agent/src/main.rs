@@ -1,5 +1,7 @@
 //! The command line of `shake-agent`: reads files and the clock, prints, and chooses the exit code. The work is in the library.
 
+#![forbid(unsafe_code)]
+
 mod cli;
 mod commands;
 

@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order in which a user meets them.
 
+#![forbid(unsafe_code)]
+
 mod ids;
 mod sealed;
 

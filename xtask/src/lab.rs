@@ -8,6 +8,9 @@ use std::process::Command;
 use xtask::interrupt::Interrupt;
 use xtask::workspace::{cargo, dev, release, target};
 
+/// Its commands. Their lines in the help of `cargo xtask` are those of the lab.
+pub const COMMANDS: [&str; 6] = ["demo", "million", "tune", "chaos", "guide", "bench"];
+
 /// Becomes the lab with these arguments: signals and exit code are the lab's from then on. Comes back with an error alone.
 ///
 /// # Errors
@@ -51,6 +54,7 @@ fn build(arguments: &[OsString]) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use clap::CommandFactory as _;
 
     /// The list of commands is shown without building the lab; it may not drift.
@@ -58,7 +62,7 @@ mod tests {
     fn its_commands_are_told_as_it_tells_them() {
         let lab = include_str!("../../lab/src/main.rs");
         let cli = crate::Cli::command();
-        for name in ["demo", "million", "tune", "chaos", "guide", "bench"] {
+        for name in COMMANDS {
             let command = cli.find_subcommand(name).expect("it is listed");
             let about = command.get_about().expect("it is described").to_string();
             let variant = name[..1].to_uppercase() + &name[1..];

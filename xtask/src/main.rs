@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod checks;
 mod dependencies;
 mod fuzz;
 mod lab;
@@ -61,6 +62,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Holds licences, banned crates and sources of the dependencies against deny.toml.
     Dependencies,
+    /// Looks for circles of imports, long files, unsafe code, and documents that name what is not there.
+    Checks,
     /// Print this message or the help of the given subcommand(s)
     Help {
         #[arg(hide = true)]
@@ -103,6 +106,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
         Command::Dependencies => dependencies::check(),
+        Command::Checks => checks::check(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

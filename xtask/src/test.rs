@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{dependencies, lab};
+use crate::{checks, dependencies, lab};
 use clap::Args;
 use std::process::Stdio;
 use xtask::interrupt::Interrupt;
@@ -14,6 +14,7 @@ The steps, all of them run even when one fails:
   lints        cargo clippy, warnings are errors
   dependencies licences, banned crates and sources against deny.toml; advisories with cargo-deny, where it is there
   tests        cargo nextest when it is installed, else cargo test; the fuzz targets over their seeds too
+  checks       circles of imports, long files, unsafe code, and documents that name what is not there
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
   loom         every interleaving of the shared-memory rings
@@ -42,6 +43,11 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             &mut cargo(["test", "--workspace", "--tests", "--no-fail-fast"]),
         )?;
     }
+    steps.step(
+        "checks",
+        "imports, sizes, unsafe code, documents against the tree",
+        checks::check,
+    )?;
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
     // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain. Of the whole
     // workspace, as all tests are: of one package alone, what they share would be built anew with other features.
