@@ -216,7 +216,7 @@ mod tests {
     fn who_is_not_let_in_is_told() {
         let mut all = table(|_| 100);
         all.retain(|cell| (cell.server, cell.stack) != (Server::NotRiding, Stack::Aioquic));
-        let text = printed(|_| 100).replace("3 100000", "3 failed: nothing in 12 s");
+        let text = printed(|_| 100).replace("\n3 100000", "\n3 failed: nothing in 12 s");
         all.extend(cells(Server::NotRiding, Stack::Aioquic, 1, &text).unwrap());
         let broken = broken(&all);
         assert!(
