@@ -3,7 +3,7 @@
 
 mod table;
 
-use super::example::{Example, Examples};
+use super::example::{self, Examples};
 use super::lines;
 use crate::chaos::link::{Badness, Direction, Fate, Single};
 use crate::chaos::proxy::Proxy;
@@ -137,8 +137,8 @@ impl Bench<'_> {
         let Some(&(_, pace_ms)) = pace else {
             let mut command = self.examples.command("plain_quinn");
             command.arg("--certs").arg(place.file(files::CERTS));
-            let plain = Example::start(command)?;
-            return self.all(&place, server, plain.address);
+            let (_plain, address) = example::start("plain_quinn", command, &place, self.interrupt)?;
+            return self.all(&place, server, address);
         };
         let gateway = self.gateway(&place, pace_ms)?;
         let cells = self.all(&place, server, place.gateway)?;

@@ -3,7 +3,7 @@
 
 mod table;
 
-use super::example::{Example, Examples};
+use super::example::{self, Examples};
 use crate::demo::reports::Phones;
 use crate::million::play;
 use crate::testbed::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
@@ -183,9 +183,9 @@ impl Bench<'_> {
         place.write(files::SCENARIO, &self.scenario())?;
         let mut command = self.examples.command("plain_quinn");
         command.arg("--certs").arg(place.file(files::CERTS));
-        let server = Example::start(command)?;
+        let (server, address) = example::start("plain_quinn", command, &place, self.interrupt)?;
         let sampler = Sampler::watch(vec![server.pid()]);
-        self.phones(&place, server.address, sampler, || Ok(()))
+        self.phones(&place, address, sampler, || Ok(()))
     }
 
     /// A fresh directory of this bench.
@@ -249,10 +249,10 @@ impl Bench<'_> {
         let sessions = self.sessions.to_string();
         let mut command = self.examples.command("floor");
         command.args(["serve", "--sessions", &sessions]);
-        let server = Example::start(command)?;
+        let (server, address) = example::start("floor", command, &place, self.interrupt)?;
         let sampler = Sampler::watch(vec![server.pid()]);
         let mut load = self.examples.command("floor");
-        load.args(["load", "--sessions", &sessions, "--target", &server.address.to_string()])
+        load.args(["load", "--sessions", &sessions, "--target", &address.to_string()])
             .args(["--per-second", &self.rate.to_string()])
             .args(["--seconds", &self.options.seconds.to_string()])
             .args(["--tick-us", &tick_us.to_string()]);

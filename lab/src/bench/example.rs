@@ -1,11 +1,11 @@
 //! The gateway's examples, which benches hold it against.
 
-use crate::testbed::Build;
+use crate::testbed::{Build, Patience, Place, START, Service};
 use anyhow::{Context, ensure};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
+use xtask::interrupt::Interrupt;
 use xtask::workspace::{self, cargo};
 
 /// Where the built examples are.
@@ -36,47 +36,21 @@ impl Examples {
     }
 }
 
-/// A server among the examples, which prints its address first; killed when it is dropped.
-pub struct Example {
-    child: Child,
-    pub address: SocketAddr,
-}
-
-impl Example {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// When it prints no address.
-    pub fn start(mut command: Command) -> anyhow::Result<Self> {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("cannot start an example")?;
-        let mut line = String::new();
-        let output = child.stdout.take().context("stdout is a pipe")?;
-        let read = BufReader::new(output).read_line(&mut line);
-        let mut example = Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        read.context("the example printed nothing")?;
-        example.address = line
-            .trim()
-            .parse()
-            .with_context(|| format!("the example printed {line:?}"))?;
-        Ok(example)
-    }
-
-    pub fn pid(&self) -> nix::unistd::Pid {
-        nix::unistd::Pid::from_raw(self.child.id().cast_signed())
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Starts a server among the examples, which prints its address first; gives both.
+///
+/// # Errors
+/// When it prints no address.
+pub fn start(
+    name: &'static str,
+    command: Command,
+    place: &Place,
+    interrupt: &Interrupt,
+) -> anyhow::Result<(Service, SocketAddr)> {
+    let mut service = Service::start(name, command, place.file(&format!("{name}.log")))?;
+    let line = service.wait_line(&Patience {
+        at_most: START,
+        interrupt,
+    })?;
+    let address = line.trim().parse();
+    Ok((service, address.with_context(|| format!("{name} printed {line:?}"))?))
 }

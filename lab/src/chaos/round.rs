@@ -144,19 +144,13 @@ impl Round<'_, '_> {
     fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
         self.push(LOUD_SHOW)?;
         self.start_phones(seed)?;
-        let until = Instant::now() + BEGIN;
-        loop {
+        let (at_most, interrupt) = (BEGIN, self.stage.interrupt);
+        let first = Patience { at_most, interrupt }.wait(|| {
             self.look()?;
-            if let Some((at_ms, _)) = self.journal()?.served.first_key_value() {
-                return Ok(*at_ms);
-            }
-            ensure!(
-                Instant::now() < until,
-                "no shake was served within {} s",
-                BEGIN.as_secs()
-            );
-            thread::sleep(TICK);
-        }
+            let first = self.journal()?.served.first_key_value().map(|(at_ms, _)| *at_ms);
+            Ok(first)
+        })?;
+        first.with_context(|| format!("no shake was served within {} s", BEGIN.as_secs()))
     }
 
     /// Looks after all programs: who ends by itself is told, or started again where its disk made it end.
@@ -328,19 +322,12 @@ impl Round<'_, '_> {
         let mut phones = self.phones.take().context("the phones play")?;
         nix::sys::signal::kill(phones.service.pid(), nix::sys::signal::Signal::SIGTERM)
             .context("cannot ask the phones to finish")?;
-        let until = Instant::now() + FINISH;
-        let status = loop {
-            if let Some(status) = phones.service.ended()? {
-                break status;
-            }
+        let (at_most, interrupt) = (FINISH, self.stage.interrupt);
+        let ended = Patience { at_most, interrupt }.wait(|| {
             self.look()?;
-            ensure!(
-                Instant::now() < until,
-                "the phones did not finish within {} s",
-                FINISH.as_secs()
-            );
-            thread::sleep(TICK);
-        };
+            phones.service.ended()
+        })?;
+        let status = ended.with_context(|| format!("the phones did not finish within {} s", FINISH.as_secs()))?;
         if !matches!(status.code(), Some(0 | 2)) {
             bail!("client-sim ended with {status}; {}", phones.service.log_end());
         }

@@ -1,8 +1,7 @@
 //! What a gateway tells over HTTP: its metrics, and whether it is ready.
 
 use anyhow::Context;
-use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a gateway whose core is taken may need to answer.
@@ -57,34 +56,59 @@ impl From<&str> for Metrics {
     }
 }
 
-/// The answer, its head included, of the HTTP server at this port.
+/// The text that the HTTP server at this port answers with, whatever its status: a gateway that is not ready says why.
 ///
 /// # Errors
 /// When there is none within that time.
-pub fn ask(port: SocketAddr, path: &str, at_most: Duration) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&port, at_most)?;
-    stream.set_read_timeout(Some(at_most))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
+pub fn ask(port: SocketAddr, path: &str, at_most: Duration) -> Result<String, ureq::Error> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(at_most))
+        .http_status_as_error(false)
+        .proxy(None)
+        .build();
+    let mut answer = config.new_agent().get(format!("http://{port}{path}")).call()?;
+    answer.body_mut().read_to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
 
     #[test]
     fn a_family_is_summed_over_its_labels() {
         let metrics = Metrics::from(
-            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n# TYPE shakes_total counter\nshakes_total{outcome=\"a\"} 3\n\
+            "# TYPE shakes_total counter\nshakes_total{outcome=\"a\"} 3\n\
              shakes_total{outcome=\"b\"} 4\nshakes_total_more 5\ngrade 2\n",
         );
         assert_eq!((metrics.sum("shakes_total"), metrics.sum("grade")), (7.0, 2.0));
         assert_eq!(metrics.value("shakes_total{outcome=\"b\"}"), Some(4.0));
         assert_eq!((metrics.value("shakes_total"), metrics.sum("none")), (None, 0.0));
+    }
+
+    #[test]
+    fn an_answer_counts_whatever_its_status() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody asks");
+            let mut head = [0; 4];
+            stream.read_exact(&mut head).expect("a request");
+            let answer =
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 10\r\nconnection: close\r\n\r\nnot ready\n";
+            stream.write_all(answer.as_bytes()).expect("it listens");
+            // All is read before the end, which would else be a reset.
+            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let text = ask(port, "/ready", Duration::from_secs(20)).expect("an answer");
+        assert_eq!(text, "not ready\n");
+        server.join().expect("it served");
+        assert!(
+            ask(port, "/ready", Duration::from_secs(20)).is_err(),
+            "nobody is there any more"
+        );
     }
 }

@@ -6,7 +6,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::process::Process;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -81,32 +81,38 @@ impl Service {
     /// # Errors
     /// When it does not in this time, ends before, or the user interrupts.
     pub fn wait_ready(&mut self, patience: &Patience<'_>) -> anyhow::Result<()> {
-        let deadline = patience.deadline();
-        let mut notice = [0; 1024];
-        loop {
-            match self.notices.socket.recv(&mut notice) {
-                Ok(length)
-                    if notice[..length]
-                        .split(|&byte| byte == b'\n')
-                        .any(|line| line == b"READY=1") =>
-                {
-                    return Ok(());
-                }
-                Ok(_) => {}
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(error) => return Err(error).with_context(|| format!("cannot receive from {}", self.name)),
+        let ready = patience.wait(|| {
+            let is_ready = self.notices.is_ready();
+            if is_ready.with_context(|| format!("cannot receive from {}", self.name))? {
+                return Ok(Some(()));
             }
-            patience.interrupt.check()?;
             self.check()?;
-            if Instant::now() > deadline {
-                bail!(
-                    "{} was not ready within {} s; {}",
-                    self.name,
-                    patience.at_most.as_secs(),
-                    self.log_end()
-                );
+            Ok(None)
+        })?;
+        ready.with_context(|| {
+            let (name, seconds) = (self.name, patience.at_most.as_secs());
+            format!("{name} was not ready within {seconds} s; {}", self.log_end())
+        })
+    }
+
+    /// Waits for the first line that the program prints.
+    ///
+    /// # Errors
+    /// When there is none in this time, the program ends before, or the user interrupts.
+    pub fn wait_line(&mut self, patience: &Patience<'_>) -> anyhow::Result<String> {
+        let line = patience.wait(|| {
+            let text = fs::read_to_string(&self.log);
+            let text = text.with_context(|| format!("cannot read {}", self.log.display()))?;
+            if let Some((line, _)) = text.split_once('\n') {
+                return Ok(Some(line.to_owned()));
             }
-        }
+            self.check()?;
+            Ok(None)
+        })?;
+        line.with_context(|| {
+            let (name, seconds) = (self.name, patience.at_most.as_secs());
+            format!("{name} printed nothing within {seconds} s")
+        })
     }
 
     /// How it ended; `None` while it runs.
@@ -122,22 +128,15 @@ impl Service {
     /// # Errors
     /// When it does not in this time, did not exit with 0, or the user interrupts.
     pub fn wait_end(mut self, patience: &Patience<'_>) -> anyhow::Result<()> {
-        let deadline = patience.deadline();
-        let status = loop {
-            if let Some(status) = self.ended()? {
-                break status;
-            }
-            patience.interrupt.check()?;
-            let seconds = patience.at_most.as_secs();
-            if Instant::now() > deadline {
-                bail!(
-                    "{} did not end by itself within {seconds} s; {}",
-                    self.name,
-                    self.log_end()
-                );
-            }
-            thread::sleep(TICK);
-        };
+        let ended = patience.wait(|| self.ended())?;
+        let status = ended.with_context(|| {
+            let (name, seconds) = (self.name, patience.at_most.as_secs());
+            format!("{name} did not end by itself within {seconds} s; {}", self.log_end())
+        })?;
+        self.success(status)
+    }
+
+    fn success(&self, status: ExitStatus) -> anyhow::Result<()> {
         if !status.success() {
             bail!("{} ended with {status}; {}", self.name, self.log_end());
         }
@@ -160,26 +159,15 @@ impl Service {
     pub fn end(mut self, at_most: Duration) -> anyhow::Result<()> {
         self.check()?;
         kill(self.pid(), Signal::SIGTERM).with_context(|| format!("cannot send SIGTERM to {}", self.name))?;
-        let deadline = Instant::now() + at_most;
-        let status = loop {
-            if let Some(status) = self.child.0.try_wait()? {
-                break status;
-            }
-            if Instant::now() > deadline {
-                // Dropping `self` kills it.
-                bail!(
-                    "{} did not end within {} s of SIGTERM; {}",
-                    self.name,
-                    at_most.as_secs(),
-                    self.log_end()
-                );
-            }
-            thread::sleep(TICK);
-        };
-        if !status.success() {
-            bail!("{} ended with {status}; {}", self.name, self.log_end());
-        }
-        Ok(())
+        // Also when the user wants an end of everything: in order.
+        let interrupt = &Interrupt::default();
+        let ended = Patience { at_most, interrupt }.wait(|| self.ended())?;
+        // Dropping `self` kills it.
+        let status = ended.with_context(|| {
+            let (name, seconds) = (self.name, at_most.as_secs());
+            format!("{name} did not end within {seconds} s of SIGTERM; {}", self.log_end())
+        })?;
+        self.success(status)
     }
 
     /// Stops it with SIGSTOP, until [`resume`](Self::resume); true when the kernel says that it stands still.
@@ -227,8 +215,22 @@ pub struct Patience<'a> {
 }
 
 impl Patience<'_> {
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.at_most
+    /// Asks again and again until there is an answer; none when the time is over.
+    ///
+    /// # Errors
+    /// What `ask` fails with; when the user interrupts.
+    pub fn wait<T>(&self, mut ask: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<Option<T>> {
+        let deadline = Instant::now() + self.at_most;
+        loop {
+            if let Some(answer) = ask()? {
+                return Ok(Some(answer));
+            }
+            self.interrupt.check()?;
+            if Instant::now() > deadline {
+                return Ok(None);
+            }
+            thread::sleep(TICK);
+        }
     }
 }
 
@@ -266,22 +268,19 @@ pub fn run_to_file(
     let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
     command.stdout(file);
     let mut child = Running::start(name, command)?;
-    let deadline = patience.deadline();
-    loop {
-        if let Some(code) = child.0.try_wait()? {
-            return Ok(Ended {
-                name,
-                code,
-                output: output.to_owned(),
-            });
+    let ended = patience.wait(|| {
+        let ended = child.0.try_wait()?;
+        if ended.is_none() {
+            meanwhile()?;
         }
-        patience.interrupt.check()?;
-        meanwhile()?;
-        if Instant::now() > deadline {
-            bail!("{name} did not end within {} s", patience.at_most.as_secs());
-        }
-        thread::sleep(TICK);
-    }
+        Ok(ended)
+    })?;
+    let code = ended.with_context(|| format!("{name} did not end within {} s", patience.at_most.as_secs()))?;
+    Ok(Ended {
+        name,
+        code,
+        output: output.to_owned(),
+    })
 }
 
 /// A child process that is killed when it is dropped.
@@ -329,11 +328,28 @@ impl Notices {
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).with_context(|| format!("cannot bind {}", path.display()))?;
         let notices = Self { socket, path };
-        notices
-            .socket
-            .set_read_timeout(Some(TICK))
-            .context("cannot bound the wait for a notice")?;
+        let nonblocking = notices.socket.set_nonblocking(true);
+        nonblocking.context("cannot bound the wait for a notice")?;
         Ok(notices)
+    }
+
+    /// Whether the program has said so since it was asked last.
+    fn is_ready(&self) -> io::Result<bool> {
+        let mut notice = [0; 1024];
+        loop {
+            match self.socket.recv(&mut notice) {
+                Ok(length)
+                    if notice[..length]
+                        .split(|&byte| byte == b'\n')
+                        .any(|line| line == b"READY=1") =>
+                {
+                    return Ok(true);
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -344,93 +360,4 @@ impl Drop for Notices {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(20);
-
-    /// A shell script as a service, and its log, which goes away with the test.
-    fn shell(name: &'static str, script: &str) -> (Service, RemovedLater) {
-        let log = std::env::temp_dir().join(format!("xtask-test-{}-{name}.log", std::process::id()));
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        let service = Service::start(name, command, log.clone()).unwrap();
-        (service, RemovedLater(log))
-    }
-
-    struct RemovedLater(PathBuf);
-
-    impl Drop for RemovedLater {
-        fn drop(&mut self) {
-            let _ = fs::remove_file(&self.0);
-        }
-    }
-
-    /// Waits until the script has said that its trap stands.
-    fn wait_for_log(service: &Service, word: &str) {
-        let deadline = Instant::now() + LONG;
-        while !service.log_end().contains(word) {
-            assert!(Instant::now() < deadline, "{}", service.log_end());
-            thread::sleep(TICK);
-        }
-    }
-
-    #[test]
-    fn ends_when_asked() {
-        // As the real runs do: whatever is done here about signals, the program must still hear of its own.
-        let _interrupt = Interrupt::watch().unwrap();
-        let (service, _log) = shell("obeys", "trap 'exit 0' TERM; echo set; while :; do sleep 0.01; done");
-        wait_for_log(&service, "set");
-        let pid = service.pid();
-        service.end(LONG).unwrap();
-        assert!(kill(pid, None).is_err(), "it is gone");
-    }
-
-    #[test]
-    fn is_killed_when_it_does_not_end() {
-        let (service, _log) = shell("ignores", "trap '' TERM; echo set; while :; do sleep 0.01; done");
-        wait_for_log(&service, "set");
-        let pid = service.pid();
-        let error = service.end(Duration::from_millis(100)).unwrap_err().to_string();
-        assert!(error.contains("did not end") && error.contains("set"), "{error}");
-        assert!(kill(pid, None).is_err(), "it is gone");
-    }
-
-    #[test]
-    fn an_early_end_is_told_with_the_log() {
-        let (mut service, _log) = shell("fails", "echo 'no such file' >&2; exit 3");
-        let error = service
-            .wait_ready(&Patience {
-                at_most: LONG,
-                interrupt: &Interrupt::default(),
-            })
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("exit status: 3") && error.contains("no such file"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn ready_is_what_the_program_says() {
-        let (mut service, _log) = shell("slow", "echo \"$NOTIFY_SOCKET\"; sleep 600");
-        wait_for_log(&service, ".socket");
-        let program = UnixDatagram::unbound().unwrap();
-        program.connect(&service.notices.path).unwrap();
-        program.send(b"STATUS=reading the seed\n").unwrap();
-        let short = Patience {
-            at_most: Duration::from_millis(60),
-            interrupt: &Interrupt::default(),
-        };
-        assert!(service.wait_ready(&short).is_err());
-        program.send(b"STATUS=serving\nREADY=1\n").unwrap();
-        service
-            .wait_ready(&Patience {
-                at_most: LONG,
-                interrupt: &Interrupt::default(),
-            })
-            .unwrap();
-    }
-}
+mod tests;

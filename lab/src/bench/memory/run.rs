@@ -3,7 +3,7 @@
 use super::profile::Profile;
 use super::{Options, read, say};
 use crate::testbed::{self, END, Metrics, Patience, Programs, START, Service, files};
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -125,7 +125,7 @@ impl Place {
             service.check()?;
             phones.check()
         };
-        self.wait_for_sessions(options, &mut check)?;
+        self.wait_for_sessions(options, &mut check, interrupt)?;
         let (cpu_us, shakes) = (cpu_us(pid)?, shakes(&self.metrics()?));
         let end = Instant::now() + Duration::from_secs(options.seconds.into());
         while Instant::now() < end {
@@ -171,28 +171,33 @@ impl Place {
         &self,
         options: &Options,
         check: &mut dyn FnMut() -> anyhow::Result<()>,
+        interrupt: &Interrupt,
     ) -> anyhow::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(u64::from(options.sessions / 200) + 60);
-        let mut told = Instant::now();
-        loop {
+        let patience = Patience {
+            at_most: Duration::from_secs(u64::from(options.sessions / 200) + 60),
+            interrupt,
+        };
+        let (mut told, mut hellos) = (Instant::now(), 0.0);
+        let all = patience.wait(|| {
             check()?;
-            let hellos = self.metrics()?.sum("gateway_hellos_total");
-            if hellos >= f64::from(options.sessions) {
-                return Ok(());
-            }
+            hellos = self.metrics()?.sum("gateway_hellos_total");
             if told.elapsed() > Duration::from_secs(2) {
                 told = Instant::now();
                 say(&format!("{hellos} of {} sessions", options.sessions));
             }
-            if Instant::now() > deadline {
-                bail!(
-                    "only {hellos} of {} phones have said Hello; see {}",
-                    options.sessions,
-                    self.file("client-sim.log").display()
-                );
+            if hellos >= f64::from(options.sessions) {
+                return Ok(Some(()));
             }
-            thread::sleep(TICK);
-        }
+            thread::sleep(TICK); // each look costs the gateway something
+            Ok(None)
+        })?;
+        all.with_context(|| {
+            let (sessions, log) = (options.sessions, self.file("client-sim.log"));
+            format!(
+                "only {hellos} of {sessions} phones have said Hello; see {}",
+                log.display()
+            )
+        })
     }
 }
 
@@ -240,12 +245,9 @@ fn cpu_us(pid: Pid) -> anyhow::Result<u64> {
 fn take_profile(pid: Pid, path: &Path, interrupt: &Interrupt) -> anyhow::Result<Profile> {
     let _ = fs::remove_file(path);
     kill(pid, Signal::SIGUSR1).context("cannot signal the gateway")?;
-    let deadline = Instant::now() + PROFILE;
-    while !path.exists() {
-        interrupt.check()?;
-        ensure!(Instant::now() < deadline, "the gateway wrote no {}", path.display());
-        thread::sleep(TICK);
-    }
+    let at_most = PROFILE;
+    let written = Patience { at_most, interrupt }.wait(|| Ok(path.exists().then_some(())))?;
+    written.with_context(|| format!("the gateway wrote no {}", path.display()))?;
     Profile::parse(&read(path)?)
 }
 
