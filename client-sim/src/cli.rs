@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// Simulates the phones of a shake event: real QUIC sessions that shake, win, claim and share.
 #[derive(Parser)]
-#[command(version, max_term_width = 110)]
+#[command(version)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,

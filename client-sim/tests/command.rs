@@ -130,6 +130,12 @@ fn help_teaches() {
 }
 
 #[test]
+fn help_is_wrapped_once_at_any_width() {
+    let commands = host::help_check::wrapped_once(env!("CARGO_BIN_EXE_client-sim"));
+    assert!(commands.contains("ctl rate"), "{commands:?}");
+}
+
+#[test]
 fn ctl_says_when_nobody_listens() {
     let folder = tempfile::TempDir::new().expect("a temporary directory");
     let path = folder.path().join("nobody.sock");

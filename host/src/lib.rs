@@ -11,6 +11,8 @@ pub mod console;
 #[cfg(feature = "dial")]
 pub mod dial;
 pub mod groups;
+#[cfg(feature = "help-check")]
+pub mod help_check;
 pub mod log;
 pub mod memory;
 pub mod pem;

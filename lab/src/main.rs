@@ -13,7 +13,7 @@ mod million;
 mod tune;
 
 use clap::{Parser, Subcommand};
-use host::console;
+use host::{cli, console};
 use std::process::ExitCode;
 use xtask::interrupt::Interrupt;
 
@@ -43,7 +43,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = cli::parse::<Cli>();
     let interrupt = match Interrupt::watch() {
         Ok(interrupt) => interrupt,
         Err(error) => {
