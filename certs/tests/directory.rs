@@ -257,6 +257,14 @@ fn inspection_finds_what_is_wrong() {
     };
     check_finding(mode("", 0o770), 0, Error, "", "mode 0770");
     check_finding(mode("ticket.key.toml", 0o640), 0, Error, "ticket.key.toml", "mode 0640");
+    let told = "this is a show, and a key file is wanted here";
+    check_finding(
+        write("ticket.key.toml", "[[phases]]\n"),
+        0,
+        Error,
+        "ticket.key.toml",
+        told,
+    );
     check_finding(mode("server.key.pem", 0o604), 0, Error, "server.key.pem", "chmod 600");
     check_finding(remove("cookie.key.toml"), 0, Error, "cookie.key.toml", "missing");
     check_finding(remove("ca.pem"), 0, Error, "ca.pem", "missing");

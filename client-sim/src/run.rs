@@ -24,7 +24,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum RunError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; `certs generate` makes it, and --certs DIR says where it is", path.display())]
+    #[error("cannot read {}: {source}; --certs DIR says where that is which `certs generate` made", path.display())]
     File {
         /// Which.
         path: PathBuf,

@@ -15,7 +15,7 @@ use crate::schedule::{Micros, Schedule, Step};
 use crate::user::Habits;
 use check::Check;
 use file::{At, File, unplaced};
-use shake_rules::document::{self, Problems};
+use shake_rules::document::{self, Kind, Problems};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -171,7 +171,7 @@ impl Scenario {
         scenario.control.clone_from(&overrides.control);
         scenario.journal.clone_from(&overrides.journal);
         check.contradictions(&scenario);
-        check.problems.or_value(scenario)
+        check.problems.of(text, Kind::Scenario).or_value(scenario)
     }
 
     /// When each shake is due.

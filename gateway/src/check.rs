@@ -37,10 +37,9 @@ pub fn check(path: Option<&Path>) -> Result<Good> {
     found.remarks.extend(fit::fit(&mut config));
     if let Err(problems) = problems.or_value(()) {
         let name = config::name_of(path);
-        found.faults.extend(problems.0.iter().map(|problem| match problem.line {
-            0 => anyhow!("{name}: {}", problem.message),
-            line => anyhow!("{name}:{line}: {}", problem.message),
-        }));
+        found
+            .faults
+            .extend(problems.0.iter().map(|problem| anyhow!(problem.located(&name))));
     }
     let mut phases = (String::new(), 0);
     if is_told(&["show"]) {

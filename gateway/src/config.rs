@@ -1,10 +1,14 @@
 //! The gateway's configuration: a TOML file becomes a checked [`Config`] before anything is bound or opened.
 //! `deploy/gateway.toml` documents each key and is built in as the default.
 
+// By its path, because the fuzz targets take this file by its own.
+#[path = "config/file.rs"]
+mod file;
+
 use anyhow::Context as _;
-use serde::Deserialize;
+use file::ConfigFile;
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
-use shake_rules::document::{self, Problems};
+use shake_rules::document::{self, Kind, Problems};
 use shake_rules::throttle;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -144,7 +148,7 @@ impl Config {
             log_level: check.log_level(&file.log.level),
         };
         check.queue_and_ports(&queue_path, &admin_address, &config);
-        (config, problems)
+        (config, problems.of(text, Kind::Gateway))
     }
 
     /// Has all shards together take so many sessions.
@@ -279,81 +283,6 @@ impl Check<'_> {
         value.as_ref().clone()
     }
 }
-
-#[derive(Deserialize, Default)]
-#[serde(default, deny_unknown_fields)]
-struct ConfigFile {
-    listen: ListenTable,
-    sessions: SessionsTable,
-    claims: ClaimsTable,
-    users: UsersTable,
-    certs: CertsTable,
-    show: ShowTable,
-    throttle: ThrottleTable,
-    queue: QueueTable,
-    metrics: MetricsTable,
-    admin: AdminTable,
-    state: StateTable,
-    log: LogTable,
-}
-
-/// A table whose defaults stand here; a test holds them against `deploy/gateway.toml`.
-macro_rules! table {
-    ($name:ident { $($key:ident: $type:ty = $default:expr),+ $(,)? }) => {
-        #[derive(Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct $name {
-            $($key: $type),+
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($key: $default),+ }
-            }
-        }
-    };
-}
-
-fn plain<T>(value: T) -> Spanned<T> {
-    Spanned::new(0..0, value)
-}
-
-table!(ListenTable {
-    address: Spanned<String> = plain("0.0.0.0:4433".into()),
-    shards: Spanned<u64> = plain(0),
-    buffer_bytes: Spanned<u64> = plain(4 << 20),
-});
-table!(SessionsTable {
-    max: Spanned<u64> = plain(0),
-    handshakes_max: Spanned<u64> = plain(20_000),
-    idle_timeout_s: Spanned<u64> = plain(120),
-    hello_timeout_s: Spanned<u64> = plain(10),
-    requests_at_once: Spanned<u64> = plain(3),
-});
-table!(ClaimsTable {
-    under_way_max: Spanned<u64> = plain(4_096),
-    timeout_ms: Spanned<u64> = plain(3_000),
-    busy_retry_ms: Spanned<u64> = plain(1_000),
-});
-table!(UsersTable { winners_max: Spanned<u64> = plain(4_000_000) });
-table!(CertsTable {
-    directory: PathBuf = "certs".into()
-});
-table!(ShowTable {
-    file: PathBuf = "".into()
-});
-table!(ThrottleTable {
-    file: PathBuf = "".into()
-});
-table!(QueueTable { path: Spanned<String> = plain("/dev/shm/shake-gateway".into()) });
-table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
-table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
-table!(StateTable {
-    directory: PathBuf = "state".into(),
-    audit_file_bytes: Spanned<u64> = plain(16 << 20),
-    audit_files: Spanned<u64> = plain(8),
-});
-table!(LogTable { level: Spanned<String> = plain("info".into()) });
 
 #[cfg(test)]
 mod tests {

@@ -166,10 +166,6 @@ fn read(path: Option<&Path>) -> Result<Config> {
 
 /// One line for each problem, as compilers print them: file, line, message.
 fn located(name: &str, problems: &shake_rules::document::Problems) -> anyhow::Error {
-    let lines: Vec<_> = problems
-        .0
-        .iter()
-        .map(|p| format!("{name}:{}: {}", p.line, p.message))
-        .collect();
+    let lines: Vec<_> = problems.0.iter().map(|problem| problem.located(name)).collect();
     anyhow::anyhow!("{} error(s) in the configuration\n{}", lines.len(), lines.join("\n"))
 }

@@ -137,6 +137,36 @@ fn everything_that_keeps_a_start_from_working_is_told_at_once() {
     }
 }
 
+/// Of a file of another kind every key is unknown, and only one thing is worth telling.
+#[test]
+fn a_file_that_is_no_configuration_is_called_what_it_is() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let files = [
+        ("show.toml", GENEROUS_SHOW, "a show"),
+        (
+            "throttle.toml",
+            include_str!("../../deploy/throttle.toml"),
+            "a throttle",
+        ),
+        (
+            "agent.toml",
+            include_str!("../../deploy/agent.toml"),
+            "an agent's configuration",
+        ),
+    ];
+    for (name, text, kind) in files {
+        std::fs::write(stand.path(name), text).expect("written");
+        for command in ["run", "check-config"] {
+            let said = stand.run_to_its_end(&[command, "--config", name]);
+            let told = format!("1 error(s)\n{name}: this is {kind}, and a gateway's configuration is wanted here\n");
+            assert!(
+                said.replace(" in the configuration", "").ends_with(&told),
+                "{command}: {said}"
+            );
+        }
+    }
+}
+
 /// It starts a gateway, and somebody should know of it all the same.
 #[test]
 fn what_keeps_nothing_from_starting_is_remarked() {

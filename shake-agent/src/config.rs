@@ -3,7 +3,7 @@
 use crate::abuse::Rules;
 use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
-use shake_rules::document::{self, Problems};
+use shake_rules::document::{self, Kind, Problems};
 use shake_rules::throttle::Network;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ impl Config {
             ),
         };
         check.one_file_each(&file);
-        (config, problems)
+        (config, problems.of(text, Kind::Agent))
     }
 }
 

@@ -171,6 +171,28 @@ fn root_makes_nothing_beside_a_ledger_of_another_user() {
     }
 }
 
+/// Of a file of another kind every key is unknown, and only one thing is worth telling.
+#[test]
+fn a_file_that_is_no_configuration_is_called_what_it_is() {
+    let event = Event::new(1);
+    let files = [
+        (include_str!("../../deploy/show.toml"), "a show"),
+        (include_str!("../../deploy/throttle.toml"), "a throttle"),
+        (include_str!("../../deploy/gateway.toml"), "a gateway's configuration"),
+    ];
+    for (text, kind) in files {
+        fs::write(event.directory.path().join("other.toml"), text).unwrap();
+        for command in ["run", "check-config", "audit"] {
+            let (code, said) = run(&event, &[command, "--config", "other.toml"]);
+            let told = format!("this is {kind}, and an agent's configuration is wanted here");
+            assert!(
+                code != Some(0) && said.contains(&told) && !said.contains("unknown"),
+                "{command}: {said}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_default_configuration_is_printed() {
     let event = Event::new(1);

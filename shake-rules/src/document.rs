@@ -8,6 +8,10 @@
 //! Whoever may push a file may push a wrong one, so its errors are bounded: [`PROBLEMS_MAX`] of them, each of
 //! [`MESSAGE_BYTES_MAX`]. A text is read once for each, so the work grows with its length and no faster.
 
+mod kind;
+
+pub use kind::Kind;
+
 use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,6 +32,17 @@ pub struct Problem {
     pub line: usize,
     /// What is wrong, with the offending value and the fix.
     pub message: String,
+}
+
+impl Problem {
+    /// As compilers print them: file, line, message.
+    #[must_use]
+    pub fn located(&self, file: &str) -> String {
+        match self.line {
+            0 => format!("{file}: {}", self.message),
+            line => format!("{file}:{line}: {}", self.message),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -91,6 +106,25 @@ impl Problems {
         self.0.len() >= PROBLEMS_MAX
     }
 
+    /// Where the text is a file of another kind than the one that was wanted, only that: of all its keys that are unknown
+    /// there, none says it.
+    #[must_use]
+    pub fn of(self, text: &str, wanted: Kind) -> Self {
+        if self.0.is_empty() {
+            return self;
+        }
+        let Some(found) = wanted.taken_for(text) else {
+            return self;
+        };
+        let mut problems = Self::default();
+        problems.add_whole(format!(
+            "this is {}, and {} is wanted here",
+            found.name(),
+            wanted.name()
+        ));
+        problems
+    }
+
     /// `value` when nothing is wrong, else all the problems in line order.
     ///
     /// # Errors
@@ -142,29 +176,6 @@ pub fn parse<T: DeserializeOwned + Default>(text: &str) -> (T, Problems) {
         }
     }
     (T::default(), problems)
-}
-
-/// The files that people take for each other: a table that only this one has, and what it is called.
-const KINDS: [(&str, &str); 5] = [
-    ("phases", "a show"),
-    ("grades", "a throttle"),
-    ("listen", "a gateway's configuration"),
-    ("ledger", "an agent's configuration"),
-    ("load", "a scenario of client-sim"),
-];
-
-/// The one problem of a text that is a file of another kind than the one with the table `wanted`: of all its keys that are
-/// unknown there, none says it.
-pub(crate) fn of_another_kind(text: &str, wanted: &str) -> Option<Problems> {
-    let table: toml::Table = text.parse().ok()?;
-    let (_, wanted_name) = KINDS.into_iter().find(|(key, _)| *key == wanted)?;
-    let (_, name) = KINDS.into_iter().find(|(key, _)| table.contains_key(*key))?;
-    if table.contains_key(wanted) {
-        return None;
-    }
-    let mut problems = Problems::default();
-    problems.add_whole(format!("this is {name}, and {wanted_name} is wanted here"));
-    Some(problems)
 }
 
 /// The text, as far as it may be long.
@@ -282,33 +293,6 @@ mod tests {
             assert_eq!(line_of_key(text, path), line, "{path:?}");
         }
         assert_eq!(line_of_key("a = ", &["a"]), 0);
-    }
-
-    #[test]
-    fn a_file_of_another_kind_is_named() {
-        for (text, wanted, name) in [
-            (
-                "[[grades]]",
-                "phases",
-                Some("this is a throttle, and a show is wanted here"),
-            ),
-            (
-                "[[phases]]",
-                "grades",
-                Some("this is a show, and a throttle is wanted here"),
-            ),
-            (
-                "[listen]",
-                "phases",
-                Some("this is a gateway's configuration, and a show is wanted here"),
-            ),
-            ("[[phases]]\n[[grades]]", "phases", None),
-            ("[other]", "phases", None),
-            ("[[grades]", "phases", None),
-        ] {
-            let told = of_another_kind(text, wanted).map(|problems| problems.to_string());
-            assert_eq!(told.as_deref(), name, "{text}");
-        }
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //!
 //! Secrets never reach `Debug` or a log.
 
-use crate::document::{self, Problems};
+use crate::document::{self, Kind, Problems};
 use crate::hex;
 use serde::Deserialize;
 use std::fmt;
@@ -256,7 +256,7 @@ impl KeyRing {
             }
         }
         let active = active.unwrap_or(0);
-        problems.or_value(Self { keys, active })
+        problems.of(text, Kind::Keys).or_value(Self { keys, active })
     }
 
     /// The key file's text, as [`KeyRing::parse`] reads it. Holds the secrets: write it with mode 0600.

@@ -5,7 +5,7 @@ mod phase;
 
 use super::file::{EventTable, LimitsTable, Moment, ShowFile, SponsorTable};
 use super::{Moments, Phase, Show, Sponsor};
-use crate::document::{self, Problems};
+use crate::document::{self, Kind, Problems};
 use crate::outcome::Outcome;
 use crate::winnings::{PACKETS_PER_USER_MAX, WinLimits};
 use crate::{Cents, EventId, SponsorId, UnixMillis};
@@ -100,9 +100,7 @@ pub(super) fn show(text: &str, moments: &Moments) -> Result<Show, Problems> {
         cues,
         phases,
     };
-    problems
-        .or_value(show)
-        .map_err(|problems| document::of_another_kind(text, "phases").unwrap_or(problems))
+    problems.of(text, Kind::Show).or_value(show)
 }
 
 /// What phases refer to.

@@ -2,7 +2,7 @@
 
 use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
 use super::{GradeRules, ModeLimits, Network, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
-use crate::document::{self, Problems};
+use crate::document::{self, Kind, Problems};
 use crate::grade::{GRADES, Signals};
 use std::fmt::Display;
 use toml::Spanned;
@@ -60,9 +60,7 @@ pub(super) fn throttle(text: &str) -> Result<Throttle, Problems> {
         modes,
         grades: rules,
     };
-    problems
-        .or_value(throttle)
-        .map_err(|problems| document::of_another_kind(text, "grades").unwrap_or(problems))
+    problems.of(text, Kind::Throttle).or_value(throttle)
 }
 
 /// Checks the parts of a throttle file, and gathers what is wrong.
