@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 use shake_proto::code::Code;
 use shake_rules::kept::Kept;
 use std::net::UdpSocket;
-use std::process::{Child, Command, Stdio};
-use support::{Stand, wait};
+use std::process::{Command, Stdio};
+use support::{Ended, Stand, wait};
 
 /// A long phase and a short one, each at its cue.
 const SHOW: &str = "[cues]\ngo = \"\"\nnext = \"\"\n[[phases]]\nname = \"long\"\ncue = \"go\"\nend_s = 3600\n\
@@ -18,25 +18,9 @@ fn kept(stand: &Stand) -> Kept {
     Kept::parse(&text).expect("whole")
 }
 
-fn status(stand: &Stand) -> serde_json::Value {
-    let status = stand.operate(&["status", "--json"]);
-    assert!(status.is_good, "{status:?}");
-    status.json().remove(0)
-}
-
 fn phase(stand: &Stand) -> String {
-    let status = status(stand);
+    let status = stand.status();
     status["current_phase"]["name"].as_str().unwrap_or("(none)").to_owned()
-}
-
-/// A command that ends with its test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        let _ = self.0.kill().and_then(|()| self.0.wait());
-    }
 }
 
 /// A port where nobody answers.

@@ -289,14 +289,14 @@ async fn sessions_end_with_their_tokens() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_end_when_the_key_of_their_token_is_retired() {
-    use certs::rotate::{Step, rotate};
+    use certs::rotate::Step;
     let stand = Stand::new(GENEROUS_SHOW, "");
     let mut phones = Vec::new();
     for user in 1..=40 {
         phones.push(lasting(&stand, stand.token(user)).await);
     }
     let reload = |step| {
-        rotate(&stand.path("certs"), &[Purpose::UserToken], step).expect("a step");
+        stand.rotate(&[Purpose::UserToken], step);
         let done = stand.operate(&["reload"]);
         assert!(done.is_good, "{done:?}");
     };
