@@ -4,7 +4,9 @@
 use crate::files::{self, Access, FilesError, NewFile};
 use crate::generate;
 use crate::keys::{self, KeyFileError};
+use jiff::Timestamp;
 use serde::Serialize;
+use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyRing, Purpose, RotationError};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -32,8 +34,12 @@ pub struct Rotated {
     pub accepted: Vec<u8>,
     /// The one that makes.
     pub active: u8,
+    /// When that was made so by this program, RFC 3339, UTC; nobody knows of a directory's first key.
+    pub makes_since: Option<String>,
     /// The one that is to make next.
     pub waiting: Option<u8>,
+    /// Those that are not there any more.
+    pub retired: Vec<u8>,
 }
 
 /// Why nothing was changed.
@@ -63,12 +69,19 @@ pub enum RotateError {
 ///
 /// # Errors
 /// [`RotateError`]; the directory is then as it was.
-pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<Rotated>, RotateError> {
+pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step, now: Timestamp) -> Result<Vec<Rotated>, RotateError> {
     let _locked = files::lock(directory)?;
     let mut new = Vec::new();
     let mut done = Vec::new();
     for &purpose in purposes {
-        let ring = after(directory, purpose, step)?;
+        let before = keys::read(directory, purpose)?;
+        let ring = after(&before, step, now).map_err(|error| match error {
+            NoStep::Rotation(source) => RotateError::Step {
+                path: directory.join(purpose.file_name()),
+                source,
+            },
+            NoStep::Random => RotateError::Random,
+        })?;
         new.push(NewFile {
             name: purpose.file_name(),
             access: Access::Private,
@@ -78,22 +91,36 @@ pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step) -> Result<Vec<
             purpose: purpose.name(),
             accepted: ring.iter().map(|key| key.id).collect(),
             active: ring.active().id,
+            makes_since: ring.makes_since().and_then(rfc3339),
             waiting: ring.waiting().map(|key| key.id),
+            retired: before
+                .iter()
+                .map(|key| key.id)
+                .filter(|&id| ring.find(id).is_none())
+                .collect(),
         });
     }
     files::install(directory, &new, true)?;
     Ok(done)
 }
 
-fn after(directory: &Path, purpose: Purpose, step: Step) -> Result<KeyRing, RotateError> {
-    let ring = keys::read(directory, purpose)?;
+/// Why a ring cannot make a step.
+enum NoStep {
+    Rotation(RotationError),
+    Random,
+}
+
+fn after(ring: &KeyRing, step: Step, now: Timestamp) -> Result<KeyRing, NoStep> {
+    let now = UnixMillis(u64::try_from(now.as_millisecond()).unwrap_or(0));
     let after = match step {
-        Step::Add => ring.with_waiting(generate::secret().ok_or(RotateError::Random)?),
-        Step::Activate => ring.activated(),
+        Step::Add => ring.with_waiting(generate::secret().ok_or(NoStep::Random)?),
+        Step::Activate => ring.activated().map(|ring| ring.making_since(now)),
         Step::Retire { kept } => Ok(ring.retired(kept)),
     };
-    after.map_err(|source| RotateError::Step {
-        path: directory.join(purpose.file_name()),
-        source,
-    })
+    after.map_err(NoStep::Rotation)
+}
+
+fn rfc3339(at: UnixMillis) -> Option<String> {
+    let at = i64::try_from(at.0).ok()?;
+    Timestamp::from_millisecond(at).ok().map(|at| at.to_string())
 }

@@ -330,6 +330,20 @@ fn old_reset_keys_are_retired_only_by_name() {
         said.contains("reload --dry-run") && !said.contains("stateless-reset"),
         "{said}"
     );
+    // From what the key files know, without a gateway.
+    for words in [
+        "ticket           accepts 2; 2 makes, since 20",
+        "1 made nothing since the reload after 20",
+        "is good for the show's ticket_lifetime_s",
+        "is good as long as its tokens were given for",
+        "is good until the event ends",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    assert!(
+        !rotate(&["--retire", "--kept", "0"]).contains("made nothing"),
+        "none goes"
+    );
     let ids = || {
         let report = inspect(place.path(), 14, Timestamp::now());
         report.keys.into_iter().map(|keys| keys.key_ids).collect::<Vec<_>>()

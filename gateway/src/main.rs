@@ -9,6 +9,7 @@ mod fit;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;
+mod key_use;
 mod live;
 mod load;
 mod metrics;
@@ -17,7 +18,6 @@ mod run;
 mod shape;
 mod shard;
 mod tls;
-mod token_use;
 mod users;
 mod winners;
 

@@ -6,6 +6,7 @@ use crate::control::pairs::{self, Served};
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::huge_pages::{self, Ahead};
+use crate::key_use::KeyUses;
 use crate::live::Current;
 use crate::load::board::Board;
 use crate::load::watch;
@@ -17,7 +18,6 @@ use crate::shard::serving::{Now, Serving, Shared};
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
 use crate::tls::{self, Secrets};
-use crate::token_use::TokenUse;
 use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
@@ -122,7 +122,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         board: Board::new(config.shards),
         winners: Winners::new(config.winners_max),
         users: Users::new(config.shards, config.sessions.max),
-        token_use: TokenUse::new(config.shards),
+        key_uses: KeyUses::new(config.shards),
         claims: config.claims,
         shards: config.shards,
         clock: clock.clone(),

@@ -67,8 +67,22 @@ async fn keys_rotate_and_no_win_is_lost() {
     cookied.hello_with(hello).await.expect("a good Hello");
     assert_eq!(stand.metric("gateway_cookies_refused_total"), 0);
 
-    // What an old key made is refused once it is retired, by name.
+    // What hangs on a key is told while it can still be put back.
     stand.rotate(&Purpose::ALL, Step::Retire { kept: 0 });
+    let dry = stand.operate(&["reload", "--dry-run"]);
+    for told in [
+        "remark: user-token key 1 goes, TOO EARLY: ",
+        "remark: ticket key 1 goes, TOO EARLY: 2 tickets were made with it here",
+        "remark: cookie key 1 goes, TOO EARLY: 2 cookies were made with it here",
+    ] {
+        assert!(dry.text.contains(told), "{told} in {}", dry.text);
+    }
+    let status = stand.operate(&["status"]);
+    assert!(
+        status.text.contains("ticket key 2: 1 tickets were made with it here"),
+        "{status:?}"
+    );
+    // What an old key made is refused once it is retired, by name.
     stand.reload();
     let late = stand.phone().await;
     assert_eq!(late.hello(old_token).await, Err(Some(Code::TokenExpired)));
@@ -180,7 +194,7 @@ async fn a_retired_key_is_counted_and_held_against_nobody() {
         dry.is_good
             && dry
                 .text
-                .contains("remark: user-token key 1 goes, and 1 sessions hang on it"),
+                .contains("remark: user-token key 1 goes, TOO EARLY: 1 sessions hang on it"),
         "{dry:?}"
     );
     let done = stand.operate(&["reload", "--json"]).json().remove(0);

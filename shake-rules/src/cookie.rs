@@ -8,7 +8,7 @@
 //!          └───────┴──────┴──────┘
 //! ```
 
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, KeyTag};
 use crate::sealed::{NonceBytes, OVERHEAD, Sealer};
 use crate::winnings::{PACKETS_PER_USER_MAX, Winnings, Won};
 use crate::{EventId, PacketId, SponsorId, UserId};
@@ -44,6 +44,18 @@ impl CookieKeys {
     #[must_use]
     pub fn new(ring: &KeyRing) -> Self {
         Self(Sealer::new(KIND, ring))
+    }
+
+    /// The tags of all keys.
+    #[must_use]
+    pub fn tags(&self) -> &[KeyTag] {
+        self.0.tags()
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn maker(&self) -> KeyTag {
+        self.0.maker()
     }
 
     /// Seals what a user has won into `out`, which is cleared first. `nonce` is random and used once.

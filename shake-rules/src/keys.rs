@@ -11,6 +11,11 @@
 //!
 //! Secrets never reach `Debug` or a log.
 
+mod tag;
+
+pub use tag::KeyTag;
+
+use crate::UnixMillis;
 use crate::document::{self, Kind, Problems};
 use crate::hex;
 use serde::Deserialize;
@@ -95,6 +100,7 @@ pub struct KeyRing {
     keys: Vec<Key>,
     /// Index of the active key.
     active: usize,
+    makes_since: Option<UnixMillis>,
 }
 
 /// Why a step of a rotation cannot be done.
@@ -118,6 +124,7 @@ impl KeyRing {
         Self {
             keys: vec![key],
             active: 0,
+            makes_since: None,
         }
     }
 
@@ -154,6 +161,7 @@ impl KeyRing {
         Ok(Self {
             keys,
             active: self.active,
+            makes_since: self.makes_since,
         })
     }
 
@@ -166,7 +174,21 @@ impl KeyRing {
         Ok(Self {
             keys: self.keys.clone(),
             active: self.active + 1,
+            makes_since: None,
         })
+    }
+
+    /// The ring with the moment noted at which its active key was made so.
+    #[must_use]
+    pub fn making_since(self, now: UnixMillis) -> Self {
+        let makes_since = Some(now);
+        Self { makes_since, ..self }
+    }
+
+    /// When the active key was made so; nobody knows of the first one. Older keys made nothing since every holder read it.
+    #[must_use]
+    pub fn makes_since(&self) -> Option<UnixMillis> {
+        self.makes_since
     }
 
     /// The ring with at most `kept` keys older than the active one; the oldest go. What they made is refused from then on.
@@ -176,6 +198,7 @@ impl KeyRing {
         Self {
             keys: self.keys[gone..].to_vec(),
             active: self.active - gone,
+            makes_since: self.makes_since,
         }
     }
 
@@ -256,7 +279,11 @@ impl KeyRing {
             }
         }
         let active = active.unwrap_or(0);
-        problems.of(text, Kind::Keys).or_value(Self { keys, active })
+        problems.of(text, Kind::Keys).or_value(Self {
+            keys,
+            active,
+            makes_since: file.makes_since_ms.map(UnixMillis),
+        })
     }
 
     /// The key file's text, as [`KeyRing::parse`] reads it. Holds the secrets: write it with mode 0600.
@@ -268,6 +295,9 @@ impl KeyRing {
             purpose.name(),
             purpose.name()
         );
+        if let Some(UnixMillis(ms)) = self.makes_since {
+            text.push_str(&format!("makes_since_ms = {ms}\n"));
+        }
         for (index, key) in self.keys.iter().enumerate() {
             let secret = hex::encode(&key.secret);
             text.push_str(&format!("\n[[key]]\nid = {}\nsecret = \"{secret}\"\n", key.id));
@@ -283,6 +313,7 @@ impl KeyRing {
 #[serde(default, deny_unknown_fields)]
 struct KeyFile {
     purpose: Option<Spanned<String>>,
+    makes_since_ms: Option<u64>,
     key: Vec<Spanned<KeyEntry>>,
 }
 
@@ -303,7 +334,7 @@ mod tests {
     fn file_round_trip_and_rotation() {
         let first = KeyRing::of(Key::new(1, [7; 32]));
         let added = first.with_waiting([9; 32]).expect("none waits");
-        let activated = added.activated().expect("one waits");
+        let activated = added.activated().expect("one waits").making_since(UnixMillis(9));
         let retired = activated.retired(0);
         for (ring, ids, active, waiting) in [
             (&first, &[1][..], 1, None),
@@ -321,6 +352,7 @@ mod tests {
             assert!(ids.iter().all(|&id| read.find(id).is_some()) && read.find(3).is_none());
             assert!(KeyRing::parse(&text, Purpose::Cookie).is_err());
         }
+        assert_eq!(retired.makes_since(), Some(UnixMillis(9)));
         assert_eq!(added.with_waiting([1; 32]), Err(RotationError::Waits(2)));
         assert_eq!(first.activated(), Err(RotationError::NoneWaits));
         let mut ring = KeyRing::of(Key::new(254, [1; 32]));

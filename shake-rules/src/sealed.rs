@@ -15,7 +15,7 @@
 //! a repeat passes 2^-32 (section 8.3); an event makes some millions.
 
 use crate::LedgerId;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, KeyTag};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::fmt;
 
@@ -35,6 +35,7 @@ pub(crate) struct Sealer {
     kind: u8,
     active: u8,
     keys: Vec<(u8, LessSafeKey)>,
+    tags: Vec<KeyTag>,
 }
 
 impl fmt::Debug for Sealer {
@@ -52,7 +53,27 @@ impl Sealer {
             kind,
             active: ring.active().id,
             keys: ring.iter().map(|key| (key.id, expand(key.secret()))).collect(),
+            tags: ring.iter().map(KeyTag::of).collect(),
         }
+    }
+
+    /// The tags of all keys.
+    pub(crate) fn tags(&self) -> &[KeyTag] {
+        &self.tags
+    }
+
+    /// The key that seals.
+    pub(crate) fn maker(&self) -> KeyTag {
+        self.tag(self.active).expect("the active key is one of the ring's")
+    }
+
+    /// The key of an envelope that was opened.
+    pub(crate) fn maker_of(&self, sealed: &[u8]) -> Option<KeyTag> {
+        self.tag(*sealed.get(1)?)
+    }
+
+    fn tag(&self, id: u8) -> Option<KeyTag> {
+        self.tags.iter().find(|tag| tag.id() == id).copied()
     }
 
     /// Writes the envelope of `content` into `out`, which is cleared first.

@@ -10,7 +10,7 @@
 //! Its envelope is bound to the ledger that has the packet (drawing in `sealed.rs`).
 
 use crate::LedgerId;
-use crate::keys::KeyRing;
+use crate::keys::{KeyRing, KeyTag};
 use crate::sealed::{OVERHEAD, Sealer};
 use crate::{EventId, PacketId, SponsorId, UnixMillis, UserId};
 use thiserror::Error;
@@ -69,6 +69,24 @@ impl TicketKeys {
     #[must_use]
     pub fn new(ring: &KeyRing) -> Self {
         Self(Sealer::new(KIND, ring))
+    }
+
+    /// The tags of all keys.
+    #[must_use]
+    pub fn tags(&self) -> &[KeyTag] {
+        self.0.tags()
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn maker(&self) -> KeyTag {
+        self.0.maker()
+    }
+
+    /// The key of a ticket that [`Self::open`] found good.
+    #[must_use]
+    pub fn maker_of(&self, sealed: &[u8]) -> Option<KeyTag> {
+        self.0.maker_of(sealed)
     }
 
     /// Seals a ticket of this ledger into `out`, which is cleared first. `nonce` is random and used once.

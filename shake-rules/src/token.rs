@@ -10,9 +10,9 @@
 //!
 //! A MAC of 128 bits is what RFC 2104, section 5 allows for SHA-256 (at least half the hash).
 
-use crate::keys::{Key, KeyRing};
+use crate::keys::{Key, KeyRing, KeyTag};
 use crate::{UnixMillis, UserId};
-use ring::{digest, hmac};
+use ring::hmac;
 use std::fmt;
 use thiserror::Error;
 
@@ -42,25 +42,6 @@ pub struct UserToken {
     pub user: UserId,
     /// Valid before this time.
     pub expires_at: UnixMillis,
-}
-
-/// Which key signed a token: its id, and two bytes of its hash. Ids begin anew when a key file is made anew, and a session must
-/// not outlive its key because another one has the same id.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyTag([u8; 3]);
-
-impl KeyTag {
-    /// The key's id.
-    #[must_use]
-    pub fn id(self) -> u8 {
-        self.0[0]
-    }
-
-    fn of(key: &Key) -> Self {
-        let hash = digest::digest(&digest::SHA256, key.secret());
-        let hash = hash.as_ref();
-        Self([key.id, hash[0], hash[1]])
-    }
 }
 
 /// The user-token keys, expanded once.
@@ -98,7 +79,7 @@ impl TokenKeys {
     #[must_use]
     pub fn signer(&self, token: &[u8]) -> Option<KeyTag> {
         let id = token.get(KEY_ID)?;
-        self.tags.iter().find(|tag| tag.0[0] == *id).copied()
+        self.tags.iter().find(|tag| tag.id() == *id).copied()
     }
 
     /// A token for this user.

@@ -21,6 +21,7 @@ mod plan;
 pub mod disk;
 
 mod drain;
+mod hanging;
 mod reload;
 pub mod report;
 mod status;

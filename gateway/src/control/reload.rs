@@ -12,7 +12,6 @@ use crate::tls::Secrets;
 use shake_proto::admin::{Refusal, Request};
 use shake_proto::admin_v1 as v1;
 use shake_rules::document::Problem;
-use shake_rules::token::KeyTag;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -118,49 +117,6 @@ impl Control {
             Some(secrets) if faults.is_empty() => Ok(Files { secrets, operators }),
             _ => Err(faults),
         }
-    }
-
-    /// What hangs on the keys that are here no more with these files.
-    fn what_goes(&self, after: &Secrets) -> Vec<String> {
-        let before = self.shared.current.secrets();
-        let gone = before
-            .tokens
-            .tags()
-            .iter()
-            .filter(|key| !after.tokens.tags().contains(key));
-        let mut remarks: Vec<_> = gone
-            .map(|&key| {
-                let hangs = self.hangs_on(key);
-                format!("user-token key {} goes, and {hangs}; those sessions are closed over ten minutes, and such tokens are refused", key.id())
-            })
-            .collect();
-        remarks.extend(after.lost_reset_key().map(|id| {
-            format!(
-                "stateless-reset key {id} is the one that this process told its phones, and the file has it no more: put it back, \
-                 or phones learn of a crash by their timeouts alone"
-            )
-        }));
-        remarks
-    }
-
-    fn hangs_on(&self, key: KeyTag) -> String {
-        let used = self.shared.token_use.of(key);
-        let sessions = used.sessions;
-        if used.ends_at.0 == 0 {
-            return "no token of it was shown to this process".to_owned();
-        }
-        let until = super::moment(used.ends_at);
-        format!(
-            "{sessions} sessions hang on it; tokens of it that were shown here are good until {until} at the latest"
-        )
-    }
-
-    /// What hangs on each user-token key that holds, a line each.
-    pub(super) fn key_lines(&self) -> Vec<String> {
-        let secrets = self.shared.current.secrets();
-        let keys = secrets.tokens.tags().iter();
-        keys.map(|&key| format!("user-token key {}: {}", key.id(), self.hangs_on(key)))
-            .collect()
     }
 
     /// What was read from the certificate directory, a line each.

@@ -4,7 +4,8 @@ use super::serving::{Answer, Asker, Serving};
 use shake_proto::handoff::record::What;
 use shake_proto::request::Claim;
 use shake_proto::request_kind::RequestKind;
-use shake_rules::ticket::TicketError;
+use shake_rules::keys::Purpose;
+use shake_rules::ticket::{Ticket, TicketError};
 use shake_rules::{LedgerId, UserId};
 
 impl Serving {
@@ -12,18 +13,36 @@ impl Serving {
         let Some(ledger) = self.ledger else {
             return self.ledger_unknown(RequestKind::Claim);
         };
-        if let Err(error) = self.check_ticket(&ledger, user, &claim) {
-            self.is_forged |= error == TicketError::Forged;
-            return self.refused(RequestKind::Claim, error.into());
+        let ticket = match self.check_ticket(&ledger, user, &claim) {
+            Ok(ticket) => ticket,
+            Err(error) => {
+                self.is_forged |= error == TicketError::Forged;
+                return self.refused(RequestKind::Claim, error.into());
+            }
+        };
+        if let Some(key) = self.secrets.tickets.maker_of(&claim.ticket) {
+            // Perhaps made by another life of this gateway.
+            self.shared
+                .key_uses
+                .known(self.shard, Purpose::Ticket, key, ticket.expires_at);
         }
+        self.note_code();
         self.take_cookie(user, &claim.cookie);
         self.ask(user, What::Claim(claim), asker)
     }
 
+    /// The agent may make a code now, by a key that is the active ticket key's.
+    pub(super) fn note_code(&self) {
+        let ends_at = self.now.unix.plus_ms(self.live.show.share_lifetime_ms);
+        let key = self.secrets.tickets.maker();
+        self.shared.key_uses.known(self.shard, Purpose::Ticket, key, ends_at);
+    }
+
     /// Spares the ring what can be refused without the ledger. Nothing is refused for its time: that is the agent's to
     /// judge, who knows in which spans nobody could claim.
-    fn check_ticket(&self, ledger: &LedgerId, user: UserId, claim: &Claim) -> Result<(), TicketError> {
+    fn check_ticket(&self, ledger: &LedgerId, user: UserId, claim: &Claim) -> Result<Ticket, TicketError> {
         let ticket = self.secrets.tickets.open(ledger, &claim.ticket)?;
-        ticket.check(self.live.show.event, user)
+        ticket.check(self.live.show.event, user)?;
+        Ok(ticket)
     }
 }

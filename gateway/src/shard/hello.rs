@@ -8,11 +8,12 @@ use rand::Rng;
 use shake_proto::code::Code;
 use shake_proto::request::Hello;
 use shake_proto::wire::v1;
-use shake_rules::UserId;
 use shake_rules::cookie::CookieError;
+use shake_rules::keys::Purpose;
 use shake_rules::show::Package;
 use shake_rules::token::TokenError;
 use shake_rules::winnings::Winnings;
+use shake_rules::{UnixMillis, UserId};
 
 impl Serving {
     /// What a Hello proves, and the reply. `known` is who said it before on this connection. Only an authentic one is charged:
@@ -111,6 +112,8 @@ impl Serving {
         self.secrets
             .cookies
             .seal(self.live.show.event, user, winnings, nonce, &mut self.cookie);
+        let (key, event_end) = (self.secrets.cookies.maker(), UnixMillis(u64::MAX));
+        self.shared.key_uses.made(self.shard, Purpose::Cookie, key, event_end);
         Bytes::copy_from_slice(&self.cookie)
     }
 }

@@ -15,6 +15,7 @@ impl Serving {
         if send.shares == 0 || send.shares > SHARES_MAX || send.total.0 < u64::from(send.shares) {
             return self.refused(RequestKind::Send, Reason::Amount);
         }
+        self.note_code();
         self.ask(user, What::Send(send), asker)
     }
 

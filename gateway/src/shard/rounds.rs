@@ -8,7 +8,8 @@ use super::terms::Term;
 use crate::counters::Ended;
 use shake_proto::code::Code;
 use shake_rules::UnixMillis;
-use shake_rules::token::{KeyTag, TokenKeys};
+use shake_rules::keys::KeyTag;
+use shake_rules::token::TokenKeys;
 use std::time::Duration;
 
 /// How long a round takes, and so the longest that a session stays after its token's end.

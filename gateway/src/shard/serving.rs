@@ -14,10 +14,10 @@ use super::terms::{Proof, Term, Terms};
 use crate::config::Claims;
 use crate::counters::Counters;
 use crate::huge_pages::Ahead;
+use crate::key_use::KeyUses;
 use crate::live::{Current, Live};
 use crate::load::board::Board;
 use crate::tls::Secrets;
-use crate::token_use::TokenUse;
 use crate::users::Users;
 use crate::winners::Winners;
 use bytes::BytesMut;
@@ -45,7 +45,7 @@ pub struct Shared {
     pub board: Board,
     pub winners: Winners,
     pub users: Users,
-    pub token_use: TokenUse,
+    pub key_uses: KeyUses,
     pub claims: Claims,
     pub shards: u16,
     /// What every time goes by that users and the agent are told.
@@ -299,7 +299,7 @@ impl Serving {
             let before = term.signer();
             term.prove(proof, &self.secrets.tokens);
             let after = term.signer().map(|key| (key, term.ends_at()));
-            self.shared.token_use.moved(self.shard, before, after);
+            self.shared.key_uses.moved(self.shard, before, after);
         }
         if let Some((user, seat)) = self.terms.seat(asker.session) {
             let (users, now) = (&self.shared.users, self.now.instant);
@@ -310,7 +310,7 @@ impl Serving {
     /// Forgets until when a session might stay.
     pub(super) fn forget_term(&mut self, session: usize) {
         let signer = self.terms.get(session).and_then(Term::signer);
-        self.shared.token_use.moved(self.shard, signer, None);
+        self.shared.key_uses.moved(self.shard, signer, None);
         self.terms.remove(session);
     }
 

@@ -10,6 +10,7 @@ use shake_proto::handoff::record::Issued;
 use shake_proto::reply::outcome_to_wire;
 use shake_proto::request::Shake;
 use shake_proto::wire::v1;
+use shake_rules::keys::Purpose;
 use shake_rules::outcome::Outcome;
 use shake_rules::ticket::Ticket;
 use shake_rules::winnings::Won;
@@ -182,6 +183,8 @@ impl Serving {
         let mut nonce = [0; 12];
         self.rng.fill_bytes(&mut nonce);
         self.secrets.tickets.seal(&ledger, &ticket, nonce, &mut self.ticket);
+        let key = self.secrets.tickets.maker();
+        self.shared.key_uses.made(self.shard, Purpose::Ticket, key, expires_at);
         let packet = v1::RedPacket {
             ticket: Bytes::copy_from_slice(&self.ticket),
             sponsor_id: grant.sponsor.0.into(),

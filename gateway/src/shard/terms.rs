@@ -5,7 +5,8 @@
 use super::pages::Pages;
 use crate::huge_pages::Ahead;
 use crate::users::Seat;
-use shake_rules::token::{KeyTag, TokenKeys, UserToken};
+use shake_rules::keys::KeyTag;
+use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
 
 /// Bytes of a page of terms; few where tests make some.

@@ -98,7 +98,7 @@ impl Stand {
 
     /// A step of a rotation of these keys, in the gateway's own directory.
     pub fn rotate(&self, purposes: &[Purpose], step: Step) {
-        rotate::rotate(&self.path("certs"), purposes, step).expect("a step");
+        rotate::rotate(&self.path("certs"), purposes, step, jiff::Timestamp::now()).expect("a step");
     }
 
     /// Runs an operator's command against the gateway.
