@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use std::process::Command;
 use support::authority::signed;
-use support::{GENEROUS_SHOW, Stand, wait};
+use support::{Ended, GENEROUS_SHOW, Stand, wait};
 use time::{Duration, OffsetDateTime};
 
 /// Runs the gateway's program with its configuration. Gives exit code and text.
@@ -25,15 +25,18 @@ fn gateway(stand: &Stand, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Puts a server's certificate in place that is valid from then until then, in days from now.
 fn put_certificate(stand: &Stand, from: i64, until: i64) {
+    let now = OffsetDateTime::now_utc();
+    put_certificate_of(stand, now + Duration::days(from), now + Duration::days(until));
+}
+
+fn put_certificate_of(stand: &Stand, from: OffsetDateTime, until: OffsetDateTime) {
     let certs = stand.path("certs");
     let (certificate, key) = signed(&certs, ExtendedKeyUsagePurpose::ServerAuth, |params| {
         params.subject_alt_names = vec![
             SanType::DnsName("localhost".try_into().expect("a name")),
             SanType::IpAddress([127, 0, 0, 1].into()),
         ];
-        let now = OffsetDateTime::now_utc();
-        params.not_before = now + Duration::days(from);
-        params.not_after = now + Duration::days(until);
+        (params.not_before, params.not_after) = (from, until);
     });
     std::fs::write(certs.join("server.pem"), certificate).expect("written");
     std::fs::write(certs.join("server.key.pem"), key).expect("written");
@@ -213,6 +216,30 @@ fn an_expired_certificate_is_told_to_operators_with_the_way_out() {
     assert_eq!(gateway(&stand, &["reload", "--pid", &pid]).0, Some(0));
     assert!(stand.operate(&["status"]).is_good);
     assert!(stand.http("/ready").is_some_and(|text| text.contains("200 OK")));
+}
+
+/// Whoever watches is connected already, and would not notice before the next command.
+#[test]
+fn a_watch_says_that_the_certificate_is_about_to_end_and_that_it_has() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    put_certificate(&stand, -1, 9);
+    assert!(stand.operate(&["reload"]).is_good);
+    let seen = stand.path("seen");
+    let mut command = stand.operator(&stand.path("certs"), &["status", "--watch"]);
+    command.stdout(std::fs::File::create(&seen).expect("a file"));
+    let _watch = Ended(command.spawn().expect("it runs"));
+    let text = || std::fs::read_to_string(&seen).expect("its output");
+    wait("it is seen", || text().contains("all win"));
+    assert!(!text().contains("EXPIRE"), "{}", text());
+    // It is good for as long as a reload may take, and ends before this test's patience does.
+    let now = OffsetDateTime::now_utc();
+    put_certificate_of(&stand, now - Duration::days(1), now + Duration::seconds(6));
+    let reloaded = stand.operate(&["reload"]);
+    assert!(reloaded.is_good, "{reloaded:?}");
+    for word in ["EXPIRES at", "EXPIRED at"] {
+        wait(word, || text().contains(&format!("{}  {word}", stand.admin)));
+    }
+    assert!(text().contains("certs issue server"), "{}", text());
 }
 
 /// What `systemctl reload` runs.

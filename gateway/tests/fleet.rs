@@ -5,9 +5,11 @@ mod support;
 use nix::sys::signal::Signal;
 use shake_proto::code::Code;
 use shake_rules::kept::Kept;
+use std::fs::File;
+use std::io::Write;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
-use support::{Ended, Stand, wait};
+use support::{Ended, Operated, Stand, wait};
 
 /// A long phase and a short one, each at its cue.
 const SHOW: &str = "[cues]\ngo = \"\"\nnext = \"\"\n[[phases]]\nname = \"long\"\ncue = \"go\"\nend_s = 3600\n\
@@ -193,6 +195,60 @@ async fn a_drain_asks_can_be_tried_and_cancelled_and_is_done_without_sessions() 
     let drained = stand.operate(&["drain", "--yes"]);
     assert!(drained.is_good && drained.text.contains("0 sessions"), "{drained:?}");
     assert_eq!(stand.gateway_ended(), Some(0));
+}
+
+/// Types this at a drain's question, at a terminal. Gives its exit code and what it said.
+fn answered(stand: &Stand, answer: &str) -> Operated {
+    let terminal = nix::pty::openpty(None, None).expect("a pseudo-terminal");
+    let mut command = stand.operator(&stand.path("certs"), &["drain", "--over", "1s"]);
+    command.stdin(Stdio::from(terminal.slave));
+    File::from(terminal.master.try_clone().expect("it is open"))
+        .write_all(answer.as_bytes())
+        .expect("typed");
+    Operated::of(&command.output().expect("it runs"))
+}
+
+#[test]
+fn a_drain_at_a_terminal_goes_by_the_answer() {
+    let mut stand = Stand::new(SHOW, "");
+    let question = "no other gateway is named that phones may go to. Type yes to drain:";
+    for answer in ["no\n", "\n", "y\n", "yes, but later\n", "\u{4}"] {
+        let kept = answered(&stand, answer);
+        assert_eq!(kept.code, Some(1), "{answer:?}: {kept:?}");
+        assert!(
+            kept.text.contains(question) && kept.text.contains("not drained"),
+            "{answer:?}: {}",
+            kept.text
+        );
+        assert_eq!(stand.status()["draining_for_ms"], serde_json::Value::Null, "{answer:?}");
+    }
+    let drained = answered(&stand, "yes\n");
+    assert_eq!(drained.code, Some(0), "{drained:?}");
+    assert!(
+        drained.text.contains(question) && drained.text.contains("draining"),
+        "{}",
+        drained.text
+    );
+    assert_eq!(stand.gateway_ended(), Some(0));
+}
+
+#[test]
+fn a_drain_with_a_target_that_does_not_answer_asks_before_it_empties_the_rest() {
+    let stand = Stand::new(SHOW, "");
+    let (_socket, dead) = dead();
+    // Whoever was to take the phones is named as a target too, and is not there.
+    let alternative = dead.rsplit_once(':').expect("host and port").0.to_owned() + ":4433";
+    let asked = stand.operate(&[
+        "drain",
+        "--alternative",
+        &alternative,
+        "--target",
+        &stand.admin.to_string(),
+        "--target",
+        &dead,
+    ]);
+    assert!(!asked.is_good && asked.text.contains("give --yes"), "{asked:?}");
+    assert_eq!(stand.status()["draining_for_ms"], serde_json::Value::Null);
 }
 
 #[test]

@@ -62,7 +62,7 @@ async fn who_has_no_good_operator_certificate_gets_nowhere_and_is_written_down()
     );
 
     for (directory, reason, advice) in [
-        (&expired, "certificate_expired", "expired"),
+        (&expired, "certificate_expired", "certs issue operator DIR --name NAME"),
         (&other, "other_authority", "another authority"),
         (&server, "not_operator", "not one for operators"),
         (&aimless, "not_operator", "not one for operators"),

@@ -8,14 +8,18 @@ use host::{dial, pem};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, VarInt};
 use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
 use shake_proto::admin::{REPLY_BYTES_MAX, Refusal};
 use shake_proto::admin_v1::{self as v1, request::Kind};
 use shake_proto::frame::{self, LENGTH_BYTES_MAX};
+use shake_rules::UnixMillis;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 /// The longest wait for a connection, and for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,11 +30,17 @@ const CLOCK_SAMPLES: usize = 4;
 
 /// The operator's certificate and the authority that gateways must have theirs from.
 #[derive(Clone)]
-pub struct Operator(ClientConfig);
+pub struct Operator {
+    config: ClientConfig,
+    /// When the certificate ends.
+    pub expires_at: UnixMillis,
+}
 
 impl Operator {
     pub fn read(certs: &Path) -> Result<Self> {
         let chain = |name: &str| pem::certificates(&certs.join(name)).context("give --certs the operator's directory");
+        let own = chain("operator.pem")?;
+        let expires_at = expires_at(&own).context("operator.pem is no certificate")?;
         let mut roots = RootCertStore::empty();
         for certificate in chain("ca.pem")? {
             roots.add(certificate).context("ca.pem is no authority")?;
@@ -41,12 +51,26 @@ impl Operator {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .context("the TLS provider has no TLS 1.3")?
             .with_root_certificates(roots)
-            .with_client_auth_cert(chain("operator.pem")?, key)
+            .with_client_auth_cert(own, key)
             .context("operator.pem and operator.key.pem do not belong together")?;
         tls.alpn_protocols = vec![shake_proto::ALPN_ADMIN.to_vec()];
         let quic = QuicClientConfig::try_from(tls).context("the TLS provider has no AES-128-GCM, which QUIC needs")?;
-        Ok(Self(ClientConfig::new(Arc::new(quic))))
+        Ok(Self {
+            config: ClientConfig::new(Arc::new(quic)),
+            expires_at,
+        })
     }
+}
+
+/// When the first of a chain ends.
+fn expires_at(chain: &[CertificateDer<'_>]) -> Result<UnixMillis> {
+    let mut first = UnixMillis(u64::MAX);
+    for der in chain {
+        let (_, certificate) = X509Certificate::from_der(der)?;
+        let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
+        first = first.min(UnixMillis(seconds.saturating_mul(1_000)));
+    }
+    Ok(first)
 }
 
 /// An answer, and how long it took.
@@ -67,8 +91,9 @@ pub struct Client {
 impl Client {
     /// Connects, asks how things stand, and measures the gateway's clock against this one.
     pub async fn connect(operator: &Operator, target: &str) -> Result<Self> {
-        let addresses = tokio::net::lookup_host(target)
+        let addresses = timeout(PATIENCE, tokio::net::lookup_host(target))
             .await
+            .map_err(|_| anyhow!("cannot resolve {target:?} in {} s", PATIENCE.as_secs()))?
             .with_context(|| format!("cannot resolve {target:?}; a target is HOST:PORT"))?;
         let host = target.rsplit_once(':').map_or(target, |(host, _)| host);
         let name = host.trim_start_matches('[').trim_end_matches(']');
@@ -155,7 +180,7 @@ impl Client {
 /// Connects to the first of a name's addresses that answers.
 async fn reach(operator: &Operator, addresses: &[SocketAddr], name: &str) -> Result<(Endpoint, Connection)> {
     let attempt = |address| {
-        let (client, name) = (operator.0.clone(), name.to_owned());
+        let (client, name) = (operator.config.clone(), name.to_owned());
         async move {
             let connecting = timeout(PATIENCE, connect(client, address, &name));
             let connected = connecting.await.unwrap_or_else(|_| {
@@ -214,7 +239,8 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
     };
     let advice = match turned {
         Some(Turned::Expired) => {
-            "the operator's certificate is expired; `certs issue operator` makes another, under the same name"
+            "the operator's certificate is expired, or not valid yet by the gateway's clock; where the authority's key is, \
+             `certs issue operator DIR --name NAME` makes another, under the same name"
         }
         Some(Turned::OtherAuthority) => "the operator's certificate is of another authority than the gateway's",
         Some(Turned::NotOperator) => "the certificate is not one for operators",

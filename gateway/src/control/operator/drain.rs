@@ -22,7 +22,7 @@ pub async fn drain(args: &DrainArgs) -> Result<ExitCode> {
         return Ok(fleet::code(&fleet.ask(request, cancelled).await?));
     }
     fleet.gather(STRAGGLERS).await?;
-    let is_last = !leaves_one(args, fleet.clients());
+    let is_last = !leaves_one(args, &fleet);
     if is_last && !args.dry_run && !args.yes && !fleet.clients().is_empty() {
         let question = question(args, fleet.clients());
         if !stdin().is_terminal() {
@@ -58,16 +58,22 @@ pub async fn drain(args: &DrainArgs) -> Result<ExitCode> {
     Ok(fleet::code(&lines))
 }
 
-/// Whether an alternative is named that is not to be drained itself.
-fn leaves_one(args: &DrainArgs, clients: &[Client]) -> bool {
-    let drained: Vec<_> = clients
-        .iter()
-        .map(|client| {
-            let host = client.target.rsplit_once(':').map_or("", |(host, _)| host);
-            format!("{host}:{}", client.status.phones_port)
-        })
+/// Whether an alternative is named that is there and not to be drained itself. Of a target that does not answer, or not yet,
+/// nobody knows the port for phones, so all of its host may be it.
+fn leaves_one(args: &DrainArgs, fleet: &Fleet) -> bool {
+    let ports = fleet.clients().iter();
+    let drained: Vec<_> = ports
+        .map(|client| format!("{}:{}", host(&client.target), client.status.phones_port))
         .collect();
-    args.alternatives.iter().any(|other| !drained.contains(other))
+    let failed = fleet.failed().iter().map(|line| line.target.as_str());
+    let absent: Vec<_> = fleet.silent().chain(failed).map(host).collect();
+    args.alternatives
+        .iter()
+        .any(|other| !drained.contains(other) && !absent.contains(&host(other)))
+}
+
+fn host(target: &str) -> &str {
+    target.rsplit_once(':').map_or("", |(host, _)| host)
 }
 
 fn question(args: &DrainArgs, clients: &[Client]) -> String {

@@ -160,14 +160,19 @@ impl Fleet {
     /// Gives those up that have not answered yet.
     pub fn give_up(&mut self, waited: Duration) {
         self.connecting.abort_all();
-        let is_heard = |target: &&String| {
-            self.connected.iter().any(|client| client.target == **target)
-                || self.failed.iter().any(|line| line.target == **target)
-        };
         let error = anyhow::anyhow!("no answer {:.0} s after others gave theirs", waited.as_secs_f64());
-        let silent: Vec<_> = self.targets.iter().filter(|target| !is_heard(target)).collect();
-        let silent: Vec<_> = silent.into_iter().map(|target| Line::failed(target, &error)).collect();
+        let silent: Vec<_> = self.silent().map(|target| Line::failed(target, &error)).collect();
         self.failed.extend(silent);
+    }
+
+    /// Those that have neither answered nor failed until now. They may yet.
+    pub fn silent(&self) -> impl Iterator<Item = &str> {
+        let is_heard = |target: &str| {
+            self.connected.iter().any(|client| client.target == target)
+                || self.failed.iter().any(|line| line.target == target)
+        };
+        let targets = self.targets.iter().map(String::as_str);
+        targets.filter(move |target| !is_heard(target))
     }
 
     fn take(&mut self, (target, client): (String, Result<Client>)) {

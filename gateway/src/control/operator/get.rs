@@ -2,7 +2,7 @@
 
 use super::GetArgs;
 use super::client::{Client, Operator};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use host::console;
 use shake_proto::admin_v1::{self as v1, reply, request::Kind};
@@ -17,7 +17,8 @@ pub enum What {
 }
 
 pub async fn get(args: &GetArgs) -> Result<ExitCode> {
-    let client = Client::connect(&Operator::read(&args.certs)?, &args.target).await?;
+    let client = Client::connect(&Operator::read(&args.certs)?, &args.target).await;
+    let client = client.with_context(|| args.target.clone())?;
     let running = running(&client).await;
     client.close().await;
     let running = running?;

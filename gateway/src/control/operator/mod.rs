@@ -13,6 +13,7 @@ pub mod here;
 mod reload;
 
 mod differs;
+mod endings;
 mod status;
 mod watch;
 
@@ -188,5 +189,9 @@ pub fn reload(args: &ReloadArgs) -> Result<ExitCode> {
 
 fn run(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the network runtime")?.block_on(command)
+    let runtime = runtime.context("cannot start the network runtime")?;
+    let done = runtime.block_on(command);
+    // A name that is still looked up for a target that was given up holds nobody up.
+    runtime.shutdown_background();
+    done
 }

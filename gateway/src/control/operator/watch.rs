@@ -2,12 +2,15 @@
 //! nobody up; one that is lost is told once, and looked for until it is found again.
 
 use super::client::{Client, Operator};
+use super::clock::now_us;
 use super::differs::{self, Seen};
+use super::endings::{Endings, OWN};
 use super::status::{heading, json, row};
 use super::{StatusArgs, fleet::Line};
 use anyhow::{Result, bail};
 use host::console::{self, Reader};
 use shake_proto::admin_v1 as v1;
+use shake_rules::UnixMillis;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -34,6 +37,7 @@ enum Look {
 /// Until Ctrl-C, or until nobody reads it.
 pub async fn watch(args: &StatusArgs) -> Result<ExitCode> {
     let operator = Operator::read(&args.targets.certs)?;
+    let own_expires_at = operator.expires_at;
     let (tell, mut looks) = mpsc::channel(args.targets.targets.len() * 2);
     let mut follows = JoinSet::new();
     for target in &args.targets.targets {
@@ -44,7 +48,12 @@ pub async fn watch(args: &StatusArgs) -> Result<ExitCode> {
             tell.clone(),
         ));
     }
-    let seen = show(&mut looks, args.targets.json).await;
+    let picture = Picture {
+        is_json: args.targets.json,
+        own_expires_at,
+        ..Picture::default()
+    };
+    let seen = show(&mut looks, picture).await;
     // The connections end in good order.
     drop(looks);
     follows.join_all().await;
@@ -52,11 +61,7 @@ pub async fn watch(args: &StatusArgs) -> Result<ExitCode> {
 }
 
 /// Tells what is seen.
-async fn show(looks: &mut mpsc::Receiver<(String, Look)>, is_json: bool) -> Result<()> {
-    let mut picture = Picture {
-        is_json,
-        ..Picture::default()
-    };
+async fn show(looks: &mut mpsc::Receiver<(String, Look)>, mut picture: Picture) -> Result<()> {
     loop {
         let (target, look) = tokio::select! {
             Some(look) = looks.recv() => look,
@@ -131,12 +136,16 @@ struct Picture {
     here: BTreeMap<String, (Box<v1::Status>, i64)>,
     lost: Vec<String>,
     said: Option<String>,
+    /// When the certificate ends by which we connect.
+    own_expires_at: UnixMillis,
+    endings: Endings,
 }
 
 impl Picture {
     fn take(&mut self, target: String, look: Look) -> Result<Reader> {
         match look {
             Look::Here { row, status, ahead_ms } => {
+                let expires_at = UnixMillis(status.certificate_expires_at_ms);
                 self.here.insert(target.clone(), (status, ahead_ms));
                 if let Some(at) = self.lost.iter().position(|lost| *lost == target) {
                     self.lost.remove(at);
@@ -151,6 +160,7 @@ impl Picture {
                 if console::line(&row)? == Reader::Gone {
                     return Ok(Reader::Gone);
                 }
+                self.tell_endings(&target, expires_at, ahead_ms)?;
             }
             Look::Lost(_) if self.lost.contains(&target) => return Ok(Reader::Stays),
             Look::Lost(error) => {
@@ -167,6 +177,23 @@ impl Picture {
             }
         }
         self.tell_differences()
+    }
+
+    /// Tells of a certificate that ends while we look on, this gateway's or our own.
+    fn tell_endings(&mut self, target: &str, expires_at: UnixMillis, ahead_ms: i64) -> Result<()> {
+        if self.is_json {
+            // Each object has the moment.
+            return Ok(());
+        }
+        let ours = UnixMillis(now_us() / 1_000);
+        let its = UnixMillis(ours.0.saturating_add_signed(ahead_ms));
+        let own = (OWN, self.own_expires_at, ours);
+        for (whose, expires_at, now) in [(target, expires_at, its), own] {
+            if let Some(line) = self.endings.look(whose, expires_at, now) {
+                console::line(&line)?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells who differs whenever that changes.
