@@ -126,6 +126,8 @@ impl Desk {
             .fold(command.to_owned(), |text, (from, to)| text.replace(from, to));
         let mut shell = Command::new("sh");
         shell.args(["-euc", &command]).env("PATH", &self.path);
+        // For the socket by which a run of `client-sim` is steered.
+        shell.env("XDG_RUNTIME_DIR", &self.place.directory);
         shell.current_dir(&self.place.directory);
         let patience = Patience {
             at_most: END * 2,
@@ -136,11 +138,10 @@ impl Desk {
 }
 
 /// The host and the words of a command that `ssh` runs there.
-pub fn remote(command: &str) -> Option<(&str, [&str; 3])> {
+pub fn remote(command: &str) -> Option<(&str, Vec<&str>)> {
     let mut words = command.split_whitespace();
     let (ssh, host) = (words.next()?, words.next()?);
-    let command = words.collect::<Vec<_>>().try_into().ok()?;
-    (ssh == "ssh").then_some((host, command))
+    (ssh == "ssh").then(|| (host, words.collect()))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

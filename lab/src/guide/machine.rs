@@ -2,8 +2,9 @@
 //! what its names, ports and paths are here.
 
 use crate::testbed::{END, Patience, Place, Programs, START, Service};
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use std::fs;
+use std::path::Path;
 use xtask::interrupt::Interrupt;
 
 /// One of the guide's machines.
@@ -14,6 +15,8 @@ pub struct Machine {
     pub place: Place,
     gateway: Option<Service>,
     agent: Option<Service>,
+    /// What `systemd-run` started, by its unit.
+    transient: Vec<(String, Service)>,
 }
 
 impl Machine {
@@ -29,6 +32,7 @@ impl Machine {
             place,
             gateway: None,
             agent: None,
+            transient: Vec::new(),
         })
     }
 
@@ -54,6 +58,10 @@ impl Machine {
         programs: &Programs,
         interrupt: &Interrupt,
     ) -> anyhow::Result<()> {
+        if let Some(at) = self.transient.iter().position(|(name, _)| name == unit) {
+            ensure!(verb == "stop", "systemctl {verb} of a transient unit is not known here");
+            return self.transient.remove(at).1.end(END);
+        }
         let (name, config) = match unit.trim_end_matches(".service") {
             "gateway" => ("gateway", "gateway.toml"),
             "shake-agent" => ("shake-agent", "agent.toml"),
@@ -80,6 +88,25 @@ impl Machine {
         Ok(())
     }
 
+    /// `systemd-run --unit NAME --uid USER PROGRAM run --config FILE`: a unit without a file.
+    ///
+    /// # Errors
+    /// When the program does not start as it should, or something else is to be run.
+    pub fn systemd_run(&mut self, words: &[&str], programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let &["--unit", unit, "--uid", "shake", program, "run", "--config", file] = words else {
+            bail!("systemd-run {} is not known here", words.join(" "));
+        };
+        let name = match program {
+            "gateway" => "gateway",
+            "shake-agent" => "shake-agent",
+            other => bail!("no program {other}"),
+        };
+        let config = self.place.directory.join(file.trim_start_matches('/'));
+        let service = self.start_as(unit, name, &config, programs, interrupt)?;
+        self.transient.push((unit.to_owned(), service));
+        Ok(())
+    }
+
     /// Gives the configurations that came to it the paths and ports of this run.
     ///
     /// # Errors
@@ -91,7 +118,11 @@ impl Machine {
             self.place.gateway, self.place.metrics
         );
         self.settle_file("gateway.toml", &gateway)?;
-        self.settle_file("agent.toml", &format!("[queue]\npath = {queue:?}\n"))
+        self.settle_file("agent.toml", &format!("[queue]\npath = {queue:?}\n"))?;
+        // That of the rehearsal names its mapping itself.
+        let ports = gateway.split("[queue]").next().unwrap_or_default();
+        self.settle_file("rehearsal/gateway.toml", ports)?;
+        self.settle_file("rehearsal/agent.toml", "# No ports.\n")
     }
 
     fn settle_file(&self, name: &str, ports: &str) -> anyhow::Result<()> {
@@ -105,7 +136,12 @@ impl Machine {
         let disk = self.place.directory.display();
         let text = text
             .replace("\"/etc/shake", &format!("\"{disk}/etc/shake"))
-            .replace("\"/var/lib/shake", &format!("\"{disk}/var/lib/shake"));
+            .replace("\"/var/lib/shake", &format!("\"{disk}/var/lib/shake"))
+            // Beside this machine's, and removed with it.
+            .replace(
+                "/dev/shm/shake-rehearsal",
+                &format!("{}.rehearsal", self.place.queue().display()),
+            );
         fs::write(&path, format!("{text}\n# Of this run.\n{ports}"))
             .with_context(|| format!("cannot write {}", path.display()))
     }
@@ -122,10 +158,21 @@ impl Machine {
             let path = self.place.file(directory);
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
+        let config = self.place.file("etc/shake").join(config);
+        self.start_as(name, name, &config, programs, interrupt)
+    }
+
+    fn start_as(
+        &self,
+        unit: &str,
+        name: &'static str,
+        config: &Path,
+        programs: &Programs,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Service> {
         let mut command = programs.command(name);
-        command.args(["run", "--config"]);
-        command.arg(self.place.file("etc/shake").join(config));
-        let mut service = Service::start(name, command, self.place.file(&format!("{name}.log")))?;
+        command.args(["run", "--config"]).arg(config);
+        let mut service = Service::start(name, command, self.place.file(&format!("{unit}.log")))?;
         service.wait_ready(&Patience {
             at_most: START,
             interrupt,

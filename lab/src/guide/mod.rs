@@ -25,8 +25,8 @@ const PAGE: &str = "docs/evening.md";
 #[command(after_long_help = "\
 Runs each command of docs/evening.md as it stands, and fails at the first that does not exit with 0. Two directories stand for
 the machines of the page, 100 phones each for its audience. Replaced are names, ports, the machines' paths, and the lifetimes of
-tickets and shares, which are an hour on the page. `ssh`, `scp`, `systemctl`, `install`, `useradd` and `setpriv` are played.
-What was made stays in target/guide and target/guide-gw1, target/guide-gw2.")]
+tickets and shares, which are an hour on the page. `ssh`, `scp`, `systemctl`, `systemd-run`, `install`, `useradd` and `setpriv`
+are played. What was made stays in target/guide and target/guide-gw1, target/guide-gw2.")]
 pub struct Options {
     /// Use the programs that the tests have built.
     #[arg(long)]
@@ -78,6 +78,11 @@ struct Evening<'a> {
 }
 
 impl Evening<'_> {
+    fn machine(&mut self, host: &str) -> anyhow::Result<&mut Machine> {
+        let machine = self.machines.iter_mut().find(|machine| machine.is(host));
+        machine.with_context(|| format!("no machine {host}"))
+    }
+
     fn follow(&mut self, desk: &Desk, command: &str) -> anyhow::Result<()> {
         self.interrupt.check()?;
         if command.starts_with("gateway drain")
@@ -85,11 +90,15 @@ impl Evening<'_> {
         {
             audience.wait_end(self.interrupt)?;
         }
-        match desk::remote(command) {
+        let remote = desk::remote(command);
+        match remote.as_ref().map(|(host, words)| (*host, &words[..])) {
             Some((host, ["systemctl", verb, unit])) => {
-                let machine = self.machines.iter_mut().find(|machine| machine.is(host));
-                let machine = machine.with_context(|| format!("no machine {host}"))?;
-                machine.systemctl(verb, unit, self.programs, self.interrupt)?;
+                let (programs, interrupt) = (self.programs, self.interrupt);
+                self.machine(host)?.systemctl(verb, unit, programs, interrupt)?;
+            }
+            Some((host, ["systemd-run", words @ ..])) => {
+                let (programs, interrupt) = (self.programs, self.interrupt);
+                self.machine(host)?.systemd_run(words, programs, interrupt)?;
             }
             _ => desk.run(command, self.interrupt)?,
         }
