@@ -2,9 +2,10 @@
 
 use crate::engine::{Snapshot, Stage};
 use crate::report::Percentiles;
-use crate::report::{grouped, milliseconds};
+use crate::report::milliseconds;
 use host::console;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use shake_rules::money::grouped;
 use std::io::{IsTerminal, stderr};
 
 /// Seconds between two plain lines.

@@ -29,7 +29,7 @@ pub use processes::{Environment, Usage, Watched};
 pub use pushes::Push;
 pub use series::{Recorder, Row};
 pub use steps::StepReport;
-pub(crate) use text::{grouped, milliseconds};
+pub(crate) use text::milliseconds;
 
 use crate::cues::CueGiven;
 use crate::tally::{self, ErrorCount, Violations};

@@ -15,6 +15,7 @@ pub mod difference;
 pub mod document;
 pub mod hex;
 pub mod keys;
+pub mod money;
 
 pub mod kept;
 pub mod show;

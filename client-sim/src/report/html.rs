@@ -1,7 +1,8 @@
 //! The report as one page that needs nothing else: curves, tables, light and dark, on a laptop and on a phone.
 
 use super::chart::{Chart, Curve, escaped};
-use super::{GatewayRates, Percentiles, Report, Row, grouped, milliseconds, networks};
+use super::{GatewayRates, Percentiles, Report, Row, milliseconds, networks};
+use shake_rules::money::grouped;
 use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("page.css");

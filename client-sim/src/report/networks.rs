@@ -2,12 +2,13 @@
 
 use super::build::ratio;
 use super::html::table;
-use super::text::{Table, grouped, milliseconds, named};
+use super::text::{Table, milliseconds, named};
 use super::{Percentiles, Report};
 use crate::network::{Counts, Networks};
 use crate::scenario::Scenario;
 use crate::tally::{NetworkTally, Tally};
 use serde::{Deserialize, Serialize};
+use shake_rules::money::grouped;
 use std::collections::BTreeMap;
 
 /// What the phones of one network met.

@@ -2,6 +2,7 @@
 
 use super::{Percentiles, Report, networks};
 use crate::tally::Errands;
+use shake_rules::money::{grouped, money};
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
@@ -335,27 +336,9 @@ pub(super) fn named(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&st
     counts.iter().map(|(name, count)| (name.as_str(), *count))
 }
 
-/// Digits in groups of three.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// Microseconds as milliseconds with two digits.
 pub(crate) fn milliseconds(us: u64) -> String {
     format!("{:.2} ms", us as f64 / 1e3)
-}
-
-/// Cents as yuan with two digits.
-fn money(cents: u64) -> String {
-    format!("{}.{:02}", grouped(cents / 100), cents % 100)
 }
 
 #[cfg(test)]
@@ -364,11 +347,6 @@ mod tests {
 
     #[test]
     fn figures_read_well() {
-        let cases = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
-        for (number, text) in cases {
-            assert_eq!(grouped(number), text);
-        }
-        assert_eq!((money(12_345_607).as_str(), money(5).as_str()), ("123,456.07", "0.05"));
         assert_eq!(milliseconds(1_234), "1.23 ms");
     }
 }

@@ -3,6 +3,7 @@
 use super::fault::Kind;
 use super::round::{Outcome, Struck, mode_of};
 use serde_json::{Value, json};
+use shake_rules::money::money;
 use std::fmt::Write as _;
 
 /// A kind that should show as a degraded mode, struck so often, must have shown at least once: a single short fault may
@@ -172,11 +173,6 @@ pub fn line(round: &Outcome) -> String {
         round.took.as_secs_f64(),
         faults.join(", ")
     )
-}
-
-/// Cents as 1234.05.
-fn money(cents: u64) -> String {
-    format!("{}.{:02}", cents / 100, cents % 100)
 }
 
 #[cfg(test)]

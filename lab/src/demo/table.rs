@@ -4,6 +4,7 @@ use super::Options;
 use super::reports::{Percentiles, Tally};
 use super::verdict::{Evidence, sum};
 use serde_json::{Value, json};
+use shake_rules::money::{grouped, money};
 
 /// The table.
 pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> String {
@@ -59,7 +60,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
         ),
     );
     line("claims", percentiles(&claims.latency));
-    out.push_str(&money(evidence));
+    out.push_str(&packets(evidence));
     let agree = evidence.phones_credits == evidence.books.credits;
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
     line(
@@ -98,7 +99,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
 }
 
 /// Where the packets and their cents are, and what the phones say of the opened ones.
-fn money(evidence: &Evidence) -> String {
+fn packets(evidence: &Evidence) -> String {
     let total = evidence.books.audit.total;
     let sent = &evidence.books.audit.sent;
     let mut out = format!("\n  {:<24}  {:>12}  {:>18}\n", "", "number", "money");
@@ -106,7 +107,7 @@ fn money(evidence: &Evidence) -> String {
         out.push_str(&format!(
             "  {name:<24}  {:>12}  {:>18}\n",
             grouped(tally.packets),
-            cents(tally.cents)
+            money(tally.cents)
         ));
     };
     row("phones say: credits", sum(&evidence.phones_credits));
@@ -203,39 +204,12 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
     })
 }
 
-/// 1234567 as 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Cents as money: 1234567 as 12,345.67.
-fn cents(cents: u64) -> String {
-    format!("{}.{:02}", grouped(cents / 100), cents % 100)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::verdict::tests::good;
     use super::*;
 
     const OPTIONS: Options = Options::of_size(2_000, 5_000, 20);
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), expected);
-        }
-        assert_eq!(cents(5), "0.05");
-        assert_eq!(cents(1_234_567), "12,345.67");
-    }
 
     #[test]
     fn the_table_has_what_was_asked() {
