@@ -14,6 +14,7 @@ pub mod groups;
 #[cfg(feature = "help-check")]
 pub mod help_check;
 pub mod log;
+pub mod machine;
 pub mod memory;
 pub mod pem;
 pub mod secrecy;

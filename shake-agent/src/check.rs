@@ -3,19 +3,21 @@
 
 use crate::config::Config;
 use crate::lanes::shards_of;
-use crate::ledger::{LedgerError, bound_seed, open_read_only, schema};
+use crate::ledger::{self, Commits, LedgerError, bound_seed, open_read_only, schema};
 use crate::run::{self, RunError};
 use crate::seed_file::SeedFile;
 use crate::settlement;
-use crate::witness::{self, Witness};
+use crate::witness::{self, Witness, WitnessError};
 use host::user;
 use nix::unistd::{AccessFlags, access};
+use rusqlite::Connection;
 use shake_rules::document::Problems;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{LedgerId, UnixMillis};
 use shm_queue::Mapping;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 /// All that keeps the agent from starting with this configuration, whose file `name` has this text, a line each; nothing when
 /// it would start. Of a table with an error only that is told, because nobody knows what it ought to say.
@@ -38,6 +40,7 @@ pub fn check(name: &str, text: &str, directory: &Path, now: UnixMillis) -> Vec<S
     found.faults
 }
 
+/// A line for each problem of a file.
 fn told(name: &str, problems: Problems) -> Vec<String> {
     let problems = problems.or_value(()).err().unwrap_or_default();
     problems.0.iter().map(|problem| format!("{name}: {problem}")).collect()
@@ -61,6 +64,16 @@ impl Found<'_> {
         self.faults.push(fault.to_string());
     }
 
+    /// What a start refuses. Of a file with many errors each is one.
+    fn refused(&mut self, error: RunError) {
+        match error {
+            RunError::Show { path, problems } | RunError::Keys { path, problems } => {
+                self.faults.extend(told(&path.display().to_string(), problems));
+            }
+            error => self.fault(error),
+        }
+    }
+
     /// Seed and show, and that they are of one event.
     fn seed(&mut self, now: UnixMillis) -> Option<SeedHeader> {
         let seed = self.is_told(&["seed"]).then(|| SeedFile::open(&self.config.seed));
@@ -71,12 +84,12 @@ impl Found<'_> {
                 let header = match seed {
                     Ok(seed) => seed.map(|seed| *seed.header()),
                     Err(fault) => {
-                        self.fault(RunError::from(fault));
+                        self.refused(fault.into());
                         None
                     }
                 };
                 if let Err(fault) = show {
-                    self.fault(fault);
+                    self.refused(fault);
                 }
                 return header;
             }
@@ -85,10 +98,13 @@ impl Found<'_> {
             self.fault(fault);
         }
         // The first run reads all of it; a later one only what is not released.
-        if !self.config.ledger.exists()
-            && let Err(fault) = seed.survey()
-        {
-            self.fault(RunError::from(fault));
+        let fits = if matches!(bound(&self.config.ledger), Ok(Some(_))) {
+            ledger::check_total(seed.header(), show.gift_budget)
+        } else {
+            ledger::survey_for_a_new_ledger(&seed, show.gift_budget).map(drop)
+        };
+        if let Err(fault) = fits {
+            self.fault(format!("[seed] file: {fault}"));
         }
         Some(*seed.header())
     }
@@ -97,11 +113,11 @@ impl Found<'_> {
         if self.is_told(&["certs"])
             && let Err(fault) = run::read_ticket_keys(&self.config.certs)
         {
-            self.fault(fault);
+            self.refused(fault);
         }
     }
 
-    /// A ledger that is there must be of this version and of this seed. Gives which it is.
+    /// A ledger that is there must be of this version and of this seed, and open. Gives which it is.
     fn ledger(&mut self, header: Option<SeedHeader>) -> Option<LedgerId> {
         let path = &self.config.ledger;
         if !self.is_told(&["ledger"]) {
@@ -112,6 +128,11 @@ impl Found<'_> {
         }
         if !path.exists() {
             return None;
+        }
+        match ledger::closed_at(path) {
+            Ok(Some(at)) => self.fault(LedgerError::Closed { path: path.clone(), at }),
+            // What cannot be read is told below.
+            Ok(None) | Err(_) => {}
         }
         match bound(path) {
             Ok(Some((bound, identity))) => {
@@ -151,19 +172,31 @@ impl Found<'_> {
         }
     }
 
+    /// The witness that is there must know of no other ledger, and of no commit that this one has not.
     fn state(&mut self, header: Option<SeedHeader>, own: Option<LedgerId>) {
-        let Some(path) = self.config.state.as_deref().map(|state| state.join(witness::FILE)) else {
+        let Some(state) = self.config.state.as_deref() else {
             return;
         };
         if !self.is_told(&["state", "ledger", "seed"]) {
             return;
         }
-        let allowed = Witness::read(&path).and_then(|witness| match (witness, header) {
-            (Some(witness), Some(header)) => witness.allows(&path, &self.config.ledger, own, &header),
-            _ => Ok(()),
-        });
-        if let Err(fault) = allowed {
-            self.fault(format!("[state] directory: {fault}"));
+        let (ledger, path) = (&self.config.ledger, state.join(witness::FILE));
+        let compared = match (Witness::read(&path), header, served(ledger)) {
+            (Ok(Some(_)), Some(header), Some(connection)) => {
+                run::witness_vouches(Some(state), Commits::of(&connection, ledger), &header).map(drop)
+            }
+            (Ok(Some(witness)), Some(header), None) => witness.allows(&path, ledger, own, &header),
+            (read, _, _) => read.map(drop),
+        };
+        if let Err(fault) = compared {
+            self.behind("[state] directory", fault);
+        }
+    }
+
+    /// That the ledger cannot be read was told before.
+    fn behind(&mut self, key: &str, fault: WitnessError) {
+        if !matches!(fault, WitnessError::Ledger(_)) {
+            self.fault(format!("{key}: {fault}"));
         }
     }
 
@@ -189,6 +222,14 @@ impl Found<'_> {
             self.fault(format!(
                 "[queue] path: {path} is the mapping of ledger {owner}, and {own} is {ledger}; give each its own path"
             ));
+        }
+        if self.is_told(&["ledger"])
+            && let Some(connection) = served(&self.config.ledger)
+        {
+            let seen = run::mapping_vouches(path, Commits::of(&connection, &self.config.ledger));
+            if let Err(fault) = seen {
+                self.behind("[queue] path", fault);
+            }
         }
     }
 
@@ -223,7 +264,37 @@ impl Found<'_> {
                 self.fault(format!("{key}: this user may not write in {place}: {fault}"));
             }
         }
+        for (key, table, file) in self.written() {
+            if self.is_told(&[table])
+                && file.exists()
+                && let Err(fault) = access(&file, AccessFlags::R_OK | AccessFlags::W_OK)
+            {
+                self.fault(format!("{key}: this user may not write {}: {fault}", file.display()));
+            }
+        }
     }
+
+    /// The files that the agent writes, where they are there already.
+    fn written(&self) -> Vec<(&'static str, &'static str, PathBuf)> {
+        let config = self.config;
+        let beside = ["", "-wal", "-shm", ".lock"].map(|end| {
+            let mut name = OsString::from(&config.ledger);
+            name.push(end);
+            ("[ledger] path", "ledger", PathBuf::from(name))
+        });
+        let settlement = config
+            .settlement
+            .iter()
+            .map(|file| ("[settlement] file", "settlement", file.clone()));
+        let blocks = config.blocks.iter().map(|file| ("[abuse] file", "abuse", file.clone()));
+        beside.into_iter().chain(settlement).chain(blocks).collect()
+    }
+}
+
+/// A ledger that can be served, to compare with what others have seen of it; none while there is nothing to compare.
+fn served(path: &Path) -> Option<Connection> {
+    let is_begun = matches!(bound(path), Ok(Some(_)));
+    is_begun.then(|| open_read_only(path).ok()).flatten()
 }
 
 /// The seed of a ledger that can be served, and which ledger it is; nothing of one that has none yet.

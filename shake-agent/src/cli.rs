@@ -1,10 +1,10 @@
 //! What the command line takes, and what it says of itself with `--help`.
 
+pub mod books;
 pub mod close;
 pub mod seed;
 
 use clap::{Args, Parser, Subcommand};
-use shake_agent::export::{Format, What};
 use std::path::PathBuf;
 
 /// Feeds packets to the gateway, opens the packets that users claim, and keeps the ledger.
@@ -22,7 +22,7 @@ From nothing to a running agent, beside a gateway that runs with its defaults:
   shake-agent run
   shake-agent audit                                  at any time, also while the agent runs
 
-All amounts are whole cents.
+All amounts that are given, and those of JSON, CSV and files, are whole cents; what people read is in money.
 
 Exit codes: 0 done (audit and verify: in order); 1 failed (audit and verify: differences, each named);
 2 wrong command line (audit and verify: nothing could be compared).";
@@ -39,7 +39,7 @@ pub enum Command {
     #[command(subcommand)]
     Seed(seed::SeedCommand),
     /// Proves to the cent where the seed's money is, or names each difference
-    Audit(AuditArgs),
+    Audit(books::AuditArgs),
     /// Closes the books after the event: what nobody won goes back, and a statement says where all money is
     Close(close::CloseArgs),
     /// Reads a ledger, copies it while it is served, and accepts what a restored one has lost
@@ -222,74 +222,10 @@ pub struct SettlementVerifyArgs {
     pub json: bool,
 }
 
-#[derive(Args)]
-#[command(after_long_help = "\
-Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
-every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
-transfers, the zero sum, that each movement of a user's balance stands once in the outbox, with the user's next number and
-the balance after it, that each share has its transfer, and per
-sponsor seed + gifts = unreleased + held + opened + refunded + void + lost (sponsor 0 is the event with its budget for gifts).
-
-With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
-the file of its part, and their figures are merged. A part without a ledger is a difference, unless --unused names it. Whose
-manifest it is stands first: proved, UNKNOWN (without --certs, or its key was retired since; that changes no exit code) or FALSE.
-
-Exit codes: 0 balanced, 1 not balanced (each difference is named), 2 could not audit.
-
-Examples:
-  shake-agent audit --config agent.toml
-  shake-agent audit --by day --time-zone Asia/Shanghai
-  shake-agent audit --fleet seeds --certs certs --ledger a.db --ledger b.db --settlement a.log --settlement b.log
-  shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
-pub struct AuditArgs {
-    /// Configuration file that names ledger and seed; --ledger and --seed go before it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The ledger; with --fleet, once for each agent
-    #[arg(long = "ledger", value_name = "FILE")]
-    pub ledgers: Vec<PathBuf>,
-    /// The seed file
-    #[arg(long, value_name = "FILE")]
-    pub seed: Option<PathBuf>,
-    /// Merge the ledgers of many agents against the whole seed, in the directory that `seed generate --parts` made
-    #[arg(long, value_name = "DIR", requires = "ledgers", conflicts_with_all = ["config", "seed", "by", "verbose"])]
-    pub fleet: Option<PathBuf>,
-    /// Also check who made the fleet's manifest, with the ticket keys of this directory
-    #[arg(long, value_name = "DIR", requires = "fleet")]
-    pub certs: Option<PathBuf>,
-    /// With --fleet, compare this settlement file with the ledger that it names; once for each
-    #[arg(long = "settlement", value_name = "FILE", requires = "fleet")]
-    pub settlements: Vec<PathBuf>,
-    /// With --fleet, no agent ever served this part (seed-3.bin): it has no ledger
-    #[arg(long, value_name = "NAME", requires = "fleet")]
-    pub unused: Vec<String>,
-    /// Print as JSON
-    #[arg(long)]
-    pub json: bool,
-    /// Also print what was credited to users, by phase or by day (JSON always has both)
-    #[arg(long, value_enum)]
-    pub by: Option<By>,
-    /// Where days begin: an IANA name (Asia/Shanghai) or an offset from UTC (+08:00)
-    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = shake_agent::audit::time_zone)]
-    pub time_zone: jiff::tz::TimeZone,
-    /// Also name each void and each lost packet (JSON always does)
-    #[arg(long)]
-    pub verbose: bool,
-}
-
-/// How credits are broken down.
-#[derive(Clone, Copy, clap::ValueEnum)]
-pub enum By {
-    /// By the phase that the packet was won or given in
-    Phase,
-    /// By the day, in the time zone of --time-zone
-    Day,
-}
-
 #[derive(Subcommand)]
 pub enum LedgerCommand {
     /// Writes plain rows to standard output, for other programs
-    Export(ExportArgs),
+    Export(books::ExportArgs),
     /// Tells the story of one packet or user
     #[command(subcommand)]
     Show(ShowCommand),
@@ -325,7 +261,7 @@ pub struct BackupArgs {
 For when a ledger was restored from a backup and there is no newer one. Lists every line that the settlement file has and the
 ledger has not, and the commits that the witness in the state directory has seen. Without --yes nothing is changed.
 
-With --yes, each packet of the seed that is named there is closed: void when the ledger had paid nothing of it, gone back when it
+With --yes, each packet of the seed that is named there is closed: paid when the ledger had paid nothing of it, gone back when it
 waited to be grabbed. Packets before them in their sponsor's order were released since: they are lost, and an authentic ticket
 opens them. The settlement file is put aside under another name, and a new one is begun: the same lines up to what the ledger
 has, then new keys. Users' numbers repeat there under other keys, so whoever pays stops for those users, and looks at both
@@ -381,42 +317,4 @@ pub struct ShowArgs {
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args)]
-#[command(after_long_help = "\
-packets: packet origin sponsor sender cents shares balance_cents shares_left state seed_index user stage shard made_ms issued_ms
-opened_ms due_ms ends_ms closed_ms. Origin is seed, sent or gift; state is released, issued, open (shares wait to be grabbed),
-opened (all of it is with users), refunded (what was left went back), void (in no ticket) or lost (released into a mapping that
-is gone); user is who won it; due_ms is when what is left goes back at the earliest, ends_ms the end that was promised;
-closed_ms is since when nothing is left in it.
-
-transfers: transfer at_ms debit_kind debit credit_kind credit cents packet. Money goes from debit to credit; kinds are bank,
-sponsor (0 is the event), packet, user, refunded and void.
-
-shares: transfer packet user cents at_ms. The shares taken of shared packets, each with the transfer that paid it.
-
-outbox: seq at_ms user number cents balance_cents kind packet transfer incarnation. Each movement of a user's balance, as it goes
-to settlement; kind is open, grab, gift, refund, or send, whose cents are negative; number counts the user's lines,
-balance_cents is the balance after it. The last row of a closed ledger has kind close and no user: number users are owed
-balance_cents together.
-
-users: user balance_cents lines packets_opened.
-
-Ids of packets and users have a letter before them (p1970324836974592, u10023), in CSV and JSON: spreadsheets and many JSON
-readers change the last digits of numbers that long. Times are milliseconds since 1970 UTC. What is not there is empty in CSV
-and null in JSON.
-
-Examples:
-  shake-agent ledger export --what packets --format csv > packets.csv
-  shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'")]
-pub struct ExportArgs {
-    #[command(flatten)]
-    pub ledger: WhichLedger,
-    /// Which rows
-    #[arg(long, value_enum)]
-    pub what: What,
-    /// How they are written
-    #[arg(long, value_enum)]
-    pub format: Format,
 }

@@ -20,6 +20,8 @@ pub const DEFAULT_SHOW: &str = include_str!("../../deploy/show.toml");
 pub const BATCH_MAX_MAX: u32 = Ring::Request.slots();
 /// Most grants in a shard's hands, whatever the configuration asks for: a grant ring holds no more.
 pub const GRANTS_IN_HAND_MAX: u32 = Ring::Grant.slots();
+/// The longest name of a machine: that of a host (RFC 1035, 2.3.4).
+const MACHINE_BYTES_MAX: usize = 255;
 const STATUS_EVERY_S_MAX: u32 = 3_600;
 const COMMIT_EVERY_MS_MAX: u32 = 100;
 /// The longest block: the gateway believes none that is longer.
@@ -36,6 +38,8 @@ pub struct Config {
     pub queue: PathBuf,
     /// The ledger.
     pub ledger: PathBuf,
+    /// What the ledger calls this machine; `None` for its host name.
+    pub machine: Option<String>,
     /// The seed file.
     pub seed: PathBuf,
     /// Where the key files lie.
@@ -84,6 +88,7 @@ impl Config {
         let config = Self {
             queue: check.path("[queue] path", &file.queue.path),
             ledger: check.path("[ledger] path", &file.ledger.path),
+            machine: check.machine(&file.ledger.machine),
             seed: check.path("[seed] file", &file.seed.file),
             certs: check.path("[certs] directory", &file.certs.directory),
             settlement: check.path_unless_empty(&file.settlement.file),
@@ -114,6 +119,8 @@ impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[queue]  path           = {}", self.queue.display())?;
         writeln!(f, "[ledger] path           = {}", self.ledger.display())?;
+        let machine = self.machine.as_deref().unwrap_or("(the host name)");
+        writeln!(f, "[ledger] machine        = {machine}")?;
         writeln!(f, "[seed]   file           = {}", self.seed.display())?;
         writeln!(f, "[certs]  directory      = {}", self.certs.display())?;
         let show = self.show.display().to_string();
@@ -156,6 +163,15 @@ impl Check<'_> {
 
     fn path_unless_empty(&self, value: &Spanned<String>) -> Option<PathBuf> {
         (!value.as_ref().is_empty()).then(|| self.directory.join(value.as_ref()))
+    }
+
+    fn machine(&mut self, value: &Spanned<String>) -> Option<String> {
+        let name = value.as_ref();
+        if name.len() > MACHINE_BYTES_MAX || name.chars().any(char::is_control) {
+            let message = format!("[ledger] machine must be a name of at most {MACHINE_BYTES_MAX} bytes");
+            self.problems.add(self.text, value.span(), message);
+        }
+        (!name.is_empty()).then(|| name.clone())
     }
 
     /// Files that are written over each other are lost: no two may be one.
@@ -313,6 +329,7 @@ table!(QueueTable {
 });
 table!(LedgerTable {
     path: String = "ledger.db",
+    machine: String = "",
 });
 table!(SeedTable {
     file: String = "seed.bin",
@@ -363,84 +380,4 @@ table!(LogTable {
 });
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_file_says_the_defaults() {
-        let default = Config::parse(DEFAULT, Path::new("")).expect("the shipped file");
-        assert_eq!(Ok(default.clone()), Config::parse("", Path::new("")));
-        let placed = Config::parse(DEFAULT, Path::new("/etc/shake")).expect("the shipped file");
-        assert_eq!(placed.ledger, Path::new("/etc/shake/ledger.db"));
-        assert_eq!(
-            (placed.show, placed.queue),
-            (default.show.clone(), default.queue.clone())
-        );
-        assert_eq!((default.batch_max, default.grants_in_hand), (512, 64));
-        assert_eq!(default.commit_every, Duration::from_millis(10));
-    }
-
-    /// The unit may write in its state directories and in /dev/shm, and nowhere else.
-    #[test]
-    fn the_unit_and_its_configuration_agree_on_where_things_lie() {
-        const UNIT: &str = include_str!("../../deploy/systemd/shake-agent.service");
-        let value = |key: &str| UNIT.lines().find_map(|line| line.strip_prefix(key));
-        let start = value("ExecStart=").expect("a unit starts something");
-        let (_, file) = start.rsplit_once("--config ").expect("with a configuration");
-        let mut directories = value("StateDirectory=").expect("it writes").split(' ');
-        let mut next = || Path::new("/var/lib").join(directories.next().expect("its own, and the gateway's"));
-        let (own, gateways) = (next(), next());
-        let directory = Path::new(file).parent().expect("an absolute path");
-        let config = Config::parse(include_str!("../../deploy/systemd/agent.toml"), directory).expect("a good file");
-        let written = [Some(config.ledger), config.settlement, config.blocks];
-        for path in written.into_iter().flatten() {
-            assert!(path.starts_with(&own), "{} is not in {}", path.display(), own.display());
-        }
-        assert!(config.seed.starts_with(&own) && config.queue.starts_with("/dev/shm"));
-        assert_eq!(
-            config.state.as_deref(),
-            Some(gateways.as_path()),
-            "the gateway's, where the witness is written"
-        );
-        assert_eq!(config.certs, Path::new("/etc/shake/certs"), "the gateway's");
-        assert_eq!(value("WorkingDirectory="), None, "no relative path starts there");
-    }
-
-    #[test]
-    fn every_problem_has_its_line() {
-        for (from, to, word) in [
-            ("batch_max = 512", "batch_max = 0", "1 to 8192"),
-            ("batch_max = 512", "batch_max = \"many\"", "expected"),
-            ("every_ms = 10", "every_ms = 101", "0 (off) to 100"),
-            ("grants_in_hand = 64", "grants_in_hand = 257", "1 to 256"),
-            ("level = \"info\"", "level = \"loud\"", "loud"),
-            ("flood = 600", "flood = 99999999", "0 (off) to"),
-            ("farm = 20", "farm = 2000", "0 (off) to 1000"),
-            ("block_s = 60", "block_s = 90000", "1 to 86400"),
-            ("block_s_max = 3600", "block_s_max = 30", "less than block_s = 60"),
-            ("memory_s = 3600", "memory_s = 59", "less than window_s = 60"),
-            ("file = \"settlement.log\"", "file = \"ledger.db\"", "[ledger] path too"),
-            (
-                "file = \"blocks.json\"",
-                "file = \"/dev/shm/shake-gateway\"",
-                "[queue] path too",
-            ),
-            ("exempt = []", "exempt = [\"here\"]", "no network"),
-            ("dry_run = false", "dry_run = 1", "boolean"),
-            ("status_every_s = 10", "status_every_s = 0", "1 to 3600"),
-            ("file = \"seed.bin\"", "file = \"\"", "empty"),
-            ("path = \"ledger.db\"", "paht = \"ledger.db\"", "paht"),
-        ] {
-            let text = DEFAULT.replacen(from, to, 1);
-            let line = 1 + text
-                .lines()
-                .position(|line| line == to)
-                .expect("the default file has the key");
-            let problems = Config::parse(&text, Path::new("")).expect_err(to);
-            assert!(
-                problems.0.iter().any(|p| p.line == line && p.message.contains(word)),
-                "{to}: wanted line {line} with {word:?}, got:\n{problems}"
-            );
-        }
-    }
-}
+mod tests;

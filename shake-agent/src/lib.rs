@@ -27,6 +27,7 @@ pub mod turn;
 
 pub mod closing;
 pub mod loss;
+pub mod names;
 pub mod settlement;
 pub mod witness;
 
@@ -45,6 +46,7 @@ mod burst;
 mod crash;
 mod heartbeat;
 mod places;
+mod table;
 mod timekeeper;
 
 #[cfg(test)]

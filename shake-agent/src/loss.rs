@@ -1,7 +1,7 @@
 //! The way out when a ledger was restored from a backup and there is no newer one: `shake-agent ledger accept-loss`.
 //!
 //! What the settlement target has more than the ledger was paid, or will be. So each packet of the seed that is named there is
-//! closed: void where the ledger had paid nothing of it, gone back to its sponsor where it waited to be grabbed. The packets
+//! closed: *paid* where the ledger had paid nothing of it, gone back to its sponsor where it waited to be grabbed. The packets
 //! that stand before them in their sponsor's order were released by the commits that are lost: tickets for them may be out, so
 //! they are *lost*, and an authentic ticket opens them.
 
@@ -71,6 +71,8 @@ pub struct Places<'a> {
     pub settlement: Option<&'a Path>,
     /// The state directory, where there is one.
     pub state: Option<&'a Path>,
+    /// What the ledger calls this machine, when not by its host name.
+    pub machine: Option<&'a str>,
 }
 
 /// What others have seen of the ledger that it does not know.
@@ -85,8 +87,8 @@ pub struct Unknown {
 /// What was done about it.
 #[derive(Debug, Default)]
 pub struct Accepted {
-    /// Packets that are void, because the target has them.
-    pub void: Vec<PacketId>,
+    /// Packets that are paid, because the target has them.
+    pub paid: Vec<PacketId>,
     /// Packets that waited to be grabbed and went back, because the target has more of them.
     pub closed: Vec<PacketId>,
     /// Packets that were released by lost commits, of which tickets may be out.
@@ -129,6 +131,9 @@ pub fn look(places: &Places<'_>) -> Result<Unknown, LossError> {
 /// [`LossError`].
 pub fn accept(places: &Places<'_>, unknown: &Unknown, now: UnixMillis) -> Result<Accepted, LossError> {
     let mut ledger = Ledger::open(places.ledger)?;
+    if let Some(machine) = places.machine {
+        ledger.write_as(machine);
+    }
     let seed = SeedFile::open(places.seed)?;
     let Some(bound) = ledger.bound()? else {
         return Err(LossError::NotBegun(places.ledger.to_owned()));
@@ -189,7 +194,7 @@ fn released_by_lost_commits(
     Ok(lost)
 }
 
-/// Releases what lost commits released, into no mapping: what the target names is void, the others are lost.
+/// Releases what lost commits released, into no mapping: what the target names is paid, the others are lost.
 fn release(
     batch: &mut Batch<'_>,
     records: &[(u64, SeedRecord)],
@@ -229,23 +234,23 @@ fn close(batch: &mut Batch<'_>, id: PacketId, packet: &Packet, accepted: &mut Ac
     };
     match packet.state {
         State::Released | State::Issued => {
-            batch.void_packets(&[Held {
+            batch.note_paid(&[Held {
                 packet: id,
                 amount: packet.left,
                 sponsor,
                 grant_position: 0,
             }])?;
-            accepted.void.push(id);
+            accepted.paid.push(id);
         }
         State::Lost => {
-            batch.void_lost(id)?;
-            accepted.void.push(id);
+            batch.note_paid_lost(id)?;
+            accepted.paid.push(id);
         }
         State::Open => {
             batch.refund(id, packet)?;
             accepted.closed.push(id);
         }
-        State::Opened | State::Refunded | State::Void => {}
+        State::Opened | State::Refunded | State::Void | State::Paid => {}
     }
     Ok(())
 }

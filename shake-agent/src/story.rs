@@ -39,7 +39,7 @@ pub enum StoryError {
 pub struct Event {
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
-    /// `released`, `sent`, `given`, `issued`, `opened`, `share`, `refunded`, `void`, `lost` or `emptied`.
+    /// `released`, `sent`, `given`, `issued`, `opened`, `share`, `refunded`, `void`, `lost`, `paid` or `emptied`.
     pub what: &'static str,
     /// The user concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct PacketStory {
     pub shares: u32,
     /// How many of them nobody has.
     pub shares_left: u32,
-    /// `released`, `issued`, `opened`, `void`, `open`, `refunded` or `lost`.
+    /// `released`, `issued`, `opened`, `void`, `open`, `refunded`, `lost` or `paid`.
     pub state: &'static str,
     /// The shard that it was released to.
     pub shard: Option<u16>,
@@ -252,7 +252,7 @@ fn events(story: &PacketStory, times: &Times, shares: Vec<Event>) -> Vec<Event> 
         })
     };
     let closed = match story.state {
-        what @ ("void" | "lost") => event(times.closed_ms, what, None, Some(story.cents)),
+        what @ ("void" | "lost" | "paid") => event(times.closed_ms, what, None, Some(story.cents)),
         "refunded" => event(
             times.closed_ms,
             "refunded",

@@ -5,7 +5,7 @@
 //! It is written each second and at the end, always after the commits that it counts; so it is never ahead of a ledger that was
 //! not restored. It lies apart from the ledger, because what is restored together says nothing.
 
-use crate::ledger::{Incarnation, Ledger, LedgerError};
+use crate::ledger::{Commits, Incarnation, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
@@ -231,17 +231,17 @@ impl Witness {
     ///
     /// # Errors
     /// [`WitnessError::Behind`] or [`WitnessError::OtherLedger`] when the ledger must not be served.
-    pub fn vouches(&self, path: &Path, ledger: &Ledger, header: &SeedHeader) -> Result<bool, WitnessError> {
+    pub fn vouches(&self, path: &Path, ledger: Commits<'_>, header: &SeedHeader) -> Result<bool, WitnessError> {
         let Some((seen, incarnation)) = self.names() else {
             return Ok(false);
         };
-        if ledger.identity() != Some(seen) {
-            return self
-                .allows(path, ledger.path(), ledger.identity(), header)
-                .map(|()| false);
+        let own = ledger.identity()?;
+        if own != Some(seen) {
+            return self.allows(path, ledger.path(), own, header).map(|()| false);
         }
         let is_known = ledger.knows(incarnation)?;
-        if is_known && self.stamp <= ledger.stamp() {
+        let stamp = ledger.stamp()?;
+        if is_known && self.stamp <= stamp {
             return Ok(true);
         }
         Err(WitnessError::Behind {
@@ -249,7 +249,7 @@ impl Witness {
             path: path.to_owned(),
             seen: self.stamp,
             is_known,
-            stamp: ledger.stamp(),
+            stamp,
         })
     }
 

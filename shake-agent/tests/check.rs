@@ -10,9 +10,10 @@ use shake_agent::ledger::Ledger;
 use shake_agent::seed_file::SeedFile;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis};
+use shm_queue::{Mapping, Owner, Side};
 use std::collections::BTreeSet;
 use std::fs;
-use support::Event;
+use support::{Event, geometry};
 
 fn run(event: &Event, arguments: &[&str]) -> (Option<i32>, String) {
     let output = agent(event).args(arguments).output().unwrap();
@@ -134,6 +135,117 @@ fn what_does_not_belong_together_is_told() {
     fs::write(event.path("state/ledger-witness.toml"), witness).unwrap();
     let (code, text) = check(&event);
     assert!(code == Some(1) && text.contains("two ledgers would pay"), "{text}");
+}
+
+/// A ledger from a backup, as a start finds it: by the witness, and by the mapping.
+#[test]
+fn a_ledger_that_lost_commits_is_told_by_whoever_has_seen_them() {
+    let event = Event::new(4);
+    let seed = SeedFile::open(&event.seed()).unwrap();
+    let mut ledger = Ledger::open(&event.ledger()).unwrap();
+    ledger.bind_seed(&seed, Cents(0), UnixMillis(1)).unwrap();
+    let (identity, incarnation, stamp) = (ledger.identity().unwrap(), ledger.incarnation(), ledger.stamp());
+    fs::create_dir(event.path("state")).unwrap();
+    let witness = |incarnation: &str, stamp: u64| {
+        let text =
+            format!("ledger = \"{identity}\"\nincarnation = \"{incarnation}\"\nstamp = {stamp}\nevent = 7\npart = 0\n");
+        fs::write(event.path("state/ledger-witness.toml"), text).unwrap();
+    };
+    let seen = Mapping::open_or_create(&event.path("rings"), &geometry(1)).unwrap();
+    let back = seen.attach(Side::Back, 1).unwrap();
+    let (identity, part) = (identity.0, 0);
+    back.name_owner(&Owner { identity, part }).unwrap();
+    let check_both = |of_witness: (&str, u64), of_mapping: u64, code: i32, words: &[&str]| {
+        witness(of_witness.0, of_witness.1);
+        back.set_stamp(of_mapping).unwrap();
+        let (found, text) = check(&event);
+        assert_eq!(found, Some(code), "{text}");
+        for word in words {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        text
+    };
+    let known = incarnation.to_string();
+    // The agent runs, and holds the ledger's lock: nothing is taken, and all is in order.
+    check_both((&known, stamp), stamp, 0, &["in order"]);
+    let lost = ["[state] directory: the ledger", "lost commits"];
+    check_both((&known, stamp + 1), stamp, 1, &lost);
+    check_both(
+        (&"cd".repeat(8), stamp),
+        stamp,
+        1,
+        &["an opening that it does not know"],
+    );
+    check_both(
+        (&known, stamp),
+        stamp + 1,
+        1,
+        &["[queue] path: the ledger", "lost commits"],
+    );
+    let text = check_both((&known, stamp + 1), stamp + 1, 1, &["2 error(s)"]);
+    assert_eq!(text.matches("lost commits").count(), 2, "{text}");
+    // A start says the same, and its unit does not start it again.
+    drop(ledger);
+    drop(back);
+    let (code, text) = run(&event, &["run", "--config", "agent.toml"]);
+    assert!(code == Some(3) && text.contains("lost commits"), "{text}");
+}
+
+#[test]
+fn a_closed_ledger_and_a_seed_that_no_ledger_takes_are_told() {
+    let event = Event::new(4);
+    let record = |packet, sponsor| SeedRecord {
+        packet: PacketId(packet),
+        amount: Cents(70),
+        sponsor: SponsorId(sponsor),
+        kind: PacketKind::Plain,
+    };
+    for (seed, word) in [(record(1 << 63, 1), "bit 63"), (record(5, 0), "sponsor 0")] {
+        event.put_seed(&[seed]);
+        for command in ["check-config", "run"] {
+            let (code, text) = run(&event, &[command, "--config", "agent.toml"]);
+            assert!(code == Some(1) && text.contains(word), "{command}: {text}");
+        }
+        for end in ["", "-wal", "-shm", ".lock"] {
+            let _ = fs::remove_file(event.path(&format!("ledger.db{end}")));
+        }
+    }
+    event.put_seed(&[record(5, 1)]);
+    let mut ledger = Ledger::open(&event.ledger()).unwrap();
+    let seed = SeedFile::open(&event.seed()).unwrap();
+    ledger.bind_seed(&seed, Cents(0), UnixMillis(1)).unwrap();
+    ledger.close(UnixMillis(2)).unwrap();
+    drop(ledger);
+    let (code, text) = check(&event);
+    assert!(code == Some(1) && text.contains("was closed at"), "{text}");
+}
+
+/// Each of a file's errors is one, with the file and its line, whatever else is wrong.
+#[test]
+fn errors_in_several_files_are_each_told_with_file_and_line() {
+    let event = Event::new(4);
+    let show = fs::read_to_string(event.path("show.toml")).unwrap();
+    // A time without quotes is none of TOML's.
+    let wrong = show.replace("name = \"test\"", "name = \"test\"\nstarts = 20:00");
+    let wrong = wrong.replace(
+        "weights = { red_packet = 1 }",
+        "weights = { red_packet = 1 }\npace_ms = \"slow\"",
+    );
+    fs::write(event.path("show.toml"), wrong).unwrap();
+    fs::write(event.path("certs/ticket.key.toml"), "purpose = \"cookie\"\n").unwrap();
+    fs::remove_file(event.seed()).unwrap();
+    let (code, text) = check(&event);
+    assert_eq!(code, Some(1), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let told = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
+    for words in [
+        ["show.toml: line 5", ""],
+        ["show.toml: line", "expected"],
+        ["ticket.key.toml: ", ""],
+        ["[seed] file", "seed.bin"],
+    ] {
+        assert!(told(&words), "{words:?} in {text}");
+    }
 }
 
 #[test]

@@ -8,6 +8,8 @@ use nix::sys::signal::Signal;
 use process::{Running, agent};
 use serde_json::Value;
 use shake_agent::ledger;
+use shake_agent::seed_file::SeedFile;
+use shake_rules::{Cents, UnixMillis};
 use std::fs;
 use std::process::{Output, Stdio};
 use support::{Crowd, Event, Front, SHOW};
@@ -33,6 +35,19 @@ fn event() -> Event {
     let event = Event::new(PACKETS);
     let show = SHOW.replace("[limits]", "[limits]\nticket_lifetime_s = 1\nshare_lifetime_s = 1");
     fs::write(event.path("show.toml"), show).unwrap();
+    event
+}
+
+/// One of which the agent has served some, and ended. With a state directory, for the witness.
+fn served() -> Event {
+    let event = event();
+    fs::create_dir(event.path("state")).unwrap();
+    let mut crowd = Crowd::new(Front::new(&event, 1));
+    let mut running = Running::start(&event);
+    crowd.until("some are won", |crowd| crowd.won.len() > 20);
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+    crowd.step();
     event
 }
 
@@ -117,14 +132,7 @@ fn it_waits_for_the_gateway_serves_claims_meanwhile_and_gives_nothing_out() {
 
 #[test]
 fn a_closed_ledger_is_told_by_every_tool_and_served_by_none() {
-    let event = event();
-    let mut crowd = Crowd::new(Front::new(&event, 1));
-    let mut running = Running::start(&event);
-    crowd.until("some are won", |crowd| crowd.won.len() > 20);
-    running.signal(Signal::SIGTERM);
-    assert_eq!(running.wait().code(), Some(0));
-    crowd.step();
-    drop(crowd);
+    let event = served();
     assert_says(&command(&event, &["ledger", "backup", "before.db"]), 0, &[]);
     assert_says(
         &command(&event, &["close"]),
@@ -169,15 +177,7 @@ fn a_closed_ledger_is_told_by_every_tool_and_served_by_none() {
 /// A rehearsal beside the event: it cannot take the event's state directory while the event's books are open.
 #[test]
 fn another_event_has_a_state_directory_of_its_own() {
-    let event = event();
-    fs::create_dir(event.path("state")).unwrap();
-    let mut crowd = Crowd::new(Front::new(&event, 1));
-    let mut running = Running::start(&event);
-    crowd.until("some are won", |crowd| crowd.won.len() > 20);
-    running.signal(Signal::SIGTERM);
-    assert_eq!(running.wait().code(), Some(0));
-    crowd.step();
-    drop(crowd);
+    let event = served();
 
     let rehearsal = Event::new(10);
     fs::write(rehearsal.path("show.toml"), SHOW.replace("id = 7", "id = 8")).unwrap();
@@ -237,6 +237,14 @@ fn a_copy_is_one_file_replaces_an_older_one_and_knows_a_foreign_log() {
         &["the ledger itself"],
     );
     assert_says(&command(&event, &["ledger", "copy", "show.toml"]), 1, &["not a ledger"]);
+    let stamp = |name: &str| {
+        let path = event.path(name);
+        let connection = ledger::open_read_only(&path).unwrap();
+        ledger::Commits::of(&connection, &path).stamp().unwrap()
+    };
+    crowd.until("the ledger is ahead of its copy", |_| {
+        stamp("ledger.db") > stamp("gw1.db")
+    });
     running.signal(Signal::SIGTERM);
     assert_eq!(running.wait().code(), Some(0));
     assert_says(
@@ -272,6 +280,73 @@ fn what_is_not_there_is_named_in_full() {
     fs::remove_file(event.seed()).unwrap();
     let told = assert_says(&command(&event, &["run"]), 1, &[&full, "seed.bin", "--config"]);
     assert!(!told.contains("seed generate"), "{told}");
+}
+
+/// Two parts of a seed, each with a ledger that nobody has served.
+#[test]
+fn a_fleet_has_one_statement_or_is_told_which_part_is_wanting() {
+    let event = event();
+    let seeds =
+        "seed generate --out seeds --parts 2 --event 7 --budget 100000 --count 20 --sponsor 1 --min 1 --max 10000";
+    assert_says(
+        &command_alone(&event, &seeds.split(' ').collect::<Vec<_>>()),
+        0,
+        &["1,000.00"],
+    );
+    let ledger = |part: u16| {
+        let mut ledger = ledger::Ledger::open(&event.path(&format!("{part}.db"))).unwrap();
+        let seed = SeedFile::open(&event.path(&format!("seeds/seed-{part}.bin"))).unwrap();
+        ledger.write_as(&format!("gw{part}"));
+        ledger.bind_seed(&seed, Cents(0), UnixMillis(1)).unwrap();
+        ledger
+    };
+    ledger(0).close(UnixMillis(2)).unwrap();
+    let mut second = ledger(1);
+    let fleet = [
+        "audit",
+        "--fleet",
+        "seeds",
+        "--show",
+        "show.toml",
+        "--ledger",
+        "0.db",
+        "--ledger",
+        "1.db",
+    ];
+    let statement = |more: &[&str]| {
+        command_alone(
+            &event,
+            &[&fleet[..], &["--statement", "--page", "page.html"], more].concat(),
+        )
+    };
+    assert_says(
+        &command_alone(&event, &fleet),
+        0,
+        &["written by gw0 (1 opening)", "closed at", "1,000.00", "one", "balanced"],
+    );
+    assert_says(&statement(&[]), 1, &["part 2 of 2 (seed-1.bin) is not closed in 1.db"]);
+    assert!(!event.path("page.html").exists());
+    second.close(UnixMillis(3)).unwrap();
+    drop(second);
+    assert_says(
+        &statement(&[]),
+        0,
+        &[
+            "test (event 7), all 2 parts",
+            "Part 2 of 2",
+            "written by gw1",
+            "one",
+            "1,000.00",
+        ],
+    );
+    assert!(
+        fs::read_to_string(event.path("page.html"))
+            .unwrap()
+            .contains("all 2 parts")
+    );
+    let json: Value = serde_json::from_slice(&statement(&["--json"]).stdout).unwrap();
+    assert_eq!(json["total"]["back_cents"], 100_000);
+    assert_eq!(json["ledgers"][1]["machines"][0]["name"], "gw1");
 }
 
 fn command_alone(event: &Event, args: &[&str]) -> Output {

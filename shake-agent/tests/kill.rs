@@ -10,6 +10,7 @@ use process::{Running, agent};
 use shake_agent::ledger::Ledger;
 use shake_agent::seed_file::SeedFile;
 use shake_agent::settlement;
+use shake_rules::money::money;
 use shake_rules::{Cents, UnixMillis};
 use shm_queue::Mapping;
 use std::process::Output;
@@ -268,7 +269,7 @@ fn fleets_settlement_and_stories_from_the_command_line() {
     check(
         &format!("ledger show packet {packet} --config agent.toml"),
         0,
-        &format!("{cents} cents, seed, opened"),
+        &format!("{}, seed, opened", money(cents.0)),
     );
     check(
         &format!("ledger show user {user} --config agent.toml --json"),

@@ -3,8 +3,8 @@
 //! About 90 bytes per packet and 32 per user; no I/O but reading the seed.
 
 use super::days::Days;
-use super::report::{CreditTally, Difference, GrantRow, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
-use crate::ledger::{Account, Bound, EVENT_SPONSOR, Origin, State, shares_of};
+use super::report::{CreditTally, Difference, SentTotals, SponsorTotals};
+use crate::ledger::{Account, Bound, EVENT_SPONSOR, Machine, Origin, State, shares_of};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
 use shake_rules::{PacketId, SponsorId, UserId};
 use std::collections::{BTreeMap, HashMap};
@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) closed_cents: u64,
     /// What of it lies in the void.
     pub(super) void_cents: i64,
+    /// It came back from there.
+    pub(super) came_back: bool,
 }
 
 impl Entry {
@@ -67,6 +69,7 @@ impl Entry {
             closings: 0,
             closed_cents: 0,
             void_cents: 0,
+            came_back: false,
         }
     }
 
@@ -106,6 +109,8 @@ pub(super) struct Book {
     pub(super) gifts_funded: i64,
     pub(super) users: HashMap<u64, UserSum>,
     pub(super) outbox: BTreeMap<&'static str, CreditTally>,
+    /// The machines that wrote the ledger.
+    pub(super) machines: Vec<Machine>,
     /// One of version 2 has lines of credits only, without number and balance.
     pub(super) is_older: bool,
     pub(super) last_seq: i64,
@@ -117,11 +122,12 @@ pub(super) struct Book {
     pub(super) closed_ms: Option<u64>,
     /// What sponsors got back without its being released, by the transfers.
     pub(super) returned: BTreeMap<SponsorId, i64>,
-    user_accounts: u64,
-    opened_by_users: Tally,
+    pub(super) user_accounts: u64,
+    pub(super) users_owed: u64,
+    pub(super) opened_by_users: Tally,
     pub(super) stored_sum: i128,
-    differences: Vec<Difference>,
-    difference_count: u64,
+    pub(super) differences: Vec<Difference>,
+    pub(super) difference_count: u64,
 }
 
 impl Book {
@@ -142,6 +148,7 @@ impl Book {
             gifts_funded: 0,
             users: HashMap::new(),
             outbox: BTreeMap::new(),
+            machines: Vec::new(),
             is_older,
             last_seq: 0,
             phases: BTreeMap::new(),
@@ -150,6 +157,7 @@ impl Book {
             closed_ms: None,
             returned: BTreeMap::new(),
             user_accounts: 0,
+            users_owed: 0,
             opened_by_users: Tally::default(),
             stored_sum: 0,
             differences: Vec::new(),
@@ -218,6 +226,7 @@ impl Book {
     pub(super) fn user_balance(&mut self, user: u64, balance: i64, packets: i64, last: Option<i64>, lines: i64) {
         self.stored_sum += i128::from(balance);
         self.user_accounts += 1;
+        self.users_owed += u64::from(balance > 0);
         self.opened_by_users.packets += u64::try_from(packets).unwrap_or(0);
         self.opened_by_users.cents += u64::try_from(balance).unwrap_or(0);
         let expected = self.users.remove(&user).unwrap_or_default();
@@ -250,133 +259,6 @@ impl Book {
                 format!("{} by the packets", expected.packets),
                 packets,
             );
-        }
-    }
-
-    /// Closes the book: looks for what is missing, and sums up.
-    pub(super) fn close(mut self) -> Report {
-        self.close_entries();
-        self.close_releases();
-        self.close_accounts();
-        let gift_budget = self.bound.gift_budget.0;
-        if self.gifts_funded != gift_budget as i64 {
-            self.differ(
-                "gift_budget",
-                "the event's funding",
-                None,
-                gift_budget,
-                self.gifts_funded,
-            );
-        }
-        if gift_budget > 0 {
-            self.sponsors.entry(EVENT_SPONSOR).or_default().gifts.cents = gift_budget;
-        }
-        self.close_returns();
-        let mut total = SponsorTotals::default();
-        let mut sponsors = Vec::new();
-        for (sponsor, mut totals) in std::mem::take(&mut self.sponsors) {
-            totals.held = totals.released;
-            totals.held.merge(totals.issued);
-            totals.held.merge(totals.open);
-            if !totals.is_balanced() {
-                let found: Vec<_> = totals
-                    .columns()
-                    .iter()
-                    .map(|(name, t)| format!("{name} {}/{}", t.packets, t.cents))
-                    .collect();
-                let subject = format!("sponsor {sponsor}, packets/cents");
-                let expected = "seed + gifts = unreleased + held + opened + refunded + void + lost";
-                self.differ("sponsor_sum", subject, None, expected, found.join(", "));
-            }
-            total.merge(&totals);
-            sponsors.push(SponsorRow {
-                sponsor: sponsor.0,
-                totals,
-            });
-        }
-        if !self.sent.is_balanced() {
-            let found = format!("{:?}", self.sent);
-            self.differ(
-                "sent_sum",
-                "what users sent",
-                None,
-                "sent = open + grabbed + refunded",
-                found,
-            );
-        }
-        let of_state = |state| {
-            let entries = self.entries.iter().filter(move |entry| entry.state == Some(state));
-            entries.map(|entry| PacketId(entry.packet)).collect()
-        };
-        let phase = |(&stage, &credits)| PhaseRow { stage, credits };
-        let grant = |(&(sponsor, stage), &credits): (&(SponsorId, _), _)| GrantRow {
-            sponsor: sponsor.0,
-            stage,
-            credits,
-        };
-        Report {
-            balanced: self.difference_count == 0,
-            event: self.bound.header.event.0,
-            part: self.bound.header.part,
-            parts: self.bound.header.parts,
-            closed_ms: self.closed_ms,
-            total,
-            sponsors,
-            sent: self.sent,
-            outbox: self.outbox,
-            phases: self.phases.iter().map(phase).collect(),
-            grants: self.grants.iter().map(grant).collect(),
-            time_zone: self.days.zone_name(),
-            days: self.days.rows(),
-            users: self.opened_by_users,
-            user_accounts: self.user_accounts,
-            balance_sum_cents: self.stored_sum,
-            difference_count: self.difference_count,
-            void_packets: of_state(State::Void),
-            lost_packets: of_state(State::Lost),
-            differences: self.differences,
-        }
-    }
-
-    /// Accounts that ought to be there, and the sum of all.
-    fn close_accounts(&mut self) {
-        for (account, expected) in std::mem::take(&mut self.house) {
-            if expected != 0 {
-                let expected = format!("{expected} by the transfers");
-                self.differ("account_missing", account.to_string(), None, expected, "none");
-            }
-        }
-        for (user, expected) in std::mem::take(&mut self.users) {
-            let account = Account::User(UserId(user)).to_string();
-            let expected = format!("{} by the transfers", expected.cents);
-            self.differ("account_missing", account, None, expected, "none");
-        }
-        if self.stored_sum != 0 {
-            self.differ("zero_sum", "the sum of all balances", None, 0, self.stored_sum);
-        }
-    }
-
-    /// Within each sponsor, the released records are the first ones of the seed, and as many as the ledger says.
-    fn close_releases(&mut self) {
-        let mut records: BTreeMap<SponsorId, Vec<(u32, bool, u64)>> = BTreeMap::new();
-        for entry in &self.entries {
-            if let Origin::Seed(sponsor) = entry.origin {
-                let record = (entry.seed_index, entry.state.is_some(), entry.packet);
-                records.entry(sponsor).or_default().push(record);
-            }
-        }
-        for (sponsor, mut records) in records {
-            records.sort_unstable();
-            let there = records.iter().filter(|(_, is_there, _)| *is_there).count() as u64;
-            let released = self.bound.released.get(&sponsor).copied().unwrap_or(0);
-            if there != released {
-                self.differ("released_count", format!("sponsor {sponsor}"), None, released, there);
-            }
-            for &(_, is_there, packet) in records.iter().take(released as usize) {
-                if !is_there {
-                    self.differ_packet("packet_missing", packet, "released, as its sponsor's before it", "none");
-                }
-            }
         }
     }
 

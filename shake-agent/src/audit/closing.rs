@@ -2,6 +2,8 @@
 
 use super::book::Book;
 use crate::ledger::Account;
+use crate::ledger::schema::VERSION;
+use crate::seed_file::Tally;
 use shake_rules::SponsorId;
 
 /// The closing line, unchecked.
@@ -63,6 +65,8 @@ impl Book {
         if !is_closed {
             return;
         }
+        // Those of before left what was void where it was.
+        let may_be_void = self.bound.version != VERSION;
         let mut left = Vec::new();
         for (sponsor, totals) in &mut self.sponsors {
             // They were never released, and have no row: their money went back as a whole.
@@ -73,6 +77,7 @@ impl Book {
                 totals.issued,
                 totals.open,
                 totals.lost,
+                if may_be_void { Tally::default() } else { totals.void },
             ];
             if columns.iter().any(|tally| tally.packets > 0 || tally.cents > 0) {
                 left.push(*sponsor);
@@ -84,7 +89,7 @@ impl Book {
                 "closed_rest",
                 subject,
                 None,
-                "nothing unreleased, held or lost in a closed ledger",
+                "nothing unreleased, held, lost or void in a closed ledger",
                 "some",
             );
         }

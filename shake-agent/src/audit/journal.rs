@@ -199,7 +199,7 @@ impl Book {
         let subject = format!("transfer {id}, packet {packet} to user {user}");
         let was_paid_to = !matches!(
             state,
-            None | Some(State::Released | State::Issued | State::Void | State::Lost)
+            None | Some(State::Released | State::Issued | State::Void | State::Lost | State::Paid)
         );
         if !was_paid_to || (!is_shared && !is_winner) {
             let expected = format!("none (the packet is {})", state.map_or("unreleased", State::name));
@@ -272,7 +272,9 @@ impl Book {
     /// The packet's money goes to the void, or comes back from it. What lies there at the end is its state's to say.
     fn voided(&mut self, id: i64, packet: PacketId, cents: i64, change: i64) {
         if let Some(at) = self.entry_of(id, packet, cents) {
-            self.entries[at].void_cents = self.entries[at].void_cents.saturating_add(change);
+            let entry = &mut self.entries[at];
+            entry.void_cents = entry.void_cents.saturating_add(change);
+            entry.came_back |= change < 0;
         }
     }
 

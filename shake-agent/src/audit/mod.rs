@@ -1,4 +1,4 @@
-//! The audit: proves, to the cent, that seed + gift budget = unreleased + held + opened + refunded + void + lost, per sponsor and in
+//! The audit: proves, to the cent, that seed + gift budget = unreleased + held + opened + refunded + void + lost + paid, per sponsor and in
 //! total, that every movement of a user's balance stands in the outbox once, and names each difference. Reads one snapshot of the ledger, also while an agent writes to it, and writes nothing.
 //!
 //! It believes nothing of the ledger by itself: what ought to be comes from the seed file, balances are computed anew from
@@ -12,6 +12,8 @@ mod days;
 mod journal;
 mod report;
 mod rows;
+mod sums;
+mod text;
 
 pub use days::time_zone;
 pub use report::{CreditTally, DayRow, Difference, GrantRow, PhaseRow, Report, SentTotals, SponsorRow, SponsorTotals};
@@ -83,6 +85,7 @@ pub fn audit_in(
         .into());
     }
     let mut book = Book::of_seed(&seed, bound, Days::new(zone.clone()), &mut progress)?;
+    book.machines = ledger::machines(&connection).map_err(sqlite)?;
     read_ledger(&connection, &mut book, &mut progress).map_err(sqlite)?;
     Ok(book.close())
 }

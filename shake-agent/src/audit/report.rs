@@ -1,9 +1,9 @@
-//! What an audit found: the figures per sponsor, and the differences.
+//! What an audit found: the figures per sponsor, and the differences. All amounts are whole cents.
 
-use crate::ledger::when;
+use crate::ledger::Machine;
 use crate::seed_file::Tally;
 use serde::Serialize;
-use shake_rules::{PacketId, UnixMillis};
+use shake_rules::PacketId;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -33,6 +33,9 @@ impl fmt::Display for Difference {
     }
 }
 
+/// What holds of each sponsor, and of all together.
+pub(super) const EQUATION: &str = "seed + gifts = unreleased + held + opened + refunded + void + lost + paid";
+
 /// Where a sponsor's packets are. Packets are counted by their state; cents by where they are, so what was taken of a
 /// packet whose rest went back counts as opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,16 +58,20 @@ pub struct SponsorTotals {
     pub opened: Tally,
     /// Gone back, because nobody took it in time, or because it was never won when the ledger was closed.
     pub refunded: Tally,
-    /// Void: proved to be in no ticket.
+    /// Void: proved to be in no ticket. Nothing once the ledger is closed, unless by a program of before.
     pub void: Tally,
     /// Lost: released into a mapping that is gone. Its money lies in the void too, and a ticket in its time opens it from there.
     pub lost: Tally,
+    /// Opened by commits that are lost: whoever pays has their lines. Its money lies in the void too.
+    pub paid: Tally,
+    /// Of what is refunded, that which lay in the void before.
+    pub refunded_from_void: Tally,
 }
 
 impl SponsorTotals {
     /// Name and tally of each column, in order.
     #[must_use]
-    pub fn columns(&self) -> [(&'static str, Tally); 11] {
+    pub fn columns(&self) -> [(&'static str, Tally); 12] {
         [
             ("seed", self.seed),
             ("gifts", self.gifts),
@@ -77,6 +84,7 @@ impl SponsorTotals {
             ("refunded", self.refunded),
             ("void", self.void),
             ("lost", self.lost),
+            ("paid", self.paid),
         ]
     }
 
@@ -93,9 +101,11 @@ impl SponsorTotals {
         self.refunded.merge(other.refunded);
         self.void.merge(other.void);
         self.lost.merge(other.lost);
+        self.paid.merge(other.paid);
+        self.refunded_from_void.merge(other.refunded_from_void);
     }
 
-    /// seed + gifts = unreleased + held + opened + refunded + void + lost, in packets and in cents.
+    /// [`EQUATION`], in packets and in cents.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let mut funded = self.seed;
@@ -106,6 +116,7 @@ impl SponsorTotals {
         sum.merge(self.refunded);
         sum.merge(self.void);
         sum.merge(self.lost);
+        sum.merge(self.paid);
         sum == funded
     }
 }
@@ -124,6 +135,14 @@ pub struct SentTotals {
 }
 
 impl SentTotals {
+    /// Takes the figures of another part into account.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.sent.merge(other.sent);
+        self.open.merge(other.open);
+        self.grabbed.merge(other.grabbed);
+        self.refunded.merge(other.refunded);
+    }
+
     /// sent = open + grabbed + refunded, in packets and in cents.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
@@ -144,6 +163,12 @@ pub struct CreditTally {
 }
 
 impl CreditTally {
+    /// Takes another tally into account.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.credits += other.credits;
+        self.cents = self.cents.saturating_add(other.cents);
+    }
+
     pub(super) fn add(&mut self, cents: u64) {
         self.credits += 1;
         self.cents = self.cents.saturating_add(cents);
@@ -203,6 +228,10 @@ pub struct Report {
     pub part: u16,
     /// How many parts the fleet's seed has.
     pub parts: u16,
+    /// Which ledger, in all its copies; none in one of version 2.
+    pub ledger: Option<String>,
+    /// The machines that wrote it.
+    pub machines: Vec<Machine>,
     /// When the ledger was closed, in milliseconds since 1970 UTC. From then on its figures are final.
     pub closed_ms: Option<u64>,
     /// All sponsors together.
@@ -225,6 +254,8 @@ pub struct Report {
     pub users: Tally,
     /// How many users have an account.
     pub user_accounts: u64,
+    /// How many of them have something.
+    pub users_owed: u64,
     /// The sum of all stored balances; zero when all is well.
     pub balance_sum_cents: i128,
     /// How many differences there are.
@@ -235,105 +266,6 @@ pub struct Report {
     pub void_packets: Vec<PacketId>,
     /// The lost packets, by id.
     pub lost_packets: Vec<PacketId>,
-}
-
-impl fmt::Display for Report {
-    /// Two aligned tables (packets, cents), then the verdict.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "event {}, part {} of {}", self.event, self.part + 1, self.parts)?;
-        if let Some(at_ms) = self.closed_ms {
-            write!(f, ", closed at {}", when(UnixMillis(at_ms)))?;
-        }
-        writeln!(f)?;
-        writeln!(f, "\npackets")?;
-        table(f, &self.sponsors, &self.total, |tally| tally.packets)?;
-        writeln!(f, "\ncents")?;
-        table(f, &self.sponsors, &self.total, |tally| tally.cents)?;
-        writeln!(
-            f,
-            "\nheld = released + issued + open; seed + gifts = unreleased + held + opened + refunded + void + lost"
-        )?;
-        let sent = &self.sent;
-        writeln!(
-            f,
-            "users sent {} packets of {} cents: {} open, {} grabbed, {} gone back",
-            sent.sent.packets, sent.sent.cents, sent.open.cents, sent.grabbed.cents, sent.refunded.cents
-        )?;
-        for (kind, tally) in &self.outbox {
-            writeln!(
-                f,
-                "outbox: {} lines of kind {kind}, {} cents",
-                tally.credits, tally.cents
-            )?;
-        }
-        writeln!(
-            f,
-            "{} users opened {} packets and have {} cents; the sum of all balances is {}",
-            self.user_accounts, self.users.packets, self.users.cents, self.balance_sum_cents
-        )?;
-        for difference in &self.differences {
-            writeln!(f, "  {difference}")?;
-        }
-        let unnamed = self.difference_count - self.differences.len() as u64;
-        if unnamed > 0 {
-            writeln!(f, "  and {unnamed} more")?;
-        }
-        if self.balanced {
-            f.write_str("balanced")
-        } else {
-            write!(f, "NOT balanced: {} differences", self.difference_count)
-        }
-    }
-}
-
-impl Report {
-    /// The credits by phase, as a table.
-    #[must_use]
-    pub fn by_phase(&self) -> String {
-        let name = |stage: Option<u16>| stage.map_or("sent".to_owned(), |stage| stage.to_string());
-        let rows = self.phases.iter().map(|row| (name(row.stage), row.credits));
-        credit_table("phase", rows)
-    }
-
-    /// The credits by day, as a table.
-    #[must_use]
-    pub fn by_day(&self) -> String {
-        let title = format!("day ({})", self.time_zone);
-        credit_table(&title, self.days.iter().map(|row| (row.day.clone(), row.credits)))
-    }
-}
-
-/// An aligned table of one figure: a line for each sponsor, and the total.
-pub(super) fn table(
-    f: &mut fmt::Formatter<'_>,
-    sponsors: &[SponsorRow],
-    total: &SponsorTotals,
-    figure: impl Fn(Tally) -> u64,
-) -> fmt::Result {
-    let line = |name: String, totals: &SponsorTotals| {
-        let figures = totals.columns().map(|(_, tally)| figure(tally).to_string());
-        std::iter::once(name).chain(figures).collect::<Vec<_>>()
-    };
-    let names = SponsorTotals::default().columns().map(|(name, _)| name.to_owned());
-    let mut lines = vec![std::iter::once("sponsor".to_owned()).chain(names).collect::<Vec<_>>()];
-    lines.extend(sponsors.iter().map(|row| line(row.sponsor.to_string(), &row.totals)));
-    lines.push(line("total".into(), total));
-    let widths: Vec<usize> = (0..lines[0].len())
-        .map(|at| lines.iter().map(|line| line[at].len()).max().unwrap_or(0))
-        .collect();
-    for line in lines {
-        for (cell, width) in line.iter().zip(&widths) {
-            write!(f, "  {cell:>width$}")?;
-        }
-        writeln!(f)?;
-    }
-    Ok(())
-}
-
-fn credit_table(title: &str, rows: impl Iterator<Item = (String, CreditTally)>) -> String {
-    let mut text = format!("  {title:>10}  {:>12}  {:>16}", "credits", "cents");
-    for (name, tally) in rows {
-        text += &format!("\n  {name:>10}  {:>12}  {:>16}", tally.credits, tally.cents);
-    }
-    text
+    /// The packets that commits opened which are lost, by id.
+    pub paid_packets: Vec<PacketId>,
 }

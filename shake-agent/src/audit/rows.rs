@@ -122,6 +122,7 @@ impl Book {
         let in_it = u64::try_from(entry.balance).unwrap_or(0);
         let (paid, closed, is_gift) = (entry.paid_cents, entry.closed_cents, entry.origin == Origin::Gift);
         let in_void = u64::try_from(entry.void_cents).unwrap_or(0);
+        let came_back = entry.came_back;
         let Some(sponsor) = entry.sponsor() else {
             self.sent.grabbed.cents += paid;
             match state {
@@ -140,8 +141,15 @@ impl Book {
             State::Opened => totals.opened.packets += 1,
             State::Void => totals.void.add(in_void),
             State::Lost => totals.lost.add(in_void),
+            State::Paid => totals.paid.add(in_void),
             // What comes back of a gift is the event's to give again: it counts as unreleased.
-            State::Refunded => totals.refunded.add(if is_gift { 0 } else { closed }),
+            State::Refunded => {
+                let back = if is_gift { 0 } else { closed };
+                totals.refunded.add(back);
+                if came_back {
+                    totals.refunded_from_void.add(back);
+                }
+            }
         }
     }
 }
@@ -159,7 +167,7 @@ fn faults(entry: &Entry, state: State) -> Vec<(&'static str, String, String)> {
     }
     // Shares paid, and closing transfers.
     let (shares, closings) = match state {
-        State::Released | State::Issued | State::Void | State::Lost => (0, 0),
+        State::Released | State::Issued | State::Void | State::Lost | State::Paid => (0, 0),
         State::Opened => (u32::from(entry.shares), 0),
         State::Open => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 0),
         State::Refunded => (u32::from(entry.shares.saturating_sub(entry.shares_left)), 1),
@@ -184,7 +192,7 @@ fn faults(entry: &Entry, state: State) -> Vec<(&'static str, String, String)> {
             "none".into(),
         );
     }
-    let is_in_void = matches!(state, State::Void | State::Lost);
+    let is_in_void = matches!(state, State::Void | State::Lost | State::Paid);
     let in_void = if is_in_void { entry.cents as i64 } else { 0 };
     if entry.void_cents != in_void {
         let kind = if is_in_void {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[command(after_long_help = "\
 For after the event, in the place of the agent: stop that one, drain the gateway, and run this as the agent's user. It takes the
 ledger's lock and the agent's side of the mapping, releases nothing more, serves what the rings hold, and waits until the last
-ticket, code and share has ended. Then what is with shards, lost, or was never released goes back to who funded it; the closing
+ticket, code and share has ended. Then what is with shards, void, lost, or was never released goes back to who funded it; the closing
 line is written, also into the settlement file; and the mapping is removed. From then on `run` refuses the ledger.
 
 Time in which neither the agent nor this runs counts for nobody's end, so let it run until it is done. It may be interrupted or die

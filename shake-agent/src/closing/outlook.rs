@@ -1,14 +1,15 @@
 //! What a closing would do, and what it still waits for.
 
-use super::{Names, money};
 use crate::config::Config;
 use crate::ledger::{self, LedgerError, Out, when};
+use crate::names::Names;
 use crate::requests::EXPIRY_GRACE_MS;
 use crate::seed_file::Tally;
 use host::clock::monotonic_ms;
 use serde::Serialize;
 use shake_proto::handoff::topology::SILENT_MS_MAX;
 use shake_rules::UnixMillis;
+use shake_rules::money::money;
 use shm_queue::{Mapping, Side};
 use std::fmt;
 
@@ -44,6 +45,8 @@ pub struct Outlook {
     pub lost: Tally,
     /// In the hands of shards, in no ticket.
     pub in_rings: Tally,
+    /// Proved to be in no ticket.
+    pub void: Tally,
     /// When the last of what can still be opened goes back, in milliseconds since 1970 UTC.
     pub waits_until_ms: Option<u64>,
     /// What goes back to each sponsor when nobody takes any more.
@@ -88,6 +91,7 @@ fn of(out: &Out, names: &Names, event: u32) -> Outlook {
         sent: out.sent,
         lost: out.lost,
         in_rings: out.released,
+        void: out.void,
         waits_until_ms: out.ends.map(|at| at.plus_ms(EXPIRY_GRACE_MS).0),
         back: back
             .map(|(sponsor, &cents)| Returned {
@@ -145,8 +149,9 @@ impl fmt::Display for Outlook {
             Some(waiting) => writeln!(f, "waits {waiting}")?,
             None => f.write_str("waits for nothing\n")?,
         }
-        let Tally { packets, cents } = self.in_rings;
-        writeln!(f, "{packets} packets of {} are with shards, in no ticket", money(cents))?;
+        for (Tally { packets, cents }, place) in [(self.in_rings, "with shards"), (self.void, "void")] {
+            writeln!(f, "{packets} packets of {} are {place}, in no ticket", money(cents))?;
+        }
         f.write_str("goes back, when nobody takes any more of it:\n")?;
         for Returned { sponsor, name, cents } in &self.back {
             writeln!(f, "  {:>16}  {name} ({sponsor})", money(*cents))?;

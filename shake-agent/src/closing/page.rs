@@ -1,7 +1,7 @@
 //! The statement as one page that needs nothing else, to read and to print.
 
 use super::Statement;
-use super::text::Table;
+use crate::table::Table;
 
 const STYLE: &str = include_str!("page.css");
 

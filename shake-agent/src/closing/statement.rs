@@ -1,9 +1,12 @@
-//! The closing statement of one ledger: where each sponsor's money is, what users got of it in which phase, and what is owed.
+//! The closing statement, of one ledger or of a whole fleet: where each sponsor's money is, what users got of it in which phase,
+//! and what is owed.
 
-use super::Names;
-use crate::audit::{self, AuditError, GrantRow, SentTotals, SponsorTotals};
+use crate::audit::{self, AuditError, GrantRow, SentTotals, SponsorRow, SponsorTotals, fleet};
 use crate::config::Config;
-use crate::ledger::{self, LedgerError, when};
+use crate::ledger::{LedgerError, Machine, when};
+use crate::names::Names;
+use crate::seed_file::Tally;
+use crate::seed_fleet::file_name;
 use crate::settlement::{self, SettlementError};
 use serde::Serialize;
 use shake_rules::{EventId, PacketId, UnixMillis};
@@ -54,6 +57,14 @@ pub enum StatementError {
     /// The ledger is open.
     #[error("the ledger is not closed: `shake-agent close` closes it")]
     Open,
+    /// Parts of a fleet have no closed ledger here.
+    #[error("there is no statement of all {parts} parts yet: {}", .wanting.join("; "))]
+    Parts {
+        /// How many parts the seed has.
+        parts: usize,
+        /// Which are missing or open, and what to do.
+        wanting: Vec<String>,
+    },
 }
 
 /// One sponsor: funded = users + back + void.
@@ -69,7 +80,7 @@ pub struct SponsorLine {
     pub users_cents: u64,
     /// What is its own again.
     pub back_cents: u64,
-    /// What lies in the void: in no ticket, or closed by an accepted loss. The packets are named below.
+    /// What lies in the void for good: opened by commits that are lost. The packets are named below.
     pub void_cents: u64,
 }
 
@@ -88,23 +99,42 @@ pub struct PhaseLine {
     pub sponsors: BTreeMap<u16, u64>,
 }
 
-/// A closing statement. It is made of a ledger that is closed, and proved to balance.
+/// One ledger, closed and proved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LedgerLine {
+    /// Which part of the fleet's seed, from 0 on.
+    pub part: u16,
+    /// Which ledger.
+    pub ledger: Option<String>,
+    /// The machines that wrote it.
+    pub machines: Vec<Machine>,
+    /// When it was closed, in milliseconds since 1970 UTC.
+    pub closed_ms: u64,
+    /// The same for people, in UTC.
+    pub closed: String,
+    /// The settlement file with the closing line, which agrees with the ledger.
+    pub settlement: Option<String>,
+    /// Lines in it, the closing line included.
+    pub settled_lines: u64,
+    /// How many users it owes something.
+    pub users_owed: u64,
+    /// What it owes them together: each user's last balance, once.
+    pub owed_cents: u64,
+}
+
+/// A closing statement. It is made of ledgers that are closed, and proved to balance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Statement {
     /// The event.
     pub event: u32,
     /// Its name; empty when no show tells.
     pub event_name: String,
-    /// Which part of the fleet's seed, from 0 on.
-    pub part: u16,
-    /// Of how many.
+    /// How many parts the fleet's seed has.
     pub parts: u16,
-    /// Which ledger.
-    pub ledger: Option<String>,
-    /// When it was closed, in milliseconds since 1970 UTC.
-    pub closed_ms: u64,
-    /// The same for people, in UTC.
-    pub closed: String,
+    /// The ledgers that it is about: one, or all of a fleet.
+    pub ledgers: Vec<LedgerLine>,
+    /// Parts that no agent ever served. All of them is back.
+    pub unused: Vec<u16>,
     /// Each sponsor.
     pub sponsors: Vec<SponsorLine>,
     /// All of them.
@@ -113,16 +143,57 @@ pub struct Statement {
     pub phases: Vec<PhaseLine>,
     /// What users sent each other. It changes nothing about what sponsors paid.
     pub sent: SentTotals,
-    /// How many users are owed something.
-    pub users_owed: u64,
-    /// What they are owed together: each user's last balance, once.
+    /// What the ledgers owe together, in cents.
     pub owed_cents: u64,
-    /// The settlement file with the closing line, which agrees with the ledger.
-    pub settlement: Option<String>,
-    /// Lines in it, the closing line included.
-    pub settled_lines: u64,
-    /// The void packets.
+    /// Of what is back, that which lay in the void before: in no ticket, or lost.
+    pub back_from_void: Tally,
+    /// The packets that lie in the void for good.
     pub void_packets: Vec<PacketId>,
+}
+
+/// What a statement is made of.
+struct Figures<'a> {
+    event: u32,
+    parts: u16,
+    ledgers: Vec<LedgerLine>,
+    unused: Vec<u16>,
+    sponsors: &'a [SponsorRow],
+    total: &'a SponsorTotals,
+    grants: &'a [GrantRow],
+    sent: SentTotals,
+    void_packets: Vec<PacketId>,
+}
+
+impl Figures<'_> {
+    fn told(self, names: &Names) -> Statement {
+        let sponsor = |id, totals: &SponsorTotals| SponsorLine {
+            sponsor: id,
+            name: names.sponsor(id),
+            funded_cents: totals.seed.cents + totals.gifts.cents,
+            users_cents: totals.opened.cents,
+            // Of parts that nobody served nothing was ever released.
+            back_cents: totals.refunded.cents + totals.unreleased.cents,
+            void_cents: totals.void.cents + totals.paid.cents,
+        };
+        let lines = self.sponsors.iter();
+        Statement {
+            event: self.event,
+            event_name: names.event.clone(),
+            parts: self.parts,
+            owed_cents: self.ledgers.iter().map(|ledger| ledger.owed_cents).sum(),
+            ledgers: self.ledgers,
+            unused: self.unused,
+            sponsors: lines.map(|row| sponsor(row.sponsor, &row.totals)).collect(),
+            total: SponsorLine {
+                name: "all".to_owned(),
+                ..sponsor(0, self.total)
+            },
+            phases: phases(self.grants, names),
+            sent: self.sent,
+            back_from_void: self.total.refunded_from_void,
+            void_packets: self.void_packets,
+        }
+    }
 }
 
 /// Proves what is in a ledger against its seed, and the settlement file against the ledger. What waits to be settled is no
@@ -168,54 +239,91 @@ pub fn statement(config: &Config) -> Result<Statement, StatementError> {
             lines: settled.backlog.count,
         });
     }
-    let names = Names::read(config, EventId(report.event));
-    let (identity, owed) = read(config)?;
-    let sponsor = |id, totals: &SponsorTotals| SponsorLine {
-        sponsor: id,
-        name: names.sponsor(id),
-        funded_cents: totals.seed.cents + totals.gifts.cents,
-        users_cents: totals.opened.cents,
-        back_cents: totals.refunded.cents,
-        void_cents: totals.void.cents,
-    };
-    Ok(Statement {
-        event: report.event,
-        event_name: names.event.clone(),
+    let ledger = LedgerLine {
         part: report.part,
-        parts: report.parts,
-        ledger: identity,
+        ledger: report.ledger,
+        machines: report.machines,
         closed_ms,
         closed: when(UnixMillis(closed_ms)),
-        sponsors: report
-            .sponsors
-            .iter()
-            .map(|row| sponsor(row.sponsor, &row.totals))
-            .collect(),
-        total: SponsorLine {
-            name: "all".to_owned(),
-            ..sponsor(0, &report.total)
-        },
-        phases: phases(&report.grants, &names),
-        sent: report.sent,
-        users_owed: owed.0,
-        owed_cents: owed.1,
         settlement: file,
         settled_lines: settled.map_or(0, |settled| settled.settled.count),
-        void_packets: report.void_packets,
-    })
+        users_owed: report.users_owed,
+        owed_cents: report.users.cents,
+    };
+    let figures = Figures {
+        event: report.event,
+        parts: report.parts,
+        ledgers: vec![ledger],
+        unused: Vec::new(),
+        sponsors: &report.sponsors,
+        total: &report.total,
+        grants: &report.grants,
+        sent: report.sent,
+        void_packets: report.paid_packets,
+    };
+    Ok(figures.told(&Names::read(config, EventId(report.event))))
 }
 
-/// The ledger's identity, and how many users are owed how much.
-fn read(config: &Config) -> Result<(Option<String>, (u64, u64)), LedgerError> {
-    let path = &config.ledger;
-    let sqlite = |source| LedgerError::sqlite("read", path, source);
-    let connection = ledger::open_read_only(path)?;
-    let bound = ledger::bound_seed(&connection).map_err(sqlite)?;
-    let out = ledger::still_out(&connection, 0, UnixMillis(0)).map_err(sqlite)?;
-    let identity = bound
-        .and_then(|bound| bound.identity)
-        .map(|identity| identity.to_string());
-    Ok((identity, (out.users_owed, out.owed_cents)))
+/// The statement of a whole fleet, by what its audit found.
+///
+/// # Errors
+/// [`StatementError::Parts`] when a part has no ledger or an open one, [`StatementError::NotBalanced`] for any difference.
+pub fn of_fleet(report: &fleet::Report, names: &Names) -> Result<Statement, StatementError> {
+    let parts = report.parts.len();
+    let name = |part: u16| format!("part {} of {parts} ({})", part + 1, file_name(part));
+    let wanting = report
+        .parts
+        .iter()
+        .filter_map(|row| match (&row.ledger, row.closed_ms) {
+            (None, _) if row.balanced => None,
+            (None, _) => Some(format!("{} has no ledger; give its copy", name(row.part))),
+            // Not one of a part of this seed, or of a version that has no closing.
+            (Some(ledger), None) if row.identity.is_none() => Some(format!(
+                "{} cannot be read from {ledger}; the audit without --statement says why",
+                name(row.part)
+            )),
+            (Some(ledger), None) => Some(format!(
+                "{} is not closed in {ledger}; run `shake-agent close` on its machine, and copy the ledger again",
+                name(row.part)
+            )),
+            (Some(_), Some(_)) => None,
+        });
+    let wanting: Vec<String> = wanting.collect();
+    if !wanting.is_empty() {
+        return Err(StatementError::Parts { parts, wanting });
+    }
+    if let Some(first) = report.differences.first() {
+        return Err(StatementError::NotBalanced {
+            count: report.difference_count,
+            first: first.to_string(),
+        });
+    }
+    let ledger = |row: &fleet::PartRow| {
+        row.closed_ms.map(|closed_ms| LedgerLine {
+            part: row.part,
+            ledger: row.identity.clone(),
+            machines: row.machines.clone(),
+            closed_ms,
+            closed: when(UnixMillis(closed_ms)),
+            settlement: row.settlement.clone(),
+            settled_lines: row.settled_lines,
+            users_owed: row.users_owed,
+            owed_cents: row.owed_cents,
+        })
+    };
+    let unused = report.parts.iter().filter(|row| row.ledger.is_none());
+    let figures = Figures {
+        event: report.event,
+        parts: parts as u16,
+        ledgers: report.parts.iter().filter_map(ledger).collect(),
+        unused: unused.map(|row| row.part).collect(),
+        sponsors: &report.sponsors,
+        total: &report.total,
+        grants: &report.grants,
+        sent: report.sent,
+        void_packets: report.paid_packets.clone(),
+    };
+    Ok(figures.told(names))
 }
 
 fn phases(grants: &[GrantRow], names: &Names) -> Vec<PhaseLine> {

@@ -1,10 +1,10 @@
 //! The statement as tables: once for the terminal, once as rows of cells for the page.
 
-use super::{SponsorLine, Statement, money};
+use super::{LedgerLine, SponsorLine, Statement};
+use crate::ledger::told_machines;
+use crate::table::{self, Table};
+use shake_rules::money::{grouped, money};
 use std::fmt;
-
-/// A table: the names of its columns, then its rows. The first column is text, the others are money.
-pub(super) type Table = Vec<Vec<String>>;
 
 impl Statement {
     /// Whose statement it is.
@@ -13,50 +13,77 @@ impl Statement {
             "" => format!("event {}", self.event),
             name => format!("{name} (event {})", self.event),
         };
-        if self.parts > 1 {
-            return format!("Closing statement of {event}, part {} of {}", self.part + 1, self.parts);
+        match (self.parts, self.ledgers.as_slice()) {
+            (..=1, _) => format!("Closing statement of {event}"),
+            (parts, [only]) if self.unused.is_empty() => {
+                format!("Closing statement of {event}, part {} of {parts}", only.part + 1)
+            }
+            (parts, _) => format!("Closing statement of {event}, all {parts} parts"),
         }
-        format!("Closing statement of {event}")
     }
 
     /// What was proved, and what is owed.
     pub(super) fn facts(&self) -> Vec<String> {
-        let ledger = self.ledger.as_deref().unwrap_or("without identity");
-        let mut facts = vec![
-            format!(
-                "Ledger {ledger}, closed at {}. The audit against the seed balances.",
-                self.closed
+        let mut facts: Vec<String> = self.ledgers.iter().map(|ledger| self.of_ledger(ledger)).collect();
+        facts.push("The audit against the seed balances.".to_owned());
+        let parts = self.parts;
+        facts.extend(self.unused.iter().map(|part| {
+            let part = part + 1;
+            format!("Part {part} of {parts} was never served: all of it is back.")
+        }));
+        let (of_each, owed) = match self.ledgers.as_slice() {
+            [only] => (String::new(), format!("{} users are owed", grouped(only.users_owed))),
+            all => (
+                " in each ledger".to_owned(),
+                format!("By {} ledgers users are owed", all.len()),
             ),
-            match &self.settlement {
-                Some(file) => format!(
-                    "The settlement file {file} agrees line by line: {} lines, the last one is the closing line.",
-                    self.settled_lines
-                ),
-                None => "There is no settlement file.".to_owned(),
-            },
-            format!(
-                "{} users are owed {}: each user's last balance, once.",
-                self.users_owed,
-                money(self.owed_cents)
-            ),
-        ];
+        };
+        facts.push(format!(
+            "{owed} {}: each user's last balance{of_each}, once.",
+            money(self.owed_cents)
+        ));
         if self.sent.sent.packets > 0 {
             facts.push(format!(
                 "Users sent each other {} packets of {}: {} were grabbed, {} went back to who sent it.",
-                self.sent.sent.packets,
+                grouped(self.sent.sent.packets),
                 money(self.sent.sent.cents),
                 money(self.sent.grabbed.cents),
                 money(self.sent.refunded.cents)
             ));
         }
+        if self.back_from_void.packets > 0 {
+            facts.push(format!(
+                "Of what is back, {} packets of {} were in no ticket or lost.",
+                grouped(self.back_from_void.packets),
+                money(self.back_from_void.cents)
+            ));
+        }
         if !self.void_packets.is_empty() {
             let names: Vec<String> = self.void_packets.iter().map(|packet| packet.lettered()).collect();
             facts.push(format!(
-                "In the void, for a person to decide about: packets {}.",
+                "In the void, for a person to decide about: opened by commits that were lost, and named in a settlement file that was \
+                 put aside: packets {}.",
                 names.join(" ")
             ));
         }
         facts
+    }
+
+    fn of_ledger(&self, line: &LedgerLine) -> String {
+        let which = match self.parts {
+            ..=1 => "Ledger".to_owned(),
+            parts => format!("Part {} of {parts}: ledger", line.part + 1),
+        };
+        let ledger = line.ledger.as_deref().unwrap_or("without identity");
+        let (machines, closed) = (told_machines(&line.machines), &line.closed);
+        let settled = match &line.settlement {
+            Some(file) => format!(
+                "The settlement file {file} agrees line by line: {} lines, the last one is the closing line.",
+                grouped(line.settled_lines)
+            ),
+            None => "No settlement file was compared.".to_owned(),
+        };
+        format!("{which} {ledger}, written by {machines}, closed at {closed}. {settled}")
     }
 
     /// Where each sponsor's money is.
@@ -102,26 +129,8 @@ impl fmt::Display for Statement {
             ("To users, by phase", self.by_phase()),
         ] {
             writeln!(f, "\n{title}")?;
-            write_table(f, &table)?;
+            table::write(f, &table)?;
         }
         Ok(())
     }
-}
-
-fn write_table(f: &mut fmt::Formatter<'_>, table: &Table) -> fmt::Result {
-    let columns = table.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|at| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in table {
-        for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            if at == 0 {
-                write!(f, "  {cell:<width$}")?;
-            } else {
-                write!(f, "  {cell:>width$}")?;
-            }
-        }
-        writeln!(f)?;
-    }
-    Ok(())
 }

@@ -6,12 +6,13 @@ use anyhow::Context;
 use host::{console, log};
 use jiff::Timestamp;
 use serde::Serialize;
-use shake_agent::closing;
+use shake_agent::closing::{self, Statement};
 use shake_agent::config::Config;
 use shake_agent::run::{self, Closing};
 use shake_agent::signals::Stop;
 use shake_rules::UnixMillis;
 use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Not closed yet, and nothing is wrong.
@@ -38,15 +39,21 @@ pub fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(error.exit_code()));
         }
     };
-    if let Some(path) = &args.page {
-        std::fs::write(path, statement.to_page()).with_context(|| {
+    tell_closed(&statement, args.page.as_deref(), args.json)
+}
+
+/// Tells a closing statement, and writes its page.
+pub fn tell_closed(statement: &Statement, page: Option<&Path>, as_json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(path) = page {
+        let closed = || {
             format!(
-                "the ledger is closed, but the page {} cannot be written",
+                "the books are closed, but the page {} cannot be written",
                 path.display()
             )
-        })?;
+        };
+        std::fs::write(path, statement.to_page()).with_context(closed)?;
     }
-    tell(&*statement, args.json)?;
+    tell(statement, as_json)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use shake_agent::backup;
 use shake_agent::loss::{self, Places};
 use shake_agent::settlement::Line;
+use shake_rules::money::{money, signed};
 use shake_rules::{PacketId, UnixMillis};
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
         seed: &config.seed,
         settlement: config.settlement.as_deref(),
         state: config.state.as_deref(),
+        machine: config.machine.as_deref(),
     };
     let unknown = loss::look(&places)?;
     for line in &unknown.lines {
@@ -64,7 +66,7 @@ pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
     let now = UnixMillis(Timestamp::now().as_millisecond().cast_unsigned());
     let accepted = loss::accept(&places, &unknown, now)?;
     for (packets, what) in [
-        (&accepted.void, "void: the target has them"),
+        (&accepted.paid, "paid: the target has them"),
         (&accepted.closed, "gone back: the target has more of them"),
         (&accepted.lost, "lost: released since, and tickets for them may be out"),
     ] {
@@ -83,12 +85,12 @@ pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
 
 fn shown(line: &Line) -> String {
     format!(
-        "line {}: {:+} cents of user {}, {} of packet {}, balance {}",
+        "line {}: {} of user {}, {} of packet {}, balance {}",
         line.seq,
-        line.cents,
+        signed(line.cents),
         line.user,
         line.kind.name(),
         line.packet,
-        line.balance
+        money(line.balance.0)
     )
 }

@@ -11,6 +11,7 @@ use shake_agent::seed_fleet::verify;
 use shake_agent::seed_fleet::{self, MANIFEST, Manifest, ManifestKeys};
 use shake_agent::seed_generate::{self, Request, Splits};
 use shake_rules::keys::{KeyRing, Purpose};
+use shake_rules::money::{grouped, money};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, EventId, SponsorId};
 use std::collections::BTreeMap;
@@ -139,11 +140,11 @@ fn show_fleet(directory: &Path, manifest: &Manifest, as_json: bool) -> anyhow::R
         let path = directory.join(&file.name);
         let _ = writeln!(
             text,
-            "{}: {} packets ({} split), {} cents",
+            "{}: {} packets ({} split), {}",
             path.display(),
-            file.packets,
-            file.split_packets,
-            file.cents
+            grouped(file.packets),
+            grouped(file.split_packets),
+            money(file.cents)
         );
     }
     let origin = match &manifest.authentication {
@@ -152,12 +153,12 @@ fn show_fleet(directory: &Path, manifest: &Manifest, as_json: bool) -> anyhow::R
     };
     let _ = write!(
         text,
-        "{}: event {}, {} packets ({} split), {} cents in {} files; {origin}",
+        "{}: event {}, {} packets ({} split), {} in {} files; {origin}",
         directory.join(MANIFEST).display(),
         fleet.event,
-        fleet.packets,
-        fleet.split_packets,
-        fleet.budget_cents,
+        grouped(fleet.packets),
+        grouped(fleet.split_packets),
+        money(fleet.budget_cents),
         fleet.files.len()
     );
     print(&text)?;
@@ -192,12 +193,24 @@ fn show(path: &Path, header: &SeedHeader, sponsors: &BTreeMap<SponsorId, Tally>,
         header.records_crc,
         "sponsor",
         "packets",
-        "cents"
+        "money"
     );
     for (id, tally) in sponsors {
-        let _ = writeln!(text, "  {:>7}  {:>12}  {:>16}", id.0, tally.packets, tally.cents);
+        let _ = writeln!(
+            text,
+            "  {:>7}  {:>12}  {:>16}",
+            id.0,
+            grouped(tally.packets),
+            money(tally.cents)
+        );
     }
-    let _ = write!(text, "  {:>7}  {:>12}  {:>16}", "total", header.count, header.total.0);
+    let _ = write!(
+        text,
+        "  {:>7}  {:>12}  {:>16}",
+        "total",
+        grouped(header.count),
+        money(header.total.0)
+    );
     print(&text)?;
     Ok(())
 }

@@ -1,32 +1,48 @@
 //! `ledger show`: the story of one packet or user.
 
-use super::{ledger_path, print};
-use crate::cli::{ShowArgs, ShowCommand};
+use super::{ledger_path, print, read_config};
+use crate::cli::{ShowArgs, ShowCommand, WhichLedger};
 use anyhow::Context;
 use serde::Serialize;
-use shake_agent::story;
+use shake_agent::names::Names;
+use shake_agent::{ledger, story};
 use shake_rules::{PacketId, UserId};
-use std::fmt::Display;
 use std::process::ExitCode;
 
 pub fn show(command: &ShowCommand) -> anyhow::Result<ExitCode> {
     match command {
         ShowCommand::Packet(args) => {
             let packet = PacketId::parse(&args.id).with_context(|| format!("{:?} is no packet's number", args.id))?;
-            tell(args, &story::packet(&ledger_path(&args.ledger)?, packet)?)
+            let story = story::packet(&ledger_path(&args.ledger)?, packet)?;
+            tell(args, &story, || Ok(story.told(&names(&args.ledger)?)))
         }
         ShowCommand::User(args) => {
             let user = UserId::parse(&args.id).with_context(|| format!("{:?} is no user's number", args.id))?;
-            tell(args, &story::user(&ledger_path(&args.ledger)?, user)?)
+            let story = story::user(&ledger_path(&args.ledger)?, user)?;
+            tell(args, &story, || Ok(story.to_string()))
         }
     }
 }
 
-fn tell(args: &ShowArgs, story: &(impl Serialize + Display)) -> anyhow::Result<ExitCode> {
+/// What sponsors and phases are called, where a configuration tells.
+fn names(which: &WhichLedger) -> anyhow::Result<Names> {
+    if which.ledger.is_some() && which.config.is_none() {
+        return Ok(Names::default());
+    }
+    let config = read_config(which.config.as_deref())?;
+    let bound = ledger::bound_seed(&ledger::open_read_only(&ledger_path(which)?)?)?;
+    Ok(bound.map_or_else(Names::default, |bound| Names::read(&config, bound.header.event)))
+}
+
+fn tell(
+    args: &ShowArgs,
+    story: &impl Serialize,
+    text: impl FnOnce() -> anyhow::Result<String>,
+) -> anyhow::Result<ExitCode> {
     if args.json {
         print(&serde_json::to_string(story)?)?;
     } else {
-        print(story.to_string().trim_end())?;
+        print(text()?.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

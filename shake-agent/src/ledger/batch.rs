@@ -4,13 +4,14 @@
 mod close;
 mod fund;
 mod read;
+mod void;
 
 use super::LedgerError;
 use super::accounts::{Account, HouseDeltas};
 use super::lanes::{self, LaneRecord};
 use super::opening;
 use super::outbox::{self, LineKind};
-use super::packet::{EVENT_SPONSOR, Held, Left, Making, Origin, Packet, Release, State, Term};
+use super::packet::{EVENT_SPONSOR, Left, Making, Origin, Packet, Release, State, Term};
 use super::packets;
 use super::schema::to_sql;
 use super::shares::{self, Share};
@@ -258,66 +259,6 @@ impl<'a> Batch<'a> {
         };
         outbox::append(connection, &row)?;
         Ok(transfer)
-    }
-
-    /// There is no ticket for the packets, and there will be none; what is in them goes to the void.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn void_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
-        self.give_up(held, State::Void)
-    }
-
-    /// Nobody can say whether there are tickets for the packets; what is in them lies in the void until one is shown.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn lose_packets(&mut self, held: &[Held]) -> Result<(), LedgerError> {
-        self.give_up(held, State::Lost)
-    }
-
-    /// A lost packet will never be opened. Its money lies in the void already.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn void_lost(&mut self, packet: PacketId) -> Result<(), LedgerError> {
-        self.run("void a packet in", |connection, batch| {
-            packets::set_closed(connection, packet, State::Void, batch.now)
-        })
-    }
-
-    /// A packet that was lost has a ticket: what was in it comes back from the void. The caller has found it lost, and
-    /// issues or opens it in this transaction.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn find_packet(&mut self, id: PacketId, packet: &Packet) -> Result<Packet, LedgerError> {
-        let transfer = self.transfer(Account::Void, Account::Packet(id), packet.amount);
-        self.run("find a packet in", |connection, batch| {
-            transfers::append(connection, &transfer, None)?;
-            packets::set_found(connection, id)?;
-            batch.house.add(Account::Void, -to_sql(packet.amount.0));
-            Ok(())
-        })?;
-        Ok(Packet {
-            state: State::Released,
-            left: packet.amount,
-            shares_left: packet.shares,
-            ..*packet
-        })
-    }
-
-    fn give_up(&mut self, held: &[Held], state: State) -> Result<(), LedgerError> {
-        for held in held {
-            let transfer = self.transfer(Account::Packet(held.packet), Account::Void, held.amount);
-            self.run("give up a packet in", |connection, batch| {
-                packets::set_closed(connection, held.packet, state, batch.now)?;
-                transfers::append(connection, &transfer, None)?;
-                batch.house.add(Account::Void, to_sql(held.amount.0));
-                Ok(())
-            })?;
-        }
-        Ok(())
     }
 
     /// Releases packets: the sponsor's money goes into them. Each is the next one of its sponsor, in the order of the

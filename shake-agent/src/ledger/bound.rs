@@ -3,7 +3,7 @@
 use super::packet::EVENT_SPONSOR;
 use super::schema::from_sql;
 use super::{Ledger, LedgerError};
-use crate::seed_file::SeedFile;
+use crate::seed_file::{SeedFile, Survey};
 use rusqlite::{Connection, OptionalExtension};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, EventId, LedgerId, SponsorId, UnixMillis};
@@ -30,19 +30,12 @@ impl Ledger {
                 });
             }
             if gift_budget > bound.gift_budget {
-                self.check_total(seed, gift_budget)?;
+                check_total(seed.header(), gift_budget)?;
                 let more = Cents(gift_budget.0 - bound.gift_budget.0);
                 self.transaction(now, |batch| batch.fund_gifts(more))?;
             }
         } else {
-            self.check_total(seed, gift_budget)?;
-            let survey = seed.survey()?;
-            if survey.last_packet.0 >> 63 != 0 {
-                return Err(LedgerError::SeedIds(survey.last_packet));
-            }
-            if survey.sponsors.contains_key(&EVENT_SPONSOR) {
-                return Err(LedgerError::SeedSponsor);
-            }
+            let survey = survey_for_a_new_ledger(seed, gift_budget)?;
             let header = *seed.header();
             let identity = LedgerId(rand::random());
             self.transaction(now, |batch| {
@@ -61,14 +54,30 @@ impl Ledger {
     pub(crate) fn bound(&self) -> Result<Option<Bound>, LedgerError> {
         bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
     }
+}
 
-    /// Everything that is ever funded must fit the numbers of the tables.
-    fn check_total(&self, seed: &SeedFile, gift_budget: Cents) -> Result<(), LedgerError> {
-        let total = Cents(seed.header().total.0.saturating_add(gift_budget.0));
-        i64::try_from(total.0)
-            .map_err(|_| LedgerError::SeedTooLarge(total))
-            .map(drop)
+/// Reads the whole seed for a ledger that has none yet, and finds what no ledger takes.
+///
+/// # Errors
+/// [`LedgerError::SeedTooLarge`], [`LedgerError::SeedIds`], [`LedgerError::SeedSponsor`] or [`LedgerError::SeedFile`].
+pub(crate) fn survey_for_a_new_ledger(seed: &SeedFile, gift_budget: Cents) -> Result<Survey, LedgerError> {
+    check_total(seed.header(), gift_budget)?;
+    let survey = seed.survey()?;
+    if survey.last_packet.0 >> 63 != 0 {
+        return Err(LedgerError::SeedIds(survey.last_packet));
     }
+    if survey.sponsors.contains_key(&EVENT_SPONSOR) {
+        return Err(LedgerError::SeedSponsor);
+    }
+    Ok(survey)
+}
+
+/// Everything that is ever funded must fit the numbers of the tables.
+pub(crate) fn check_total(header: &SeedHeader, gift_budget: Cents) -> Result<(), LedgerError> {
+    let total = Cents(header.total.0.saturating_add(gift_budget.0));
+    i64::try_from(total.0)
+        .map_err(|_| LedgerError::SeedTooLarge(total))
+        .map(drop)
 }
 
 /// What a ledger is tied to, and how far it is released.
@@ -76,6 +85,8 @@ impl Ledger {
 pub struct Bound {
     /// The seed.
     pub header: SeedHeader,
+    /// The version of the ledger's tables.
+    pub version: i64,
     /// Which ledger it is; `None` in one of version 2.
     pub identity: Option<LedgerId>,
     /// What the bank funded the event with, for gifts.
@@ -115,6 +126,7 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
         .collect::<Result<_, _>>()?;
     Ok(Some(Bound {
         header,
+        version: connection.query_row("PRAGMA main.user_version", [], |row| row.get(0))?,
         identity: identity.map(LedgerId),
         gift_budget,
         released,

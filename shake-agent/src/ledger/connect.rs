@@ -65,7 +65,7 @@ pub(super) fn probe(connection: &Connection) -> rusqlite::Result<()> {
     written
 }
 
-/// Opens a ledger for reading only, while an agent may be writing to it. One of the version before looks as if it were of
+/// Opens a ledger for reading only, while an agent may be writing to it. One of a version before looks as if it were of
 /// this version ([`schema::AS_IF_CURRENT`]).
 ///
 /// # Errors
@@ -81,8 +81,8 @@ pub fn open_read_only(path: &Path) -> Result<Connection, LedgerError> {
     match version_of(&connection, path)? {
         None => Err(LedgerError::NotALedger(path.to_owned())),
         Some(schema::VERSION) => Ok(connection),
-        Some(_) => {
-            let shown = connection.execute_batch(schema::AS_IF_CURRENT);
+        Some(found) => {
+            let shown = connection.execute_batch(as_if_current(found).unwrap_or_default());
             shown.map_err(|source| LedgerError::sqlite("read", path, source))?;
             Ok(connection)
         }
@@ -130,7 +130,9 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i64>, Ledge
     let not_a_database = Some(rusqlite::ErrorCode::NotADatabase);
     match read() {
         Ok((0, 0, 0)) => Ok(None),
-        Ok((_, schema::APPLICATION_ID, found @ (schema::VERSION | schema::READ_ONLY_VERSION))) => Ok(Some(found)),
+        Ok((_, schema::APPLICATION_ID, found)) if found == schema::VERSION || as_if_current(found).is_some() => {
+            Ok(Some(found))
+        }
         Ok((_, schema::APPLICATION_ID, found)) => Err(LedgerError::Version {
             path: path.to_owned(),
             found,
@@ -140,6 +142,12 @@ fn version_of(connection: &Connection, path: &Path) -> Result<Option<i64>, Ledge
         Err(error) if error.sqlite_error_code() == not_a_database => Err(LedgerError::NotALedger(path.to_owned())),
         Err(source) => Err(LedgerError::sqlite("read", path, source)),
     }
+}
+
+/// What makes a ledger of an older version look like one of this; `None` for one that this program does not know.
+fn as_if_current(version: i64) -> Option<&'static str> {
+    let known = schema::AS_IF_CURRENT.iter().find(|(known, _)| *known == version);
+    known.map(|(_, views)| *views)
 }
 
 /// Sets the writer's connection up; gives the journal mode that the ledger then has.

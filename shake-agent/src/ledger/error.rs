@@ -3,6 +3,7 @@
 use crate::places::absolute;
 use crate::seed_file::SeedFileError;
 use jiff::Timestamp;
+use shake_rules::money::money;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, PacketId, UnixMillis};
 use std::io;
@@ -43,11 +44,10 @@ pub enum LedgerError {
         /// The version that this program reads and writes.
         supported: i64,
     },
-    /// A ledger of the version before.
+    /// A ledger of a version before.
     #[error(
-        "the ledger {} has version {found}, which this program reads (audit, export, show, settlement verify) and never continues: \
-         between lines that are paid no debit can be put. End its event with the program that began it; another event has a \
-         ledger of its own",
+        "the ledger {} has version {found}, which this program reads (audit, export, show, settlement verify) and never continues: an \
+         event ends with the program that began it. Another event has a ledger of its own",
         path.display()
     )]
     Older {
@@ -80,7 +80,7 @@ pub enum LedgerError {
         found: Box<SeedHeader>,
     },
     /// The seed's sum does not fit the ledger's numbers.
-    #[error("seed and gift budget together, {0} cents, are over the ledger's limit of 2^63 - 1 cents")]
+    #[error("seed and gift budget together, {}, are over the ledger's limit of 2^63 - 1 cents", money(.0.0))]
     SeedTooLarge(Cents),
     /// The seed's ids are those of sent packets.
     #[error(
@@ -202,7 +202,12 @@ pub fn when(at: UnixMillis) -> String {
 
 fn describe(header: &SeedHeader) -> String {
     format!(
-        "event {} part {} of {}, {} packets, {} cents, checksum {:08x}",
-        header.event, header.part, header.parts, header.count, header.total, header.records_crc
+        "event {} part {} of {}, {} packets, {}, checksum {:08x}",
+        header.event,
+        u32::from(header.part) + 1,
+        header.parts,
+        header.count,
+        money(header.total.0),
+        header.records_crc
     )
 }

@@ -33,13 +33,15 @@ pub mod schema;
 pub use accounts::Account;
 pub use batch::{Batch, Opening};
 pub use bound::{Bound, bound_seed};
+pub(crate) use bound::{check_total, survey_for_a_new_ledger};
 pub use checkpoint::{Checkpointer, PAGE_BYTES, Wal};
 pub(crate) use connect::log_path;
 pub use connect::open_read_only;
 pub use error::{LedgerError, when};
 pub use lanes::LaneRecord;
 pub use lock::holder;
-pub use opening::Incarnation;
+pub use opening::{Commits, Incarnation, Machine};
+pub(crate) use opening::{machines, told as told_machines};
 pub use out::{Out, still_out};
 pub use outbox::LineKind;
 pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, Term, shares_of};
@@ -79,6 +81,8 @@ pub struct Ledger {
     closed: Option<UnixMillis>,
     spans: Spans,
     incarnation: Incarnation,
+    /// What this machine is called.
+    machine: String,
     /// The incarnation's row, once it made a commit.
     incarnation_row: Option<i64>,
     _lock: lock::Lock,
@@ -108,6 +112,7 @@ impl Ledger {
             closed: None,
             spans: Spans::default(),
             incarnation: Incarnation::random(),
+            machine: host::machine::name(),
             incarnation_row: None,
             _lock: lock,
         };
@@ -147,12 +152,15 @@ impl Ledger {
         self.incarnation
     }
 
-    /// Whether it has commits of this incarnation.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
-        opening::knows(&self.connection, incarnation).map_err(|source| self.unread(source))
+    /// The machine is called so in what is written from now on, and not by its host name.
+    pub fn write_as(&mut self, machine: &str) {
+        machine.clone_into(&mut self.machine);
+    }
+
+    /// What it says of its commits.
+    #[must_use]
+    pub fn commits(&self) -> Commits<'_> {
+        Commits::of(&self.connection, &self.path)
     }
 
     /// Where it lies.
@@ -265,7 +273,7 @@ impl Ledger {
         execute("BEGIN IMMEDIATE", "begin a transaction in")?;
         let incarnation = match self.incarnation_row {
             Some(row) => row,
-            None => opening::find_or_make(&self.connection, self.incarnation, now)
+            None => opening::find_or_make(&self.connection, self.incarnation, &self.machine, now)
                 .map_err(|source| LedgerError::sqlite("store the incarnation in", path, source))?,
         };
         let span = Span::between(self.last_commit, now)

@@ -1,11 +1,14 @@
 //! What tells one state of a ledger from another: the stamp, which counts its commits, and the incarnation, which names the
-//! opening that made them. Whoever has seen a stamp that the ledger has not, or an incarnation that it does not know, has seen
+//! opening that made them, and the machine that it was on. Whoever has seen a stamp that the ledger has not, or an incarnation that it does not know, has seen
 //! a later state of it.
 
 use super::schema::{from_sql, to_sql};
+use super::{LedgerError, bound_seed};
 use rusqlite::{Connection, OptionalExtension, params};
-use shake_rules::UnixMillis;
+use serde::Serialize;
+use shake_rules::{LedgerId, UnixMillis};
 use std::fmt;
+use std::path::Path;
 
 /// One opening of a ledger for writing: 64 random bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,6 +34,57 @@ impl Incarnation {
 impl fmt::Display for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a ledger says of its commits, to be compared with what others have seen of them. Each answer is of the moment that it is
+/// asked: whoever asks others first finds nothing that a running agent has committed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct Commits<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) path: &'a Path,
+}
+
+impl<'a> Commits<'a> {
+    /// Of the ledger at `path`, through a connection that may only read.
+    #[must_use]
+    pub fn of(connection: &'a Connection, path: &'a Path) -> Self {
+        Self { connection, path }
+    }
+
+    /// Where the ledger lies.
+    #[must_use]
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// Which ledger it is; `None` until its seed is bound.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn identity(&self) -> Result<Option<LedgerId>, LedgerError> {
+        let bound = bound_seed(self.connection).map_err(|source| self.unread(source))?;
+        Ok(bound.and_then(|bound| bound.identity))
+    }
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stamp(&self) -> Result<u64, LedgerError> {
+        stamp(self.connection).map_err(|source| self.unread(source))
+    }
+
+    /// Whether there are some of this incarnation.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
+        knows(self.connection, incarnation).map_err(|source| self.unread(source))
+    }
+
+    fn unread(&self, source: rusqlite::Error) -> LedgerError {
+        LedgerError::sqlite("read", self.path, source)
     }
 }
 
@@ -60,6 +114,7 @@ pub(super) fn stamp_at_least(connection: &Connection, seen: u64) -> rusqlite::Re
 pub(super) fn find_or_make(
     connection: &Connection,
     incarnation: Incarnation,
+    machine: &str,
     begun: UnixMillis,
 ) -> rusqlite::Result<i64> {
     let find = "SELECT incarnation FROM incarnations WHERE bits = ?1";
@@ -70,17 +125,59 @@ pub(super) fn find_or_make(
         return Ok(row);
     }
     connection.execute(
-        "INSERT INTO incarnations (bits, begun_ms) VALUES (?1, ?2)",
-        params![to_sql(incarnation.0), to_sql(begun.0)],
+        "INSERT INTO incarnations (bits, begun_ms, machine) VALUES (?1, ?2, ?3)",
+        params![to_sql(incarnation.0), to_sql(begun.0), machine],
     )?;
     Ok(connection.last_insert_rowid())
 }
 
 /// Whether the ledger knows this incarnation.
-pub(super) fn knows(connection: &Connection, incarnation: Incarnation) -> rusqlite::Result<bool> {
+fn knows(connection: &Connection, incarnation: Incarnation) -> rusqlite::Result<bool> {
     connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM incarnations WHERE bits = ?1)",
         [to_sql(incarnation.0)],
         |row| row.get(0),
     )
+}
+
+/// A machine that wrote a ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// What it is called; `None` in a ledger of a version that does not say it.
+    pub name: Option<String>,
+    /// How often the ledger was opened there, and written to.
+    pub openings: u64,
+    /// When it made its first commit for the first time, in milliseconds since 1970 UTC.
+    pub first_ms: u64,
+    /// When an opening made its first commit for the last time.
+    pub last_ms: u64,
+}
+
+/// Who wrote the ledger, in the order in which they began.
+pub(crate) fn machines(connection: &Connection) -> rusqlite::Result<Vec<Machine>> {
+    let mut statement = connection.prepare(
+        "SELECT machine, count(*), min(begun_ms), max(begun_ms) FROM incarnations GROUP BY machine ORDER BY min(incarnation)",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Machine {
+            name: row.get(0)?,
+            openings: from_sql(row.get(1)?),
+            first_ms: from_sql(row.get(2)?),
+            last_ms: from_sql(row.get(3)?),
+        })
+    })?;
+    rows.collect()
+}
+
+/// They, for people: "gw1 (3 openings), gw2 (1 opening)".
+pub(crate) fn told(machines: &[Machine]) -> String {
+    let told = |machine: &Machine| {
+        let name = machine.name.as_deref().unwrap_or("a machine that it does not name");
+        let openings = machine.openings;
+        format!("{name} ({openings} opening{})", if openings == 1 { "" } else { "s" })
+    };
+    match machines {
+        [] => "nobody that it names".to_owned(),
+        all => all.iter().map(told).collect::<Vec<_>>().join(", "),
+    }
 }

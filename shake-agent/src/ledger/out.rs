@@ -25,6 +25,8 @@ pub struct Out {
     pub released: Tally,
     /// Released into a mapping that is gone.
     pub lost: Tally,
+    /// In no ticket.
+    pub void: Tally,
     /// When the last of these ends that a ticket or a code can still open; `None` when none can.
     pub ends: Option<UnixMillis>,
     /// What goes back to each sponsor when nobody takes any more, in cents. Sponsor 0 is the event.
@@ -50,7 +52,7 @@ pub fn still_out(connection: &Connection, ticket_lifetime_ms: u64, now: UnixMill
         spans = spans.with(span);
     }
     let mut packets = packets::due(connection, UnixMillis(u64::MAX), usize::MAX)?;
-    for state in [State::Released, State::Lost] {
+    for state in [State::Released, State::Lost, State::Void] {
         packets.extend(packets::of_state(connection, state)?);
     }
     packets.iter().for_each(|(_, packet)| out.count(packet));
@@ -77,15 +79,16 @@ pub fn still_out(connection: &Connection, ticket_lifetime_ms: u64, now: UnixMill
 
 impl Out {
     fn count(&mut self, packet: &Packet) {
-        let cents = if packet.state == State::Lost {
-            packet.amount.0
-        } else {
-            packet.left.0
+        // The money of these lies in the void.
+        let cents = match packet.state {
+            State::Lost | State::Void => packet.amount.0,
+            _ => packet.left.0,
         };
         let tally = match (packet.state, packet.origin) {
             (State::Issued, _) => &mut self.issued,
             (State::Released, _) => &mut self.released,
             (State::Lost, _) => &mut self.lost,
+            (State::Void, _) => &mut self.void,
             (_, Origin::Sent(_)) => &mut self.sent,
             _ => &mut self.open,
         };

@@ -10,7 +10,9 @@
 //!                                  sent, given
 //! ```
 //! *Void* is what a `ShardStarted` proves to have no ticket. *Lost* is what was released into a mapping that is gone, where
-//! nobody can say it. The money of both lies in the void account.
+//! nobody can say it. *Paid* is what commits opened that are lost themselves: the settlement target has its lines, and this ledger
+//! has not (`loss`). The money of all three lies in the void account. When the ledger is closed, void and lost go back to their
+//! sponsors; paid stays.
 
 use super::schema::from_sql;
 use shake_rules::seed::{PacketKind, SeedRecord};
@@ -25,7 +27,7 @@ pub enum State {
     Issued,
     /// All of it is with users.
     Opened,
-    /// Never to be issued or opened.
+    /// In no ticket: never to be opened.
     Void,
     /// Shares wait to be grabbed.
     Open,
@@ -33,6 +35,8 @@ pub enum State {
     Refunded,
     /// Released into a mapping that is gone: a ticket may be out.
     Lost,
+    /// Opened by commits that are lost: whoever pays has its lines.
+    Paid,
 }
 
 impl State {
@@ -47,6 +51,7 @@ impl State {
             Self::Open => "open",
             Self::Refunded => "refunded",
             Self::Lost => "lost",
+            Self::Paid => "paid",
         }
     }
 
@@ -61,6 +66,7 @@ impl State {
             Self::Open => 5,
             Self::Refunded => 6,
             Self::Lost => 7,
+            Self::Paid => 8,
         }
     }
 
@@ -75,6 +81,7 @@ impl State {
             5 => Self::Open,
             6 => Self::Refunded,
             7 => Self::Lost,
+            8 => Self::Paid,
             _ => return None,
         })
     }

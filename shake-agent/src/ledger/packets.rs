@@ -269,7 +269,7 @@ pub(super) fn held_of_other_mappings(connection: &Connection, mapping: u64) -> r
         .collect()
 }
 
-/// Every packet in one of two states: those that are only released, or lost.
+/// Every packet in one of three states: those that are only released, lost, or void.
 pub(super) fn of_state(connection: &Connection, state: State) -> rusqlite::Result<Vec<(PacketId, Packet)>> {
     // One query for each, because only a literal meets the small index.
     let sql = match state {
@@ -277,6 +277,11 @@ pub(super) fn of_state(connection: &Connection, state: State) -> rusqlite::Resul
             "SELECT ",
             columns!(),
             ", packet FROM packets WHERE state = 7 ORDER BY packet"
+        ),
+        State::Void => concat!(
+            "SELECT ",
+            columns!(),
+            ", packet FROM packets WHERE state = 4 ORDER BY packet"
         ),
         _ => concat!(
             "SELECT ",

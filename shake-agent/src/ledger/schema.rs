@@ -3,7 +3,8 @@
 //! ```text
 //! seed       the one seed file of this ledger, the ledger's identity, and the event's budget for gifts
 //! commits    one row: the stamp, which is one more with each commit, and when the last one was
-//! incarnations  each opening for writing, by 64 random bits: what keys of lines differ in, after a restore that nobody noticed
+//! incarnations  each opening for writing, by 64 random bits: what keys of lines differ in, after a restore that nobody noticed.
+//!            And the machine that it was on
 //! spans      times in which the ledger could not be written
 //! sponsors   per sponsor of the seed: how many of its packets are released
 //! house      accounts of bank, void, sponsors and what came back to them: few rows, written once a commit
@@ -34,10 +35,7 @@
 //! The packets of a seed have bit 63 clear (a seed that has not is refused), so the two never meet.
 
 /// The version that this program writes, in SQLite's `user_version`.
-pub const VERSION: i64 = 3;
-
-/// The version before, which this program reads and never continues: between lines that are paid no debit can be put.
-pub const READ_ONLY_VERSION: i64 = 2;
+pub const VERSION: i64 = 4;
 
 /// In SQLite's `application_id`: "SHKL".
 pub const APPLICATION_ID: i64 = 0x5348_4b4c;
@@ -66,7 +64,8 @@ INSERT INTO commits VALUES (1, 0, 0);
 CREATE TABLE incarnations (
     incarnation INTEGER PRIMARY KEY,     -- 1, 2, 3, ...
     bits INTEGER NOT NULL UNIQUE,        -- 64 random ones
-    begun_ms INTEGER NOT NULL            -- when it made its first commit
+    begun_ms INTEGER NOT NULL,           -- when it made its first commit
+    machine TEXT NOT NULL                -- what the machine was called
 );
 CREATE TABLE spans (
     span INTEGER PRIMARY KEY,
@@ -110,7 +109,7 @@ CREATE TABLE packets (
     balance_cents INTEGER NOT NULL,
     shares_left INTEGER NOT NULL,
     recipients INTEGER NOT NULL,         -- how many offers it has; 0 when anyone with the code may grab
-    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void, 5 open to grab, 6 refunded, 7 lost
+    state INTEGER NOT NULL,              -- 1 released, 2 issued, 3 opened, 4 void, 5 open to grab, 6 refunded, 7 lost, 8 paid
     seed_index INTEGER,                  -- of origin 1 only, as lane and grant_position
     lane INTEGER,
     grant_position INTEGER,
@@ -129,6 +128,8 @@ CREATE INDEX packets_released ON packets (lane, grant_position) WHERE state = 1;
 CREATE INDEX packets_due ON packets (due_ms) WHERE due_ms IS NOT NULL;
 -- Only what was lost: as many as were in hand when a mapping went.
 CREATE INDEX packets_lost ON packets (packet) WHERE state = 7;
+-- Only what is void, which goes back when the ledger is closed.
+CREATE INDEX packets_void ON packets (packet) WHERE state = 4;
 CREATE TABLE sends (
     packet INTEGER PRIMARY KEY,
     origin INTEGER NOT NULL,             -- as in packets
@@ -178,18 +179,29 @@ CREATE TABLE outbox (
 );
 ";
 
-/// Makes a ledger of [`READ_ONLY_VERSION`] look like one of [`VERSION`] to whoever reads through this connection: views that
-/// stand before the tables. What version 2 does not have is empty or zero.
-pub const AS_IF_CURRENT: &str = "
+/// The versions before, which this program reads and never continues: an event ends with the program that began it. Each with
+/// what makes a ledger of it look like one of [`VERSION`] to whoever reads through this connection: views that stand before the
+/// tables. What the version does not have is empty or zero.
+pub const AS_IF_CURRENT: [(i64, &str); 2] = [
+    // Its void packets may be paid ones: it knows no such state.
+    (
+        3,
+        "CREATE TEMP VIEW incarnations AS SELECT *, NULL AS machine FROM main.incarnations;",
+    ),
+    (
+        2,
+        "
 CREATE TEMP VIEW seed AS SELECT *, NULL AS identity, NULL AS settlement_ms, 0 AS made_before FROM main.seed;
 CREATE TEMP VIEW commits AS SELECT 1 AS id, 0 AS stamp, 0 AS at_ms;
-CREATE TEMP VIEW incarnations AS SELECT 0 AS incarnation, 0 AS bits, 0 AS begun_ms WHERE 0;
+CREATE TEMP VIEW incarnations AS SELECT 0 AS incarnation, 0 AS bits, 0 AS begun_ms, NULL AS machine WHERE 0;
 CREATE TEMP VIEW spans AS SELECT 0 AS span, 0 AS begin_ms, 0 AS end_ms WHERE 0;
 CREATE TEMP VIEW users AS SELECT *, 0 AS lines FROM main.users;
 CREATE TEMP VIEW packets AS SELECT *, due_ms AS ends_ms FROM main.packets;
 CREATE TEMP VIEW sends AS SELECT *, NULL AS hash FROM main.sends;
 CREATE TEMP VIEW outbox AS SELECT *, 0 AS number, 0 AS balance_cents, 0 AS incarnation FROM main.outbox;
-";
+",
+    ),
+];
 
 /// A 64-bit identifier or position as SQLite stores it: the same bits.
 #[must_use]

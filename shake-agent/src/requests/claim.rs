@@ -27,7 +27,7 @@ fn decide(ticket: &Ticket, found: Option<&Packet>, is_over: bool) -> Decision {
     };
     let is_owner = packet.user == Some(ticket.user);
     match packet.state {
-        State::Void => Decision::Refuse(Reason::PacketVoid),
+        State::Void | State::Paid => Decision::Refuse(Reason::PacketVoid),
         // Released only: the claim came through another shard than the `Issued` record and overtook it. Lost: the record is
         // gone with its mapping. The ticket, which only a gateway can seal, proves the issue.
         State::Released | State::Lost if is_over => Decision::Refuse(Reason::TicketExpired),
@@ -104,7 +104,7 @@ impl Judge {
                 Ok(self.opened(&ticket, &packet, share.unwrap_or(packet.amount), true))
             }
             (Decision::Refuse(reason), _) => {
-                if reason == Reason::PacketVoid {
+                if found.is_some_and(|packet| packet.state == State::Void) {
                     self.alarm_of_void(&ticket, now);
                 }
                 Ok(ClaimResult::Refused(self.count_refusal(reason)))
@@ -201,9 +201,10 @@ mod tests {
 
     #[test]
     fn what_each_state_answers_in_time_and_late() {
-        let (taken, expired) = (
+        let (taken, expired, void) = (
             Decision::Refuse(Reason::PacketTaken),
             Decision::Refuse(Reason::TicketExpired),
+            Decision::Refuse(Reason::PacketVoid),
         );
         for (state, user, is_opened, in_time, late) in [
             (State::Released, None, false, Decision::Open, expired),
@@ -217,13 +218,8 @@ mod tests {
             (State::Refunded, Some(ME), true, Decision::Repeat, Decision::Repeat),
             (State::Refunded, Some(ME), false, expired, expired),
             (State::Refunded, Some(OTHER), false, taken, taken),
-            (
-                State::Void,
-                None,
-                false,
-                Decision::Refuse(Reason::PacketVoid),
-                Decision::Refuse(Reason::PacketVoid),
-            ),
+            (State::Void, None, false, void, void),
+            (State::Paid, Some(ME), false, void, void),
         ] {
             let mut packet = Packet {
                 origin: Origin::Seed(SponsorId(3)),

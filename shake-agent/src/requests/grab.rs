@@ -28,7 +28,9 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, is_over: boo
         State::Open => Decision::Draw,
         State::Opened => Decision::Empty,
         State::Refunded => Decision::Refuse(Reason::PacketExpired),
-        State::Released | State::Issued | State::Void | State::Lost => Decision::Refuse(Reason::PacketUnknown),
+        State::Released | State::Issued | State::Void | State::Lost | State::Paid => {
+            Decision::Refuse(Reason::PacketUnknown)
+        }
     }
 }
 
@@ -36,7 +38,7 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, is_over: boo
 pub(super) fn has_code(packet: &Packet) -> bool {
     packet.is_shared()
         && (packet.user.is_none() || packet.is_opened)
-        && !matches!(packet.state, State::Released | State::Void | State::Lost)
+        && !matches!(packet.state, State::Released | State::Void | State::Lost | State::Paid)
 }
 
 impl Judge {

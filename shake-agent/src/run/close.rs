@@ -12,12 +12,13 @@
 //! before the commit, so that one which starts later has nothing to give that is not there any more.
 
 use super::{LOOK_EVERY, Opened, RunError, SETTLE_MAX, Service, bind, open, settle, wait_for_ledger};
-use crate::closing::{self, Names, Outlook, Statement, StatementError};
+use crate::closing::{self, Outlook, Statement, StatementError};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::crash;
 use crate::heartbeat::Heartbeat;
 use crate::ledger::{self, Ledger, LedgerError};
+use crate::names::Names;
 use crate::requests::EXPIRY_GRACE_MS;
 use crate::settlement::Worker;
 use crate::signals::Stop;

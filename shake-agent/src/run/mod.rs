@@ -13,16 +13,18 @@
 
 mod close;
 mod error;
+mod service;
 mod start;
 
 pub use close::{CloseError, Closing, close};
 pub use error::{EXIT_REFUSED, RunError};
+pub(crate) use start::{mapping_vouches, witness_vouches};
 
 use crate::abuse::{Abuse, Watch};
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
-use crate::follow::{Follower, KeyFollower, Leader};
+use crate::follow::{Follower, KeyFollower};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, LedgerError};
@@ -32,13 +34,14 @@ use crate::seed_file::SeedFile;
 use crate::settlement::{FileTarget, Worker};
 use crate::signals::Stop;
 use crate::timekeeper::Timekeeper;
-use crate::turn::{Agent, Turn};
+use crate::turn::Agent;
 use crate::witness::Keeper;
 use host::clock::{Clock, monotonic_ms};
 use host::user;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
+use service::{Service, log_status};
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyRing, Purpose};
@@ -57,12 +60,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const SAY_EVERY: Duration = Duration::from_secs(10);
 /// The longest sleep without work: a stop is noticed within it.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
-/// The sleep while replies wait for room in their ring.
-const BACKLOG_SLEEP: Duration = Duration::from_millis(5);
 /// How often the agent looks whether its mapping was replaced.
 const STILL_AT_EVERY: Duration = Duration::from_secs(1);
-/// The longest that an ending agent goes on with what the rings held.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// The longest that an ending agent goes on to settle lines; what is left is settled after the next start.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 
@@ -161,6 +160,9 @@ fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop)
     check_event(config, &show, &header)?;
     user::owns(&config.ledger)?;
     let mut ledger = Ledger::open(&config.ledger)?;
+    if let Some(machine) = &config.machine {
+        ledger.write_as(machine);
+    }
     if let Some(at) = ledger.closed() {
         let path = config.ledger.clone();
         return Err(LedgerError::Closed { path, at }.into());
@@ -323,146 +325,6 @@ fn bind(
         "attached to the gateway's mapping"
     );
     Ok(lanes)
-}
-
-/// Why a mapping is served no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Served {
-    /// The agent is to end.
-    Stopped,
-    /// The mapping was removed or replaced.
-    Replaced,
-}
-
-/// One mapping being served.
-struct Service<'a> {
-    agent: &'a mut Agent,
-    follower: &'a mut Follower,
-    keys: &'a mut KeyFollower,
-    lanes: Lanes,
-    attachment: Attachment,
-    /// What the gateway was told of the agent's modes.
-    told: AgentStatus,
-    heartbeat: Heartbeat,
-    mapping: Mapping,
-    config: &'a Config,
-    clock: &'a Clock,
-    counters: &'a Counters,
-    settlement: Option<&'a Worker>,
-    witness: Option<&'a Keeper>,
-}
-
-impl Service<'_> {
-    /// Does turns until the agent is asked to end or the mapping was replaced; says which.
-    fn serve(&mut self, stop: &Stop) -> Result<Served, RunError> {
-        let (mut looked, mut reported) = (Instant::now(), Instant::now());
-        while !stop.is_asked() {
-            self.turn();
-            if looked.elapsed() >= STILL_AT_EVERY {
-                looked = Instant::now();
-                if !self.mapping.still_at(&self.config.queue)? {
-                    warn!(path = %self.config.queue.display(), "the mapping was removed or replaced");
-                    return Ok(Served::Replaced);
-                }
-            }
-            if reported.elapsed() >= self.config.status_every {
-                reported = Instant::now();
-                log_status(self.agent, self.counters, self.settlement);
-            }
-        }
-        Ok(Served::Stopped)
-    }
-
-    fn turn(&mut self) {
-        self.heartbeat.progress(monotonic_ms());
-        self.follow();
-        if let Some(keys) = self.keys.look() {
-            self.agent.take_keys(keys);
-        }
-        let begun = Instant::now();
-        match self.agent.turn(&mut self.lanes, self.clock.now()) {
-            Turn::Worked if self.agent.is_behind() => {}
-            // Who asks meanwhile rings no bell.
-            Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
-            Turn::Idle => self.lanes.sleep(SLEEP_MAX),
-            Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
-        }
-        if let Some(witness) = self.witness {
-            witness.note(self.agent.ledger().stamp());
-        }
-        self.tell();
-    }
-
-    /// Takes the gateway's show, when there is a new one. One that cannot be taken is tried again.
-    fn follow(&mut self) {
-        let leader = Leader {
-            instance: self.mapping.instance(),
-            epoch: self.mapping.peer(Side::Front).epoch,
-        };
-        let Some(next) = self.follower.look(leader) else {
-            return;
-        };
-        match self.agent.take_show(&next.show, self.clock.now()) {
-            Ok(()) => self.follower.took(next),
-            Err(fault) => self.follower.failed(&fault.to_string()),
-        }
-    }
-
-    /// Tells the gateway of the modes that were entered or left, and of the show that is followed.
-    fn tell(&mut self) {
-        let status = AgentStatus {
-            ledger_read_only: self.agent.ledger().failure().is_some(),
-            settlement_down: self.settlement.is_some_and(Worker::is_down),
-            feed_stopped: self.agent.feed().is_stopped(),
-            show_version: AgentStatus::show_version_of(self.follower.version()),
-        };
-        if status != self.told {
-            self.told = status;
-            self.attachment.set_status(status.encode());
-        }
-    }
-
-    /// Goes on with what the rings hold at this moment. What comes later, or cannot be written now, waits in them for the
-    /// next start. A mapping that was replaced has no next start: its issued wins are waited for until the ledger takes
-    /// them, or the agent is asked to end.
-    fn drain(&mut self, served: Served, stop: &Stop) {
-        self.agent.pause_feed(true);
-        let (ends, begun) = (self.lanes.ends(), Instant::now());
-        while !self.lanes.has_done(&ends) {
-            self.turn();
-            let is_read_only = self.agent.ledger().failure().is_some();
-            let is_patient = served == Served::Replaced && !stop.is_asked();
-            let is_over = if is_read_only {
-                !is_patient
-            } else {
-                begun.elapsed() >= DRAIN_MAX
-            };
-            if is_over {
-                break;
-            }
-        }
-        debug!(took_ms = begun.elapsed().as_millis() as u64, "drained");
-    }
-}
-
-fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
-    let counted: Vec<String> = counters
-        .all()
-        .into_iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(name, n)| format!("{name}={n}"))
-        .collect();
-    info!(
-        unreleased = agent.feed().unreleased(),
-        wal_mib = agent.ledger().wal().bytes() >> 20,
-        commit_us_max = counters.commit_us_max.take(),
-        ledger_read_only = agent.ledger().failure().is_some(),
-        settlement_backlog = settlement.map(Worker::backlog),
-        settlement_down = settlement.is_some_and(Worker::is_down),
-        log_lines_lost = host::log::lines_lost(),
-        "status: {}",
-        counted.join(" ")
-    );
 }
 
 /// Tells a service manager, where there is one.

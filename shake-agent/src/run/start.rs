@@ -3,7 +3,7 @@
 
 use super::{NotifyState, RunError, SAY_EVERY, STILL_AT_EVERY, notify};
 use crate::config::Config;
-use crate::ledger::Ledger;
+use crate::ledger::{Commits, Ledger};
 use crate::settlement::{self, SettlementError, Standing};
 use crate::signals::Stop;
 use crate::witness::{self, Keeper, Witness, WitnessError};
@@ -31,7 +31,8 @@ pub(super) fn ask_witnesses(
     header: &SeedHeader,
     stop: &Stop,
 ) -> Result<Option<Target>, RunError> {
-    let vouches = witness_vouches(config.state.as_deref(), ledger, header)? | mapping_vouches(&config.queue, ledger)?;
+    let commits = ledger.commits();
+    let vouches = witness_vouches(config.state.as_deref(), commits, header)? | mapping_vouches(&config.queue, commits)?;
     let Some(file) = &config.settlement else {
         return Ok(Some(Target::Unasked));
     };
@@ -65,37 +66,43 @@ pub(super) fn ask_witnesses(
     Ok(None)
 }
 
-fn witness_vouches(state: Option<&Path>, ledger: &Ledger, header: &SeedHeader) -> Result<bool, RunError> {
+/// Whether the witness in the state directory has seen this ledger, and nothing that it does not know.
+pub(crate) fn witness_vouches(
+    state: Option<&Path>,
+    ledger: Commits<'_>,
+    header: &SeedHeader,
+) -> Result<bool, WitnessError> {
     let Some(path) = state.map(|state| state.join(witness::FILE)) else {
         return Ok(false);
     };
     match Witness::read(&path)? {
-        Some(witness) => Ok(witness.vouches(&path, ledger, header)?),
+        Some(witness) => witness.vouches(&path, ledger, header),
         None => Ok(false),
     }
 }
 
 /// The mapping, where there is one, shows the stamp of the ledger that was served in it. One of another ledger says nothing
 /// here; it is refused when it is attached to.
-fn mapping_vouches(path: &Path, ledger: &Ledger) -> Result<bool, RunError> {
+pub(crate) fn mapping_vouches(path: &Path, ledger: Commits<'_>) -> Result<bool, WitnessError> {
     let Ok(mapping) = Mapping::open(path) else {
         return Ok(false);
     };
     let owner = mapping.owner().map(|owner| LedgerId(owner.identity));
-    if owner.is_none() || owner != ledger.identity() {
+    if owner.is_none() || owner != ledger.identity()? {
         return Ok(false);
     }
-    if mapping.stamp() <= ledger.stamp() {
-        return Ok(mapping.stamp() > 0);
+    let seen = mapping.stamp();
+    let stamp = ledger.stamp()?;
+    if seen <= stamp {
+        return Ok(seen > 0);
     }
     Err(WitnessError::Behind {
         ledger: ledger.path().to_owned(),
         path: path.to_owned(),
-        seen: mapping.stamp(),
+        seen,
         is_known: true,
-        stamp: ledger.stamp(),
-    }
-    .into())
+        stamp,
+    })
 }
 
 /// The first commit of this opening: whoever sees its incarnation from now on, sees one that the ledger knows. Begins the

@@ -3,6 +3,7 @@
 use super::manifest::{Origin, Proof, SponsorSum};
 use crate::differences::Differences;
 use serde::Serialize;
+use shake_rules::money::{grouped, money};
 use std::fmt;
 
 /// What was found in a directory of seed files.
@@ -58,7 +59,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "  {:<name_width$}  {:>12}  {:>12}  {:>16}",
-            "file", "packets", "split", "cents"
+            "file", "packets", "split", "money"
         )?;
         let total = FileReport {
             name: "total".into(),
@@ -77,7 +78,10 @@ impl fmt::Display for Report {
         {
             writeln!(
                 f,
-                "  {name:<name_width$}  {packets:>12}  {split_packets:>12}  {cents:>16}"
+                "  {name:<name_width$}  {:>12}  {:>12}  {:>16}",
+                grouped(*packets),
+                grouped(*split_packets),
+                money(*cents)
             )?;
         }
         writeln!(f)?;
@@ -87,7 +91,12 @@ impl fmt::Display for Report {
             cents,
         } in &self.sponsors
         {
-            writeln!(f, "  sponsor {sponsor}: {packets} packets, {cents} cents")?;
+            writeln!(
+                f,
+                "  sponsor {sponsor}: {} packets, {}",
+                grouped(*packets),
+                money(*cents)
+            )?;
         }
         self.differences.fmt(f)?;
         if self.whole {

@@ -40,7 +40,7 @@ impl Books {
         connection.execute_batch(schema::CREATE).unwrap();
         connection
             .execute_batch(
-                "INSERT INTO incarnations VALUES (1, 255, 1000);
+                "INSERT INTO incarnations VALUES (1, 255, 1000, 'gw1');
                  INSERT INTO seed (id, event, part, parts, count, total_cents, records_crc, gift_budget_cents, identity)
                  VALUES (1, 7, 0, 1, 10, 1000, 77, 0, X'00112233445566778899aabbccddeeff');
                  INSERT INTO transfers (at_ms, debit_kind, debit, credit_kind, credit, cents)

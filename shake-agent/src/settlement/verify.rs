@@ -8,6 +8,7 @@ use crate::differences::Differences;
 use crate::ledger::LineKind;
 use serde::Serialize;
 use shake_rules::UserId;
+use shake_rules::money::{grouped, signed};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs::File;
@@ -78,20 +79,20 @@ impl fmt::Display for Report {
         ];
         write!(f, "  {:<8}", "")?;
         for (name, _) in columns {
-            write!(f, "  {name:>12}  {:>16}", "cents")?;
+            write!(f, "  {name:>12}  {:>16}", "money")?;
         }
         writeln!(f)?;
         for kind in LineKind::ALL {
             write!(f, "  {:<8}", kind.name())?;
             for (_, sums) in columns {
                 let sum = sums.kinds.get(kind.name()).copied().unwrap_or_default();
-                write!(f, "  {:>12}  {:>16}", sum.count, sum.cents)?;
+                write!(f, "  {:>12}  {:>16}", grouped(sum.count), signed(sum.cents))?;
             }
             writeln!(f)?;
         }
         write!(f, "  {:<8}", "total")?;
         for (_, sums) in columns {
-            write!(f, "  {:>12}  {:>16}", sums.count, sums.cents)?;
+            write!(f, "  {:>12}  {:>16}", grouped(sums.count), signed(sums.cents))?;
         }
         writeln!(f)?;
         if self.torn_bytes > 0 {

@@ -94,7 +94,7 @@ fn packets_of_every_kind() {
     assert_eq!(waits, [(8, false), (9, true)]);
     let text = story.to_string();
     assert!(
-        text.contains("1970-01-01T00:00:01.100Z  share     35 cents  user 8"),
+        text.contains("1970-01-01T00:00:01.100Z  share     0.35  user 8"),
         "{text}"
     );
     assert!(text.contains("for user         9 (waits)"), "{text}");
@@ -125,7 +125,7 @@ fn users_with_and_without_money() {
         (50, &[sent][..], &[4][..])
     );
     assert!(!story.more_transfers);
-    assert!(story.to_string().contains("         -40 cents  transfer 3"), "{story}");
+    assert!(story.to_string().contains("         -0.40  transfer 3"), "{story}");
     // Nobody needs money to have a story.
     assert_eq!(user(&path, UserId(8)).unwrap().offered, [sent]);
     assert_eq!(user(&path, UserId(9)).unwrap().issued, [PacketId(1)]);

@@ -1,8 +1,10 @@
 //! Stories in words.
 
 use super::{Event, Movement, PacketStory, Recipient, UserStory};
+use crate::names::Names;
 use jiff::Timestamp;
 use shake_rules::PacketId;
+use shake_rules::money::{money, signed};
 use std::fmt;
 
 /// A time of the ledger for people.
@@ -13,26 +15,44 @@ fn time(at_ms: u64) -> String {
         .map_or_else(|| format!("{at_ms} ms"), |time| format!("{time:.3}"))
 }
 
+/// Without a show: sponsor and phase by number.
 impl fmt::Display for PacketStory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &Names::default())
+    }
+}
+
+impl PacketStory {
+    /// The story, with sponsor and phase by name.
+    #[must_use]
+    pub fn told(&self, names: &Names) -> String {
+        let mut text = String::new();
+        self.write(&mut text, names).expect("a String grows as needed");
+        text
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, names: &Names) -> fmt::Result {
         write!(
             f,
-            "packet {}: {} cents, {}, {}",
-            self.packet, self.cents, self.origin, self.state
+            "packet {}: {}, {}, {}",
+            self.packet,
+            money(self.cents),
+            self.origin,
+            self.state
         )?;
         if self.shares > 1 {
             write!(f, ", {} of {} shares left", self.shares_left, self.shares)?;
         }
-        writeln!(f, "\n  in it now        {} cents", self.balance_cents)?;
+        writeln!(f, "\n  in it now        {}", signed(self.balance_cents))?;
         let mut line = |name: &str, value: Option<String>| match value {
             Some(value) => writeln!(f, "  {name:<15}  {value}"),
             None => Ok(()),
         };
-        line("funded by", self.sponsor.map(|sponsor| format!("sponsor {sponsor}")))?;
+        line("funded by", self.sponsor.map(|sponsor| names.sponsor(sponsor)))?;
         line("funded by", self.sender.map(|user| format!("user {user}")))?;
         line("seed record", self.seed_index.map(|index| index.to_string()))?;
         line("shard", self.shard.map(|shard| shard.to_string()))?;
-        line("won in phase", self.stage.map(|stage| stage.to_string()))?;
+        line("won in phase", self.stage.map(|stage| names.phase(Some(stage))))?;
         line("goes back at", self.due_ms.map(time))?;
         for Recipient { user, waits } in &self.recipients {
             line(
@@ -49,7 +69,7 @@ impl fmt::Display for PacketStory {
         {
             write!(f, "  {}  {what:<8}", time(*at_ms))?;
             if let Some(cents) = cents {
-                write!(f, "  {cents} cents")?;
+                write!(f, "  {}", money(*cents))?;
             }
             if let Some(user) = user {
                 write!(f, "  user {user}")?;
@@ -64,8 +84,10 @@ impl fmt::Display for UserStory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "user {}: {} cents, {} packets opened",
-            self.user, self.balance_cents, self.packets_opened
+            "user {}: {}, {} packets opened",
+            self.user,
+            signed(self.balance_cents),
+            self.packets_opened
         )?;
         let mut list = |name: &str, ids: Vec<String>| match ids.is_empty() {
             true => Ok(()),
@@ -83,7 +105,8 @@ impl fmt::Display for UserStory {
             packet,
         } in &self.transfers
         {
-            write!(f, "  {}  {cents:>+12} cents  transfer {transfer}", time(*at_ms))?;
+            let (at, moved) = (time(*at_ms), signed(*cents));
+            write!(f, "  {at}  {moved:>12}  transfer {transfer}")?;
             match packet {
                 Some(packet) => writeln!(f, "  packet {packet}")?,
                 None => writeln!(f)?,

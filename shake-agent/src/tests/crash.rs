@@ -1,14 +1,15 @@
 //! The whole agent in a child process that dies at each named step of a turn, and is started anew.
 
+use super::child::{ABORT, spawn, wait};
 use super::support::{Crowd, Event, Front, PATIENCE};
-use crate::crash::{DIE_AT, POINTS};
+use crate::crash::POINTS;
 use crate::run;
 use crate::signals::Stop;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+const CHILD: &str = "tests::crash::child";
 const DIRECTORY: &str = "SHAKE_AGENT_CHILD_DIRECTORY";
 const PACKETS: u64 = 60;
 
@@ -34,39 +35,12 @@ fn child() {
     run::run(&config, &stop).unwrap();
 }
 
-fn spawn(event: &Event, die_at: Option<String>) -> Child {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "tests::crash::child", "--nocapture"])
-        .env(DIRECTORY, event.directory.path())
-        .env_remove(DIE_AT)
-        .stdout(Stdio::null());
-    if let Some(die_at) = die_at {
-        command.env(DIE_AT, die_at).stderr(Stdio::null());
-    }
-    command.spawn().unwrap()
-}
-
-fn wait(child: &mut Child) -> ExitStatus {
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if begun.elapsed() > PATIENCE {
-            child.kill().unwrap();
-            panic!("the child hangs");
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Dies at the n-th passing of `point`, is started again, and everything stands.
 fn check(point: &str, nth: u32) {
-    const ABORT: i32 = 6;
     let event = Event::new(PACKETS);
     let mut crowd = Crowd::new(Front::new(&event, 2));
-    let mut child = spawn(&event, Some(format!("{point}@{nth}")));
+    let start = |die_at: Option<&str>| spawn(CHILD, DIRECTORY, event.directory.path(), die_at);
+    let mut child = start(Some(&format!("{point}@{nth}")));
     let mut status = None;
     crowd.until("the child's death", |_| {
         status = child.try_wait().unwrap();
@@ -78,7 +52,7 @@ fn check(point: &str, nth: u32) {
     crowd.assert_in_ledger(&event);
     event.assert_balanced();
 
-    let mut child = spawn(&event, None);
+    let mut child = start(None);
     crowd.until("all won", |crowd| crowd.is_done(PACKETS as usize));
     std::fs::write(event.path("stop"), "").unwrap();
     assert!(wait(&mut child).success(), "{point}@{nth}");

@@ -1,5 +1,7 @@
 //! The audit of a fleet: two agents with a part of the seed each, merged, and every way of not fitting together.
 
+mod statement;
+
 use super::support::{EVENT, FAR, Tickets, claim, judge, ring, splitmix, ticket};
 use crate::audit::AuditError;
 use crate::audit::fleet::{self, Books, FleetError, Report};
@@ -127,7 +129,7 @@ fn two_parts_with_two_ledgers_balance() {
     let report = fleet.audit(&[fleet.ledger(1), fleet.ledger(0)]);
     assert!(report.balanced && report.total.is_balanced(), "{report}");
     let packets = report.total.columns().map(|(_, tally)| tally.packets);
-    assert_eq!(packets, [20, 0, 12, 4, 0, 0, 4, 4, 0, 0, 0]);
+    assert_eq!(packets, [20, 0, 12, 4, 0, 0, 4, 4, 0, 0, 0, 0]);
     assert_eq!((report.total.seed.cents, report.total.gifts.cents), (1_000, 200));
     let sponsors: Vec<_> = report.sponsors.iter().map(|row| row.sponsor).collect();
     assert_eq!(sponsors, [0, 1, 2]);
@@ -172,6 +174,10 @@ fn a_ledger_that_does_not_fit_is_named_and_left_out() {
     let twice = fleet.audit(&[fleet.ledger(0), fleet.ledger(1), fleet.ledger(0)]);
     assert_named(&twice, "ledger_twice");
     assert_eq!((twice.difference_count, twice.total.opened.packets), (1, 4));
+    // A copy that is found later says where it was written.
+    let written = format!("written by {} (1 opening)", host::machine::name());
+    let told = twice.differences[0].to_string();
+    assert_eq!(told.matches(&written).count(), 2, "{told}");
     let check = |event, parts, part, kind| {
         let fleet = Fleet::new();
         let report = fleet.audit(&[fleet.ledger(0), fleet.foreign(event, parts, part)]);

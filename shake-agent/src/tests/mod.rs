@@ -6,11 +6,13 @@ mod support;
 
 mod audit;
 mod back;
+mod child;
 mod close;
 mod crash;
 mod disk;
 mod fleet;
 mod lost;
+mod night;
 mod oracle;
 mod outage;
 mod packets;

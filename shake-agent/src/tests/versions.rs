@@ -1,5 +1,6 @@
-//! A ledger of version 2: read by whatever only reads, and never continued. And what version 3 knows of itself.
+//! Ledgers of versions 2 and 3: read by whatever only reads, and never continued. And what version 4 knows of itself.
 
+use super::night::{closed, night};
 use super::play::{DAY, Real};
 use super::support::EVENT;
 use crate::audit;
@@ -40,6 +41,16 @@ pub fn make_version_2(ledger: &std::path::Path) {
         DELETE FROM outbox;
         INSERT INTO outbox SELECT number, at_ms, user, cents, kind, packet, transfer FROM renumbered;
         PRAGMA user_version = 2;";
+    Connection::open(ledger).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Makes of a ledger what version 3 would have made of it.
+pub fn make_version_3(ledger: &std::path::Path) {
+    let sql = "
+        ALTER TABLE incarnations DROP COLUMN machine;
+        DROP INDEX packets_void;
+        UPDATE packets SET state = 4 WHERE state = 8;
+        PRAGMA user_version = 3;";
     Connection::open(ledger).unwrap().execute_batch(sql).unwrap();
 }
 
@@ -86,6 +97,82 @@ fn a_ledger_of_version_2_is_read_by_every_tool_and_never_continued() {
 }
 
 #[test]
+fn a_ledger_of_version_3_is_read_by_every_tool_and_never_continued() {
+    let mut real = played();
+    let packets_before = rows(&real, What::Packets);
+    real.close();
+    let machines = real.event.audit().machines;
+    assert_eq!(machines.len(), 1);
+    assert_eq!(machines[0].name, Some(host::machine::name()));
+    make_version_3(&real.event.ledger());
+
+    let report = real.event.audit();
+    assert!(report.balanced, "{report}");
+    assert_eq!((report.machines.len(), &report.machines[0].name), (1, &None));
+    assert!(
+        report.to_string().contains("a machine that it does not name"),
+        "{report}"
+    );
+    assert_eq!(rows(&real, What::Packets), packets_before);
+    let refused = Ledger::open(&real.event.ledger()).expect_err("it must not be continued");
+    assert!(matches!(refused, LedgerError::Older { found: 3, .. }), "{refused}");
+}
+
+/// Its closing left what was void where it was.
+#[test]
+fn a_closed_ledger_of_version_3_may_have_void_packets_and_one_of_this_version_may_not() {
+    let night = night();
+    let event = &night.event;
+    closed(event);
+    let sql = "
+        CREATE TEMP TABLE void AS SELECT packet, cents, sponsor FROM packets WHERE state = 6
+            AND packet IN (SELECT credit FROM transfers WHERE debit_kind = 1) LIMIT 1;
+        DELETE FROM transfers WHERE (debit_kind = 1 AND credit = (SELECT packet FROM void))
+            OR (debit_kind = 3 AND debit = (SELECT packet FROM void) AND credit_kind = 5);
+        UPDATE packets SET state = 4 WHERE packet = (SELECT packet FROM void);
+        UPDATE house SET balance_cents = balance_cents + (SELECT cents FROM void) WHERE kind = 1;
+        UPDATE house SET balance_cents = balance_cents - (SELECT cents FROM void)
+            WHERE kind = 5 AND id = (SELECT sponsor FROM void);";
+    Connection::open(event.ledger()).unwrap().execute_batch(sql).unwrap();
+    let report = event.audit();
+    let kinds: Vec<_> = report.differences.iter().map(|difference| difference.kind).collect();
+    assert_eq!((kinds, report.total.void.packets), (vec!["closed_rest"], 1), "{report}");
+    make_version_3(&event.ledger());
+    let report = event.assert_balanced();
+    assert_eq!((report.void_packets.len(), report.closed_ms.is_some()), (1, true));
+}
+
+#[test]
+fn a_ledger_names_the_machines_that_wrote_it() {
+    let mut real = played();
+    real.close();
+    let path = real.event.ledger();
+    for (machine, at) in [("gw1", 100), ("gw2", 200), ("gw1", 300)] {
+        let mut ledger = Ledger::open(&path).unwrap();
+        ledger.write_as(machine);
+        ledger.transaction(UnixMillis(at), |_| Ok(())).unwrap();
+        ledger.transaction(UnixMillis(at + 1), |_| Ok(())).unwrap();
+    }
+    // One that writes nothing is nowhere.
+    Ledger::open(&path).unwrap().write_as("gw3");
+    let report = real.event.assert_balanced();
+    let named: Vec<_> = report.machines[1..]
+        .iter()
+        .map(|machine| {
+            (
+                machine.name.as_deref(),
+                machine.openings,
+                machine.first_ms,
+                machine.last_ms,
+            )
+        })
+        .collect();
+    assert_eq!(named, [(Some("gw1"), 2, 100, 300), (Some("gw2"), 1, 200, 200)]);
+    let text = report.to_string();
+    assert!(text.contains("gw1 (2 openings), gw2 (1 opening)\n"), "{text}");
+}
+
+#[test]
 fn the_identity_stays_the_stamp_grows_and_each_opening_has_a_name() {
     let mut real = played();
     real.release(5);
@@ -99,11 +186,11 @@ fn the_identity_stays_the_stamp_grows_and_each_opening_has_a_name() {
     assert_eq!(ledger.identity(), Some(identity));
     assert_eq!(ledger.stamp(), stamp + 1, "opening it is no commit");
     assert_ne!(first, second);
-    assert!(ledger.knows(first).unwrap());
-    assert!(!ledger.knows(second).unwrap(), "it has made no commit");
+    assert!(ledger.commits().knows(first).unwrap());
+    assert!(!ledger.commits().knows(second).unwrap(), "it has made no commit");
     ledger.transaction(UnixMillis(1), |_| Ok(())).unwrap();
     assert_eq!(ledger.stamp(), stamp + 2);
-    assert!(ledger.knows(second).unwrap());
+    assert!(ledger.commits().knows(second).unwrap());
     ledger.recover().unwrap();
     assert_eq!(ledger.stamp(), stamp + 3, "the try is a commit too");
     assert_eq!((ledger.identity(), ledger.incarnation()), (Some(identity), second));
@@ -154,7 +241,7 @@ fn a_version_that_is_to_come_is_refused_by_readers_too() {
     let mut real = played();
     real.close();
     let connection = Connection::open(real.event.ledger()).unwrap();
-    connection.execute_batch("PRAGMA user_version = 4").unwrap();
+    connection.execute_batch("PRAGMA user_version = 5").unwrap();
     let refused = audit::audit(&real.event.ledger(), &real.event.seed(), |_, _| {}).expect_err("unknown");
-    assert!(refused.to_string().contains("version 4"), "{refused}");
+    assert!(refused.to_string().contains("version 5"), "{refused}");
 }

@@ -47,13 +47,13 @@ pub(super) fn by_ledger<'a>(
     Ok(taken)
 }
 
-/// Compares a file with its ledger, line by line.
+/// Compares a file with its ledger, line by line; gives how many lines of the ledger it has.
 pub(super) fn compare(
     file: &Path,
     ledger: &Path,
     notes: &mut Notes,
     progress: &mut impl FnMut(&Path, &'static str, u64),
-) -> Result<(), FleetError> {
+) -> Result<u64, FleetError> {
     let report = settlement::verify(file, ledger, |done| progress(file, "lines", done))?;
     let named = report.differences.named.into_iter().map(|found| Difference {
         kind: found.kind,
@@ -73,5 +73,5 @@ pub(super) fn compare(
             found,
         );
     }
-    Ok(())
+    Ok(report.settled.count)
 }

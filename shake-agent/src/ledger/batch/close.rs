@@ -9,19 +9,19 @@ use rusqlite::Connection;
 use shake_rules::{Cents, SponsorId};
 
 impl Batch<'_> {
-    /// Sends back what stands in rings, what is lost and what was never released, and writes the closing line.
+    /// Sends back what stands in rings, what is lost, what is void and what was never released, and writes the closing line.
     pub(in crate::ledger) fn close(&mut self) -> Result<(), LedgerError> {
         let due = self.run("read the packets of", |connection, _| packets::first_due(connection))?;
         if due.is_some() {
             return Err(LedgerError::StillOut(self.path.to_owned()));
         }
-        for state in [State::Lost, State::Released] {
+        for state in [State::Lost, State::Void, State::Released] {
             let packets = self.run("read the packets of", |connection, _| {
                 packets::of_state(connection, state)
             })?;
             for (id, packet) in packets {
                 let packet = match state {
-                    State::Lost => self.find_packet(id, &packet)?,
+                    State::Lost | State::Void => self.find_packet(id, &packet)?,
                     _ => packet,
                 };
                 self.refund(id, &packet)?;

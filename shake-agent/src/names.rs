@@ -1,4 +1,4 @@
-//! Sponsors and phases by name: as the gateway ran them last, else as the configured show has them.
+//! Sponsors and phases by name: as the gateway ran them last, else as a show file has them.
 
 use crate::config::{Config, DEFAULT_SHOW};
 use shake_rules::kept::{self, FILES, Kept};
@@ -44,6 +44,25 @@ impl Names {
             names.phases = kept.stages;
         }
         names
+    }
+
+    /// Reads a show file, which must be of the event.
+    ///
+    /// # Errors
+    /// What is wrong with the file, in a line.
+    pub fn of_file(path: &Path, event: EventId) -> Result<Self, String> {
+        let fault = |what: String| format!("{}: {what}", path.display());
+        let text = fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+        let show = Show::parse(&text, UnixMillis(0)).map_err(|problems| fault(problems.to_string()))?;
+        if show.event != event {
+            return Err(fault(format!(
+                "it is the show of event {}, and the books are of event {event}",
+                show.event
+            )));
+        }
+        let mut names = Self::default();
+        names.take(show);
+        Ok(names)
     }
 
     fn take(&mut self, show: Show) {
