@@ -19,12 +19,13 @@ disk=@TARGET@/guide-${host%%.*}
 cd "$disk/root" || exit 255
 exec sh -c "$(printf '%s' "$*" | sed -e "s|/etc/shake|$disk/etc/shake|g" -e "s|/var/lib/shake|$disk/var/lib/shake|g")"
 "#;
-/// Copies from and to the homes of the machines' roots.
+/// Copies from and to the machines, where a path without a slash before it starts at the home of root.
 const SCP: &str = r#"#!/bin/sh
 words=$#
 while [ "$words" -gt 0 ]; do
     word=$1; shift; words=$((words - 1))
     case $word in
+        *@*:/*) host=${word#*@}; word=@TARGET@/guide-${host%%.*}${word#*:} ;;
         *@*:*) host=${word#*@}; word=@TARGET@/guide-${host%%.*}/root/${word#*:} ;;
     esac
     set -- "$@" "$word"
