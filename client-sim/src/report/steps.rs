@@ -37,6 +37,20 @@ pub struct StepReport {
     pub latency: Percentiles,
 }
 
+impl StepReport {
+    /// Not answered in time, of all that were due.
+    #[must_use]
+    pub fn missed_share(&self) -> f64 {
+        1.0 - self.counts.answered as f64 / self.scheduled.max(1) as f64
+    }
+
+    /// When it ended, in milliseconds since 1970.
+    #[must_use]
+    pub fn ends_unix_ms(&self) -> u64 {
+        self.began_unix_ms + (self.seconds * 1_000.0) as u64
+    }
+}
+
 pub(super) fn steps(finished: &Finished) -> Vec<StepReport> {
     let counts = finished.tally.steps.counts();
     // The engine began a step in the tally for each that it played, in the same order.

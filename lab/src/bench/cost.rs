@@ -4,11 +4,11 @@
 mod table;
 
 use super::example::{self, Examples};
-use crate::demo::reports::Phones;
 use crate::million::play;
 use crate::testbed::{self, Build, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file, unix_ms};
 use anyhow::{Context, ensure};
 use clap::Args;
+use client_sim::report::Report;
 use host::console;
 use serde::Deserialize;
 use std::fs;
@@ -212,8 +212,8 @@ impl Bench<'_> {
         let samples = sampler.finish();
         ended.success()?;
         let text = fs::read_to_string(&report).context("cannot read the simulator's report")?;
-        let phones: Phones = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
-        let connected = phones.sessions.connected;
+        let phones: Report = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        let connected = phones.sessions.counts.connected;
         ensure!(
             connected == u64::from(self.sessions),
             "{connected} of {} sessions connected",
@@ -227,7 +227,7 @@ impl Bench<'_> {
             step.answered_per_second,
         );
         Ok(Measured {
-            unanswered_share: step.unanswered_share(),
+            unanswered_share: step.missed_share(),
             p99_us: step.latency.p99_us,
             ..measured.context("the run was too short to be measured")?
         })

@@ -2,12 +2,13 @@
 //! of the run the operator drains the first, and names the second as the alternative; phones, both ledgers and both
 //! audits must agree in the end.
 
-use crate::demo::reports::{Shakes, Tally};
+use crate::demo::reports::Tally;
 use crate::demo::verdict::{Evidence, UNANSWERED_MAX, sum};
 use crate::demo::{self, books, phones, plan};
 use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use client_sim::tally::Shakes;
 use host::console;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -98,7 +99,7 @@ struct Drained {
 
 impl Drained {
     fn text(&self) -> String {
-        let (phones, claims) = (&self.evidence.phones, &self.evidence.phones.claims);
+        let (shakes, claims) = (&self.evidence.phones.shakes.counts, &self.evidence.phones.claims.counts);
         let [first, second] = self.credits;
         let told = sum(&self.evidence.phones_credits);
         format!(
@@ -109,9 +110,9 @@ impl Drained {
             self.phones,
             self.took.as_secs_f64(),
             WINDOW.as_secs(),
-            phones.shakes.sent,
-            phones.shakes.unanswered,
-            phones.shakes.skipped_offline,
+            shakes.sent,
+            shakes.unanswered,
+            shakes.skipped_offline,
             claims.wins,
             claims.opened,
             first.packets,
@@ -129,10 +130,10 @@ impl Drained {
         failures.extend(self.evidence.abuse_failures());
         let sessions = &self.evidence.phones.sessions;
         for (what, count) in [
-            ("were connected", sessions.connected),
-            ("were told to go away", sessions.told_to_go_away),
-            ("came to the second gateway", sessions.reconnected),
-            ("were online at the end", sessions.online_at_end),
+            ("were connected", sessions.counts.connected),
+            ("were told to go away", sessions.counts.told_to_go_away),
+            ("came to the second gateway", sessions.counts.reconnected),
+            ("were online at the end", sessions.online_at_end.into()),
         ] {
             if count != self.phones {
                 failures.push(format!("{count} of {} phones {what}", self.phones));
@@ -144,9 +145,8 @@ impl Drained {
         if self.credits.iter().any(|part| part.packets == 0) {
             failures.push("one gateway gave nothing, so there was nothing to compare".into());
         }
-        let shakes = &self.evidence.phones.shakes;
-        if shakes.unanswered as f64 >= shakes.sent as f64 * UNANSWERED_MAX {
-            let Shakes { sent, unanswered, .. } = shakes;
+        let Shakes { sent, unanswered, .. } = self.evidence.phones.shakes.counts;
+        if unanswered as f64 >= sent as f64 * UNANSWERED_MAX {
             failures.push(format!("{unanswered} of {sent} shakes went unanswered"));
         }
         failures
@@ -268,7 +268,8 @@ mod tests {
     fn drained() -> Drained {
         let mut evidence = good();
         let sessions = &mut evidence.phones.sessions;
-        (sessions.reconnected, sessions.told_to_go_away, sessions.online_at_end) = (2, 2, 2);
+        (sessions.counts.reconnected, sessions.counts.told_to_go_away) = (2, 2);
+        sessions.online_at_end = 2;
         let part = |packets, cents| Tally { packets, cents };
         Drained {
             phones: 2,
@@ -289,14 +290,20 @@ mod tests {
             let failures = drained.failures();
             assert!(failures.len() == 1 && failures[0].contains(expected), "{failures:?}");
         };
-        check(|it| it.evidence.phones.sessions.reconnected = 1, "1 of 2 phones came");
+        check(
+            |it| it.evidence.phones.sessions.counts.reconnected = 1,
+            "1 of 2 phones came",
+        );
         check(
             |it| it.evidence.phones.sessions.online_at_end = 0,
             "0 of 2 phones were online",
         );
         check(|it| it.in_both = 1, "in both ledgers");
         check(|it| it.credits[1] = Tally::default(), "gave nothing");
-        check(|it| it.evidence.phones.shakes.unanswered = 10, "10 of 10000 shakes");
+        check(
+            |it| it.evidence.phones.shakes.counts.unanswered = 10,
+            "10 of 10000 shakes",
+        );
         check(|it| it.evidence.books.blocks.held_back = 1, "taken for abusers");
         check(|it| it.evidence.books.audit.balanced = false, "the audit has");
     }

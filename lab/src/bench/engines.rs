@@ -164,7 +164,7 @@ fn prepare(place: &Place) -> anyhow::Result<()> {
 /// What makes a run no basis for a comparison.
 fn faults(evidence: &Evidence, sessions: u32) -> Vec<String> {
     let mut faults = evidence.money_failures();
-    let counts = &evidence.phones.sessions;
+    let counts = &evidence.phones.sessions.counts;
     if counts.connected != u64::from(sessions) || counts.lost > 0 {
         let (connected, lost) = (counts.connected, counts.lost);
         faults.push(format!(

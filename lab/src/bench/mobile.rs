@@ -154,7 +154,7 @@ fn play(
         .resident_bytes_at(GATEWAY, step.ends_unix_ms())
         .saturating_sub(before);
     Ok(Run {
-        gateway_us_per_shake: spell.cpu.as_secs_f64() * 1e6 / step.answered.max(1) as f64,
+        gateway_us_per_shake: spell.cpu.as_secs_f64() * 1e6 / step.counts.answered.max(1) as f64,
         bytes_per_session: grown as f64 / f64::from(options.sessions),
         stolen_share: spell.stolen_share,
         evidence,

@@ -5,11 +5,11 @@
 mod table;
 
 use super::lines;
-use crate::demo::reports::Phones;
 use crate::million::play;
 use crate::testbed::{Build, Metrics, Patience, Place, Programs, Service, Stage, Usage, files, stolen};
 use anyhow::{Context, ensure};
 use clap::Args;
+use client_sim::report::Report;
 use host::console;
 use std::fmt::{self, Display};
 use std::fs;
@@ -211,19 +211,19 @@ impl Run<'_> {
         phones.wait_end(&self.patience(Duration::from_secs(60)))?;
         stage.end()?;
         let text = fs::read_to_string(&report).context("cannot read the simulator's report")?;
-        let report: Phones = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
-        let sessions = report.sessions.connected;
+        let report: Report = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        let sessions = report.sessions.counts.connected;
         ensure!(
             sessions == u64::from(self.options.sessions),
             "{sessions} sessions connected"
         );
-        let shakes = report.shakes.sent;
+        let shakes = report.shakes.counts.sent;
         let took = ended.at - began.at - AFTER + LOOK;
         let each = |before: f64, after: f64| (after - before) / shakes.max(1) as f64;
         let share = |before: Duration, after: Duration| (after - before).as_secs_f64() / took.as_secs_f64();
         Ok(Outcome {
             sent: shakes,
-            unanswered: report.shakes.unanswered,
+            unanswered: report.shakes.counts.unanswered,
             p99_us: report.latency.p99_us,
             packets_in: each(began.received, ended.received),
             packets_out: each(began.sent, ended.sent),

@@ -46,7 +46,7 @@ seed, faults and round alone, so that a failed round can be repeated:
   cargo xtask chaos --seed 7 --rounds 12         all up to it, on one ledger
 
 Disk and clock are spoiled by a library that is loaded into gateway and agent
-(lab/examples/faults); nothing needs rights, and nothing outside of target/chaos
+(lab/faults); nothing needs rights, and nothing outside of target/chaos
 and the run's own mapping in /dev/shm is touched. A fault that never took effect
 fails the campaign, too.
 

@@ -14,12 +14,12 @@ use xtask::workspace::{self, cargo};
 /// # Errors
 /// When it does not build.
 pub fn build(interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-    let status = cargo(["build", "--quiet", "-p", "lab", "--example", "faults"])
+    let status = cargo(["build", "--quiet", "-p", "faults"])
         .status()
         .context("cannot run cargo")?;
     interrupt.check()?;
-    ensure!(status.success(), "cargo build --example faults: {status}");
-    let library = workspace::target().join("debug/examples/libfaults.so");
+    ensure!(status.success(), "cargo build -p faults: {status}");
+    let library = workspace::target().join("debug/libfaults.so");
     if !library.is_file() {
         bail!("{} is not there after its build", library.display());
     }

@@ -1,8 +1,9 @@
-//! What the programs say about the run, as far as the demo looks at it: the simulator's report, the audit, and from each
-//! side the list of credits. Field names are theirs; fields that they add are passed over.
+//! What the agent's side says about the run, and from each side the list of credits. The audit is read as far as the demo
+//! looks at it: field names are the agent's, and fields that it adds are passed over.
 
 use anyhow::{Context, ensure};
 use serde::Deserialize;
+use shake_agent::abuse::KeptFile;
 use std::collections::BTreeMap;
 
 /// What an agent's side says.
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 pub struct Books {
     pub audit: Audit,
     /// Whom the agent took for abusers.
-    pub blocks: Blocks,
+    pub blocks: KeptFile,
     /// What the ledger credited to users.
     pub credits: Credits,
     /// User by user, where the lines for payment do not sum to the balance.
@@ -41,170 +42,6 @@ impl Books {
         self.unpaid.extend(other.unpaid);
         self
     }
-}
-
-/// The agent's file of blocks.
-#[derive(Debug, Default, Deserialize)]
-pub struct Blocks {
-    /// Blocks ever made, by rule.
-    pub made: BTreeMap<String, u64>,
-    /// Blocks not made, because too many held already.
-    pub held_back: u64,
-    /// Those that hold.
-    pub blocks: Vec<Block>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Block {
-    pub kind: String,
-    pub name: String,
-    pub since_ms: u64,
-}
-
-/// The simulator's report.
-#[derive(Debug, Deserialize)]
-pub struct Phones {
-    /// What was asked for.
-    pub scenario: Scenario,
-    /// The run was stopped before its end.
-    pub stopped_early: bool,
-    /// Sessions.
-    pub sessions: Sessions,
-    /// Shakes.
-    pub shakes: Shakes,
-    /// Answers by outcome.
-    pub outcomes: BTreeMap<String, u64>,
-    /// From the intended send time of a shake to its answer.
-    pub latency: Percentiles,
-    /// Wins and money.
-    pub claims: Claims,
-    /// What no correct gateway does.
-    pub checks: Checks,
-    /// Parts of the run with figures of their own.
-    #[serde(default)]
-    pub steps: Vec<Step>,
-    /// What the phones of each simulated network met.
-    #[serde(default)]
-    pub networks: Vec<Network>,
-    /// What the simulator used.
-    #[serde(default)]
-    pub resources: Resources,
-    /// What a reader of the figures must know, such as that the machine was too slow for the simulator.
-    #[serde(default)]
-    pub remarks: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Scenario {
-    /// What carried the sessions.
-    pub engine: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Step {
-    pub name: String,
-    pub shakes_per_second: u32,
-    pub seconds: f64,
-    pub began_unix_ms: u64,
-    pub scheduled: u64,
-    pub answered: u64,
-    pub sent_per_second: f64,
-    pub answered_per_second: f64,
-    pub cpu_s: f64,
-    pub latency: Percentiles,
-}
-
-impl Step {
-    /// Not answered in time, of all that were due.
-    pub fn unanswered_share(&self) -> f64 {
-        1.0 - self.answered as f64 / self.scheduled.max(1) as f64
-    }
-
-    pub fn ends_unix_ms(&self) -> u64 {
-        self.began_unix_ms + (self.seconds * 1_000.0) as u64
-    }
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Network {
-    pub name: String,
-    pub phones: u64,
-    /// The longest round trip that the scenario gives it.
-    pub round_trip_max_ms: u64,
-    /// From a connection's first packet to the answer to its Hello.
-    pub hello_latency: Percentiles,
-    pub unanswered_share: f64,
-    pub claim_latency: Percentiles,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Resources {
-    pub memory_peak_bytes: u64,
-    pub cpu_per_shake_us: f64,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Sessions {
-    pub connected: u64,
-    pub failed: u64,
-    pub lost: u64,
-    pub handshakes_per_second: f64,
-    #[serde(default)]
-    pub reconnected: u64,
-    #[serde(default)]
-    pub told_to_go_away: u64,
-    #[serde(default)]
-    pub online_at_end: u64,
-    /// Failed tries to connect, by reason.
-    #[serde(default)]
-    pub connect_failures: BTreeMap<String, u64>,
-    /// Failed Hellos, by reason.
-    #[serde(default)]
-    pub hello_failures: BTreeMap<String, u64>,
-    /// From a connection's first packet to the answer to its Hello.
-    #[serde(default)]
-    pub connect_latency: Percentiles,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Shakes {
-    pub sent: u64,
-    pub answered: u64,
-    pub unanswered: u64,
-    pub held_back: u64,
-    pub skipped_offline: u64,
-    pub answered_per_second: f64,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Claims {
-    pub wins: u64,
-    pub opened: u64,
-    pub busy: u64,
-    pub refused: BTreeMap<String, u64>,
-    pub gave_up: u64,
-    pub failed: u64,
-    pub unfinished: u64,
-    pub latency: Percentiles,
-}
-
-/// Of a latency, in microseconds.
-#[derive(Debug, Default, Deserialize)]
-pub struct Percentiles {
-    /// How many were measured.
-    #[serde(default)]
-    pub count: u64,
-    pub p50_us: u64,
-    pub p90_us: u64,
-    pub p99_us: u64,
-    pub p999_us: u64,
-    pub max_us: u64,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Checks {
-    pub passed: bool,
 }
 
 /// The agent's audit.

@@ -1,15 +1,16 @@
 //! The demo's result as a table for people, and as JSON.
 
 use super::Options;
-use super::reports::{Percentiles, Tally};
+use super::reports::Tally;
 use super::verdict::{Evidence, sum};
+use client_sim::report::Percentiles;
 use serde_json::{Value, json};
 use shake_rules::money::{grouped, money};
 
 /// The table.
 pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> String {
     let phones = &evidence.phones;
-    let (sessions, shakes, claims) = (&phones.sessions, &phones.shakes, &phones.claims);
+    let (sessions, shakes, claims) = (&phones.sessions, &phones.shakes, &phones.claims.counts);
     let mut out = format!(
         "\n{} phones, {} shakes/s, {} s\n\n",
         grouped(options.sessions.into()),
@@ -21,22 +22,22 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
         "phones",
         format!(
             "{} on the {} engine, connected at {:.0}/s, {} gave up, {} connections lost",
-            grouped(sessions.connected),
+            grouped(sessions.counts.connected),
             phones.scenario.engine,
             sessions.handshakes_per_second,
-            grouped(sessions.failed),
-            grouped(sessions.lost)
+            grouped(sessions.counts.failed),
+            grouped(sessions.counts.lost)
         ),
     );
     line(
         "shakes",
         format!(
             "{} sent, {} answered at {:.0}/s, {} unanswered, {} without a connection ({:.4} %)",
-            grouped(shakes.sent),
-            grouped(shakes.answered),
+            grouped(shakes.counts.sent),
+            grouped(shakes.counts.answered),
             shakes.answered_per_second,
-            grouped(shakes.unanswered),
-            grouped(shakes.skipped_offline),
+            grouped(shakes.counts.unanswered),
+            grouped(shakes.counts.skipped_offline),
             evidence.unanswered_share() * 100.0
         ),
     );
@@ -47,7 +48,7 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
             format!("{outcome:<14} {:>12}", grouped(*count)),
         );
     }
-    let refused: u64 = claims.refused.values().sum();
+    let refused: u64 = claims.course.refused.values().sum();
     line(
         "wins",
         format!(
@@ -55,11 +56,11 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
             grouped(claims.wins),
             grouped(claims.opened),
             grouped(refused),
-            grouped(claims.gave_up + claims.failed + claims.unfinished),
-            grouped(claims.busy)
+            grouped(claims.course.without_answer()),
+            grouped(claims.course.busy)
         ),
     );
-    line("claims", percentiles(&claims.latency));
+    line("claims", percentiles(&phones.claims.latency));
     out.push_str(&packets(evidence));
     let agree = evidence.phones_credits == evidence.books.credits;
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
@@ -174,19 +175,19 @@ pub fn json(options: &Options, evidence: &Evidence, failures: &[String]) -> Valu
         "shakes_per_second": options.shakes_per_second,
         "seconds": options.seconds,
         "engine": phones.scenario.engine,
-        "connected": phones.sessions.connected,
+        "connected": phones.sessions.counts.connected,
         "shakes": {
-            "sent": shakes.sent,
-            "answered": shakes.answered,
-            "unanswered": shakes.unanswered,
-            "held_back": shakes.held_back,
-            "skipped_offline": shakes.skipped_offline,
+            "sent": shakes.counts.sent,
+            "answered": shakes.counts.answered,
+            "unanswered": shakes.counts.unanswered,
+            "held_back": shakes.counts.held_back,
+            "skipped_offline": shakes.counts.skipped_offline,
             "unanswered_share": evidence.unanswered_share(),
         },
         "outcomes": phones.outcomes,
         "latency": latency(&phones.latency),
         "claim_latency": latency(&claims.latency),
-        "wins": claims.wins,
+        "wins": claims.counts.wins,
         "phones_credits": tally(sum(&evidence.phones_credits)),
         "ledger_credits": tally(sum(&evidence.books.credits)),
         "ledger": {

@@ -1,6 +1,7 @@
 //! Whether the run was as it must be. Pure: compares what both sides say, and names every reason why not.
 
-use super::reports::{Books, Credits, Phones, Tally};
+use super::reports::{Books, Credits, Tally};
+use client_sim::report::Report;
 
 /// The largest share of shakes without an answer: 0.1 %.
 pub const UNANSWERED_MAX: f64 = 0.001;
@@ -11,7 +12,7 @@ const NAMED: usize = 3;
 #[derive(Debug)]
 pub struct Evidence {
     /// The simulator's report.
-    pub phones: Phones,
+    pub phones: Report,
     /// The simulator exited with 0.
     pub phones_succeeded: bool,
     /// What the phones gained.
@@ -23,7 +24,7 @@ pub struct Evidence {
 impl Evidence {
     /// Unanswered of all shakes that were due, those among them for which there was no connection.
     pub fn unanswered_share(&self) -> f64 {
-        let shakes = &self.phones.shakes;
+        let shakes = &self.phones.shakes.counts;
         let due = shakes.sent + shakes.skipped_offline;
         if due == 0 {
             1.0
@@ -74,7 +75,7 @@ impl Evidence {
                 failures.push(reason);
             }
         };
-        let (phones, claims) = (&self.phones, &self.phones.claims);
+        let (phones, claims) = (&self.phones, &self.phones.claims.counts);
         fail(phones.stopped_early, "the simulation was stopped early".into());
         fail(
             !phones.checks.passed,
@@ -88,9 +89,9 @@ impl Evidence {
             claims.opened == 0,
             "no packet was opened, so there was nothing to compare".into(),
         );
-        let without_end = claims.gave_up + claims.failed + claims.unfinished;
+        let without_end = claims.course.without_answer();
         fail(without_end > 0, format!("{without_end} claims came to no end"));
-        let refused: u64 = claims.refused.values().sum();
+        let refused: u64 = claims.course.refused.values().sum();
         fail(refused > 0, format!("{refused} claims of honest phones were refused"));
         fail(
             !self.books.audit.balanced,
@@ -160,9 +161,9 @@ fn name(found: &mut Vec<String>, what: &str, credits: &[(u64, u64)]) {
 
 #[cfg(test)]
 pub mod tests {
-    use super::super::reports::Blocks;
     use super::*;
     use serde_json::json;
+    use shake_agent::abuse::KeptFile;
 
     /// A run in which two phones opened a packet each.
     pub fn good() -> Evidence {
@@ -193,7 +194,7 @@ pub mod tests {
             phones_credits: credits.clone(),
             books: Books {
                 audit: serde_json::from_value(audit).expect("as the agent writes it"),
-                blocks: Blocks::default(),
+                blocks: KeptFile::default(),
                 credits,
                 unpaid: Vec::new(),
             },
@@ -220,20 +221,36 @@ pub mod tests {
         check(|run| run.phones.stopped_early = true, &["stopped early"]);
         check(|run| run.phones.checks.passed = false, &["never may"]);
         check(|run| run.phones_succeeded = false, &["client-sim failed"]);
-        check(|run| run.phones.shakes.unanswered = 10, &["0.100 % of the shakes"]);
-        check(|run| run.phones.shakes.skipped_offline = 100, &["% of the shakes"]);
         check(
-            |run| (run.phones.shakes.sent, run.phones.shakes.unanswered) = (0, 0),
+            |run| run.phones.shakes.counts.unanswered = 10,
+            &["0.100 % of the shakes"],
+        );
+        check(
+            |run| run.phones.shakes.counts.skipped_offline = 100,
+            &["% of the shakes"],
+        );
+        check(
+            |run| (run.phones.shakes.counts.sent, run.phones.shakes.counts.unanswered) = (0, 0),
             &["100.000 % of the shakes"],
         );
-        check(|run| run.phones.claims.unfinished = 3, &["3 claims came to no end"]);
+        check(
+            |run| run.phones.claims.counts.course.unfinished = 3,
+            &["3 claims came to no end"],
+        );
         check(
             |run| run.books.blocks.made.extend([("flood".into(), 3)]),
             &["taken for abusers: flood 3"],
         );
         check(|run| run.books.blocks.held_back = 1, &["1 held back"]);
         check(
-            |run| run.phones.claims.refused.extend([("not_yours".into(), 2)]),
+            |run| {
+                run.phones
+                    .claims
+                    .counts
+                    .course
+                    .refused
+                    .extend([("not_yours".into(), 2)])
+            },
             &["2 claims of honest phones"],
         );
         check(

@@ -4,13 +4,13 @@
 pub mod play;
 mod table;
 
-use crate::demo::{books, evidence, reports, verdict::Evidence};
+use crate::demo::{books, evidence, verdict::Evidence};
 use crate::testbed::{Build, Latency, Place, Programs, Samples};
 use anyhow::bail;
 use clap::Args;
+use client_sim::report::StepReport;
 use host::console;
 use play::{GATEWAY, Played};
-use reports::Step;
 use xtask::interrupt::Interrupt;
 use xtask::workspace;
 
@@ -153,7 +153,7 @@ fn failures(options: &Options, seen: &Seen) -> Vec<String> {
         }
     };
     let wanted = u64::from(options.sessions);
-    let (connected, lost) = (phones.sessions.connected, phones.sessions.lost);
+    let (connected, lost) = (phones.sessions.counts.connected, phones.sessions.counts.lost);
     fail(
         connected < wanted,
         format!("{connected} of {wanted} sessions were established"),
@@ -177,7 +177,7 @@ fn failures(options: &Options, seen: &Seen) -> Vec<String> {
         fail(!options.search, reason);
     }
     for step in phones.steps.iter().filter(|step| must_hold(options, step)) {
-        let share = step.unanswered_share();
+        let share = step.missed_share();
         let name = &step.name;
         fail(
             share >= 0.001,
@@ -214,13 +214,13 @@ fn failures(options: &Options, seen: &Seen) -> Vec<String> {
 }
 
 /// Whether the step is one of those whose figures have bounds.
-fn must_hold(options: &Options, step: &Step) -> bool {
+fn must_hold(options: &Options, step: &StepReport) -> bool {
     options.idle || RATES.contains(&step.shakes_per_second)
 }
 
 /// Whether a rate counts as held.
-fn is_held(step: &Step) -> bool {
-    step.unanswered_share() < 0.001 && step.latency.p99_us <= P99_US_MAX
+fn is_held(step: &StepReport) -> bool {
+    step.missed_share() < 0.001 && step.latency.p99_us <= P99_US_MAX
 }
 
 /// The longest that a table or the sessions' pages took to grow, in milliseconds of CPU time.
@@ -229,7 +229,7 @@ fn still_ms(seen: &Seen) -> f64 {
 }
 
 /// What the gateway's memory grew by during a step, of what it was.
-fn growth(samples: &Samples, step: &Step) -> f64 {
+fn growth(samples: &Samples, step: &StepReport) -> f64 {
     let at = |unix_ms| samples.resident_bytes_at(GATEWAY, unix_ms) as f64;
     at(step.ends_unix_ms()) / at(step.began_unix_ms).max(1.0) - 1.0
 }

@@ -2,7 +2,7 @@
 
 use super::play::{AGENT, GATEWAY};
 use super::{Options, RATES, Seen, gb, growth, is_held, still_ms};
-use crate::demo::reports::Step;
+use client_sim::report::StepReport;
 use std::fmt::Write;
 
 /// The table, and what is wrong with the run.
@@ -13,7 +13,10 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
     let mut line = |words: String| writeln!(text, "{words}").expect("writing to a String cannot fail");
     line(format!(
         "{} of {} sessions, {:.0} handshakes/s, {} lost",
-        phones.sessions.connected, options.sessions, phones.sessions.handshakes_per_second, phones.sessions.lost
+        phones.sessions.counts.connected,
+        options.sessions,
+        phones.sessions.handshakes_per_second,
+        phones.sessions.counts.lost
     ));
     line(format!(
         "memory at the most: gateway {:.2} GB ({:.1} KB a session), agent {:.2} GB, simulator {:.2} GB",
@@ -60,7 +63,7 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
         "highest rate held (under 0.1 % unanswered, 99th percentile under 100 ms): {}/s",
         held.max().unwrap_or_default()
     ));
-    let claims = &phones.claims;
+    let claims = &phones.claims.counts;
     let total = &seen.evidence.books.audit.total;
     line(format!(
         "packets: {} won, {} opened; seed {}, opened {}, held {}, unreleased {}, void {}; audit {}",
@@ -88,7 +91,7 @@ pub fn text(options: &Options, seen: &Seen, failures: &[String]) -> String {
     text
 }
 
-fn row(seen: &Seen, step: &Step) -> String {
+fn row(seen: &Seen, step: &StepReport) -> String {
     let samples = &seen.played.samples;
     let spell = |process| samples.between(process, step.began_unix_ms, step.ends_unix_ms());
     let cpus = |process| spell(process).map_or(0.0, |spell| spell.cpu.as_secs_f64() / spell.length.as_secs_f64());
@@ -106,7 +109,7 @@ fn row(seen: &Seen, step: &Step) -> String {
         step.name,
         step.sent_per_second,
         step.answered_per_second,
-        of_shakes(format!("{:.3}%", step.unanswered_share() * 100.0)),
+        of_shakes(format!("{:.3}%", step.missed_share() * 100.0)),
         of_shakes(format!("{:.2}", step.latency.p50_us as f64 / 1e3)),
         of_shakes(format!("{:.2}", step.latency.p99_us as f64 / 1e3)),
         of_shakes(format!("{per_shake:.2}")),

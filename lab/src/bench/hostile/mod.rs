@@ -7,14 +7,15 @@ mod table;
 
 use crate::demo::books;
 use crate::demo::plan::seed_flags_of;
-use crate::demo::reports::{Block, Blocks};
 use crate::testbed::{self, Build, Patience, Place, Programs, Stage, Usage, files, run_to_file, unix_ms};
 use anyhow::{Context, bail, ensure};
+use client_sim::report::Report;
 use host::console;
 use look::Look;
 use plan::{ALL, Attack};
 use serde::Deserialize;
 use serde_json::Value;
+use shake_agent::abuse::{KeptBlock, KeptFile};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -37,24 +38,6 @@ const SECOND_FIRST_USER: u64 = 1_000_001;
 /// The first user of the attackers, as `client-sim hostile --help` says.
 const FIRST_ATTACKER: u64 = 9_000_000_000_000;
 
-/// What the honest phones report, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Honest {
-    shakes: Shakes,
-    latency: Latency,
-}
-
-#[derive(Debug, Deserialize)]
-struct Shakes {
-    scheduled: u64,
-    answered: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Latency {
-    p99_us: u64,
-}
-
 /// What the attackers report.
 #[derive(Debug, Deserialize)]
 struct Findings {
@@ -64,11 +47,9 @@ struct Findings {
     breaches: Vec<String>,
 }
 
-impl Honest {
-    /// Shakes answered in time, of all that were due: also those of phones that did not get in.
-    fn success_share(&self) -> f64 {
-        self.shakes.answered as f64 / self.shakes.scheduled.max(1) as f64
-    }
+/// Shakes answered in time, of all that were due: also those of phones that did not get in.
+fn success_share(honest: &Report) -> f64 {
+    honest.shakes.counts.answered as f64 / honest.shakes.scheduled.max(1) as f64
 }
 
 /// Runs the named attacks, or all, and prints the table.
@@ -139,8 +120,8 @@ fn play(attack: &'static Attack, programs: &Programs, interrupt: &Interrupt) -> 
     let books = books(&place, programs, interrupt)?;
     Ok(Row {
         attack,
-        success_alone: alone.success_share(),
-        success_under: under.success_share(),
+        success_alone: success_share(&alone),
+        success_under: success_share(&under),
         p99_alone_us: alone.latency.p99_us,
         p99_under_us: under.latency.p99_us,
         growth_bytes: resident_max
@@ -191,7 +172,7 @@ fn honest(
     name: &str,
     interrupt: &Interrupt,
     meanwhile: &mut dyn FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<Honest> {
+) -> anyhow::Result<Report> {
     let scenario = format!("{name}.toml");
     place.write(
         &scenario,
@@ -213,17 +194,17 @@ fn honest(
     if report.is_err() {
         ended.success()?;
     }
-    let report = report?;
-    if report["checks"]["passed"] != true {
-        bail!("honest phones saw what no correct gateway does: {}", report["checks"]);
+    let report: Report = serde_json::from_value(report?).context("the simulator's report is not what was expected")?;
+    if !report.checks.passed {
+        bail!("honest phones saw what no correct gateway does: {:?}", report.checks);
     }
-    serde_json::from_value(report).context("the simulator's report is not what was expected")
+    Ok(report)
 }
 
 /// Whom the agent blocked.
-fn blocked(file: Blocks, began_ms: u64) -> Blocked {
+fn blocked(file: KeptFile, began_ms: u64) -> Blocked {
     // Devices are the honest phones' alone; a prefix is shared, and its block shows in what they are answered.
-    let is_honest = |block: &&Block| match block.kind.as_str() {
+    let is_honest = |block: &&KeptBlock| match block.kind.as_str() {
         "user" => block.name.parse().is_ok_and(|user: u64| user < FIRST_ATTACKER),
         kind => kind == "device",
     };

@@ -2,7 +2,7 @@
 
 use super::{Options, Run};
 use crate::bench::lines::Line;
-use crate::demo::reports::{Network, Percentiles};
+use client_sim::report::{NetworkReport, Percentiles};
 use std::fmt::Write;
 
 /// Round trips until the HelloReply: the handshake, a Retry, and the Hello.
@@ -26,14 +26,14 @@ pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
         &format!("{} phones, {} s", options.sessions, options.seconds),
         ["loopback".into(), "mobile".into()],
     );
-    let counts = both(&|run| run.evidence.phones.sessions.connected.to_string());
+    let counts = both(&|run| run.evidence.phones.sessions.counts.connected.to_string());
     row("phones that were let in", counts);
     let hello = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.sessions.connect_latency)));
     row("first packet to HelloReply, p50 ms", hello(|of| of.p50_us));
     row("  p99 ms", hello(|of| of.p99_us));
     row("  max ms", hello(|of| of.max_us));
     let failures = both(&|run| {
-        let sessions = &run.evidence.phones.sessions;
+        let sessions = &run.evidence.phones.sessions.counts;
         let failures = sessions
             .connect_failures
             .values()
@@ -43,10 +43,10 @@ pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
     row("tries that failed", failures);
     row(
         "connections lost",
-        both(&|run| run.evidence.phones.sessions.lost.to_string()),
+        both(&|run| run.evidence.phones.sessions.counts.lost.to_string()),
     );
     let unanswered = both(&|run| {
-        let shakes = &run.evidence.phones.shakes;
+        let shakes = &run.evidence.phones.shakes.counts;
         let share = shakes.unanswered as f64 * 100.0 / shakes.sent.max(1) as f64;
         format!("{} ({share:.2} %)", shakes.unanswered)
     });
@@ -76,13 +76,13 @@ pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
     text + &networks(&mobile.evidence.phones.networks)
 }
 
-fn networks(networks: &[Network]) -> String {
+fn networks(networks: &[NetworkReport]) -> String {
     let mut text = format!(
         "\n{:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10} {:>10}\n",
         "network", "phones", "hello p50", "p99", "max", "p99 at most", "unanswered", "claim p50", "p99"
     );
     for network in networks {
-        let Network {
+        let NetworkReport {
             name,
             phones,
             hello_latency,
@@ -160,7 +160,7 @@ fn no_money_made_up(run: &Run) -> Line {
 }
 
 fn nobody_refused(run: &Run) -> Line {
-    let sessions = &run.evidence.phones.sessions;
+    let sessions = &run.evidence.phones.sessions.counts;
     let all = sessions.connect_failures.iter().chain(&sessions.hello_failures);
     let refused = all.filter(|(name, _)| !OWN.contains(&&name[..]));
     let mut failures: Vec<_> = refused.map(|(name, count)| format!("{name} {count}")).collect();
@@ -171,7 +171,7 @@ fn nobody_refused(run: &Run) -> Line {
     }
 }
 
-fn hello_in_time(network: &Network) -> Line {
+fn hello_in_time(network: &NetworkReport) -> Line {
     let (p99_us, us_max) = (network.hello_latency.p99_us, hello_us_max(network));
     Line {
         what: format!(
@@ -184,13 +184,12 @@ fn hello_in_time(network: &Network) -> Line {
     }
 }
 
-fn hello_us_max(network: &Network) -> u64 {
+fn hello_us_max(network: &NetworkReport) -> u64 {
     ROUND_TRIPS * network.round_trip_max_ms * 1_000 + PROBE_US
 }
 
 fn without_answer(run: &Run) -> u64 {
-    let claims = &run.evidence.phones.claims;
-    claims.gave_up + claims.failed + claims.unfinished
+    run.evidence.phones.claims.counts.course.without_answer()
 }
 
 fn listed(failures: &[String]) -> String {
@@ -244,11 +243,12 @@ mod tests {
             let found = broken(&run(10.0, |_| {}), &run(10.0, edit));
             assert!(found.len() == 1 && found[0].contains(word), "{word}: {found:?}");
         };
-        check(|of| of.phones.sessions.failed = 1, "1 phones gave up");
+        check(|of| of.phones.sessions.counts.failed = 1, "1 phones gave up");
         check(
             |of| {
                 of.phones
                     .sessions
+                    .counts
                     .hello_failures
                     .extend([("hello_timeout".to_owned(), 2)])
             },
@@ -263,16 +263,19 @@ mod tests {
         check(|of| of.books.audit.balanced = false, "does not balance");
         let found = broken(&run(10.0, |_| {}), &run(12.6, |_| {}));
         assert!(found.len() == 1 && found[0].contains("1.26 times"), "{found:?}");
-        let found = broken(&run(10.0, |of| of.phones.shakes.unanswered = 500), &run(10.0, |_| {}));
+        let found = broken(
+            &run(10.0, |of| of.phones.shakes.counts.unanswered = 500),
+            &run(10.0, |_| {}),
+        );
         assert!(found.len() == 1 && found[0].contains("went unanswered"), "{found:?}");
     }
 
     #[test]
     fn what_a_network_alone_does_is_no_refusal() {
         let mobile = run(10.0, |of| {
-            of.phones.sessions.connect_failures.insert("timed_out".into(), 3);
-            of.phones.sessions.hello_failures.insert("timeout".into(), 3);
-            of.phones.claims.unfinished = 1;
+            of.phones.sessions.counts.connect_failures.insert("timed_out".into(), 3);
+            of.phones.sessions.counts.hello_failures.insert("timeout".into(), 3);
+            of.phones.claims.counts.course.unfinished = 1;
         });
         assert_eq!(broken(&run(10.0, |_| {}), &mobile), [""; 0]);
     }
