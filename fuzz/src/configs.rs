@@ -9,11 +9,6 @@ use shake_rules::show::Show;
 use std::borrow::Cow;
 use std::path::Path;
 
-// The gateway is a program without a library; its configuration stands by itself.
-#[allow(dead_code, missing_docs, reason = "only the reader is wanted here")]
-#[path = "../../gateway/src/config.rs"]
-mod gateway;
-
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
@@ -28,7 +23,7 @@ fn shown<T>(read: Result<T, Problems>) -> Option<T> {
 
 /// `gateway.toml`.
 pub fn gateway_config(bytes: &[u8]) {
-    shown(gateway::Config::parse(&text(bytes), Path::new("/etc/shake")));
+    shown(gateway::config::Config::parse(&text(bytes), Path::new("/etc/shake")));
 }
 
 /// `agent.toml`.
@@ -69,7 +64,7 @@ fn default(file: &str) -> Vec<(&'static str, Vec<u8>)> {
 
 /// The default file.
 pub fn gateway_config_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    default(gateway::DEFAULT)
+    default(gateway::config::DEFAULT)
 }
 
 /// The default file.
@@ -79,7 +74,7 @@ pub fn agent_config_seeds() -> Vec<(&'static str, Vec<u8>)> {
 
 /// The default show.
 pub fn show_seeds() -> Vec<(&'static str, Vec<u8>)> {
-    default(gateway::DEFAULT_SHOW)
+    default(gateway::config::DEFAULT_SHOW)
 }
 
 /// The default scenario.

@@ -27,7 +27,11 @@ pub fn take_newest_leaf() -> Option<usize> {
 }
 
 /// Notes what is asked of the allocator within.
-pub struct Noted<A>(pub A);
+#[derive(Debug)]
+pub struct Noted<A>(
+    /// Which has the memory.
+    pub A,
+);
 
 fn note(block: *mut u8, bytes: usize) -> *mut u8 {
     if bytes >= LARGE_BYTES {

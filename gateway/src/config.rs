@@ -32,22 +32,30 @@ pub struct AuditFiles {
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where phones are served.
     pub address: SocketAddr,
+    /// How many shards there are.
     pub shards: u16,
     /// Not the number of cores.
     pub shards_by_hand: bool,
+    /// What the kernel is asked for, for each direction of each shard's socket.
     pub socket_buffer_bytes: usize,
+    /// Limits on sessions.
     pub sessions: Sessions,
     /// Of all shards together; 0 for as many as the memory holds, until that is known.
     pub sessions_in_all: u64,
     handshakes_in_all: u64,
+    /// Limits on claims.
     pub claims: Claims,
+    /// Users who may win, in all.
     pub winners_max: usize,
+    /// Where certificates and keys are.
     pub certs_directory: PathBuf,
     /// `None`: the built-in show.
     pub show_file: Option<PathBuf>,
     /// `None`: the built-in throttle.
     pub throttle_file: Option<PathBuf>,
+    /// The file that is mapped for the rings.
     pub queue_path: PathBuf,
     /// `None`: no metrics.
     pub metrics_address: Option<SocketAddr>,
@@ -55,25 +63,35 @@ pub struct Config {
     pub admin_address: Option<SocketAddr>,
     /// Where pushed changes and the audit log are kept. `None`: nowhere.
     pub state_directory: Option<PathBuf>,
+    /// How much of the operators' audit log is kept.
     pub audit: AuditFiles,
+    /// The least level that is logged, as `RUST_LOG` has it.
     pub log_level: String,
 }
 
 /// Limits on sessions. Numbers are per shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Sessions {
+    /// Sessions, handshaking ones among them.
     pub max: usize,
+    /// Handshakes under way.
     pub handshakes_max: usize,
+    /// A session that is silent for so long ends.
     pub idle_timeout: Duration,
+    /// A session that has not said Hello after so long is closed.
     pub hello_timeout: Duration,
+    /// Requests of one session that may be under way.
     pub requests_at_once: u8,
 }
 
 /// Limits on claims. Numbers are per shard.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims {
+    /// Requests that the agent has.
     pub under_way_max: usize,
+    /// A request that is not answered after so long is answered "ask again".
     pub timeout: Duration,
+    /// When to ask again, in milliseconds.
     pub busy_retry_ms: u32,
 }
 

@@ -33,6 +33,7 @@ const DEPTH: usize = 40;
 const CLASSES: usize = 64 * 8;
 
 /// The allocator of a profiled build.
+#[derive(Debug)]
 pub struct Profiled;
 
 #[derive(Default, Clone, Copy)]

@@ -1,0 +1,36 @@
+//! The gateway: the QUIC access server of a "shake and win" event.
+//!
+//! A program has all of it by [`main`], and installs [`Noted`] around its allocator; without that some memory is not asked for
+//! ahead, and growth is not timed.
+
+pub mod config;
+
+mod allocations;
+mod check;
+mod cli;
+mod control;
+mod counters;
+mod fit;
+#[cfg(feature = "heap-profile")]
+mod heap;
+mod huge_pages;
+mod key_use;
+mod live;
+mod load;
+mod metrics;
+mod own_id;
+mod run;
+mod shape;
+mod shard;
+mod tls;
+mod users;
+mod winners;
+
+pub use allocations::Noted;
+pub use cli::main;
+#[cfg(feature = "heap-profile")]
+pub use heap::Profiled;
+
+#[cfg(all(test, not(feature = "heap-profile")))]
+#[global_allocator]
+static ALLOCATOR: Noted<mimalloc::MiMalloc> = Noted(mimalloc::MiMalloc);
