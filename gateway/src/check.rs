@@ -6,6 +6,7 @@ use crate::control::{audit, disk, report, transport};
 use crate::tls::Secrets;
 use crate::{fit, own_id, run, shape};
 use anyhow::{Context, Error, Result, anyhow, ensure};
+use host::clock::wall;
 use host::user;
 use nix::unistd::{AccessFlags, access};
 use shake_rules::kept;
@@ -74,7 +75,7 @@ struct Found {
 impl Found {
     /// Name of the show, and how many phases it has.
     fn show(&mut self, config: &Config) -> (String, usize) {
-        let read = run::read_show(config).and_then(|show| Ok((show, run::now()?)));
+        let read = run::read_show(config).and_then(|show| Ok((show, wall()?)));
         let (show, now) = match read {
             Ok(read) => read,
             Err(fault) => {
@@ -96,7 +97,7 @@ impl Found {
         let certs = &config.certs_directory;
         match Secrets::read(config, None) {
             Ok(secrets) => {
-                let now = run::now().unwrap_or_default();
+                let now = wall().unwrap_or_default();
                 if let Some(fault) = secrets.certificate.fault_at(now) {
                     let file = certs.join("server.pem");
                     self.faults.push(anyhow!("{}: {fault}", file.display()));

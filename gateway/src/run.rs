@@ -21,9 +21,8 @@ use crate::tls::{self, Secrets};
 use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
-use host::clock::{Keeper, monotonic_ms};
+use host::clock::{Keeper, monotonic_ms, wall};
 use shake_proto::handoff::topology::SILENT_MS_MAX;
-use shake_rules::UnixMillis;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
@@ -33,23 +32,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// How often the agent sees that the gateway lives.
 const HEARTBEAT: Duration = Duration::from_millis(100);
-
-/// The wall clock.
-///
-/// # Errors
-/// When it is before 1970, and so unset.
-pub fn now() -> Result<UnixMillis> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is before 1970; set it")?;
-    Ok(UnixMillis(now.as_millis() as u64))
-}
 
 /// Reads the show that the configuration names.
 ///
@@ -57,7 +45,7 @@ pub fn now() -> Result<UnixMillis> {
 /// Every problem of the show file, with its line.
 pub fn read_show(config: &Config) -> Result<Show> {
     let text = config.show_text()?;
-    let show = Show::parse(&text, now()?).with_context(|| config.show_name())?;
+    let show = Show::parse(&text, wall()?).with_context(|| config.show_name())?;
     pairs::check(&text, &show, Served::of(config)).with_context(|| config.show_name())?;
     Ok(show)
 }
@@ -106,7 +94,7 @@ impl Ports {
 /// # Errors
 /// When it cannot start, or a shard ended by itself.
 pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
-    now()?;
+    wall()?;
     let mut config = config.clone();
     let shape = shape::fit(&mut config)?;
     let config = &config;

@@ -3,7 +3,7 @@
 //! | clock | what goes by it |
 //! |---|---|
 //! | [`Clock`], the steady one | whatever two programs or a phone's ticket must agree on: ends, phases, tokens |
-//! | [`wall_ns`], [`wall_ms`] | what came from outside with a time of the wall clock: the kernel's timestamps, certificates |
+//! | [`wall`], [`wall_ns`] and the like | what came from outside with a time of the wall clock: the kernel's timestamps, certificates |
 //! | [`monotonic_ms`] | how long ago something in this machine was: heartbeats |
 
 use crate::steady::Steady;
@@ -12,6 +12,7 @@ use shake_rules::UnixMillis;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
+use thiserror::Error;
 
 /// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share; heartbeats are told in it.
 #[must_use]
@@ -31,6 +32,37 @@ pub fn wall_ns() -> u64 {
 #[must_use]
 pub fn wall_ms() -> u64 {
     wall_ns() / 1_000_000
+}
+
+/// The wall clock in microseconds since 1970; 0 before that.
+#[must_use]
+pub fn wall_us() -> u64 {
+    wall_ns() / 1_000
+}
+
+/// The wall clock, of a machine that is to have one.
+///
+/// # Errors
+/// [`Unset`].
+pub fn wall() -> Result<UnixMillis, Unset> {
+    match wall_ms() {
+        0 => Err(Unset),
+        ms => Ok(UnixMillis(ms)),
+    }
+}
+
+/// The wall clock shows a time before 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the clock is before 1970; set it")]
+pub struct Unset;
+
+/// A moment as people read it.
+#[must_use]
+pub fn moment(at: UnixMillis) -> String {
+    i64::try_from(at.0)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| "the end of time".to_owned(), |at| at.to_string())
 }
 
 /// CLOCK_BOOTTIME in microseconds: it never steps, and runs on while the machine is suspended.
@@ -107,6 +139,13 @@ impl Keeper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_read_in_utc_and_may_be_far() {
+        assert_eq!(moment(UnixMillis(1_790_000_000_000)), "2026-09-21T14:13:20Z");
+        assert_eq!(moment(UnixMillis(u64::MAX)), "the end of time");
+        assert!(wall().is_ok_and(|now| now.0.abs_diff(wall_us() / 1_000) < 60_000));
+    }
 
     #[test]
     fn a_steady_clock_shows_the_time_of_day_and_clones_share_it() {

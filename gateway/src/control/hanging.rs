@@ -1,8 +1,9 @@
 //! What hangs on the keys that hold, and on those that a reload would take away: told before it is too late.
 
-use super::{Control, moment};
+use super::Control;
 use crate::key_use::KeyUse;
 use crate::tls::Secrets;
+use host::clock::moment;
 use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyTag, Purpose};
 

@@ -37,10 +37,9 @@ use audit::{Audit, Entry};
 use barred::Barred;
 use counters::{AdminCounters, Done};
 use disk::Disk;
-use host::clock::monotonic_ms;
+use host::clock::{monotonic_ms, wall_ms};
 use identity::Operator;
 use pairs::Served;
-pub use plan::moment;
 use plan::{Next, Plan};
 pub use reload::expires_soon;
 use shake_proto::admin::{Change, Refusal, Request, What};
@@ -50,7 +49,7 @@ use shake_rules::document::Problem;
 use shake_rules::kept::{Kept, sha256};
 use shm_queue::Bell;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 use tracing::{error, info, warn};
 
@@ -96,17 +95,10 @@ impl Refused {
     }
 }
 
-/// The wall clock in microseconds since 1970: of an operator, of certificates, of logs. What shards do goes by the steady
-/// clock of [`Shared`].
-pub fn now_us() -> u64 {
-    // A clock before 1970 stops `gateway run` at its start.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_micros() as u64)
-}
-
+/// By the wall clock: of operators, of certificates, of logs. What shards do goes by the steady clock of [`Shared`]. One
+/// before 1970 stops `gateway run` at its start.
 fn now() -> UnixMillis {
-    UnixMillis(now_us() / 1_000)
+    UnixMillis(wall_ms())
 }
 
 impl Control {

@@ -5,6 +5,7 @@ mod cue;
 use super::Refused;
 use super::pairs::{self, Served};
 use crate::live::Live;
+use host::clock::moment;
 use shake_proto::admin::{Change, Refusal, Running, What};
 use shake_rules::document::{Problem, Problems};
 use shake_rules::kept::{self, Kept, WAITS_MS};
@@ -288,14 +289,6 @@ fn errors(problems: Problems) -> Refused {
         message: format!("{} error(s); nothing was changed", problems.0.len()),
         problems: problems.0,
     }
-}
-
-/// A moment as people read it.
-pub fn moment(at: UnixMillis) -> String {
-    i64::try_from(at.0)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| "the end of time".to_owned(), |at| at.to_string())
 }
 
 #[cfg(test)]

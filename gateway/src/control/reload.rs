@@ -9,6 +9,7 @@ use super::identity::Operator;
 use super::report::Report;
 use super::{Control, Refused, now, transport};
 use crate::tls::Secrets;
+use host::clock::{moment, wall_us};
 use shake_proto::admin::{Refusal, Request};
 use shake_proto::admin_v1 as v1;
 use shake_rules::document::Problem;
@@ -136,7 +137,7 @@ impl Control {
 
     fn warn_of_expiry(&self) {
         let secrets = self.shared.current.secrets();
-        let until = super::moment(secrets.certificate.expires_at);
+        let until = moment(secrets.certificate.expires_at);
         let left_s = secrets.certificate.seconds_left(now());
         if let Some(fault) = secrets.certificate.fault_at(now()) {
             error!(
@@ -180,7 +181,7 @@ fn report_of(answer: v1::reply::Result) -> Report {
         _ => (false, "answered something else than was asked".to_owned(), Vec::new()),
     };
     Report {
-        at_us: super::now_us(),
+        at_us: wall_us(),
         is_done,
         message,
         lines,

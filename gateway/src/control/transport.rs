@@ -1,14 +1,15 @@
 //! The control port: QUIC with mutual TLS, one request a stream. Connections, streams, bytes and time are bounded, and
 //! whoever is turned away is counted and logged, so far as a flood of them does not fill the disk.
 
+use super::Control;
 use super::audit::Entry;
 use super::counters::Turned;
 use super::identity::{self, Operator};
 use super::places::{Limits, Places};
-use super::{Control, now_us};
 use crate::tls::{CERTS_KEY, QUIC_V1};
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
+use host::clock::{wall_ms, wall_us};
 use host::pem;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, ConnectionError, Endpoint, EndpointConfig, Incoming, ReadToEndError, TransportConfig, VarInt};
@@ -293,7 +294,7 @@ async fn turn_away(control: &Arc<Control>, address: SocketAddr, why: Turned, det
     }
     warn!(%address, reason = why.name(), detail, "turned a connection to the control port away");
     let entry = Entry {
-        at_ms: now_us() / 1_000,
+        at_ms: wall_ms(),
         address: address.to_string(),
         what: "connect",
         result: why.name(),
@@ -309,7 +310,7 @@ fn may_log() -> bool {
         // The control plane is one thread.
         static LOGGED: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
     }
-    let second = now_us() / 1_000_000;
+    let second = wall_us() / 1_000_000;
     let (before, count) = LOGGED.get();
     let count = if before == second { count + 1 } else { 1 };
     LOGGED.set((second, count));

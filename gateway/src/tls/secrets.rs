@@ -5,6 +5,7 @@ use super::{CERTS_KEY, ServerSide, Servers, key_ring};
 use crate::config::Config;
 use anyhow::{Context, Result, anyhow};
 use host::chain::{self, Usage};
+use host::clock::moment;
 use ring::digest;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
@@ -149,7 +150,6 @@ impl Certificate {
 
     /// Why phones do not take it at this moment, if they do not.
     pub fn fault_at(&self, now: UnixMillis) -> Option<String> {
-        let moment = crate::control::moment;
         if now < self.starts_at {
             Some(format!(
                 "the certificate is not valid before {}",
@@ -168,7 +168,7 @@ impl Certificate {
     }
 
     fn line(&self) -> String {
-        let until = crate::control::moment(self.expires_at);
+        let until = moment(self.expires_at);
         format!("certificate {} until {until}", self.sha256)
     }
 }

@@ -2,10 +2,10 @@
 //! the change, and what to do when it holds on some targets only.
 
 use super::client::{Answer, Client, Operator};
-use super::clock::now_us;
 use super::fleet::{self, Fleet, Line, STRAGGLERS};
 use super::{CERTS, ChangeArgs, Push, PushArgs, Targets, get};
 use anyhow::{Context, Result};
+use host::clock::wall_ms;
 use host::console;
 use shake_proto::admin_v1::{self as v1, reply, request::Kind};
 use shake_rules::UnixMillis;
@@ -189,7 +189,7 @@ pub fn version(args: &ChangeArgs, clients: &[Client], has_it: &dyn Fn(&v1::Statu
     if is_there && all_good {
         highest
     } else {
-        kept::new_version(highest, UnixMillis(now_us() / 1_000))
+        kept::new_version(highest, UnixMillis(wall_ms()))
     }
 }
 
@@ -203,10 +203,7 @@ fn moment_of_now(version: u64, clients: &[Client], has_it: &dyn Fn(&v1::Status) 
         begun.max_by_key(|client| client.status.version)
     };
     let holder = clients.iter().find(is_holder).or_else(begun);
-    holder.map_or_else(
-        || now_us() / 1_000,
-        |client| client.our_time(client.status.started_at_ms),
-    )
+    holder.map_or_else(wall_ms, |client| client.our_time(client.status.started_at_ms))
 }
 
 /// What a target says of a change.

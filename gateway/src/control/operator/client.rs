@@ -1,9 +1,10 @@
 //! A connection to one gateway's control port, made with the operator's certificate.
 
-use super::clock::{Offset, now_us};
+use super::clock::Offset;
 use crate::control::identity;
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::BytesMut;
+use host::clock::wall_us;
 use host::{dial, pem};
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, VarInt};
@@ -152,12 +153,12 @@ impl Client {
         let exchange = async {
             let lost = |error: ConnectionError| explain(&error);
             let (mut send, mut receive) = self.connection.open_bi().await.map_err(lost)?;
-            let sent_at_us = now_us();
+            let sent_at_us = wall_us();
             // When the gateway ends the connection meanwhile, reading tells why.
             let _ = send.write_all(&bytes).await;
             let _ = send.finish();
             let reply = receive.read_to_end(REPLY_BYTES_MAX + LENGTH_BYTES_MAX).await;
-            let got_at_us = now_us();
+            let got_at_us = wall_us();
             let reply = reply.map_err(|error| match error {
                 quinn::ReadToEndError::Read(quinn::ReadError::ConnectionLost(error)) => explain(&error),
                 error => error.into(),

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-pub use crate::control::now_us;
-
 /// A gateway's clock against ours, in microseconds: positive when the gateway is ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offset {

@@ -3,15 +3,15 @@
 use super::CueArgs;
 use super::change::{self, line};
 use super::client::Client;
-use super::clock::now_us;
 use super::fleet::{Fleet, STRAGGLERS};
 use anyhow::Result;
+use host::clock::wall_ms;
 use shake_proto::admin_v1::{self as v1, request::Kind};
 use std::process::ExitCode;
 
 pub async fn cue(args: &CueArgs) -> Result<ExitCode> {
     // Fixed before anybody is reached: who is late joins.
-    let now_ms = now_us() / 1_000;
+    let now_ms = wall_ms();
     let ours = now_ms.saturating_add(args.delay.map_or(0, |delay| delay.as_millis() as u64));
     let mut fleet = Fleet::begin(&args.change.targets)?;
     fleet.gather(STRAGGLERS).await?;

@@ -1,7 +1,7 @@
 //! Who of several gateways differs, in one line: what operators must see before anything else.
 
 use super::client::Client;
-use crate::control::moment;
+use host::clock::moment;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Certificates that end while an operator looks on: said an hour before, and when it has happened. What is connected stays
 //! connected, so nothing else would show it until somebody connects anew.
 
-use crate::control::moment;
+use host::clock::moment;
 use shake_rules::UnixMillis;
 use std::collections::BTreeMap;
 

@@ -3,8 +3,8 @@
 use super::ReloadArgs;
 use super::client::{Answer, Client};
 use super::fleet::{self, Fleet, Line};
-use crate::control::moment;
 use anyhow::Result;
+use host::clock::moment;
 use shake_proto::admin_v1::{self as v1, reply, request::Kind};
 use shake_rules::UnixMillis;
 use std::process::ExitCode;

@@ -4,8 +4,9 @@ use super::client::Client;
 use super::differs::{self, Seen};
 use super::fleet::{self, Fleet};
 use super::{StatusArgs, watch};
-use crate::control::{expires_soon, moment};
+use crate::control::expires_soon;
 use anyhow::Result;
+use host::clock::{moment, wall_ms};
 use host::console;
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
@@ -194,7 +195,7 @@ fn distance(at_ms: u64, now_ms: u64) -> String {
 
 fn in_full(client: &Client) -> String {
     let status = &client.status;
-    let now_ms = client.its_time(super::clock::now_us() / 1_000);
+    let now_ms = client.its_time(wall_ms());
     let mut text = format!("{}\n", client.target);
     let mut say = |name: &str, value: String| {
         writeln!(text, "  {name:<9} {value}").expect("writing to a String cannot fail");
@@ -254,7 +255,7 @@ fn in_full(client: &Client) -> String {
     });
     say("totals", numbers.collect::<Vec<_>>().join(", "));
     let expires_at = status.certificate_expires_at_ms;
-    let warning = match expires_soon(expires_at, super::clock::now_us() / 1_000) {
+    let warning = match expires_soon(expires_at, wall_ms()) {
         true => "  WARNING: put a new one in place, then `gateway reload`",
         false => "",
     };

@@ -2,12 +2,12 @@
 //! nobody up; one that is lost is told once, and looked for until it is found again.
 
 use super::client::{Client, Operator};
-use super::clock::now_us;
 use super::differs::{self, Seen};
 use super::endings::{Endings, OWN};
 use super::status::{heading, json, row};
 use super::{StatusArgs, fleet::Line};
 use anyhow::{Result, bail};
+use host::clock::wall_ms;
 use host::console::{self, Reader};
 use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
@@ -185,7 +185,7 @@ impl Picture {
             // Each object has the moment.
             return Ok(());
         }
-        let ours = UnixMillis(now_us() / 1_000);
+        let ours = UnixMillis(wall_ms());
         let its = UnixMillis(ours.0.saturating_add_signed(ahead_ms));
         let own = (OWN, self.own_expires_at, ours);
         for (whose, expires_at, now) in [(target, expires_at, its), own] {

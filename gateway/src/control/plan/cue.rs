@@ -1,7 +1,8 @@
 //! What becomes of a show when a cue is given or cancelled. A tired hand that presses twice must not begin a phase anew, and
 //! a gateway that hears late must come to where the others are.
 
-use super::{Refused, errors, moment};
+use super::{Refused, errors};
+use host::clock::moment;
 use shake_proto::admin::{Cue, Refusal};
 use shake_rules::UnixMillis;
 use shake_rules::kept::{Kept, WAITS_MS};
