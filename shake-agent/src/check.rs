@@ -129,10 +129,9 @@ impl Found<'_> {
         if !path.exists() {
             return None;
         }
-        match ledger::closed_at(path) {
-            Ok(Some(at)) => self.fault(LedgerError::Closed { path: path.clone(), at }),
-            // What cannot be read is told below.
-            Ok(None) | Err(_) => {}
+        // What cannot be read is told below.
+        if let Ok(Some(at)) = ledger::closed_at(path) {
+            self.fault(LedgerError::Closed { path: path.clone(), at });
         }
         match bound(path) {
             Ok(Some((bound, identity))) => {
