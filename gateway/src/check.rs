@@ -3,7 +3,7 @@
 use crate::config::{self, Config};
 use crate::control::barred::Barred;
 use crate::control::{audit, disk, report, transport};
-use crate::tls::Secrets;
+use crate::secrets::Secrets;
 use crate::{fit, own_id, run, shape};
 use anyhow::{Context, Error, Result, anyhow, ensure};
 use host::clock::wall;

@@ -20,6 +20,9 @@ pub const DEFAULT: &str = include_str!("../../deploy/gateway.toml");
 /// The show that plays when the configuration names no file.
 pub const DEFAULT_SHOW: &str = include_str!("../../deploy/show.toml");
 
+/// The key of the configuration that names the certificate directory, as errors of its files begin.
+pub const CERTS_KEY: &str = "[certs] directory";
+
 /// How much of the operators' audit log is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct AuditFiles {

@@ -1,41 +1,21 @@
 //! Everything that the gateway counts, by name. One shard writes its own set; anyone may read.
 //!
-//! A [`Count`] has one writer, so adding is a plain load and store with no locked instruction.
+//! [`Count`] is the number, [`Histogram`] how long things took.
 
+mod count;
+mod histogram;
 mod reasons;
 
+pub use count::Count;
+pub use histogram::Histogram;
 pub use reasons::{Busy, Dropped, Ended, Missed, Shed, SlowDown, Turned};
 
-use crate::load::histogram::{self, Histogram};
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Rule;
 use shake_proto::reply::Reason;
 use shake_proto::request_kind::RequestKind;
 use shake_rules::outcome::Outcome;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-/// A number that only its own shard changes.
-#[derive(Default)]
-pub struct Count(AtomicU64);
-
-impl Count {
-    pub fn add(&self, more: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
-    }
-
-    pub fn inc(&self) {
-        self.add(1);
-    }
-
-    pub fn set(&self, value: u64) {
-        self.0.store(value, Relaxed);
-    }
-
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// The counts of one shard.
 #[derive(Default)]

@@ -10,13 +10,12 @@
 //! copies them, in some milliseconds, in which whoever needs those bytes waits; so it works a tenth of the time while nobody
 //! shakes, and a fiftieth while they do.
 
-use crate::shard::serving::Shared;
 use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, madvise};
 use std::collections::HashSet;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -72,13 +71,23 @@ impl Ahead {
     }
 }
 
-/// Starts the thread. It ends soon after `stop` is set.
+/// Starts the thread. It ends soon after `stop` is set. `is_quiet` tells whether nobody shakes, and `count` shows how many huge
+/// pages parts of the heap were put together to.
 ///
 /// # Errors
 /// When no thread can be made.
-pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+pub fn spawn(
+    asked: Receiver<Range>,
+    is_quiet: impl Fn() -> bool + Send + 'static,
+    count: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name("huge-pages".into()).spawn(move || {
-        let idle = Idle { asked, shared, stop };
+        let idle = Idle {
+            asked,
+            is_quiet: Box::new(is_quiet),
+            stop,
+        };
         let mut heap = Heap::default();
         let (mut may_look, mut is_told) = (true, false);
         while !idle.is_stopping() {
@@ -93,7 +102,7 @@ pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>)
                 info!(%error, "the kernel gives the heap no huge pages, which costs more; Linux 6.1 can");
                 is_told = true;
             }
-            idle.shared.board.huge_pages.store(heap.huge.len() as u64, Relaxed);
+            count.store(heap.huge.len() as u64, Relaxed);
             idle.pass(LOOK);
         }
     })
@@ -102,7 +111,7 @@ pub fn spawn(asked: Receiver<Range>, shared: Arc<Shared>, stop: Arc<AtomicBool>)
 /// The time in which the thread has nothing else to do.
 struct Idle {
     asked: Receiver<Range>,
-    shared: Arc<Shared>,
+    is_quiet: Box<dyn Fn() -> bool>,
     stop: Arc<AtomicBool>,
 }
 
@@ -113,8 +122,7 @@ impl Idle {
 
     /// Lets the shards work after a copy that took so long.
     fn pass_after(&self, took: Duration) {
-        let is_quiet = self.shared.board.shakers.load(Relaxed) == 0;
-        self.pass(took * if is_quiet { PAUSE } else { PAUSE_OF_SHAKES });
+        self.pass(took * if (self.is_quiet)() { PAUSE } else { PAUSE_OF_SHAKES });
     }
 
     /// Makes what shards ask for, for so long; not on when the gateway stops.

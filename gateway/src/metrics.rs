@@ -4,7 +4,7 @@ use crate::control::counters::AdminCounters;
 use crate::control::places::{Limits, Places};
 use crate::counters::{self, Counters};
 use crate::load::{self, modes::Mode};
-use crate::shard::serving::Shared;
+use crate::state::Shared;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -1,23 +1,24 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
 use crate::config::Config;
+use crate::config_store::ConfigStore;
 use crate::control::barred::Barred;
 use crate::control::pairs::{self, Served};
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
 use crate::huge_pages::{self, Ahead};
 use crate::key_use::KeyUses;
-use crate::live::Current;
-use crate::load::board::Board;
-use crate::load::watch;
+use crate::load::monitor;
+use crate::load::state::LoadState;
 use crate::metrics::{self, Shown};
 use crate::own_id;
+use crate::secrets::{self, Secrets};
 use crate::shape;
 use crate::shard::lane::Lane;
-use crate::shard::serving::{Now, Serving, Shared};
+use crate::shard::serving::{Now, Serving};
 use crate::shard::socket::Socket;
-use crate::shard::{Endpoints, Parts, ResetKeys, Shard};
-use crate::tls::{self, Secrets};
+use crate::shard::{Endpoints, Identity, Parts, ResetKeys, Shard};
+use crate::state::Shared;
 use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
@@ -103,11 +104,11 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let clock = keeper.clock();
     let (mut start, live) = start::begin(config, forget_pushed, clock.now())?;
     let secrets = Secrets::read(config, None).map_err(all)?;
-    let server = Arc::clone(&secrets.servers.usual);
-    let reset_ring = tls::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
+    let server = Arc::clone(&secrets.servers.default);
+    let reset_ring = secrets::key_ring(&config.certs_directory, Purpose::StatelessReset)?;
     let shared = Arc::new(Shared {
-        current: Current::new(live, secrets, config.shards),
-        board: Board::new(config.shards),
+        current: ConfigStore::new(live, secrets, config.shards),
+        board: LoadState::new(config.shards),
         winners: Winners::new(config.winners_max),
         users: Users::new(config.shards, config.sessions.max),
         key_uses: KeyUses::new(config.shards),
@@ -137,12 +138,15 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let mut all_counters = Vec::new();
     for (number, (socket, (counters, lane))) in ports.sockets.into_iter().zip(lanes).enumerate() {
         all_counters.push(Arc::clone(&counters));
-        let generation = attachment.epoch() as u8;
-        let endpoint_config = |endpoint| tls::endpoint_config(&reset_keys, number as u8, generation, endpoint);
+        let identity = Identity {
+            shard: number as u8,
+            generation: attachment.epoch() as u8,
+            reset_keys: reset_keys.clone(),
+        };
         let parts = Parts {
             socket,
-            endpoints: Endpoints::new(endpoint_config, &server),
-            reset_keys: reset_keys.clone(),
+            endpoints: Endpoints::new(&identity, &server),
+            reset_keys: identity.reset_keys,
             sessions: config.sessions,
             ahead: ahead.clone(),
             stop: Arc::clone(&stop),
@@ -150,15 +154,18 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
     }
     let all_counters: Arc<[_]> = all_counters.into();
-    let watch = watch::spawn(
+    let load_monitor = monitor::spawn(
         Arc::clone(&shared),
         Arc::clone(&all_counters),
         attachment.clone(),
         keeper,
         Arc::clone(&stop),
     )
-    .context("cannot start the watch's thread")?;
-    let huge_pages = huge_pages::spawn(asked_ahead, Arc::clone(&shared), Arc::clone(&stop))
+    .context("cannot start the load monitor's thread")?;
+    let load = Arc::clone(&shared);
+    let is_quiet = move || load.board.shakers.load(Ordering::Relaxed) == 0;
+    let count = Arc::clone(&shared.board.huge_pages);
+    let huge_pages = huge_pages::spawn(asked_ahead, is_quiet, count, Arc::clone(&stop))
         .context("cannot start the thread for huge pages")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let parts = start::Parts {
@@ -186,7 +193,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     stop.store(true, Ordering::Relaxed);
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     join(shards, "a shard panicked");
-    join([watch], "the watch panicked");
+    join([load_monitor], "the load monitor panicked");
     join([huge_pages], "the thread for huge pages panicked");
     info!("stopped");
     result

@@ -4,7 +4,7 @@
 //! because nobody knows who is on it; phones are served all the same.
 
 use super::counters::Turned;
-use crate::tls::CERTS_KEY;
+use crate::config::CERTS_KEY;
 use anyhow::{Context, Result, bail, ensure};
 use ring::digest;
 use shake_rules::hex;

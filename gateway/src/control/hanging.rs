@@ -2,7 +2,7 @@
 
 use super::Control;
 use crate::key_use::KeyUse;
-use crate::tls::Secrets;
+use crate::secrets::Secrets;
 use host::clock::moment;
 use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyTag, Purpose};

@@ -31,7 +31,7 @@ pub mod counters;
 
 use crate::config::Config;
 use crate::counters::Counters;
-use crate::shard::serving::Shared;
+use crate::state::Shared;
 use arc_swap::ArcSwap;
 use audit::{Audit, Entry};
 use barred::Barred;

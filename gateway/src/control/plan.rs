@@ -4,7 +4,7 @@ mod cue;
 
 use super::Refused;
 use super::pairs::{self, Served};
-use crate::live::Live;
+use crate::config_store::Live;
 use host::clock::moment;
 use shake_proto::admin::{Change, Refusal, Running, What};
 use shake_rules::document::{Problem, Problems};

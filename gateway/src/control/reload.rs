@@ -8,7 +8,7 @@ use super::counters::Done;
 use super::identity::Operator;
 use super::report::Report;
 use super::{Control, Refused, now, transport};
-use crate::tls::Secrets;
+use crate::secrets::Secrets;
 use host::clock::{moment, wall_us};
 use shake_proto::admin::{Refusal, Request};
 use shake_proto::admin_v1 as v1;

@@ -1,22 +1,21 @@
 //! Load: how it is measured, which grade it makes, and which degraded modes hold. The grade's rules are pure
 //! (`shake_rules::grade`, `shake_rules::throttle`); here are the measuring and what all threads see of it.
 
-pub mod board;
 pub mod cpu;
-pub mod histogram;
 pub mod modes;
+pub mod monitor;
 pub mod phases;
 pub mod prefixes;
-pub mod watch;
+pub mod state;
 
-use board::Board;
 use modes::Mode;
 use shake_rules::grade::Signals;
+use state::LoadState;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The board in the Prometheus text format.
-pub fn render(board: &Board) -> String {
+/// The load in the Prometheus text format.
+pub fn render(load: &LoadState) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, labels: String, value: f64| {
         if !text.contains(&format!("# TYPE {name} ")) {
@@ -25,29 +24,29 @@ pub fn render(board: &Board) -> String {
         writeln!(text, "{name}{labels} {value}").expect("writing to a String cannot fail");
     };
     let plain = String::new;
-    gauge("gateway_grade", plain(), board.grade().number().into());
-    for (name, value) in Signals::NAMES.iter().zip(board.signals().values()) {
+    gauge("gateway_grade", plain(), load.grade().number().into());
+    for (name, value) in Signals::NAMES.iter().zip(load.signals().values()) {
         gauge("gateway_load", format!("{{signal=\"{name}\"}}"), value);
     }
     for mode in Mode::ALL {
-        let holds = u8::from(board.modes().has(mode));
+        let holds = u8::from(load.modes().has(mode));
         gauge(
             "gateway_degraded",
             format!("{{mode=\"{}\"}}", mode.name()),
             holds.into(),
         );
     }
-    for (name, value) in board.per_second.rows() {
+    for (name, value) in load.per_second.rows() {
         gauge("gateway_per_second", format!("{{what=\"{name}\"}}"), value);
     }
-    let capacity = board.capacity_per_second.value();
+    let capacity = load.capacity_per_second.value();
     gauge("gateway_capacity_shakes_per_second", plain(), capacity);
-    let invited = board.invited_per_second.value();
+    let invited = load.invited_per_second.value();
     gauge("gateway_invited_shakes_per_second", plain(), invited);
-    gauge("gateway_shakers", plain(), board.shakers.load(Relaxed) as f64);
-    gauge("gateway_huge_pages", plain(), board.huge_pages.load(Relaxed) as f64);
-    gauge("gateway_memory_in_use", plain(), board.memory_in_use.value());
-    gauge("gateway_turn_seconds_max", plain(), board.turn_ms_max.value() / 1e3);
+    gauge("gateway_shakers", plain(), load.shakers.load(Relaxed) as f64);
+    gauge("gateway_huge_pages", plain(), load.huge_pages.load(Relaxed) as f64);
+    gauge("gateway_memory_in_use", plain(), load.memory_in_use.value());
+    gauge("gateway_turn_seconds_max", plain(), load.turn_ms_max.value() / 1e3);
     let cpu_s = cpu::process_time().as_secs_f64();
     writeln!(
         text,
@@ -64,13 +63,13 @@ mod tests {
     use shake_rules::grade::Grade;
 
     #[test]
-    fn the_board_is_rendered_with_a_type_for_each_family() {
-        let board = Board::new(1);
-        board.set_grade(Grade::new(3));
+    fn the_load_is_rendered_with_a_type_for_each_family() {
+        let load = LoadState::new(1);
+        load.set_grade(Grade::new(3));
         let mut modes = Modes::default();
         modes.set(Mode::RingFull, true);
-        board.set_modes(modes);
-        let text = render(&board);
+        load.set_modes(modes);
+        let text = render(&load);
         for line in [
             "# TYPE gateway_degraded gauge",
             "gateway_grade 3",

@@ -1,7 +1,7 @@
 //! A line of the log when a phase begins, and one when it ends with what was served in it: whoever reads the log later
 //! finds the evening in it.
 
-use crate::live::Live;
+use crate::config_store::Live;
 use shake_rules::UnixMillis;
 use tracing::info;
 

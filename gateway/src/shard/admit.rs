@@ -1,5 +1,5 @@
 //! Who gets in: what the grade of load and the limits of one user, one address prefix and one shard admit, and what is
-//! said to those who are refused. Nothing here allocates on a shake's path, and nothing but the board is shared.
+//! said to those who are refused. Nothing here allocates on a shake's path, and nothing but the load is shared.
 //!
 //! A refusal must be far cheaper than a service. So a user over the limit is told once, and then dropped; and most of
 //! such a user's packets are dropped before they are decrypted, which is where the cost of a packet lies. One of some is
@@ -14,11 +14,11 @@ use budget::STANDS_FOR;
 pub use budget::Spending;
 
 use super::spent::Spent;
+use crate::config_store::Live;
 use crate::counters::{Busy, Counters, Shed, SlowDown, Turned};
-use crate::live::Live;
-use crate::load::board::Board;
 use crate::load::prefixes::{Over, Prefixes};
-use crate::tls::ASSUMED;
+use crate::load::state::LoadState;
+use crate::tls::MAX_ACK_DELAY;
 use rand::Rng;
 use rand::rngs::StdRng;
 use shake_proto::request_kind::RequestKind;
@@ -75,8 +75,8 @@ pub struct Gate {
     unruly: u8,
     /// Said Hello: before that nothing is shed.
     pub is_named: bool,
-    /// Was asked to let acknowledgements ride on shakes.
-    pub rides: bool,
+    /// Was asked to delay acknowledgements, so that they ride on shakes.
+    pub delays_acks: bool,
     /// Datagrams before Hello; after it packets over the rate at ease, of which every fourth is looked at.
     unread: u8,
     /// Came without a proof of its address: its network is charged once the handshake has proved it.
@@ -171,9 +171,9 @@ impl Admission {
 
     /// Takes the grade and what is live for this turn, and makes the pace and the limits from them. `show_pace_ms` is the
     /// phase's, `now_ns` since the shard began.
-    pub fn begin_turn(&mut self, live: &Live, board: &Board, show_pace_ms: u32, now_ns: u64) {
+    pub fn begin_turn(&mut self, live: &Live, load: &LoadState, show_pace_ms: u32, now_ns: u64) {
         self.now_ns = now_ns;
-        let grade = board.grade();
+        let grade = load.grade();
         let rules = live.throttle.at(grade);
         if grade != self.grade || live.version != self.version {
             self.grade = grade;
@@ -190,7 +190,7 @@ impl Admission {
             self.packets_over = budget::over(rules.user_packets);
         }
         if grade > Grade::default() {
-            let (shakers, invited) = (board.shakers.load(Relaxed), board.invited_per_second.value());
+            let (shakers, invited) = (load.shakers.load(Relaxed), load.invited_per_second.value());
             self.pace_ms = fair_pace_ms(rules, show_pace_ms, shakers, invited);
         } else {
             self.pace_ms = 0;
@@ -270,7 +270,7 @@ impl Admission {
 
     /// Whether an answer is acknowledged before the next shake is due, a third later than the pace at the most.
     fn acknowledges_apart(&self, gate: &Gate) -> bool {
-        !gate.rides || u128::from(self.pace_ms) * 4 > ASSUMED.as_millis() * 3
+        !gate.delays_acks || u128::from(self.pace_ms) * 4 > MAX_ACK_DELAY.as_millis() * 3
     }
 
     /// For how long the kernel may drop a session's packets from now on, in nanoseconds: until its budget has one more; and

@@ -131,7 +131,7 @@ fn serve(
     };
     gate.name(session.user.is_some());
     if let Some((takes_notices, device)) = hello {
-        gate.rides = session.connection.stats().frame_tx.ack_frequency > 0;
+        gate.delays_acks = session.connection.stats().frame_tx.ack_frequency > 0;
         session.takes_notices = takes_notices;
         session.behaviour.said_hello(device, user.is_none());
     }

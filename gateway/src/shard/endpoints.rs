@@ -5,16 +5,18 @@
 //! What is lost by it: a client's stateless reset bears a random ID and so reaches its endpoint by luck only. Phones
 //! hardly send any; their sessions end by the idle timeout.
 
-use super::cid::{ENDPOINTS, endpoint_of};
+use super::cid::{ENDPOINTS, ShardCids, endpoint_of};
 use super::pages::prefetch_lines;
+use super::resets::ResetKeys;
 use super::socket::Received;
+use crate::tls::QUIC_V1;
 use bytes::BytesMut;
 use quinn_proto::{
     AcceptError, Connection, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
     Incoming, ServerConfig, Transmit,
 };
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A connection: the endpoint that it belongs to, and what it is called there.
 #[derive(Clone, Copy)]
@@ -48,11 +50,34 @@ pub struct Endpoints {
     all: Vec<One>,
 }
 
+/// What a shard is known by, in its connection IDs and in the tokens of its stateless resets.
+pub struct Identity {
+    pub shard: u8,
+    /// Tells this life of the shard from the one before.
+    pub generation: u8,
+    pub reset_keys: ResetKeys,
+}
+
+impl Identity {
+    /// The configuration of one endpoint. The reset keys outlive the process, so that clients of an earlier life learn at once
+    /// that their connection is gone (RFC 9000, section 10.3). How many resets there are is the shard's to limit.
+    fn endpoint_config(&self, number: u16) -> Arc<EndpointConfig> {
+        let (shard, generation) = (self.shard, self.generation);
+        let mut endpoint = EndpointConfig::new(Arc::new(self.reset_keys.active().clone()));
+        endpoint.min_reset_interval(Duration::ZERO);
+        // The drafts that the library knows besides were never served (RFC 9000, section 6, tells of those that are).
+        endpoint.supported_versions(vec![QUIC_V1]);
+        endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
+        Arc::new(endpoint)
+    }
+}
+
 impl Endpoints {
-    /// Makes the endpoints; `config` says how one is configured, by its number.
-    pub fn new(config: impl Fn(u16) -> Arc<EndpointConfig>, server: &Arc<ServerConfig>) -> Self {
+    /// Makes the endpoints of a shard. `server` decides how addresses are proved, and is what a connection is served by unless
+    /// [`Self::accept`] says otherwise.
+    pub fn new(identity: &Identity, server: &Arc<ServerConfig>) -> Self {
         let one = |number| One {
-            endpoint: Endpoint::new(config(number), Some(Arc::clone(server)), false, None),
+            endpoint: Endpoint::new(identity.endpoint_config(number), Some(Arc::clone(server)), false, None),
             sessions: Vec::new(),
         };
         Self {

@@ -2,7 +2,7 @@
 //! works, and sends, in batches. Nothing here waits for another thread; the modules stand in the order in which a
 //! packet meets them.
 //!
-//! Architecture invariant: a shard shares with others only [`serving::Shared`]. It reads the clock once a turn.
+//! Architecture invariant: a shard shares with others only [`Shared`](crate::state::Shared). It reads the clock once a turn.
 
 mod wait;
 
@@ -55,8 +55,7 @@ mod sweep;
 
 mod settle;
 
-pub use cid::ShardCids;
-pub use endpoints::Endpoints;
+pub use endpoints::{Endpoints, Identity};
 pub use resets::ResetKeys;
 
 use crate::config;
@@ -212,7 +211,7 @@ impl Shard {
         self.moderation.begin_turn(now.instant.saturating_duration_since(last));
         self.serving.begin_turn(now);
         if change != self.serving.change {
-            self.parts.endpoints.serve_by(&self.serving.secrets.servers.usual);
+            self.parts.endpoints.serve_by(&self.serving.secrets.servers.default);
         }
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();

@@ -10,14 +10,14 @@ use super::socket::{BATCH, ReceiveBatch, Received};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::{Shed, Turned};
-use crate::tls::ASSUMED;
+use crate::tls::MAX_ACK_DELAY;
 use quinn_proto::ConnectionEvent;
 use shake_proto::code::Code;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// So many sessions of a shard may be asked to let acknowledgements ride on shakes. Of more, a shard cannot serve each as often.
-const RIDERS_MAX: usize = 32_768;
+/// Of a shard with more sessions none is asked to delay acknowledgements: it cannot serve each so often that they ride on shakes.
+const DELAYED_ACK_SESSIONS_MAX: usize = 32_768;
 
 /// A packet for a session.
 pub(super) struct Found {
@@ -296,8 +296,12 @@ impl Shard {
         }
         let servers = &self.serving.secrets.servers;
         // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
-        let may_ride = self.sessions.len() < RIDERS_MAX && self.serving.may_shake_within(ASSUMED);
-        let server = if may_ride { &servers.riding } else { &servers.usual };
+        let may_delay = self.sessions.len() < DELAYED_ACK_SESSIONS_MAX && self.serving.may_shake_within(MAX_ACK_DELAY);
+        let server = if may_delay {
+            &servers.delayed_ack
+        } else {
+            &servers.default
+        };
         let accepted = self
             .serving
             .growth

@@ -11,15 +11,11 @@ use super::offers::PutOff;
 use super::rounds::Rounds;
 use super::spent::Spent;
 use super::terms::{Proof, Term, Terms};
-use crate::config::Claims;
+use crate::config_store::Live;
 use crate::counters::Counters;
 use crate::huge_pages::Ahead;
-use crate::key_use::KeyUses;
-use crate::live::{Current, Live};
-use crate::load::board::Board;
-use crate::tls::Secrets;
-use crate::users::Users;
-use crate::winners::Winners;
+use crate::secrets::Secrets;
+use crate::state::Shared;
 use bytes::BytesMut;
 use host::clock::Clock;
 use quinn_proto::StreamId;
@@ -37,20 +33,6 @@ use slab::Slab;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What all shards share; nothing in it is written to but the tables of winners and of users, the board of load, and, by
-/// operators, what is live.
-pub struct Shared {
-    pub current: Current,
-    pub board: Board,
-    pub winners: Winners,
-    pub users: Users,
-    pub key_uses: KeyUses,
-    pub claims: Claims,
-    pub shards: u16,
-    /// What every time goes by that users and the agent are told.
-    pub clock: Clock,
-}
 
 /// The present, read once a turn.
 #[derive(Clone, Copy)]
@@ -151,12 +133,12 @@ pub struct Serving {
 
 impl Serving {
     pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, ahead: Ahead, now: Now) -> Self {
-        let held = shared.current.held();
-        shared.current.runs(shard, &held);
+        let snapshot = shared.current.snapshot();
+        shared.current.runs(shard, &snapshot);
         Self {
-            live: held.live,
-            secrets: held.secrets,
-            change: held.change,
+            live: snapshot.live,
+            secrets: snapshot.secrets,
+            change: snapshot.change,
             counters,
             ledger: lane.ledger(),
             lane,
@@ -195,12 +177,12 @@ impl Serving {
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
         let mut is_new_show = false;
-        if let Some(held) = self.shared.current.newer_than(self.change) {
-            self.shared.current.runs(self.shard, &held);
+        if let Some(next) = self.shared.current.newer_than(self.change) {
+            self.shared.current.runs(self.shard, &next);
             self.rounds
-                .take_keys(&self.secrets.tokens, &held.secrets.tokens, now.elapsed_ns);
-            is_new_show = !Arc::ptr_eq(&held.live.show, &self.live.show);
-            (self.live, self.secrets, self.change) = (held.live, held.secrets, held.change);
+                .take_keys(&self.secrets.tokens, &next.secrets.tokens, now.elapsed_ns);
+            is_new_show = !Arc::ptr_eq(&next.live.show, &self.live.show);
+            (self.live, self.secrets, self.change) = (next.live, next.secrets, next.change);
         }
         let is_draining = self.shared.current.is_draining();
         let phase = self.live.show.phase_at(now.unix);

@@ -7,13 +7,13 @@
 //! **Patience.** Either side probes when an acknowledgement is late by more than a round trip and the other's
 //! `max_ack_delay` (RFC 9002, section 6.2.1): two packets, both to be acknowledged. With the usual 25 ms a pause of 60 ms
 //! anywhere makes each exchange under way cost several packets more. Of the two sides' probes the gateway's feed themselves:
-//! their acknowledgements come late in their turn, for seconds. So we wait for [`ASSUMED`] at least, whatever a phone says.
+//! their acknowledgements come late in their turn, for seconds. So we wait for [`MAX_ACK_DELAY`] at least, whatever a phone says.
 //! A phone's probes are answered by acknowledgements alone, which nobody answers; and its probe time is what a lost
 //! packet of its beginning costs it. So it is told [`ANNOUNCED`]. Acknowledgements leave as early as before.
 //!
 //! **Riding.** Where phones shake again within that time they are asked to let the acknowledgement of an answer wait for it and
 //! ride on the next shake, by the extension for acknowledgement frequency. quinn-proto asks for no more than a round trip, or
-//! 25 ms, or else what the phone says is the least that it can do; so what a phone says is read as at least [`ASSUMED`].
+//! 25 ms, or else what the phone says is the least that it can do; so what a phone says is read as at least [`MAX_ACK_DELAY`].
 //!
 //! **Varints.** quinn-proto refuses integers in more bytes than they need, which others may write (RFC 9000, section 16); so
 //! it gets them shortened.
@@ -24,12 +24,12 @@ use quinn_proto::{Side, VarInt};
 use std::time::Duration;
 
 /// RFC 9000, section 18.2. In milliseconds; without the parameter its value is 25.
-const MAX_ACK_DELAY: u64 = 0x0b;
+const MAX_ACK_DELAY_ID: u64 = 0x0b;
 /// RFC 9000, section 18.2. Without the parameter its value is two.
 const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
 /// The least that an acknowledgement can wait at its sender, in microseconds; who knows the extension says so
 /// (draft-ietf-quic-ack-frequency-07, section 3).
-const MIN_ACK_DELAY: u64 = 0xff04_de1b;
+const MIN_ACK_DELAY_ID: u64 = 0xff04_de1b;
 /// RFC 9000, section 18.2: parameters that are integers, in both directions.
 const INTEGERS: [u64; 11] = [
     0x01,
@@ -41,7 +41,7 @@ const INTEGERS: [u64; 11] = [
     0x08,
     0x09,
     0x0a,
-    MAX_ACK_DELAY,
+    MAX_ACK_DELAY_ID,
     ACTIVE_CONNECTION_ID_LIMIT,
 ];
 /// The `max_ack_delay` that phones are told: their patience with us. A lost Hello costs a round trip or two and this, and a
@@ -50,13 +50,13 @@ const ANNOUNCED: Duration = Duration::from_millis(150);
 /// The least that we take a phone's to be: our patience with phones. A quarter more than the usual pace of a show: who goes on
 /// shaking acknowledges an answer with the next shake, and is never probed. Longer than the pauses of a busy or virtual
 /// machine.
-pub const ASSUMED: Duration = Duration::from_millis(1_250);
+pub const MAX_ACK_DELAY: Duration = Duration::from_millis(1_250);
 
 /// The gateway's parameters as bytes, with the patience that phones shall have.
 pub fn write(parameters: &TransportParameters) -> Vec<u8> {
     let mut bytes = Vec::new();
     parameters.write(&mut bytes); // leaves out `max_ack_delay`, because it is the default
-    write_integer(&mut bytes, MAX_ACK_DELAY, ANNOUNCED.as_millis() as u64);
+    write_integer(&mut bytes, MAX_ACK_DELAY_ID, ANNOUNCED.as_millis() as u64);
     bytes
 }
 
@@ -101,21 +101,25 @@ fn shortened(mut bytes: &[u8]) -> Result<Vec<u8>, UnexpectedEnd> {
 
 fn as_taken(mut bytes: &[u8]) -> Result<Vec<u8>, UnexpectedEnd> {
     let mut taken = Vec::with_capacity(bytes.len() + 8);
-    let mut patience = ASSUMED.as_millis() as u64;
+    let mut patience = MAX_ACK_DELAY.as_millis() as u64;
     while !bytes.is_empty() {
         let before = bytes;
         let (id, mut value) = next(&mut bytes)?;
         match id {
             ACTIVE_CONNECTION_ID_LIMIT => {}
-            MAX_ACK_DELAY => patience = patience.max(VarInt::decode(&mut value)?.into_inner()),
-            MIN_ACK_DELAY => {
+            MAX_ACK_DELAY_ID => patience = patience.max(VarInt::decode(&mut value)?.into_inner()),
+            MIN_ACK_DELAY_ID => {
                 let least = VarInt::decode(&mut value)?.into_inner();
-                write_integer(&mut taken, MIN_ACK_DELAY, least.max(ASSUMED.as_micros() as u64));
+                write_integer(
+                    &mut taken,
+                    MIN_ACK_DELAY_ID,
+                    least.max(MAX_ACK_DELAY.as_micros() as u64),
+                );
             }
             _ => taken.extend_from_slice(&before[..before.len() - bytes.len()]),
         }
     }
-    write_integer(&mut taken, MAX_ACK_DELAY, patience);
+    write_integer(&mut taken, MAX_ACK_DELAY_ID, patience);
     Ok(taken)
 }
 

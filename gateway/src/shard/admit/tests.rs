@@ -84,13 +84,13 @@ fn who_shakes_again_after_any_rest_counts_among_those_who_shake() {
 #[test]
 fn what_a_rider_sends_too_early_is_no_acknowledgement_unless_the_pace_is_long() {
     let (mut admission, mut gate) = at_work();
-    gate.rides = true;
+    gate.delays_acks = true;
     admission.now_ns += SECOND_NS / 10;
     assert_eq!(admission.shed(&mut gate), Some(Shed::OverRate));
     admission.now_ns += SECOND_NS;
     shake(&mut admission, &mut gate);
     assert!(admission.hold_ns(&gate) > 0, "unruly");
-    admission.pace_ms = ASSUMED.as_millis() as u32 * 3 / 4 + 1;
+    admission.pace_ms = MAX_ACK_DELAY.as_millis() as u32 * 3 / 4 + 1;
     admission.now_ns += SECOND_NS / 10;
     assert_eq!(admission.shed(&mut gate), None);
 }
@@ -302,7 +302,7 @@ fn live() -> Live {
 fn held_against(per_second: u64, wins: bool) -> u64 {
     let (mut admission, mut gate) = budgeted();
     admission.user = UserLimit::Rules(Limit::new(20.0, 100));
-    gate.rides = true;
+    gate.delays_acks = true;
     let mut held = 0;
     for _ in 0..60 * per_second {
         admission.now_ns += SECOND_NS / per_second;

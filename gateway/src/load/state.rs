@@ -1,12 +1,12 @@
-//! What every thread may know of the gateway's load: the watch writes it ten times a second from what the shards put
+//! What every thread may know of the gateway's load: the monitor writes it ten times a second from what the shards put
 //! here, and shards, metrics and status read it. Atomics only; nothing here waits.
 
 use super::modes::Modes;
 use shake_rules::grade::{Grade, Signals};
 use shm_queue::Owner;
 use std::array;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// A number with a fraction, shared.
 #[derive(Default)]
@@ -49,15 +49,15 @@ impl ShortestWait {
 #[derive(Default)]
 #[repr(align(128))]
 pub struct ShardGauges {
-    /// The shortest queue wait of a batch since the watch last looked, without what a turn was held back on purpose.
+    /// The shortest queue wait of a batch since the monitor last looked, without what a turn was held back on purpose.
     pub queue_wait: ShortestWait,
     /// How full the request ring is, in thousandths.
     pub ring_fill_permille: AtomicU32,
-    /// Whether a push into the request ring failed for lack of room since the watch last looked.
+    /// Whether a push into the request ring failed for lack of room since the monitor last looked.
     pub was_ring_full: AtomicBool,
     /// Users who shook in the last ten seconds or so.
     pub shakers: AtomicU32,
-    /// The longest turn since the watch last looked, in microseconds.
+    /// The longest turn since the monitor last looked, in microseconds.
     pub turn_us_max: AtomicU32,
 }
 
@@ -89,8 +89,8 @@ impl PerSecond {
     }
 }
 
-/// The board.
-pub struct Board {
+/// The load of the gateway.
+pub struct LoadState {
     grade: AtomicU8,
     modes: AtomicU32,
     signals: [Gauge; 4],
@@ -101,7 +101,7 @@ pub struct Board {
     /// Users who shook lately, over all shards.
     pub shakers: AtomicU64,
     /// Huge pages that parts of the heap were put together to.
-    pub huge_pages: AtomicU64,
+    pub huge_pages: Arc<AtomicU64>,
     pub per_second: PerSecond,
     /// The longest turn of a shard in the last second, in milliseconds.
     pub turn_ms_max: Gauge,
@@ -119,7 +119,7 @@ pub struct Board {
     pub shards: Box<[ShardGauges]>,
 }
 
-impl Board {
+impl LoadState {
     pub fn new(shards: u16) -> Self {
         Self {
             grade: AtomicU8::new(0),
@@ -128,7 +128,7 @@ impl Board {
             capacity_per_second: Gauge::default(),
             invited_per_second: Gauge::default(),
             shakers: AtomicU64::new(0),
-            huge_pages: AtomicU64::new(0),
+            huge_pages: Arc::default(),
             per_second: PerSecond::default(),
             turn_ms_max: Gauge::default(),
             operator_heard_ms: AtomicU64::new(0),

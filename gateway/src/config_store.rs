@@ -2,7 +2,7 @@
 //! directory ([`Secrets`]). Each is replaced as one, so no shard ever sees half of a change: the control plane stores the
 //! next, and each shard takes it between two turns.
 
-use crate::tls::Secrets;
+use crate::secrets::Secrets;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use shake_rules::show::Show;
 use shake_rules::throttle::Throttle;
@@ -21,7 +21,7 @@ pub struct Live {
 }
 
 /// Where the present state stands, and which each shard runs.
-pub struct Current {
+pub struct ConfigStore {
     /// How many changes there were, alone, so that a shard's look at it each turn is one load of a line that hardly ever
     /// changes.
     changes: AtomicU64,
@@ -43,7 +43,7 @@ struct Running {
 }
 
 /// What holds, as a shard takes it.
-pub struct Held {
+pub struct Snapshot {
     pub change: u64,
     pub live: Arc<Live>,
     pub secrets: Arc<Secrets>,
@@ -59,7 +59,7 @@ pub struct Drain {
     pub alternatives: Vec<String>,
 }
 
-impl Current {
+impl ConfigStore {
     pub fn new(live: Live, secrets: Secrets, shards: u16) -> Self {
         Self {
             changes: AtomicU64::new(1),
@@ -94,7 +94,7 @@ impl Current {
     }
 
     fn changed(&self) -> u64 {
-        // SYNC POINT with `held`: who sees the number sees what it names, or what came after it.
+        // SYNC POINT with `snapshot`: who sees the number sees what it names, or what came after it.
         self.changes.fetch_add(1, Ordering::Release) + 1
     }
 
@@ -104,8 +104,8 @@ impl Current {
     }
 
     /// What holds now.
-    pub fn held(&self) -> Held {
-        Held {
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
             // SYNC POINT with `changed`. First, so that what is loaded behind it is never older.
             change: self.change(),
             live: self.load(),
@@ -114,15 +114,15 @@ impl Current {
     }
 
     /// What holds now, if there was a change since the one of number `known`.
-    pub fn newer_than(&self, known: u64) -> Option<Held> {
-        (self.change() != known).then(|| self.held())
+    pub fn newer_than(&self, known: u64) -> Option<Snapshot> {
+        (self.change() != known).then(|| self.snapshot())
     }
 
     /// A shard says what it runs from this turn on.
-    pub fn runs(&self, shard: u16, held: &Held) {
+    pub fn runs(&self, shard: u16, snapshot: &Snapshot) {
         let running = &self.running[usize::from(shard)];
-        running.version.store(held.live.version, Ordering::Release);
-        running.change.store(held.change, Ordering::Release);
+        running.version.store(snapshot.live.version, Ordering::Release);
+        running.change.store(snapshot.change, Ordering::Release);
     }
 
     /// The version that each shard runs; 0 for one that has not had a turn yet.

@@ -1,12 +1,12 @@
-//! The watch: a thread that measures the load ten times a second, and puts the grade, the signals, the degraded modes and
-//! the figures of the last second on the board. What it decides by is pure: `Grader`, `Judge`.
+//! The load monitor: a thread that measures the load ten times a second, and puts the grade, the signals, the degraded modes and
+//! the figures of the last second into the load state. What it decides by is pure: `Grader`, `Judge`.
 
-use super::board::Board;
 use super::cpu::Cpu;
 use super::modes::{Facts, Judge, Modes};
 use super::phases::{Phases, Served};
+use super::state::LoadState;
 use crate::counters::Counters;
-use crate::shard::serving::Shared;
+use crate::state::Shared;
 use host::clock::{Keeper, monotonic_ms, wall_ms};
 use host::groups::Groups;
 use host::memory::Memory;
@@ -43,7 +43,7 @@ struct Sums {
     connections: u64,
 }
 
-pub struct Watch {
+pub struct LoadMonitor {
     shared: Arc<Shared>,
     counters: Arc<[Arc<Counters>]>,
     attachment: Attachment,
@@ -64,7 +64,7 @@ pub struct Watch {
     looks: u32,
 }
 
-/// Starts the watch. It ends soon after `stop` is set.
+/// Starts the monitor. It ends soon after `stop` is set.
 ///
 /// # Errors
 /// When no thread can be made.
@@ -76,15 +76,15 @@ pub fn spawn(
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let mut watch = Watch::new(shared, counters, attachment, keeper, Instant::now());
+        let mut monitor = LoadMonitor::new(shared, counters, attachment, keeper, Instant::now());
         while !stop.load(Relaxed) {
             std::thread::sleep(LOOK);
-            watch.look(Instant::now());
+            monitor.look(Instant::now());
         }
     })
 }
 
-impl Watch {
+impl LoadMonitor {
     fn new(
         shared: Arc<Shared>,
         counters: Arc<[Arc<Counters>]>,
@@ -134,15 +134,15 @@ impl Watch {
 
     /// Measures the load since the last look.
     fn sample(&mut self, now: Instant) -> Signals {
-        let board = &self.shared.board;
+        let load = &self.shared.board;
         let shares = self.cpu.look(now);
         let (mut queue_wait_us, mut ring_fill, mut shakers) = (0, 0, 0);
-        for (shard, standing) in board.shards.iter().zip(&mut self.queue_waits) {
+        for (shard, standing) in load.shards.iter().zip(&mut self.queue_waits) {
             queue_wait_us = queue_wait_us.max(standing.look(shard.queue_wait.take()));
             ring_fill = ring_fill.max(shard.ring_fill_permille.load(Relaxed));
             shakers += u64::from(shard.shakers.load(Relaxed));
         }
-        board.shakers.store(shakers, Relaxed);
+        load.shakers.store(shakers, Relaxed);
         Signals {
             process_cpu: shares.process,
             cgroup_cpu: shares.cgroup,
@@ -156,18 +156,18 @@ impl Watch {
         self.smoothed = self.smoothed.smoothed(sample, elapsed_ms, throttle.smooth_ms);
         let before = self.grader.grade();
         let grade = self.grader.step(&self.smoothed, monotonic_ms(), throttle);
-        let board = &self.shared.board;
-        board.set_signals(&self.smoothed);
-        board.set_grade(grade);
+        let load = &self.shared.board;
+        load.set_signals(&self.smoothed);
+        load.set_grade(grade);
         if grade != before {
-            log_grade(before, grade, &self.smoothed, board);
+            log_grade(before, grade, &self.smoothed, load);
         }
     }
 
     /// Finds what paces are made for.
     fn pace(&mut self, sample: &Signals, sums: &Sums, elapsed_ms: u64) {
         let before = std::mem::replace(&mut self.before, *sums);
-        let board = &self.shared.board;
+        let load = &self.shared.board;
         let look = Look {
             elapsed_ms,
             served: sums.shakes - before.shakes,
@@ -176,14 +176,14 @@ impl Watch {
             overflowed: sums.overflowed.saturating_sub(before.overflowed),
             process_cpu: sample.process_cpu,
             queue_wait_ms: sample.queue_wait_ms,
-            shakers: board.shakers.load(Relaxed),
+            shakers: load.shakers.load(Relaxed),
         };
         let throttle = &self.shared.current.load().throttle;
         let grade = self.grader.grade();
         self.pacer
             .look(&look, throttle.queue_wait_ms, grade, throttle.at(grade));
-        board.capacity_per_second.set(self.pacer.capacity_per_second());
-        board.invited_per_second.set(self.pacer.invited_per_second());
+        load.capacity_per_second.set(self.pacer.capacity_per_second());
+        load.invited_per_second.set(self.pacer.invited_per_second());
     }
 
     /// The agent, which judges every end, leads while it is here: so no ticket is ever judged by a clock that is behind
@@ -198,14 +198,14 @@ impl Watch {
     }
 
     fn judge_modes(&mut self) {
-        let board = &self.shared.board;
+        let load = &self.shared.board;
         let live = self.shared.current.load();
         let mapping = self.attachment.mapping();
-        if board.ledger.get().is_none()
+        if load.ledger.get().is_none()
             && let Some(owner) = mapping.owner()
         {
             // Nobody else sets it.
-            let _ = board.ledger.set(owner);
+            let _ = load.ledger.set(owner);
         }
         let agent = mapping.peer(Side::Back);
         let (monotonic_ms, now) = (monotonic_ms(), self.shared.clock.now());
@@ -214,14 +214,11 @@ impl Watch {
             unix_ms: wall_ms(),
             agent_is_here: agent.is_alive(monotonic_ms, SILENT_MS_MAX),
             agent: AgentStatus::decode(agent.status),
-            show_version: board.is_show_followed().then_some(live.version),
-            was_ring_full: board
-                .shards
-                .iter()
-                .any(|shard| shard.was_ring_full.swap(false, Relaxed)),
+            show_version: load.is_show_followed().then_some(live.version),
+            was_ring_full: load.shards.iter().any(|shard| shard.was_ring_full.swap(false, Relaxed)),
             is_show_over: live.show.phases.iter().all(|phase| phase.ends_at <= now),
-            is_config_unkept: board.is_config_unkept(),
-            operator_heard_ms: board.operator_heard_ms(),
+            is_config_unkept: load.is_config_unkept(),
+            operator_heard_ms: load.operator_heard_ms(),
         };
         let modes = self.judge.look(&facts, &live.throttle.modes);
         for mode in modes.iter().filter(|mode| !self.modes.has(*mode)) {
@@ -231,7 +228,7 @@ impl Watch {
             info!(mode = mode.name(), "degraded mode left");
         }
         self.modes = modes;
-        board.set_modes(modes);
+        load.set_modes(modes);
     }
 
     fn sums(&self) -> Sums {
@@ -264,11 +261,11 @@ impl Watch {
     /// Says whether there is memory for newcomers.
     fn look_at_memory(&self) {
         let in_use = Memory::look(&self.groups).in_use();
-        let board = &self.shared.board;
-        board.memory_in_use.set(in_use);
-        let was_full = board.is_memory_full();
+        let load = &self.shared.board;
+        load.memory_in_use.set(in_use);
+        let was_full = load.is_memory_full();
         let is_full = in_use > if was_full { MEMORY_FREE_AGAIN } else { MEMORY_FULL };
-        board.set_memory_full(is_full);
+        load.set_memory_full(is_full);
         let in_use = format!("{:.0} %", in_use * 100.0);
         match (was_full, is_full) {
             (false, true) => warn!(in_use, "no memory for newcomers: they are refused"),
@@ -281,8 +278,8 @@ impl Watch {
         let (since, before) = std::mem::replace(&mut self.second, (now, sums));
         let elapsed_s = (now - since).as_secs_f64().max(1e-3);
         let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / elapsed_s;
-        let board = &self.shared.board;
-        let shown = &board.per_second;
+        let load = &self.shared.board;
+        let shown = &load.per_second;
         shown.packets.set(rate(sums.packets, before.packets));
         shown.shakes.set(rate(sums.shakes, before.shakes));
         shown
@@ -292,16 +289,12 @@ impl Watch {
         shown.asks.set(rate(sums.asks, before.asks));
         shown.busy.set(rate(sums.busy, before.busy));
         shown.connections.set(rate(sums.connections, before.connections));
-        let turn_us = board
-            .shards
-            .iter()
-            .map(|shard| shard.turn_us_max.swap(0, Relaxed))
-            .max();
-        board.turn_ms_max.set(f64::from(turn_us.unwrap_or(0)) / 1e3);
+        let turn_us = load.shards.iter().map(|shard| shard.turn_us_max.swap(0, Relaxed)).max();
+        load.turn_ms_max.set(f64::from(turn_us.unwrap_or(0)) / 1e3);
     }
 }
 
-fn log_grade(before: Grade, grade: Grade, signals: &Signals, board: &Board) {
+fn log_grade(before: Grade, grade: Grade, signals: &Signals, load: &LoadState) {
     info!(
         from = before.number(),
         to = grade.number(),
@@ -309,8 +302,8 @@ fn log_grade(before: Grade, grade: Grade, signals: &Signals, board: &Board) {
         cgroup_cpu = format_args!("{:.2}", signals.cgroup_cpu),
         queue_wait_ms = format_args!("{:.1}", signals.queue_wait_ms),
         ring_fill = format_args!("{:.2}", signals.ring_fill),
-        capacity_per_second = format_args!("{:.0}", board.capacity_per_second.value()),
-        shakers = board.shakers.load(Relaxed),
+        capacity_per_second = format_args!("{:.0}", load.capacity_per_second.value()),
+        shakers = load.shakers.load(Relaxed),
         "grade changed"
     );
 }

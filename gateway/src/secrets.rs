@@ -1,11 +1,12 @@
 //! What is read from the certificate directory and may be read anew while the gateway runs: the certificate and the secret
 //! keys. Reading checks everything before anything is used.
 
-use super::{CERTS_KEY, ServerSide, Servers, key_ring};
-use crate::config::Config;
+use crate::config::{CERTS_KEY, Config};
+use crate::tls::{ServerSide, Servers};
 use anyhow::{Context, Result, anyhow};
 use host::chain::{self, Usage};
 use host::clock::moment;
+use host::pem;
 use ring::digest;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
@@ -48,9 +49,10 @@ impl Secrets {
                 "{CERTS_KEY} {directory} is not there; name the one that `certs generate` made"
             )]);
         }
+        let side = server_side(directory);
         let servers = match before {
-            None => Servers::new(config),
-            Some(before) => ServerSide::read(directory).map(|side| before.servers.with(side)),
+            None => side.and_then(|side| Servers::new(side, &config.sessions)),
+            Some(before) => side.map(|side| before.servers.with(side)),
         };
         let servers = noted(servers, &mut faults);
         let certificate = noted(Certificate::read(directory), &mut faults);
@@ -96,6 +98,27 @@ impl Secrets {
     }
 }
 
+/// Reads the key file of one purpose.
+///
+/// # Errors
+/// When it cannot be read, or is no such file.
+pub fn key_ring(directory: &Path, purpose: Purpose) -> Result<KeyRing> {
+    let path = directory.join(purpose.file_name());
+    let read = std::fs::read_to_string(&path);
+    let text = read.with_context(|| format!("{CERTS_KEY}: cannot read {}", path.display()))?;
+    KeyRing::parse(&text, purpose).with_context(|| path.display().to_string())
+}
+
+/// The server's side of TLS with the certificate of the directory.
+fn server_side(directory: &Path) -> Result<ServerSide> {
+    let certificate = directory.join("server.pem");
+    let key = directory.join("server.key.pem");
+    let chain = pem::certificates(&certificate).context(CERTS_KEY)?;
+    let secret = pem::private_key(&key).context(CERTS_KEY)?;
+    ServerSide::new(chain, secret)
+        .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))
+}
+
 fn noted<T>(read: Result<T>, faults: &mut Vec<anyhow::Error>) -> Option<T> {
     read.map_err(|fault| faults.push(fault)).ok()
 }
@@ -128,8 +151,8 @@ pub struct Certificate {
 impl Certificate {
     fn read(directory: &Path) -> Result<Self> {
         let path = directory.join("server.pem");
-        let chain = host::pem::certificates(&path).context(CERTS_KEY)?;
-        let is_of_authority = host::pem::certificates(&directory.join("ca.pem"))
+        let chain = pem::certificates(&path).context(CERTS_KEY)?;
+        let is_of_authority = pem::certificates(&directory.join("ca.pem"))
             .is_ok_and(|authorities| chain::verify(&authorities, &chain, Usage::Server, 0).is_ok());
         let (mut starts_at, mut expires_at) = (UnixMillis(0), UnixMillis(u64::MAX));
         for der in &chain {

@@ -1,0 +1,25 @@
+//! A number with one writer, so adding is a plain load and store with no locked instruction.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A number that only its own shard changes.
+#[derive(Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
