@@ -5,8 +5,8 @@
 //! packet came after the socket was last found empty, so it has not waited for longer than since then.
 
 use super::BATCHES_PER_TURN;
+use super::batch::RecvBatch;
 use super::serving::Serving;
-use super::socket::ReceiveBatch;
 use host::clock::wall_ns;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -45,7 +45,7 @@ impl Arrivals {
     }
 
     /// A batch is about to be handled.
-    pub fn batch(&mut self, serving: &mut Serving, batch: &ReceiveBatch) {
+    pub fn batch(&mut self, serving: &mut Serving, batch: &RecvBatch) {
         let Some(at_ns) = batch.received_at_ns() else {
             return;
         };

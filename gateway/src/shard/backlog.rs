@@ -4,7 +4,8 @@
 //! costs a tenth more: its buffers in the kernel take two kilobytes in a dozen places. So everything is read as soon as
 //! it is there, between two batches that are handled, and what must wait waits here, where it takes a few lines.
 
-use super::socket::{BATCH, ReceiveBatch, Socket};
+use super::batch::{BATCH, RecvBatch};
+use super::socket::Socket;
 use std::collections::VecDeque;
 use std::io;
 
@@ -14,18 +15,18 @@ const BATCHES_MAX: usize = 256;
 
 #[derive(Default)]
 pub struct Backlog {
-    waiting: VecDeque<ReceiveBatch>,
+    waiting: VecDeque<RecvBatch>,
     /// Batches to read into; the one that was used last is used next.
-    spare: Vec<ReceiveBatch>,
+    spare: Vec<RecvBatch>,
 }
 
 impl Backlog {
     /// Reads what the socket has, as far as there is room. Gives how many packets that were, and whether an error of the
     /// socket ended it.
-    pub fn read(&mut self, socket: &Socket) -> (usize, io::Result<()>) {
+    pub fn read(&mut self, socket: &mut Socket) -> (usize, io::Result<()>) {
         let mut read = 0;
         while self.waiting.len() < BATCHES_MAX {
-            let mut batch = self.spare.pop().unwrap_or_else(ReceiveBatch::new);
+            let mut batch = self.spare.pop().unwrap_or_else(RecvBatch::new);
             let result = socket.receive(&mut batch);
             let len = batch.len();
             if len > 0 {
@@ -42,12 +43,12 @@ impl Backlog {
     }
 
     /// The batch that has waited longest.
-    pub fn next(&mut self) -> Option<ReceiveBatch> {
+    pub fn next(&mut self) -> Option<RecvBatch> {
         self.waiting.pop_front()
     }
 
     /// Takes back a batch that was handled.
-    pub fn reuse(&mut self, batch: ReceiveBatch) {
+    pub fn reuse(&mut self, batch: RecvBatch) {
         self.spare.push(batch);
     }
 

@@ -5,10 +5,10 @@
 //! What is lost by it: a client's stateless reset bears a random ID and so reaches its endpoint by luck only. Phones
 //! hardly send any; their sessions end by the idle timeout.
 
+use super::batch::Received;
 use super::cid::{ENDPOINTS, ShardCids, endpoint_of};
 use super::pages::prefetch_lines;
 use super::resets::ResetKeys;
-use super::socket::Received;
 use crate::tls::QUIC_V1;
 use bytes::BytesMut;
 use quinn_proto::{

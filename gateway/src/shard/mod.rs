@@ -4,6 +4,7 @@
 //!
 //! Architecture invariant: a shard shares with others only [`Shared`](crate::state::Shared). It reads the clock once a turn.
 
+mod batch;
 mod wait;
 
 pub mod socket;
@@ -64,6 +65,7 @@ use crate::users::Seat;
 use arrivals::Arrivals;
 use ask::Delivery;
 use backlog::Backlog;
+use batch::{BATCH, SendBatch};
 use dispatch::{notify, reply};
 use early::Early;
 use front::Front;
@@ -77,7 +79,7 @@ use serving::{Now, Serving};
 use session::Session;
 use sessions::Sessions;
 use shake_proto::code::Code;
-use socket::{BATCH, SendBatch, Socket};
+use socket::Socket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -144,7 +146,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Makes the shard; to be called on its own thread, because its message headers hold pointers.
+    /// Makes the shard.
     pub fn new(parts: Parts, began: Instant, serving: Serving) -> Self {
         Self {
             sessions: Sessions::new(&parts.ahead),

@@ -2,11 +2,11 @@
 //! asked to prove their address, or refused.
 
 use super::admit::Spending;
+use super::batch::{BATCH, Received, RecvBatch};
 use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
 use super::session::{Session, Taken};
-use super::socket::{BATCH, ReceiveBatch, Received};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
 use crate::counters::{Shed, Turned};
@@ -34,7 +34,7 @@ impl Shard {
     /// Reads what the socket has into the backlog, as far as there is room. Gives how many packets that were.
     pub(super) fn read(&mut self) -> usize {
         self.arrivals.before_read();
-        let (read, result) = self.backlog.read(&self.parts.socket);
+        let (read, result) = self.backlog.read(&mut self.parts.socket);
         self.moderation.note(read);
         self.serving.counters.packets_received.add(read as u64);
         if result.is_err() {
@@ -67,7 +67,7 @@ impl Shard {
     }
 
     /// Sheds what can be without looking further, and finds whom the rest of a batch is for.
-    fn look_up_all(&mut self, received: &ReceiveBatch) {
+    fn look_up_all(&mut self, received: &RecvBatch) {
         let count = received.len();
         let mut known = [None; BATCH];
         if self.repeats.is_awake(self.serving.now.elapsed_ns) {

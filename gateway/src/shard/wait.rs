@@ -1,6 +1,6 @@
 //! Between two turns: when the next one may begin, and what wakes a shard that has nothing to do.
 
-use super::socket::BATCH;
+use super::batch::BATCH;
 use super::{Shard, TICK};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::time::TimeSpec;

@@ -2,44 +2,29 @@
 //! program that gives every packet to its connection's shard, and the filter that drops packets in the kernel.
 
 mod address;
-mod batch;
 mod filter;
 mod filter_program;
+mod headers;
 #[cfg(test)]
 mod tests;
 
-pub use batch::{ReceiveBatch, SendBatch};
-
+use super::batch::{BATCH, RecvBatch, SendBatch};
 use address::{from_storage, to_storage};
 use filter::Filter;
+use headers::Headers;
 use libc::{c_int, sockaddr_storage, socklen_t};
-use quinn_proto::EcnCodepoint;
 use std::io;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
-
-/// Packets in one system call, which are then handled together, and whose sessions so are put to sleep while they are
-/// near. With 64 a shake of 150,000 sessions took up to 3 % more.
-pub const BATCH: usize = 32;
-/// The most bytes of a UDP payload that we take. QUIC packets of our clients are smaller; the rest is cut off and
-/// fails authentication.
-pub const PACKET_BYTES_MAX: usize = 1_500;
 
 pub struct Socket {
     fd: OwnedFd,
     is_ipv6: bool,
     filter: Option<Filter>,
-}
-
-/// One packet that came in.
-pub struct Received<'a> {
-    pub remote: SocketAddr,
-    pub local_ip: Option<IpAddr>,
-    /// How its sender or the network marked it: acknowledgements count such packets (RFC 9000, section 13.4.1).
-    pub mark: Option<EcnCodepoint>,
-    pub bytes: &'a [u8],
+    incoming: Headers,
+    outgoing: Headers,
 }
 
 impl Socket {
@@ -61,11 +46,7 @@ impl Socket {
         // SAFETY: `fd` is a fresh descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         let is_ipv6 = address.is_ipv6();
-        let socket = Self {
-            fd,
-            is_ipv6,
-            filter: None,
-        };
+        let socket = Self::of(fd, is_ipv6);
         socket.set(libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32)?;
         socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &(buffer_bytes as c_int))?;
         socket.set(libc::SOL_SOCKET, libc::SO_SNDBUF, &(buffer_bytes as c_int))?;
@@ -94,6 +75,16 @@ impl Socket {
         }
         let given = socket.receive_buffer_bytes()?;
         Ok((socket, given))
+    }
+
+    fn of(fd: OwnedFd, is_ipv6: bool) -> Self {
+        Self {
+            fd,
+            is_ipv6,
+            filter: None,
+            incoming: Headers::new(),
+            outgoing: Headers::new(),
+        }
     }
 
     /// Attaches the program that steers each packet of this socket's port to the shard that its connection ID
@@ -159,53 +150,48 @@ impl Socket {
     }
 
     /// Takes up to [`BATCH`] packets that are there, instead of those that the batch had.
-    pub fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
-        batch.prepare();
-        // SAFETY: `prepare` pointed each header at the batch's own boxed buffers, which outlive the call and are
-        // exclusively borrowed through `batch`.
+    pub fn receive(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
+        let headers = self.incoming.to_receive(batch);
+        // SAFETY: each header was pointed at buffers of the batch, which outlive the call and are exclusively borrowed
+        // through it, and at what `incoming` has in boxes of its own.
         let count = unsafe {
             libc::recvmmsg(
                 self.fd.as_raw_fd(),
-                batch.headers.as_mut_ptr(),
+                headers.as_mut_ptr(),
                 BATCH as u32,
                 libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
         };
-        batch.len = usize::try_from(count).unwrap_or(0);
-        if count >= 0 {
-            return Ok(());
-        }
-        match io::Error::last_os_error() {
-            e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(()),
+        let error = (count < 0).then(io::Error::last_os_error);
+        self.incoming.received(usize::try_from(count).unwrap_or(0), batch);
+        match error {
+            None => Ok(()),
+            Some(e) if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(()),
             // An ICMP error of an earlier packet; the next call goes on.
-            e if e.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(()),
-            e => Err(e),
+            Some(e) if e.raw_os_error() == Some(libc::ECONNREFUSED) => Ok(()),
+            Some(e) => Err(e),
         }
     }
 
     /// Sends what the batch holds, in order, and empties it. Returns how many packets the kernel did not take.
-    pub fn send(&self, batch: &mut SendBatch) -> usize {
+    pub fn send(&mut self, batch: &mut SendBatch) -> usize {
         let mut sent = 0;
         let mut lost = 0;
-        batch.prepare(self.is_ipv6);
-        while sent < batch.len {
-            let rest = &mut batch.headers[sent..batch.len];
-            // SAFETY: `prepare` pointed the first `len` headers at the batch's own buffers, which outlive the call.
-            let count = unsafe {
-                libc::sendmmsg(
-                    self.fd.as_raw_fd(),
-                    rest.as_mut_ptr(),
-                    rest.len() as u32,
-                    libc::MSG_DONTWAIT,
-                )
-            };
+        let fd = self.fd.as_fd();
+        let headers = self.outgoing.to_send(batch, self.is_ipv6);
+        while sent < headers.len() {
+            let rest = &mut headers[sent..];
+            // SAFETY: the headers were pointed at packets of the batch, which outlive the call and are not changed by it, and
+            // at what `outgoing` has in boxes of its own.
+            let count =
+                unsafe { libc::sendmmsg(fd.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT) };
             match usize::try_from(count) {
                 Ok(count) => sent += count,
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock => {
-                    if !self.wait_writable() {
-                        lost += batch.len - sent;
+                    if !wait_writable(fd) {
+                        lost += headers.len() - sent;
                         break;
                     }
                 }
@@ -216,20 +202,8 @@ impl Socket {
                 }
             }
         }
-        batch.len = 0;
+        batch.clear();
         lost
-    }
-
-    /// Waits a moment for room in the send buffer. A socket that stays full longer has the packets dropped, so
-    /// that one slow interface cannot stop the shard.
-    fn wait_writable(&self) -> bool {
-        let mut poll = libc::pollfd {
-            fd: self.fd.as_raw_fd(),
-            events: libc::POLLOUT,
-            revents: 0,
-        };
-        // SAFETY: one valid pollfd for the length of the call.
-        unsafe { libc::poll(&mut poll, 1, 5) > 0 }
     }
 
     fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
@@ -280,6 +254,18 @@ impl Socket {
             Ok(())
         }
     }
+}
+
+/// Waits a moment for room in the send buffer. A socket that stays full longer has the packets dropped, so that one slow
+/// interface cannot stop the shard.
+fn wait_writable(fd: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one valid pollfd for the length of the call.
+    unsafe { libc::poll(&mut poll, 1, 5) > 0 }
 }
 
 impl AsFd for Socket {

@@ -1,12 +1,12 @@
 use super::*;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-fn receive_until(sockets: &[Socket], wanted: usize) -> Vec<(usize, SocketAddr, Option<IpAddr>, Vec<u8>)> {
-    let (mut found, mut batch) = (Vec::new(), ReceiveBatch::new());
+fn receive_until(sockets: &mut [Socket], wanted: usize) -> Vec<(usize, SocketAddr, Option<IpAddr>, Vec<u8>)> {
+    let (mut found, mut batch) = (Vec::new(), RecvBatch::new());
     let deadline = Instant::now() + Duration::from_secs(5);
     while found.len() < wanted && Instant::now() < deadline {
-        for (index, socket) in sockets.iter().enumerate() {
+        for (index, socket) in sockets.iter_mut().enumerate() {
             socket.receive(&mut batch).expect("receive");
             found.extend(
                 (0..batch.len())
@@ -34,7 +34,7 @@ fn every_packet_reaches_the_shard_that_its_connection_id_names() {
         packet[if is_long { 6 } else { 1 }] = index;
         client.send_to(&packet, address).expect("send");
     }
-    let found = receive_until(&sockets, 200);
+    let found = receive_until(&mut sockets, 200);
     assert_eq!(found.len(), 200);
     assert!(
         found
@@ -45,14 +45,14 @@ fn every_packet_reaches_the_shard_that_its_connection_id_names() {
 
 #[test]
 fn a_batch_tells_when_its_first_packet_came() {
-    let (server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1 << 20).expect("bind");
+    let (mut server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1 << 20).expect("bind");
     let client = UdpSocket::bind("127.0.0.1:0").expect("client");
     let unix_ns = || std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_nanos() as u64;
     let before_ns = unix_ns();
     client
         .send_to(b"ping", server.local_address().expect("bound"))
         .expect("send");
-    let mut batch = ReceiveBatch::new();
+    let mut batch = RecvBatch::new();
     assert_eq!(batch.received_at_ns(), None);
     let deadline = Instant::now() + Duration::from_secs(5);
     while batch.len() == 0 && Instant::now() < deadline {
@@ -74,7 +74,7 @@ fn packets_tell_how_they_are_marked() {
         ("[::]:0", "127.0.0.1", "127.0.0.1:0"),
         ("[::]:0", "::1", "[::1]:0"),
     ] {
-        let Ok((server, _)) = Socket::bind(bound.parse().expect("address"), 1 << 20) else {
+        let Ok((mut server, _)) = Socket::bind(bound.parse().expect("address"), 1 << 20) else {
             continue;
         };
         let to = SocketAddr::new(
@@ -85,11 +85,7 @@ fn packets_tell_how_they_are_marked() {
             continue;
         };
         families += 1;
-        let client = Socket {
-            is_ipv6: to.is_ipv6(),
-            fd: client.into(),
-            filter: None,
-        };
+        let mut client = Socket::of(client.into(), to.is_ipv6());
         let marks = [None, Some(Ect1), Some(Ect0), Some(Ce)];
         for bits in 0..marks.len() as i32 {
             // With a class of service in the upper bits, which is no mark.
@@ -110,7 +106,7 @@ fn packets_tell_how_they_are_marked() {
             });
             assert_eq!(client.send(&mut batch), 0);
         }
-        let (mut found, mut batch) = (Vec::new(), ReceiveBatch::new());
+        let (mut found, mut batch) = (Vec::new(), RecvBatch::new());
         let deadline = Instant::now() + Duration::from_secs(5);
         while found.len() < marks.len() && Instant::now() < deadline {
             server.receive(&mut batch).expect("receive");
@@ -137,8 +133,8 @@ fn answers_leave_from_the_address_that_was_asked() {
         let client = UdpSocket::bind(from).expect("client");
         client.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
         client.send_to(b"ping", (asked, port)).expect("send");
-        let servers = [server];
-        let found = receive_until(&servers, 1);
+        let mut servers = [server];
+        let found = receive_until(&mut servers, 1);
         let (_, remote, local_ip, bytes) = found.first().expect("the packet");
         assert_eq!((*local_ip, &bytes[..]), (Some(asked), &b"ping"[..]));
 
@@ -160,14 +156,14 @@ fn answers_leave_from_the_address_that_was_asked() {
 
 #[test]
 fn what_a_full_buffer_drops_is_counted() {
-    let (server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1).expect("bind");
+    let (mut server, _) = Socket::bind("127.0.0.1:0".parse().expect("address"), 1).expect("bind");
     let client = UdpSocket::bind("127.0.0.1:0").expect("client");
     assert_eq!(server.overflowed().expect("counted"), 0);
     // The kernel gives some kilobytes at the least.
     for _ in 0..100 {
         let _ = client.send_to(&[0; 1_000], server.local_address().expect("bound"));
     }
-    let (mut taken, mut batch) = (0, ReceiveBatch::new());
+    let (mut taken, mut batch) = (0, RecvBatch::new());
     loop {
         server.receive(&mut batch).expect("receive");
         if batch.len() == 0 {
@@ -190,9 +186,9 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
     }
     let client = UdpSocket::bind("127.0.0.1:0").expect("client");
     let address = server.local_address().expect("bound");
-    let mut batch = ReceiveBatch::new();
+    let mut batch = RecvBatch::new();
     // What becomes of a packet: it comes, or it is counted as dropped.
-    let mut comes = |first: u8, cid: u64, length: usize| {
+    let mut comes = |server: &mut Socket, first: u8, cid: u64, length: usize| {
         let packet = [&[first][..], &cid.to_be_bytes(), &[7; 20]].concat();
         let before = server.filtered();
         client.send_to(&packet[..length], address).expect("sent");
@@ -213,12 +209,12 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
         time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     };
     let (cid, hold_ns) = (0x0102_0304_0506_0708, 60_000_000_000);
-    assert!(comes(0x40, cid, 29), "before it is named");
+    assert!(comes(&mut server, 0x40, cid, 29), "before it is named");
     let mut dropped = 0;
     while dropped < 3 {
         let named_at_ns = now_ns();
         server.filter_out(cid, hold_ns, named_at_ns);
-        let comes = comes(0x40, cid, 29);
+        let comes = comes(&mut server, 0x40, cid, 29);
         // Unless this thread stood still for as long as an entry holds.
         if now_ns() < named_at_ns + 900_000_000 {
             assert!(!comes);
@@ -227,23 +223,29 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
     }
     let named_at_ns = now_ns();
     assert_eq!(server.filtered(), dropped);
-    assert!(comes(0xc0, cid, 29), "a long header");
-    assert!(comes(0x40, cid, 8), "too short for an ID");
-    assert!(comes(0x40, cid ^ 1, 29), "another place in the table");
-    assert!(comes(0x40, cid ^ 1 << 20, 29), "the same place, another ID");
+    assert!(comes(&mut server, 0xc0, cid, 29), "a long header");
+    assert!(comes(&mut server, 0x40, cid, 8), "too short for an ID");
+    assert!(comes(&mut server, 0x40, cid ^ 1, 29), "another place in the table");
+    assert!(
+        comes(&mut server, 0x40, cid ^ 1 << 20, 29),
+        "the same place, another ID"
+    );
     // Too short a time is no entry; and an entry whose time is over lets packets through.
     server.filter_out(cid ^ 1, 1_000_000, now_ns());
-    assert!(comes(0x40, cid ^ 1, 29));
+    assert!(comes(&mut server, 0x40, cid ^ 1, 29));
     server.filter_out(cid ^ 2, hold_ns, named_at_ns - 2_000_000_000);
-    assert!(comes(0x40, cid ^ 2, 29), "no entry holds for more than a second");
+    assert!(
+        comes(&mut server, 0x40, cid ^ 2, 29),
+        "no entry holds for more than a second"
+    );
     // Time in the table comes round every 52 days: what was named 30 days ago is not to come in 22.
     const ROUND_NS: u64 = 1 << 52;
     const DAY_NS: u64 = 86_400_000_000_000;
     server.filter_out(cid ^ 3, hold_ns, now_ns() + ROUND_NS - 30 * DAY_NS);
-    assert!(comes(0x40, cid ^ 3, 29), "an entry of 30 days ago");
+    assert!(comes(&mut server, 0x40, cid ^ 3, 29), "an entry of 30 days ago");
     while now_ns() < named_at_ns + 1_010_000_000 {
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(comes(0x40, cid, 29), "a second later");
+    assert!(comes(&mut server, 0x40, cid, 29), "a second later");
     assert_eq!((server.filtered(), server.overflowed().expect("counted")), (dropped, 0));
 }
