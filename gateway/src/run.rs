@@ -15,9 +15,9 @@ use crate::own_id;
 use crate::secrets::{self, Secrets};
 use crate::shape;
 use crate::shard::lane::Lane;
-use crate::shard::serving::{Now, Serving};
+use crate::shard::serving::Serving;
 use crate::shard::socket::Socket;
-use crate::shard::{Endpoints, Identity, Parts, ResetKeys, Shard};
+use crate::shard::{Endpoints, Identity, Now, Parts, ResetKeys, Shard};
 use crate::state::Shared;
 use crate::users::Users;
 use crate::winners::Winners;
@@ -144,7 +144,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             reset_keys: reset_keys.clone(),
         };
         let parts = Parts {
-            socket,
+            io: socket,
             endpoints: Endpoints::new(&identity, &server),
             reset_keys: identity.reset_keys,
             sessions: config.sessions,
@@ -295,7 +295,7 @@ fn bind(config: &Config) -> Result<Vec<Socket>> {
 
 fn spawn(
     number: usize,
-    parts: Parts,
+    parts: Parts<Socket>,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     lane: Lane,
@@ -305,7 +305,7 @@ fn spawn(
         .spawn(move || {
             let began = Instant::now();
             let ahead = parts.ahead.clone();
-            let now = Now::read(began, &shared.clock);
+            let now = Now::read(&parts.io, began);
             let serving = Serving::new(shared, number as u16, counters, lane, ahead, now);
             Shard::new(parts, began, serving).run();
         })

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Clock`], the steady one | whatever two programs or a phone's ticket must agree on: ends, phases, tokens |
 //! | [`wall`], [`wall_ns`] and the like | what came from outside with a time of the wall clock: the kernel's timestamps, certificates |
-//! | [`monotonic_ms`] | how long ago something in this machine was: heartbeats |
+//! | [`monotonic_ms`], [`monotonic_ns`] | how long ago something in this machine was: heartbeats |
 
 use crate::steady::Steady;
 use nix::time::{ClockId, clock_gettime};
@@ -14,11 +14,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 
-/// CLOCK_MONOTONIC in milliseconds, which two processes of one machine share; heartbeats are told in it.
+/// CLOCK_MONOTONIC in nanoseconds, which two processes of one machine share.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
+    time.tv_sec().cast_unsigned() * 1_000_000_000 + time.tv_nsec().cast_unsigned()
+}
+
+/// The same in milliseconds; heartbeats are told in it.
 #[must_use]
 pub fn monotonic_ms() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
-    time.tv_sec().cast_unsigned() * 1_000 + time.tv_nsec().cast_unsigned() / 1_000_000
+    monotonic_ns() / 1_000_000
 }
 
 /// The wall clock in nanoseconds since 1970; 0 before that.

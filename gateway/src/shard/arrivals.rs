@@ -6,8 +6,8 @@
 
 use super::BATCHES_PER_TURN;
 use super::batch::RecvBatch;
+use super::io::Io;
 use super::serving::Serving;
-use host::clock::wall_ns;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -45,14 +45,14 @@ impl Arrivals {
     }
 
     /// A batch is about to be handled.
-    pub fn batch(&mut self, serving: &mut Serving, batch: &RecvBatch) {
+    pub fn batch(&mut self, serving: &mut Serving, batch: &RecvBatch, io: &impl Io) {
         let Some(at_ns) = batch.received_at_ns() else {
             return;
         };
         let packets = batch.len() as u64;
-        let handled = Instant::now();
+        let handled = io.instant();
         let since_empty_ns = self.empty_at.map(|at| since_ns(at, handled));
-        let wait_ns = waited_ns(wall_ns(), at_ns, since_empty_ns);
+        let wait_ns = waited_ns(io.wall_ns(), at_ns, since_empty_ns);
         serving.admission.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
@@ -66,8 +66,8 @@ impl Arrivals {
     }
 
     /// The socket is about to be read.
-    pub fn before_read(&mut self) {
-        self.read_at = Some(Instant::now());
+    pub fn before_read(&mut self, now: Instant) {
+        self.read_at = Some(now);
     }
 
     /// The last read took all that had come.
@@ -75,8 +75,8 @@ impl Arrivals {
         self.empty_at = self.read_at;
     }
 
-    /// The turn's answers are with the kernel. Its shakes count as spread over its batches.
-    pub fn end_turn(&mut self, serving: &mut Serving) {
+    /// The turn's answers are out. Its shakes count as spread over its batches.
+    pub fn end_turn(&mut self, serving: &mut Serving, io: &impl Io) {
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
         let (ring_fill, was_full) = serving.lane.fill();
         gauges.ring_fill_permille.store(ring_fill, Relaxed);
@@ -87,7 +87,7 @@ impl Arrivals {
         if self.batches.is_empty() {
             return;
         }
-        let now = Instant::now();
+        let now = io.instant();
         let turn_us = now.saturating_duration_since(serving.now.instant).as_micros();
         gauges.turn_us_max.fetch_max(turn_us as u32, Relaxed);
         let mut shakes = serving.counters.shakes_served() - self.shakes_before;

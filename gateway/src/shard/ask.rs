@@ -45,14 +45,14 @@ impl Serving {
 
     /// Whether the agent is here and may be asked more.
     pub(super) fn can_ask(&self) -> bool {
-        self.lane.agent_is_here(self.now.monotonic_ms) && self.under_way.len() < self.shared.claims.under_way_max
+        self.lane.agent_is_here(self.now.monotonic_ms()) && self.under_way.len() < self.shared.claims.under_way_max
     }
 
     /// Hands a request to the agent; says busy at once when it cannot be.
     pub(super) fn ask(&mut self, user: UserId, what: What, asker: Asker) -> Answer {
         let kind = what.kind();
         self.counters.ask(kind).inc();
-        if !self.lane.agent_is_here(self.now.monotonic_ms) {
+        if !self.lane.agent_is_here(self.now.monotonic_ms()) {
             return self.busy(kind, Busy::AgentAway);
         }
         if self.under_way.len() >= self.shared.claims.under_way_max {
@@ -71,7 +71,7 @@ impl Serving {
             .ask(Ask {
                 reply_to,
                 user,
-                at: self.now.unix,
+                at: self.unix,
                 what,
             })
             .is_err()

@@ -5,7 +5,7 @@
 //! it is there, between two batches that are handled, and what must wait waits here, where it takes a few lines.
 
 use super::batch::{BATCH, RecvBatch};
-use super::socket::Socket;
+use super::io::Io;
 use std::collections::VecDeque;
 use std::io;
 
@@ -21,13 +21,12 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Reads what the socket has, as far as there is room. Gives how many packets that were, and whether an error of the
-    /// socket ended it.
-    pub fn read(&mut self, socket: &mut Socket) -> (usize, io::Result<()>) {
+    /// Reads what is there, as far as there is room. Gives how many packets that were, and whether an error ended it.
+    pub fn read(&mut self, io: &mut impl Io) -> (usize, io::Result<()>) {
         let mut read = 0;
         while self.waiting.len() < BATCHES_MAX {
             let mut batch = self.spare.pop().unwrap_or_else(RecvBatch::new);
-            let result = socket.receive(&mut batch);
+            let result = io.receive(&mut batch);
             let len = batch.len();
             if len > 0 {
                 self.waiting.push_back(batch);

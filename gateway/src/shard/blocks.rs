@@ -107,7 +107,7 @@ impl Serving {
         let mut told = std::mem::take(&mut self.blocks_told);
         self.lane.blocks(&mut told);
         for block in told.drain(..) {
-            match self.blocks.take(&block, self.now.unix, self.now.elapsed_ns) {
+            match self.blocks.take(&block, self.unix, self.now.elapsed_ns) {
                 Taken::Holds => self.counters.blocked(block.rule).inc(),
                 Taken::Lifted => self.counters.blocks_lifted.inc(),
                 Taken::Full => self.counters.blocks_dropped.inc(),

@@ -33,7 +33,7 @@ impl Serving {
 
     /// The agent may make a code now, by a key that is the active ticket key's.
     pub(super) fn note_code(&self) {
-        let ends_at = self.now.unix.plus_ms(self.live.show.share_lifetime_ms);
+        let ends_at = self.unix.plus_ms(self.live.show.share_lifetime_ms);
         let key = self.secrets.tickets.maker();
         self.shared.key_uses.known(self.shard, Purpose::Ticket, key, ends_at);
     }

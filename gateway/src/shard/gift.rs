@@ -47,7 +47,7 @@ impl Serving {
                 total,
                 recipients,
                 stage: self.stage(phase),
-                at: self.now.unix,
+                at: self.unix,
             };
             match self.lane.gift(gift) {
                 Ok(()) => self.counters.gifts.inc(),

@@ -27,7 +27,7 @@ impl Serving {
         let token = self
             .secrets
             .tokens
-            .check(&hello.token, self.now.unix)
+            .check(&hello.token, self.unix)
             .map_err(|error| match error {
                 TokenError::Forged => Code::TokenForged,
                 TokenError::Expired => Code::TokenExpired,
@@ -42,7 +42,7 @@ impl Serving {
         let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
         let (current_phase, next_phase) = self.phases_to_wire();
         let reply = v1::HelloReply {
-            server_time_ms: self.now.unix.0,
+            server_time_ms: self.unix.0,
             config_version: self.live.version,
             pace_ms,
             current_phase,
@@ -63,10 +63,10 @@ impl Serving {
         let show = &self.live.show;
         let phase = |index: usize| v1::Phase {
             name: show.phases[index].name.clone(),
-            starts_in_ms: show.phases[index].starts_at.since_ms(self.now.unix),
-            ends_in_ms: show.phases[index].ends_at.since_ms(self.now.unix),
+            starts_in_ms: show.phases[index].starts_at.since_ms(self.unix),
+            ends_in_ms: show.phases[index].ends_at.since_ms(self.unix),
         };
-        (self.phase.map(phase), show.phase_after(self.now.unix).map(phase))
+        (self.phase.map(phase), show.phase_after(self.unix).map(phase))
     }
 
     /// The resource manifest, for a client whose own is older. A session gets each version once: it is by far the largest of

@@ -5,6 +5,8 @@
 //! Architecture invariant: a shard shares with others only [`Shared`](crate::state::Shared). It reads the clock once a turn.
 
 mod batch;
+mod io;
+mod pacing;
 mod wait;
 
 pub mod socket;
@@ -57,6 +59,7 @@ mod sweep;
 mod settle;
 
 pub use endpoints::{Endpoints, Identity};
+pub use io::Now;
 pub use resets::ResetKeys;
 
 use crate::config;
@@ -69,23 +72,23 @@ use batch::{BATCH, SendBatch};
 use dispatch::{notify, reply};
 use early::Early;
 use front::Front;
+use io::Io;
+use pacing::TurnPacing;
 use pages::Pages;
 use quinn_proto::ConnectionEvent;
 use receive::Found;
 use repeats::Repeats;
 use resets::Resets;
 use room::Room;
-use serving::{Now, Serving};
+use serving::Serving;
 use session::Session;
 use sessions::Sessions;
 use shake_proto::code::Code;
-use socket::Socket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use sweep::Sweeps;
 use unasked::Unasked;
-use wait::Moderation;
 use wheel::Wheel;
 
 /// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about a
@@ -102,8 +105,8 @@ const DRAIN_ASKS: Duration = Duration::from_secs(3);
 const DRAIN_LINGER: Duration = Duration::from_millis(200);
 
 /// What a shard is made of; made by `run`, before the thread starts.
-pub struct Parts {
-    pub socket: Socket,
+pub struct Parts<I> {
+    pub io: I,
     pub endpoints: Endpoints,
     pub reset_keys: ResetKeys,
     pub sessions: config::Sessions,
@@ -112,8 +115,8 @@ pub struct Parts {
     pub stop: Arc<AtomicBool>,
 }
 
-pub struct Shard {
-    parts: Parts,
+pub struct Shard<I> {
+    parts: Parts<I>,
     sessions: Sessions,
     /// Of each session what is looked at first, by the same index.
     fronts: Pages<Front>,
@@ -121,15 +124,13 @@ pub struct Shard {
     serving: Serving,
     began: Instant,
     backlog: Backlog,
-    moderation: Moderation,
+    pacing: TurnPacing,
     /// What a batch has for sessions.
     found: Vec<Found>,
     early: Early<ConnectionEvent>,
     repeats: Repeats,
     resets: Resets,
     unasked: Unasked,
-    /// What the socket had lost when it was last counted.
-    overflowed: u32,
     outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     dirty: Vec<usize>,
@@ -145,9 +146,9 @@ pub struct Shard {
     is_stopping: bool,
 }
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Makes the shard.
-    pub fn new(parts: Parts, began: Instant, serving: Serving) -> Self {
+    pub fn new(parts: Parts<I>, began: Instant, serving: Serving) -> Self {
         Self {
             sessions: Sessions::new(&parts.ahead),
             fronts: Pages::new(parts.ahead.clone()),
@@ -158,11 +159,10 @@ impl Shard {
             serving,
             began,
             backlog: Backlog::default(),
-            moderation: Moderation::new(),
+            pacing: TurnPacing::new(),
             found: Vec::with_capacity(BATCH),
             early: Early::default(),
             repeats: Repeats::new(),
-            overflowed: 0,
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
             deliveries: Vec::new(),
@@ -183,11 +183,11 @@ impl Shard {
             self.turn();
         }
         self.is_stopping = true;
-        let deadline = Instant::now() + DRAIN_ASKS;
-        while self.serving.has_asks_under_way() && Instant::now() < deadline {
+        let deadline = self.parts.io.instant() + DRAIN_ASKS;
+        while self.serving.has_asks_under_way() && self.parts.io.instant() < deadline {
             self.turn();
         }
-        let now = Instant::now();
+        let now = self.parts.io.instant();
         let all: Vec<usize> = self.sessions.indices().collect();
         for some in all.chunks(BATCH) {
             for &index in some {
@@ -200,7 +200,7 @@ impl Shard {
             self.sessions.rest(now);
         }
         let deadline = now + DRAIN_LINGER;
-        while Instant::now() < deadline {
+        while self.parts.io.instant() < deadline {
             self.turn();
         }
     }
@@ -208,9 +208,9 @@ impl Shard {
     fn turn(&mut self) {
         self.wait();
         let change = self.serving.change;
-        let now = Now::read(self.began, &self.serving.shared.clock);
+        let now = Now::read(&self.parts.io, self.began);
         let last = self.serving.now.instant;
-        self.moderation.begin_turn(now.instant.saturating_duration_since(last));
+        self.pacing.begin_turn(now.instant.saturating_duration_since(last));
         self.serving.begin_turn(now);
         if change != self.serving.change {
             self.parts.endpoints.serve_by(&self.serving.secrets.servers.default);
@@ -357,28 +357,22 @@ impl Shard {
     fn flush(&mut self) {
         if self.outgoing.len() > 0 {
             self.serving.counters.packets_sent.add(self.outgoing.len() as u64);
-            let unsent = self.parts.socket.send(&mut self.outgoing);
+            let unsent = self.parts.io.send(&mut self.outgoing);
             self.serving.counters.packets_unsent.add(unsent as u64);
         }
     }
 
     fn count(&mut self) {
-        self.arrivals.end_turn(&mut self.serving);
+        self.arrivals.end_turn(&mut self.serving, &self.parts.io);
         self.serving.tell_late(&mut self.sessions);
         self.serving.ask_put_off(&mut self.sessions);
         self.serving.tell_of_strangers();
         self.serving.counters.sessions.set(self.sessions.len() as u64);
         self.serving.counters.sessions_asleep.set(self.sessions.asleep() as u64);
         self.serving.counters.handshakes_now.set(self.handshaking as u64);
-        if let Ok(overflowed) = self.parts.socket.overflowed() {
-            let more = overflowed.wrapping_sub(self.overflowed).cast_signed();
-            if more > 0 {
-                self.serving.counters.packets_overflowed.add(more as u64);
-                self.overflowed = overflowed;
-            }
-        }
-        let filtered = self.parts.socket.filtered();
-        self.serving.counters.packets_filtered.set(filtered);
+        let drops = self.parts.io.drops();
+        self.serving.counters.packets_overflowed.set(drops.overflowed);
+        self.serving.counters.packets_filtered.set(drops.filtered);
         let growth = self.serving.growth.longest().as_nanos() as u64;
         self.serving.counters.growth_ns_max.set(growth);
     }

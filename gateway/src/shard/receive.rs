@@ -6,6 +6,7 @@ use super::batch::{BATCH, Received, RecvBatch};
 use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
+use super::io::Io;
 use super::session::{Session, Taken};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
@@ -30,12 +31,12 @@ pub(super) struct Found {
     is_judged: bool,
 }
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Reads what the socket has into the backlog, as far as there is room. Gives how many packets that were.
     pub(super) fn read(&mut self) -> usize {
-        self.arrivals.before_read();
-        let (read, result) = self.backlog.read(&mut self.parts.socket);
-        self.moderation.note(read);
+        self.arrivals.before_read(self.parts.io.instant());
+        let (read, result) = self.backlog.read(&mut self.parts.io);
+        self.pacing.note(read);
         self.serving.counters.packets_received.add(read as u64);
         if result.is_err() {
             self.serving.counters.receive_errors.inc();
@@ -50,7 +51,7 @@ impl Shard {
                 self.arrivals.socket_is_empty();
                 break;
             };
-            self.arrivals.batch(&mut self.serving, &received);
+            self.arrivals.batch(&mut self.serving, &received, &self.parts.io);
             self.look_up_all(&received);
             let count = received.len();
             self.backlog.reuse(received);
@@ -207,7 +208,7 @@ impl Shard {
         let now = &self.serving.now;
         if let Some(cid) = cid {
             let hold_ns = admission.hold_ns(&front.gate);
-            self.parts.socket.filter_out(cid, hold_ns, now.monotonic_ms * 1_000_000);
+            self.parts.io.filter_out(cid, hold_ns, now);
         }
         if let Some(why) = why {
             self.count_shed(why);

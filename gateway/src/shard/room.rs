@@ -6,6 +6,7 @@
 //! sessions at a time, for a block is of a user or a device, and no table leads from there to a session.
 
 use super::Shard;
+use super::io::Io;
 use super::settle::CLOSING;
 use super::terms::{Term, Terms};
 use crate::counters::Ended;
@@ -95,7 +96,7 @@ fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
     term.is_some_and(|term| term.user().is_none())
 }
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Whether there is no place for one more session. Those that are being closed for a newcomer have left theirs.
     pub(super) fn is_full(&mut self) -> bool {
         let leaving = self.room.leaving(self.serving.now.instant);

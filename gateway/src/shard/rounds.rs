@@ -3,6 +3,7 @@
 //! a million tokens may well end at the same moment, and each phone makes a handshake to come back.
 
 use super::Shard;
+use super::io::Io;
 use super::serving::Serving;
 use super::terms::Term;
 use crate::counters::Ended;
@@ -80,7 +81,7 @@ impl Rounds {
     }
 }
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Goes on with the round, and closes whose seats were taken meanwhile.
     pub(super) fn go_round(&mut self) {
         let Serving { now, terms, rounds, .. } = &mut self.serving;
@@ -106,7 +107,7 @@ impl Shard {
         let Serving {
             now, secrets, rounds, ..
         } = &self.serving;
-        let why = rounds.ended(term, &secrets.tokens, now.unix, now.elapsed_ns);
+        let why = rounds.ended(term, &secrets.tokens, self.serving.unix, now.elapsed_ns);
         // Who has just won opens the packet first; the next round comes soon enough.
         let has_won = || {
             self.fronts

@@ -6,6 +6,7 @@ use super::ask::{Due, UnderWay};
 use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
 use super::growth::Growth;
+use super::io::Now;
 use super::lane::Lane;
 use super::offers::PutOff;
 use super::rounds::Rounds;
@@ -17,7 +18,6 @@ use crate::huge_pages::Ahead;
 use crate::secrets::Secrets;
 use crate::state::Shared;
 use bytes::BytesMut;
-use host::clock::Clock;
 use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
@@ -32,31 +32,7 @@ use shake_rules::{LedgerId, UnixMillis, UserId};
 use slab::Slab;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-/// The present, read once a turn.
-#[derive(Clone, Copy)]
-pub struct Now {
-    pub instant: Instant,
-    /// By the steady clock.
-    pub unix: UnixMillis,
-    /// Nanoseconds since the shard began.
-    pub elapsed_ns: u64,
-    /// CLOCK_MONOTONIC, as heartbeats carry it.
-    pub monotonic_ms: u64,
-}
-
-impl Now {
-    pub fn read(began: Instant, clock: &Clock) -> Self {
-        let instant = Instant::now();
-        Self {
-            instant,
-            unix: clock.now(),
-            elapsed_ns: (instant - began).as_nanos() as u64,
-            monotonic_ms: host::clock::monotonic_ms(),
-        }
-    }
-}
+use std::time::Duration;
 
 /// Whom an answer goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +73,8 @@ pub struct Serving {
     /// that hangs on it.
     pub(super) ledger: Option<LedgerId>,
     pub now: Now,
+    /// The same by the steady clock.
+    pub unix: UnixMillis,
     /// Index of the phase that holds now.
     pub phase: Option<usize>,
     /// Clients are to be told of a phase that began or ended, or of another show.
@@ -143,6 +121,7 @@ impl Serving {
             ledger: lane.ledger(),
             lane,
             now,
+            unix: shared.clock.now(),
             phase: None,
             is_new_phase: false,
             is_draining: false,
@@ -176,6 +155,7 @@ impl Serving {
     /// A gateway that drains gives nothing more out, so that who holds a ticket has all of the window to open it.
     pub fn begin_turn(&mut self, now: Now) {
         self.now = now;
+        self.unix = self.shared.clock.now();
         let mut is_new_show = false;
         if let Some(next) = self.shared.current.newer_than(self.change) {
             self.shared.current.runs(self.shard, &next);
@@ -185,7 +165,7 @@ impl Serving {
             (self.live, self.secrets, self.change) = (next.live, next.secrets, next.change);
         }
         let is_draining = self.shared.current.is_draining();
-        let phase = self.live.show.phase_at(now.unix);
+        let phase = self.live.show.phase_at(self.unix);
         if phase != self.phase || is_new_show || is_draining != self.is_draining {
             self.phase = phase;
             self.is_draining = is_draining;

@@ -2,6 +2,7 @@
 //! outgoing batch, what it tells the endpoint is passed on, its timer is armed.
 
 use super::dispatch::handle_event;
+use super::io::Io;
 use super::{Shard, TICK};
 use quinn_proto::{EndpointEvent, Event};
 use std::time::Duration;
@@ -16,7 +17,7 @@ const EARLY_MAX: Duration = Duration::from_millis(200);
 /// each of this time.
 pub(super) const CLOSING: Duration = Duration::from_secs(1);
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Brings every session that something happened to up to date: its events, its packets, its timer.
     pub(super) fn settle(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);

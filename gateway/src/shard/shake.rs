@@ -158,7 +158,7 @@ impl Serving {
                 Refusal::Full => Missed::WinnersFull,
             })?;
         let stage = self.stage(phase);
-        let issued_at = self.now.unix;
+        let issued_at = self.unix;
         let expires_at = issued_at.plus_ms(self.live.show.ticket_lifetime_ms);
         let issued = Issued {
             packet: grant.packet,

@@ -3,6 +3,7 @@
 
 use super::Shard;
 use super::dispatch::encode_notice;
+use super::io::Io;
 use super::serving::Serving;
 use bytes::Bytes;
 use rand::RngExt;
@@ -73,7 +74,7 @@ impl Sweep {
     }
 }
 
-impl Shard {
+impl<I: Io> Shard<I> {
     /// Begins the sweeps that are due, and goes on with the one under way.
     pub(super) fn sweep(&mut self) {
         self.begin_sweeps();

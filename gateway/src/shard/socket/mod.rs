@@ -9,15 +9,19 @@ mod headers;
 mod tests;
 
 use super::batch::{BATCH, RecvBatch, SendBatch};
+use super::io::{Drops, Io, Now};
 use address::{from_storage, to_storage};
 use filter::Filter;
 use headers::Headers;
 use libc::{c_int, sockaddr_storage, socklen_t};
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::time::TimeSpec;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 pub struct Socket {
     fd: OwnedFd,
@@ -25,6 +29,9 @@ pub struct Socket {
     filter: Option<Filter>,
     incoming: Headers,
     outgoing: Headers,
+    /// What had overflowed when it was last counted, modulo 2^32, and in all.
+    overflowed_before: u32,
+    overflowed_in_all: u64,
 }
 
 impl Socket {
@@ -84,6 +91,8 @@ impl Socket {
             filter: None,
             incoming: Headers::new(),
             outgoing: Headers::new(),
+            overflowed_before: 0,
+            overflowed_in_all: 0,
         }
     }
 
@@ -123,16 +132,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Has the kernel drop packets with this connection ID for `hold_ns` from `now_ns` on, of `CLOCK_MONOTONIC`, but for
-    /// no more than a second. Nothing without a filter.
-    pub fn filter_out(&self, cid: u64, hold_ns: u64, now_ns: u64) {
-        if let Some(filter) = &self.filter {
-            filter.add(cid, hold_ns, now_ns);
-        }
-    }
-
     /// Packets that the filter dropped so far.
-    pub fn filtered(&self) -> u64 {
+    fn filtered(&self) -> u64 {
         self.filter.as_ref().map_or(0, Filter::dropped)
     }
 
@@ -149,8 +150,70 @@ impl Socket {
         from_storage(&storage).ok_or_else(|| io::Error::other("the socket has no internet address"))
     }
 
-    /// Takes up to [`BATCH`] packets that are there, instead of those that the batch had.
-    pub fn receive(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
+    fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
+        let bytes = mem::size_of::<T>() as socklen_t;
+        // SAFETY: the kernel reads `bytes` bytes of `value`, which is borrowed for the call.
+        let result =
+            unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, ptr::from_ref(value).cast(), bytes) };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn receive_buffer_bytes(&self) -> io::Result<usize> {
+        let mut bytes: c_int = 0;
+        self.get(libc::SO_RCVBUF, &mut bytes)?;
+        Ok(bytes.max(0) as usize)
+    }
+
+    /// Packets that the kernel dropped so far because the receive buffer was full, modulo 2^32. It may go back by the few
+    /// that the filter drops while this is read.
+    fn overflowed(&self) -> io::Result<u32> {
+        /// The kernel's numbers of a socket's memory (`linux/sock_diag.h`), the drops the last of nine.
+        const DROPS: usize = 8;
+        let mut memory = [0_u32; DROPS + 1];
+        self.get(libc::SO_MEMINFO, &mut memory)?;
+        // The kernel counts both. The filter's number is read after, so that what it drops meanwhile is not taken for a loss.
+        Ok(memory[DROPS].wrapping_sub(self.filtered() as u32))
+    }
+
+    /// Reads an option of the socket level. `T` is made of plain integers.
+    fn get<T: Copy>(&self, option: c_int, value: &mut T) -> io::Result<()> {
+        let mut len = mem::size_of::<T>() as socklen_t;
+        // SAFETY: the kernel writes at most `len` bytes into `value`, and any bytes are good integers.
+        let result = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                ptr::from_mut(value).cast(),
+                &mut len,
+            )
+        };
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Io for Socket {
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        host::clock::monotonic_ns()
+    }
+
+    fn wall_ns(&self) -> u64 {
+        host::clock::wall_ns()
+    }
+
+    fn receive(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
         let headers = self.incoming.to_receive(batch);
         // SAFETY: each header was pointed at buffers of the batch, which outlive the call and are exclusively borrowed
         // through it, and at what `incoming` has in boxes of its own.
@@ -174,8 +237,7 @@ impl Socket {
         }
     }
 
-    /// Sends what the batch holds, in order, and empties it. Returns how many packets the kernel did not take.
-    pub fn send(&mut self, batch: &mut SendBatch) -> usize {
+    fn send(&mut self, batch: &mut SendBatch) -> usize {
         let mut sent = 0;
         let mut lost = 0;
         let fd = self.fd.as_fd();
@@ -206,52 +268,38 @@ impl Socket {
         lost
     }
 
-    fn set<T>(&self, level: c_int, option: c_int, value: &T) -> io::Result<()> {
-        let bytes = mem::size_of::<T>() as socklen_t;
-        // SAFETY: the kernel reads `bytes` bytes of `value`, which is borrowed for the call.
-        let result =
-            unsafe { libc::setsockopt(self.fd.as_raw_fd(), level, option, ptr::from_ref(value).cast(), bytes) };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
+    fn sleep(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn wait(&mut self, timeout: Duration, doorbell: BorrowedFd<'_>) {
+        let mut descriptors = [
+            PollFd::new(self.fd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(doorbell, PollFlags::POLLIN),
+        ];
+        // ppoll, because poll's whole milliseconds would be rounded to zero, and the loop would spin.
+        // An error here is an interruption by a signal; the turn goes on either way.
+        let _ = nix::poll::ppoll(&mut descriptors, Some(TimeSpec::from_duration(timeout)), None);
+    }
+
+    /// Nothing without a filter.
+    fn filter_out(&mut self, cid: u64, hold_ns: u64, now: &Now) {
+        if let Some(filter) = &self.filter {
+            filter.add(cid, hold_ns, now.monotonic_ns);
         }
     }
 
-    fn receive_buffer_bytes(&self) -> io::Result<usize> {
-        let mut bytes: c_int = 0;
-        self.get(libc::SO_RCVBUF, &mut bytes)?;
-        Ok(bytes.max(0) as usize)
-    }
-
-    /// Packets that the kernel dropped so far because the receive buffer was full, modulo 2^32. It may go back by the few
-    /// that the filter drops while this is read.
-    pub fn overflowed(&self) -> io::Result<u32> {
-        /// The kernel's numbers of a socket's memory (`linux/sock_diag.h`), the drops the last of nine.
-        const DROPS: usize = 8;
-        let mut memory = [0_u32; DROPS + 1];
-        self.get(libc::SO_MEMINFO, &mut memory)?;
-        // The kernel counts both. The filter's number is read after, so that what it drops meanwhile is not taken for a loss.
-        Ok(memory[DROPS].wrapping_sub(self.filtered() as u32))
-    }
-
-    /// Reads an option of the socket level. `T` is made of plain integers.
-    fn get<T: Copy>(&self, option: c_int, value: &mut T) -> io::Result<()> {
-        let mut len = mem::size_of::<T>() as socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes into `value`, and any bytes are good integers.
-        let result = unsafe {
-            libc::getsockopt(
-                self.fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                ptr::from_mut(value).cast(),
-                &mut len,
-            )
-        };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
+    fn drops(&mut self) -> Drops {
+        if let Ok(overflowed) = self.overflowed() {
+            let more = overflowed.wrapping_sub(self.overflowed_before).cast_signed();
+            if more > 0 {
+                self.overflowed_in_all += more as u64;
+                self.overflowed_before = overflowed;
+            }
+        }
+        Drops {
+            overflowed: self.overflowed_in_all,
+            filtered: self.filtered(),
         }
     }
 }
@@ -266,10 +314,4 @@ fn wait_writable(fd: BorrowedFd<'_>) -> bool {
     };
     // SAFETY: one valid pollfd for the length of the call.
     unsafe { libc::poll(&mut poll, 1, 5) > 0 }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
 }

@@ -208,12 +208,17 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
         let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("a clock");
         time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
     };
+    let at = |monotonic_ns| Now {
+        instant: Instant::now(),
+        elapsed_ns: 0,
+        monotonic_ns,
+    };
     let (cid, hold_ns) = (0x0102_0304_0506_0708, 60_000_000_000);
     assert!(comes(&mut server, 0x40, cid, 29), "before it is named");
     let mut dropped = 0;
     while dropped < 3 {
         let named_at_ns = now_ns();
-        server.filter_out(cid, hold_ns, named_at_ns);
+        server.filter_out(cid, hold_ns, &at(named_at_ns));
         let comes = comes(&mut server, 0x40, cid, 29);
         // Unless this thread stood still for as long as an entry holds.
         if now_ns() < named_at_ns + 900_000_000 {
@@ -231,9 +236,9 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
         "the same place, another ID"
     );
     // Too short a time is no entry; and an entry whose time is over lets packets through.
-    server.filter_out(cid ^ 1, 1_000_000, now_ns());
+    server.filter_out(cid ^ 1, 1_000_000, &at(now_ns()));
     assert!(comes(&mut server, 0x40, cid ^ 1, 29));
-    server.filter_out(cid ^ 2, hold_ns, named_at_ns - 2_000_000_000);
+    server.filter_out(cid ^ 2, hold_ns, &at(named_at_ns - 2_000_000_000));
     assert!(
         comes(&mut server, 0x40, cid ^ 2, 29),
         "no entry holds for more than a second"
@@ -241,7 +246,7 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
     // Time in the table comes round every 52 days: what was named 30 days ago is not to come in 22.
     const ROUND_NS: u64 = 1 << 52;
     const DAY_NS: u64 = 86_400_000_000_000;
-    server.filter_out(cid ^ 3, hold_ns, now_ns() + ROUND_NS - 30 * DAY_NS);
+    server.filter_out(cid ^ 3, hold_ns, &at(now_ns() + ROUND_NS - 30 * DAY_NS));
     assert!(comes(&mut server, 0x40, cid ^ 3, 29), "an entry of 30 days ago");
     while now_ns() < named_at_ns + 1_010_000_000 {
         std::thread::sleep(Duration::from_millis(20));
