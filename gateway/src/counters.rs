@@ -8,7 +8,7 @@ mod reasons;
 
 pub use count::Count;
 pub use histogram::Histogram;
-pub use reasons::{Busy, Dropped, Ended, Missed, Shed, SlowDown, Turned};
+pub use reasons::{Busy, Dropped, Ended, Missed, RejectReason, Shed, SlowDown};
 
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Rule;
@@ -96,7 +96,7 @@ pub struct Counters {
     missed: [Count; Missed::ALL.len()],
     dropped: [Count; Dropped::ALL.len()],
     shed: [Count; Shed::ALL.len()],
-    turned: [Count; Turned::ALL.len()],
+    rejected: [Count; RejectReason::ALL.len()],
     ended: [Count; Ended::ALL.len()],
     asks: [Count; RequestKind::OF_LEDGER.len()],
     busy: [Count; Busy::ALL.len()],
@@ -131,8 +131,9 @@ impl Counters {
         of(&self.shed, &Shed::ALL, &why)
     }
 
-    pub fn turned(&self, why: Turned) -> &Count {
-        of(&self.turned, &Turned::ALL, &why)
+    /// New connections that were refused.
+    pub fn rejected(&self, why: RejectReason) -> &Count {
+        of(&self.rejected, &RejectReason::ALL, &why)
     }
 
     /// Sessions that the gateway closed.
@@ -276,8 +277,8 @@ impl Counters {
         family(
             "gateway_connections_refused_total",
             "reason",
-            &Turned::ALL.map(Turned::name),
-            &self.turned,
+            &RejectReason::ALL.map(RejectReason::name),
+            &self.rejected,
         );
         family(
             "gateway_sessions_ended_total",

@@ -16,6 +16,7 @@ mod fit;
 mod heap;
 mod huge_pages;
 mod key_use;
+mod limits;
 mod load;
 mod metrics;
 mod own_id;

@@ -87,7 +87,7 @@ named! {
     }
 
     /// Why a new connection was refused.
-    enum Turned {
+    enum RejectReason {
         /// The gateway is going away.
         Going = "going",
         /// There are as many sessions as there may be.

@@ -5,7 +5,6 @@ pub mod cpu;
 pub mod modes;
 pub mod monitor;
 pub mod phases;
-pub mod prefixes;
 pub mod state;
 
 use modes::Mode;

@@ -53,7 +53,7 @@ impl Arrivals {
         let handled = io.instant();
         let since_empty_ns = self.empty_at.map(|at| since_ns(at, handled));
         let wait_ns = waited_ns(io.wall_ns(), at_ns, since_empty_ns);
-        serving.admission.begin_batch(wait_ns);
+        serving.limits.packets.begin_batch(wait_ns);
         serving.counters.queue_wait.add(wait_ns / 1_000, packets);
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
         let queued_ns = queued_ns(wait_ns, self.held_back, handled);
@@ -80,7 +80,7 @@ impl Arrivals {
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
         let (ring_fill, was_full) = serving.lane.fill();
         gauges.ring_fill_permille.store(ring_fill, Relaxed);
-        gauges.shakers.store(serving.admission.shakers(), Relaxed);
+        gauges.shakers.store(serving.limits.shakes.shakers(), Relaxed);
         if was_full {
             gauges.was_ring_full.store(true, Relaxed);
         }

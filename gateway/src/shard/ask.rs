@@ -1,10 +1,10 @@
 //! What the ledger must answer: the way of a request to the agent and of its answer back. The kinds of request
 //! themselves (`claim`, `packet`) only decide whether to ask.
 
-use super::admit::Gate;
 use super::serving::{Answer, Asker, Serving};
 use super::spent::Spent;
 use crate::counters::Busy;
+use crate::limits::{Limits, UserLimits, retry_ms};
 use shake_proto::handoff::record::{Ask, Notice, ReplyTo, What};
 use shake_proto::reply::Reason;
 use shake_proto::request::Request;
@@ -30,16 +30,17 @@ pub enum Delivery {
 
 impl Serving {
     /// The busy answer to a request that the grade or the user's limit keeps from the ledger; `None` for one that may go on.
-    pub(super) fn kept_out(&mut self, request: &Request, gate: &Gate, spent: &mut Spent) -> Option<Answer> {
+    pub(super) fn kept_out(&mut self, request: &Request, limits: &UserLimits, spent: &mut Spent) -> Option<Answer> {
         let kind = request.kind();
         if !kind.is_of_ledger() {
             return None;
         }
-        let rules = self.live.throttle.at(self.admission.grade());
-        let why = self.admission.ask(gate, spent, kind, rules).err()?;
+        let Limits { requests, present, .. } = &mut self.limits;
+        let rules = self.live.throttle.at(present.grade());
+        let why = requests.request(present, limits, &mut spent.asks, kind, rules).err()?;
         self.counters.ask(kind).inc();
         self.counters.busy(why).inc();
-        let retry_after_ms = self.admission.retry_ms(rules, &mut self.rng);
+        let retry_after_ms = retry_ms(rules, &mut self.rng);
         Some(busy(kind, retry_after_ms, false))
     }
 

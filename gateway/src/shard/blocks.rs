@@ -5,11 +5,11 @@
 //! Claims go on all the same: what was won before is the user's, its ticket has a time of its own, and the ledger pays it
 //! once. So a block costs nobody money, whoever it hits.
 
-use super::admit::{Gate, Verdict};
 use super::ask::busy;
 use super::serving::{Answer, Serving, Shaker};
 use super::session::Session;
-use crate::counters::{Busy, Dropped, Turned};
+use crate::counters::{Busy, Dropped};
+use crate::limits::{UserLimits, Verdict, shake_of_blocked};
 use shake_proto::handoff::abuse::{Block, Subject};
 use shake_proto::request::{Request, Shake};
 use shake_proto::wire::v1::{self, reply::Kind};
@@ -79,6 +79,11 @@ impl Blocks {
         (rest_ns > 0).then(|| rest_ns.div_ceil(1_000_000) as u32)
     }
 
+    /// Whether new connections from this address are refused.
+    pub fn is_blocked_address(&self, address: IpAddr, now_ns: u64) -> bool {
+        self.rest_ms(Subject::Prefix(Prefix::of(address)), now_ns).is_some()
+    }
+
     /// Forgets what is over, once a second. Gives how many hold.
     pub fn sweep(&mut self, now_ns: u64) -> usize {
         if now_ns >= self.swept_ns + SWEEP_NS {
@@ -126,47 +131,38 @@ impl Serving {
         of_user.max(of_device)
     }
 
-    /// Why a new connection from this address is refused, if that is proven.
-    pub(super) fn refusal(&mut self, address: IpAddr) -> Option<Turned> {
-        let refused = self.admission.connection(address, &self.live).err();
-        refused.or_else(|| self.is_blocked_address(address).then_some(Turned::Blocked))
-    }
-
-    /// Shuts the gate of who is blocked, whatever they send, and opens it when the block is over.
-    pub(super) fn mind_block(&self, session: &Session, gate: &mut Gate) {
+    /// Shuts out who is blocked, whatever they send, and lets them in when the block is over.
+    pub(super) fn mind_block(&self, session: &Session, limits: &mut UserLimits) {
         let Some(user) = session.user else {
             return;
         };
         match self.blocked_ms(user, session.behaviour.device()) {
-            Some(rest_ms) => self.admission.shut(gate, rest_ms),
-            None => self.admission.readmit(gate),
+            Some(rest_ms) => limits.shut(&self.limits.present, rest_ms),
+            None => limits.readmit(),
         }
-    }
-
-    /// Whether new connections from this address are refused.
-    fn is_blocked_address(&self, address: IpAddr) -> bool {
-        let subject = Subject::Prefix(Prefix::of(address));
-        self.blocks.rest_ms(subject, self.now.elapsed_ns).is_some()
     }
 
     /// The answer to a session's datagram, which wins nothing that it cannot be told; none for who was told a moment ago not to shake.
     pub(super) fn shake_of(
         &mut self,
         session: &mut Session,
-        gate: &mut Gate,
+        limits: &mut UserLimits,
         user: UserId,
         shake: Shake,
         shaker: Shaker,
     ) -> Option<v1::ShakeReply> {
-        // Before an answer, which may be a win that keeps the gate open.
-        let stands_for = self.admission.stands_for(gate);
+        // Before an answer, which may be a win that lets this session in.
+        let stands_for = self.limits.packets.stands_for(&self.limits.present, limits);
         let reply = match self.blocked_ms(user, session.behaviour.device()) {
             None => {
-                self.admission.readmit(gate);
-                self.shake(user, shake, shaker, gate)
+                limits.readmit();
+                self.shake(user, shake, shaker, limits)
             }
-            Some(rest_ms) => match self.admission.block(gate, rest_ms, &self.counters) {
-                Verdict::Refuse { retry_after_ms } => Some(self.say_blocked(shake, retry_after_ms)),
+            Some(rest_ms) => match shake_of_blocked(&self.limits.present, limits, rest_ms) {
+                Verdict::Refuse { why, retry_after_ms } => {
+                    self.counters.slowed(why).inc();
+                    Some(self.say_blocked(shake, retry_after_ms))
+                }
                 Verdict::Serve { .. } | Verdict::Drop => {
                     self.counters.dropped(Dropped::ToldBefore).inc();
                     None
@@ -182,18 +178,21 @@ impl Serving {
         &mut self,
         user: Option<UserId>,
         device: Option<DeviceId>,
-        gate: &mut Gate,
+        limits: &mut UserLimits,
         request: &Request,
     ) -> Option<Answer> {
         let Some(retry_after_ms) = self.blocked_ms(user?, device) else {
-            self.admission.readmit(gate);
+            limits.readmit();
             return None;
         };
         match request {
             Request::Hello(_) | Request::Claim(_) => None,
             Request::Shake(shake) => {
-                // For its counting and its gate: on a stream, every request gets an answer.
-                let _ = self.admission.block(gate, retry_after_ms, &self.counters);
+                // On a stream every request gets an answer.
+                let verdict = shake_of_blocked(&self.limits.present, limits, retry_after_ms);
+                if let Verdict::Refuse { why, .. } = verdict {
+                    self.counters.slowed(why).inc();
+                }
                 Some(Answer::Now(Kind::Shake(self.say_blocked(*shake, retry_after_ms))))
             }
             Request::Send(_) | Request::Grab(_) | Request::PacketView(_) | Request::Wallet => {

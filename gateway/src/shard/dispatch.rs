@@ -1,9 +1,9 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
-use super::admit::Gate;
 use super::serving::{Answer, Asker, Serving, Shaker};
 use super::session::{Read, Sent, Session};
 use crate::counters::Dropped;
+use crate::limits::UserLimits;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, Event, SendDatagramError, StreamEvent, StreamId};
 use shake_proto::code::Code;
@@ -18,27 +18,34 @@ const ARENA_BYTES: usize = 64 * 1024;
 /// The most bytes of an answer to a shake: ticket and cookie of a win, and some numbers.
 const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
 
-pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize, serving: &mut Serving, event: Event) {
+pub(super) fn handle_event(
+    session: &mut Session,
+    limits: &mut UserLimits,
+    index: usize,
+    serving: &mut Serving,
+    event: Event,
+) {
     match event {
         Event::Connected => {
             session.behaviour.established();
             serving.counters.connections_established.inc();
-            if std::mem::take(&mut gate.is_uncharged) {
+            if std::mem::take(&mut limits.is_uncharged) {
                 let address = session.connection.remote_address().ip();
-                serving.admission.charge_connection(address, &serving.live);
+                let Serving { limits, live, .. } = serving;
+                limits.connections.charge(&limits.present, live, address);
             }
         }
         Event::DatagramReceived => {
             while let Some(datagram) = session.connection.datagrams().recv() {
-                shake_by_datagram(session, gate, serving, datagram);
+                shake_by_datagram(session, limits, serving, datagram);
             }
         }
         Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
             while let Some(stream) = session.accept() {
-                request_on_stream(session, gate, index, serving, stream);
+                request_on_stream(session, limits, index, serving, stream);
             }
         }
-        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, gate, index, serving, id),
+        Event::Stream(StreamEvent::Readable { id }) => request_on_stream(session, limits, index, serving, id),
         Event::Stream(StreamEvent::Writable { id }) => session.write_on(id),
         Event::Stream(StreamEvent::Stopped { id, .. }) => session.give_up(id),
         Event::Stream(StreamEvent::Finished { .. }) => session.is_heard(),
@@ -47,7 +54,7 @@ pub(super) fn handle_event(session: &mut Session, gate: &mut Gate, index: usize,
     }
 }
 
-fn shake_by_datagram(session: &mut Session, gate: &mut Gate, serving: &mut Serving, datagram: Bytes) {
+fn shake_by_datagram(session: &mut Session, limits: &mut UserLimits, serving: &mut Serving, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
         Err(code) => {
@@ -72,7 +79,7 @@ fn shake_by_datagram(session: &mut Session, gate: &mut Gate, serving: &mut Servi
         address: session.connection.remote_address().ip(),
         can_be_told: room >= SHAKE_REPLY_BYTES_MAX,
     };
-    let Some(reply) = serving.shake_of(session, gate, user, shake, shaker) else {
+    let Some(reply) = serving.shake_of(session, limits, user, shake, shaker) else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut serving.arena, ARENA_BYTES);
@@ -83,7 +90,13 @@ fn shake_by_datagram(session: &mut Session, gate: &mut Gate, serving: &mut Servi
     }
 }
 
-fn request_on_stream(session: &mut Session, gate: &mut Gate, index: usize, serving: &mut Serving, stream: StreamId) {
+fn request_on_stream(
+    session: &mut Session,
+    limits: &mut UserLimits,
+    index: usize,
+    serving: &mut Serving,
+    stream: StreamId,
+) {
     let served = match session.read(stream) {
         Read::Incomplete | Read::Gone => return,
         Read::Refused(code) => Err(code),
@@ -95,7 +108,7 @@ fn request_on_stream(session: &mut Session, gate: &mut Gate, index: usize, servi
                     serial: session.serial,
                     stream,
                 };
-                serve(session, gate, serving, request, asker)
+                serve(session, limits, serving, request, asker)
             }),
     };
     match served {
@@ -108,7 +121,7 @@ fn request_on_stream(session: &mut Session, gate: &mut Gate, index: usize, servi
 /// Serves one request, and notes what it says of the session.
 fn serve(
     session: &mut Session,
-    gate: &mut Gate,
+    limits: &mut UserLimits,
     serving: &mut Serving,
     request: Request,
     asker: Asker,
@@ -119,19 +132,19 @@ fn serve(
         _ => None,
     };
     let is_ask = request.kind().is_of_ledger();
-    let answer = match serving.turn_away(user, device, gate, &request) {
+    let answer = match serving.turn_away(user, device, limits, &request) {
         Some(refusal) => refusal,
         None => {
             let shaker = Shaker {
                 address: session.connection.remote_address().ip(),
                 can_be_told: session.can_tell(asker.stream, SHAKE_REPLY_BYTES_MAX),
             };
-            serving.serve(request, &mut session.user, gate, &mut session.spent, shaker, asker)?
+            serving.serve(request, &mut session.user, limits, &mut session.spent, shaker, asker)?
         }
     };
-    gate.name(session.user.is_some());
+    limits.name(session.user.is_some());
     if let Some((takes_notices, device)) = hello {
-        gate.delays_acks = session.connection.stats().frame_tx.ack_frequency > 0;
+        limits.delays_acks = session.connection.stats().frame_tx.ack_frequency > 0;
         session.takes_notices = takes_notices;
         session.behaviour.said_hello(device, user.is_none());
     }

@@ -2,9 +2,9 @@
 //! outside of the session. A session is a hundred cache lines; this is one, and of all sessions together it is an array small
 //! enough for the caches of many machines. So a packet that is shed costs one line, not a hundred.
 
-use super::admit::Gate;
 use super::pages::{LINE_BYTES, prefetch_lines};
 use crate::allocations::{LEAF_BYTES, take_newest_leaf};
+use crate::limits::UserLimits;
 use crate::tls::{newest_controller, take_newest_keys};
 use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 #[repr(align(64))]
 pub struct Front {
     /// What the session's user has used up of the limits.
-    pub gate: Gate,
+    pub limits: UserLimits,
     keys: [Line; 4],
     controller: Line,
     /// The last line of the leaf in which the connection remembers the packets that it sent.
@@ -25,7 +25,7 @@ const _: () = assert!(size_of::<Option<Front>>() == 64, "a line of the caches");
 impl Front {
     pub fn new() -> Self {
         Self {
-            gate: Gate::default(),
+            limits: UserLimits::default(),
             keys: Default::default(),
             controller: Line::default(),
             leaf: Line::default(),

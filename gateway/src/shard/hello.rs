@@ -39,7 +39,7 @@ impl Serving {
         spent.hello(self.now.elapsed_ns).map_err(|_| Code::TooMany)?;
         self.counters.hellos.inc();
         let winnings = self.take_cookie(token.user, &hello.cookie);
-        let pace_ms = self.admission.pace_ms(self.show_pace_ms(), &mut self.rng);
+        let pace_ms = self.limits.present.pace_ms(self.show_pace_ms(), &mut self.rng);
         let (current_phase, next_phase) = self.phases_to_wire();
         let reply = v1::HelloReply {
             server_time_ms: self.unix.0,

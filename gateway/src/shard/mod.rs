@@ -37,8 +37,6 @@ pub mod serving;
 
 mod dispatch;
 
-pub mod admit;
-
 mod behaviour;
 mod blocks;
 

@@ -1,16 +1,17 @@
 //! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
 //! asked to prove their address, or refused.
 
-use super::admit::Spending;
 use super::batch::{BATCH, Received, RecvBatch};
 use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
 use super::io::Io;
+use super::serving::Serving;
 use super::session::{Session, Taken};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
-use crate::counters::{Shed, Turned};
+use crate::counters::{RejectReason, Shed};
+use crate::limits::{Applicant, Decision, Limits, Spending};
 use crate::tls::MAX_ACK_DELAY;
 use quinn_proto::ConnectionEvent;
 use shake_proto::code::Code;
@@ -175,7 +176,8 @@ impl<I: Io> Shard<I> {
         let Some(front) = self.fronts.get_mut(index) else {
             return true;
         };
-        match self.serving.admission.spend(&mut front.gate) {
+        let Limits { packets, present, .. } = &self.serving.limits;
+        match packets.spend(present, &mut front.limits) {
             Spending::Open => return true,
             Spending::Shed(why) => self.count_shed(why),
             Spending::Close => {
@@ -203,11 +205,11 @@ impl<I: Io> Shard<I> {
         let Some(front) = self.fronts.get_mut(index) else {
             return false;
         };
-        let admission = &mut self.serving.admission;
-        let why = admission.shed(&mut front.gate);
+        let Limits { packets, present, .. } = &self.serving.limits;
+        let why = packets.shed(present, &mut front.limits);
         let now = &self.serving.now;
         if let Some(cid) = cid {
-            let hold_ns = admission.hold_ns(&front.gate);
+            let hold_ns = packets.hold_ns(present, &front.limits);
             self.parts.io.filter_out(cid, hold_ns, now);
         }
         if let Some(why) = why {
@@ -252,48 +254,35 @@ impl<I: Io> Shard<I> {
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
     fn admit(&mut self, arrival: Arrival) {
         let counters = Arc::clone(&self.serving.counters);
-        let limits = self.parts.sessions;
         let now = self.serving.now.instant;
-        let rules = self.serving.rules();
-        let handshakes_max = (limits.handshakes_max as f64 * rules.handshakes_share).ceil() as usize;
-        let must_prove = rules.prove_address || self.handshaking >= handshakes_max / 2;
-        let is_proven = arrival.incoming.remote_address_validated();
-        let address = arrival.incoming.remote_address().ip();
-        let mut turned = if self.is_stopping || self.serving.shared.current.is_draining() {
-            Some(Turned::Going)
-        } else if self.serving.shared.board.is_memory_full() {
-            Some(Turned::MemoryFull)
-        } else if self.handshaking >= handshakes_max {
-            Some(Turned::HandshakesFull)
-        } else {
-            None
+        let applicant = Applicant {
+            address: arrival.incoming.remote_address().ip(),
+            is_proven: arrival.incoming.remote_address_validated(),
+            is_going: self.is_stopping || self.serving.shared.current.is_draining(),
+            is_memory_full: self.serving.shared.board.is_memory_full(),
+            is_full: self.is_full(),
+            handshakes: self.handshaking,
+            handshakes_max: self.parts.sessions.handshakes_max,
         };
-        // Nobody is closed for an address that may be false.
-        let is_full = self.is_full();
-        let mut must_retry = false;
-        if turned.is_none() && is_proven {
-            turned = self.serving.refusal(address);
-            if turned.is_none() && is_full && !self.make_place() {
-                turned = Some(Turned::SessionsFull);
-            }
-        } else if turned.is_none() {
-            // Whose address may be false is refused nothing in another's name, and charged nothing to another.
-            must_retry =
-                must_prove || is_full || self.serving.refusal(address).is_some() || !self.serving.admission.unproven();
+        let mut decision = self.serving.admit(&applicant);
+        if decision == Decision::AcceptInPlace && !self.make_place() {
+            decision = Decision::Refuse(RejectReason::SessionsFull);
         }
         let buffer = self.outgoing.buffer();
-        if let Some(why) = turned {
-            counters.turned(why).inc();
-            let transmit = self.parts.endpoints.refuse(arrival, buffer);
-            self.outgoing.push(&transmit);
-            return;
-        }
-        if must_retry {
-            counters.connections_retried.inc();
-            if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
-                self.outgoing.push(&transmit);
+        match decision {
+            Decision::Accept | Decision::AcceptInPlace => {}
+            Decision::Refuse(why) => {
+                counters.rejected(why).inc();
+                let transmit = self.parts.endpoints.refuse(arrival, buffer);
+                return self.outgoing.push(&transmit);
             }
-            return;
+            Decision::Retry => {
+                counters.connections_retried.inc();
+                if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
+                    self.outgoing.push(&transmit);
+                }
+                return;
+            }
         }
         let servers = &self.serving.secrets.servers;
         // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
@@ -313,12 +302,12 @@ impl<I: Io> Shard<I> {
                 self.handshaking += 1;
                 self.next_serial = self.next_serial.wrapping_add(1);
                 let serial = self.next_serial;
-                let session = Session::new(connection, place, serial, now, limits.hello_timeout);
+                let session = Session::new(connection, place, serial, now, self.parts.sessions.hello_timeout);
                 let mut front = Front::new();
-                front.gate.is_uncharged = !is_proven;
-                if is_proven {
-                    let live = &self.serving.live;
-                    self.serving.admission.charge_connection(address, live);
+                front.limits.is_uncharged = !applicant.is_proven;
+                if applicant.is_proven {
+                    let Serving { limits, live, .. } = &mut self.serving;
+                    limits.connections.charge(&limits.present, live, applicant.address);
                 }
                 front.note_controller();
                 front.note_keys();

@@ -139,8 +139,8 @@ impl<I: Io> Shard<I> {
         let Some(user) = self.serving.terms.get(index).and_then(Term::user) else {
             return false;
         };
-        let gate = self.fronts.get(index).map(|front| &front.gate);
-        if gate.is_some_and(|gate| self.serving.admission.has_won(gate)) {
+        let limits = self.fronts.get(index).map(|front| &front.limits);
+        if limits.is_some_and(|limits| limits.has_won(&self.serving.limits.present)) {
             return false;
         }
         // To ask a session for its device is to wake it.

@@ -112,7 +112,7 @@ impl<I: Io> Shard<I> {
         let has_won = || {
             self.fronts
                 .get(index)
-                .is_some_and(|front| self.serving.admission.has_won(&front.gate))
+                .is_some_and(|front| front.limits.has_won(&self.serving.limits.present))
         };
         match why {
             Some(_) if has_won() => None,

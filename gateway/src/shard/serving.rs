@@ -1,7 +1,6 @@
 //! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
 //! Each kind of request has a file of its own that adds its handler here.
 
-use super::admit::{Admission, Gate};
 use super::ask::{Due, UnderWay};
 use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
@@ -15,6 +14,7 @@ use super::terms::{Proof, Term, Terms};
 use crate::config_store::Live;
 use crate::counters::Counters;
 use crate::huge_pages::Ahead;
+use crate::limits::{Applicant, Decision, Limits, UserLimits};
 use crate::secrets::Secrets;
 use crate::state::Shared;
 use bytes::BytesMut;
@@ -86,7 +86,7 @@ pub struct Serving {
     pub(super) gifts: Limited,
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
-    pub(super) admission: Admission,
+    pub(super) limits: Limits,
     pub(super) under_way: Slab<UnderWay>,
     pub(super) due: Due,
     pub(super) next_serial: u32,
@@ -128,7 +128,7 @@ impl Serving {
             release: Limited::evenly(0.0),
             gifts: Limited::evenly(0.0),
             rng: rand::make_rng(),
-            admission: Admission::new(shared.shards),
+            limits: Limits::new(shared.shards),
             shared,
             shard,
             under_way: Slab::new(),
@@ -179,8 +179,7 @@ impl Serving {
         }
         let show_pace_ms = self.show_pace_ms();
         let board = &self.shared.board;
-        self.admission
-            .begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
+        self.limits.begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
         self.lane.announce();
         if self.ledger.is_none() {
             self.ledger = self.lane.ledger();
@@ -201,20 +200,31 @@ impl Serving {
 
     /// What the grade of this turn says.
     pub(super) fn rules(&self) -> &GradeRules {
-        self.live.throttle.at(self.admission.grade())
+        self.live.throttle.at(self.limits.present.grade())
     }
 
     /// Whether the load is of no grade.
     pub(super) fn is_calm(&self) -> bool {
-        self.admission.grade() == Grade::default()
+        self.limits.present.grade() == Grade::default()
     }
 
-    /// Serves one request of a session's stream. `user`, `gate` and `spent` are the session's; the user is set by Hello.
+    /// Decides whether a new connection is let in.
+    pub(super) fn admit(&mut self, applicant: &Applicant) -> Decision {
+        let Limits {
+            connections, present, ..
+        } = &mut self.limits;
+        let (blocks, now_ns) = (&self.blocks, self.now.elapsed_ns);
+        connections.decide(present, &self.live, applicant, |address| {
+            blocks.is_blocked_address(address, now_ns)
+        })
+    }
+
+    /// Serves one request of a session's stream. `user`, `limits` and `spent` are the session's; the user is set by Hello.
     pub fn serve(
         &mut self,
         request: Request,
         user: &mut Option<UserId>,
-        gate: &mut Gate,
+        limits: &mut UserLimits,
         spent: &mut Spent,
         shaker: Shaker,
         asker: Asker,
@@ -234,14 +244,14 @@ impl Serving {
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }
         let user = user.ok_or(Code::BeforeHello)?;
-        if let Some(busy) = self.kept_out(&request, gate, spent) {
+        if let Some(busy) = self.kept_out(&request, limits, spent) {
             return Ok(busy);
         }
         Ok(match request {
             Request::Hello(_) => unreachable!("served above"),
-            Request::Shake(shake) => {
-                Answer::Now(v1::reply::Kind::Shake(self.shake_on_stream(user, shake, shaker, gate)))
-            }
+            Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(
+                self.shake_on_stream(user, shake, shaker, limits),
+            )),
             Request::Claim(claim) => self.claim(user, claim, asker),
             Request::Send(send) => self.send(user, send, asker),
             Request::Grab(grab) => self.grab(user, grab, asker),

@@ -35,9 +35,13 @@ impl<I: Io> Shard<I> {
         };
         session.is_dirty = false;
         if let Some(front) = self.fronts.get_mut(index)
-            && self.serving.admission.is_over_trickle(&front.gate)
+            && self
+                .serving
+                .limits
+                .packets
+                .is_over_trickle(&self.serving.limits.present, &front.limits)
         {
-            self.serving.mind_block(session, &mut front.gate);
+            self.serving.mind_block(session, &mut front.limits);
         }
         while let Some(event) = session.connection.poll() {
             if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
@@ -52,7 +56,7 @@ impl<I: Io> Shard<I> {
                 }
             }
             if let Some(front) = self.fronts.get_mut(index) {
-                handle_event(session, &mut front.gate, index, &mut self.serving, event);
+                handle_event(session, &mut front.limits, index, &mut self.serving, event);
             }
         }
         self.serving.tell_behaviour(session, index);

@@ -1,8 +1,8 @@
 //! `Shake`: draws the outcome, and on a win issues a packet; or says "slow down".
 
-use super::admit::{Gate, Verdict};
 use super::serving::{Serving, Shaker};
 use crate::counters::{Dropped, Missed};
+use crate::limits::{Limits, UserLimits, Verdict};
 use crate::winners::Refusal;
 use bytes::Bytes;
 use rand::Rng;
@@ -18,15 +18,22 @@ use shake_rules::{SponsorId, UserId};
 
 impl Serving {
     /// The reply to a shake; none for a user who shakes on after being told to slow down.
-    pub fn shake(&mut self, user: UserId, shake: Shake, shaker: Shaker, gate: &mut Gate) -> Option<v1::ShakeReply> {
+    pub fn shake(
+        &mut self,
+        user: UserId,
+        shake: Shake,
+        shaker: Shaker,
+        limits: &mut UserLimits,
+    ) -> Option<v1::ShakeReply> {
         let show_pace_ms = self.show_pace_ms();
-        let (live, counters, rng) = (&self.live, &self.counters, &mut self.rng);
-        match self
-            .admission
-            .shake(gate, shaker.address, live, show_pace_ms, counters, rng)
-        {
-            Verdict::Serve { pace_ms } => Some(self.serve_shake(user, shake, pace_ms, gate, shaker.can_be_told)),
-            Verdict::Refuse { retry_after_ms } => Some(self.slow_down(shake, retry_after_ms)),
+        let (live, rng) = (&self.live, &mut self.rng);
+        let Limits { shakes, present, .. } = &mut self.limits;
+        match shakes.shake(present, limits, shaker.address, live, show_pace_ms, rng) {
+            Verdict::Serve { pace_ms } => Some(self.serve_shake(user, shake, pace_ms, limits, shaker.can_be_told)),
+            Verdict::Refuse { why, retry_after_ms } => {
+                self.counters.slowed(why).inc();
+                Some(self.slow_down(shake, retry_after_ms))
+            }
             Verdict::Drop => {
                 self.counters.dropped(Dropped::ToldBefore).inc();
                 None
@@ -40,10 +47,10 @@ impl Serving {
         user: UserId,
         shake: Shake,
         shaker: Shaker,
-        gate: &mut Gate,
+        limits: &mut UserLimits,
     ) -> v1::ShakeReply {
         let retry_after_ms = self.rules().retry_ms[1];
-        match self.shake(user, shake, shaker, gate) {
+        match self.shake(user, shake, shaker, limits) {
             Some(reply) => reply,
             None => self.slow_down(shake, retry_after_ms),
         }
@@ -58,7 +65,7 @@ impl Serving {
             config_version: self.live.version,
             red_packet: None,
             slow_down: Some(v1::SlowDown {
-                grade: self.admission.grade().number().into(),
+                grade: self.limits.present.grade().number().into(),
                 retry_after_ms,
                 blocked: false,
             }),
@@ -70,7 +77,7 @@ impl Serving {
         user: UserId,
         shake: Shake,
         pace_ms: u32,
-        gate: &mut Gate,
+        limits: &mut UserLimits,
         can_be_told: bool,
     ) -> v1::ShakeReply {
         let (outcome, resource_id, red_packet) = match self.phase {
@@ -79,7 +86,7 @@ impl Serving {
         };
         self.counters.shake(outcome).inc();
         if red_packet.is_some() {
-            self.admission.won(gate);
+            limits.won(&self.limits.present);
         }
         v1::ShakeReply {
             sequence: shake.sequence,
