@@ -33,7 +33,7 @@ impl Headers {
     }
 
     /// Points each header at a buffer of the batch, which the kernel may write to while the batch is borrowed.
-    pub(super) fn to_receive(&mut self, batch: &mut RecvBatch) -> &mut [mmsghdr] {
+    pub(super) fn for_receiving(&mut self, batch: &mut RecvBatch) -> &mut [mmsghdr] {
         for ((header, slot), buffer) in self.headers.iter_mut().zip(&mut self.slots).zip(batch.buffers()) {
             slot.iov = iovec {
                 iov_base: buffer.as_mut_ptr().cast(),
@@ -68,7 +68,7 @@ impl Headers {
     }
 
     /// Points a header at each packet of the batch, which the kernel may read while the batch is borrowed.
-    pub(super) fn to_send(&mut self, batch: &SendBatch, is_ipv6: bool) -> &mut [mmsghdr] {
+    pub(super) fn for_sending(&mut self, batch: &SendBatch, is_ipv6: bool) -> &mut [mmsghdr] {
         let len = batch.len().min(BATCH);
         for ((header, slot), packet) in self.headers.iter_mut().zip(&mut self.slots).zip(batch.packets()) {
             let (address, address_len) = to_storage(packet.remote);

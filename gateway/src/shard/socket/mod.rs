@@ -214,7 +214,7 @@ impl Io for Socket {
     }
 
     fn receive(&mut self, batch: &mut RecvBatch) -> io::Result<()> {
-        let headers = self.incoming.to_receive(batch);
+        let headers = self.incoming.for_receiving(batch);
         // SAFETY: each header was pointed at buffers of the batch, which outlive the call and are exclusively borrowed
         // through it, and at what `incoming` has in boxes of its own.
         let count = unsafe {
@@ -241,7 +241,7 @@ impl Io for Socket {
         let mut sent = 0;
         let mut lost = 0;
         let fd = self.fd.as_fd();
-        let headers = self.outgoing.to_send(batch, self.is_ipv6);
+        let headers = self.outgoing.for_sending(batch, self.is_ipv6);
         while sent < headers.len() {
             let rest = &mut headers[sent..];
             // SAFETY: the headers were pointed at packets of the batch, which outlive the call and are not changed by it, and
