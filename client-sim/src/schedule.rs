@@ -253,8 +253,8 @@ mod tests {
             let distance = 1e6 * f64::from(sessions) / f64::from(per_second);
             for due in all(schedule(sessions, &[step(per_second, seconds)], seed)) {
                 let session = due.session as usize;
-                prop_assert_eq!(due.sequence, shakes[session], "a session's shakes are numbered in order");
                 shakes[session] += 1;
+                prop_assert_eq!(due.sequence, shakes[session], "a session's shakes are numbered in order, from 1");
                 if let Some(before) = times[session].replace(due.at) {
                     prop_assert!((due.at.since(before).0 as f64 - distance).abs() <= 1.0);
                 }
