@@ -230,10 +230,13 @@ fn resident(address: usize) -> Result<usize, Errno> {
     }
 }
 
+/// Of `linux/mman.h`, since Linux 6.1. The headers of musl do not have it.
+const MADV_COLLAPSE: libc::c_int = 25;
+
 /// Has the kernel put the small pages of a range into a huge one.
 fn collapse(address: usize) -> Result<(), Errno> {
     // SAFETY: this advice changes no byte of the range, whatever is mapped there.
-    let result = unsafe { libc::madvise(address as *mut libc::c_void, HUGE, libc::MADV_COLLAPSE) };
+    let result = unsafe { libc::madvise(address as *mut libc::c_void, HUGE, MADV_COLLAPSE) };
     Errno::result(result).map(drop)
 }
 

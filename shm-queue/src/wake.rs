@@ -203,7 +203,7 @@ impl AsFd for Bell {
 /// Sleeps while `word` holds `expected`, at most `timeout`. False when the time ran out.
 fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) -> bool {
     let timeout = libc::timespec {
-        tv_sec: libc::time_t::try_from(timeout.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos() as libc::c_long,
     };
     // Not the private futex: the word is shared by two processes, so the kernel must find it by file and offset.

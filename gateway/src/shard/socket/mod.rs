@@ -222,7 +222,7 @@ impl Io for Socket {
                 self.fd.as_raw_fd(),
                 headers.as_mut_ptr(),
                 BATCH as u32,
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _, // signed with glibc, unsigned with musl
                 ptr::null_mut(),
             )
         };
@@ -246,8 +246,14 @@ impl Io for Socket {
             let rest = &mut headers[sent..];
             // SAFETY: the headers were pointed at packets of the batch, which outlive the call and are not changed by it, and
             // at what `outgoing` has in boxes of its own.
-            let count =
-                unsafe { libc::sendmmsg(fd.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT) };
+            let count = unsafe {
+                libc::sendmmsg(
+                    fd.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as u32,
+                    libc::MSG_DONTWAIT as _,
+                )
+            };
             match usize::try_from(count) {
                 Ok(count) => sent += count,
                 Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
