@@ -25,6 +25,7 @@ mod secrets;
 mod shape;
 mod shard;
 mod state;
+mod taken;
 mod tls;
 mod users;
 mod winners;

@@ -19,6 +19,7 @@ use crate::shard::serving::Serving;
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Identity, Now, Parts, ResetKeys, Shard};
 use crate::state::Shared;
+use crate::taken::{self, Port};
 use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
@@ -70,7 +71,7 @@ impl Ports {
     /// Binds everything; in a runtime, which the control port needs.
     fn bind(config: &Config) -> Result<Self> {
         let metrics = config.metrics_address.map(|address| {
-            TcpListener::bind(address).with_context(|| format!("cannot bind [metrics] address = {address}"))
+            TcpListener::bind(address).map_err(|error| taken::cannot_bind("[metrics]", address, Port::Tcp, error))
         });
         let metrics = metrics.transpose()?;
         let admin = config.admin_address.map(|address| {
@@ -262,10 +263,9 @@ fn agent_clock(config: &Config) -> Option<i64> {
 /// Binds one socket for each shard, in order, and has the kernel steer packets to them.
 fn bind(config: &Config) -> Result<Vec<Socket>> {
     let mut address = config.address;
-    let in_use = || format!("cannot bind [listen] address = {address}; is another gateway running?");
     // The shards' sockets share their port, and would join another gateway's in silence. One that does not share cannot be
     // bound while anybody else has the port.
-    drop(UdpSocket::bind(address).with_context(in_use)?);
+    drop(UdpSocket::bind(address).map_err(|error| taken::cannot_bind("[listen]", address, Port::Udp, error))?);
     let mut sockets = Vec::new();
     for _ in 0..config.shards {
         let (mut socket, given) = Socket::bind(address, config.socket_buffer_bytes)

@@ -56,7 +56,14 @@ async fn agent_away() {
     assert_eq!(books(&stand), (serde_json::Value::Null, serde_json::Value::Null));
     stand.start_agent();
     wait_for(&stand, "agent_away", false);
-    // Operators see which packets are given out here.
+    // Operators see which machine it is, and which packets are given out here.
+    let seen = stand.operate(&["status", "--json"]).json()[0].clone();
+    assert_eq!(seen["machine"], host::machine::name());
+    let text = stand.operate(&["status"]).text;
+    assert!(
+        text.contains(&format!("{} (host {})", stand.admin, host::machine::name())),
+        "{text}"
+    );
     let ledger = stand.ledger().to_string();
     wait("the gateway has seen whose they are", || {
         books(&stand) == (1.into(), ledger.as_str().into())

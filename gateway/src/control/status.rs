@@ -56,6 +56,7 @@ impl Control {
                 ledger: LedgerId(owner.identity).to_string(),
                 part: owner.part,
             }),
+            machine: host::machine::name(),
             phones_port: self.config.address.port().into(),
             shard_versions: self.shared.current.running().collect(),
             draining_for_ms: drain

@@ -7,6 +7,7 @@ use super::counters::Turned;
 use super::identity::{self, Operator};
 use super::places::{Limits, Places};
 use crate::config::CERTS_KEY;
+use crate::taken::{self, Port};
 use crate::tls::QUIC_V1;
 use anyhow::{Context, Result};
 use bytes::{Bytes, BytesMut};
@@ -54,8 +55,7 @@ const LOGGED_PER_SECOND: u32 = 20;
 
 /// Binds the control port. It is served later, or not at all.
 pub fn bind(address: SocketAddr) -> Result<UdpSocket> {
-    UdpSocket::bind(address)
-        .with_context(|| format!("cannot bind [admin] address = {address}; is another gateway running?"))
+    UdpSocket::bind(address).map_err(|error| taken::cannot_bind("[admin]", address, Port::Udp, error))
 }
 
 /// Begins to take packets at the control port, in a runtime.

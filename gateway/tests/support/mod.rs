@@ -134,7 +134,18 @@ impl Stand {
                 .spawn()
                 .expect("the gateway starts"),
         );
+        self.wait_ready();
+    }
+
+    /// Waits until the gateway serves; one that has ended never will.
+    fn wait_ready(&mut self) {
         wait("the gateway is ready", || {
+            let gateway = self.gateway.as_mut().expect("it was started");
+            let ended = gateway.try_wait().expect("our own child");
+            assert!(
+                ended.is_none(),
+                "the gateway ended at its start, {ended:?}: see gateway.log"
+            );
             self.http("/ready").is_some_and(|text| text.contains("200 OK"))
         });
     }
@@ -154,9 +165,7 @@ impl Stand {
         command.args(["run", "--config"]).arg(self.path("gateway.toml"));
         let started = command.env("RUST_LOG", rust_log).stderr(stderr).spawn();
         self.gateway = Some(started.expect("the gateway starts"));
-        wait("the gateway is ready", || {
-            self.http("/ready").is_some_and(|text| text.contains("200 OK"))
-        });
+        self.wait_ready();
     }
 
     /// The gateway's process.

@@ -193,10 +193,18 @@ fn distance(at_ms: u64, now_ms: u64) -> String {
     }
 }
 
+/// The first line of a gateway: where it was asked, and which machine that is.
+fn headline(target: &str, machine: &str) -> String {
+    match machine {
+        "" => format!("{target}\n"),
+        machine => format!("{target} (host {machine})\n"),
+    }
+}
+
 fn in_full(client: &Client) -> String {
     let status = &client.status;
     let now_ms = client.its_time(wall_ms());
-    let mut text = format!("{}\n", client.target);
+    let mut text = headline(&client.target, &status.machine);
     let mut say = |name: &str, value: String| {
         writeln!(text, "  {name:<9} {value}").expect("writing to a String cannot fail");
     };
@@ -308,7 +316,7 @@ pub fn json(client: &Client, differences: Option<&[String]>) -> serde_json::Valu
         .map(|s| (s.name.clone(), s.value.into()))
         .collect();
     serde_json::json!({
-        "per_second": rates, "target": client.target, "result": "status", "version": status.version, "changed_by": status.changed_by,
+        "per_second": rates, "target": client.target, "machine": Some(&status.machine).filter(|name| !name.is_empty()), "result": "status", "version": status.version, "changed_by": status.changed_by,
         "changed_at_ms": status.changed_at_ms, "event": status.event, "show": status.show,
         "show_sha256": status.show_sha256, "throttle_sha256": status.throttle_sha256,
         "current_phase": status.current_phase.as_ref().map(phase), "next_phase": status.next_phase.as_ref().map(phase),
@@ -333,6 +341,12 @@ mod tests {
             metrics: metrics.iter().map(metric).collect(),
             ..v1::Status::default()
         }
+    }
+
+    #[test]
+    fn the_machine_stands_beside_the_target_if_the_gateway_tells_it() {
+        assert_eq!(headline("gw1:4434", "vm-17"), "gw1:4434 (host vm-17)\n");
+        assert_eq!(headline("gw1:4434", ""), "gw1:4434\n");
     }
 
     #[test]
