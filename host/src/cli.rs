@@ -1,11 +1,19 @@
 //! How the programs read their command line, and how their help is wrapped.
 
 use clap::{Command, Parser};
+use std::env;
+use std::ffi::OsString;
 
 /// Reads the command line; ends the process with what clap says when it is wrong or asks for help.
 #[must_use]
 pub fn parse<C: Parser>() -> C {
-    let mut matches = flowing(C::command()).get_matches();
+    parse_from(env::args_os())
+}
+
+/// The same with a line of one's own, the program's name first.
+#[must_use]
+pub fn parse_from<C: Parser>(line: impl IntoIterator<Item = OsString>) -> C {
+    let mut matches = flowing(C::command()).get_matches_from(line);
     C::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut C::command()).exit())
 }
 

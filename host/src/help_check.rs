@@ -16,6 +16,16 @@ const WIDTHS: [usize; 4] = [60, 80, 120, WIDE];
 /// When one is not, or the program does not run.
 #[must_use]
 pub fn wrapped_once(program: impl AsRef<OsStr>) -> BTreeSet<String> {
+    wrapped_once_but(program, &[])
+}
+
+/// The same without these subcommands, which another program answers.
+///
+/// # Panics
+/// Also when the program has one of them no more.
+#[must_use]
+pub fn wrapped_once_but(program: impl AsRef<OsStr>, others: &[&str]) -> BTreeSet<String> {
+    let mut others: BTreeSet<&str> = others.iter().copied().collect();
     let program = program.as_ref();
     let (mut found, mut left) = (BTreeSet::new(), vec![Vec::new()]);
     while let Some(command) = left.pop() {
@@ -27,10 +37,15 @@ pub fn wrapped_once(program: impl AsRef<OsStr>) -> BTreeSet<String> {
         }
         for name in subcommands(&help(program, &command, WIDE)) {
             let inner = [command.clone(), vec![name.to_owned()]].concat();
-            found.insert(inner.join(" "));
+            let typed = inner.join(" ");
+            if others.remove(typed.as_str()) {
+                continue;
+            }
+            found.insert(typed);
             left.push(inner);
         }
     }
+    assert!(others.is_empty(), "there is no {others:?}");
     found
 }
 

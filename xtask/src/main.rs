@@ -9,7 +9,7 @@ mod lab;
 mod test;
 
 use clap::{Args, Parser, Subcommand};
-use host::console;
+use host::{cli, console};
 use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -81,12 +81,12 @@ struct Passed {
 
 fn main() -> ExitCode {
     let mut line: Vec<OsString> = env::args_os().collect();
-    let mut cli = Cli::parse();
+    let mut cli = cli::parse::<Cli>();
     if let Command::Help { of } = cli.command {
         line.truncate(1);
         line.extend(of);
         line.push("--help".into());
-        cli = Cli::parse_from(&line);
+        cli = cli::parse_from(line.clone());
     }
     let interrupt = match Interrupt::watch() {
         Ok(interrupt) => interrupt,
