@@ -6,6 +6,7 @@ mod checks;
 mod dependencies;
 mod fuzz;
 mod lab;
+mod musl;
 mod test;
 
 use clap::{Args, Parser, Subcommand};

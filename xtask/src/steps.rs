@@ -16,7 +16,15 @@ pub struct Steps<'a> {
 struct Step {
     name: String,
     took: Duration,
-    failure: Option<String>,
+    outcome: Outcome,
+}
+
+/// How a step went.
+enum Outcome {
+    Passed,
+    /// It could not run here, which is no failure and no success.
+    Skipped(String),
+    Failed(String),
 }
 
 impl<'a> Steps<'a> {
@@ -52,15 +60,24 @@ impl<'a> Steps<'a> {
         self.interrupt.check()?;
         console::tell(&format!("== {name}: {line}"));
         let started = Instant::now();
-        let failure = work().err().map(|error| format!("{error:#}"));
-        let step = Step {
-            name: name.to_owned(),
-            took: started.elapsed(),
-            failure,
+        let outcome = match work() {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
         };
+        self.note(name, started.elapsed(), outcome);
+        self.interrupt.check()
+    }
+
+    /// Notes a step that cannot run here. `why` says what is missing, and how it is had.
+    pub fn skip(&mut self, name: &str, why: &str) {
+        self.note(name, Duration::ZERO, Outcome::Skipped(why.to_owned()));
+    }
+
+    fn note(&mut self, name: &str, took: Duration, outcome: Outcome) {
+        let name = name.to_owned();
+        let step = Step { name, took, outcome };
         console::tell(&format!("== {}", step.line()));
         self.done.push(step);
-        self.interrupt.check()
     }
 
     /// Prints the summary.
@@ -72,22 +89,36 @@ impl<'a> Steps<'a> {
         for step in &self.done {
             console::line(&step.line())?;
         }
-        let failed = self.done.iter().filter(|step| step.failure.is_some()).count();
-        let total = self.started.elapsed().as_secs_f64();
-        if failed > 0 {
-            bail!("{failed} of {} steps failed in {total:.1} s", self.done.len());
-        }
-        console::line(&format!("all {} steps passed in {total:.1} s", self.done.len()))?;
+        console::line(&self.verdict(self.started.elapsed())?)?;
         Ok(())
+    }
+
+    /// The last line: how many passed. None is silently counted as passed that did not run.
+    fn verdict(&self, total: Duration) -> anyhow::Result<String> {
+        let count = |is: fn(&Outcome) -> bool| self.done.iter().filter(|step| is(&step.outcome)).count();
+        let failed = count(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let skipped = count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+        let (all, total) = (self.done.len(), total.as_secs_f64());
+        if failed > 0 {
+            bail!("{failed} of {all} steps failed in {total:.1} s");
+        }
+        Ok(match skipped {
+            0 => format!("all {all} steps passed in {total:.1} s"),
+            _ => format!(
+                "{} of {all} steps passed, {skipped} SKIPPED, in {total:.1} s",
+                all - skipped
+            ),
+        })
     }
 }
 
 impl Step {
     fn line(&self) -> String {
-        let outcome = self
-            .failure
-            .as_deref()
-            .map_or_else(|| "ok".to_owned(), |why| format!("FAILED: {why}"));
+        let outcome = match &self.outcome {
+            Outcome::Passed => "ok".to_owned(),
+            Outcome::Skipped(why) => format!("skipped: {why}"),
+            Outcome::Failed(why) => format!("FAILED: {why}"),
+        };
         format!("{:<12} {:>7.1} s  {outcome}", self.name, self.took.as_secs_f64())
     }
 }
@@ -105,4 +136,29 @@ fn shown(command: &Command) -> String {
     );
     words.extend(command.get_args().map(|arg| arg.to_string_lossy().into_owned()));
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn what_did_not_run_is_not_counted_as_passed() {
+        let interrupt = Interrupt::default();
+        let mut steps = Steps::new(&interrupt);
+        let total = Duration::from_millis(2_500);
+        steps.step("one", "does one", || Ok(())).expect("not interrupted");
+        assert_eq!(steps.verdict(total).expect("good"), "all 1 steps passed in 2.5 s");
+        steps.skip("two", "no compiler; install it by `apt-get install it`");
+        let skipped = "two              0.0 s  skipped: no compiler; install it by `apt-get install it`";
+        assert_eq!(steps.done[1].line(), skipped);
+        let told = steps.verdict(total).expect("good");
+        assert_eq!(told, "1 of 2 steps passed, 1 SKIPPED, in 2.5 s");
+        let failed = steps.step("three", "does three", || Err(anyhow!("it broke")));
+        failed.expect("the later ones still run");
+        assert!(steps.done[2].line().ends_with("FAILED: it broke"));
+        let error = steps.verdict(total).expect_err("one failed").to_string();
+        assert_eq!(error, "1 of 3 steps failed in 2.5 s");
+    }
 }

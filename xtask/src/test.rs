@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{checks, dependencies, lab};
+use crate::{checks, dependencies, lab, musl};
 use clap::Args;
 use std::process::Stdio;
 use xtask::interrupt::Interrupt;
@@ -17,6 +17,7 @@ The steps, all of them run even when one fails:
   checks       circles of imports, long files, unsafe code, and documents that name what is not there
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
+  musl         the programs compile for x86_64-unknown-linux-musl; skipped, and told so, without the target or musl-gcc
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances
   guide        the evening of docs/evening.md, each command as it stands
@@ -61,6 +62,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         "--nocapture",
     ];
     steps.command("independent", &mut cargo(independent))?;
+    musl::check(&mut steps)?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
     loom.env("RUSTFLAGS", "--cfg loom")
