@@ -36,7 +36,7 @@ enum Command {
     Tune,
     /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
     Chaos(chaos::Options),
-    /// Follows docs/evening.md word for word, from an empty directory to closed books.
+    /// Follows docs/evening.md and docs/operator.md word for word, from an empty directory to closed books.
     Guide(guide::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),

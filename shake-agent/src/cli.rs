@@ -131,7 +131,7 @@ The running agent lifts it within a second, and tells every shard. When no agent
 one does. Whoever breaks the rule again is blocked again: see [abuse] in agent.toml. To be run as the agent's user, or as
 root: what root writes belongs to the agent's user.
 
-Exit codes: 0 lifted, as the agent's list shows; 1 nobody of that name is blocked, or the wish cannot be written;
+Exit codes: 0 lifted, as the agent's list shows, or nobody was blocked and all are to be lifted; 1 nobody of that name is blocked, or the wish cannot be written;
 2 wrong command line; 3 asked for, but no agent took it within four seconds: the next one does.
 
 Examples:

@@ -64,6 +64,12 @@ fn blocks_are_listed_and_lifted() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(blocks(&event, &["lift", "all"]), (Some(0), "lifted\n".into()));
+    let nobody = "nobody is blocked\n".into();
+    assert_eq!(
+        blocks(&event, &["lift", "all"]),
+        (Some(0), nobody),
+        "it is as it should be"
+    );
     let (_, text) = blocks(&event, &["list"]);
     assert!(text.starts_with("0 blocked now, 7 ever"), "{text}");
 }

@@ -30,7 +30,7 @@ Examples:
   cargo xtask million       a million sessions, then 30,000 to 60,000 shakes/s; ten minutes
   cargo xtask tune          the programs as they should run on the night; twelve minutes
   cargo xtask test          everything that must hold before a change goes in
-  cargo xtask guide         the evening of docs/evening.md, each command as it stands
+  cargo xtask guide         docs/evening.md and docs/operator.md, each command as it stands
   cargo xtask bench         every benchmark, one after the other
   cargo xtask bench hostile every attack, with honest phones beside it
   cargo xtask fuzz          every fuzz target for 10 s
@@ -55,7 +55,7 @@ enum Command {
     Tune(Passed),
     /// Kills, stops and robs the programs of disk, clock and network, and compares the money.
     Chaos(Passed),
-    /// Follows docs/evening.md word for word, from an empty directory to closed books.
+    /// Follows docs/evening.md and docs/operator.md word for word, from an empty directory to closed books.
     Guide(Passed),
     /// Runs the benchmarks.
     Bench(Passed),

@@ -20,7 +20,7 @@ The steps, all of them run even when one fails:
   musl         the programs compile for x86_64-unknown-linux-musl; skipped, and told so, without the target or musl-gcc
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances
-  guide        the evening of docs/evening.md, each command as it stands
+  guide        docs/evening.md and docs/operator.md, each command as it stands
   chaos        some rounds of random faults with a fixed seed, and money that balances after each")]
 pub struct Options {}
 

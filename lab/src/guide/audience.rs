@@ -1,4 +1,4 @@
-//! The audience: phones at both gateways, who come when both are up and stay for the storm.
+//! The audience: phones at both gateways, who stay for what is played.
 
 use super::desk::Desk;
 use super::machine::Machine;
@@ -7,21 +7,18 @@ use anyhow::Context;
 use std::fs;
 use xtask::interrupt::Interrupt;
 
-/// How long they shake, in seconds.
-const SECONDS: u32 = 30;
-
 /// The phones of both machines.
 pub struct Audience {
     phones: Vec<Service>,
 }
 
 impl Audience {
-    /// Starts them.
-    pub fn start(machines: &[Machine], desk: &Desk, programs: &Programs) -> anyhow::Result<Self> {
+    /// Starts them; they shake for so many seconds.
+    pub fn start(machines: &[Machine], desk: &Desk, programs: &Programs, seconds: u32) -> anyhow::Result<Self> {
         let mut phones = Vec::new();
         for (number, machine) in (0..).zip(machines) {
             let scenario = desk.file(&format!("audience-{}.toml", machine.name));
-            fs::write(&scenario, self::scenario(machine.name, number * 1_000 + 1))
+            fs::write(&scenario, self::scenario(machine.name, number * 1_000 + 1, seconds))
                 .with_context(|| format!("cannot write {}", scenario.display()))?;
             let mut command = programs.command("client-sim");
             command.arg("run").arg(&scenario);
@@ -49,11 +46,11 @@ impl Audience {
     }
 }
 
-fn scenario(machine: &str, first_user: u32) -> String {
+fn scenario(machine: &str, first_user: u32, seconds: u32) -> String {
     format!(
         "# Made by `cargo xtask guide`. Every key is explained in deploy/scenarios/default.toml.\n\
          [target]\nserver_name = \"{machine}.example\"\n[users]\nfirst_id = {first_user}\n\
-         [load]\nsessions = 100\nconnects_per_second = 200\nshakes_per_second = 100\nseconds = {SECONDS}\nsettle_s = 10\n\
+         [load]\nsessions = 100\nconnects_per_second = 200\nshakes_per_second = 100\nseconds = {seconds}\nsettle_s = 10\n\
          [engine]\nkind = \"lean\"\n"
     )
 }

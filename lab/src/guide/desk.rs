@@ -15,7 +15,7 @@ use xtask::workspace;
 /// Runs a command on a machine, which is a directory here: its paths, and its root's home.
 const SSH: &str = r#"#!/bin/sh
 host=${1#*@}; shift
-disk=@TARGET@/guide-${host%%.*}
+disk=@DESK@-${host%%.*}
 cd "$disk/root" || exit 255
 exec sh -c "$(printf '%s' "$*" | sed -e "s|/etc/shake|$disk/etc/shake|g" -e "s|/var/lib/shake|$disk/var/lib/shake|g")"
 "#;
@@ -25,8 +25,8 @@ words=$#
 while [ "$words" -gt 0 ]; do
     word=$1; shift; words=$((words - 1))
     case $word in
-        *@*:/*) host=${word#*@}; word=@TARGET@/guide-${host%%.*}${word#*:} ;;
-        *@*:*) host=${word#*@}; word=@TARGET@/guide-${host%%.*}/root/${word#*:} ;;
+        *@*:/*) host=${word#*@}; word=@DESK@-${host%%.*}${word#*:} ;;
+        *@*:*) host=${word#*@}; word=@DESK@-${host%%.*}/root/${word#*:} ;;
     esac
     set -- "$@" "$word"
 done
@@ -66,9 +66,9 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// An empty directory with `deploy` in it.
-    pub fn fresh(machines: &[Machine], programs: &Programs) -> anyhow::Result<Self> {
-        let place = Place::fresh("guide")?;
+    /// An empty directory of this name with `deploy` in it.
+    pub fn fresh(name: &str, machines: &[Machine], programs: &Programs) -> anyhow::Result<Self> {
+        let place = Place::fresh(name)?;
         let mut replaced = Vec::new();
         for (number, machine) in (1..).zip(machines) {
             let (name, place) = (machine.name, &machine.place);
@@ -82,7 +82,6 @@ impl Desk {
         copy(&workspace::root().join("deploy"), &place.file("deploy"))?;
         let stand_ins = place.file("bin");
         fs::create_dir(&stand_ins).with_context(|| format!("cannot make {}", stand_ins.display()))?;
-        let target = workspace::target();
         let install = find("install").context("there is no program install in PATH")?;
         for (name, script) in [
             ("ssh", SSH),
@@ -92,7 +91,7 @@ impl Desk {
             ("useradd", USERADD),
         ] {
             let script = script
-                .replace("@TARGET@", &target.display().to_string())
+                .replace("@DESK@", &place.directory.display().to_string())
                 .replace("@INSTALL@", &install.display().to_string());
             let path = stand_ins.join(name);
             let make = || {
@@ -121,6 +120,19 @@ impl Desk {
     /// # Errors
     /// When it does not exit with 0; with the end of what it printed.
     pub fn run(&self, command: &str, interrupt: &Interrupt) -> anyhow::Result<()> {
+        self.run_in(&self.place.directory, command, interrupt)
+    }
+
+    /// Runs a command on a machine, as its service's user would.
+    ///
+    /// # Errors
+    /// When it does not exit with 0; with the end of what it printed.
+    pub fn run_on(&self, machine: &Machine, command: &str, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let directory = machine.place.file("var/lib/shake-agent");
+        self.run_in(&directory, &machine.line(command), interrupt)
+    }
+
+    fn run_in(&self, directory: &Path, command: &str, interrupt: &Interrupt) -> anyhow::Result<()> {
         let command = self
             .replaced
             .iter()
@@ -129,7 +141,7 @@ impl Desk {
         shell.args(["-euc", &command]).env("PATH", &self.path);
         // For the socket by which a run of `client-sim` is steered.
         shell.env("XDG_RUNTIME_DIR", &self.place.directory);
-        shell.current_dir(&self.place.directory);
+        shell.current_dir(directory);
         let patience = Patience {
             at_most: END * 2,
             interrupt,

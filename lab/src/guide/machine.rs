@@ -20,9 +20,9 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// One that has nothing yet but its directories.
-    pub fn fresh(name: &'static str) -> anyhow::Result<Self> {
-        let place = Place::fresh(&format!("guide-{name}"))?;
+    /// One that has nothing yet but its directories, beside the desk of this name.
+    pub fn fresh(name: &'static str, desk: &str) -> anyhow::Result<Self> {
+        let place = Place::fresh(&format!("{desk}-{name}"))?;
         for directory in ["root", "etc", "var/lib"] {
             let path = place.file(directory);
             fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
@@ -45,6 +45,16 @@ impl Machine {
     /// Whether its gateway runs.
     pub fn is_up(&self) -> bool {
         self.gateway.is_some()
+    }
+
+    /// A line as it is typed there: with the paths of this disk.
+    pub fn line(&self, line: &str) -> String {
+        let disk = self.place.directory.display();
+        ["/etc/shake", "/var/lib/shake"]
+            .iter()
+            .fold(line.to_owned(), |line, path| {
+                line.replace(path, &format!("{disk}{path}"))
+            })
     }
 
     /// `systemctl VERB UNIT`: what the units would do.

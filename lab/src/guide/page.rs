@@ -6,7 +6,30 @@ pub enum Part {
     /// A heading of the second level.
     Section(String),
     /// A command, and the line of the page where it begins, from 1.
-    Command { line: usize, text: String },
+    Command { line: usize, text: String, typed: Typed },
+}
+
+/// Where a command is typed. The block says so behind its language.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Typed {
+    /// `sh`: at the desk.
+    AtDesk,
+    /// `sh on-each-machine`: by the service's user of each, in the agent's state directory.
+    OnEachMachine,
+    /// `sh not-run`: needs what no test may take, such as another toolchain.
+    Nowhere,
+}
+
+impl Typed {
+    /// Of the words behind the language of a block.
+    fn of(words: &str) -> Option<Self> {
+        match words.trim() {
+            "" => Some(Self::AtDesk),
+            "on-each-machine" => Some(Self::OnEachMachine),
+            "not-run" => Some(Self::Nowhere),
+            _ => None,
+        }
+    }
 }
 
 /// Where a line of the page stands.
@@ -14,29 +37,40 @@ pub enum Part {
 enum Block {
     None,
     /// In a block of commands, which began at this line.
-    Commands(usize),
+    Commands(usize, Typed),
     /// In one of something else.
     Other(usize),
+}
+
+impl Block {
+    /// The one that begins with this fence.
+    fn begin(line: usize, fence: &str) -> Result<Self, String> {
+        let words = match fence.strip_prefix("sh") {
+            Some(words) if words.is_empty() || words.starts_with(' ') => words,
+            _ => return Ok(Self::Other(line)),
+        };
+        let typed = Typed::of(words).ok_or_else(|| format!("line {line}: no place is called{words}"))?;
+        Ok(Self::Commands(line, typed))
+    }
 }
 
 /// All sections and commands of a page.
 ///
 /// # Errors
-/// When a block or a continued line has no end.
+/// When a block or a continued line has no end, and when a block names no place where it could be typed.
 pub fn parts(page: &str) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
     let mut block = Block::None;
     let mut continued: Option<(usize, String)> = None;
     for (line, text) in (1..).zip(page.lines()) {
         let text = text.trim();
-        if let Some(language) = text.strip_prefix("```") {
+        if let Some(fence) = text.strip_prefix("```") {
             if let Some((line, _)) = continued {
                 return Err(format!("line {line}: the command goes on past its block"));
             }
             block = match block {
-                Block::None if language == "sh" => Block::Commands(line),
-                Block::None => Block::Other(line),
-                Block::Commands(_) | Block::Other(_) => Block::None,
+                Block::None => Block::begin(line, fence)?,
+                Block::Commands(..) | Block::Other(_) => Block::None,
             };
             continue;
         }
@@ -46,7 +80,7 @@ pub fn parts(page: &str) -> Result<Vec<Part>, String> {
                     parts.push(Part::Section(heading.to_owned()));
                 }
             }
-            Block::Commands(_) => {
+            Block::Commands(_, typed) => {
                 if continued.is_none() && (text.is_empty() || text.starts_with('#')) {
                     continue;
                 }
@@ -59,6 +93,7 @@ pub fn parts(page: &str) -> Result<Vec<Part>, String> {
                     parts.push(Part::Command {
                         line: begun,
                         text: command,
+                        typed,
                     });
                 }
             }
@@ -66,7 +101,7 @@ pub fn parts(page: &str) -> Result<Vec<Part>, String> {
         }
     }
     match block {
-        Block::Commands(line) | Block::Other(line) => Err(format!("line {line}: the block has no end")),
+        Block::Commands(line, _) | Block::Other(line) => Err(format!("line {line}: the block has no end")),
         Block::None => Ok(parts),
     }
 }
@@ -77,29 +112,38 @@ mod tests {
 
     #[test]
     fn commands_are_found_with_their_lines_and_nothing_else_is() {
-        let page = "# Page\n\n## One\n```sh\n# a remark\nfirst \\\n    --more\n\nsecond\n```\n```toml\nkey = 1\n```\n## Two\n`third`\n";
-        let command = |line, text: &str| Part::Command {
+        let page = "# Page\n\n## One\n```sh\n# a remark\nfirst \\\n    --more\n\nsecond\n```\n```toml\nkey = 1\n```\n## Two\n`third`\n\
+                    ```sh on-each-machine\nfourth\n```\n1. In a list\n   ```sh not-run\n   fifth\n   ```\n```shell\nsixth\n```\n";
+        let command = |line, text: &str, typed| Part::Command {
             line,
             text: text.into(),
+            typed,
         };
         assert_eq!(
             parts(page).expect("a good page"),
             [
                 Part::Section("One".into()),
-                command(6, "first --more"),
-                command(9, "second"),
+                command(6, "first --more", Typed::AtDesk),
+                command(9, "second", Typed::AtDesk),
                 Part::Section("Two".into()),
+                command(17, "fourth", Typed::OnEachMachine),
+                command(21, "fifth", Typed::Nowhere),
             ]
         );
     }
 
     #[test]
-    fn what_has_no_end_is_told_with_its_line() {
-        assert!(parts("```sh\ncommand\n").expect_err("open").contains("line 1"));
-        assert!(
-            parts("\n```sh\ncommand \\\n```\n")
-                .expect_err("continued")
-                .contains("line 3")
-        );
+    fn what_has_no_end_or_no_place_is_told_with_its_line() {
+        for (page, words) in [
+            ("```sh\ncommand\n", "line 1: the block has no end"),
+            ("\n```sh\ncommand \\\n```\n", "line 3: the command goes on"),
+            (
+                "\n```sh somewhere\ncommand\n```\n",
+                "line 2: no place is called somewhere",
+            ),
+        ] {
+            let error = parts(page).expect_err("no good page");
+            assert!(error.starts_with(words), "{error}");
+        }
     }
 }

@@ -75,6 +75,10 @@ fn lift(args: &BlocksLiftArgs) -> anyhow::Result<ExitCode> {
         LiftKind::Prefix => Some(subject("prefix", name)?),
     };
     if !is_listed(&path, subject)? {
+        if subject.is_none() {
+            print("nobody is blocked")?;
+            return Ok(ExitCode::SUCCESS);
+        }
         bail!("nothing of that name is blocked; `shake-agent blocks list` shows who is");
     }
     request_lift(&path, subject).with_context(|| format!("cannot ask for it beside {}", path.display()))?;
