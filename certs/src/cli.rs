@@ -182,7 +182,8 @@ pub struct InspectArgs {
 Three steps, each for all key files named or for none:
   certs rotate certs                     adds a key that is accepted and not used yet
   certs rotate certs --activate          the new key makes from now on
-  certs rotate certs --retire --kept 1   drops old keys, all but one
+  certs rotate certs --retire --kept 1 --counts counts.json
+                                         drops old keys, all but one
 
 After each step, bring the directory to every machine that has it, and run
   gateway reload --target GW1 --target GW2 ...
@@ -192,16 +193,21 @@ tokens reads its new key after --activate.
 
 Retire a key only when nothing that it made is valid any more: tickets and packet
 codes live as long as the show says, tokens as long as they were given for, limit
-cookies until the event ends. --retire tells since when the active key makes. Bring
-the directory to a gateway then and ask it: `gateway reload --dry-run` tells how many
-sessions, tokens, tickets and cookies hang on what would go, and which goes too early.
+cookies until the event ends. How many sessions, tokens, tickets and cookies hang on a
+key only the gateways know:
+  gateway status --json --target GW1 --target GW2 ... > counts.json
+--retire --counts counts.json tells it of each key that goes, and drops none while
+something hangs on one of them, at any gateway of the file; so name all gateways.
+--unchecked drops them regardless. --retire also tells since when the active key
+makes. `gateway reload --dry-run` tells the same once more before it counts.
 
 stateless-reset takes effect at the gateway's next start. --retire leaves it alone unless --keys names it: without the key that
 a gateway began with, its phones do not learn of a crash.
 
 Examples:
   certs rotate certs --keys ticket,cookie
-  certs rotate certs --keys user-token --activate --json")]
+  certs rotate certs --keys user-token --activate --json
+  certs rotate certs --keys ticket --retire --kept 0 --counts counts.json")]
 pub struct RotateArgs {
     /// The certificate directory
     pub directory: PathBuf,
@@ -217,6 +223,12 @@ pub struct RotateArgs {
     /// How many old keys --retire keeps
     #[arg(long, value_name = "N", default_value_t = 1, requires = "retire")]
     pub kept: usize,
+    /// What `gateway status --json` of all gateways says; --retire goes by it
+    #[arg(long, value_name = "FILE", requires = "retire")]
+    pub counts: Option<PathBuf>,
+    /// Have --retire drop keys whatever hangs on them
+    #[arg(long, requires = "retire")]
+    pub unchecked: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod counts;
 pub mod files;
 pub mod generate;
 pub mod inspect;

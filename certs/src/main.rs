@@ -4,7 +4,7 @@
 
 mod cli;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use certs::generate::{self, Request};
 use certs::issue::{self, Issued, Subject};
 use certs::rotate::{self, Rotated, Step};
@@ -139,6 +139,11 @@ fn rotate_keys(args: &RotateArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
         (_, true) => (Step::Retire { kept: args.kept }, "no step is left"),
         _ => (Step::Add, "once every gateway has read it, --activate"),
     };
+    let counts = if args.retire {
+        what_hangs(args, &purposes)?
+    } else {
+        Vec::new()
+    };
     let rotated = rotate::rotate(&args.directory, &purposes, step, now)?;
     if args.json {
         print(&format!("{}\n", serde_json::to_string_pretty(&rotated)?))?;
@@ -162,6 +167,9 @@ fn rotate_keys(args: &RotateArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
             text.push_str(&format!("{:<16} {}\n", "", safe(keys)));
         }
     }
+    for line in counts {
+        text.push_str(&format!("{line}\n"));
+    }
     if args.retire {
         text.push_str(
             "bring it to a gateway, and before you reload: `gateway reload --dry-run` tells what hangs on what goes\n",
@@ -170,6 +178,38 @@ fn rotate_keys(args: &RotateArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
     text.push_str(&format!("now `gateway reload` on every gateway; then {next}\n"));
     print(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the gateways said that hangs on the keys that are to go, a line each.
+///
+/// # Errors
+/// When something does, or nobody was asked; not with `--unchecked`.
+fn what_hangs(args: &RotateArgs, purposes: &[Purpose]) -> anyhow::Result<Vec<String>> {
+    let mut going = rotate::going(&args.directory, purposes, args.kept)?;
+    // Gateways tell at their reload when they miss one of these; nothing of phones hangs on them.
+    going.retain(|(purpose, _)| *purpose != Purpose::StatelessReset);
+    let Some(counts) = &args.counts else {
+        let keys: Vec<_> = going
+            .iter()
+            .map(|(purpose, id)| format!("{} key {id}", purpose.name()))
+            .collect();
+        ensure!(
+            keys.is_empty() || args.unchecked,
+            "{} would go, and what hangs on it only the gateways know. Ask all of them:\n  {}\nand give `--counts counts.json`; \
+             --unchecked retires without it. No file was changed",
+            keys.join(", "),
+            certs::counts::COMMAND
+        );
+        return Ok(Vec::new());
+    };
+    let (lines, is_early) = certs::counts::judge(&going, &certs::counts::read(counts)?);
+    ensure!(
+        !is_early || args.unchecked,
+        "something hangs on what would go:\n  {}\nWait until it is over, and count again; --unchecked retires regardless. No file was \
+         changed",
+        lines.join("\n  ")
+    );
+    Ok(lines)
 }
 
 /// From when on what was retired is missed by nobody, as far as the key file tells.

@@ -104,6 +104,21 @@ pub fn rotate(directory: &Path, purposes: &[Purpose], step: Step, now: Timestamp
     Ok(done)
 }
 
+/// The keys that retiring all but so many old ones would drop.
+///
+/// # Errors
+/// [`KeyFileError`].
+pub fn going(directory: &Path, purposes: &[Purpose], kept: usize) -> Result<Vec<(Purpose, u8)>, KeyFileError> {
+    let mut going = Vec::new();
+    for &purpose in purposes {
+        let before = keys::read(directory, purpose)?;
+        let after = before.retired(kept);
+        let gone = before.iter().filter(|key| after.find(key.id).is_none());
+        going.extend(gone.map(|key| (purpose, key.id)));
+    }
+    Ok(going)
+}
+
 /// Why a ring cannot make a step.
 enum NoStep {
     Rotation(RotationError),

@@ -188,6 +188,18 @@ async fn a_retired_key_is_counted_and_held_against_nobody() {
     ] {
         assert!(status.text.contains(line), "{line} in {status:?}");
     }
+    // Whoever retires it at the desk hears the same from what the gateway said.
+    let counts = stand.path("counts.json");
+    std::fs::write(&counts, stand.operate(&["status", "--json"]).text).expect("written");
+    let told = certs::counts::read(&counts).expect("the gateway's own words");
+    let (lines, is_early) = certs::counts::judge(&[(Purpose::UserToken, 1)], &told);
+    let line = format!(
+        "user-token key 1 goes, TOO EARLY: {}: 1 sessions hang on it",
+        stand.admin
+    );
+    assert!(is_early && lines.len() == 1 && lines[0].starts_with(&line), "{lines:?}");
+    let (lines, is_early) = certs::counts::judge(&[(Purpose::Ticket, 1)], &told);
+    assert!(!is_early && lines[0].contains("no ticket of it was made"), "{lines:?}");
     stand.rotate(&[Purpose::UserToken], Step::Retire { kept: 0 });
     let dry = stand.operate(&["reload", "--dry-run"]);
     assert!(

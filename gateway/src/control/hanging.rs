@@ -4,6 +4,7 @@ use super::Control;
 use crate::key_use::KeyUse;
 use crate::secrets::Secrets;
 use host::clock::moment;
+use shake_proto::admin_v1 as v1;
 use shake_rules::UnixMillis;
 use shake_rules::keys::{KeyTag, Purpose};
 
@@ -37,14 +38,22 @@ impl Control {
         remarks
     }
 
-    /// What hangs on each key that holds, a line each.
-    pub(super) fn key_lines(&self) -> Vec<String> {
+    /// What hangs on each key that holds.
+    pub(super) fn key_uses(&self) -> Vec<v1::KeyUse> {
         let secrets = self.shared.current.secrets();
         let of = |purpose| {
             let keys = tags(&secrets, purpose).iter();
             keys.map(move |&key| {
-                let (hangs, _) = self.hangs_on(purpose, key);
-                format!("{} key {}: {hangs}", purpose.name(), key.id())
+                let KeyUse { count, ends_at } = self.shared.key_uses.of(purpose, key);
+                let (says, is_over) = self.hangs_on(purpose, key);
+                v1::KeyUse {
+                    purpose: purpose.name().to_owned(),
+                    id: key.id().into(),
+                    count,
+                    good_until_ms: ends_at.0,
+                    hangs: !is_over,
+                    says,
+                }
             })
         };
         COUNTED.into_iter().flat_map(of).collect()

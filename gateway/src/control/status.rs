@@ -73,7 +73,8 @@ impl Control {
                 .collect(),
             per_second: board.per_second.rows().into_iter().map(signal).collect(),
             certificate_expires_at_ms: self.shared.current.secrets().certificate.expires_at.0,
-            files: [self.lines(), self.key_lines()].concat(),
+            files: self.lines(),
+            keys: self.key_uses(),
             modes: board.modes().iter().map(|mode| mode.name().to_owned()).collect(),
         }
     }

@@ -274,6 +274,9 @@ fn in_full(client: &Client) -> String {
     for file in &status.files {
         say("file", file.clone());
     }
+    for key in &status.keys {
+        say("key", format!("{} key {}: {}", key.purpose, key.id, key.says));
+    }
     say("clock", client.offset.to_string());
     say(
         "sha256",
@@ -310,6 +313,13 @@ pub fn json(client: &Client, differences: Option<&[String]>) -> serde_json::Valu
         .iter()
         .map(|s| (s.name.clone(), s.value.into()))
         .collect();
+    let key = |key: &v1::KeyUse| {
+        serde_json::json!({
+            "purpose": key.purpose, "id": key.id, "count": key.count, "good_until_ms": key.good_until_ms, "hangs": key.hangs,
+            "says": key.says,
+        })
+    };
+    let keys: Vec<_> = status.keys.iter().map(key).collect();
     let rates: serde_json::Map<_, _> = status
         .per_second
         .iter()
@@ -323,7 +333,7 @@ pub fn json(client: &Client, differences: Option<&[String]>) -> serde_json::Valu
         "differs": differences, "cues": cues, "cuts": cuts, "shard_versions": status.shard_versions, "draining_for_ms": status.draining_for_ms,
         "grade": status.grade, "signals": signals, "modes": status.modes, "metrics": metrics,
         "ledger": status.books.as_ref().map(|books| &books.ledger), "part": status.books.as_ref().map(|books| books.part + 1),
-        "certificate_expires_at_ms": status.certificate_expires_at_ms, "files": status.files,
+        "certificate_expires_at_ms": status.certificate_expires_at_ms, "files": status.files, "keys": keys,
         "clock": client.offset.json(),
     })
 }
