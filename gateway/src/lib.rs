@@ -5,6 +5,7 @@
 
 pub mod config;
 
+mod agent_link;
 mod allocations;
 mod check;
 mod cli;
@@ -15,11 +16,13 @@ mod fit;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;
+mod in_flight;
 mod key_use;
 mod limits;
 mod load;
 mod metrics;
 mod own_id;
+mod presence;
 mod run;
 mod secrets;
 mod shape;
@@ -27,7 +30,6 @@ mod shard;
 mod state;
 mod taken;
 mod tls;
-mod users;
 mod winners;
 
 pub use allocations::Noted;

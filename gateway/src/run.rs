@@ -1,5 +1,6 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
+use crate::agent_link::AgentLink;
 use crate::config::Config;
 use crate::config_store::ConfigStore;
 use crate::control::barred::Barred;
@@ -12,15 +13,15 @@ use crate::load::monitor;
 use crate::load::state::LoadState;
 use crate::metrics::{self, Shown};
 use crate::own_id;
+use crate::presence::Presence;
 use crate::secrets::{self, Secrets};
 use crate::shape;
-use crate::shard::lane::Lane;
+use crate::shard::io::Now;
 use crate::shard::serving::Serving;
 use crate::shard::socket::Socket;
-use crate::shard::{Endpoints, Identity, Now, Parts, ResetKeys, Shard};
+use crate::shard::{Endpoints, Identity, Parts, ResetKeys, Shard};
 use crate::state::Shared;
 use crate::taken::{self, Port};
-use crate::users::Users;
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms, wall};
@@ -111,7 +112,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         current: ConfigStore::new(live, secrets, config.shards),
         board: LoadState::new(config.shards),
         winners: Winners::new(config.winners_max),
-        users: Users::new(config.shards, config.sessions.max),
+        presence: Presence::new(config.shards, config.sessions.max),
         key_uses: KeyUses::new(config.shards),
         claims: config.claims,
         shards: config.shards,
@@ -130,14 +131,14 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         .context("cannot tell the bound address")?;
     let attachment = shape::attach(config, shape)?;
     attachment.set_clock(clock.offset_ms());
-    let lanes = lanes(config, &attachment)?;
+    let links = links(config, &attachment)?;
     start.keep(config, &attachment);
     let reset_keys = ResetKeys::new(&reset_ring, &own_id::of(config.state_directory.as_deref()));
     let stop = Arc::new(AtomicBool::new(false));
     let (ahead, asked_ahead) = Ahead::new();
     let mut shards = Vec::new();
     let mut all_counters = Vec::new();
-    for (number, (socket, (counters, lane))) in ports.sockets.into_iter().zip(lanes).enumerate() {
+    for (number, (socket, (counters, link))) in ports.sockets.into_iter().zip(links).enumerate() {
         all_counters.push(Arc::clone(&counters));
         let identity = Identity {
             shard: number as u8,
@@ -152,7 +153,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             ahead: ahead.clone(),
             stop: Arc::clone(&stop),
         };
-        shards.push(spawn(number, parts, Arc::clone(&shared), counters, lane)?);
+        shards.push(spawn(number, parts, Arc::clone(&shared), counters, link)?);
     }
     let all_counters: Arc<[_]> = all_counters.into();
     let load_monitor = monitor::spawn(
@@ -238,12 +239,12 @@ fn serve_operators(metrics: Option<TcpListener>, shown: Shown, control: &Arc<Con
 }
 
 /// Opens each shard's rings.
-fn lanes(config: &Config, attachment: &Attachment) -> Result<Vec<(Arc<Counters>, Lane)>> {
+fn links(config: &Config, attachment: &Attachment) -> Result<Vec<(Arc<Counters>, AgentLink)>> {
     let open = |number| {
         let counters = Arc::new(Counters::default());
-        let lane = Lane::open(attachment, number, Arc::clone(&counters))
+        let link = AgentLink::open(attachment, number, Arc::clone(&counters))
             .with_context(|| format!("shard {number} cannot take its rings"))?;
-        Ok((counters, lane))
+        Ok((counters, link))
     };
     (0..config.shards).map(open).collect()
 }
@@ -298,7 +299,7 @@ fn spawn(
     parts: Parts<Socket>,
     shared: Arc<Shared>,
     counters: Arc<Counters>,
-    lane: Lane,
+    link: AgentLink,
 ) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(format!("shard-{number}"))
@@ -306,7 +307,7 @@ fn spawn(
             let began = Instant::now();
             let ahead = parts.ahead.clone();
             let now = Now::read(&parts.io, began);
-            let serving = Serving::new(shared, number as u16, counters, lane, ahead, now);
+            let serving = Serving::new(shared, number as u16, counters, link, ahead, now);
             Shard::new(parts, began, serving).run();
         })
         .context("cannot start a shard's thread")

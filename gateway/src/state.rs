@@ -4,7 +4,7 @@ use crate::config::Claims;
 use crate::config_store::ConfigStore;
 use crate::key_use::KeyUses;
 use crate::load::state::LoadState;
-use crate::users::Users;
+use crate::presence::Presence;
 use crate::winners::Winners;
 use host::clock::Clock;
 
@@ -14,7 +14,7 @@ pub struct Shared {
     pub current: ConfigStore,
     pub board: LoadState,
     pub winners: Winners,
-    pub users: Users,
+    pub presence: Presence,
     pub key_uses: KeyUses,
     pub claims: Claims,
     pub shards: u16,

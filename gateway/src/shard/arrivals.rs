@@ -78,7 +78,7 @@ impl Arrivals {
     /// The turn's answers are out. Its shakes count as spread over its batches.
     pub fn end_turn(&mut self, serving: &mut Serving, io: &impl Io) {
         let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
-        let (ring_fill, was_full) = serving.lane.fill();
+        let (ring_fill, was_full) = serving.ledger.link.fill();
         gauges.ring_fill_permille.store(ring_fill, Relaxed);
         gauges.shakers.store(serving.limits.shakes.shakers(), Relaxed);
         if was_full {

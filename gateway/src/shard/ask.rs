@@ -1,30 +1,22 @@
-//! What the ledger must answer: the way of a request to the agent and of its answer back. The kinds of request
-//! themselves (`claim`, `packet`) only decide whether to ask.
+//! What the ledger must answer: how a request is kept out, handed over, and answered.
 
-use super::serving::{Answer, Asker, Serving};
+use super::serving::{Answer, Serving};
 use super::spent::Spent;
 use crate::counters::Busy;
+use crate::in_flight::ReturnAddress;
 use crate::limits::{Limits, UserLimits, retry_ms};
-use shake_proto::handoff::record::{Ask, Notice, ReplyTo, What};
+use shake_proto::handoff::record::{Notice, What};
 use shake_proto::reply::Reason;
 use shake_proto::request::Request;
 use shake_proto::request_kind::{LedgerAnswer, RequestKind};
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::UserId;
-use std::time::Instant;
-
-/// A request that the agent has.
-pub struct UnderWay {
-    asker: Asker,
-    serial: u32,
-    kind: RequestKind,
-}
 
 /// What to do for a session, outside of its own events.
 pub enum Delivery {
     /// The answer to a request.
-    Reply(Asker, Kind),
-    /// A notice for a user who is here.
+    Reply(ReturnAddress, Kind),
+    /// A notice for a user who is here, by the session's index.
     Notice(usize, v1::notice::Kind),
 }
 
@@ -44,45 +36,14 @@ impl Serving {
         Some(busy(kind, retry_after_ms, false))
     }
 
-    /// Whether the agent is here and may be asked more.
-    pub(super) fn can_ask(&self) -> bool {
-        self.lane.agent_is_here(self.now.monotonic_ms()) && self.under_way.len() < self.shared.claims.under_way_max
-    }
-
     /// Hands a request to the agent; says busy at once when it cannot be.
-    pub(super) fn ask(&mut self, user: UserId, what: What, asker: Asker) -> Answer {
+    pub(super) fn ask(&mut self, user: UserId, what: What, to: ReturnAddress) -> Answer {
         let kind = what.kind();
         self.counters.ask(kind).inc();
-        if !self.lane.agent_is_here(self.now.monotonic_ms()) {
-            return self.busy(kind, Busy::AgentAway);
+        match self.ledger.ask(&self.now, self.unix, user, what, to) {
+            Ok(()) => Answer::Pending,
+            Err(why) => self.busy(kind, why),
         }
-        if self.under_way.len() >= self.shared.claims.under_way_max {
-            return self.busy(kind, Busy::RingFull);
-        }
-        self.next_serial = self.next_serial.wrapping_add(1);
-        let serial = self.next_serial;
-        let key = self.under_way.insert(UnderWay { asker, serial, kind });
-        let request_id = u64::from(serial) << 32 | key as u64;
-        let reply_to = ReplyTo {
-            request_id,
-            epoch: self.lane.epoch(),
-        };
-        if self
-            .lane
-            .ask(Ask {
-                reply_to,
-                user,
-                at: self.unix,
-                what,
-            })
-            .is_err()
-        {
-            self.under_way.remove(key);
-            return self.busy(kind, Busy::RingFull);
-        }
-        self.due
-            .push_back((request_id, self.now.instant + self.shared.claims.timeout));
-        Answer::Pending
     }
 
     /// Says busy to what cannot be checked before the agent has said which ledger this is.
@@ -109,50 +70,38 @@ impl Serving {
     /// Takes what the agent sent, and gives up on requests that waited too long.
     pub fn take_deliveries(&mut self, into: &mut Vec<Delivery>) {
         let mut replies = std::mem::take(&mut self.replies);
-        self.lane.replies(&mut replies);
+        self.ledger.link.replies(&mut replies);
         for reply in replies.drain(..) {
-            let is_ours = reply.reply_to.epoch == self.lane.epoch();
-            let Some(under_way) = is_ours.then(|| self.take(reply.reply_to.request_id)).flatten() else {
+            let Some(waiting) = self.ledger.take_waiting(&reply) else {
                 self.counters.replies_late.inc();
                 continue;
             };
             match reply.kind {
-                Some(kind) if RequestKind::of_reply(&kind) == under_way.kind => {
+                Some(kind) if RequestKind::of_reply(&kind) == waiting.kind => {
                     self.count(&kind);
-                    into.push(Delivery::Reply(under_way.asker, kind));
+                    into.push(Delivery::Reply(waiting.to, kind));
                 }
-                None if under_way.kind == RequestKind::Offers => {}
+                None if waiting.kind == RequestKind::Offers => {}
                 // The other process's bytes are input: an answer of another kind is no answer.
                 _ => self.counters.ring_errors.inc(),
             }
         }
         self.replies = replies;
-        self.give_up_on_overdue(into);
-        self.take_notices(into);
-        self.counters.asks_under_way.set(self.under_way.len() as u64);
-    }
-
-    fn give_up_on_overdue(&mut self, into: &mut Vec<Delivery>) {
-        while let Some(&(request_id, due)) = self.due.front() {
-            if due > self.now.instant {
-                break;
-            }
-            self.due.pop_front();
-            let Some(under_way) = self.take(request_id) else {
-                continue;
-            };
-            if let Answer::Now(reply) = self.busy(under_way.kind, Busy::Timeout) {
-                into.push(Delivery::Reply(under_way.asker, reply));
+        while let Some(waiting) = self.ledger.take_overdue(&self.now) {
+            if let Answer::Now(reply) = self.busy(waiting.kind, Busy::Timeout) {
+                into.push(Delivery::Reply(waiting.to, reply));
             }
         }
+        self.take_notices(into);
+        self.counters.asks_under_way.set(self.ledger.in_flight() as u64);
     }
 
     /// Every shard gets every notice; those of users who are elsewhere are passed over.
     fn take_notices(&mut self, into: &mut Vec<Delivery>) {
         let mut notices: Vec<Notice> = std::mem::take(&mut self.notices);
-        self.lane.notices(&mut notices);
+        self.ledger.link.notices(&mut notices);
         for notice in notices.drain(..) {
-            let Some(seat) = self.shared.users.newest_in(self.shard, notice.user) else {
+            let Some(newest) = self.shared.presence.newest_in(self.shard, notice.user) else {
                 continue;
             };
             let offered = v1::PacketOffered {
@@ -160,22 +109,9 @@ impl Serving {
                 from_user_id: notice.from.map_or(0, |user| user.0),
             };
             let kind = v1::notice::Kind::PacketOffered(offered);
-            into.push(Delivery::Notice(seat.session as usize, kind));
+            into.push(Delivery::Notice(newest.session as usize, kind));
         }
         self.notices = notices;
-    }
-
-    /// Whether any request waits for the agent.
-    pub fn has_asks_under_way(&self) -> bool {
-        !self.under_way.is_empty()
-    }
-
-    fn take(&mut self, request_id: u64) -> Option<UnderWay> {
-        let (serial, key) = ((request_id >> 32) as u32, request_id as u32 as usize);
-        if self.under_way.get(key)?.serial != serial {
-            return None;
-        }
-        Some(self.under_way.remove(key))
     }
 
     /// Counts how a request ended that the agent answered.
@@ -198,6 +134,3 @@ pub(super) fn busy(kind: RequestKind, retry_after_ms: u32, blocked: bool) -> Ans
     });
     reply.map_or(Answer::Pending, Answer::Now)
 }
-
-/// Requests in the order in which they time out.
-pub type Due = std::collections::VecDeque<(u64, Instant)>;

@@ -331,7 +331,7 @@ impl Serving {
     }
 
     fn tell(&mut self, event: &Event) {
-        if self.lane.event(event) {
+        if self.ledger.link.event(event) {
             self.counters.events.inc();
         } else {
             self.counters.events_dropped.inc();

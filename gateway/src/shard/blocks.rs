@@ -110,7 +110,7 @@ impl Serving {
     /// Takes the blocks that the agent sent, and forgets those that are over.
     pub(super) fn take_blocks(&mut self) {
         let mut told = std::mem::take(&mut self.blocks_told);
-        self.lane.blocks(&mut told);
+        self.ledger.link.blocks(&mut told);
         for block in told.drain(..) {
             match self.blocks.take(&block, self.unix, self.now.elapsed_ns) {
                 Taken::Holds => self.counters.blocked(block.rule).inc(),

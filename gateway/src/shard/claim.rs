@@ -1,6 +1,7 @@
 //! `Claim`: checks the ticket here, and asks the ledger to open the packet.
 
-use super::serving::{Answer, Asker, Serving};
+use super::serving::{Answer, Serving};
+use crate::in_flight::ReturnAddress;
 use shake_proto::handoff::record::What;
 use shake_proto::request::Claim;
 use shake_proto::request_kind::RequestKind;
@@ -9,8 +10,8 @@ use shake_rules::ticket::{Ticket, TicketError};
 use shake_rules::{LedgerId, UserId};
 
 impl Serving {
-    pub(super) fn claim(&mut self, user: UserId, claim: Claim, asker: Asker) -> Answer {
-        let Some(ledger) = self.ledger else {
+    pub(super) fn claim(&mut self, user: UserId, claim: Claim, to: ReturnAddress) -> Answer {
+        let Some(ledger) = self.ledger.id else {
             return self.ledger_unknown(RequestKind::Claim);
         };
         let ticket = match self.check_ticket(&ledger, user, &claim) {
@@ -28,7 +29,7 @@ impl Serving {
         }
         self.note_code();
         self.take_cookie(user, &claim.cookie);
-        self.ask(user, What::Claim(claim), asker)
+        self.ask(user, What::Claim(claim), to)
     }
 
     /// The agent may make a code now, by a key that is the active ticket key's.

@@ -1,8 +1,10 @@
 //! What a session received, sorted by kind: datagrams and request streams in, replies and refusals out.
 
-use super::serving::{Answer, Asker, Serving, Shaker};
+use super::serving::{Answer, Serving, Shaker};
 use super::session::{Read, Sent, Session};
+use super::session_id::SessionId;
 use crate::counters::Dropped;
+use crate::in_flight::ReturnAddress;
 use crate::limits::UserLimits;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Dir, Event, SendDatagramError, StreamEvent, StreamId};
@@ -103,12 +105,14 @@ fn request_on_stream(
         Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
             .and_then(Request::try_from)
             .and_then(|request| {
-                let asker = Asker {
-                    session: index,
-                    serial: session.serial,
+                let to = ReturnAddress {
+                    session: SessionId {
+                        index: index as u32,
+                        serial: session.serial,
+                    },
                     stream,
                 };
-                serve(session, limits, serving, request, asker)
+                serve(session, limits, serving, request, to)
             }),
     };
     match served {
@@ -124,7 +128,7 @@ fn serve(
     limits: &mut UserLimits,
     serving: &mut Serving,
     request: Request,
-    asker: Asker,
+    to: ReturnAddress,
 ) -> Result<Answer, Code> {
     let (user, device) = (session.user, session.behaviour.device());
     let hello = match &request {
@@ -137,9 +141,9 @@ fn serve(
         None => {
             let shaker = Shaker {
                 address: session.connection.remote_address().ip(),
-                can_be_told: session.can_tell(asker.stream, SHAKE_REPLY_BYTES_MAX),
+                can_be_told: session.can_tell(to.stream, SHAKE_REPLY_BYTES_MAX),
             };
-            serving.serve(request, &mut session.user, limits, &mut session.spent, shaker, asker)?
+            serving.serve(request, &mut session.user, limits, &mut session.spent, shaker, to)?
         }
     };
     limits.name(session.user.is_some());

@@ -31,11 +31,11 @@ impl Serving {
         else {
             return;
         };
-        let share = self.shared.users.share_of(self.shard);
+        let share = self.shared.presence.share_of(self.shard);
         self.gifts.change_rate(gifts.per_second * share);
         while self.gifts.take(self.now.elapsed_ns).is_ok() {
             let recipients = self.draw_recipients(sessions, gifts.recipients.into());
-            if recipients.is_empty() || self.ledger.is_none() || !self.lane.can_issue() {
+            if recipients.is_empty() || self.ledger.id.is_none() || !self.ledger.link.can_issue() {
                 self.counters.gifts_missed.inc();
                 continue;
             }
@@ -49,7 +49,7 @@ impl Serving {
                 stage: self.stage(phase),
                 at: self.unix,
             };
-            match self.lane.gift(gift) {
+            match self.ledger.link.gift(gift) {
                 Ok(()) => self.counters.gifts.inc(),
                 Err(_) => self.counters.gifts_missed.inc(),
             }
@@ -66,7 +66,7 @@ impl Serving {
             let index = self.rng.random_range(0..self.terms.capacity());
             if let Some((user, seat)) = self.terms.seat(index)
                 && !users.contains(&user)
-                && self.shared.users.sits_first(user, seat)
+                && self.shared.presence.sits_first(user, seat)
                 && let Some(session) = sessions.get_mut(index)
                 && self.blocked_ms(user, session.behaviour.device()).is_none()
             {

@@ -5,7 +5,7 @@
 //! Architecture invariant: a shard shares with others only [`Shared`](crate::state::Shared). It reads the clock once a turn.
 
 mod batch;
-mod io;
+pub mod io;
 mod pacing;
 mod wait;
 
@@ -27,6 +27,7 @@ mod repeats;
 mod resets;
 mod room;
 mod session;
+pub mod session_id;
 mod sessions;
 mod spent;
 mod terms;
@@ -49,20 +50,17 @@ mod claim;
 mod gift;
 mod packet;
 
-pub mod lane;
-
 mod rounds;
 mod sweep;
 
 mod settle;
 
 pub use endpoints::{Endpoints, Identity};
-pub use io::Now;
 pub use resets::ResetKeys;
 
 use crate::config;
 use crate::huge_pages::Ahead;
-use crate::users::Seat;
+use crate::presence::SessionRef;
 use arrivals::Arrivals;
 use ask::Delivery;
 use backlog::Backlog;
@@ -70,7 +68,7 @@ use batch::{BATCH, SendBatch};
 use dispatch::{notify, reply};
 use early::Early;
 use front::Front;
-use io::Io;
+use io::{Io, Now};
 use pacing::TurnPacing;
 use pages::Pages;
 use quinn_proto::ConnectionEvent;
@@ -139,7 +137,7 @@ pub struct Shard<I> {
     sweeps: Sweeps,
     room: Room,
     /// Seats of sessions that are to be closed.
-    taken: Vec<Seat>,
+    taken: Vec<SessionRef>,
     arrivals: Arrivals,
     is_stopping: bool,
 }
@@ -182,7 +180,7 @@ impl<I: Io> Shard<I> {
         }
         self.is_stopping = true;
         let deadline = self.parts.io.instant() + DRAIN_ASKS;
-        while self.serving.has_asks_under_way() && self.parts.io.instant() < deadline {
+        while self.serving.ledger.in_flight() > 0 && self.parts.io.instant() < deadline {
             self.turn();
         }
         let now = self.parts.io.instant();
@@ -224,7 +222,7 @@ impl<I: Io> Shard<I> {
         self.settle();
         self.flush();
         self.sessions.rest(self.serving.now.instant);
-        self.serving.lane.wake_agent();
+        self.serving.ledger.link.wake_agent();
         self.count();
     }
 
@@ -252,11 +250,12 @@ impl<I: Io> Shard<I> {
         } = self;
         for delivery in deliveries.drain(..) {
             match delivery {
-                Delivery::Reply(asker, kind) => {
-                    let session = sessions.get_mut(asker.session);
-                    if let Some(session) = session.filter(|session| session.serial == asker.serial) {
-                        reply(session, serving, asker.stream, kind);
-                        mark(session, asker.session, dirty);
+                Delivery::Reply(to, kind) => {
+                    let index = to.session.index as usize;
+                    let session = sessions.get_mut(index);
+                    if let Some(session) = session.filter(|session| session.serial == to.session.serial) {
+                        reply(session, serving, to.stream, kind);
+                        mark(session, index, dirty);
                     }
                 }
                 Delivery::Notice(index, notice) => {

@@ -1,9 +1,11 @@
 //! What waits for a user when they say Hello: the gateway asks the ledger for them, at most once in ten seconds for each
 //! session. What is asked for sooner is put off, not lost: a notice that was missed meanwhile is told then.
 
-use super::serving::{Asker, Serving};
+use super::serving::Serving;
+use super::session_id::SessionId;
 use super::sessions::Sessions;
 use super::spent::{BETWEEN_OFFERS_NS, Offers, Spent};
+use crate::in_flight::ReturnAddress;
 use quinn_proto::{Dir, Side, StreamId};
 use shake_proto::handoff::record::What;
 use shake_rules::UserId;
@@ -19,9 +21,7 @@ const PUT_OFF_MAX: usize = 524_288;
 
 /// One question that was put off.
 pub struct Question {
-    /// Index and serial of the session.
-    session: u32,
-    serial: u32,
+    session: SessionId,
     /// When it is due, in nanoseconds since the shard began.
     due_ns: u64,
 }
@@ -31,16 +31,15 @@ pub type PutOff = VecDeque<Question>;
 
 impl Serving {
     /// A Hello wants to hear what waits for its user: asks the ledger now, or later. It comes as notices.
-    pub(super) fn offers(&mut self, user: UserId, spent: &mut Spent, asker: Asker) {
+    pub(super) fn offers(&mut self, user: UserId, spent: &mut Spent, session: SessionId) {
         match spent.wants_offers(self.now.elapsed_ns) {
-            Offers::Ask if self.can_ask() => self.ask_offers(user, asker),
+            Offers::Ask if self.ledger.can_ask(&self.now) => self.ask_offers(user, session),
             // It may be asked again in ten seconds.
             Offers::Ask | Offers::PutOff if self.put_off.len() >= PUT_OFF_MAX => spent.asks_offers(self.now.elapsed_ns),
             Offers::Ask | Offers::PutOff => {
                 spent.put_off_offers();
                 self.put_off.push_back(Question {
-                    session: asker.session as u32,
-                    serial: asker.serial,
+                    session,
                     due_ns: self.now.elapsed_ns + BETWEEN_OFFERS_NS,
                 });
             }
@@ -48,10 +47,15 @@ impl Serving {
         }
     }
 
-    fn ask_offers(&mut self, user: UserId, asker: Asker) {
+    fn ask_offers(&mut self, user: UserId, session: SessionId) {
+        let to = ReturnAddress {
+            session,
+            // Nobody is answered on it.
+            stream: StreamId::new(Side::Client, Dir::Bi, 0),
+        };
         if !self.rules().is_off(Service::Offers) {
             // Nothing hangs on it, so busy is no matter.
-            let _ = self.ask(user, What::Offers, asker);
+            let _ = self.ask(user, What::Offers, to);
         }
     }
 
@@ -60,31 +64,22 @@ impl Serving {
         for _ in 0..ASKS_PER_TURN {
             let now_ns = self.now.elapsed_ns;
             let is_due = self.put_off.front().is_some_and(|question| question.due_ns <= now_ns);
-            if !is_due || !self.can_ask() {
+            if !is_due || !self.ledger.can_ask(&self.now) {
                 return;
             }
-            let Some(Question {
-                session: index, serial, ..
-            }) = self.put_off.pop_front()
-            else {
+            let Some(Question { session: id, .. }) = self.put_off.pop_front() else {
                 return;
             };
-            let session = sessions.get_mut(index as usize);
-            let Some(session) = session.filter(|session| session.serial == serial) else {
+            let session = sessions.get_mut(id.index as usize);
+            let Some(session) = session.filter(|session| session.serial == id.serial) else {
                 continue;
-            };
-            let asker = Asker {
-                session: index as usize,
-                serial,
-                // Nobody is answered on it.
-                stream: StreamId::new(Side::Client, Dir::Bi, 0),
             };
             session.spent.asks_offers(self.now.elapsed_ns);
             let (Some(user), device) = (session.user, session.behaviour.device()) else {
                 continue;
             };
             if session.takes_notices && self.blocked_ms(user, device).is_none() {
-                self.ask_offers(user, asker);
+                self.ask_offers(user, id);
             }
         }
     }

@@ -248,7 +248,7 @@ impl<I: Io> Shard<I> {
         }
         mark(session, index, &mut self.dirty);
         let now = self.serving.now.instant;
-        self.serving.shared.users.hear(self.serving.shard, index, now);
+        self.serving.shared.presence.hear(self.serving.shard, index, now);
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.

@@ -91,7 +91,7 @@ impl<I: Io> Shard<I> {
             }
         }
         let mut taken = std::mem::take(&mut self.taken);
-        self.serving.shared.users.take_taken(self.serving.shard, &mut taken);
+        self.serving.shared.presence.take_taken(self.serving.shard, &mut taken);
         for seat in taken.drain(..) {
             let index = seat.session as usize;
             if self.serving.terms.of(index, seat.serial).is_some() {
@@ -117,7 +117,7 @@ impl<I: Io> Shard<I> {
         match why {
             Some(_) if has_won() => None,
             Some(why) => Some(why),
-            None => (!self.serving.shared.users.sits(user, seat)).then_some(Ended::Displaced),
+            None => (!self.serving.shared.presence.sits(user, seat)).then_some(Ended::Displaced),
         }
     }
 

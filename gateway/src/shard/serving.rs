@@ -1,24 +1,23 @@
 //! What a shard needs to answer requests, apart from the connections themselves: keys, show, rings, limits, counts.
 //! Each kind of request has a file of its own that adds its handler here.
 
-use super::ask::{Due, UnderWay};
 use super::behaviour::{Late, StrangersSeen};
 use super::blocks::Blocks;
 use super::growth::Growth;
 use super::io::Now;
-use super::lane::Lane;
 use super::offers::PutOff;
 use super::rounds::Rounds;
 use super::spent::Spent;
 use super::terms::{Proof, Term, Terms};
+use crate::agent_link::AgentLink;
 use crate::config_store::Live;
 use crate::counters::Counters;
 use crate::huge_pages::Ahead;
+use crate::in_flight::{Ledger, ReturnAddress};
 use crate::limits::{Applicant, Decision, Limits, UserLimits};
 use crate::secrets::Secrets;
 use crate::state::Shared;
 use bytes::BytesMut;
-use quinn_proto::StreamId;
 use rand::rngs::StdRng;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Block;
@@ -28,20 +27,10 @@ use shake_proto::wire::v1;
 use shake_rules::grade::Grade;
 use shake_rules::limit::Shared as Limited;
 use shake_rules::throttle::GradeRules;
-use shake_rules::{LedgerId, UnixMillis, UserId};
-use slab::Slab;
+use shake_rules::{UnixMillis, UserId};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Whom an answer goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// Index of the session, and its serial.
-    pub session: usize,
-    pub serial: u32,
-    pub stream: StreamId,
-}
 
 /// The client that a shake comes from.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +57,7 @@ pub struct Serving {
     /// The number of the change that these two are of.
     pub(super) change: u64,
     pub counters: Arc<Counters>,
-    pub lane: Lane,
-    /// Whose tickets and codes these are. Unknown until the agent has said it: then nothing is won, and nothing is refused
-    /// that hangs on it.
-    pub(super) ledger: Option<LedgerId>,
+    pub ledger: Ledger,
     pub now: Now,
     /// The same by the steady clock.
     pub unix: UnixMillis,
@@ -87,9 +73,6 @@ pub struct Serving {
     /// Unpredictable, because draws and nonces come from it.
     pub(super) rng: StdRng,
     pub(super) limits: Limits,
-    pub(super) under_way: Slab<UnderWay>,
-    pub(super) due: Due,
-    pub(super) next_serial: u32,
     pub(super) replies: Vec<Reply>,
     pub(super) notices: Vec<Notice>,
     /// Until when each session may stay.
@@ -110,7 +93,14 @@ pub struct Serving {
 }
 
 impl Serving {
-    pub fn new(shared: Arc<Shared>, shard: u16, counters: Arc<Counters>, lane: Lane, ahead: Ahead, now: Now) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        shard: u16,
+        counters: Arc<Counters>,
+        link: AgentLink,
+        ahead: Ahead,
+        now: Now,
+    ) -> Self {
         let snapshot = shared.current.snapshot();
         shared.current.runs(shard, &snapshot);
         Self {
@@ -118,8 +108,7 @@ impl Serving {
             secrets: snapshot.secrets,
             change: snapshot.change,
             counters,
-            ledger: lane.ledger(),
-            lane,
+            ledger: Ledger::new(link, shared.claims),
             now,
             unix: shared.clock.now(),
             phase: None,
@@ -131,9 +120,6 @@ impl Serving {
             limits: Limits::new(shared.shards),
             shared,
             shard,
-            under_way: Slab::new(),
-            due: Due::new(),
-            next_serial: 0,
             replies: Vec::new(),
             notices: Vec::new(),
             terms: Terms::new(shard, ahead),
@@ -180,10 +166,7 @@ impl Serving {
         let show_pace_ms = self.show_pace_ms();
         let board = &self.shared.board;
         self.limits.begin_turn(&self.live, board, show_pace_ms, now.elapsed_ns);
-        self.lane.announce();
-        if self.ledger.is_none() {
-            self.ledger = self.lane.ledger();
-        }
+        self.ledger.begin_turn();
     }
 
     /// The pace of the show, whatever the load.
@@ -227,7 +210,7 @@ impl Serving {
         limits: &mut UserLimits,
         spent: &mut Spent,
         shaker: Shaker,
-        asker: Asker,
+        to: ReturnAddress,
     ) -> Result<Answer, Code> {
         if let Request::Hello(hello) = request {
             let (proof, mut reply) = self.hello(&hello, *user, spent)?;
@@ -237,9 +220,9 @@ impl Serving {
                 reply.blocked = Some(v1::Blocked { retry_after_ms });
             }
             *user = Some(known);
-            self.seat(proof, asker);
+            self.seat(proof, to.session.index as usize);
             if hello.takes_notices && reply.blocked.is_none() {
-                self.offers(known, spent, asker);
+                self.offers(known, spent, to.session);
             }
             return Ok(Answer::Now(v1::reply::Kind::Hello(reply)));
         }
@@ -252,11 +235,11 @@ impl Serving {
             Request::Shake(shake) => Answer::Now(v1::reply::Kind::Shake(
                 self.shake_on_stream(user, shake, shaker, limits),
             )),
-            Request::Claim(claim) => self.claim(user, claim, asker),
-            Request::Send(send) => self.send(user, send, asker),
-            Request::Grab(grab) => self.grab(user, grab, asker),
-            Request::PacketView(view) => self.packet_view(user, view, asker),
-            Request::Wallet => self.wallet(user, asker),
+            Request::Claim(claim) => self.claim(user, claim, to),
+            Request::Send(send) => self.send(user, send, to),
+            Request::Grab(grab) => self.grab(user, grab, to),
+            Request::PacketView(view) => self.packet_view(user, view, to),
+            Request::Wallet => self.wallet(user, to),
         })
     }
 
@@ -266,16 +249,16 @@ impl Serving {
     }
 
     /// Gives a session that said Hello a seat among its user's.
-    fn seat(&mut self, proof: Proof, asker: Asker) {
-        if let Some(term) = self.terms.get_mut(asker.session) {
+    fn seat(&mut self, proof: Proof, session: usize) {
+        if let Some(term) = self.terms.get_mut(session) {
             let before = term.signer();
             term.prove(proof, &self.secrets.tokens);
             let after = term.signer().map(|key| (key, term.ends_at()));
             self.shared.key_uses.moved(self.shard, before, after);
         }
-        if let Some((user, seat)) = self.terms.seat(asker.session) {
-            let (users, now) = (&self.shared.users, self.now.instant);
-            self.growth.of_tables(|| users.sit(user, seat, now));
+        if let Some((user, seat)) = self.terms.seat(session) {
+            let (presence, now) = (&self.shared.presence, self.now.instant);
+            self.growth.of_tables(|| presence.sit(user, seat, now));
         }
     }
 
@@ -289,7 +272,7 @@ impl Serving {
     /// A session ended: it has no seat any more.
     pub(super) fn leave(&mut self, session: usize) {
         if let Some((user, seat)) = self.terms.seat(session) {
-            self.shared.users.leave(user, seat);
+            self.shared.presence.leave(user, seat);
         }
     }
 }

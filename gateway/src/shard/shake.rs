@@ -144,11 +144,11 @@ impl Serving {
         if self.shared.winners.is_at_limit(user, limits) {
             return Err(Missed::UserLimit);
         }
-        let ledger = self.ledger.ok_or(Missed::LedgerUnknown)?;
-        if !self.lane.can_issue() {
+        let ledger = self.ledger.id.ok_or(Missed::LedgerUnknown)?;
+        if !self.ledger.link.can_issue() {
             return Err(Missed::RingFull);
         }
-        let grant = self.lane.next_grant().ok_or(Missed::NoGrant)?;
+        let grant = self.ledger.link.next_grant().ok_or(Missed::NoGrant)?;
         if grant.event != self.live.show.event {
             return Err(Missed::OtherEvent);
         }
@@ -174,7 +174,7 @@ impl Serving {
             at: issued_at,
             ends: Some(expires_at),
         };
-        self.lane.issue(&issued).map_err(|_| Missed::RingFull)?;
+        self.ledger.link.issue(&issued).map_err(|_| Missed::RingFull)?;
         let released = self.release.take(self.now.elapsed_ns);
         debug_assert!(released.is_ok(), "it was due, and it is the same moment");
         self.counters.wins.inc();

@@ -4,7 +4,7 @@
 
 use super::pages::Pages;
 use crate::huge_pages::Ahead;
-use crate::users::Seat;
+use crate::presence::SessionRef;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
@@ -120,9 +120,9 @@ impl Terms {
     }
 
     /// Who a session is, and its seat among the user's.
-    pub fn seat(&self, index: usize) -> Option<(UserId, Seat)> {
+    pub fn seat(&self, index: usize) -> Option<(UserId, SessionRef)> {
         let term = self.get(index)?;
-        let seat = Seat {
+        let seat = SessionRef {
             session: index as u32,
             serial: term.serial,
             shard: self.shard,

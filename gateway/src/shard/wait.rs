@@ -22,15 +22,15 @@ impl<I: Io> Shard<I> {
         }
         self.arrivals.held_back(may_rest.then_some(held_back));
         // With many phones something has come meanwhile, and nobody need be asked to wake this thread.
-        if self.read() > 0 || has_work || self.serving.lane.has_deliveries() {
+        if self.read() > 0 || has_work || self.serving.ledger.link.has_deliveries() {
             return;
         }
-        self.serving.lane.bell().arm();
-        if !self.serving.lane.has_deliveries() {
+        self.serving.ledger.link.bell().arm();
+        if !self.serving.ledger.link.has_deliveries() {
             let timeout = self.time_to_next_timer();
-            self.parts.io.wait(timeout, self.serving.lane.bell().as_fd());
+            self.parts.io.wait(timeout, self.serving.ledger.link.bell().as_fd());
         }
-        self.serving.lane.bell().disarm_and_drain();
+        self.serving.ledger.link.bell().disarm_and_drain();
         self.read();
     }
 

@@ -27,7 +27,7 @@ const TAKEN_MAX: usize = 1_024;
 
 /// A session: its shard, its index there, and the serial that tells it from others of the same index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seat {
+pub struct SessionRef {
     pub session: u32,
     pub serial: u32,
     pub shard: u16,
@@ -35,19 +35,19 @@ pub struct Seat {
 
 /// The sessions of a user, in the order of their last Hellos. Nearly all users have one.
 enum Seats {
-    One(Seat),
+    One(SessionRef),
     More(Box<Several>),
 }
 
 #[derive(Clone, Copy)]
 struct Several {
-    seats: [Seat; SEATS],
+    seats: [SessionRef; SEATS],
     count: usize,
 }
 
 const _: () = assert!(size_of::<Seats>() == 16, "one for every user who is here");
 
-pub struct Users {
+pub struct Presence {
     seats: DashMap<UserId, Seats>,
     shards: Box<[OfShard]>,
     began: Instant,
@@ -62,10 +62,10 @@ struct OfShard {
     /// There is something in `taken`.
     has_taken: AtomicBool,
     /// Seats of this shard's sessions that were given to newer ones.
-    taken: Mutex<Vec<Seat>>,
+    taken: Mutex<Vec<SessionRef>>,
 }
 
-impl Users {
+impl Presence {
     /// For so many shards of so many sessions each, which their number may exceed by those that are being closed.
     pub fn new(shards: u16, sessions_max: usize) -> Self {
         let of_shard = |_| OfShard {
@@ -89,7 +89,7 @@ impl Users {
     }
 
     /// A session said Hello: it has its user's newest seat. When the user has too many, the longest silent one loses its own.
-    pub fn sit(&self, user: UserId, seat: Seat, now: Instant) {
+    pub fn sit(&self, user: UserId, seat: SessionRef, now: Instant) {
         self.hear(seat.shard, seat.session as usize, now);
         let taken = match self.seats.entry(user) {
             Entry::Vacant(entry) => {
@@ -113,8 +113,8 @@ impl Users {
         }
     }
 
-    fn take_longest_silent(&self, several: &mut Several) -> Seat {
-        let heard = |seat: &&Seat| self.of(seat.shard).heard.of(seat.session as usize);
+    fn take_longest_silent(&self, several: &mut Several) -> SessionRef {
+        let heard = |seat: &&SessionRef| self.of(seat.shard).heard.of(seat.session as usize);
         let taken = several.as_slice().iter().min_by_key(heard);
         let taken = *taken.expect("it is full");
         several.remove(taken);
@@ -122,7 +122,7 @@ impl Users {
     }
 
     /// A session ended.
-    pub fn leave(&self, user: UserId, seat: Seat) {
+    pub fn leave(&self, user: UserId, seat: SessionRef) {
         let Entry::Occupied(mut entry) = self.seats.entry(user) else {
             return;
         };
@@ -138,20 +138,20 @@ impl Users {
     }
 
     /// Whether a session has a seat.
-    pub fn sits(&self, user: UserId, seat: Seat) -> bool {
+    pub fn sits(&self, user: UserId, seat: SessionRef) -> bool {
         let seats = self.seats.get(&user);
         seats.is_some_and(|seats| seats.all().as_slice().contains(&seat))
     }
 
     /// Whether a session has its user's first seat. Each user has just one, however many sessions and shards.
-    pub fn sits_first(&self, user: UserId, seat: Seat) -> bool {
+    pub fn sits_first(&self, user: UserId, seat: SessionRef) -> bool {
         self.seats
             .get(&user)
             .is_some_and(|seats| seats.all().first() == Some(seat))
     }
 
     /// Of the user's sessions in this shard the one that said Hello last.
-    pub fn newest_in(&self, shard: u16, user: UserId) -> Option<Seat> {
+    pub fn newest_in(&self, shard: u16, user: UserId) -> Option<SessionRef> {
         let all = self.seats.get(&user)?.all();
         all.as_slice().iter().rfind(|seat| seat.shard == shard).copied()
     }
@@ -163,7 +163,7 @@ impl Users {
     }
 
     /// Takes note of the seats of this shard's sessions that were given to newer ones.
-    pub fn take_taken(&self, shard: u16, into: &mut Vec<Seat>) {
+    pub fn take_taken(&self, shard: u16, into: &mut Vec<SessionRef>) {
         let shard = self.of(shard);
         // Relaxed, for the lock orders the rest; what is missed now is seen in the next turn.
         if shard.has_taken.load(Relaxed) {
@@ -173,8 +173,8 @@ impl Users {
         }
     }
 
-    fn change_firsts(&self, before: Option<Seat>, after: Option<Seat>) {
-        let shard = |seat: Option<Seat>| seat.map(|seat| seat.shard);
+    fn change_firsts(&self, before: Option<SessionRef>, after: Option<SessionRef>) {
+        let shard = |seat: Option<SessionRef>| seat.map(|seat| seat.shard);
         if shard(before) == shard(after) {
             return;
         }
@@ -192,7 +192,7 @@ impl Users {
 }
 
 impl OfShard {
-    fn tell(&self, seat: Seat) {
+    fn tell(&self, seat: SessionRef) {
         let mut taken = self.taken.lock().expect("nobody panics while holding it");
         if taken.len() < TAKEN_MAX {
             taken.push(seat);
@@ -214,15 +214,15 @@ impl Seats {
 }
 
 impl Several {
-    fn as_slice(&self) -> &[Seat] {
+    fn as_slice(&self) -> &[SessionRef] {
         &self.seats[..self.count]
     }
 
-    fn first(&self) -> Option<Seat> {
+    fn first(&self) -> Option<SessionRef> {
         self.as_slice().first().copied()
     }
 
-    fn remove(&mut self, seat: Seat) {
+    fn remove(&mut self, seat: SessionRef) {
         if let Some(at) = self.as_slice().iter().position(|one| *one == seat) {
             self.seats.copy_within(at + 1..self.count, at);
             self.count -= 1;
@@ -230,7 +230,7 @@ impl Several {
     }
 
     /// There is room.
-    fn push(&mut self, seat: Seat) {
+    fn push(&mut self, seat: SessionRef) {
         self.seats[self.count] = seat;
         self.count += 1;
     }

@@ -2,7 +2,7 @@
 //! and blocks come back.
 //!
 //! The order of operations that makes a packet leave at most once (docs/architecture.md, "Money") is here:
-//! [`Lane::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
+//! [`AgentLink::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
 
 use crate::counters::Counters;
 use shake_proto::handoff::abuse::{Block, Event};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// Records taken in one go.
 const RECORDS_AT_ONCE: usize = 256;
 
-pub struct Lane {
+pub struct AgentLink {
     attachment: Attachment,
     requests: Producer,
     replies: Consumer,
@@ -37,7 +37,7 @@ pub struct Lane {
 #[derive(Debug)]
 pub struct Full;
 
-impl Lane {
+impl AgentLink {
     /// Takes the rings of `shard`.
     pub fn open(attachment: &Attachment, shard: u16, counters: Arc<Counters>) -> Result<Self, Error> {
         Ok(Self {
@@ -135,7 +135,7 @@ impl Lane {
         self.grants.commit(position + 1).ok()
     }
 
-    /// Takes the packet that [`Lane::next_grant`] showed out of the grant ring, and then records who gets it. After a
+    /// Takes the packet that [`AgentLink::next_grant`] showed out of the grant ring, and then records who gets it. After a
     /// crash between the two the packet is void; it can never be issued twice.
     pub fn issue(&mut self, issued: &Issued) -> Result<(), Full> {
         let position = self.grants.read_position();

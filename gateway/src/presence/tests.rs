@@ -4,8 +4,8 @@ use std::time::Duration;
 const USER: UserId = UserId(7);
 const SESSIONS: usize = 100;
 
-fn seat(shard: u16, session: u32) -> Seat {
-    Seat {
+fn seat(shard: u16, session: u32) -> SessionRef {
+    SessionRef {
         session,
         serial: session + 1_000,
         shard,
@@ -13,13 +13,13 @@ fn seat(shard: u16, session: u32) -> Seat {
 }
 
 /// Two shards, and what time it is a second after they began, two seconds after, and so on.
-fn users() -> (Users, impl Fn(u64) -> Instant) {
-    let users = Users::new(2, SESSIONS);
+fn users() -> (Presence, impl Fn(u64) -> Instant) {
+    let users = Presence::new(2, SESSIONS);
     let began = users.began;
     (users, move |second| began + Duration::from_secs(second))
 }
 
-fn taken(users: &Users, shard: u16) -> Vec<Seat> {
+fn taken(users: &Presence, shard: u16) -> Vec<SessionRef> {
     let mut taken = Vec::new();
     users.take_taken(shard, &mut taken);
     taken
@@ -83,7 +83,7 @@ fn a_user_has_one_first_seat_and_a_shard_the_share_of_its_own() {
     // A session of the same index that came later is another.
     users.leave(
         UserId(8),
-        Seat {
+        SessionRef {
             serial: 1,
             ..seat(1, 9)
         },
@@ -93,7 +93,7 @@ fn a_user_has_one_first_seat_and_a_shard_the_share_of_its_own() {
 
 #[test]
 fn the_shares_stay_right_while_many_threads_come_and_go() {
-    let users = Users::new(2, SESSIONS);
+    let users = Presence::new(2, SESSIONS);
     std::thread::scope(|scope| {
         for shard in [0, 1] {
             let users = &users;
