@@ -5,14 +5,21 @@
 
 pub mod config;
 
+mod abuse;
 mod agent_link;
 mod allocations;
+mod app;
+mod blocklist;
+mod broadcasts;
 mod check;
 mod cli;
+mod conditions;
 mod config_store;
 mod control;
+mod cookies;
 mod counters;
 mod fit;
+mod handlers;
 #[cfg(feature = "heap-profile")]
 mod heap;
 mod huge_pages;

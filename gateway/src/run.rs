@@ -1,6 +1,7 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
 use crate::agent_link::AgentLink;
+use crate::app::Gateway;
 use crate::config::Config;
 use crate::config_store::ConfigStore;
 use crate::control::barred::Barred;
@@ -17,7 +18,6 @@ use crate::presence::Presence;
 use crate::secrets::{self, Secrets};
 use crate::shape;
 use crate::shard::io::Now;
-use crate::shard::serving::Serving;
 use crate::shard::socket::Socket;
 use crate::shard::{Endpoints, Identity, Parts, ResetKeys, Shard};
 use crate::state::Shared;
@@ -307,8 +307,8 @@ fn spawn(
             let began = Instant::now();
             let ahead = parts.ahead.clone();
             let now = Now::read(&parts.io, began);
-            let serving = Serving::new(shared, number as u16, counters, link, ahead, now);
-            Shard::new(parts, began, serving).run();
+            let app = Gateway::new(shared, number as u16, counters, link, ahead, now);
+            Shard::new(parts, began, app).run();
         })
         .context("cannot start a shard's thread")
 }

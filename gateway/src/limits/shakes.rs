@@ -135,17 +135,14 @@ impl ShakeLimiter {
 }
 
 /// Shuts out a blocked user who shakes, for the rest of the block. It is told now and then, because what tells it may get
-/// lost.
-pub fn shake_of_blocked(present: &Present, user: &mut UserLimits, rest_ms: u32) -> Verdict {
+/// lost; nothing when that was a moment ago.
+pub fn shake_of_blocked(present: &Present, user: &mut UserLimits, rest_ms: u32) -> Option<SlowDown> {
     let now = present.moment();
     let is_told = user.is_shut(present) && now < user.told_until;
     user.shut(present, rest_ms);
     if is_told {
-        return Verdict::Drop;
+        return None;
     }
     user.told_until = now.saturating_add(rest_ms.min(TOLD_BLOCKED_MS) / MOMENT_MS);
-    Verdict::Refuse {
-        why: SlowDown::Blocked,
-        retry_after_ms: rest_ms,
-    }
+    Some(SlowDown::Blocked)
 }

@@ -7,7 +7,7 @@
 use super::BATCHES_PER_TURN;
 use super::batch::RecvBatch;
 use super::io::Io;
-use super::serving::Serving;
+use crate::app::Gateway;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -38,14 +38,14 @@ impl Arrivals {
         self.held_back = until;
     }
 
-    pub fn begin_turn(&mut self, serving: &Serving) {
+    pub fn begin_turn(&mut self, app: &Gateway) {
         self.batches.clear();
         self.batches.reserve(BATCHES_PER_TURN);
-        self.shakes_before = serving.counters.shakes_served();
+        self.shakes_before = app.counters.shakes_served();
     }
 
     /// A batch is about to be handled.
-    pub fn batch(&mut self, serving: &mut Serving, batch: &RecvBatch, io: &impl Io) {
+    pub fn batch(&mut self, app: &mut Gateway, batch: &RecvBatch, io: &impl Io) {
         let Some(at_ns) = batch.received_at_ns() else {
             return;
         };
@@ -53,9 +53,9 @@ impl Arrivals {
         let handled = io.instant();
         let since_empty_ns = self.empty_at.map(|at| since_ns(at, handled));
         let wait_ns = waited_ns(io.wall_ns(), at_ns, since_empty_ns);
-        serving.limits.packets.begin_batch(wait_ns);
-        serving.counters.queue_wait.add(wait_ns / 1_000, packets);
-        let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
+        app.limits.packets.begin_batch(wait_ns);
+        app.counters.queue_wait.add(wait_ns / 1_000, packets);
+        let gauges = &app.shared.board.shards[usize::from(app.shard)];
         let queued_ns = queued_ns(wait_ns, self.held_back, handled);
         gauges.queue_wait.add((queued_ns / 1_000) as u32);
         self.batches.push(Batch {
@@ -76,11 +76,11 @@ impl Arrivals {
     }
 
     /// The turn's answers are out. Its shakes count as spread over its batches.
-    pub fn end_turn(&mut self, serving: &mut Serving, io: &impl Io) {
-        let gauges = &serving.shared.board.shards[usize::from(serving.shard)];
-        let (ring_fill, was_full) = serving.ledger.link.fill();
+    pub fn end_turn(&mut self, app: &mut Gateway, io: &impl Io) {
+        let gauges = &app.shared.board.shards[usize::from(app.shard)];
+        let (ring_fill, was_full) = app.ledger.link.fill();
         gauges.ring_fill_permille.store(ring_fill, Relaxed);
-        gauges.shakers.store(serving.limits.shakes.shakers(), Relaxed);
+        gauges.shakers.store(app.limits.shakes.shakers(), Relaxed);
         if was_full {
             gauges.was_ring_full.store(true, Relaxed);
         }
@@ -88,14 +88,14 @@ impl Arrivals {
             return;
         }
         let now = io.instant();
-        let turn_us = now.saturating_duration_since(serving.now.instant).as_micros();
+        let turn_us = now.saturating_duration_since(app.conditions.now.instant).as_micros();
         gauges.turn_us_max.fetch_max(turn_us as u32, Relaxed);
-        let mut shakes = serving.counters.shakes_served() - self.shakes_before;
+        let mut shakes = app.counters.shakes_served() - self.shakes_before;
         let mut packets: u64 = self.batches.iter().map(|batch| batch.packets).sum();
         for batch in &self.batches {
             let part = shakes * batch.packets / packets.max(1);
             let latency_ns = batch.wait_ns + since_ns(batch.handled, now);
-            serving.counters.shake_latency.add(latency_ns / 1_000, part);
+            app.counters.shake_latency.add(latency_ns / 1_000, part);
             shakes -= part;
             packets -= batch.packets;
         }

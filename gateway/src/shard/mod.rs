@@ -19,38 +19,26 @@ mod cid;
 mod early;
 mod endpoints;
 mod front;
-mod growth;
+pub mod growth;
 mod moves;
 mod packed;
 mod pages;
 mod repeats;
 mod resets;
 mod room;
-mod session;
+pub mod session;
 pub mod session_id;
-mod sessions;
-mod spent;
-mod terms;
+pub mod sessions;
+pub mod spent;
+pub mod terms;
 mod unasked;
 mod wheel;
 
-pub mod serving;
-
 mod dispatch;
 
-mod behaviour;
-mod blocks;
+pub mod rounds;
 
-mod hello;
-mod offers;
-mod shake;
-
-mod ask;
-mod claim;
-mod gift;
-mod packet;
-
-mod rounds;
+mod evict;
 mod sweep;
 
 mod settle;
@@ -58,14 +46,14 @@ mod settle;
 pub use endpoints::{Endpoints, Identity};
 pub use resets::ResetKeys;
 
+use crate::app::{Delivery, Gateway};
 use crate::config;
+use crate::handlers::{ask_put_off, encode_notice, reply, send_gifts};
 use crate::huge_pages::Ahead;
 use crate::presence::SessionRef;
 use arrivals::Arrivals;
-use ask::Delivery;
 use backlog::Backlog;
 use batch::{BATCH, SendBatch};
-use dispatch::{notify, reply};
 use early::Early;
 use front::Front;
 use io::{Io, Now};
@@ -76,7 +64,6 @@ use receive::Found;
 use repeats::Repeats;
 use resets::Resets;
 use room::Room;
-use serving::Serving;
 use session::Session;
 use sessions::Sessions;
 use shake_proto::code::Code;
@@ -117,7 +104,7 @@ pub struct Shard<I> {
     /// Of each session what is looked at first, by the same index.
     fronts: Pages<Front>,
     wheel: Wheel,
-    serving: Serving,
+    app: Gateway,
     began: Instant,
     backlog: Backlog,
     pacing: TurnPacing,
@@ -144,7 +131,7 @@ pub struct Shard<I> {
 
 impl<I: Io> Shard<I> {
     /// Makes the shard.
-    pub fn new(parts: Parts<I>, began: Instant, serving: Serving) -> Self {
+    pub fn new(parts: Parts<I>, began: Instant, app: Gateway) -> Self {
         Self {
             sessions: Sessions::new(&parts.ahead),
             fronts: Pages::new(parts.ahead.clone()),
@@ -152,7 +139,7 @@ impl<I: Io> Shard<I> {
             unasked: Unasked::default(),
             parts,
             wheel: Wheel::new(),
-            serving,
+            app,
             began,
             backlog: Backlog::default(),
             pacing: TurnPacing::new(),
@@ -180,7 +167,7 @@ impl<I: Io> Shard<I> {
         }
         self.is_stopping = true;
         let deadline = self.parts.io.instant() + DRAIN_ASKS;
-        while self.serving.ledger.in_flight() > 0 && self.parts.io.instant() < deadline {
+        while self.app.ledger.in_flight() > 0 && self.parts.io.instant() < deadline {
             self.turn();
         }
         let now = self.parts.io.instant();
@@ -203,32 +190,34 @@ impl<I: Io> Shard<I> {
 
     fn turn(&mut self) {
         self.wait();
-        let change = self.serving.change;
+        let change = self.app.conditions.change;
         let now = Now::read(&self.parts.io, self.began);
-        let last = self.serving.now.instant;
+        let last = self.app.conditions.now.instant;
         self.pacing.begin_turn(now.instant.saturating_duration_since(last));
-        self.serving.begin_turn(now);
-        if change != self.serving.change {
-            self.parts.endpoints.serve_by(&self.serving.secrets.servers.default);
+        self.app.begin_turn(now);
+        if change != self.app.conditions.change {
+            self.parts
+                .endpoints
+                .serve_by(&self.app.conditions.secrets.servers.default);
         }
         // Before what arrives: who says Hello in this turn hears of the phase by the reply.
         self.sweep();
         self.go_round();
-        self.arrivals.begin_turn(&self.serving);
+        self.arrivals.begin_turn(&self.app);
         self.receive();
         self.deliver();
-        self.serving.send_gifts(&mut self.sessions);
+        send_gifts(&mut self.app, &mut self.sessions);
         self.fire_timers();
         self.settle();
         self.flush();
-        self.sessions.rest(self.serving.now.instant);
-        self.serving.ledger.link.wake_agent();
+        self.sessions.rest(self.app.conditions.now.instant);
+        self.app.ledger.link.wake_agent();
         self.count();
     }
 
     /// The tick of this turn.
     fn tick(&self) -> u64 {
-        self.serving.now.elapsed_ns / TICK.as_nanos() as u64
+        self.app.conditions.now.elapsed_ns / TICK.as_nanos() as u64
     }
 
     /// The tick in which something is due that is due at this moment.
@@ -240,13 +229,10 @@ impl<I: Io> Shard<I> {
     /// Passes on what the agent sent.
     fn deliver(&mut self) {
         let mut deliveries = std::mem::take(&mut self.deliveries);
-        self.serving.take_deliveries(&mut deliveries);
-        self.serving.take_blocks();
+        self.app.take_deliveries(&mut deliveries);
+        self.app.take_blocks();
         let Self {
-            serving,
-            sessions,
-            dirty,
-            ..
+            app, sessions, dirty, ..
         } = self;
         for delivery in deliveries.drain(..) {
             match delivery {
@@ -254,14 +240,14 @@ impl<I: Io> Shard<I> {
                     let index = to.session.index as usize;
                     let session = sessions.get_mut(index);
                     if let Some(session) = session.filter(|session| session.serial == to.session.serial) {
-                        reply(session, serving, to.stream, kind);
+                        reply(app, session, to.stream, kind);
                         mark(session, index, dirty);
                     }
                 }
                 Delivery::Notice(index, notice) => {
                     if let Some(session) = sessions.get_mut(index) {
-                        let counters = &serving.counters;
-                        let is_sent = notify(session, notice);
+                        let counters = &app.counters;
+                        let is_sent = session.notify(encode_notice(notice));
                         if is_sent {
                             counters.notices.inc()
                         } else {
@@ -277,7 +263,7 @@ impl<I: Io> Shard<I> {
 
     fn fire_timers(&mut self) {
         let tick = self.tick();
-        let now = self.serving.now.instant;
+        let now = self.app.conditions.now.instant;
         let mut fired = std::mem::take(&mut self.fired);
         self.wheel.advance(tick, &mut fired);
         for at in 0..fired.len() {
@@ -311,12 +297,12 @@ impl<I: Io> Shard<I> {
             }
             if is_overdue && session.user.is_some() {
                 // Under load there is no CPU time for it, and the answer would be late too.
-                if session.is_to_ping(now) && self.serving.is_calm() {
+                if session.is_to_ping(now) && self.app.is_calm() {
                     session.connection.ping();
-                    self.serving.counters.pings.inc();
+                    self.app.counters.pings.inc();
                 }
             } else if is_overdue && !session.connection.is_closed() {
-                self.serving.counters.stream_refused(Code::HelloTimeout).inc();
+                self.app.counters.stream_refused(Code::HelloTimeout).inc();
                 session.close(now, Code::HelloTimeout);
             }
             if is_due || is_overdue {
@@ -353,25 +339,40 @@ impl<I: Io> Shard<I> {
 
     fn flush(&mut self) {
         if self.outgoing.len() > 0 {
-            self.serving.counters.packets_sent.add(self.outgoing.len() as u64);
+            self.app.counters.packets_sent.add(self.outgoing.len() as u64);
             let unsent = self.parts.io.send(&mut self.outgoing);
-            self.serving.counters.packets_unsent.add(unsent as u64);
+            self.app.counters.packets_unsent.add(unsent as u64);
+        }
+    }
+
+    /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
+    fn tell_late(&mut self) {
+        let now_ns = self.app.conditions.now.elapsed_ns;
+        while let Some(id) = self.app.reports.take_late(now_ns) {
+            let session = self.sessions.get_mut(id.index as usize);
+            if let Some(session) = session.filter(|session| session.serial == id.serial) {
+                let (link, user) = (&mut self.app.ledger.link, session.user);
+                self.app
+                    .reports
+                    .tell_late(link, &mut session.behaviour, user, id, now_ns);
+            }
         }
     }
 
     fn count(&mut self) {
-        self.arrivals.end_turn(&mut self.serving, &self.parts.io);
-        self.serving.tell_late(&mut self.sessions);
-        self.serving.ask_put_off(&mut self.sessions);
-        self.serving.tell_of_strangers();
-        self.serving.counters.sessions.set(self.sessions.len() as u64);
-        self.serving.counters.sessions_asleep.set(self.sessions.asleep() as u64);
-        self.serving.counters.handshakes_now.set(self.handshaking as u64);
+        self.arrivals.end_turn(&mut self.app, &self.parts.io);
+        self.tell_late();
+        ask_put_off(&mut self.app, &mut self.sessions);
+        let now_ns = self.app.conditions.now.elapsed_ns;
+        self.app.reports.tell_of_strangers(&mut self.app.ledger.link, now_ns);
+        self.app.counters.sessions.set(self.sessions.len() as u64);
+        self.app.counters.sessions_asleep.set(self.sessions.asleep() as u64);
+        self.app.counters.handshakes_now.set(self.handshaking as u64);
         let drops = self.parts.io.drops();
-        self.serving.counters.packets_overflowed.set(drops.overflowed);
-        self.serving.counters.packets_filtered.set(drops.filtered);
-        let growth = self.serving.growth.longest().as_nanos() as u64;
-        self.serving.counters.growth_ns_max.set(growth);
+        self.app.counters.packets_overflowed.set(drops.overflowed);
+        self.app.counters.packets_filtered.set(drops.filtered);
+        let growth = self.app.growth.longest().as_nanos() as u64;
+        self.app.counters.growth_ns_max.set(growth);
     }
 }
 

@@ -6,7 +6,6 @@ use super::cid::short_header_cid;
 use super::endpoints::{Arrival, Arrived, Place};
 use super::front::Front;
 use super::io::Io;
-use super::serving::Serving;
 use super::session::{Session, Taken};
 use super::unasked::PROBE_BYTES_MIN;
 use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
@@ -38,9 +37,9 @@ impl<I: Io> Shard<I> {
         self.arrivals.before_read(self.parts.io.instant());
         let (read, result) = self.backlog.read(&mut self.parts.io);
         self.pacing.note(read);
-        self.serving.counters.packets_received.add(read as u64);
+        self.app.counters.packets_received.add(read as u64);
         if result.is_err() {
-            self.serving.counters.receive_errors.inc();
+            self.app.counters.receive_errors.inc();
         }
         read
     }
@@ -52,14 +51,14 @@ impl<I: Io> Shard<I> {
                 self.arrivals.socket_is_empty();
                 break;
             };
-            self.arrivals.batch(&mut self.serving, &received, &self.parts.io);
+            self.arrivals.batch(&mut self.app, &received, &self.parts.io);
             self.look_up_all(&received);
             let count = received.len();
             self.backlog.reuse(received);
             self.pass_on();
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
             self.settle();
-            self.sessions.rest(self.serving.now.instant);
+            self.sessions.rest(self.app.conditions.now.instant);
             if count < BATCH && self.backlog.is_empty() {
                 self.arrivals.socket_is_empty();
                 break;
@@ -72,7 +71,7 @@ impl<I: Io> Shard<I> {
     fn look_up_all(&mut self, received: &RecvBatch) {
         let count = received.len();
         let mut known = [None; BATCH];
-        if self.repeats.is_awake(self.serving.now.elapsed_ns) {
+        if self.repeats.is_awake(self.app.conditions.now.elapsed_ns) {
             // Two rounds, each of which asks the memory for what the next one looks at.
             for at in 0..count {
                 self.repeats.prefetch(received.bytes(at));
@@ -97,7 +96,7 @@ impl<I: Io> Shard<I> {
     /// Finds whom a packet is for. What is for a session waits for the rest of the batch.
     fn look_up(&mut self, packet: &Received<'_>, is_judged: bool) {
         self.make_room();
-        let now = self.serving.now.instant;
+        let now = self.app.conditions.now.instant;
         let buffer = self.outgoing.buffer();
         match self.parts.endpoints.handle(now, packet, buffer) {
             Some(Arrived::Session(place, event)) => {
@@ -114,15 +113,15 @@ impl<I: Io> Shard<I> {
             Some(Arrived::Answered(transmit)) => {
                 // The only answer to a short header is a stateless reset.
                 if let Some(cid) = short_header_cid(packet.bytes) {
-                    let now_ns = self.serving.now.elapsed_ns;
-                    if !self.resets.make(cid, buffer, now_ns, &mut self.serving.rng) {
-                        return self.serving.counters.resets_limited.inc();
+                    let now_ns = self.app.conditions.now.elapsed_ns;
+                    if !self.resets.make(cid, buffer, now_ns, &mut self.app.seals.rng) {
+                        return self.app.counters.resets_limited.inc();
                     }
-                    self.serving.counters.resets.inc();
+                    self.app.counters.resets.inc();
                 }
                 self.outgoing.push(&transmit);
             }
-            None => self.serving.counters.packets_discarded.inc(),
+            None => self.app.counters.packets_discarded.inc(),
         }
     }
 
@@ -176,17 +175,17 @@ impl<I: Io> Shard<I> {
         let Some(front) = self.fronts.get_mut(index) else {
             return true;
         };
-        let Limits { packets, present, .. } = &self.serving.limits;
+        let Limits { packets, present, .. } = &self.app.limits;
         match packets.spend(present, &mut front.limits) {
             Spending::Open => return true,
             Spending::Shed(why) => self.count_shed(why),
             Spending::Close => {
                 self.count_shed(Shed::BeforeHello);
-                let now = self.serving.now.instant;
+                let now = self.app.conditions.now.instant;
                 if let Some(session) = self.sessions.get_mut(index)
                     && !session.connection.is_closed()
                 {
-                    self.serving.counters.stream_refused(Code::Abuse).inc();
+                    self.app.counters.stream_refused(Code::Abuse).inc();
                     session.close(now, Code::Abuse);
                     self.touch(index);
                 }
@@ -196,8 +195,8 @@ impl<I: Io> Shard<I> {
     }
 
     fn count_shed(&mut self, why: Shed) {
-        self.serving.counters.shed(why).inc();
-        self.repeats.wake(self.serving.now.elapsed_ns);
+        self.app.counters.shed(why).inc();
+        self.repeats.wake(self.app.conditions.now.elapsed_ns);
     }
 
     /// Whether a packet that seems to be a session's is not worth opening.
@@ -205,9 +204,9 @@ impl<I: Io> Shard<I> {
         let Some(front) = self.fronts.get_mut(index) else {
             return false;
         };
-        let Limits { packets, present, .. } = &self.serving.limits;
+        let Limits { packets, present, .. } = &self.app.limits;
         let why = packets.shed(present, &mut front.limits);
-        let now = &self.serving.now;
+        let now = &self.app.conditions.now;
         if let Some(cid) = cid {
             let hold_ns = packets.hold_ns(present, &front.limits);
             self.parts.io.filter_out(cid, hold_ns, now);
@@ -224,7 +223,7 @@ impl<I: Io> Shard<I> {
             return;
         };
         if session.is_handshaking && is_short && session.is_early(remote) {
-            let counters = &self.serving.counters;
+            let counters = &self.app.counters;
             let counter = if self.early.hold(index, event) {
                 &counters.packets_early
             } else {
@@ -232,14 +231,14 @@ impl<I: Io> Shard<I> {
             };
             return counter.inc();
         }
-        match session.take(self.serving.now.elapsed_ns, remote, event) {
+        match session.take(self.app.conditions.now.elapsed_ns, remote, event) {
             Taken::Here => {
                 if bytes >= PROBE_BYTES_MIN && remote != session.connection.remote_address() {
                     self.unasked.answerable(index, remote);
                 }
             }
             Taken::MovedFrom(before) => self.unasked.answerable(index, before),
-            Taken::Refused => self.serving.counters.moves_refused.inc(),
+            Taken::Refused => self.app.counters.moves_refused.inc(),
         }
         if session.is_handshaking
             && let Some(front) = self.fronts.get_mut(index)
@@ -247,24 +246,24 @@ impl<I: Io> Shard<I> {
             front.note_keys();
         }
         mark(session, index, &mut self.dirty);
-        let now = self.serving.now.instant;
-        self.serving.shared.presence.hear(self.serving.shard, index, now);
+        let now = self.app.conditions.now.instant;
+        self.app.shared.presence.hear(self.app.shard, index, now);
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
     fn admit(&mut self, arrival: Arrival) {
-        let counters = Arc::clone(&self.serving.counters);
-        let now = self.serving.now.instant;
+        let counters = Arc::clone(&self.app.counters);
+        let now = self.app.conditions.now.instant;
         let applicant = Applicant {
             address: arrival.incoming.remote_address().ip(),
             is_proven: arrival.incoming.remote_address_validated(),
-            is_going: self.is_stopping || self.serving.shared.current.is_draining(),
-            is_memory_full: self.serving.shared.board.is_memory_full(),
+            is_going: self.is_stopping || self.app.shared.current.is_draining(),
+            is_memory_full: self.app.shared.board.is_memory_full(),
             is_full: self.is_full(),
             handshakes: self.handshaking,
             handshakes_max: self.parts.sessions.handshakes_max,
         };
-        let mut decision = self.serving.admit(&applicant);
+        let mut decision = self.app.admit(&applicant);
         if decision == Decision::AcceptInPlace && !self.make_place() {
             decision = Decision::Refuse(RejectReason::SessionsFull);
         }
@@ -284,16 +283,17 @@ impl<I: Io> Shard<I> {
                 return;
             }
         }
-        let servers = &self.serving.secrets.servers;
+        let servers = &self.app.conditions.secrets.servers;
         // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
-        let may_delay = self.sessions.len() < DELAYED_ACK_SESSIONS_MAX && self.serving.may_shake_within(MAX_ACK_DELAY);
+        let may_delay =
+            self.sessions.len() < DELAYED_ACK_SESSIONS_MAX && self.app.conditions.may_shake_within(MAX_ACK_DELAY);
         let server = if may_delay {
             &servers.delayed_ack
         } else {
             &servers.default
         };
         let accepted = self
-            .serving
+            .app
             .growth
             .of_tables(|| self.parts.endpoints.accept(arrival, server, now, buffer));
         match accepted {
@@ -306,19 +306,18 @@ impl<I: Io> Shard<I> {
                 let mut front = Front::new();
                 front.limits.is_uncharged = !applicant.is_proven;
                 if applicant.is_proven {
-                    let Serving { limits, live, .. } = &mut self.serving;
-                    limits.connections.charge(&limits.present, live, applicant.address);
+                    self.app.charge(applicant.address);
                 }
                 front.note_controller();
                 front.note_keys();
-                let index = self.serving.growth.of_pages(|| {
+                let index = self.app.growth.of_pages(|| {
                     let at = self.fronts.insert(front);
                     let index = self.sessions.insert(session);
                     assert_eq!(at, index, "a session and its front come and go together");
-                    assert_eq!(self.serving.terms.insert(serial), index, "and so does its term");
+                    assert_eq!(self.app.terms.insert(serial), index, "and so does its term");
                     index
                 });
-                self.room.note(index, serial, now, &self.serving.terms);
+                self.room.note(index, serial, now, &self.app.terms);
                 self.parts.endpoints.seat(place, index);
                 self.touch(index);
             }

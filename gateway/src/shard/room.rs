@@ -99,25 +99,25 @@ fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
 impl<I: Io> Shard<I> {
     /// Whether there is no place for one more session. Those that are being closed for a newcomer have left theirs.
     pub(super) fn is_full(&mut self) -> bool {
-        let leaving = self.room.leaving(self.serving.now.instant);
+        let leaving = self.room.leaving(self.app.conditions.now.instant);
         self.sessions.len().saturating_sub(leaving) >= self.parts.sessions.max
     }
 
     /// Closes somebody who must go first. False when there is nobody, as far as it was looked.
     pub(super) fn make_place(&mut self) -> bool {
-        let now = self.serving.now.instant;
+        let now = self.app.conditions.now.instant;
         if self.room.leaving(now) >= (self.parts.sessions.max / LEAVING_PART).max(LEAVING_FEW) {
             return false;
         }
-        if self.serving.blocks.are_some() {
-            for index in self.room.looks(self.serving.terms.capacity(), now) {
+        if self.app.blocklist.are_some() {
+            for index in self.room.looks(self.app.terms.capacity(), now) {
                 if self.is_blocked(index) && self.leave(index, Ended::Blocked) {
                     self.room.go_on_from(index);
                     return true;
                 }
             }
         }
-        while let Some(index) = self.room.take_nameless(now, &self.serving.terms) {
+        while let Some(index) = self.room.take_nameless(now, &self.app.terms) {
             if self.leave(index, Ended::Nameless) {
                 return true;
             }
@@ -129,28 +129,28 @@ impl<I: Io> Shard<I> {
     fn leave(&mut self, index: usize, why: Ended) -> bool {
         let has_ended = self.end(index, why);
         if has_ended {
-            self.room.leaving.push_back(self.serving.now.instant);
+            self.room.leaving.push_back(self.app.conditions.now.instant);
         }
         has_ended
     }
 
     /// Whether a session's user or device is blocked. Not who has just won: that packet is the user's, and is opened here.
     fn is_blocked(&mut self, index: usize) -> bool {
-        let Some(user) = self.serving.terms.get(index).and_then(Term::user) else {
+        let Some(user) = self.app.terms.get(index).and_then(Term::user) else {
             return false;
         };
         let limits = self.fronts.get(index).map(|front| &front.limits);
-        if limits.is_some_and(|limits| limits.has_won(&self.serving.limits.present)) {
+        if limits.is_some_and(|limits| limits.has_won(&self.app.limits.present)) {
             return false;
         }
         // To ask a session for its device is to wake it.
-        let session = if self.serving.blocks.are_of_devices() {
+        let session = if self.app.blocklist.are_of_devices() {
             self.sessions.get_mut(index)
         } else {
             None
         };
         let device = session.and_then(|session| session.behaviour.device());
-        self.serving.blocked_ms(user, device).is_some()
+        self.app.blocked_ms(user, device).is_some()
     }
 }
 

@@ -2,12 +2,8 @@
 //! token was signed by a key that was retired, and whose seat a newer session of the same user has. Closed one by one, because
 //! a million tokens may well end at the same moment, and each phone makes a handshake to come back.
 
-use super::Shard;
-use super::io::Io;
-use super::serving::Serving;
 use super::terms::Term;
 use crate::counters::Ended;
-use shake_proto::code::Code;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::TokenKeys;
@@ -37,7 +33,7 @@ struct Retired {
 
 impl Rounds {
     /// The sessions that are due now, of so many. Who comes in meanwhile is seen in this round too.
-    fn due(&mut self, sessions: usize, now_ns: u64) -> std::ops::Range<usize> {
+    pub fn due(&mut self, sessions: usize, now_ns: u64) -> std::ops::Range<usize> {
         let round_ns = ROUND.as_nanos() as u64;
         let since_ns = now_ns.saturating_sub(self.began_ns);
         let target = u128::from(since_ns.min(round_ns)) * sessions as u128 / u128::from(round_ns);
@@ -65,7 +61,7 @@ impl Rounds {
     }
 
     /// Why a session must go by its token; nothing for one that may stay.
-    fn ended(&self, term: &Term, keys: &TokenKeys, now: UnixMillis, now_ns: u64) -> Option<Ended> {
+    pub fn ended(&self, term: &Term, keys: &TokenKeys, now: UnixMillis, now_ns: u64) -> Option<Ended> {
         if now >= term.ends_at() {
             return Some(Ended::TokenOver);
         }
@@ -78,68 +74,6 @@ impl Rounds {
         let part = u64::from(term.serial().wrapping_mul(0x9e37_79b9));
         let spread_ns = part * (RETIRED_OVER.as_nanos() as u64 >> 32);
         (at_ns.is_none() || since_ns >= spread_ns).then_some(Ended::KeyRetired)
-    }
-}
-
-impl<I: Io> Shard<I> {
-    /// Goes on with the round, and closes whose seats were taken meanwhile.
-    pub(super) fn go_round(&mut self) {
-        let Serving { now, terms, rounds, .. } = &mut self.serving;
-        for index in rounds.due(terms.capacity(), now.elapsed_ns) {
-            if let Some(why) = self.must_go(index) {
-                self.end(index, why);
-            }
-        }
-        let mut taken = std::mem::take(&mut self.taken);
-        self.serving.shared.presence.take_taken(self.serving.shard, &mut taken);
-        for seat in taken.drain(..) {
-            let index = seat.session as usize;
-            if self.serving.terms.of(index, seat.serial).is_some() {
-                self.end(index, Ended::Displaced);
-            }
-        }
-        self.taken = taken;
-    }
-
-    fn must_go(&self, index: usize) -> Option<Ended> {
-        let (user, seat) = self.serving.terms.seat(index)?;
-        let term = self.serving.terms.get(index)?;
-        let Serving {
-            now, secrets, rounds, ..
-        } = &self.serving;
-        let why = rounds.ended(term, &secrets.tokens, self.serving.unix, now.elapsed_ns);
-        // Who has just won opens the packet first; the next round comes soon enough.
-        let has_won = || {
-            self.fronts
-                .get(index)
-                .is_some_and(|front| front.limits.has_won(&self.serving.limits.present))
-        };
-        match why {
-            Some(_) if has_won() => None,
-            Some(why) => Some(why),
-            None => (!self.serving.shared.presence.sits(user, seat)).then_some(Ended::Displaced),
-        }
-    }
-
-    /// Closes a session, saying why. False when it was closed already.
-    pub(super) fn end(&mut self, index: usize, why: Ended) -> bool {
-        let now = self.serving.now.instant;
-        let Some(session) = self
-            .sessions
-            .get_mut(index)
-            .filter(|session| !session.connection.is_closed())
-        else {
-            return false;
-        };
-        let code = match why {
-            Ended::TokenOver | Ended::KeyRetired => Code::TokenExpired,
-            Ended::Displaced | Ended::Blocked => Code::TooMany,
-            Ended::Nameless => Code::HelloTimeout,
-        };
-        session.close(now, code);
-        self.serving.counters.ended(why).inc();
-        self.touch(index);
-        true
     }
 }
 

@@ -1,8 +1,8 @@
 //! A session: one phone's connection and what the gateway knows of it.
 
-use super::behaviour::Behaviour;
 use super::endpoints::Place;
 use super::spent::Spent;
+use crate::abuse::AbuseCounters;
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{Connection, ConnectionEvent, Dir, ReadError, StreamId, VarInt, WriteError};
 use shake_proto::code::Code;
@@ -44,7 +44,7 @@ pub struct Session {
     pub is_closing: bool,
     pub is_handshaking: bool,
     /// What it did since it was last told of.
-    pub behaviour: Behaviour,
+    pub behaviour: AbuseCounters,
     /// In the list of sessions to be settled this turn.
     pub is_dirty: bool,
     /// What it has used up of the limits.
@@ -106,7 +106,7 @@ pub enum Taken {
 
 impl Session {
     pub fn new(connection: Connection, place: Place, serial: u32, now: Instant, hello_timeout: Duration) -> Self {
-        let behaviour = Behaviour::new(Prefix::of(connection.remote_address().ip()));
+        let behaviour = AbuseCounters::new(Prefix::of(connection.remote_address().ip()));
         Self {
             connection,
             place,

@@ -3,7 +3,10 @@
 
 use super::dispatch::handle_event;
 use super::io::Io;
+use super::session_id::SessionId;
 use super::{Shard, TICK};
+use crate::app::Gateway;
+use crate::handlers::mind_block;
 use quinn_proto::{EndpointEvent, Event};
 use std::time::Duration;
 
@@ -34,14 +37,22 @@ impl<I: Io> Shard<I> {
             return;
         };
         session.is_dirty = false;
-        if let Some(front) = self.fronts.get_mut(index)
+        if let Some(user) = session.user
+            && let Some(front) = self.fronts.get_mut(index)
             && self
-                .serving
+                .app
                 .limits
                 .packets
-                .is_over_trickle(&self.serving.limits.present, &front.limits)
+                .is_over_trickle(&self.app.limits.present, &front.limits)
         {
-            self.serving.mind_block(session, &mut front.limits);
+            let Gateway {
+                conditions,
+                blocklist,
+                limits,
+                ..
+            } = &self.app;
+            let who = (user, session.behaviour.device());
+            mind_block(conditions, blocklist, limits, who, &mut front.limits);
         }
         while let Some(event) = session.connection.poll() {
             if matches!(event, Event::Connected | Event::ConnectionLost { .. }) && session.is_handshaking {
@@ -56,11 +67,19 @@ impl<I: Io> Shard<I> {
                 }
             }
             if let Some(front) = self.fronts.get_mut(index) {
-                handle_event(session, &mut front.limits, index, &mut self.serving, event);
+                handle_event(session, &mut front.limits, index, &mut self.app, event);
             }
         }
-        self.serving.tell_behaviour(session, index);
-        session.expect_acks(self.serving.now.instant);
+        let id = SessionId {
+            index: index as u32,
+            serial: session.serial,
+        };
+        let (link, now) = (&mut self.app.ledger.link, self.app.conditions.now);
+        let user = session.user;
+        self.app
+            .reports
+            .tell(link, &mut session.behaviour, user, id, now.elapsed_ns);
+        session.expect_acks(now.instant);
         self.transmit(index);
         if self.pass_endpoint_events(index) {
             self.transmit(index);
@@ -80,8 +99,8 @@ impl<I: Io> Shard<I> {
         {
             session.is_closing = true;
             self.early.take(index);
-            session.due = self.serving.now.instant + CLOSING;
-            self.serving.leave(index);
+            session.due = self.app.conditions.now.instant + CLOSING;
+            self.app.leave(index);
         }
     }
 
@@ -92,14 +111,14 @@ impl<I: Io> Shard<I> {
             let Some(session) = self.sessions.get_mut(index) else {
                 return;
             };
-            let now = self.serving.now.instant;
+            let now = self.app.conditions.now.instant;
             let Some(transmit) = session.connection.poll_transmit(now, 1, self.outgoing.buffer()) else {
                 return;
             };
             if transmit.destination != session.connection.remote_address()
                 && !self.unasked.may_answer(index, transmit.destination)
             {
-                self.serving.counters.packets_withheld.inc();
+                self.app.counters.packets_withheld.inc();
                 continue;
             }
             self.outgoing.push(&transmit);
@@ -117,7 +136,7 @@ impl<I: Io> Shard<I> {
             let is_drained = event.is_drained();
             let place = session.place;
             let answer = self
-                .serving
+                .app
                 .growth
                 .of_tables(|| self.parts.endpoints.handle_event(place, event));
             if let Some(event) = answer {
@@ -151,13 +170,15 @@ impl<I: Io> Shard<I> {
             self.handshaking -= 1;
             self.early.take(index);
         }
-        self.serving.tell_end(&mut session);
+        let (link, user) = (&mut self.app.ledger.link, session.user);
+        let now_ns = self.app.conditions.now.elapsed_ns;
+        self.app.reports.tell_end(link, &mut session.behaviour, user, now_ns);
         if !session.is_closing {
-            self.serving.leave(index);
+            self.app.leave(index);
         }
         self.fronts.remove(index);
-        self.serving.forget_term(index);
-        self.serving.counters.connections_closed.inc();
+        self.app.forget_term(index);
+        self.app.counters.connections_closed.inc();
     }
 
     /// Arms the session's timer, unless it is armed for a time that is a little earlier: then it is looked at again when
@@ -169,7 +190,7 @@ impl<I: Io> Shard<I> {
         let Some(deadline) = session.deadline() else {
             return;
         };
-        if session.is_quiet(self.serving.now.instant, deadline) {
+        if session.is_quiet(self.app.conditions.now.instant, deadline) {
             self.sessions.may_sleep(index);
         }
         let tick = self.tick_of(deadline);

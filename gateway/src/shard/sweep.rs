@@ -2,13 +2,10 @@
 //! would be a burst that delays every shake behind it, so a sweep walks over the sessions a few at a time.
 
 use super::Shard;
-use super::dispatch::encode_notice;
 use super::io::Io;
-use super::serving::Serving;
+use crate::broadcasts::{CLOSE_FROM, go_away, phase_changed};
 use bytes::Bytes;
-use rand::RngExt;
 use shake_proto::code::Code;
-use shake_proto::wire::v1;
 use std::time::Duration;
 
 /// Sessions told of a new phase each second: with about 10 µs a notice, a fifth of a core for at most 25 s when a
@@ -16,9 +13,8 @@ use std::time::Duration;
 const PHASE_PER_SECOND: f64 = 20_000.0;
 /// The most slots that a turn looks at, also after a pause.
 const SLOTS_PER_TURN: usize = 256;
-/// The parts of a drain's window in which sessions are told to go, and from which on those that stayed are closed.
+/// The part of a drain's window in which sessions are told to go.
 const TELL_UNTIL: f64 = 0.5;
-const CLOSE_FROM: f64 = 0.75;
 
 /// What a sweep does with each session.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,11 +74,15 @@ impl<I: Io> Shard<I> {
     /// Begins the sweeps that are due, and goes on with the one under way.
     pub(super) fn sweep(&mut self) {
         self.begin_sweeps();
-        let now_ns = self.serving.now.elapsed_ns;
+        let now_ns = self.app.conditions.now.elapsed_ns;
         let Some(mut sweep) = self.sweeps.now.take() else {
             return;
         };
-        let notice = self.serving.notice_for(sweep.errand);
+        // What they are all told alike.
+        let notice = match sweep.errand {
+            Errand::TellPhase => phase_changed(&self.app.conditions),
+            Errand::SayGoAway | Errand::Close => Bytes::new(),
+        };
         for _ in 0..sweep.due(now_ns) {
             self.sweeps.cursor = (self.sweeps.cursor + 1) % sweep.slots.max(1);
             self.visit(sweep.errand, self.sweeps.cursor, &notice);
@@ -94,16 +94,16 @@ impl<I: Io> Shard<I> {
     }
 
     fn begin_sweeps(&mut self) {
-        let is_new_phase = std::mem::take(&mut self.serving.is_new_phase);
-        let (slots, now_ns) = (self.sessions.capacity(), self.serving.now.elapsed_ns);
-        let drain = self.serving.shared.current.drain();
+        let is_new_phase = std::mem::take(&mut self.app.is_new_phase);
+        let (slots, now_ns) = (self.sessions.capacity(), self.app.conditions.now.elapsed_ns);
+        let drain = self.app.shared.current.drain();
         if drain.is_none() {
             // Who was told before a drain was cancelled goes; nobody else hears of it.
             self.sweeps.now.take_if(|sweep| sweep.errand != Errand::TellPhase);
         }
         if let Some(drain) = drain {
             let window = drain.ends_at - drain.began;
-            let elapsed = self.serving.now.instant.saturating_duration_since(drain.began);
+            let elapsed = self.app.conditions.now.instant.saturating_duration_since(drain.began);
             if std::mem::replace(&mut self.sweeps.told, drain.number) != drain.number {
                 let takes = window.mul_f64(TELL_UNTIL).saturating_sub(elapsed);
                 self.sweeps.begin(Errand::SayGoAway, slots, now_ns, takes);
@@ -125,7 +125,7 @@ impl<I: Io> Shard<I> {
         let Some(session) = self.sessions.get_mut(index) else {
             return;
         };
-        let now = self.serving.now.instant;
+        let now = self.app.conditions.now.instant;
         match errand {
             Errand::Close if session.connection.is_closed() => return,
             Errand::Close => session.close(now, Code::GoingAway),
@@ -133,46 +133,20 @@ impl<I: Io> Shard<I> {
             Errand::TellPhase | Errand::SayGoAway if !session.takes_notices => return,
             Errand::TellPhase | Errand::SayGoAway => {
                 let bytes = match errand {
-                    Errand::SayGoAway => self.serving.go_away(),
+                    Errand::SayGoAway => {
+                        let drain = self.app.shared.current.drain();
+                        go_away(drain.as_deref(), now, &mut self.app.seals.rng)
+                    }
                     _ => notice.clone(),
                 };
                 if session.notify(bytes) {
-                    self.serving.counters.notices.inc();
+                    self.app.counters.notices.inc();
                 } else {
-                    self.serving.counters.notices_missed.inc();
+                    self.app.counters.notices_missed.inc();
                 }
             }
         }
         self.touch(index);
-    }
-}
-
-impl Serving {
-    /// What a turn's sessions are all told alike.
-    fn notice_for(&self, errand: Errand) -> Bytes {
-        if errand != Errand::TellPhase {
-            return Bytes::new();
-        }
-        let (current_phase, next_phase) = self.phases_to_wire();
-        encode_notice(v1::notice::Kind::PhaseChanged(v1::PhaseChanged {
-            current_phase,
-            next_phase,
-            config_version: self.live.version,
-        }))
-    }
-
-    /// Each session is told a time of its own, so that they do not all reconnect at once.
-    fn go_away(&mut self) -> Bytes {
-        let drain = self.shared.current.drain();
-        let left_ms = drain.as_ref().map_or(0, |drain| {
-            let close_at = drain.began + (drain.ends_at - drain.began).mul_f64(CLOSE_FROM);
-            close_at.saturating_duration_since(self.now.instant).as_millis() as u32
-        });
-        let alternatives = drain.map(|drain| drain.alternatives.clone());
-        encode_notice(v1::notice::Kind::GoAway(v1::GoAway {
-            reconnect_after_ms: self.rng.random_range(0..=left_ms),
-            alternatives: alternatives.unwrap_or_default(),
-        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::io::Io;
 use super::{Shard, TICK};
+use crate::handlers::has_gifts;
 use std::time::Duration;
 
 /// The longest sleep: how late a shard may see the stop flag or a new phase.
@@ -14,7 +15,7 @@ impl<I: Io> Shard<I> {
     /// begins no earlier than its pacing says.
     pub(super) fn wait(&mut self) {
         let has_work = !self.dirty.is_empty() || !self.backlog.is_empty();
-        let held_back = self.pacing.next_turn(self.serving.now.instant);
+        let held_back = self.pacing.next_turn(self.app.conditions.now.instant);
         let rest = held_back.saturating_duration_since(self.parts.io.instant());
         let may_rest = !has_work && !rest.is_zero();
         if may_rest {
@@ -22,22 +23,22 @@ impl<I: Io> Shard<I> {
         }
         self.arrivals.held_back(may_rest.then_some(held_back));
         // With many phones something has come meanwhile, and nobody need be asked to wake this thread.
-        if self.read() > 0 || has_work || self.serving.ledger.link.has_deliveries() {
+        if self.read() > 0 || has_work || self.app.ledger.link.has_deliveries() {
             return;
         }
-        self.serving.ledger.link.bell().arm();
-        if !self.serving.ledger.link.has_deliveries() {
+        self.app.ledger.link.bell().arm();
+        if !self.app.ledger.link.has_deliveries() {
             let timeout = self.time_to_next_timer();
-            self.parts.io.wait(timeout, self.serving.ledger.link.bell().as_fd());
+            self.parts.io.wait(timeout, self.app.ledger.link.bell().as_fd());
         }
-        self.serving.ledger.link.bell().disarm_and_drain();
+        self.app.ledger.link.bell().disarm_and_drain();
         self.read();
     }
 
     fn time_to_next_timer(&self) -> Duration {
         let elapsed = self.parts.io.instant() - self.began;
         let ticks = self.wheel.ticks_to_next();
-        until_tick(self.tick() + ticks, elapsed).min(if self.serving.has_gifts() || self.sweeps.is_under_way() {
+        until_tick(self.tick() + ticks, elapsed).min(if has_gifts(&self.app) || self.sweeps.is_under_way() {
             PACED_SLEEP_MAX
         } else {
             SLEEP_MAX

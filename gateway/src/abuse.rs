@@ -6,18 +6,17 @@
 //! Only what proved authentic is counted of a user, and only connections that completed their handshake of a prefix, or
 //! others could have somebody blocked by sending packets in their name.
 
-use super::serving::Serving;
-use super::session::Session;
-use super::sessions::Sessions;
-use shake_proto::code::Code;
-use shake_proto::handoff::abuse::{Conduct, Counts, Event, Strangers};
+mod reports;
+
+pub use reports::Reports;
+
+use shake_proto::handoff::abuse::{Conduct, Counts, Event};
 use shake_proto::reply::Reason;
 use shake_proto::request_kind::LedgerAnswer;
 use shake_proto::wire::v1;
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::prefix::Prefix;
 use shake_rules::{DeviceId, UserId};
-use std::collections::{HashMap, VecDeque};
 
 /// Shakes of one record at the most.
 const SHAKES_AT_ONCE: u16 = 1_000;
@@ -29,16 +28,10 @@ const WEIGHT_OF_MISDEED: u16 = 16;
 const BETWEEN_NS: u64 = 250_000_000;
 /// The same in the moments that a session remembers.
 const MOMENT_NS: u64 = 10_000_000;
-/// Sessions whose misdeeds are to be told when that time is over. A further one waits for what it does next.
-const LATE_MAX: usize = 1_024;
-/// Prefixes of strangers that a shard remembers between two records.
-const STRANGERS_MAX: usize = 4_096;
-/// How often it tells of them, in nanoseconds.
-const STRANGERS_EVERY_NS: u64 = 1_000_000_000;
 
 /// What a session did since it was last told of.
 #[derive(Debug)]
-pub struct Behaviour {
+pub struct AbuseCounters {
     /// Where it was accepted from. Not where it moved to: that address may be another's.
     prefix: Prefix,
     /// The number of the app's installation; 0 for none.
@@ -66,9 +59,9 @@ pub struct Behaviour {
     is_late_comer: bool,
 }
 
-const _: () = assert!(size_of::<Behaviour>() <= 40, "one stands in every session");
+const _: () = assert!(size_of::<AbuseCounters>() <= 40, "one stands in every session");
 
-impl Behaviour {
+impl AbuseCounters {
     pub fn new(prefix: Prefix) -> Self {
         Self {
             prefix,
@@ -210,133 +203,6 @@ impl Behaviour {
 
 fn moment(now_ns: u64) -> u32 {
     u32::try_from(now_ns / MOMENT_NS).unwrap_or(u32::MAX)
-}
-
-/// Sessions to tell of: index, serial, and when.
-pub type Late = VecDeque<(usize, u32, u64)>;
-
-/// What connections did that have not said Hello, by prefix, since it was last told.
-#[derive(Default)]
-pub struct StrangersSeen {
-    by_prefix: HashMap<Prefix, (u32, u32)>,
-    told_ns: u64,
-}
-
-impl StrangersSeen {
-    fn count(&mut self, prefix: Prefix, failures: u32, silent: u32) -> bool {
-        if self.by_prefix.len() >= STRANGERS_MAX && !self.by_prefix.contains_key(&prefix) {
-            return false;
-        }
-        let seen = self.by_prefix.entry(prefix).or_default();
-        *seen = (seen.0.saturating_add(failures), seen.1.saturating_add(silent));
-        true
-    }
-}
-
-impl Serving {
-    /// Counts how a request of a session ended that was refused with a code, or none.
-    pub(super) fn note_refusal(&mut self, session: &mut Session, code: Code) {
-        let is_ill = matches!(
-            code,
-            Code::Malformed
-                | Code::Oversized
-                | Code::Unknown
-                | Code::BeforeHello
-                | Code::TokenForged
-                | Code::UserChanged
-        );
-        if code == Code::TokenExpired {
-            session.behaviour.came_late();
-        }
-        if !is_ill {
-            return;
-        }
-        if session.user.is_none() {
-            // A forged token is a guess at somebody's name, each time.
-            if !std::mem::replace(&mut session.behaviour.has_failed, true) || code == Code::TokenForged {
-                self.stranger(session.behaviour.prefix, 1, 0);
-            }
-        } else if code == Code::TokenForged {
-            session.behaviour.forged();
-        } else {
-            session.behaviour.malformed();
-        }
-    }
-
-    /// Tells of a session what is due, once something happened to it.
-    pub(super) fn tell_behaviour(&mut self, session: &mut Session, index: usize) {
-        let now_ns = self.now.elapsed_ns;
-        let (Some(user), behaviour) = (session.user, &mut session.behaviour) else {
-            return;
-        };
-        if behaviour.is_due(now_ns) {
-            if let Some(event) = behaviour.take(user, now_ns) {
-                self.tell(&event);
-            }
-        } else if behaviour.is_bad() && !behaviour.is_late && self.late.len() < LATE_MAX {
-            behaviour.is_late = true;
-            self.late.push_back((index, session.serial, now_ns + BETWEEN_NS));
-        }
-    }
-
-    /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
-    pub(super) fn tell_late(&mut self, sessions: &mut Sessions) {
-        while let Some(&(index, serial, due_ns)) = self.late.front()
-            && due_ns <= self.now.elapsed_ns
-        {
-            self.late.pop_front();
-            let session = sessions.get_mut(index).filter(|session| session.serial == serial);
-            if let Some(session) = session {
-                session.behaviour.is_late = false;
-                self.tell_behaviour(session, index);
-            }
-        }
-    }
-
-    /// Tells the rest of a session that ended.
-    pub(super) fn tell_end(&mut self, session: &mut Session) {
-        match session.user {
-            Some(user) => {
-                if let Some(event) = session.behaviour.take(user, self.now.elapsed_ns) {
-                    self.tell(&event);
-                }
-            }
-            None if session.behaviour.is_silent() => self.stranger(session.behaviour.prefix, 0, 1),
-            None => {}
-        }
-    }
-
-    fn stranger(&mut self, prefix: Prefix, failures: u32, silent: u32) {
-        if !self.strangers.count(prefix, failures, silent) {
-            self.counters.events_dropped.inc();
-        }
-    }
-
-    /// Tells of strangers once a second, if there were some. To be called once a turn.
-    pub(super) fn tell_of_strangers(&mut self) {
-        let now_ns = self.now.elapsed_ns;
-        if self.strangers.by_prefix.is_empty() || now_ns < self.strangers.told_ns + STRANGERS_EVERY_NS {
-            return;
-        }
-        self.strangers.told_ns = now_ns;
-        let mut seen = std::mem::take(&mut self.strangers.by_prefix);
-        for (prefix, (failures, silent)) in seen.drain() {
-            self.tell(&Event::Strangers(Strangers {
-                prefix,
-                failures,
-                silent,
-            }));
-        }
-        self.strangers.by_prefix = seen;
-    }
-
-    fn tell(&mut self, event: &Event) {
-        if self.ledger.link.event(event) {
-            self.counters.events.inc();
-        } else {
-            self.counters.events_dropped.inc();
-        }
-    }
 }
 
 #[cfg(test)]

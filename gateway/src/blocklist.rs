@@ -5,14 +5,7 @@
 //! Claims go on all the same: what was won before is the user's, its ticket has a time of its own, and the ledger pays it
 //! once. So a block costs nobody money, whoever it hits.
 
-use super::ask::busy;
-use super::serving::{Answer, Serving, Shaker};
-use super::session::Session;
-use crate::counters::{Busy, Dropped};
-use crate::limits::{UserLimits, Verdict, shake_of_blocked};
 use shake_proto::handoff::abuse::{Block, Subject};
-use shake_proto::request::{Request, Shake};
-use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::prefix::Prefix;
 use shake_rules::{DeviceId, UnixMillis, UserId};
 use std::collections::HashMap;
@@ -27,7 +20,7 @@ const SWEEP_NS: u64 = 1_000_000_000;
 
 /// One shard's table. Times are since the shard began, so that a step of the wall clock makes no block longer.
 #[derive(Default)]
-pub struct Blocks {
+pub struct Blocklist {
     until_ns: HashMap<Subject, u64>,
     /// Of them those of devices.
     devices: usize,
@@ -45,7 +38,7 @@ pub enum Taken {
     Full,
 }
 
-impl Blocks {
+impl Blocklist {
     /// Takes over what the agent told.
     pub fn take(&mut self, block: &Block, now: UnixMillis, now_ns: u64) -> Taken {
         let rest_ms = block.until.since_ms(now).min(BLOCK_MS_MAX);
@@ -70,13 +63,20 @@ impl Blocks {
     }
 
     /// How long a subject is still blocked, in milliseconds, rounded up.
-    pub fn rest_ms(&self, subject: Subject, now_ns: u64) -> Option<u32> {
+    fn rest_ms(&self, subject: Subject, now_ns: u64) -> Option<u32> {
         // Nearly always: a shake must not pay for a lookup.
         if self.until_ns.is_empty() {
             return None;
         }
         let rest_ns = self.until_ns.get(&subject)?.checked_sub(now_ns)?;
         (rest_ns > 0).then(|| rest_ns.div_ceil(1_000_000) as u32)
+    }
+
+    /// How long who shakes or asks is still blocked, in milliseconds.
+    pub fn blocked_ms(&self, user: UserId, device: Option<DeviceId>, now_ns: u64) -> Option<u32> {
+        let of_user = self.rest_ms(Subject::User(user), now_ns);
+        let of_device = device.and_then(|device| self.rest_ms(Subject::Device(device), now_ns));
+        of_user.max(of_device)
     }
 
     /// Whether new connections from this address are refused.
@@ -106,112 +106,6 @@ impl Blocks {
     }
 }
 
-impl Serving {
-    /// Takes the blocks that the agent sent, and forgets those that are over.
-    pub(super) fn take_blocks(&mut self) {
-        let mut told = std::mem::take(&mut self.blocks_told);
-        self.ledger.link.blocks(&mut told);
-        for block in told.drain(..) {
-            match self.blocks.take(&block, self.unix, self.now.elapsed_ns) {
-                Taken::Holds => self.counters.blocked(block.rule).inc(),
-                Taken::Lifted => self.counters.blocks_lifted.inc(),
-                Taken::Full => self.counters.blocks_dropped.inc(),
-            }
-        }
-        self.blocks_told = told;
-        let holding = self.blocks.sweep(self.now.elapsed_ns);
-        self.counters.blocks.set(holding as u64);
-    }
-
-    /// How long who shakes or asks is still blocked, in milliseconds.
-    pub(super) fn blocked_ms(&self, user: UserId, device: Option<DeviceId>) -> Option<u32> {
-        let now_ns = self.now.elapsed_ns;
-        let of_user = self.blocks.rest_ms(Subject::User(user), now_ns);
-        let of_device = device.and_then(|device| self.blocks.rest_ms(Subject::Device(device), now_ns));
-        of_user.max(of_device)
-    }
-
-    /// Shuts out who is blocked, whatever they send, and lets them in when the block is over.
-    pub(super) fn mind_block(&self, session: &Session, limits: &mut UserLimits) {
-        let Some(user) = session.user else {
-            return;
-        };
-        match self.blocked_ms(user, session.behaviour.device()) {
-            Some(rest_ms) => limits.shut(&self.limits.present, rest_ms),
-            None => limits.readmit(),
-        }
-    }
-
-    /// The answer to a session's datagram, which wins nothing that it cannot be told; none for who was told a moment ago not to shake.
-    pub(super) fn shake_of(
-        &mut self,
-        session: &mut Session,
-        limits: &mut UserLimits,
-        user: UserId,
-        shake: Shake,
-        shaker: Shaker,
-    ) -> Option<v1::ShakeReply> {
-        // Before an answer, which may be a win that lets this session in.
-        let stands_for = self.limits.packets.stands_for(&self.limits.present, limits);
-        let reply = match self.blocked_ms(user, session.behaviour.device()) {
-            None => {
-                limits.readmit();
-                self.shake(user, shake, shaker, limits)
-            }
-            Some(rest_ms) => match shake_of_blocked(&self.limits.present, limits, rest_ms) {
-                Verdict::Refuse { why, retry_after_ms } => {
-                    self.counters.slowed(why).inc();
-                    Some(self.say_blocked(shake, retry_after_ms))
-                }
-                Verdict::Serve { .. } | Verdict::Drop => {
-                    self.counters.dropped(Dropped::ToldBefore).inc();
-                    None
-                }
-            },
-        };
-        session.behaviour.shook(reply.as_ref(), stands_for);
-        reply
-    }
-
-    /// The refusal of a request of who is blocked; `None` for one that is served.
-    pub(super) fn turn_away(
-        &mut self,
-        user: Option<UserId>,
-        device: Option<DeviceId>,
-        limits: &mut UserLimits,
-        request: &Request,
-    ) -> Option<Answer> {
-        let Some(retry_after_ms) = self.blocked_ms(user?, device) else {
-            limits.readmit();
-            return None;
-        };
-        match request {
-            Request::Hello(_) | Request::Claim(_) => None,
-            Request::Shake(shake) => {
-                // On a stream every request gets an answer.
-                let verdict = shake_of_blocked(&self.limits.present, limits, retry_after_ms);
-                if let Verdict::Refuse { why, .. } = verdict {
-                    self.counters.slowed(why).inc();
-                }
-                Some(Answer::Now(Kind::Shake(self.say_blocked(*shake, retry_after_ms))))
-            }
-            Request::Send(_) | Request::Grab(_) | Request::PacketView(_) | Request::Wallet => {
-                self.counters.ask(request.kind()).inc();
-                self.counters.busy(Busy::Blocked).inc();
-                Some(busy(request.kind(), retry_after_ms, true))
-            }
-        }
-    }
-
-    fn say_blocked(&self, shake: Shake, retry_after_ms: u32) -> v1::ShakeReply {
-        let mut reply = self.slow_down(shake, retry_after_ms);
-        if let Some(slow_down) = &mut reply.slow_down {
-            slow_down.blocked = true;
-        }
-        reply
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_block_holds_until_it_is_over_or_lifted() {
-        let mut blocks = Blocks::default();
+        let mut blocks = Blocklist::default();
         let (who, now) = (Subject::User(UserId(1)), UnixMillis(1_000_000));
         assert_eq!(blocks.take(&block(1, 1_002_500), now, SECOND), Taken::Holds);
         assert_eq!(blocks.rest_ms(who, SECOND), Some(2_500));
@@ -245,7 +139,7 @@ mod tests {
 
     #[test]
     fn blocks_of_devices_are_counted() {
-        let mut blocks = Blocks::default();
+        let mut blocks = Blocklist::default();
         let now = UnixMillis(1_000_000);
         let of_device = |number, until_ms| Block {
             subject: Subject::Device(DeviceId(number)),
@@ -267,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_block_for_ever_lasts_a_day_and_a_full_table_fails_open() {
-        let mut blocks = Blocks::default();
+        let mut blocks = Blocklist::default();
         let now = UnixMillis(5);
         for user in 0..BLOCKS_MAX as u64 {
             assert_eq!(blocks.take(&block(user, u64::MAX), now, 0), Taken::Holds);

@@ -4,8 +4,8 @@ use super::*;
 
 const USER: UserId = UserId(5);
 
-fn behaviour() -> Behaviour {
-    let mut behaviour = Behaviour::new(Prefix::parse("10.0.0.0/24").expect("a prefix"));
+fn behaviour() -> AbuseCounters {
+    let mut behaviour = AbuseCounters::new(Prefix::parse("10.0.0.0/24").expect("a prefix"));
     behaviour.said_hello(DeviceId::from_wire(9), true);
     assert!(behaviour.is_due(0), "its Hello");
     let Some(Event::Conduct(told)) = behaviour.take(USER, 0) else {
@@ -88,14 +88,4 @@ fn only_ill_will_is_counted_of_refusals() {
         result: Some(v1::claim_reply::Result::Refused(foreign)),
     })));
     assert_eq!((behaviour.requests, behaviour.foreign), (6, 1));
-}
-
-#[test]
-fn a_full_table_of_strangers_drops() {
-    let mut seen = StrangersSeen::default();
-    for number in 0..STRANGERS_MAX as u64 {
-        assert!(seen.count(Prefix::from_number(number).expect("a prefix"), 1, 0));
-    }
-    assert!(!seen.count(Prefix::from_number(1 << 40).expect("a prefix"), 1, 0));
-    assert!(seen.count(Prefix::from_number(7).expect("a prefix"), 1, 1));
 }
