@@ -5,11 +5,13 @@
 //! [`AgentLink::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
 
 use crate::counters::Counters;
+use crate::shard::app::Doorbell;
 use shake_proto::handoff::abuse::{Block, Event};
 use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
 use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
 use shake_rules::LedgerId;
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// Records taken in one go.
@@ -56,11 +58,6 @@ impl AgentLink {
             record: Vec::with_capacity(Ring::Request.record_bytes_max() as usize),
             counters,
         })
-    }
-
-    /// Readable when the agent has something for this shard.
-    pub fn bell(&self) -> &Bell {
-        &self.bell
     }
 
     pub fn epoch(&self) -> u32 {
@@ -205,6 +202,21 @@ impl AgentLink {
         }
         self.has_pushed = true;
         Ok(())
+    }
+}
+
+/// Rings when the agent has something for this shard.
+impl Doorbell for AgentLink {
+    fn arm(&self) {
+        self.bell.arm();
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+
+    fn disarm(&self) {
+        self.bell.disarm_and_drain();
     }
 }
 

@@ -1,304 +1,248 @@
-//! The shake application of a shard: what it needs to answer requests, apart from the connections themselves. Its parts are
-//! named for what they are; handlers get those that they use.
+//! The shake application on a shard, top-down in the order of a turn: each step is a call into one of the modules below.
 
-use crate::abuse::Reports;
-use crate::agent_link::AgentLink;
-use crate::blocklist::{Blocklist, Taken};
-use crate::conditions::Conditions;
-use crate::cookies::Seals;
-use crate::counters::{Busy, Counters};
-use crate::handlers::PutOff;
-use crate::huge_pages::Ahead;
-use crate::in_flight::{Ledger, ReturnAddress};
-use crate::limits::{Applicant, Decision, Limits};
-use crate::shard::growth::Growth;
+use crate::abuse::AbuseCounters;
+use crate::broadcasts::{self, Broadcast};
+use crate::counters::{RejectReason, Shed as ShedReason};
+use crate::deliveries::deliver;
+use crate::evict::{close_with, go_round, make_place};
+use crate::gateway::Gateway;
+use crate::handlers::{ask_put_off, has_gifts, mind_block, on_datagram, on_request, send_gifts};
+use crate::limits::{Applicant, Decision, Limits, Spending, UserLimits};
+use crate::phone::{Phone, PhoneCx, Phones};
+use crate::shard::app::{Admission, App, Charge, Close, Control, Doorbell, Peer, QueueDelay, Shed, TooLong, Turn};
 use crate::shard::io::Now;
-use crate::shard::rounds::Rounds;
-use crate::shard::terms::{Proof, Term, Terms};
-use crate::state::Shared;
-use bytes::BytesMut;
-use shake_proto::handoff::abuse::Block;
-use shake_proto::handoff::record::{Notice, Reply};
-use shake_proto::request_kind::{LedgerAnswer, RequestKind};
-use shake_proto::wire::v1::{self, reply::Kind};
-use shake_rules::grade::Grade;
-use shake_rules::limit::Shared as Limited;
-use shake_rules::throttle::GradeRules;
-use shake_rules::{DeviceId, UserId};
-use std::net::IpAddr;
+use crate::shard::session_id::SessionId;
+use crate::tls::MAX_ACK_DELAY;
+use bytes::Bytes;
+use quinn_proto::{ServerConfig, StreamId};
+use shake_proto::code::Code;
+use shake_rules::prefix::Prefix;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
-/// What becomes of a request.
-pub enum Answer {
-    Now(Kind),
-    /// The agent has it, or nobody waits for an answer.
-    Pending,
-}
+/// The longest sleep of a shard: how late it may see the stop flag or a new phase.
+const SLEEP_MAX: Duration = Duration::from_millis(50);
+/// The same while gifts are due by the clock alone.
+const GIFTS_SLEEP_MAX: Duration = Duration::from_millis(2);
+/// Of a shard with more sessions none is asked to delay acknowledgements: it cannot serve each so often that they ride on shakes.
+const DELAYED_ACK_SESSIONS_MAX: usize = 32_768;
 
-impl Answer {
-    /// "Ask again", for the load or for the user being blocked; nothing where nobody waits for it.
-    pub fn busy(kind: RequestKind, retry_after_ms: u32, blocked: bool) -> Self {
-        let reply = kind.busy(v1::Busy {
-            retry_after_ms,
-            blocked,
-        });
-        reply.map_or(Self::Pending, Self::Now)
+impl App for Gateway {
+    type Hot = UserLimits;
+    type Session = Phone;
+    type Broadcast = Broadcast;
+
+    fn has_work(&mut self) -> bool {
+        self.ledger.link.has_deliveries()
     }
 
-    /// What is answered at once.
-    pub fn at_once(&self) -> Option<&Kind> {
-        match self {
-            Self::Now(kind) => Some(kind),
-            Self::Pending => None,
+    fn doorbell(&self) -> Option<&dyn Doorbell> {
+        Some(&self.ledger.link)
+    }
+
+    fn sleep_max(&self) -> Duration {
+        if has_gifts(self) { GIFTS_SLEEP_MAX } else { SLEEP_MAX }
+    }
+
+    fn begin_turn(&mut self, now: &Now, control: &mut Control<Broadcast>) {
+        if Gateway::begin_turn(self, *now) {
+            control.serve_by(&self.conditions.secrets.servers.default);
         }
+        // Before what arrives: who says Hello in this turn hears of the phase by the reply.
+        broadcasts::begin(self, control);
     }
-}
 
-/// What to do for a session, outside of its own events.
-pub enum Delivery {
-    /// The answer to a request.
-    Reply(ReturnAddress, Kind),
-    /// A notice for a user who is here, by the session's index.
-    Notice(usize, v1::notice::Kind),
-}
+    fn on_broadcast(&mut self, cx: &mut PhoneCx<'_>, what: Broadcast) {
+        broadcasts::tell(self, cx, what);
+    }
 
-pub struct Gateway {
-    pub shared: Arc<Shared>,
-    pub shard: u16,
-    pub counters: Arc<Counters>,
-    pub conditions: Conditions,
-    /// Clients are to be told of a phase that began or ended, or of another show.
-    pub is_new_phase: bool,
-    is_draining: bool,
-    /// The release rate of the phase, for this shard.
-    pub release: Limited,
-    /// Its gifts, as many as this shard has of all users.
-    pub gifts: Limited,
-    pub limits: Limits,
-    pub blocklist: Blocklist,
-    pub ledger: Ledger,
-    pub seals: Seals,
-    /// Until when each session may stay.
-    pub terms: Terms,
-    pub rounds: Rounds,
-    pub growth: Growth,
-    pub reports: Reports,
-    pub put_off: PutOff,
-    /// Where replies are encoded: cut off piece by piece, refilled when used up.
-    pub arena: BytesMut,
-    // What comes from the agent, used again.
-    replies: Vec<Reply>,
-    notices: Vec<Notice>,
-    blocks: Vec<Block>,
-}
+    fn begin_batch(&mut self, delay: QueueDelay) {
+        self.limits.packets.begin_batch(delay.waited_ns);
+        let gauges = &self.shared.board.shards[usize::from(self.shard)];
+        gauges.queue_wait.add((delay.queued_ns / 1_000) as u32);
+    }
 
-impl Gateway {
-    pub fn new(
-        shared: Arc<Shared>,
-        shard: u16,
-        counters: Arc<Counters>,
-        link: AgentLink,
-        ahead: Ahead,
-        now: Now,
-    ) -> Self {
-        let snapshot = shared.current.snapshot();
-        shared.current.runs(shard, &snapshot);
-        Self {
-            conditions: Conditions::new(now, shared.clock.now(), snapshot),
-            is_new_phase: false,
-            is_draining: false,
-            release: Limited::evenly(0.0),
-            gifts: Limited::evenly(0.0),
-            limits: Limits::new(shared.shards),
-            blocklist: Blocklist::default(),
-            ledger: Ledger::new(link, shared.claims),
-            seals: Seals::new(rand::make_rng(), Arc::clone(&shared), shard),
-            terms: Terms::new(shard, ahead),
-            rounds: Rounds::default(),
-            growth: Growth::default(),
-            reports: Reports::new(Arc::clone(&counters)),
-            put_off: PutOff::new(),
-            arena: BytesMut::new(),
-            replies: Vec::new(),
-            notices: Vec::new(),
-            blocks: Vec::new(),
-            shared,
-            shard,
-            counters,
+    fn shed(&mut self, hot: &mut UserLimits) -> Shed {
+        let Limits { packets, present, .. } = &self.limits;
+        let why = packets.shed(present, hot);
+        if let Some(why) = why {
+            self.counters.shed(why).inc();
+        }
+        Shed {
+            is_dropped: why.is_some(),
+            hold_ns: packets.hold_ns(present, hot),
         }
     }
 
-    /// Begins a turn: takes the time and what operators pushed, finds the phase, and makes its release rate this shard's.
-    /// A gateway that drains gives nothing more out, so that who holds a ticket has all of the window to open it.
-    pub fn begin_turn(&mut self, now: Now) {
-        let conditions = &mut self.conditions;
-        conditions.now = now;
-        conditions.unix = self.shared.clock.now();
-        let mut is_new_show = false;
-        if let Some(next) = self.shared.current.newer_than(conditions.change) {
-            self.shared.current.runs(self.shard, &next);
-            self.rounds
-                .take_keys(&conditions.secrets.tokens, &next.secrets.tokens, now.elapsed_ns);
-            is_new_show = !Arc::ptr_eq(&next.live.show, &conditions.live.show);
-            (conditions.live, conditions.secrets, conditions.change) = (next.live, next.secrets, next.change);
-        }
-        let is_draining = self.shared.current.is_draining();
-        let phase = conditions.live.show.phase_at(conditions.unix);
-        if phase != conditions.phase || is_new_show || is_draining != self.is_draining {
-            conditions.phase = phase;
-            self.is_draining = is_draining;
-            self.is_new_phase = true;
-            let phase = phase
-                .filter(|_| !is_draining)
-                .map(|index| &conditions.live.show.phases[index]);
-            let shards = f64::from(self.shared.shards);
-            self.release = Limited::evenly(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
-            self.gifts = Limited::evenly(0.0);
-        }
-        let show_pace_ms = conditions.show_pace_ms();
-        self.limits
-            .begin_turn(&conditions.live, &self.shared.board, show_pace_ms, now.elapsed_ns);
-        self.ledger.begin_turn();
-    }
-
-    /// What the grade of this turn says.
-    pub fn rules(&self) -> &GradeRules {
-        self.conditions.live.throttle.at(self.limits.present.grade())
-    }
-
-    /// Whether the load is of no grade.
-    pub fn is_calm(&self) -> bool {
-        self.limits.present.grade() == Grade::default()
-    }
-
-    /// Decides whether a new connection is let in.
-    pub fn admit(&mut self, applicant: &Applicant) -> Decision {
-        let Limits {
-            connections, present, ..
-        } = &mut self.limits;
-        let (blocklist, now_ns) = (&self.blocklist, self.conditions.now.elapsed_ns);
-        connections.decide(present, &self.conditions.live, applicant, |address| {
-            blocklist.is_blocked_address(address, now_ns)
-        })
-    }
-
-    /// Charges a connection that was let in to its address, which is proven.
-    pub fn charge(&mut self, address: IpAddr) {
-        let limits = &mut self.limits;
-        limits
-            .connections
-            .charge(&limits.present, &self.conditions.live, address);
-    }
-
-    /// How long who asks is still blocked, in milliseconds.
-    pub fn blocked_ms(&self, user: UserId, device: Option<DeviceId>) -> Option<u32> {
-        self.blocklist.blocked_ms(user, device, self.conditions.now.elapsed_ns)
-    }
-
-    /// Says "ask again" to a request that the ledger cannot be asked now.
-    pub fn busy(&self, kind: RequestKind, why: Busy) -> Answer {
-        self.counters.busy(why).inc();
-        Answer::busy(kind, self.shared.claims.busy_retry_ms, false)
-    }
-
-    /// Takes what the agent sent, and gives up on requests that waited too long.
-    pub fn take_deliveries(&mut self, into: &mut Vec<Delivery>) {
-        let mut replies = std::mem::take(&mut self.replies);
-        self.ledger.link.replies(&mut replies);
-        for reply in replies.drain(..) {
-            let Some(waiting) = self.ledger.take_waiting(&reply) else {
-                self.counters.replies_late.inc();
-                continue;
-            };
-            match reply.kind {
-                Some(kind) if RequestKind::of_reply(&kind) == waiting.kind => {
-                    self.count(&kind);
-                    into.push(Delivery::Reply(waiting.to, kind));
-                }
-                None if waiting.kind == RequestKind::Offers => {}
-                // The other process's bytes are input: an answer of another kind is no answer.
-                _ => self.counters.ring_errors.inc(),
+    fn charge(&mut self, hot: &mut UserLimits) -> Charge {
+        let Limits { packets, present, .. } = &self.limits;
+        match packets.spend(present, hot) {
+            Spending::Open => Charge::Open,
+            Spending::Shed(why) => {
+                self.counters.shed(why).inc();
+                Charge::Drop
+            }
+            Spending::Close => {
+                self.counters.shed(ShedReason::BeforeHello).inc();
+                self.counters.stream_refused(Code::Abuse).inc();
+                Charge::Close(close_with(Code::Abuse))
             }
         }
-        self.replies = replies;
-        while let Some(waiting) = self.ledger.take_overdue(&self.conditions.now) {
-            if let Answer::Now(reply) = self.busy(waiting.kind, Busy::Timeout) {
-                into.push(Delivery::Reply(waiting.to, reply));
-            }
-        }
-        self.take_notices(into);
-        self.counters.asks_under_way.set(self.ledger.in_flight() as u64);
     }
 
-    /// Every shard gets every notice; those of users who are elsewhere are passed over.
-    fn take_notices(&mut self, into: &mut Vec<Delivery>) {
-        let mut notices = std::mem::take(&mut self.notices);
-        self.ledger.link.notices(&mut notices);
-        for notice in notices.drain(..) {
-            let Some(newest) = self.shared.presence.newest_in(self.shard, notice.user) else {
-                continue;
-            };
-            let offered = v1::PacketOffered {
-                code: notice.code,
-                from_user_id: notice.from.map_or(0, |user| user.0),
-            };
-            let kind = v1::notice::Kind::PacketOffered(offered);
-            into.push(Delivery::Notice(newest.session as usize, kind));
-        }
-        self.notices = notices;
+    fn on_packet(&mut self, id: SessionId) {
+        let now = self.conditions.now.instant;
+        self.shared.presence.hear(self.shard, id.index as usize, now);
     }
 
-    /// Counts how a request ended that the agent answered.
-    fn count(&self, kind: &Kind) {
-        match LedgerAnswer::of(kind) {
-            Some(LedgerAnswer::Answered { is_repeat: false }) => self.counters.answered.inc(),
-            Some(LedgerAnswer::Answered { is_repeat: true }) => self.counters.repeated.inc(),
-            Some(LedgerAnswer::Refused(reason)) => self.counters.refused(reason).inc(),
-            Some(LedgerAnswer::Busy) => self.counters.busy(Busy::Agent).inc(),
-            None => self.counters.ring_errors.inc(),
-        }
+    fn admit(&mut self, peer: &Peer, phones: &mut Phones<'_>) -> Admission {
+        let leaving = self.room.leaving(self.conditions.now.instant);
+        let applicant = Applicant {
+            address: peer.address.ip(),
+            is_proven: peer.is_validated,
+            is_going: peer.is_stopping || self.shared.current.is_draining(),
+            is_memory_full: self.shared.board.is_memory_full(),
+            is_full: peer.sessions.saturating_sub(leaving) >= self.sessions.max,
+            handshakes: peer.handshakes,
+            handshakes_max: self.sessions.handshakes_max,
+        };
+        let refused = match self.decide(&applicant) {
+            Decision::Accept => return Admission::Accept(server_for(self, peer)),
+            Decision::AcceptInPlace if make_place(self, phones) => return Admission::Accept(server_for(self, peer)),
+            Decision::AcceptInPlace => RejectReason::SessionsFull,
+            Decision::Retry => return Admission::Retry,
+            Decision::Refuse(why) => why,
+        };
+        self.counters.rejected(refused).inc();
+        Admission::Refuse
     }
 
-    /// Takes the blocks that the agent sent, and forgets those that are over.
-    pub fn take_blocks(&mut self) {
-        let (unix, now_ns) = (self.conditions.unix, self.conditions.now.elapsed_ns);
-        self.ledger.link.blocks(&mut self.blocks);
-        for block in self.blocks.drain(..) {
-            match self.blocklist.take(&block, unix, now_ns) {
-                Taken::Holds => self.counters.blocked(block.rule).inc(),
-                Taken::Lifted => self.counters.blocks_lifted.inc(),
-                Taken::Full => self.counters.blocks_dropped.inc(),
-            }
+    fn open(&mut self, id: SessionId, peer: &Peer, hot: &mut UserLimits) -> (Phone, Option<Instant>) {
+        let (address, now) = (peer.address.ip(), self.conditions.now.instant);
+        hot.is_uncharged = !peer.is_validated;
+        if peer.is_validated {
+            self.charge_connection(address);
         }
-        let holding = self.blocklist.sweep(now_ns);
-        self.counters.blocks.set(holding as u64);
+        let index = self.terms.insert(id.serial);
+        assert_eq!(index, id.index as usize, "a session and its term come and go together");
+        self.room.note(index, id.serial, now, &self.terms);
+        let phone = Phone::new(AbuseCounters::new(Prefix::of(address)));
+        (phone, Some(now + self.sessions.hello_timeout))
     }
 
-    /// Gives a session that said Hello a seat among its user's.
-    pub fn seat(&mut self, proof: Proof, session: usize) {
-        if let Some(term) = self.terms.get_mut(session) {
-            let before = term.signer();
-            term.prove(proof, &self.conditions.secrets.tokens);
-            let after = term.signer().map(|key| (key, term.ends_at()));
-            self.shared.key_uses.moved(self.shard, before, after);
-        }
-        if let Some((user, seat)) = self.terms.seat(session) {
-            let (presence, now) = (&self.shared.presence, self.conditions.now.instant);
-            self.growth.of_tables(|| presence.sit(user, seat, now));
+    fn on_established(&mut self, cx: &mut PhoneCx<'_>) {
+        cx.session.behaviour.established();
+        if std::mem::take(&mut cx.hot.is_uncharged) {
+            self.charge_connection(cx.peer().ip());
         }
     }
 
-    /// Forgets until when a session might stay.
-    pub fn forget_term(&mut self, session: usize) {
-        let signer = self.terms.get(session).and_then(Term::signer);
-        self.shared.key_uses.moved(self.shard, signer, None);
-        self.terms.remove(session);
+    fn on_migrated(&mut self, cx: &mut PhoneCx<'_>) {
+        cx.session.behaviour.moved();
     }
 
-    /// A session ended: it has no seat any more.
-    pub fn leave(&mut self, session: usize) {
-        if let Some((user, seat)) = self.terms.seat(session) {
-            self.shared.presence.leave(user, seat);
+    fn on_datagram(&mut self, cx: &mut PhoneCx<'_>, bytes: Bytes) {
+        on_datagram(self, cx, bytes);
+    }
+
+    fn on_request(&mut self, cx: &mut PhoneCx<'_>, stream: StreamId, whole: Result<Bytes, TooLong>) {
+        on_request(self, cx, stream, whole);
+    }
+
+    /// No Hello has come.
+    fn on_deadline(&mut self, cx: &mut PhoneCx<'_>) {
+        if !cx.is_closed() {
+            self.counters.stream_refused(Code::HelloTimeout).inc();
+            cx.close(close_with(Code::HelloTimeout));
+        }
+    }
+
+    fn after_events(&mut self, cx: &mut PhoneCx<'_>) {
+        let Some(user) = cx.session.user else {
+            return;
+        };
+        let (packets, present) = (&self.limits.packets, &self.limits.present);
+        if packets.is_over_trickle(present, cx.hot) {
+            let who = (user, cx.session.behaviour.device());
+            mind_block(&self.conditions, &self.blocklist, &self.limits, who, cx.hot);
+        }
+        let (link, now_ns) = (&mut self.ledger.link, self.conditions.now.elapsed_ns);
+        let behaviour = &mut cx.session.behaviour;
+        self.reports.tell(link, behaviour, Some(user), cx.id, now_ns);
+    }
+
+    fn on_closing(&mut self, id: SessionId, _phone: &mut Phone) {
+        self.leave(id.index as usize);
+    }
+
+    fn on_closed(&mut self, id: SessionId, mut phone: Phone) {
+        let (link, now_ns) = (&mut self.ledger.link, self.conditions.now.elapsed_ns);
+        self.reports.tell_end(link, &mut phone.behaviour, phone.user, now_ns);
+        self.forget_term(id.index as usize);
+    }
+
+    fn poll(&mut self, phones: &mut Phones<'_>) {
+        deliver(self, phones);
+        self.take_blocks();
+        go_round(self, phones);
+        send_gifts(self, phones);
+    }
+
+    fn may_ping(&self) -> bool {
+        self.is_calm()
+    }
+
+    fn end_turn(&mut self, turn: &Turn, phones: &mut Phones<'_>) {
+        let gauges = &self.shared.board.shards[usize::from(self.shard)];
+        let (ring_fill, was_full) = self.ledger.link.fill();
+        gauges.ring_fill_permille.store(ring_fill, Relaxed);
+        gauges.shakers.store(self.limits.shakes.shakers(), Relaxed);
+        if was_full {
+            gauges.was_ring_full.store(true, Relaxed);
+        }
+        if turn.batches > 0 {
+            gauges.turn_us_max.fetch_max(turn.took.as_micros() as u32, Relaxed);
+        }
+        tell_late(self, phones);
+        ask_put_off(self, phones);
+        let now_ns = self.conditions.now.elapsed_ns;
+        self.reports.tell_of_strangers(&mut self.ledger.link, now_ns);
+        self.ledger.link.wake_agent();
+    }
+
+    fn served(&self) -> u64 {
+        self.counters.shakes_served()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.ledger.in_flight() > 0
+    }
+
+    fn farewell(&self) -> Close {
+        close_with(Code::GoingAway)
+    }
+}
+
+/// How a new connection is served.
+fn server_for(app: &Gateway, peer: &Peer) -> Arc<ServerConfig> {
+    let servers = &app.conditions.secrets.servers;
+    // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
+    let may_delay = peer.sessions < DELAYED_ACK_SESSIONS_MAX && app.conditions.may_shake_within(MAX_ACK_DELAY);
+    Arc::clone(if may_delay {
+        &servers.delayed_ack
+    } else {
+        &servers.default
+    })
+}
+
+/// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
+fn tell_late(app: &mut Gateway, phones: &mut Phones<'_>) {
+    let now_ns = app.conditions.now.elapsed_ns;
+    while let Some(id) = app.reports.take_late(now_ns) {
+        if let Some(phone) = phones.peek(id) {
+            let (link, user) = (&mut app.ledger.link, phone.user);
+            app.reports.tell_late(link, &mut phone.behaviour, user, id, now_ns);
         }
     }
 }

@@ -1,61 +1,28 @@
 //! Everything that the gateway counts, by name. One shard writes its own set; anyone may read.
 //!
-//! [`Count`] is the number, [`Histogram`] how long things took.
+//! [`Count`] is the number. What a shard counts of its packets and connections stands in [`quic`].
 
-mod count;
-mod histogram;
 mod reasons;
 
-pub use count::Count;
-pub use histogram::Histogram;
+pub use crate::shard::counters::Count;
 pub use reasons::{Busy, Dropped, Ended, Missed, RejectReason, Shed, SlowDown};
 
+use crate::shard::counters as quic;
+use crate::shard::counters::histogram;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Rule;
 use shake_proto::reply::Reason;
 use shake_proto::request_kind::RequestKind;
 use shake_rules::outcome::Outcome;
+use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The counts of one shard.
 #[derive(Default)]
 pub struct Counters {
-    pub packets_received: Count,
-    /// Packets that the kernel dropped because the socket's buffer was full.
-    pub packets_overflowed: Count,
-    pub packets_filtered: Count,
-    /// Packets that belong to no connection and start none: garbage, or long gone.
-    pub packets_discarded: Count,
-    /// Packets that came before their session's handshake was over, and were held until it was; and those beyond what is held.
-    pub packets_early: Count,
-    pub packets_early_dropped: Count,
-    /// Pings for replies and notices that were not acknowledged.
-    pub pings: Count,
-    /// Packets from a new address of a session whose address changes too often.
-    pub moves_refused: Count,
-    /// Packets to an address that is not the session's, and from which too little came.
-    pub packets_withheld: Count,
-    /// Stateless resets sent.
-    pub resets: Count,
-    /// The same that were more than a shard may send.
-    pub resets_limited: Count,
-    pub packets_sent: Count,
-    /// Packets that the kernel did not take.
-    pub packets_unsent: Count,
-    pub receive_errors: Count,
-    /// Sessions that exist now, handshaking ones among them.
-    pub sessions: Count,
-    /// Of them those that are packed, because they were quiet lately.
-    pub sessions_asleep: Count,
-    pub handshakes_now: Count,
-    pub connections_accepted: Count,
-    /// Handshakes completed.
-    pub connections_established: Count,
-    /// Asked to prove their address first.
-    pub connections_retried: Count,
-    /// Initial packets that could not be accepted.
-    pub connections_failed: Count,
-    pub connections_closed: Count,
+    /// Those of its packets and connections.
+    pub quic: Arc<quic::Counters>,
     pub hellos: Count,
     /// Good Hellos of who is blocked.
     pub hellos_blocked: Count,
@@ -74,8 +41,6 @@ pub struct Counters {
     pub notices: Count,
     /// Notices that the client gave no room for.
     pub notices_missed: Count,
-    /// Replies and notices that had to wait until the client gave credit for all of them.
-    pub replies_waited: Count,
     /// Agent's replies that nobody waits for any more.
     pub replies_late: Count,
     /// Records of behaviour for the agent's analysis.
@@ -89,8 +54,6 @@ pub struct Counters {
     pub blocks_dropped: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
-    /// The most CPU time, in nanoseconds, that a call took in which a table grew, or the sessions' pages may have.
-    pub growth_ns_max: Count,
     shakes: [Count; Outcome::ALL.len()],
     slowed: [Count; SlowDown::ALL.len()],
     missed: [Count; Missed::ALL.len()],
@@ -103,10 +66,6 @@ pub struct Counters {
     refused: [Count; Reason::ALL.len()],
     streams_refused: [Count; Code::ALL.len()],
     blocked: [Count; Rule::ALL.len()],
-    /// From the kernel's receipt of a packet to its handling; of the first packet of each batch, for all of the batch.
-    pub queue_wait: Histogram,
-    /// From the kernel's receipt of a shake to its answer's handing to the kernel.
-    pub shake_latency: Histogram,
 }
 
 fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count {
@@ -149,7 +108,7 @@ impl Counters {
     /// Shakes and packets that the limits kept out: told to slow down, dropped after that, and dropped unread, by us or by
     /// the kernel.
     pub fn shakes_refused(&self) -> u64 {
-        let unread = sum(&self.shed) + self.packets_filtered.value();
+        let unread = sum(&self.shed) + self.quic.packets_filtered.value();
         sum(&self.slowed) + unread + self.dropped(Dropped::ToldBefore).value()
     }
 
@@ -166,6 +125,11 @@ impl Counters {
     /// Requests that were answered "ask again".
     pub fn busy_in_all(&self) -> u64 {
         sum(&self.busy)
+    }
+
+    /// Notices, by whether the client gave room for one.
+    pub fn notice(&self, is_sent: bool) -> &Count {
+        if is_sent { &self.notices } else { &self.notices_missed }
     }
 
     pub fn missed(&self, why: Missed) -> &Count {
@@ -199,30 +163,8 @@ impl Counters {
     }
 
     /// Every count as (metric, label, value of the label, count).
-    fn rows(&self) -> Vec<(&'static str, &'static str, &'static str, u64)> {
+    fn rows(&self) -> Vec<Row> {
         let plain = [
-            ("gateway_packets_received_total", &self.packets_received),
-            ("gateway_packets_overflowed_total", &self.packets_overflowed),
-            ("gateway_packets_filtered_total", &self.packets_filtered),
-            ("gateway_packets_discarded_total", &self.packets_discarded),
-            ("gateway_packets_early_total", &self.packets_early),
-            ("gateway_packets_early_dropped_total", &self.packets_early_dropped),
-            ("gateway_pings_total", &self.pings),
-            ("gateway_moves_refused_total", &self.moves_refused),
-            ("gateway_packets_withheld_total", &self.packets_withheld),
-            ("gateway_resets_total", &self.resets),
-            ("gateway_resets_limited_total", &self.resets_limited),
-            ("gateway_packets_sent_total", &self.packets_sent),
-            ("gateway_packets_unsent_total", &self.packets_unsent),
-            ("gateway_receive_errors_total", &self.receive_errors),
-            ("gateway_sessions", &self.sessions),
-            ("gateway_sessions_asleep", &self.sessions_asleep),
-            ("gateway_handshakes", &self.handshakes_now),
-            ("gateway_connections_accepted_total", &self.connections_accepted),
-            ("gateway_connections_established_total", &self.connections_established),
-            ("gateway_connections_retried_total", &self.connections_retried),
-            ("gateway_connections_failed_total", &self.connections_failed),
-            ("gateway_connections_closed_total", &self.connections_closed),
             ("gateway_hellos_total", &self.hellos),
             ("gateway_hellos_blocked_total", &self.hellos_blocked),
             ("gateway_cookies_refused_total", &self.cookies_refused),
@@ -234,7 +176,6 @@ impl Counters {
             ("gateway_gifts_missed_total", &self.gifts_missed),
             ("gateway_notices_total", &self.notices),
             ("gateway_notices_missed_total", &self.notices_missed),
-            ("gateway_replies_waited_total", &self.replies_waited),
             ("gateway_replies_late_total", &self.replies_late),
             ("gateway_events_total", &self.events),
             ("gateway_events_dropped_total", &self.events_dropped),
@@ -242,18 +183,18 @@ impl Counters {
             ("gateway_blocks_lifted_total", &self.blocks_lifted),
             ("gateway_blocks_dropped_total", &self.blocks_dropped),
             ("gateway_ring_errors_total", &self.ring_errors),
-            ("gateway_growth_ns_max", &self.growth_ns_max),
         ];
-        let mut rows: Vec<_> = plain
-            .into_iter()
-            .map(|(metric, count)| (metric, "", "", count.value()))
+        let quic = self.quic.rows().into_iter();
+        let mut rows: Vec<Row> = quic
+            .map(|(name, value)| (Cow::from(format!("gateway_{name}")), "", "", value))
+            .chain(plain.map(|(metric, count)| (Cow::from(metric), "", "", count.value())))
             .collect();
-        let mut family = |metric, label, names: &[&'static str], counts: &[Count]| {
+        let mut family = |metric: &'static str, label, names: &[&'static str], counts: &[Count]| {
             rows.extend(
                 names
                     .iter()
                     .zip(counts)
-                    .map(|(name, count)| (metric, label, *name, count.value())),
+                    .map(|(name, count)| (Cow::from(metric), label, *name, count.value())),
             );
         };
         family(
@@ -332,10 +273,12 @@ impl Counters {
     }
 }
 
+/// A count: the metric, a label and its value, and the number.
+type Row = (Cow<'static, str>, &'static str, &'static str, u64);
+
 /// All shards' counts by name with labels, each summed over the shards; of a maximum, the largest.
 pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
-    let named =
-        |(metric, label, value, sum): (&str, &str, &str, u64)| (format!("{metric}{}", labels(label, value)), sum);
+    let named = |(metric, label, value, sum): Row| (format!("{metric}{}", labels(label, value)), sum);
     summed(shards).into_iter().map(named).collect()
 }
 
@@ -347,8 +290,8 @@ fn labels(label: &str, value: &str) -> String {
     }
 }
 
-fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, &'static str, &'static str, u64)> {
-    let mut sums: Vec<(&str, &str, &str, u64)> = Vec::new();
+fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<Row> {
+    let mut sums: Vec<Row> = Vec::new();
     for counters in shards {
         let rows = counters.rows();
         if sums.is_empty() {
@@ -369,18 +312,18 @@ fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(&'static str, 
 /// The same in the Prometheus text format.
 pub fn render<'a>(shards: impl Iterator<Item = &'a Counters> + Clone) -> String {
     let mut text = String::new();
-    let mut last = "";
+    let mut last = Cow::from("");
     for (metric, label, value, sum) in summed(shards.clone()) {
         if metric != last {
             let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
             writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
-            last = metric;
+            last = metric.clone();
         }
         writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
-    let waits = shards.clone().map(|counters| &counters.queue_wait);
+    let waits = shards.clone().map(|counters| &counters.quic.queue_wait);
     text.push_str(&histogram::render("gateway_queue_wait_seconds", waits));
-    let latencies = shards.map(|counters| &counters.shake_latency);
+    let latencies = shards.map(|counters| &counters.quic.latency);
     text.push_str(&histogram::render("gateway_shake_latency_seconds", latencies));
     text
 }
@@ -396,8 +339,8 @@ mod tests {
             shard.shake(Outcome::Greeting).add(2);
             shard.stream_refused(Code::TokenForged).inc();
         }
-        shards[1].growth_ns_max.set(7);
-        shards[0].growth_ns_max.set(5);
+        shards[1].quic.growth_ns_max.set(7);
+        shards[0].quic.growth_ns_max.set(5);
         let text = render(shards.iter());
         for line in [
             "gateway_shakes_total{outcome=\"greeting\"} 4",

@@ -1,13 +1,13 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
 use crate::agent_link::AgentLink;
-use crate::app::Gateway;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::config_store::ConfigStore;
 use crate::control::barred::Barred;
 use crate::control::pairs::{self, Served};
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
+use crate::gateway::Gateway;
 use crate::huge_pages::{self, Ahead};
 use crate::key_use::KeyUses;
 use crate::load::monitor;
@@ -19,12 +19,15 @@ use crate::secrets::{self, Secrets};
 use crate::shape;
 use crate::shard::io::Now;
 use crate::shard::socket::Socket;
+use crate::shard::streams::StreamRules;
 use crate::shard::{Endpoints, Identity, Parts, ResetKeys, Shard};
 use crate::state::Shared;
 use crate::taken::{self, Port};
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms, wall};
+use shake_proto::code::Code;
+use shake_proto::frame::{LENGTH_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 use shake_proto::handoff::topology::SILENT_MS_MAX;
 use shake_rules::keys::Purpose;
 use shake_rules::show::Show;
@@ -39,6 +42,14 @@ use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+/// What requests and replies may take, and what their streams are ended with.
+const STREAMS: StreamRules = StreamRules {
+    request_bytes_max: REQUEST_BYTES_MAX + LENGTH_BYTES_MAX,
+    // The longest reply and some short ones.
+    waiting_bytes_max: REPLY_BYTES_MAX + 16 * 1024,
+    done: Code::Done.number(),
+    abuse: Code::Abuse.number(),
+};
 /// How often the agent sees that the gateway lives.
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -149,11 +160,19 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             io: socket,
             endpoints: Endpoints::new(&identity, &server),
             reset_keys: identity.reset_keys,
-            sessions: config.sessions,
+            rules: STREAMS,
             ahead: ahead.clone(),
+            counters: Arc::clone(&counters.quic),
             stop: Arc::clone(&stop),
         };
-        shards.push(spawn(number, parts, Arc::clone(&shared), counters, link)?);
+        shards.push(spawn(
+            number,
+            parts,
+            Arc::clone(&shared),
+            counters,
+            link,
+            config.sessions,
+        )?);
     }
     let all_counters: Arc<[_]> = all_counters.into();
     let load_monitor = monitor::spawn(
@@ -300,6 +319,7 @@ fn spawn(
     shared: Arc<Shared>,
     counters: Arc<Counters>,
     link: AgentLink,
+    sessions: config::Sessions,
 ) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name(format!("shard-{number}"))
@@ -307,7 +327,7 @@ fn spawn(
             let began = Instant::now();
             let ahead = parts.ahead.clone();
             let now = Now::read(&parts.io, began);
-            let app = Gateway::new(shared, number as u16, counters, link, ahead, now);
+            let app = Gateway::new(shared, number as u16, counters, link, sessions, ahead, now);
             Shard::new(parts, began, app).run();
         })
         .context("cannot start a shard's thread")

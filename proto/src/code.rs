@@ -66,7 +66,7 @@ impl Code {
 
     /// The number on the wire.
     #[must_use]
-    pub fn number(self) -> u32 {
+    pub const fn number(self) -> u32 {
         self as u32
     }
 

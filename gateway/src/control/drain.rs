@@ -65,6 +65,6 @@ impl Control {
     }
 
     fn sessions(&self) -> u64 {
-        self.shards.iter().map(|counters| counters.sessions.value()).sum()
+        self.shards.iter().map(|counters| counters.quic.sessions.value()).sum()
     }
 }

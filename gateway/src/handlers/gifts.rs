@@ -2,8 +2,8 @@
 //! own sessions, of each user only the first in all shards, and as often as it has such; so each user has the same chance,
 //! however many sessions. The agent funds and announces them.
 
-use crate::app::Gateway;
-use crate::shard::sessions::Sessions;
+use crate::gateway::Gateway;
+use crate::phone::Phones;
 use rand::{Rng, RngExt};
 use shake_proto::handoff::record::Gift;
 use shake_rules::throttle::Service;
@@ -21,7 +21,7 @@ pub fn has_gifts(app: &Gateway) -> bool {
 }
 
 /// Sends the gifts that are due.
-pub fn send_gifts(app: &mut Gateway, sessions: &mut Sessions) {
+pub fn send_gifts(app: &mut Gateway, phones: &mut Phones<'_>) {
     if !has_gifts(app) {
         return;
     }
@@ -33,7 +33,7 @@ pub fn send_gifts(app: &mut Gateway, sessions: &mut Sessions) {
     let share = app.shared.presence.share_of(app.shard);
     app.gifts.change_rate(gifts.per_second * share);
     while app.gifts.take(app.conditions.now.elapsed_ns).is_ok() {
-        let recipients = draw_recipients(app, sessions, gifts.recipients.into());
+        let recipients = draw_recipients(app, phones, gifts.recipients.into());
         if recipients.is_empty() || app.ledger.id.is_none() || !app.ledger.link.can_issue() {
             app.counters.gifts_missed.inc();
             continue;
@@ -56,7 +56,7 @@ pub fn send_gifts(app: &mut Gateway, sessions: &mut Sessions) {
 }
 
 /// Up to `count` different users at random; fewer when hardly anybody is online.
-fn draw_recipients(app: &mut Gateway, sessions: &mut Sessions, count: usize) -> Vec<UserId> {
+fn draw_recipients(app: &mut Gateway, phones: &mut Phones<'_>, count: usize) -> Vec<UserId> {
     let mut users: Vec<UserId> = Vec::with_capacity(count);
     for _ in 0..count * LOOKS_PER_RECIPIENT {
         if users.len() == count || app.terms.capacity() == 0 {
@@ -66,8 +66,8 @@ fn draw_recipients(app: &mut Gateway, sessions: &mut Sessions, count: usize) -> 
         if let Some((user, seat)) = app.terms.seat(index)
             && !users.contains(&user)
             && app.shared.presence.sits_first(user, seat)
-            && let Some(session) = sessions.get_mut(index)
-            && app.blocked_ms(user, session.behaviour.device()).is_none()
+            && let Some(phone) = phones.at(index)
+            && app.blocked_ms(user, phone.behaviour.device()).is_none()
         {
             users.push(user);
         }

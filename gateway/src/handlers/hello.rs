@@ -2,8 +2,8 @@
 
 use crate::conditions::Conditions;
 use crate::cookies::{self, Seals};
-use crate::shard::spent::Spent;
-use crate::shard::terms::Proof;
+use crate::spent::Spent;
+use crate::terms::Proof;
 use crate::winners::Winners;
 use bytes::Bytes;
 use shake_proto::code::Code;

@@ -12,15 +12,14 @@ mod shake;
 
 pub use gatekeep::mind_block;
 pub use gifts::{has_gifts, send_gifts};
-pub use offers::{PutOff, ask_put_off};
+pub use offers::ask_put_off;
 
-use crate::app::{Answer, Gateway};
 use crate::conditions::Conditions;
 use crate::counters::{Busy, Dropped};
+use crate::gateway::{Answer, Gateway};
 use crate::in_flight::{Ledger, ReturnAddress};
-use crate::limits::UserLimits;
-use crate::shard::session::{Read, Sent, Session};
-use crate::shard::session_id::SessionId;
+use crate::phone::PhoneCx;
+use crate::shard::app::TooLong;
 use bytes::{Bytes, BytesMut};
 use gatekeep::{NotServed, Visitor};
 use quinn_proto::{SendDatagramError, StreamId};
@@ -68,7 +67,7 @@ fn ask(
 }
 
 /// A datagram: a shake, or nothing of ours.
-pub fn on_datagram(app: &mut Gateway, session: &mut Session, limits: &mut UserLimits, datagram: Bytes) {
+pub fn on_datagram(app: &mut Gateway, cx: &mut PhoneCx<'_>, datagram: Bytes) {
     let shake = match frame::decode_shake(datagram) {
         Ok(shake) => Shake::from(shake),
         Err(code) => {
@@ -77,76 +76,59 @@ pub fn on_datagram(app: &mut Gateway, session: &mut Session, limits: &mut UserLi
                 _ => Dropped::Malformed,
             };
             app.counters.dropped(why).inc();
-            return app.reports.note_refusal(&mut session.behaviour, session.user, code);
+            let phone = &mut *cx.session;
+            return app.reports.note_refusal(&mut phone.behaviour, phone.user, code);
         }
     };
-    let Some(user) = session.user else {
+    let Some(user) = cx.session.user else {
         return app.counters.dropped(Dropped::BeforeHello).inc();
     };
-    let size_max = session.connection.datagrams().max_size();
-    let Some(size_max) = size_max.filter(|_| !session.connection.is_closed()) else {
+    // Before anything is won. Who takes short answers only, or has many waiting, is answered all the same.
+    let Some(room) = cx.datagram_room() else {
         return app.counters.dropped(Dropped::NoReturn).inc();
     };
-    // Before anything is won. Who takes short answers only, or has many waiting, is answered all the same.
-    let room = size_max.min(session.connection.datagrams().send_buffer_space());
     // Before an answer, which may be a win that lets this session in.
-    let stands_for = app.limits.packets.stands_for(&app.limits.present, limits);
-    let served = serve_shake(app, session, limits, user, shake, room >= SHAKE_REPLY_BYTES_MAX);
-    session.behaviour.shook(served.as_ref().ok(), stands_for);
+    let stands_for = app.limits.packets.stands_for(&app.limits.present, cx.hot);
+    let served = serve_shake(app, cx, user, shake, room >= SHAKE_REPLY_BYTES_MAX);
+    cx.session.behaviour.shook(served.as_ref().ok(), stands_for);
     let Ok(reply) = served else {
         return;
     };
     let bytes = frame::encode_datagram(&reply, &mut app.arena, ARENA_BYTES);
-    match session.connection.datagrams().send(bytes, false) {
+    match cx.send_datagram(bytes) {
         Ok(()) => {}
         Err(SendDatagramError::Blocked(_)) => app.counters.dropped(Dropped::NoRoom).inc(),
         Err(_) => app.counters.dropped(Dropped::NoReturn).inc(),
     }
 }
 
-/// What has come on a request stream.
-pub fn on_stream(app: &mut Gateway, session: &mut Session, limits: &mut UserLimits, index: usize, stream: StreamId) {
-    let served = match session.read(stream) {
-        Read::Incomplete | Read::Gone => return,
-        Read::Refused(code) => Err(code),
-        Read::Request(bytes) => frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX)
-            .and_then(Request::try_from)
-            .and_then(|request| {
-                let to = ReturnAddress {
-                    session: SessionId {
-                        index: index as u32,
-                        serial: session.serial,
-                    },
-                    stream,
-                };
-                serve(app, session, limits, request, to)
-            }),
-    };
+/// What came on a request's stream.
+pub fn on_request(app: &mut Gateway, cx: &mut PhoneCx<'_>, stream: StreamId, whole: Result<Bytes, TooLong>) {
+    let to = ReturnAddress { session: cx.id, stream };
+    let served = whole
+        .map_err(|TooLong| Code::Oversized)
+        .and_then(|bytes| frame::decode_stream::<v1::Request>(bytes, REQUEST_BYTES_MAX))
+        .and_then(Request::try_from)
+        .and_then(|request| serve(app, cx, request, to));
     match served {
-        Ok(Answer::Now(kind)) => reply(app, session, stream, kind),
+        Ok(Answer::Now(kind)) => reply(app, cx, stream, kind),
         Ok(Answer::Pending) => {}
-        Err(code) => refuse(app, session, stream, code),
+        Err(code) => refuse(app, cx, stream, code),
     }
 }
 
 /// Serves a request of a stream, where every one gets an answer, and notes what it says of the session.
-fn serve(
-    app: &mut Gateway,
-    session: &mut Session,
-    limits: &mut UserLimits,
-    request: Request,
-    to: ReturnAddress,
-) -> Result<Answer, Code> {
-    let user = match (&request, session.user) {
-        (Request::Hello(hello), known) => return greet(app, session, limits, hello, known, to),
+fn serve(app: &mut Gateway, cx: &mut PhoneCx<'_>, request: Request, to: ReturnAddress) -> Result<Answer, Code> {
+    let user = match (&request, cx.session.user) {
+        (Request::Hello(hello), known) => return greet(app, cx, hello, known, to),
         (_, None) => return Err(Code::BeforeHello),
         (_, Some(user)) => user,
     };
     let Request::Shake(shake) = request else {
-        return Ok(ask_ledger(app, session, limits, user, request, to));
+        return Ok(ask_ledger(app, cx, user, request, to));
     };
-    let can_be_told = session.can_tell(to.stream, SHAKE_REPLY_BYTES_MAX);
-    let reply = serve_shake(app, session, limits, user, shake, can_be_told).unwrap_or_else(|not_served| {
+    let can_be_told = cx.can_reply(to.stream, SHAKE_REPLY_BYTES_MAX);
+    let reply = serve_shake(app, cx, user, shake, can_be_told).unwrap_or_else(|not_served| {
         let NotServed {
             retry_after_ms,
             is_blocked,
@@ -155,7 +137,7 @@ fn serve(
         let grade = app.limits.present.grade();
         shake::slow_down(&app.conditions, grade, shake, retry_after_ms, is_blocked)
     });
-    session.behaviour.shook(Some(&reply), 1);
+    cx.session.behaviour.shook(Some(&reply), 1);
     Ok(Answer::Now(Kind::Shake(reply)))
 }
 
@@ -165,13 +147,12 @@ fn serve(
 /// When its user was told a moment ago not to: a datagram gets no answer then.
 fn serve_shake(
     app: &mut Gateway,
-    session: &mut Session,
-    limits: &mut UserLimits,
+    cx: &mut PhoneCx<'_>,
     user: UserId,
     shake: Shake,
     can_be_told: bool,
 ) -> Result<v1::ShakeReply, NotServed> {
-    let mut visitor = visitor(session, limits, user);
+    let mut visitor = visitor(cx, user);
     let (conditions, seals) = (&app.conditions, &mut app.seals);
     let entry = gatekeep::shake(
         &mut visitor,
@@ -210,7 +191,7 @@ fn serve_shake(
     }
     if shaken.reply.red_packet.is_some() {
         app.counters.wins.inc();
-        limits.won(&app.limits.present);
+        cx.hot.won(&app.limits.present);
     }
     Ok(shaken.reply)
 }
@@ -218,14 +199,13 @@ fn serve_shake(
 /// Answers a Hello: from then on the session is its user's.
 fn greet(
     app: &mut Gateway,
-    session: &mut Session,
-    limits: &mut UserLimits,
+    cx: &mut PhoneCx<'_>,
     hello: &Hello,
     known: Option<UserId>,
     to: ReturnAddress,
 ) -> Result<Answer, Code> {
     if let Some(user) = known {
-        let mut visitor = visitor(session, limits, user);
+        let mut visitor = visitor(cx, user);
         let Gateway {
             conditions,
             blocklist,
@@ -243,7 +223,7 @@ fn greet(
         );
         debug_assert!(entry.is_ok(), "whoever is blocked hears of it by the reply");
     }
-    let proof = hello::prove(&app.conditions, hello, known, &mut session.spent)?;
+    let proof = hello::prove(&app.conditions, hello, known, &mut cx.session.spent)?;
     app.counters.hellos.inc();
     let user = proof.token.user;
     let show_pace_ms = app.conditions.show_pace_ms();
@@ -254,7 +234,7 @@ fn greet(
         &mut app.seals,
         hello,
         user,
-        &mut session.spent,
+        &mut cx.session.spent,
         pace_ms,
     );
     let now_ns = app.conditions.now.elapsed_ns;
@@ -264,32 +244,27 @@ fn greet(
     }
     app.seat(proof, to.session.index as usize);
     if hello.takes_notices && greeting.reply.blocked.is_none() {
-        offers::offers(app, user, &mut session.spent, to.session);
+        offers::offers(app, user, &mut cx.session.spent, to.session);
     }
-    session.user = Some(user);
-    session.takes_notices = hello.takes_notices;
-    session.behaviour.said_hello(hello.device, known.is_none());
-    limits.name(true);
-    limits.delays_acks = session.connection.stats().frame_tx.ack_frequency > 0;
+    cx.set_deadline(None);
+    cx.hot.name(true);
+    cx.hot.delays_acks = cx.delays_acks();
+    let phone = &mut *cx.session;
+    phone.user = Some(user);
+    phone.takes_notices = hello.takes_notices;
+    phone.behaviour.said_hello(hello.device, known.is_none());
     if greeting.is_cookie_forged {
         app.counters.cookies_refused.inc();
-        session.behaviour.forged();
+        phone.behaviour.forged();
     }
     Ok(Answer::Now(Kind::Hello(greeting.reply)))
 }
 
 /// Has the ledger answer a request, if it is let in.
-fn ask_ledger(
-    app: &mut Gateway,
-    session: &mut Session,
-    limits: &mut UserLimits,
-    user: UserId,
-    request: Request,
-    to: ReturnAddress,
-) -> Answer {
+fn ask_ledger(app: &mut Gateway, cx: &mut PhoneCx<'_>, user: UserId, request: Request, to: ReturnAddress) -> Answer {
     let kind = request.kind();
     app.counters.ask(kind).inc();
-    let mut visitor = visitor(session, limits, user);
+    let mut visitor = visitor(cx, user);
     let entry = gatekeep::request(
         kind,
         &mut visitor,
@@ -301,7 +276,7 @@ fn ask_ledger(
     if let Err(kept) = entry {
         app.counters.busy(kept.why).inc();
         let answer = Answer::busy(kind, kept.retry_after_ms, kept.is_blocked);
-        session.behaviour.asked(answer.at_once());
+        cx.session.behaviour.asked(answer.at_once());
         return answer;
     }
     let (conditions, ledger, seals) = (&app.conditions, &mut app.ledger, &app.seals);
@@ -334,38 +309,39 @@ fn ask_ledger(
             )
         }
     };
-    session.behaviour.asked(answer.at_once());
+    cx.session.behaviour.asked(answer.at_once());
     if is_forged {
-        session.behaviour.forged();
+        cx.session.behaviour.forged();
     }
     answer
 }
 
-fn visitor<'a>(session: &'a mut Session, limits: &'a mut UserLimits, user: UserId) -> Visitor<'a> {
+fn visitor<'a>(cx: &'a mut PhoneCx<'_>, user: UserId) -> Visitor<'a> {
+    let address = cx.peer().ip();
+    let phone = &mut *cx.session;
     Visitor {
         user,
-        device: session.behaviour.device(),
-        address: session.connection.remote_address().ip(),
-        limits,
-        asked: &mut session.spent.asks,
+        device: phone.behaviour.device(),
+        address,
+        limits: cx.hot,
+        asked: &mut phone.spent.asks,
     }
 }
 
 /// Answers a request on its stream.
-pub fn reply(app: &mut Gateway, session: &mut Session, stream: StreamId, kind: Kind) {
+pub fn reply(app: &mut Gateway, cx: &mut PhoneCx<'_>, stream: StreamId, kind: Kind) {
     let mut bytes = BytesMut::new();
     frame::encode_stream(&v1::Reply { kind: Some(kind) }, &mut bytes);
-    match session.reply(stream, bytes.freeze()) {
-        Ok(Sent::Whole) => {}
-        Ok(Sent::Waits) => app.counters.replies_waited.inc(),
-        Err(code) => refuse(app, session, stream, code),
+    if cx.reply(stream, bytes.freeze()).is_err() {
+        refuse(app, cx, stream, Code::Abuse);
     }
 }
 
-fn refuse(app: &mut Gateway, session: &mut Session, stream: StreamId, code: Code) {
+fn refuse(app: &mut Gateway, cx: &mut PhoneCx<'_>, stream: StreamId, code: Code) {
     app.counters.stream_refused(code).inc();
-    app.reports.note_refusal(&mut session.behaviour, session.user, code);
-    session.refuse(stream, code);
+    let phone = &mut *cx.session;
+    app.reports.note_refusal(&mut phone.behaviour, phone.user, code);
+    cx.refuse(stream, code.number());
 }
 
 /// A notice as a stream carries it.

@@ -234,15 +234,15 @@ impl LoadMonitor {
     fn sums(&self) -> Sums {
         let mut sums = Sums::default();
         for counters in self.counters.iter() {
-            sums.packets += counters.packets_received.value();
+            sums.packets += counters.quic.packets_received.value();
             sums.shed += counters.packets_shed();
-            sums.overflowed += counters.packets_overflowed.value();
+            sums.overflowed += counters.quic.packets_overflowed.value();
             sums.shakes += counters.shakes_served();
             sums.shakes_refused += counters.shakes_refused();
             sums.wins += counters.wins.value();
             sums.asks += counters.asks_in_all();
             sums.busy += counters.busy_in_all();
-            sums.connections += counters.connections_established.value();
+            sums.connections += counters.quic.connections_established.value();
         }
         sums
     }

@@ -66,7 +66,7 @@ pub trait Io {
     fn sleep(&mut self, time: Duration);
 
     /// Waits until a packet comes or the doorbell rings, for so long at the most.
-    fn wait(&mut self, timeout: Duration, doorbell: BorrowedFd<'_>);
+    fn wait(&mut self, timeout: Duration, doorbell: Option<BorrowedFd<'_>>);
 
     /// Has packets with this connection ID dropped from now on, for so many nanoseconds, but for no more than a second. It is a
     /// wish: they may come all the same.

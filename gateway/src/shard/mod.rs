@@ -1,384 +1,265 @@
 //! A shard: one thread that serves its own set of sessions, from socket to reply. One turn takes what has arrived,
-//! works, and sends, in batches. Nothing here waits for another thread; the modules stand in the order in which a
-//! packet meets them.
-//!
-//! Architecture invariant: a shard shares with others only [`Shared`](crate::state::Shared). It reads the clock once a turn.
+//! works, and sends, in batches. Nothing here waits for another thread, and nothing here knows what is served: that is the
+//! [`App`](app::App)'s. The modules stand in the order in which a packet meets them.
+
+pub mod app;
+pub mod io;
 
 mod batch;
-pub mod io;
-mod pacing;
-mod wait;
-
 pub mod socket;
 
 mod backlog;
+mod pacing;
 mod receive;
 
 mod arrivals;
 mod cid;
 mod early;
 mod endpoints;
-mod front;
-pub mod growth;
-mod moves;
-mod packed;
-mod pages;
 mod repeats;
 mod resets;
-mod room;
+
+mod drive;
+mod timers;
+
+mod broadcast;
+
+pub mod counters;
+pub mod cx;
+pub mod growth;
+mod hot_line;
+mod moves;
+mod packed;
+pub mod pages;
 pub mod session;
 pub mod session_id;
-pub mod sessions;
-pub mod spent;
-pub mod terms;
+mod session_table;
+pub mod state;
+pub mod streams;
 mod unasked;
 mod wheel;
 
-mod dispatch;
-
-pub mod rounds;
-
-mod evict;
-mod sweep;
-
-mod settle;
-
+pub use drive::CLOSING;
 pub use endpoints::{Endpoints, Identity};
 pub use resets::ResetKeys;
 
-use crate::app::{Delivery, Gateway};
-use crate::config;
-use crate::handlers::{ask_put_off, encode_notice, reply, send_gifts};
 use crate::huge_pages::Ahead;
-use crate::presence::SessionRef;
-use arrivals::Arrivals;
-use backlog::Backlog;
-use batch::{BATCH, SendBatch};
-use early::Early;
-use front::Front;
+use app::{App, Control};
+use batch::BATCH;
+use broadcast::Broadcasts;
+use counters::Counters;
 use io::{Io, Now};
-use pacing::TurnPacing;
-use pages::Pages;
-use quinn_proto::ConnectionEvent;
-use receive::Found;
-use repeats::Repeats;
+use receive::Receiver;
 use resets::Resets;
-use room::Room;
-use session::Session;
-use sessions::Sessions;
-use shake_proto::code::Code;
+use state::{AllSessions, State, TICK};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use sweep::Sweeps;
-use unasked::Unasked;
-use wheel::Wheel;
+use streams::StreamRules;
 
-/// Length of a timer tick. The timers that matter are acknowledgement delays (25 ms) and probe timeouts (from about a
-/// second); firing one up to 2 ms late is harmless, and with many sessions each tick has one.
-const TICK: Duration = Duration::from_millis(2);
-/// So many places before its turn a session is fetched: long enough for the memory to answer, and so few that all of what
-/// was fetched is still in the caches.
-const AHEAD: usize = 8;
-/// Batches handled in one turn, before timers and the agent's answers have theirs: about 10 ms of 100,000 packets/s.
-const BATCHES_PER_TURN: usize = 32;
-/// How long a stopping shard waits for requests that the agent has.
-const DRAIN_ASKS: Duration = Duration::from_secs(3);
+/// The longest sleep while a broadcast is under way.
+const PACED_SLEEP_MAX: Duration = Duration::from_millis(2);
+/// How long a stopping shard waits for what its application is busy with.
+const DRAIN_BUSY: Duration = Duration::from_secs(3);
 /// How long a stopping shard keeps answering after it closed its connections, for those who missed it.
 const DRAIN_LINGER: Duration = Duration::from_millis(200);
 
-/// What a shard is made of; made by `run`, before the thread starts.
+/// What a shard is made of; made before the thread starts.
 pub struct Parts<I> {
     pub io: I,
     pub endpoints: Endpoints,
     pub reset_keys: ResetKeys,
-    pub sessions: config::Sessions,
+    pub rules: StreamRules,
     /// Where to ask for room before sessions need it.
     pub ahead: Ahead,
+    pub counters: Arc<Counters>,
     pub stop: Arc<AtomicBool>,
 }
 
-pub struct Shard<I> {
-    parts: Parts<I>,
-    sessions: Sessions,
-    /// Of each session what is looked at first, by the same index.
-    fronts: Pages<Front>,
-    wheel: Wheel,
-    app: Gateway,
-    began: Instant,
-    backlog: Backlog,
-    pacing: TurnPacing,
-    /// What a batch has for sessions.
-    found: Vec<Found>,
-    early: Early<ConnectionEvent>,
-    repeats: Repeats,
-    resets: Resets,
-    unasked: Unasked,
-    outgoing: SendBatch,
-    /// Sessions that something happened to this turn.
-    dirty: Vec<usize>,
-    deliveries: Vec<Delivery>,
+pub struct Shard<A: App, I> {
+    app: A,
+    io: I,
+    state: State<A::Session, A::Hot>,
+    receiver: Receiver,
+    broadcasts: Broadcasts<A::Broadcast>,
+    /// Used again from turn to turn.
     fired: Vec<usize>,
-    next_serial: u32,
-    handshaking: usize,
-    sweeps: Sweeps,
-    room: Room,
-    /// Seats of sessions that are to be closed.
-    taken: Vec<SessionRef>,
-    arrivals: Arrivals,
-    is_stopping: bool,
+    stop: Arc<AtomicBool>,
 }
 
-impl<I: Io> Shard<I> {
-    /// Makes the shard.
-    pub fn new(parts: Parts<I>, began: Instant, app: Gateway) -> Self {
+impl<A: App, I: Io> Shard<A, I> {
+    /// Makes the shard, which began then.
+    pub fn new(parts: Parts<I>, began: Instant, app: A) -> Self {
+        let Parts {
+            io,
+            endpoints,
+            reset_keys,
+            rules,
+            ahead,
+            counters,
+            stop,
+        } = parts;
+        let now = Now::read(&io, began);
         Self {
-            sessions: Sessions::new(&parts.ahead),
-            fronts: Pages::new(parts.ahead.clone()),
-            resets: Resets::new(parts.reset_keys.clone()),
-            unasked: Unasked::default(),
-            parts,
-            wheel: Wheel::new(),
             app,
-            began,
-            backlog: Backlog::default(),
-            pacing: TurnPacing::new(),
-            found: Vec::with_capacity(BATCH),
-            early: Early::default(),
-            repeats: Repeats::new(),
-            outgoing: SendBatch::new(),
-            dirty: Vec::new(),
-            deliveries: Vec::new(),
+            io,
+            state: State::new(endpoints, rules, &ahead, counters, now, began),
+            receiver: Receiver::new(Resets::new(reset_keys), rand::make_rng()),
+            broadcasts: Broadcasts::default(),
             fired: Vec::new(),
-            next_serial: 0,
-            handshaking: 0,
-            sweeps: Sweeps::default(),
-            room: Room::default(),
-            taken: Vec::new(),
-            arrivals: Arrivals::default(),
-            is_stopping: false,
+            stop,
         }
     }
 
-    /// Serves until told to stop; then lets claims finish, closes every connection, and returns.
+    /// Serves until told to stop; then lets the application finish, closes every connection, and returns.
     pub fn run(mut self) {
-        while !self.parts.stop.load(Ordering::Relaxed) {
+        while !self.stop.load(Ordering::Relaxed) {
+            self.wait();
             self.turn();
         }
-        self.is_stopping = true;
-        let deadline = self.parts.io.instant() + DRAIN_ASKS;
-        while self.app.ledger.in_flight() > 0 && self.parts.io.instant() < deadline {
+        self.receiver.is_stopping = true;
+        let deadline = self.io.instant() + DRAIN_BUSY;
+        while self.app.is_busy() && self.io.instant() < deadline {
+            self.wait();
             self.turn();
         }
-        let now = self.parts.io.instant();
-        let all: Vec<usize> = self.sessions.indices().collect();
+        self.close_all();
+        let deadline = self.io.instant() + DRAIN_LINGER;
+        while self.io.instant() < deadline {
+            self.wait();
+            self.turn();
+        }
+    }
+
+    fn close_all(&mut self) {
+        let Self { app, io, state, .. } = self;
+        state.now = Now::read(io, state.began);
+        let farewell = app.farewell();
+        let all: Vec<usize> = state.table.indices().collect();
         for some in all.chunks(BATCH) {
             for &index in some {
-                if let Some(session) = self.sessions.get_mut(index) {
-                    session.close(now, Code::GoingAway);
-                    self.touch(index);
-                }
+                state.close(index, farewell);
             }
-            self.settle();
-            self.sessions.rest(now);
-        }
-        let deadline = now + DRAIN_LINGER;
-        while self.parts.io.instant() < deadline {
-            self.turn();
+            drive::drive(state, app, io);
+            state.table.rest(state.now.instant);
         }
     }
 
-    fn turn(&mut self) {
-        self.wait();
-        let change = self.app.conditions.change;
-        let now = Now::read(&self.parts.io, self.began);
-        let last = self.app.conditions.now.instant;
-        self.pacing.begin_turn(now.instant.saturating_duration_since(last));
-        self.app.begin_turn(now);
-        if change != self.app.conditions.change {
-            self.parts
-                .endpoints
-                .serve_by(&self.app.conditions.secrets.servers.default);
-        }
-        // Before what arrives: who says Hello in this turn hears of the phase by the reply.
-        self.sweep();
-        self.go_round();
-        self.arrivals.begin_turn(&self.app);
-        self.receive();
-        self.deliver();
-        send_gifts(&mut self.app, &mut self.sessions);
-        self.fire_timers();
-        self.settle();
-        self.flush();
-        self.sessions.rest(self.app.conditions.now.instant);
-        self.app.ledger.link.wake_agent();
-        self.count();
-    }
-
-    /// The tick of this turn.
-    fn tick(&self) -> u64 {
-        self.app.conditions.now.elapsed_ns / TICK.as_nanos() as u64
-    }
-
-    /// The tick in which something is due that is due at this moment.
-    fn tick_of(&self, deadline: Instant) -> u64 {
-        let after = deadline.saturating_duration_since(self.began);
-        after.as_nanos().div_ceil(TICK.as_nanos()) as u64
-    }
-
-    /// Passes on what the agent sent.
-    fn deliver(&mut self) {
-        let mut deliveries = std::mem::take(&mut self.deliveries);
-        self.app.take_deliveries(&mut deliveries);
-        self.app.take_blocks();
+    /// Waits for a packet, the doorbell, or a timer, and reads what has come. A turn that has nothing left to do begins no
+    /// earlier than its pacing says.
+    fn wait(&mut self) {
         let Self {
-            app, sessions, dirty, ..
+            app,
+            io,
+            state,
+            receiver,
+            ..
         } = self;
-        for delivery in deliveries.drain(..) {
-            match delivery {
-                Delivery::Reply(to, kind) => {
-                    let index = to.session.index as usize;
-                    let session = sessions.get_mut(index);
-                    if let Some(session) = session.filter(|session| session.serial == to.session.serial) {
-                        reply(app, session, to.stream, kind);
-                        mark(session, index, dirty);
-                    }
-                }
-                Delivery::Notice(index, notice) => {
-                    if let Some(session) = sessions.get_mut(index) {
-                        let counters = &app.counters;
-                        let is_sent = session.notify(encode_notice(notice));
-                        if is_sent {
-                            counters.notices.inc()
-                        } else {
-                            counters.notices_missed.inc()
-                        }
-                        mark(session, index, dirty);
-                    }
-                }
-            }
+        let has_work = !state.dirty.is_empty() || receiver.has_work();
+        let held_back = receiver.pacing.next_turn(state.now.instant);
+        let rest = held_back.saturating_duration_since(io.instant());
+        let may_rest = !has_work && !rest.is_zero();
+        if may_rest {
+            io.sleep(rest);
         }
-        self.deliveries = deliveries;
-    }
-
-    fn fire_timers(&mut self) {
-        let tick = self.tick();
-        let now = self.app.conditions.now.instant;
-        let mut fired = std::mem::take(&mut self.fired);
-        self.wheel.advance(tick, &mut fired);
-        for at in 0..fired.len() {
-            if let Some(&next) = fired.get(at + 2 * AHEAD) {
-                self.sessions.prefetch_slot(next);
-            }
-            if let Some(&next) = fired.get(at + AHEAD)
-                && self.sessions.sleeps_until(next).is_none_or(|deadline| deadline <= now)
-            {
-                self.fetch(next);
-            }
-            let index = fired[at];
-            if let Some(deadline) = self.sessions.sleeps_until(index)
-                && deadline > now
-            {
-                // It has moved since. Most have, and most sessions sleep meanwhile: nothing more is looked at.
-                self.wheel.arm(index, self.tick_of(deadline));
-                continue;
-            }
-            let Some(session) = self.sessions.get_mut(index) else {
-                continue;
-            };
-            let is_due = session.connection.poll_timeout().is_some_and(|at| at <= now);
-            if is_due {
-                session.connection.handle_timeout(now);
-            }
-            let is_overdue = session.due().is_some_and(|at| at <= now);
-            if is_overdue && session.is_closing {
-                self.forget(index);
-                continue;
-            }
-            if is_overdue && session.user.is_some() {
-                // Under load there is no CPU time for it, and the answer would be late too.
-                if session.is_to_ping(now) && self.app.is_calm() {
-                    session.connection.ping();
-                    self.app.counters.pings.inc();
-                }
-            } else if is_overdue && !session.connection.is_closed() {
-                self.app.counters.stream_refused(Code::HelloTimeout).inc();
-                session.close(now, Code::HelloTimeout);
-            }
-            if is_due || is_overdue {
-                self.touch(index);
+        receiver.arrivals.held_back(may_rest.then_some(held_back));
+        // With many phones something has come meanwhile, and nobody need be asked to wake this thread.
+        if receiver.read(state, io) > 0 || has_work || app.has_work() {
+            return;
+        }
+        if let Some(bell) = app.doorbell() {
+            bell.arm();
+        }
+        if !app.has_work() {
+            let timeout = time_to_next_timer(state, io.instant()).min(if self.broadcasts.is_under_way() {
+                PACED_SLEEP_MAX
             } else {
-                self.arm(index);
-            }
+                app.sleep_max()
+            });
+            io.wait(timeout, app.doorbell().map(|bell| bell.fd()));
         }
-        fired.clear();
-        self.fired = fired;
+        if let Some(bell) = app.doorbell() {
+            bell.disarm();
+        }
+        receiver.read(state, io);
     }
 
-    /// Asks the processor for a session that is about to be needed.
-    fn fetch(&self, index: usize) {
-        self.sessions.prefetch(index);
-        self.wheel.prefetch_neighbours(index);
-        if let Some(front) = self.fronts.get(index) {
-            front.prefetch_outside();
+    /// One turn: what was read is handled, and all that follows from it.
+    fn turn(&mut self) {
+        let Self {
+            app,
+            io,
+            state,
+            receiver,
+            broadcasts,
+            fired,
+            ..
+        } = self;
+        let last = state.now.instant;
+        state.now = Now::read(io, state.began);
+        let since_last = state.now.instant.saturating_duration_since(last);
+        receiver.pacing.begin_turn(since_last);
+        let mut control = Control::new();
+        app.begin_turn(&state.now, &mut control);
+        if let Some(server) = control.server {
+            state.endpoints.serve_by(&server);
         }
-    }
-
-    fn touch(&mut self, index: usize) {
-        if let Some(session) = self.sessions.get_mut(index) {
-            mark(session, index, &mut self.dirty);
+        if let Some(is_such) = control.is_cancelled {
+            broadcasts.cancel_if(is_such);
         }
-    }
-
-    /// Makes sure that the outgoing batch takes one more packet.
-    fn make_room(&mut self) {
-        if self.outgoing.is_full() {
-            self.flush();
+        for (what, pace) in control.broadcasts {
+            broadcasts.begin(what, state.table.capacity(), state.now.elapsed_ns, pace);
         }
-    }
-
-    fn flush(&mut self) {
-        if self.outgoing.len() > 0 {
-            self.app.counters.packets_sent.add(self.outgoing.len() as u64);
-            let unsent = self.parts.io.send(&mut self.outgoing);
-            self.app.counters.packets_unsent.add(unsent as u64);
-        }
-    }
-
-    /// Tells of the sessions whose misdeeds came too soon after the last to be told at once.
-    fn tell_late(&mut self) {
-        let now_ns = self.app.conditions.now.elapsed_ns;
-        while let Some(id) = self.app.reports.take_late(now_ns) {
-            let session = self.sessions.get_mut(id.index as usize);
-            if let Some(session) = session.filter(|session| session.serial == id.serial) {
-                let (link, user) = (&mut self.app.ledger.link, session.user);
-                self.app
-                    .reports
-                    .tell_late(link, &mut session.behaviour, user, id, now_ns);
-            }
-        }
-    }
-
-    fn count(&mut self) {
-        self.arrivals.end_turn(&mut self.app, &self.parts.io);
-        self.tell_late();
-        ask_put_off(&mut self.app, &mut self.sessions);
-        let now_ns = self.app.conditions.now.elapsed_ns;
-        self.app.reports.tell_of_strangers(&mut self.app.ledger.link, now_ns);
-        self.app.counters.sessions.set(self.sessions.len() as u64);
-        self.app.counters.sessions_asleep.set(self.sessions.asleep() as u64);
-        self.app.counters.handshakes_now.set(self.handshaking as u64);
-        let drops = self.parts.io.drops();
-        self.app.counters.packets_overflowed.set(drops.overflowed);
-        self.app.counters.packets_filtered.set(drops.filtered);
-        let growth = self.app.growth.longest().as_nanos() as u64;
-        self.app.counters.growth_ns_max.set(growth);
+        broadcast::go_on(state, app, broadcasts);
+        receiver.arrivals.begin_turn(app.served());
+        receiver.receive(state, app, io);
+        app.poll(&mut AllSessions(state));
+        timers::fire(state, app, fired);
+        drive::drive(state, app, io);
+        state.flush(io);
+        state.table.rest(state.now.instant);
+        let turn = receiver
+            .arrivals
+            .end_turn(&state.counters, &state.now, app.served(), io);
+        app.end_turn(&turn, &mut AllSessions(state));
+        count(state, io);
     }
 }
 
-fn mark(session: &mut Session, index: usize, dirty: &mut Vec<usize>) {
-    if !session.is_dirty {
-        session.is_dirty = true;
-        dirty.push(index);
+fn count<S, H>(state: &State<S, H>, io: &mut impl Io) {
+    let counters = &state.counters;
+    counters.sessions.set(state.table.len() as u64);
+    counters.sessions_asleep.set(state.table.asleep() as u64);
+    counters.handshakes_now.set(state.handshaking as u64);
+    let drops = io.drops();
+    counters.packets_overflowed.set(drops.overflowed);
+    counters.packets_filtered.set(drops.filtered);
+    counters.growth_ns_max.raise(state.growth.longest().as_nanos() as u64);
+}
+
+fn time_to_next_timer<S, H>(state: &State<S, H>, now: Instant) -> Duration {
+    let tick = state.tick() + state.wheel.ticks_to_next();
+    until_tick(tick, now - state.began)
+}
+
+/// How long it is until a tick, so long after the shard began. The ticks of a day are 43 million: a number of 32 bits is
+/// over after 99 days.
+fn until_tick(tick: u64, elapsed: Duration) -> Duration {
+    Duration::from_nanos(tick.saturating_mul(TICK.as_nanos() as u64)).saturating_sub(elapsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_sleeps_until_the_next_tick_for_years() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        for days in [0, 1, 99, 100, 199, 365, 3_650] {
+            let elapsed = DAY * days + TICK / 2;
+            let tick = (elapsed.as_nanos() / TICK.as_nanos()) as u64;
+            assert_eq!(until_tick(tick + 3, elapsed), TICK * 5 / 2, "day {days}");
+            assert_eq!(until_tick(tick, elapsed), Duration::ZERO, "day {days}");
+        }
     }
 }

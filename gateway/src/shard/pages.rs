@@ -184,7 +184,7 @@ mod tests {
     /// What the pages are for: less than one in a hundred bytes of a page of sessions is nobody's.
     #[test]
     fn sessions_fill_their_pages() {
-        type Bed = std::mem::MaybeUninit<crate::shard::session::Session>;
+        type Bed = std::mem::MaybeUninit<crate::shard::session::Session<[u64; 10]>>;
         let bytes = Pages::<Bed>::PAGE * size_of::<Option<Bed>>();
         assert!(bytes > PAGE_BYTES / 100 * 99, "{bytes}");
     }

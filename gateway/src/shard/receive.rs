@@ -1,27 +1,29 @@
 //! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
 //! asked to prove their address, or refused.
 
+use super::app::{Admission, App, Charge, Peer};
+use super::arrivals::{Arrivals, BATCHES_PER_TURN};
+use super::backlog::Backlog;
 use super::batch::{BATCH, Received, RecvBatch};
 use super::cid::short_header_cid;
+use super::drive::drive;
 use super::endpoints::{Arrival, Arrived, Place};
-use super::front::Front;
+use super::hot_line::HotLine;
 use super::io::Io;
-use super::session::{Session, Taken};
+use super::pacing::TurnPacing;
+use super::repeats::Repeats;
+use super::resets::Resets;
+use super::session::{Session, Taken, Transport};
+use super::session_id::SessionId;
+use super::state::{AllSessions, State, mark};
+use super::timers::AHEAD;
 use super::unasked::PROBE_BYTES_MIN;
-use super::{AHEAD, BATCHES_PER_TURN, Shard, mark};
-use crate::counters::{RejectReason, Shed};
-use crate::limits::{Applicant, Decision, Limits, Spending};
-use crate::tls::MAX_ACK_DELAY;
 use quinn_proto::ConnectionEvent;
-use shake_proto::code::Code;
+use rand::rngs::StdRng;
 use std::net::SocketAddr;
-use std::sync::Arc;
-
-/// Of a shard with more sessions none is asked to delay acknowledgements: it cannot serve each so often that they ride on shakes.
-const DELAYED_ACK_SESSIONS_MAX: usize = 32_768;
 
 /// A packet for a session.
-pub(super) struct Found {
+struct Found {
     place: Place,
     remote: SocketAddr,
     cid: Option<u64>,
@@ -31,47 +33,85 @@ pub(super) struct Found {
     is_judged: bool,
 }
 
-impl<I: Io> Shard<I> {
+/// A shard's way in.
+pub struct Receiver {
+    backlog: Backlog,
+    pub pacing: TurnPacing,
+    pub arrivals: Arrivals,
+    /// What a batch has for sessions.
+    found: Vec<Found>,
+    repeats: Repeats,
+    resets: Resets,
+    /// Chooses the keys of resets.
+    rng: StdRng,
+    pub is_stopping: bool,
+}
+
+impl Receiver {
+    pub fn new(resets: Resets, rng: StdRng) -> Self {
+        Self {
+            backlog: Backlog::default(),
+            pacing: TurnPacing::new(),
+            arrivals: Arrivals::default(),
+            found: Vec::with_capacity(BATCH),
+            repeats: Repeats::new(),
+            resets,
+            rng,
+            is_stopping: false,
+        }
+    }
+
+    /// Whether packets that were read wait.
+    pub fn has_work(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
     /// Reads what the socket has into the backlog, as far as there is room. Gives how many packets that were.
-    pub(super) fn read(&mut self) -> usize {
-        self.arrivals.before_read(self.parts.io.instant());
-        let (read, result) = self.backlog.read(&mut self.parts.io);
+    pub fn read<S, H>(&mut self, state: &State<S, H>, io: &mut impl Io) -> usize {
+        self.arrivals.before_read(io.instant());
+        let (read, result) = self.backlog.read(io);
         self.pacing.note(read);
-        self.app.counters.packets_received.add(read as u64);
+        state.counters.packets_received.add(read as u64);
         if result.is_err() {
-            self.app.counters.receive_errors.inc();
+            state.counters.receive_errors.inc();
         }
         read
     }
 
     /// Handles what was read, at most as many batches as one turn has, and between two of them reads on.
-    pub(super) fn receive(&mut self) {
+    pub fn receive<A: App>(&mut self, state: &mut State<A::Session, A::Hot>, app: &mut A, io: &mut impl Io) {
         for _ in 0..BATCHES_PER_TURN {
             let Some(received) = self.backlog.next() else {
                 self.arrivals.socket_is_empty();
                 break;
             };
-            self.arrivals.batch(&mut self.app, &received, &self.parts.io);
-            self.look_up_all(&received);
+            self.arrivals.batch(app, &state.counters, &received, io);
+            self.look_up_all(state, app, io, &received);
             let count = received.len();
             self.backlog.reuse(received);
-            self.pass_on();
+            self.pass_on(state, app, io);
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
-            self.settle();
-            self.sessions.rest(self.app.conditions.now.instant);
+            drive(state, app, io);
+            state.table.rest(state.now.instant);
             if count < BATCH && self.backlog.is_empty() {
                 self.arrivals.socket_is_empty();
                 break;
             }
-            self.read();
+            self.read(state, io);
         }
     }
 
     /// Sheds what can be without looking further, and finds whom the rest of a batch is for.
-    fn look_up_all(&mut self, received: &RecvBatch) {
+    fn look_up_all<A: App>(
+        &mut self,
+        state: &mut State<A::Session, A::Hot>,
+        app: &mut A,
+        io: &mut impl Io,
+        received: &RecvBatch,
+    ) {
         let count = received.len();
         let mut known = [None; BATCH];
-        if self.repeats.is_awake(self.app.conditions.now.elapsed_ns) {
+        if self.repeats.is_awake(state.now.elapsed_ns) {
             // Two rounds, each of which asks the memory for what the next one looks at.
             for at in 0..count {
                 self.repeats.prefetch(received.bytes(at));
@@ -79,26 +119,32 @@ impl<I: Io> Shard<I> {
             for (at, known) in known.iter_mut().enumerate().take(count) {
                 *known = self.repeats.find(received.bytes(at));
                 if let Some(index) = *known {
-                    self.fronts.prefetch(index);
+                    state.hot.prefetch(index);
                 }
             }
         }
         for (at, known) in known.into_iter().enumerate().take(count) {
-            if known.is_some_and(|index| self.is_shed(index, short_header_cid(received.bytes(at)))) {
+            if known.is_some_and(|index| self.is_shed(state, app, io, index, short_header_cid(received.bytes(at)))) {
                 continue;
             }
             if let Some(packet) = received.packet(at) {
-                self.look_up(&packet, known.is_some());
+                self.look_up(state, app, io, &packet, known.is_some());
             }
         }
     }
 
     /// Finds whom a packet is for. What is for a session waits for the rest of the batch.
-    fn look_up(&mut self, packet: &Received<'_>, is_judged: bool) {
-        self.make_room();
-        let now = self.app.conditions.now.instant;
-        let buffer = self.outgoing.buffer();
-        match self.parts.endpoints.handle(now, packet, buffer) {
+    fn look_up<A: App>(
+        &mut self,
+        state: &mut State<A::Session, A::Hot>,
+        app: &mut A,
+        io: &mut impl Io,
+        packet: &Received<'_>,
+        is_judged: bool,
+    ) {
+        state.make_room(io);
+        let buffer = state.outgoing.buffer();
+        match state.endpoints.handle(state.now.instant, packet, buffer) {
             Some(Arrived::Session(place, event)) => {
                 self.found.push(Found {
                     place,
@@ -109,49 +155,39 @@ impl<I: Io> Shard<I> {
                     is_judged,
                 });
             }
-            Some(Arrived::New(arrival)) => self.admit(arrival),
+            Some(Arrived::New(arrival)) => self.admit(state, app, arrival),
             Some(Arrived::Answered(transmit)) => {
                 // The only answer to a short header is a stateless reset.
                 if let Some(cid) = short_header_cid(packet.bytes) {
-                    let now_ns = self.app.conditions.now.elapsed_ns;
-                    if !self.resets.make(cid, buffer, now_ns, &mut self.app.seals.rng) {
-                        return self.app.counters.resets_limited.inc();
+                    if !self.resets.make(cid, buffer, state.now.elapsed_ns, &mut self.rng) {
+                        return state.counters.resets_limited.inc();
                     }
-                    self.app.counters.resets.inc();
+                    state.counters.resets.inc();
                 }
-                self.outgoing.push(&transmit);
+                state.outgoing.push(&transmit);
             }
-            None => self.app.counters.packets_discarded.inc(),
+            None => state.counters.packets_discarded.inc(),
         }
     }
 
     /// Gives the sessions their packets of a batch, in the order in which they came. Each packet is judged, and its
     /// session asked for, while those before it are handled; what is judged by was asked for by the round before.
-    fn pass_on(&mut self) {
+    fn pass_on<A: App>(&mut self, state: &mut State<A::Session, A::Hot>, app: &mut A, io: &mut impl Io) {
         let mut found = std::mem::take(&mut self.found);
         for found in &found {
-            let index = self.parts.endpoints.session(found.place);
-            self.fronts.prefetch(index);
-            self.sessions.prefetch_slot(index);
-            self.wheel.prefetch(index);
+            let index = state.endpoints.session(found.place);
+            state.hot.prefetch(index);
+            state.table.prefetch_slot(index);
+            state.wheel.prefetch(index);
         }
         let mut judged = 0;
         for at in 0..found.len() {
             while judged < found.len().min(at + AHEAD) {
-                self.judge(&mut found[judged]);
+                self.judge(state, app, io, &mut found[judged]);
                 judged += 1;
             }
-            let Found {
-                place,
-                remote,
-                cid,
-                bytes,
-                event,
-                ..
-            } = &mut found[at];
-            if let Some(event) = event.take() {
-                let index = self.parts.endpoints.session(*place);
-                self.open(index, *remote, *bytes, cid.is_some(), event);
+            if let Some(event) = found[at].event.take() {
+                open(state, app, &found[at], event);
             }
         }
         found.clear();
@@ -159,10 +195,16 @@ impl<I: Io> Shard<I> {
     }
 
     /// Has a packet opened, for which its session is fetched, or sheds it.
-    fn judge(&mut self, found: &mut Found) {
-        let index = self.parts.endpoints.session(found.place);
-        if (found.is_judged || !self.is_shed(index, found.cid)) && self.is_paid_for(index) {
-            return self.fetch(index);
+    fn judge<A: App>(
+        &mut self,
+        state: &mut State<A::Session, A::Hot>,
+        app: &mut A,
+        io: &mut impl Io,
+        found: &mut Found,
+    ) {
+        let index = state.endpoints.session(found.place);
+        if (found.is_judged || !self.is_shed(state, app, io, index, found.cid)) && self.is_paid_for(state, app, index) {
+            return state.fetch(index);
         }
         found.event = None;
         if let Some(cid) = found.cid {
@@ -170,163 +212,157 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Charges a session for a packet. False when its budget has none left; who has used it up before Hello is closed.
-    fn is_paid_for(&mut self, index: usize) -> bool {
-        let Some(front) = self.fronts.get_mut(index) else {
+    /// Charges a session for a packet. False when it is not to be opened.
+    fn is_paid_for<A: App>(&mut self, state: &mut State<A::Session, A::Hot>, app: &mut A, index: usize) -> bool {
+        let Some(line) = state.hot.get_mut(index) else {
             return true;
         };
-        let Limits { packets, present, .. } = &self.app.limits;
-        match packets.spend(present, &mut front.limits) {
-            Spending::Open => return true,
-            Spending::Shed(why) => self.count_shed(why),
-            Spending::Close => {
-                self.count_shed(Shed::BeforeHello);
-                let now = self.app.conditions.now.instant;
-                if let Some(session) = self.sessions.get_mut(index)
-                    && !session.connection.is_closed()
-                {
-                    self.app.counters.stream_refused(Code::Abuse).inc();
-                    session.close(now, Code::Abuse);
-                    self.touch(index);
-                }
-            }
+        match app.charge(&mut line.app) {
+            Charge::Open => return true,
+            Charge::Drop => {}
+            Charge::Close(close) => state.close(index, close),
         }
+        self.repeats.wake(state.now.elapsed_ns);
         false
     }
 
-    fn count_shed(&mut self, why: Shed) {
-        self.app.counters.shed(why).inc();
-        self.repeats.wake(self.app.conditions.now.elapsed_ns);
-    }
-
     /// Whether a packet that seems to be a session's is not worth opening.
-    fn is_shed(&mut self, index: usize, cid: Option<u64>) -> bool {
-        let Some(front) = self.fronts.get_mut(index) else {
+    fn is_shed<A: App>(
+        &mut self,
+        state: &mut State<A::Session, A::Hot>,
+        app: &mut A,
+        io: &mut impl Io,
+        index: usize,
+        cid: Option<u64>,
+    ) -> bool {
+        let Some(line) = state.hot.get_mut(index) else {
             return false;
         };
-        let Limits { packets, present, .. } = &self.app.limits;
-        let why = packets.shed(present, &mut front.limits);
-        let now = &self.app.conditions.now;
+        let shed = app.shed(&mut line.app);
         if let Some(cid) = cid {
-            let hold_ns = packets.hold_ns(present, &front.limits);
-            self.parts.io.filter_out(cid, hold_ns, now);
+            io.filter_out(cid, shed.hold_ns, &state.now);
         }
-        if let Some(why) = why {
-            self.count_shed(why);
+        if shed.is_dropped {
+            self.repeats.wake(state.now.elapsed_ns);
         }
-        why.is_some()
-    }
-
-    /// Has a session take a packet of so many bytes, or holds it until the handshake is over that it belongs behind.
-    fn open(&mut self, index: usize, remote: SocketAddr, bytes: u16, is_short: bool, event: ConnectionEvent) {
-        let Some(session) = self.sessions.get_mut(index) else {
-            return;
-        };
-        if session.is_handshaking && is_short && session.is_early(remote) {
-            let counters = &self.app.counters;
-            let counter = if self.early.hold(index, event) {
-                &counters.packets_early
-            } else {
-                &counters.packets_early_dropped
-            };
-            return counter.inc();
-        }
-        match session.take(self.app.conditions.now.elapsed_ns, remote, event) {
-            Taken::Here => {
-                if bytes >= PROBE_BYTES_MIN && remote != session.connection.remote_address() {
-                    self.unasked.answerable(index, remote);
-                }
-            }
-            Taken::MovedFrom(before) => self.unasked.answerable(index, before),
-            Taken::Refused => self.app.counters.moves_refused.inc(),
-        }
-        if session.is_handshaking
-            && let Some(front) = self.fronts.get_mut(index)
-        {
-            front.note_keys();
-        }
-        mark(session, index, &mut self.dirty);
-        let now = self.app.conditions.now.instant;
-        self.app.shared.presence.hear(self.app.shard, index, now);
+        shed.is_dropped
     }
 
     /// Accepts a new connection, or asks it to prove its address, or refuses it.
-    fn admit(&mut self, arrival: Arrival) {
-        let counters = Arc::clone(&self.app.counters);
-        let now = self.app.conditions.now.instant;
-        let applicant = Applicant {
-            address: arrival.incoming.remote_address().ip(),
-            is_proven: arrival.incoming.remote_address_validated(),
-            is_going: self.is_stopping || self.app.shared.current.is_draining(),
-            is_memory_full: self.app.shared.board.is_memory_full(),
-            is_full: self.is_full(),
-            handshakes: self.handshaking,
-            handshakes_max: self.parts.sessions.handshakes_max,
+    fn admit<A: App>(&mut self, state: &mut State<A::Session, A::Hot>, app: &mut A, arrival: Arrival) {
+        let peer = Peer {
+            address: arrival.incoming.remote_address(),
+            is_validated: arrival.incoming.remote_address_validated(),
+            sessions: state.table.len(),
+            handshakes: state.handshaking,
+            is_stopping: self.is_stopping,
         };
-        let mut decision = self.app.admit(&applicant);
-        if decision == Decision::AcceptInPlace && !self.make_place() {
-            decision = Decision::Refuse(RejectReason::SessionsFull);
-        }
-        let buffer = self.outgoing.buffer();
-        match decision {
-            Decision::Accept | Decision::AcceptInPlace => {}
-            Decision::Refuse(why) => {
-                counters.rejected(why).inc();
-                let transmit = self.parts.endpoints.refuse(arrival, buffer);
-                return self.outgoing.push(&transmit);
+        let admission = app.admit(&peer, &mut AllSessions(state));
+        let buffer = state.outgoing.buffer();
+        let server = match admission {
+            Admission::Accept(server) => server,
+            Admission::Refuse => {
+                let transmit = state.endpoints.refuse(arrival, buffer);
+                return state.outgoing.push(&transmit);
             }
-            Decision::Retry => {
-                counters.connections_retried.inc();
-                if let Some(transmit) = self.parts.endpoints.retry(arrival, buffer) {
-                    self.outgoing.push(&transmit);
+            Admission::Retry => {
+                state.counters.connections_retried.inc();
+                if let Some(transmit) = state.endpoints.retry(arrival, buffer) {
+                    state.outgoing.push(&transmit);
                 }
                 return;
             }
-        }
-        let servers = &self.app.conditions.secrets.servers;
-        // An acknowledgement that waits in vain comes to a session that has left the caches, or would sleep by then.
-        let may_delay =
-            self.sessions.len() < DELAYED_ACK_SESSIONS_MAX && self.app.conditions.may_shake_within(MAX_ACK_DELAY);
-        let server = if may_delay {
-            &servers.delayed_ack
-        } else {
-            &servers.default
         };
-        let accepted = self
-            .app
+        let (endpoints, now) = (&mut state.endpoints, state.now.instant);
+        let accepted = state
             .growth
-            .of_tables(|| self.parts.endpoints.accept(arrival, server, now, buffer));
+            .of_tables(|| endpoints.accept(arrival, &server, now, buffer));
         match accepted {
             Ok((place, connection)) => {
-                counters.connections_accepted.inc();
-                self.handshaking += 1;
-                self.next_serial = self.next_serial.wrapping_add(1);
-                let serial = self.next_serial;
-                let session = Session::new(connection, place, serial, now, self.parts.sessions.hello_timeout);
-                let mut front = Front::new();
-                front.limits.is_uncharged = !applicant.is_proven;
-                if applicant.is_proven {
-                    self.app.charge(applicant.address);
-                }
-                front.note_controller();
-                front.note_keys();
-                let index = self.app.growth.of_pages(|| {
-                    let at = self.fronts.insert(front);
-                    let index = self.sessions.insert(session);
-                    assert_eq!(at, index, "a session and its front come and go together");
-                    assert_eq!(self.app.terms.insert(serial), index, "and so does its term");
-                    index
-                });
-                self.room.note(index, serial, now, &self.app.terms);
-                self.parts.endpoints.seat(place, index);
-                self.touch(index);
+                state.counters.connections_accepted.inc();
+                begin(state, app, &peer, place, Transport::new(connection, place, 0, now));
             }
             Err(error) => {
-                counters.connections_failed.inc();
+                state.counters.connections_failed.inc();
                 if let Some(transmit) = error.response {
-                    self.outgoing.push(&transmit);
+                    state.outgoing.push(&transmit);
                 }
             }
         }
+    }
+}
+
+/// Begins a session.
+fn begin<A: App>(
+    state: &mut State<A::Session, A::Hot>,
+    app: &mut A,
+    peer: &Peer,
+    place: Place,
+    mut transport: Transport,
+) {
+    state.handshaking += 1;
+    state.next_serial = state.next_serial.wrapping_add(1);
+    transport.serial = state.next_serial;
+    let serial = transport.serial;
+    let mut line = HotLine::new();
+    line.note_controller();
+    line.note_keys();
+    let (table, hot) = (&mut state.table, &mut state.hot);
+    let index = state.growth.of_pages(|| {
+        let index = hot.insert(line);
+        let line = hot.get_mut(index).expect("it was put in");
+        let id = SessionId {
+            index: index as u32,
+            serial,
+        };
+        let (part, deadline) = app.open(id, peer, &mut line.app);
+        transport.set_deadline(deadline);
+        let at = table.insert(Session { transport, app: part });
+        assert_eq!(at, index, "a session and its line come and go together");
+        index
+    });
+    state.endpoints.seat(place, index);
+    state.touch(index);
+}
+
+/// Has a session take a packet, or holds it until the handshake is over that it belongs behind.
+fn open<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, found: &Found, event: ConnectionEvent) {
+    let index = state.endpoints.session(found.place);
+    let Some(session) = state.table.get_mut(index) else {
+        return;
+    };
+    let (transport, remote) = (&mut session.transport, found.remote);
+    if transport.is_handshaking && found.cid.is_some() && transport.is_early(remote) {
+        let counter = if state.early.hold(index, event) {
+            &state.counters.packets_early
+        } else {
+            &state.counters.packets_early_dropped
+        };
+        return counter.inc();
+    }
+    let taken = transport.take(state.now.elapsed_ns, remote, event);
+    let has_moved = matches!(taken, Taken::MovedFrom(_));
+    match taken {
+        Taken::Here => {
+            if found.bytes >= PROBE_BYTES_MIN && remote != transport.connection.remote_address() {
+                state.unasked.answerable(index, remote);
+            }
+        }
+        Taken::MovedFrom(before) => state.unasked.answerable(index, before),
+        Taken::Refused => state.counters.moves_refused.inc(),
+    }
+    if transport.is_handshaking
+        && let Some(line) = state.hot.get_mut(index)
+    {
+        line.note_keys();
+    }
+    let id = SessionId {
+        index: index as u32,
+        serial: transport.serial,
+    };
+    mark(session, index, &mut state.dirty);
+    app.on_packet(id);
+    if has_moved && let Some(mut cx) = state.cx(index) {
+        app.on_migrated(&mut cx);
     }
 }

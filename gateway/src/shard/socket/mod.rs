@@ -14,7 +14,7 @@ use address::{from_storage, to_storage};
 use filter::Filter;
 use headers::Headers;
 use libc::{c_int, sockaddr_storage, socklen_t};
-use nix::poll::{PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::io;
 use std::mem;
@@ -278,14 +278,15 @@ impl Io for Socket {
         std::thread::sleep(time);
     }
 
-    fn wait(&mut self, timeout: Duration, doorbell: BorrowedFd<'_>) {
-        let mut descriptors = [
-            PollFd::new(self.fd.as_fd(), PollFlags::POLLIN),
-            PollFd::new(doorbell, PollFlags::POLLIN),
-        ];
+    fn wait(&mut self, timeout: Duration, doorbell: Option<BorrowedFd<'_>>) {
+        let socket = PollFd::new(self.fd.as_fd(), PollFlags::POLLIN);
         // ppoll, because poll's whole milliseconds would be rounded to zero, and the loop would spin.
         // An error here is an interruption by a signal; the turn goes on either way.
-        let _ = nix::poll::ppoll(&mut descriptors, Some(TimeSpec::from_duration(timeout)), None);
+        let timeout = Some(TimeSpec::from_duration(timeout));
+        let _ = match doorbell {
+            Some(doorbell) => ppoll(&mut [socket, PollFd::new(doorbell, PollFlags::POLLIN)], timeout, None),
+            None => ppoll(&mut [socket], timeout, None),
+        };
     }
 
     /// Nothing without a filter.

@@ -27,15 +27,15 @@ const CANDIDATES: usize = if cfg!(debug_assertions) { 1 } else { 16 };
 /// Room for a packed session in its slot: so that a slot is 40 lines of the caches. Most take 240 to 290 words.
 const ROOM: usize = 315;
 
-pub struct Sessions {
+pub struct SessionTable<S> {
     slots: Pages<Slot>,
-    beds: Pages<MaybeUninit<Session>>,
+    beds: Pages<MaybeUninit<Session<S>>>,
     /// Beds without a session. The last is taken next.
     empty: Vec<u32>,
     /// Indices of sessions that are awake and may have nothing more to do.
     tired: VecDeque<u32>,
     /// Made before the first is put to sleep, and never again: what sleeps was packed against it.
-    template: Option<Template<Session>>,
+    template: Option<Template<Session<S>>>,
     asleep: usize,
 }
 
@@ -58,7 +58,7 @@ enum Lies {
     Outside(Instant, Box<[Word]>),
 }
 
-impl Sessions {
+impl<S> SessionTable<S> {
     pub fn new(ahead: &Ahead) -> Self {
         Self {
             slots: Pages::new(ahead.clone()),
@@ -90,7 +90,7 @@ impl Sessions {
     }
 
     /// Puts a session in, awake; gives its index.
-    pub fn insert(&mut self, session: Session) -> usize {
+    pub fn insert(&mut self, session: Session<S>) -> usize {
         let bed = self.empty_bed();
         let index = self.slots.insert(Slot {
             lies: Lies::InBed(bed as u32),
@@ -118,7 +118,7 @@ impl Sessions {
     }
 
     /// The session, woken if it sleeps.
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut Session> {
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Session<S>> {
         let bed = match self.slots.get(index)?.lies {
             Lies::InBed(bed) => bed as usize,
             _ => self.wake(index)?,
@@ -147,7 +147,7 @@ impl Sessions {
         Some(bed)
     }
 
-    pub fn remove(&mut self, index: usize) -> Option<Session> {
+    pub fn remove(&mut self, index: usize) -> Option<Session<S>> {
         self.get_mut(index)?;
         let slot = self.slots.remove(index)?;
         let Lies::InBed(bed) = slot.lies else {
@@ -203,12 +203,12 @@ impl Sessions {
     }
 
     /// Of some sessions the one that the others differ from the least.
-    fn choose_template(&self) -> Option<Template<Session>> {
+    fn choose_template(&self) -> Option<Template<Session<S>>> {
         let place = |index: &u32| match self.slots.get(*index as usize)?.lies {
             Lies::InBed(bed) => self.beds.get(bed as usize),
             _ => None,
         };
-        let candidates: Vec<&MaybeUninit<Session>> = self.tired.iter().filter_map(place).take(CANDIDATES).collect();
+        let candidates: Vec<&MaybeUninit<Session<S>>> = self.tired.iter().filter_map(place).take(CANDIDATES).collect();
         let templates = candidates.iter().map(|place| Template::of(place));
         templates.min_by_key(|template| candidates.iter().map(|place| template.distance(place)).sum::<usize>())
     }
@@ -225,7 +225,11 @@ impl Sessions {
         };
         // SAFETY: its slot says that it lies there.
         let session = unsafe { place.assume_init_mut() };
-        let Some(deadline) = session.deadline().filter(|deadline| session.is_quiet(now, *deadline)) else {
+        let transport = &mut session.transport;
+        let Some(deadline) = transport
+            .deadline()
+            .filter(|deadline| transport.is_quiet(now, *deadline))
+        else {
             return;
         };
         let Some(template) = &self.template else {
@@ -242,7 +246,7 @@ impl Sessions {
     }
 }
 
-impl Drop for Sessions {
+impl<S> Drop for SessionTable<S> {
     /// Those asleep are woken one by one, and those awake dropped: neither beds nor slots do that.
     fn drop(&mut self) {
         let all: Vec<usize> = self.indices().collect();

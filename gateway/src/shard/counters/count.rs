@@ -19,6 +19,11 @@ impl Count {
         self.0.store(value, Relaxed);
     }
 
+    /// Makes it so large at the least.
+    pub fn raise(&self, value: u64) {
+        self.set(self.value().max(value));
+    }
+
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }

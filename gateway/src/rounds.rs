@@ -2,8 +2,8 @@
 //! token was signed by a key that was retired, and whose seat a newer session of the same user has. Closed one by one, because
 //! a million tokens may well end at the same moment, and each phone makes a handshake to come back.
 
-use super::terms::Term;
 use crate::counters::Ended;
+use crate::terms::Term;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::TokenKeys;
@@ -80,7 +80,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::terms::Proof;
+    use crate::terms::Proof;
     use shake_rules::UserId;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::UserToken;

@@ -5,11 +5,8 @@
 //! Finding somebody is bounded work for each newcomer: those without a Hello stand in a queue; the blocked are looked for a few
 //! sessions at a time, for a block is of a user or a device, and no table leads from there to a session.
 
-use super::Shard;
-use super::io::Io;
-use super::settle::CLOSING;
-use super::terms::{Term, Terms};
-use crate::counters::Ended;
+use crate::shard::CLOSING;
+use crate::terms::Terms;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -48,15 +45,25 @@ impl Room {
     }
 
     /// How many places are still taken by those who made room.
-    fn leaving(&mut self, now: Instant) -> usize {
+    pub fn leaving(&mut self, now: Instant) -> usize {
         while self.leaving.front().is_some_and(|&closed| now >= closed + CLOSING) {
             self.leaving.pop_front();
         }
         self.leaving.len()
     }
 
+    /// Whether somebody may be closed for a newcomer, in a shard of so many sessions.
+    pub fn may_make(&mut self, now: Instant, sessions_max: usize) -> bool {
+        self.leaving(now) < (sessions_max / LEAVING_PART).max(LEAVING_FEW)
+    }
+
+    /// Somebody was closed.
+    pub fn made(&mut self, now: Instant) {
+        self.leaving.push_back(now);
+    }
+
     /// Whoever has said no Hello for the longest, if it is too long.
-    fn take_nameless(&mut self, now: Instant, terms: &Terms) -> Option<usize> {
+    pub fn take_nameless(&mut self, now: Instant, terms: &Terms) -> Option<usize> {
         while let Some(&front) = self.nameless.front() {
             let (index, _, came) = front;
             if !is_nameless(front, terms) {
@@ -72,7 +79,7 @@ impl Room {
     }
 
     /// The next sessions to look at for a block, of so many.
-    fn looks(&mut self, sessions: usize, now: Instant) -> std::ops::Range<usize> {
+    pub fn looks(&mut self, sessions: usize, now: Instant) -> std::ops::Range<usize> {
         if self.whole_look_at.is_some_and(|at| now < at + BETWEEN_LOOKS) {
             return 0..0;
         }
@@ -86,7 +93,7 @@ impl Room {
     }
 
     /// The look for the blocked goes on behind this session.
-    fn go_on_from(&mut self, index: usize) {
+    pub fn go_on_from(&mut self, index: usize) {
         (self.cursor, self.whole_look_at) = (index + 1, None);
     }
 }
@@ -96,69 +103,11 @@ fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
     term.is_some_and(|term| term.user().is_none())
 }
 
-impl<I: Io> Shard<I> {
-    /// Whether there is no place for one more session. Those that are being closed for a newcomer have left theirs.
-    pub(super) fn is_full(&mut self) -> bool {
-        let leaving = self.room.leaving(self.app.conditions.now.instant);
-        self.sessions.len().saturating_sub(leaving) >= self.parts.sessions.max
-    }
-
-    /// Closes somebody who must go first. False when there is nobody, as far as it was looked.
-    pub(super) fn make_place(&mut self) -> bool {
-        let now = self.app.conditions.now.instant;
-        if self.room.leaving(now) >= (self.parts.sessions.max / LEAVING_PART).max(LEAVING_FEW) {
-            return false;
-        }
-        if self.app.blocklist.are_some() {
-            for index in self.room.looks(self.app.terms.capacity(), now) {
-                if self.is_blocked(index) && self.leave(index, Ended::Blocked) {
-                    self.room.go_on_from(index);
-                    return true;
-                }
-            }
-        }
-        while let Some(index) = self.room.take_nameless(now, &self.app.terms) {
-            if self.leave(index, Ended::Nameless) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Closes a session to make room. False when it was closed already.
-    fn leave(&mut self, index: usize, why: Ended) -> bool {
-        let has_ended = self.end(index, why);
-        if has_ended {
-            self.room.leaving.push_back(self.app.conditions.now.instant);
-        }
-        has_ended
-    }
-
-    /// Whether a session's user or device is blocked. Not who has just won: that packet is the user's, and is opened here.
-    fn is_blocked(&mut self, index: usize) -> bool {
-        let Some(user) = self.app.terms.get(index).and_then(Term::user) else {
-            return false;
-        };
-        let limits = self.fronts.get(index).map(|front| &front.limits);
-        if limits.is_some_and(|limits| limits.has_won(&self.app.limits.present)) {
-            return false;
-        }
-        // To ask a session for its device is to wake it.
-        let session = if self.app.blocklist.are_of_devices() {
-            self.sessions.get_mut(index)
-        } else {
-            None
-        };
-        let device = session.and_then(|session| session.behaviour.device());
-        self.app.blocked_ms(user, device).is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::huge_pages::Ahead;
-    use crate::shard::terms::Proof;
+    use crate::terms::Proof;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::{TokenKeys, UserToken};
     use shake_rules::{UnixMillis, UserId};

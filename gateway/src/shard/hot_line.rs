@@ -4,34 +4,34 @@
 
 use super::pages::{LINE_BYTES, prefetch_lines};
 use crate::allocations::{LEAF_BYTES, take_newest_leaf};
-use crate::limits::UserLimits;
 use crate::tls::{newest_controller, take_newest_keys};
 use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// One stands beside every session, under the same index.
 #[repr(align(64))]
-pub struct Front {
-    /// What the session's user has used up of the limits.
-    pub limits: UserLimits,
+pub struct HotLine<H> {
+    /// The application's.
+    pub app: H,
     keys: [Line; 4],
     controller: Line,
     /// The last line of the leaf in which the connection remembers the packets that it sent.
     leaf: Line,
 }
 
-const _: () = assert!(size_of::<Option<Front>>() == 64, "a line of the caches");
-
-impl Front {
+impl<H: Default> HotLine<H> {
     pub fn new() -> Self {
+        const { assert!(size_of::<Option<Self>>() == LINE_BYTES, "a line of the caches") };
         Self {
-            limits: UserLimits::default(),
+            app: H::default(),
             keys: Default::default(),
             controller: Line::default(),
             leaf: Line::default(),
         }
     }
+}
 
+impl<H> HotLine<H> {
     /// Notes where the congestion controller lies that was made last on this thread.
     pub fn note_controller(&mut self) {
         self.controller = Line::of(newest_controller());
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_leaf_is_noted_once() {
-        let mut front = Front::new();
+        let mut front = HotLine::<([u64; 4], bool)>::new();
         take_newest_leaf();
         front.note_leaf();
         assert_eq!(front.leaf, Line::default(), "there is none");

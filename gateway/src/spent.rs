@@ -1,7 +1,6 @@
 //! What a session has used up of the limits that are looked at once a packet is open. What is looked at before that stands
-//! in its [`super::front::Front`].
+//! in [`UserLimits`](crate::limits::UserLimits).
 
-use super::moves::Moves;
 use shake_rules::limit::{Level, Limit};
 
 /// A Hello in so long, over time, in nanoseconds; and so many at once. Each cue and each push makes every phone say it, and
@@ -20,14 +19,13 @@ const PUT_OFF: u32 = u32::MAX;
 pub struct Spent {
     pub asks: Level,
     hellos: Level,
-    pub moves: Moves,
     /// The manifest that was told last, as [`folded`]; 0 for none.
     manifest: u32,
     /// The ledger is not asked for what waits before this moment since the shard began, or is to be: [`PUT_OFF`].
     offers_after: u32,
 }
 
-const _: () = assert!(size_of::<Spent>() <= 32, "one stands in every session");
+const _: () = assert!(size_of::<Spent>() <= 24, "one stands in every session");
 
 /// What becomes of the question what waits for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
