@@ -5,7 +5,7 @@
 //! [`AgentLink::issue`] moves the grant ring's cursor first and records the issue second; the caller makes the ticket third.
 
 use crate::counters::Counters;
-use crate::shard::app::Doorbell;
+use quic_shard::app::Doorbell;
 use shake_proto::handoff::abuse::{Block, Event};
 use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
 use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};

@@ -97,7 +97,7 @@ fn try_main() -> Result<ExitCode> {
                 tracing::warn!("{remark}");
             }
             #[cfg(feature = "heap-profile")]
-            crate::heap::watch()?;
+            quic_shard::memory::heap_profile::watch()?;
             run::run(&config, forget_pushed)?;
         }
         Command::CheckConfig(args) => {

@@ -2,7 +2,7 @@
 
 use crate::config_store::{Live, Snapshot};
 use crate::secrets::Secrets;
-use crate::shard::io::Now;
+use quic_shard::io::Now;
 use shake_proto::wire::v1;
 use shake_rules::UnixMillis;
 use std::sync::Arc;

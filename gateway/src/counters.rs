@@ -4,11 +4,11 @@
 
 mod reasons;
 
-pub use crate::shard::counters::Count;
+pub use quic_shard::counters::Count;
 pub use reasons::{Busy, Dropped, Ended, Missed, RejectReason, Shed, SlowDown};
 
-use crate::shard::counters as quic;
-use crate::shard::counters::histogram;
+use quic_shard::counters as quic;
+use quic_shard::counters::histogram;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::Rule;
 use shake_proto::reply::Reason;

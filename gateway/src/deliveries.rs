@@ -5,7 +5,7 @@ use crate::gateway::{Answer, Gateway};
 use crate::handlers::{encode_notice, reply};
 use crate::in_flight::ReturnAddress;
 use crate::phone::Phones;
-use crate::shard::session_id::SessionId;
+use quic_shard::session_id::SessionId;
 use shake_proto::request_kind::{LedgerAnswer, RequestKind};
 use shake_proto::wire::v1::{self, reply::Kind};
 

@@ -3,9 +3,9 @@
 use crate::counters::Ended;
 use crate::gateway::Gateway;
 use crate::phone::Phones;
-use crate::shard::app::Close;
-use crate::shard::session_id::SessionId;
 use crate::terms::Term;
+use quic_shard::app::Close;
+use quic_shard::session_id::SessionId;
 use shake_proto::code::Code;
 
 /// How a connection is closed with a code.

@@ -4,8 +4,8 @@
 use crate::agent_link::AgentLink;
 use crate::config::Claims;
 use crate::counters::Busy;
-use crate::shard::io::Now;
-use crate::shard::session_id::SessionId;
+use quic_shard::io::Now;
+use quic_shard::session_id::SessionId;
 use quinn_proto::StreamId;
 use shake_proto::handoff::record::{Ask, Reply, ReplyTo, What};
 use shake_proto::request_kind::RequestKind;

@@ -3,11 +3,12 @@
 //! A program has all of it by [`main`], and installs [`Noted`] around its allocator; without that some memory is not asked for
 //! ahead, and growth is not timed.
 
+#![forbid(unsafe_code)]
+
 pub mod config;
 
 mod abuse;
 mod agent_link;
-mod allocations;
 mod app;
 mod blocklist;
 mod broadcasts;
@@ -23,9 +24,6 @@ mod evict;
 mod fit;
 mod gateway;
 mod handlers;
-#[cfg(feature = "heap-profile")]
-mod heap;
-mod huge_pages;
 mod in_flight;
 mod key_use;
 mod limits;
@@ -40,18 +38,16 @@ mod rounds;
 mod run;
 mod secrets;
 mod shape;
-mod shard;
 mod spent;
 mod state;
 mod taken;
 mod terms;
-mod tls;
 mod winners;
 
-pub use allocations::Noted;
 pub use cli::main;
+pub use quic_shard::memory::allocations::Noted;
 #[cfg(feature = "heap-profile")]
-pub use heap::Profiled;
+pub use quic_shard::memory::heap_profile::Profiled;
 
 #[cfg(all(test, not(feature = "heap-profile")))]
 #[global_allocator]

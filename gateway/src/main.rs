@@ -1,5 +1,7 @@
 //! The program `gateway`. The work is in the library.
 
+#![forbid(unsafe_code)]
+
 use gateway::Noted;
 use std::process::ExitCode;
 

@@ -2,9 +2,9 @@
 
 use crate::abuse::AbuseCounters;
 use crate::limits::UserLimits;
-use crate::shard::cx::SessionCx;
-use crate::shard::state::AllSessions;
 use crate::spent::Spent;
+use quic_shard::AllSessions;
+use quic_shard::cx::SessionCx;
 use shake_rules::UserId;
 
 /// A phone in the hands of a handler.

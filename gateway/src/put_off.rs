@@ -1,6 +1,6 @@
 //! Questions what waits for a user that were put off until they may be asked.
 
-use crate::shard::session_id::SessionId;
+use quic_shard::session_id::SessionId;
 use std::collections::VecDeque;
 
 /// Questions of a shard, at the most: as many as it has sessions at its largest. Sessions that have gone count until theirs is

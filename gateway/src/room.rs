@@ -5,8 +5,8 @@
 //! Finding somebody is bounded work for each newcomer: those without a Hello stand in a queue; the blocked are looked for a few
 //! sessions at a time, for a block is of a user or a device, and no table leads from there to a session.
 
-use crate::shard::CLOSING;
 use crate::terms::Terms;
+use quic_shard::CLOSING;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -106,8 +106,8 @@ fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::huge_pages::Ahead;
     use crate::terms::Proof;
+    use quic_shard::memory::huge_pages::Ahead;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::{TokenKeys, UserToken};
     use shake_rules::{UnixMillis, UserId};

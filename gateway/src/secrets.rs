@@ -2,11 +2,11 @@
 //! keys. Reading checks everything before anything is used.
 
 use crate::config::{CERTS_KEY, Config};
-use crate::tls::{ServerSide, Servers};
 use anyhow::{Context, Result, anyhow};
 use host::chain::{self, Usage};
 use host::clock::moment;
 use host::pem;
+use quic_shard::tls::{Limits, ServerSide, Servers};
 use ring::digest;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
@@ -51,7 +51,7 @@ impl Secrets {
         }
         let side = server_side(directory);
         let servers = match before {
-            None => side.and_then(|side| Servers::new(side, &config.sessions)),
+            None => side.and_then(|side| Servers::new(side, &limits(config))),
             Some(before) => side.map(|side| before.servers.with(side)),
         };
         let servers = noted(servers, &mut faults);
@@ -110,12 +110,21 @@ pub fn key_ring(directory: &Path, purpose: Purpose) -> Result<KeyRing> {
 }
 
 /// The server's side of TLS with the certificate of the directory.
+/// What connections may take.
+fn limits(config: &Config) -> Limits {
+    Limits {
+        handshakes_max: config.sessions.handshakes_max,
+        idle_timeout: config.sessions.idle_timeout,
+        requests_at_once: config.sessions.requests_at_once,
+    }
+}
+
 fn server_side(directory: &Path) -> Result<ServerSide> {
     let certificate = directory.join("server.pem");
     let key = directory.join("server.key.pem");
     let chain = pem::certificates(&certificate).context(CERTS_KEY)?;
     let secret = pem::private_key(&key).context(CERTS_KEY)?;
-    ServerSide::new(chain, secret)
+    ServerSide::new(chain, secret, shake_proto::ALPN)
         .with_context(|| format!("{} and {} do not belong together", certificate.display(), key.display()))
 }
 

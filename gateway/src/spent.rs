@@ -1,7 +1,7 @@
 //! What a session has used up of the limits that are looked at once a packet is open. What is looked at before that stands
 //! in [`UserLimits`](crate::limits::UserLimits).
 
-use shake_rules::limit::{Level, Limit};
+use rate_limit::{Level, Limit};
 
 /// A Hello in so long, over time, in nanoseconds; and so many at once. Each cue and each push makes every phone say it, and
 /// an operator may correct a cue twice.

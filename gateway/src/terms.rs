@@ -2,9 +2,9 @@
 //! sessions, because it is looked at on rounds over all of them, and to look at a session is to wake it: 24 bytes for each in
 //! place of three kilobytes.
 
-use crate::huge_pages::Ahead;
 use crate::presence::SessionRef;
-use crate::shard::pages::Pages;
+use quic_shard::memory::huge_pages::Ahead;
+use quic_shard::memory::pages::Pages;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use xtask::interrupt::Interrupt;
 use xtask::workspace;
 
-/// More than a gateway's two shards keep awake (`FEW` in gateway/src/shard/sessions.rs): what is not run counts as
+/// More than a gateway's two shards keep awake (`FEW` in quic-shard/src/memory/session_table.rs): what is not run counts as
 /// rare, and sessions that fall asleep and wake must not.
 const SESSIONS: u32 = 160_000;
 /// What two cores serve while they count.

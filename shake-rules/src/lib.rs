@@ -22,7 +22,6 @@ pub mod show;
 pub mod token;
 
 pub mod grade;
-pub mod limit;
 pub mod prefix;
 pub mod throttle;
 

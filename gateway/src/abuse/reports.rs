@@ -3,7 +3,7 @@
 use super::{AbuseCounters, BETWEEN_NS};
 use crate::agent_link::AgentLink;
 use crate::counters::Counters;
-use crate::shard::session_id::SessionId;
+use quic_shard::session_id::SessionId;
 use shake_proto::code::Code;
 use shake_proto::handoff::abuse::{Event, Strangers};
 use shake_rules::UserId;

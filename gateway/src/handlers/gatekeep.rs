@@ -9,8 +9,8 @@ use crate::conditions::Conditions;
 use crate::counters::{Busy, SlowDown};
 use crate::limits::{Limits, UserLimits, Verdict, retry_ms, shake_of_blocked};
 use rand::rngs::StdRng;
+use rate_limit::Level;
 use shake_proto::request_kind::RequestKind;
-use shake_rules::limit::Level;
 use shake_rules::{DeviceId, UserId};
 use std::net::IpAddr;
 

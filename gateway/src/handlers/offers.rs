@@ -4,8 +4,8 @@
 use crate::gateway::Gateway;
 use crate::in_flight::ReturnAddress;
 use crate::phone::Phones;
-use crate::shard::session_id::SessionId;
 use crate::spent::{BETWEEN_OFFERS_NS, Offers, Spent};
+use quic_shard::session_id::SessionId;
 use quinn_proto::{Dir, Side, StreamId};
 use shake_proto::handoff::record::What;
 use shake_proto::request_kind::RequestKind;

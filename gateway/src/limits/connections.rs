@@ -4,7 +4,7 @@ use super::prefixes::{Over, Prefixes};
 use super::present::{Present, unlimited};
 use crate::config_store::Live;
 use crate::counters::RejectReason;
-use shake_rules::limit::{Limit, Shared};
+use rate_limit::{Limit, Shared};
 use shake_rules::throttle::GradeRules;
 use std::net::IpAddr;
 

@@ -14,8 +14,8 @@
 use super::present::{Present, unlimited};
 use super::user::UserLimits;
 use crate::counters::Shed;
+use rate_limit::Limit;
 use shake_rules::grade::{GRADES, Grade};
-use shake_rules::limit::Limit;
 use shake_rules::throttle::{GradeRules, Rate};
 
 /// Datagrams before Hello. A handshake with large post-quantum keys, each packet sent twice, takes about 30.

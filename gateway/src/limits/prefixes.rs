@@ -1,7 +1,7 @@
 //! How often something comes from each address prefix: new connections, or shakes. The table is capped; when it is full of prefixes that are
 //! not idle, further ones are refused (it fails closed).
 
-use shake_rules::limit::{Level, Limit};
+use rate_limit::{Level, Limit};
 use shake_rules::prefix::Prefix;
 use shake_rules::throttle::Prefixes as Limits;
 use std::collections::HashMap;

@@ -2,8 +2,8 @@
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use rate_limit::Limit;
 use shake_rules::grade::Grade;
-use shake_rules::limit::Limit;
 use shake_rules::throttle::GradeRules;
 use shake_rules::throttle::pace::{UserLimit, spread_ms};
 

@@ -3,8 +3,8 @@
 use super::present::{Present, unlimited};
 use super::user::UserLimits;
 use crate::counters::Busy;
+use rate_limit::{Level, Limit, Shared};
 use shake_proto::request_kind::RequestKind;
-use shake_rules::limit::{Level, Limit, Shared};
 use shake_rules::throttle::GradeRules;
 
 /// Limits requests to the ledger.

@@ -6,7 +6,7 @@ use super::user::{UNRULY_ANSWERS, UserLimits};
 use crate::config_store::Live;
 use crate::counters::SlowDown;
 use rand::rngs::StdRng;
-use shake_rules::limit::{Limit, Shared};
+use rate_limit::{Limit, Shared};
 use shake_rules::throttle::GradeRules;
 use std::net::IpAddr;
 

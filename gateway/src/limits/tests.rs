@@ -2,8 +2,8 @@ use super::packets::{CROWDED_NS, EARLY_MAX};
 use super::user::UNRULY_ANSWERS;
 use super::*;
 use crate::counters::Shed;
-use crate::tls::MAX_ACK_DELAY;
-use shake_rules::limit::Limit;
+use quic_shard::tls::MAX_ACK_DELAY;
+use rate_limit::Limit;
 
 const SECOND_NS: u64 = 1_000_000_000;
 

@@ -1,8 +1,8 @@
 //! What a session has used up of what one user may: looked at for every packet, before its session is fetched.
 
 use super::present::{MOMENT_MS, Present};
-use crate::tls::MAX_ACK_DELAY;
-use shake_rules::limit::Level;
+use quic_shard::tls::MAX_ACK_DELAY;
+use rate_limit::Level;
 
 /// How long a user with a fresh win is not shut out, in moments: a claim and some repeats of it.
 const WIN_GRACE: u32 = 1_500;

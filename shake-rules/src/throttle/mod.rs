@@ -7,7 +7,7 @@ pub mod pace;
 
 use crate::document::Problems;
 use crate::grade::{GRADES, Grade, Signals};
-use crate::limit::Limit;
+use rate_limit::Limit;
 use std::net::IpAddr;
 
 /// The commented default throttle.

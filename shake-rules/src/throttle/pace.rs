@@ -8,7 +8,7 @@
 
 use super::{GradeRules, Rate};
 use crate::grade::Grade;
-use crate::limit::{Level, Limit, Pace};
+use rate_limit::{Level, Limit, Pace};
 
 /// The share of the CPU from which on the cost of a shake is measured: below it, idle turns count for too much. From
 /// there to full, what costs the same whatever is served makes a shake look dearer than it is; so the estimate only rises

@@ -59,7 +59,7 @@ impl Tree {
     }
 
     /// Whether there is a file or folder of this path, or one whose path ends so: documents name
-    /// `gateway/src/tls/mod.rs` as `tls/mod.rs`.
+    /// `quic-shard/src/tls/mod.rs` as `tls/mod.rs`.
     pub fn has(&self, path: &str) -> bool {
         let path = path.trim_end_matches('/');
         let (within, at_end) = (format!("/{path}/"), format!("/{path}"));

@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::grade::{Grader, Signals, StandingWait};
-use crate::limit::Level;
 use crate::throttle::{DEFAULT, Throttle};
 use proptest::prelude::*;
+use rate_limit::Level;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The gateway's CPU time for a shake that it refuses, in parts of that of one which it serves.
