@@ -10,7 +10,8 @@ use crate::handlers::{ask_put_off, has_gifts, mind_block, on_datagram, on_reques
 use crate::limits::{Applicant, Decision, Limits, Spending, UserLimits};
 use crate::phone::{Phone, PhoneCx, Phones};
 use bytes::Bytes;
-use quic_shard::app::{Admission, App, Charge, Close, Control, Doorbell, Peer, QueueDelay, Shed, TooLong, Turn};
+use quic_shard::Close;
+use quic_shard::app::{Admission, App, Charge, Control, Doorbell, Peer, QueueDelay, Shed, TooLong, Turn};
 use quic_shard::io::Now;
 use quic_shard::session_id::SessionId;
 use quic_shard::tls::MAX_ACK_DELAY;

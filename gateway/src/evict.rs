@@ -4,7 +4,7 @@ use crate::counters::Ended;
 use crate::gateway::Gateway;
 use crate::phone::Phones;
 use crate::terms::Term;
-use quic_shard::app::Close;
+use quic_shard::Close;
 use quic_shard::session_id::SessionId;
 use shake_proto::code::Code;
 

@@ -1,5 +1,6 @@
 //! What a shard serves: the trait of an application, and what the two tell each other.
 
+use crate::close::Close;
 use crate::cx::SessionCx;
 use crate::io::Now;
 use crate::session_id::SessionId;
@@ -204,15 +205,6 @@ pub enum Charge {
     Drop,
     /// It is dropped, and the session closed.
     Close(Close),
-}
-
-/// How a connection is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Close {
-    /// The application's error code (RFC 9000, section 20.2).
-    pub code: u32,
-    /// For who reads traces.
-    pub reason: &'static str,
 }
 
 /// How long a batch of packets waited.

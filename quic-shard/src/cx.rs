@@ -1,6 +1,6 @@
 //! A session in the hands of its application.
 
-use crate::app::Close;
+use crate::close::Close;
 use crate::counters::Counters;
 use crate::io::Now;
 use crate::session::Transport;

@@ -38,6 +38,7 @@ mod timers;
 
 mod broadcast;
 
+mod close;
 pub mod counters;
 pub mod cx;
 #[allow(unsafe_code)] // sessions as words, memory by its address
@@ -51,6 +52,7 @@ pub mod tls;
 mod unasked;
 mod wheel;
 
+pub use close::Close;
 pub use drive::CLOSING;
 pub use endpoints::{Endpoints, Identity};
 pub use resets::ResetKeys;

@@ -1,6 +1,6 @@
 //! A session: one peer's connection, what the shard knows of it, and the application's part.
 
-use crate::app::Close;
+use crate::close::Close;
 use crate::endpoints::Place;
 use crate::moves::Moves;
 use crate::streams::{NoRoom, Partial, Read, StreamRules, refuse};

@@ -1,7 +1,7 @@
 //! What a shard has of its sessions: the table and all that stands beside it, by the same index.
 
-use crate::app::Close;
 use crate::batch::SendBatch;
+use crate::close::Close;
 use crate::counters::Counters;
 use crate::cx::SessionCx;
 use crate::early::Early;

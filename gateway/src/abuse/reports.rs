@@ -1,6 +1,6 @@
 //! What is told of sessions to the agent's analysis, and when: at once, late, at the end; and of strangers once a second.
 
-use super::{AbuseCounters, BETWEEN_NS};
+use super::conduct::{AbuseCounters, BETWEEN_NS};
 use crate::agent_link::AgentLink;
 use crate::counters::Counters;
 use quic_shard::session_id::SessionId;

@@ -1,6 +1,6 @@
 //! `Claim`: checks the ticket here, and asks the ledger to open the packet.
 
-use super::NotAsked;
+use super::ask::{NotAsked, ask};
 use crate::conditions::Conditions;
 use crate::cookies::{self, Seals};
 use crate::in_flight::{Ledger, ReturnAddress};
@@ -40,8 +40,5 @@ pub fn claim(
     }
     seals.expect_code(conditions);
     let told = cookies::take(conditions, winners, user, &claim.cookie);
-    (
-        super::ask(conditions, ledger, user, What::Claim(claim), to),
-        told.is_forged,
-    )
+    (ask(conditions, ledger, user, What::Claim(claim), to), told.is_forged)
 }

@@ -2,6 +2,7 @@
 //! for streams, and stands here; each kind of request has a file with its handler, a function over the parts that it uses,
 //! which returns what happened.
 
+mod ask;
 mod claim;
 mod gatekeep;
 mod gifts;
@@ -14,11 +15,11 @@ pub use gatekeep::mind_block;
 pub use gifts::{has_gifts, send_gifts};
 pub use offers::ask_put_off;
 
-use crate::conditions::Conditions;
-use crate::counters::{Busy, Dropped};
+use crate::counters::Dropped;
 use crate::gateway::{Answer, Gateway};
-use crate::in_flight::{Ledger, ReturnAddress};
+use crate::in_flight::ReturnAddress;
 use crate::phone::PhoneCx;
+use ask::NotAsked;
 use bytes::{Bytes, BytesMut};
 use gatekeep::{NotServed, Visitor};
 use quic_shard::app::TooLong;
@@ -26,8 +27,6 @@ use quinn_proto::{SendDatagramError, StreamId};
 use shake::Prizes;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REQUEST_BYTES_MAX};
-use shake_proto::handoff::record::What;
-use shake_proto::reply::Reason;
 use shake_proto::request::{Hello, Request, Shake};
 use shake_proto::request_kind::RequestKind;
 use shake_proto::wire::v1::{self, reply::Kind};
@@ -39,32 +38,6 @@ use shake_rules::ticket::TICKET_BYTES;
 const ARENA_BYTES: usize = 64 * 1024;
 /// The most bytes of an answer to a shake: ticket and cookie of a win, and some numbers.
 const SHAKE_REPLY_BYTES_MAX: usize = TICKET_BYTES + COOKIE_BYTES_MAX + 64;
-
-/// Why the ledger was not asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotAsked {
-    /// It cannot be now.
-    Busy(Busy),
-    /// It need not be: this is refused for good, and what was shown may be no authentic ticket or code.
-    Refused { reason: Reason, is_forged: bool },
-}
-
-impl NotAsked {
-    /// The agent has not said yet which ledger this is: nothing can be checked, and nothing is refused.
-    const LEDGER_UNKNOWN: Self = Self::Busy(Busy::LedgerUnknown);
-}
-
-/// Hands a request to the ledger.
-fn ask(
-    conditions: &Conditions,
-    ledger: &mut Ledger,
-    user: UserId,
-    what: What,
-    to: ReturnAddress,
-) -> Result<(), NotAsked> {
-    let asked = ledger.ask(&conditions.now, conditions.unix, user, what, to);
-    asked.map_err(NotAsked::Busy)
-}
 
 /// A datagram: a shake, or nothing of ours.
 pub fn on_datagram(app: &mut Gateway, cx: &mut PhoneCx<'_>, datagram: Bytes) {

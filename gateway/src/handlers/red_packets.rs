@@ -1,7 +1,7 @@
 //! `Send`, `Grab`, `PacketView` and `Wallet`: what users do with packets among themselves. Codes and numbers that
 //! cannot be right are refused here; the rest is the ledger's to answer.
 
-use super::{NotAsked, ask};
+use super::ask::{NotAsked, ask};
 use crate::conditions::Conditions;
 use crate::cookies::Seals;
 use crate::in_flight::{Ledger, ReturnAddress};

@@ -1,6 +1,6 @@
 //! How long things took: counts by bucket, of one writer, in the Prometheus text format.
 
-use super::Count;
+use super::count::Count;
 use std::fmt::Write as _;
 
 /// Upper bounds of the buckets, in microseconds; what took longer is in one more bucket.
