@@ -22,7 +22,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use shake_agent::counters::Counters;
 use shake_agent::ledger::{Checkpointer, Ledger, Release};
-use shake_agent::requests::{Judge, Origin, Rules};
+use shake_agent::requests::{Answer, Judge, Origin, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
 use shake_proto::handoff::record::{Ask, Issued, ReplyTo, Request, What};
@@ -65,6 +65,7 @@ struct Bench {
     users: u64,
     random: u64,
     ticket: Vec<u8>,
+    answers: Vec<(usize, Answer)>,
 }
 
 impl Bench {
@@ -85,7 +86,7 @@ impl Bench {
         let mut ledger = Ledger::open(&path).unwrap();
         let seed = SeedFile::open(&seed_path).unwrap();
         ledger.bind_seed(&seed, Cents(0), NOW).unwrap();
-        let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
+        let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
         if users > 0 {
             drop(ledger);
             add_users(&path, users);
@@ -110,6 +111,7 @@ impl Bench {
             users: users.max(5_000_000),
             random: 9,
             ticket: Vec::new(),
+            answers: Vec::new(),
         }
     }
 
@@ -168,18 +170,18 @@ impl Bench {
             grants_pushed: 0,
             is_whole: true,
         };
-        let judge = &mut self.judge;
+        let (judge, answers) = (&mut self.judge, &mut self.answers);
         self.ledger
             .transaction(NOW, |batch| {
                 if !releases.is_empty() {
-                    batch.release(releases)?;
+                    batch.release(releases);
                 }
-                for request in requests {
-                    black_box(judge.handle(batch, origin, request, NOW)?);
-                }
-                Ok(())
+                let requests = requests.iter().enumerate();
+                let requests = requests.map(|(at, request)| (at, origin, request));
+                judge.hear(batch, requests, NOW, answers)
             })
             .unwrap();
+        black_box(&mut self.answers).clear();
     }
 
     /// Time of one commit of `count` claims.

@@ -5,7 +5,7 @@
 //! that stand before them in their sponsor's order were released by the commits that are lost: tickets for them may be out, so
 //! they are *lost*, and an authentic ticket opens them.
 
-use crate::ledger::{Batch, Held, LaneRecord, Ledger, LedgerError, LineKind, Origin, Packet, Release, State};
+use crate::ledger::{Batch, Book, Held, LaneRecord, Ledger, LedgerError, LineKind, Origin, Packet, Release, State};
 use crate::seed_file::{SeedFile, SeedFileError};
 use crate::settlement::{self, Line, SettlementError};
 use crate::witness::{self, Witness, WitnessError};
@@ -135,22 +135,23 @@ pub fn accept(places: &Places<'_>, unknown: &Unknown, now: UnixMillis) -> Result
         ledger.write_as(machine);
     }
     let seed = SeedFile::open(places.seed)?;
-    let Some(bound) = ledger.bound()? else {
+    let Some(bound) = ledger.bound() else {
         return Err(LossError::NotBegun(places.ledger.to_owned()));
     };
-    let bound = ledger.bind_seed(&seed, bound.gift_budget, now)?;
+    let gift_budget = bound.gift_budget;
+    let bound = ledger.bind_seed(&seed, gift_budget, now)?;
     let named: BTreeSet<PacketId> = unknown.lines.iter().map(|line| line.packet).collect();
     let lost = released_by_lost_commits(&seed, &bound.released, &named)?;
     let accepted = ledger.transaction(now, |batch| {
-        batch.stamp_at_least(unknown.stamp.unwrap_or(0))?;
+        batch.stamp_at_least(unknown.stamp.unwrap_or(0));
         if let Some(last) = named.last().filter(|last| last.0 >> 63 == 1) {
-            batch.skip_made(*last, SENDS_BETWEEN)?;
+            batch.skip_made(*last, SENDS_BETWEEN);
         }
         let mut accepted = Accepted::default();
         release(batch, &lost, &named, &mut accepted)?;
         for &packet in &named {
-            if let Some(found) = batch.packet(packet)? {
-                close(batch, packet, &found, &mut accepted)?;
+            if let Some(found) = batch.load_packet(packet)? {
+                close(batch, packet, &found, &mut accepted);
             }
         }
         Ok(accepted)
@@ -204,7 +205,7 @@ fn release(
     if records.is_empty() {
         return Ok(());
     }
-    let nowhere = batch.lane(0, 0)?;
+    let nowhere = batch.load_lane(0, 0)?;
     let first = nowhere.grants_released;
     let releases: Vec<Release> = (first..)
         .zip(records)
@@ -215,42 +216,42 @@ fn release(
             grant_position,
         })
         .collect();
-    batch.release(&releases)?;
+    batch.release(&releases);
     batch.store_lane(&LaneRecord {
         grants_released: first + releases.len() as u64,
         ..nowhere
-    })?;
-    let held = batch.held_of_lane(nowhere.lane, first..u64::MAX >> 1)?;
-    let lost: Vec<Held> = held.into_iter().filter(|held| !named.contains(&held.packet)).collect();
-    batch.lose_packets(&lost)?;
+    });
+    let released = releases.iter().map(|release| release.record.packet);
+    let unnamed: Vec<PacketId> = released.filter(|packet| !named.contains(packet)).collect();
+    let lost = batch.held(&unnamed);
+    batch.lose_packets(&lost);
     accepted.lost = lost.iter().map(|held| held.packet).collect();
     Ok(())
 }
 
 /// Closes a packet of the seed that the target has more of.
-fn close(batch: &mut Batch<'_>, id: PacketId, packet: &Packet, accepted: &mut Accepted) -> Result<(), LedgerError> {
+fn close(book: &mut Book, id: PacketId, packet: &Packet, accepted: &mut Accepted) {
     let Origin::Seed(sponsor) = packet.origin else {
-        return Ok(());
+        return;
     };
     match packet.state {
         State::Released | State::Issued => {
-            batch.note_paid(&[Held {
+            book.note_paid(&[Held {
                 packet: id,
                 amount: packet.left,
                 sponsor,
                 grant_position: 0,
-            }])?;
+            }]);
             accepted.paid.push(id);
         }
         State::Lost => {
-            batch.note_paid_lost(id)?;
+            book.note_paid_lost(id);
             accepted.paid.push(id);
         }
         State::Open => {
-            batch.refund(id, packet)?;
+            book.refund(id);
             accepted.closed.push(id);
         }
         State::Opened | State::Refunded | State::Void | State::Paid => {}
     }
-    Ok(())
 }

@@ -15,7 +15,7 @@ use crate::lanes::{Incoming, Lanes, LanesError};
 use crate::ledger::LedgerError;
 use crate::requests::Answer;
 use crate::turn::{Agent, Turn};
-use shake_proto::handoff::record::Request;
+use shake_proto::handoff::record::{Ask, Request};
 use shake_rules::UnixMillis;
 use tracing::{error, info, warn};
 
@@ -30,6 +30,7 @@ pub(crate) struct Outage {
     /// A disk with hardly any room left makes the mode come and go each second.
     entries: Burst,
     refusals: Burst,
+    unreadable: Burst,
 }
 
 impl Agent {
@@ -88,10 +89,15 @@ impl Agent {
         self.ledger.recover()?;
         let bound = self
             .ledger
-            .bound()?
+            .bound()
             .ok_or_else(|| LedgerError::NotALedger(self.ledger.path().to_owned()))?;
-        self.feed.resume(&bound);
+        self.feed.resume(bound);
         Ok(())
+    }
+
+    /// Answers what was read and only looks, from what is committed; "busy" when that cannot be read.
+    pub(crate) fn show(&mut self, lanes: &mut Lanes, now: UnixMillis) {
+        self.answer_asks(lanes, now, |ask| ask.what.kind().only_reads());
     }
 
     /// Answers what was read without writing anything: from what is committed, or "busy".
@@ -100,27 +106,44 @@ impl Agent {
             lanes.ring();
             return Turn::Idle;
         }
-        let inbox = std::mem::take(&mut self.inbox);
-        let asks = inbox.iter().filter(|incoming| !incoming.is_answered);
-        for Incoming { lane, request, .. } in asks {
-            let Request::Ask(ask) = request else { continue };
-            let looked = if ask.what.kind().only_reads() {
-                let origin = lanes.origin(*lane);
-                let judge = &mut self.judge;
-                self.ledger
-                    .read(now, |batch| judge.handle(batch, origin, request, now))
-                    .ok()
-            } else {
-                None
-            };
-            let answer = looked.unwrap_or_else(|| Answer {
-                reply: Some(self.judge.busy(ask)),
-                ..Answer::default()
-            });
-            lanes.push_answer(*lane, &answer);
-        }
-        self.inbox = inbox;
-        lanes.ring();
+        self.answer_asks(lanes, now, |_| true);
         Turn::Worked
+    }
+
+    /// Answers those asks that were not answered before, without writing anything.
+    fn answer_asks(&mut self, lanes: &mut Lanes, now: UnixMillis, which: impl Fn(&Ask) -> bool) {
+        let Self {
+            ledger,
+            judge,
+            inbox,
+            outage,
+            ..
+        } = self;
+        let mut is_any = false;
+        for Incoming { lane, request, .. } in inbox.iter().filter(|incoming| !incoming.is_answered) {
+            let Request::Ask(ask) = request else { continue };
+            if !which(ask) {
+                continue;
+            }
+            let busy = || Answer {
+                reply: Some(judge.busy(ask)),
+                ..Answer::default()
+            };
+            let answer = if ask.what.kind().only_reads() {
+                judge.show(ledger, ask, now).unwrap_or_else(|fault| {
+                    if outage.unreadable.begins(now.0) {
+                        error!(%fault, "what only looks is answered busy");
+                    }
+                    busy()
+                })
+            } else {
+                busy()
+            };
+            lanes.push_answer(*lane, &answer);
+            is_any = true;
+        }
+        if is_any {
+            lanes.ring();
+        }
     }
 }

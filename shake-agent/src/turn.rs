@@ -1,4 +1,4 @@
-//! One turn of the agent: take what the rings hold, decide, commit once, move the cursors, answer, grant.
+//! One turn of the agent: take what the rings hold, decide, commit once, move the cursors, answer, grant, show.
 //!
 //! The order is what makes it safe to die at any step (the crash tests kill it at each):
 //!
@@ -6,6 +6,8 @@
 //! read ─▶ effects, expiries, cursors, releases in ONE transaction ─▶ COMMIT ─▶ ring cursors ─▶ replies, notices ─▶ bells ─▶ grants ─▶ bells
 //!   die: read again                                          die: handled again, same answers        die: pushed again
 //! ```
+//! What only looks (view, wallet, offers) comes last, from what is committed, and holds up nobody's money.
+//!
 //! When the commit fails, none of what stands behind it is done, and the ledger is read-only until a commit works again
 //! ([`Agent::turn`] tries each second): see [`outage`](crate::outage).
 
@@ -16,7 +18,6 @@ use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS};
 use crate::outage::Outage;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
-use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
@@ -160,6 +161,7 @@ impl Agent {
         self.feed.released(plan, lanes, &self.counters);
         lanes.ring();
         crash::point("turn:granted");
+        self.show(lanes, now);
         match (is_work, backlog) {
             (true, _) => Turn::Worked,
             (false, true) => Turn::Waiting,
@@ -231,27 +233,25 @@ impl Agent {
             ..
         } = self;
         ledger.transaction(now, |batch| {
-            for incoming in inbox.iter() {
-                let Incoming { lane, request, .. } = incoming;
-                if incoming.is_answered && matches!(request, Request::Ask(ask) if ask.what.kind().only_reads()) {
-                    continue;
-                }
-                let origin = lanes.origin(*lane);
-                let mut answer = judge.handle(batch, origin, request, now)?;
+            let requests = inbox.iter().enumerate();
+            let requests = requests.map(|(at, incoming)| (at, lanes.origin(incoming.lane), &incoming.request));
+            judge.hear(batch, requests, now, answers)?;
+            for (at, answer) in answers.iter_mut() {
+                let incoming = &inbox[*at];
                 if incoming.is_answered {
                     answer.reply = None;
                 }
-                answers.push((*lane, answer));
+                *at = incoming.lane;
             }
             if expires && judge.expire(batch, now)? == EXPIRE_MAX {
                 // There may be more: look again in the next turn.
                 *expiry_looked = UnixMillis(0);
             }
             if !plan.releases.is_empty() {
-                batch.release(plan.releases.iter().map(|(_, release)| release))?;
+                batch.release(plan.releases.iter().map(|(_, release)| release));
             }
             for record in records_to_store(lanes, moved, plan) {
-                batch.store_lane(&record)?;
+                batch.store_lane(&record);
             }
             Ok(())
         })

@@ -181,7 +181,7 @@ fn an_accepted_loss_pays_nothing_twice_and_repeats_no_key() {
         .map(|&packet| ledger.packet(packet).unwrap().unwrap());
     assert!(
         paid.into_iter()
-            .all(|packet| packet.state == State::Paid && !packet.is_opened)
+            .all(|packet| packet.state == State::Paid && !packet.is_opened())
     );
 }
 

@@ -361,7 +361,7 @@ impl Lanes {
 /// Names the ledger in the mapping, before anything is granted there: a gateway that does not know it gives nothing out.
 fn name_owner(attachment: &Attachment, ledger: &Ledger) -> Result<(), LanesError> {
     let unbound = || LedgerError::NotALedger(ledger.path().to_owned());
-    let bound = ledger.bound()?.ok_or_else(unbound)?;
+    let bound = ledger.bound().ok_or_else(unbound)?;
     let identity = bound.identity.ok_or_else(unbound)?.0;
     let part = bound.header.part.into();
     attachment.name_owner(&Owner { identity, part })?;
@@ -377,7 +377,7 @@ fn records_of(
     now: UnixMillis,
 ) -> Result<Vec<LaneRecord>, LedgerError> {
     ledger.transaction(now, |batch| {
-        (0..shards).map(|shard| batch.lane(instance, shard)).collect()
+        (0..shards).map(|shard| batch.load_lane(instance, shard)).collect()
     })
 }
 

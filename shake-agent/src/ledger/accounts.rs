@@ -1,5 +1,5 @@
-//! Accounts: who money moves between. Balances of the house's accounts are gathered during a transaction and written
-//! once at its end; a packet's stands in its own row, users have `users`.
+//! Accounts: who money moves between. Balances of the house's accounts stand in a table of few rows, which are written once a
+//! transaction; a packet's stands in its own row, users have `users`.
 
 use super::schema::{from_sql, to_sql};
 use rusqlite::{Connection, params};
@@ -86,37 +86,27 @@ impl fmt::Display for Account {
     }
 }
 
-/// Changes to the house's balances within one transaction.
-#[derive(Debug, Default)]
-pub(super) struct HouseDeltas(BTreeMap<Account, i64>);
+/// The balances of the house's accounts, in cents: bank, void, sponsors and what came back to them.
+pub(super) fn balances(connection: &Connection) -> rusqlite::Result<BTreeMap<Account, i64>> {
+    let mut statement = connection.prepare_cached("SELECT kind, id, balance_cents FROM house")?;
+    let rows = statement.query_map([], |row| {
+        let account = Account::from_columns(row.get(0)?, row.get(1)?);
+        let strange = rusqlite::Error::IntegralValueOutOfRange(0, row.get(0)?);
+        Ok((account.ok_or(strange)?, row.get(2)?))
+    })?;
+    rows.collect()
+}
 
-impl HouseDeltas {
-    /// Notes a change in cents.
-    pub(super) fn add(&mut self, account: Account, cents: i64) {
-        *self.0.entry(account).or_default() += cents;
-    }
-
-    /// The balance of one account, with what this transaction did to it.
-    pub(super) fn balance(&self, connection: &Connection, account: Account) -> rusqlite::Result<i64> {
+pub(super) fn store(connection: &Connection, balances: &[(Account, i64)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO house (kind, id, balance_cents) VALUES (?1, ?2, ?3)
+         ON CONFLICT (kind, id) DO UPDATE SET balance_cents = excluded.balance_cents",
+    )?;
+    for &(account, cents) in balances {
         let (kind, id) = account.to_columns();
-        let stored: i64 = connection
-            .prepare_cached("SELECT coalesce(sum(balance_cents), 0) FROM house WHERE kind = ?1 AND id = ?2")?
-            .query_row(params![kind, id], |row| row.get(0))?;
-        Ok(stored + self.0.get(&account).unwrap_or(&0))
+        statement.execute(params![kind, id, cents])?;
     }
-
-    /// Writes and forgets all changes.
-    pub(super) fn flush(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut statement = connection.prepare_cached(
-            "INSERT INTO house (kind, id, balance_cents) VALUES (?1, ?2, ?3)
-             ON CONFLICT (kind, id) DO UPDATE SET balance_cents = balance_cents + excluded.balance_cents",
-        )?;
-        for (account, cents) in std::mem::take(&mut self.0) {
-            let (kind, id) = account.to_columns();
-            statement.execute(params![kind, id, cents])?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 #[cfg(test)]

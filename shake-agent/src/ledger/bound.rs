@@ -1,15 +1,16 @@
 //! The seed that a ledger belongs to, and how far it is released.
 
 use super::packet::EVENT_SPONSOR;
-use super::schema::from_sql;
+use super::schema::{from_sql, to_sql};
+use super::store::Store;
 use super::{Ledger, LedgerError};
 use crate::seed_file::{SeedFile, Survey};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, EventId, LedgerId, SponsorId, UnixMillis};
 use std::collections::BTreeMap;
 
-impl Ledger {
+impl<S: Store> Ledger<S> {
     /// Ties the ledger to its seed file. At the first run, the whole file is verified, its header stored, and the bank
     /// funds each sponsor with the sponsor's sum, and the event with `gift_budget`. Later, the header must be the same; a
     /// larger budget is funded in addition, a smaller one changes nothing.
@@ -20,39 +21,43 @@ impl Ledger {
     /// [`LedgerError::OtherSeed`], [`LedgerError::SeedTooLarge`], [`LedgerError::SeedIds`], [`LedgerError::SeedSponsor`],
     /// [`LedgerError::SeedFile`], or a failed write.
     pub fn bind_seed(&mut self, seed: &SeedFile, gift_budget: Cents, now: UnixMillis) -> Result<Bound, LedgerError> {
-        if let Some(bound) = self.bound()? {
+        if let Some(bound) = self.bound() {
+            let before = bound.gift_budget;
             if bound.header != *seed.header() {
                 return Err(LedgerError::OtherSeed {
-                    ledger: self.path.clone(),
+                    ledger: self.path().to_owned(),
                     seed: seed.path().to_owned(),
                     bound: Box::new(bound.header),
                     found: Box::new(*seed.header()),
                 });
             }
-            if gift_budget > bound.gift_budget {
+            if gift_budget > before {
                 check_total(seed.header(), gift_budget)?;
-                let more = Cents(gift_budget.0 - bound.gift_budget.0);
-                self.transaction(now, |batch| batch.fund_gifts(more))?;
+                self.transaction(now, |batch| {
+                    batch.fund_gifts(before, gift_budget);
+                    Ok(())
+                })?;
             }
         } else {
             let survey = survey_for_a_new_ledger(seed, gift_budget)?;
             let header = *seed.header();
             let identity = LedgerId(rand::random());
             self.transaction(now, |batch| {
-                batch.fund(&header, identity, &survey.sponsors)?;
+                batch.fund(&header, identity, &survey.sponsors);
                 if gift_budget.0 > 0 {
-                    batch.fund_gifts(gift_budget)
-                } else {
-                    Ok(())
+                    batch.fund_gifts(Cents(0), gift_budget);
                 }
+                Ok(())
             })?;
-            self.identity = Some(identity);
+            self.look_up()?;
         }
-        Ok(self.bound()?.expect("it was bound above"))
+        Ok(self.bound().expect("it was bound above").clone())
     }
 
-    pub(crate) fn bound(&self) -> Result<Option<Bound>, LedgerError> {
-        bound_seed(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+    /// What it is tied to, and how far that is released; `None` before the first run.
+    #[must_use]
+    pub fn bound(&self) -> Option<&Bound> {
+        self.standing().bound.as_ref()
     }
 }
 
@@ -131,4 +136,13 @@ pub fn bound_seed(connection: &Connection) -> rusqlite::Result<Option<Bound>> {
         gift_budget,
         released,
     }))
+}
+
+/// So many packets of each of these sponsors are released.
+pub(super) fn store_released(connection: &Connection, released: &[(SponsorId, u64)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("UPDATE sponsors SET released = ?2 WHERE sponsor = ?1")?;
+    for &(sponsor, count) in released {
+        statement.execute(params![sponsor.0, to_sql(count)])?;
+    }
+    Ok(())
 }

@@ -14,9 +14,20 @@ pub struct LaneRecord {
     pub grants_released: u64,
 }
 
-/// Finds a lane's row, or makes one with both positions at zero.
-pub(super) fn find_or_make(connection: &Connection, mapping: u64, shard: u16) -> rusqlite::Result<LaneRecord> {
-    let found = connection
+/// The rings of a shard in a mapping, and where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneRow {
+    /// The mapping's instance number.
+    pub mapping: u64,
+    /// The shard.
+    pub shard: u16,
+    /// Where its rings stand.
+    pub record: LaneRecord,
+}
+
+/// The row of a lane; `None` when there is none.
+pub(super) fn find(connection: &Connection, mapping: u64, shard: u16) -> rusqlite::Result<Option<LaneRecord>> {
+    connection
         .prepare_cached("SELECT lane, requests_done, grants_released FROM lanes WHERE mapping = ?1 AND shard = ?2")?
         .query_row(params![to_sql(mapping), shard], |row| {
             Ok(LaneRecord {
@@ -25,27 +36,39 @@ pub(super) fn find_or_make(connection: &Connection, mapping: u64, shard: u16) ->
                 grants_released: from_sql(row.get(2)?),
             })
         })
-        .optional()?;
-    if let Some(found) = found {
-        return Ok(found);
-    }
-    connection
-        .prepare_cached("INSERT INTO lanes (mapping, shard, requests_done, grants_released) VALUES (?1, ?2, 0, 0)")?
-        .execute(params![to_sql(mapping), shard])?;
-    Ok(LaneRecord {
-        lane: connection.last_insert_rowid(),
-        requests_done: 0,
-        grants_released: 0,
-    })
+        .optional()
 }
 
-pub(super) fn store(connection: &Connection, record: &LaneRecord) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE lanes SET requests_done = ?2, grants_released = ?3 WHERE lane = ?1")?
-        .execute(params![
+pub(super) fn insert(connection: &Connection, rows: &[LaneRow]) -> rusqlite::Result<()> {
+    for row in rows {
+        connection.execute(
+            "INSERT INTO lanes (lane, mapping, shard, requests_done, grants_released) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                row.record.lane,
+                to_sql(row.mapping),
+                row.shard,
+                to_sql(row.record.requests_done),
+                to_sql(row.record.grants_released)
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+pub(super) fn update(connection: &Connection, records: &[LaneRecord]) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE lanes SET requests_done = ?2, grants_released = ?3 WHERE lane = ?1")?;
+    for record in records {
+        statement.execute(params![
             record.lane,
             to_sql(record.requests_done),
             to_sql(record.grants_released)
         ])?;
+    }
     Ok(())
+}
+
+/// The number of the last one; 0 before the first.
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(lane), 0) FROM lanes", [], |row| row.get(0))
 }

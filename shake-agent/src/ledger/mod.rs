@@ -1,20 +1,23 @@
-//! The ledger: double entry, on SQLite. Every movement of money is a transfer between accounts; balances sum to zero;
-//! amounts are whole cents.
+//! The ledger: double entry. Every movement of money is a transfer between accounts; balances sum to zero; amounts are whole
+//! cents.
 //!
-//! One process, and in it one thread, writes ([`Ledger`]); anyone may read meanwhile. All effects of a transaction are
-//! durable when [`Ledger::transaction`] returns, or none of them is there. After a failed write nothing more is written
-//! ([`LedgerError::Failed`]) until [`Ledger::recover`] has opened the file anew and made a commit in it: what a failed write
-//! or sync left on the disk is unknown. Until then the ledger is read-only: [`Ledger::read`] shows what is committed.
+//! A transaction ([`Ledger::transaction`]) is read from the [`Store`], done in memory in its [`Book`], and written as
+//! [`Differences`]. One thread writes. All effects are durable when it returns, or none of them is there. After a failed write
+//! nothing more is written ([`LedgerError::Failed`]) until [`Ledger::recover`] has reached the store anew and made a commit in
+//! it: what a failed write or sync left is unknown. Until then the ledger is read-only: [`Ledger::look`] shows what is committed.
 //!
 //! A closed ledger ([`Ledger::close`]) is never written again.
 //!
-//! The modules never decide whether something may be done; `requests` does.
+//! The modules never decide whether something may be done; `requests` does. The store is SQLite ([`Sqlite`]); the modules named
+//! after tables hold its statements.
 
 mod accounts;
 mod batch;
+mod book;
 mod bound;
 mod checkpoint;
 mod connect;
+mod differences;
 mod error;
 mod lanes;
 mod lock;
@@ -25,34 +28,43 @@ mod packet;
 mod packets;
 mod shares;
 mod spans;
+mod sqlite;
+mod standing;
+mod store;
 mod transfers;
 mod users;
+mod view;
 
 pub mod schema;
 
 pub use accounts::Account;
-pub use batch::{Batch, Opening};
+pub use batch::Batch;
+pub use book::{Book, Opening};
 pub use bound::{Bound, bound_seed};
 pub(crate) use bound::{check_total, survey_for_a_new_ledger};
 pub use checkpoint::{Checkpointer, PAGE_BYTES, Wal};
 pub(crate) use connect::log_path;
 pub use connect::open_read_only;
+pub use differences::{Differences, SeedRow};
 pub use error::{LedgerError, when};
-pub use lanes::LaneRecord;
+pub use lanes::{LaneRecord, LaneRow};
 pub use lock::holder;
-pub use opening::{Commits, Incarnation, Machine};
+pub use opening::{Commits, Incarnation, Machine, OpeningRow};
 pub(crate) use opening::{machines, told as told_machines};
 pub use out::{Out, still_out};
-pub use outbox::LineKind;
-pub use packet::{EVENT_SPONSOR, Held, Making, Origin, Packet, Release, State, Term, shares_of};
-pub use shares::{Made, Offer, Share};
+pub use outbox::{ClosingRow, LineKind, OutboxRow};
+pub use packet::{EVENT_SPONSOR, Granted, Held, Making, Origin, Packet, Release, State, Term, shares_of};
+pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};
-pub use transfers::Transfer;
+pub use sqlite::Sqlite;
+pub use standing::{Numbers, Standing};
+pub use store::{Listing, Look, Needed, Seen, Store};
+pub use transfers::{Entry, Transfer};
 pub use users::{Movement, UserAccount};
+pub use view::View;
 
-use rusqlite::Connection;
 use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// When the ledger at `path` was closed; `None` while it is open.
@@ -64,28 +76,16 @@ pub fn closed_at(path: &Path) -> Result<Option<UnixMillis>, LedgerError> {
     outbox::closed(&connection).map_err(|source| LedgerError::sqlite("read", path, source))
 }
 
-/// The one writer of a ledger. Holds its lock for as long as it lives.
+/// The one writer of a ledger.
 #[derive(Debug)]
-pub struct Ledger {
-    connection: Connection,
-    path: PathBuf,
-    wal: Arc<Wal>,
+pub struct Ledger<S = Sqlite> {
+    store: S,
+    /// Where it stands, and the transaction under way.
+    book: Book,
     failed: Option<String>,
-    /// Random; made when the seed is bound.
-    identity: Option<LedgerId>,
-    /// How many commits are known to be there.
-    stamp: u64,
-    /// When the last one was.
-    last_commit: UnixMillis,
-    /// When it was closed; then there are no more.
-    closed: Option<UnixMillis>,
-    spans: Spans,
     incarnation: Incarnation,
     /// What this machine is called.
     machine: String,
-    /// The incarnation's row, once it made a commit.
-    incarnation_row: Option<i64>,
-    _lock: lock::Lock,
 }
 
 impl Ledger {
@@ -95,55 +95,81 @@ impl Ledger {
     /// [`LedgerError::Locked`] when another agent has it, [`LedgerError::NotALedger`], [`LedgerError::Version`],
     /// [`LedgerError::NoWal`], [`LedgerError::Io`] or [`LedgerError::Sqlite`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let lock = lock::Lock::take(path)?;
-        let wal = Arc::new(Wal::default());
-        let connection = connect::writer(path, &wal)?;
-        // What the log holds may be in the system's cache only: the last run may have ended because a sync failed, and the
-        // next sync of the same pages would then say "success". Moved into the file, it is written and synced anew.
-        checkpoint::passive(&connection).map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
-        let mut ledger = Self {
-            connection,
-            path: path.to_owned(),
-            wal,
-            failed: None,
-            identity: None,
-            stamp: 0,
-            last_commit: UnixMillis(0),
-            closed: None,
-            spans: Spans::default(),
-            incarnation: Incarnation::random(),
-            machine: host::machine::name(),
-            incarnation_row: None,
-            _lock: lock,
-        };
-        ledger.look_up()?;
-        Ok(ledger)
+        Self::on(Sqlite::open(path)?)
     }
 
-    /// Reads again what is kept in memory of the ledger's content.
+    /// What it says of its commits.
+    #[must_use]
+    pub fn commits(&self) -> Commits<'_> {
+        Commits::of(&self.store.connection, self.store.place())
+    }
+
+    /// The state of its write-ahead log.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.store.wal
+    }
+
+    /// Starts the thread that checkpoints. Without one the WAL grows until the ledger is closed.
+    ///
+    /// # Errors
+    /// When its connection or the thread cannot be made.
+    pub fn checkpointer(&self) -> Result<Checkpointer, LedgerError> {
+        Checkpointer::spawn(self.store.place(), Arc::clone(&self.store.wal))
+    }
+
+    /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
+    /// most five seconds.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn checkpoint(&self) -> Result<(), LedgerError> {
+        self.store
+            .connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(|source| LedgerError::sqlite("checkpoint", self.store.place(), source))
+    }
+}
+
+impl<S: Store> Ledger<S> {
+    /// A ledger that is kept by a store, in an opening of its own.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn on(store: S) -> Result<Self, LedgerError> {
+        let incarnation = Incarnation::random();
+        let standing = store.standing(incarnation)?;
+        Ok(Self {
+            store,
+            book: Book::of(standing),
+            failed: None,
+            incarnation,
+            machine: host::machine::name(),
+        })
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.book.standing
+    }
+
+    /// Reads anew where it stands.
     fn look_up(&mut self) -> Result<(), LedgerError> {
-        self.identity = self.bound()?.and_then(|bound| bound.identity);
-        self.stamp = opening::stamp(&self.connection).map_err(|source| self.unread(source))?;
-        self.last_commit = spans::last_commit(&self.connection).map_err(|source| self.unread(source))?;
-        self.spans = spans::all(&self.connection).map_err(|source| self.unread(source))?;
-        self.closed = outbox::closed(&self.connection).map_err(|source| self.unread(source))?;
+        self.book.standing = self.store.standing(self.incarnation)?;
         Ok(())
     }
 
-    fn unread(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::sqlite("read", &self.path, source)
-    }
-
-    /// Which ledger it is, in all its copies; `None` until its seed is bound.
+    /// Which ledger it is, in all its copies; random, and `None` until its seed is bound.
     #[must_use]
     pub fn identity(&self) -> Option<LedgerId> {
-        self.identity
+        self.bound().and_then(|bound| bound.identity)
     }
 
     /// How many commits it has. Larger than any stamp that was seen of it before, unless it was restored from a backup.
     #[must_use]
     pub fn stamp(&self) -> u64 {
-        self.stamp
+        self.standing().stamp
     }
 
     /// This opening of it.
@@ -157,22 +183,10 @@ impl Ledger {
         machine.clone_into(&mut self.machine);
     }
 
-    /// What it says of its commits.
-    #[must_use]
-    pub fn commits(&self) -> Commits<'_> {
-        Commits::of(&self.connection, &self.path)
-    }
-
     /// Where it lies.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The state of its write-ahead log.
-    #[must_use]
-    pub fn wal(&self) -> &Wal {
-        &self.wal
+        self.store.place()
     }
 
     /// Why it refuses writes; `None` while it does not.
@@ -186,17 +200,13 @@ impl Ledger {
         self.failed = Some(reason);
     }
 
-    /// Tries to leave the state of refusing writes: opens the file anew and makes a small commit. Whatever was known of the
+    /// Tries to leave the state of refusing writes: reaches the store anew and makes a small commit. Whatever was known of the
     /// ledger's content has to be read again then: the transaction that failed may be there after all.
     ///
     /// # Errors
     /// When the storage fails still; it goes on to refuse writes.
     pub fn recover(&mut self) -> Result<(), LedgerError> {
-        let connection = connect::writer(&self.path, &self.wal)?;
-        connect::probe(&connection).map_err(|source| LedgerError::sqlite("write to", &self.path, source))?;
-        // The old connection was open until here. SQLite reads the log anew only when nobody has the file open, so it never
-        // came to believe a commit whose sync failed; the probe went over its bytes.
-        self.connection = connection;
+        self.store.reopen()?;
         self.look_up()?;
         self.failed = None;
         Ok(())
@@ -208,23 +218,14 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::StillOut`] while anything can be opened or grabbed, or a failed write.
     pub fn close(&mut self, now: UnixMillis) -> Result<UnixMillis, LedgerError> {
-        self.transaction(now, |batch| batch.close())?;
-        self.closed = Some(now);
+        self.transaction(now, |batch| batch.close_books())?;
         Ok(now)
     }
 
     /// When it was closed; `None` while it is open.
     #[must_use]
     pub fn closed(&self) -> Option<UnixMillis> {
-        self.closed
-    }
-
-    /// Starts the thread that checkpoints. Without one the WAL grows until the ledger is closed.
-    ///
-    /// # Errors
-    /// When its connection or the thread cannot be made.
-    pub fn checkpointer(&self) -> Result<Checkpointer, LedgerError> {
-        Checkpointer::spawn(&self.path, Arc::clone(&self.wal))
+        self.standing().closed
     }
 
     /// Runs `work` in one transaction and makes it durable.
@@ -235,23 +236,23 @@ impl Ledger {
     pub fn transaction<T>(
         &mut self,
         now: UnixMillis,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, LedgerError>,
+        work: impl FnOnce(&mut Batch<'_, S>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
         if let Some(reason) = &self.failed {
             return Err(LedgerError::Failed(reason.clone()));
         }
-        if let Some(at) = self.closed {
-            return Err(LedgerError::Closed {
-                path: self.path.clone(),
-                at,
-            });
+        if let Some(at) = self.closed() {
+            let path = self.path().to_owned();
+            return Err(LedgerError::Closed { path, at });
         }
         let outcome = self.try_transaction(now, work);
         if let Err(error) = &outcome {
-            // When the rollback fails too, the next start does it: the WAL has no commit record.
-            let _ = self.connection.execute_batch("ROLLBACK");
+            self.store.roll_back();
             if error.is_storage() {
                 self.failed = Some(error.to_string());
+            } else if let Err(fault) = self.look_up() {
+                // Numbers and balances stand as if it had been committed.
+                self.failed = Some(fault.to_string());
             }
         }
         outcome
@@ -260,65 +261,28 @@ impl Ledger {
     fn try_transaction<T>(
         &mut self,
         now: UnixMillis,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, LedgerError>,
+        work: impl FnOnce(&mut Batch<'_, S>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
-        let path = &self.path;
-        if self.wal.take_finish() {
-            checkpoint::passive(&self.connection).map_err(|source| LedgerError::sqlite("checkpoint", path, source))?;
-        }
-        let execute = |sql: &str, action| {
-            let run = || self.connection.prepare_cached(sql)?.execute([]);
-            run().map_err(|source| LedgerError::sqlite(action, path, source))
+        let Self { store, book, .. } = self;
+        store.begin()?;
+        let standing = &book.standing;
+        let span = match Span::between(standing.last_commit, now).filter(|_| standing.stamp > 0) {
+            Some(span) => store.are_out()?.then_some(span),
+            None => None,
         };
-        execute("BEGIN IMMEDIATE", "begin a transaction in")?;
-        let incarnation = match self.incarnation_row {
-            Some(row) => row,
-            None => opening::find_or_make(&self.connection, self.incarnation, &self.machine, now)
-                .map_err(|source| LedgerError::sqlite("store the incarnation in", path, source))?,
-        };
-        let span = Span::between(self.last_commit, now)
-            .filter(|_| self.stamp > 0)
-            .map_or(Ok(None), |span| {
-                packets::are_out(&self.connection).map(|are_out| are_out.then_some(span))
-            })
-            .map_err(|source| LedgerError::sqlite("read", path, source))?;
-        let spans = span.map_or_else(|| self.spans.clone(), |span| self.spans.with(span));
-        let mut batch = Batch::new(&self.connection, path, now, incarnation, spans.clone());
-        if let Some(span) = span {
-            batch.note_span(span)?;
-        }
-        let value = work(&mut batch)?;
-        batch.finish()?;
-        crate::crash::point("turn:before-commit");
-        execute("COMMIT", "commit to")?;
-        self.stamp += 1;
-        self.last_commit = now;
-        self.spans = spans;
-        self.incarnation_row = Some(incarnation);
+        book.begin(now, self.incarnation, &self.machine, span);
+        let value = work(&mut Batch::new(store, book))?;
+        store.commit(book.finish())?;
+        book.committed();
         Ok(value)
     }
 
-    /// Runs `work`, which only looks, on what is committed; also while writes are refused.
+    /// Shows what is committed; also while writes are refused.
     ///
     /// # Errors
-    /// Whatever `work` gives, and when the ledger cannot be read.
-    pub fn read<T>(
-        &self,
-        now: UnixMillis,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, LedgerError>,
-    ) -> Result<T, LedgerError> {
-        let sqlite = |source| LedgerError::sqlite("read", &self.path, source);
-        self.connection.execute_batch("BEGIN").map_err(sqlite)?;
-        let outcome = work(&mut Batch::new(
-            &self.connection,
-            &self.path,
-            now,
-            0,
-            self.spans.clone(),
-        ));
-        // Whatever it did, nothing comes of it.
-        self.connection.execute_batch("ROLLBACK").map_err(sqlite)?;
-        outcome
+    /// When the ledger cannot be read.
+    pub fn look(&self, look: &Look) -> Result<Seen, LedgerError> {
+        self.store.look(look)
     }
 
     /// A user's balance in cents; `None` for a user who never got anything.
@@ -326,9 +290,10 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn user_balance(&self, user: UserId) -> Result<Option<i64>, LedgerError> {
-        users::find(&self.connection, user)
-            .map(|account| account.map(|account| account.balance))
-            .map_err(|source| LedgerError::sqlite("read", &self.path, source))
+        match self.look(&Look::Wallet(user, 0))? {
+            Seen::Wallet { balance, .. } => Ok(balance),
+            Seen::Packet(_) | Seen::Offers(_) => unreachable!("a store shows what is asked for"),
+        }
     }
 
     /// What the ledger knows of a packet; `None` when it was never released.
@@ -336,13 +301,16 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn packet(&self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
-        packets::find(&self.connection, packet).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+        match self.look(&Look::Packet(packet))? {
+            Seen::Packet(found) => Ok(found.map(|(packet, _)| packet)),
+            Seen::Wallet { .. } | Seen::Offers(_) => unreachable!("a store shows what is asked for"),
+        }
     }
 
     /// When the last commit was.
     #[must_use]
     pub fn last_commit(&self) -> UnixMillis {
-        self.last_commit
+        self.standing().last_commit
     }
 
     /// Whether anything is out whose time runs: while it is so, commits must not be further apart than
@@ -351,7 +319,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn are_out(&self) -> Result<bool, LedgerError> {
-        packets::are_out(&self.connection).map_err(|source| self.unread(source))
+        self.store.are_out()
     }
 
     /// When the first packet may go back; `None` while none can.
@@ -359,7 +327,7 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {
-        packets::first_due(&self.connection).map_err(|source| LedgerError::sqlite("read", &self.path, source))
+        self.store.first_due()
     }
 
     /// When the last ticket ends that may be out for a packet that is lost, where tickets live so long; `None` when none is lost.
@@ -367,23 +335,10 @@ impl Ledger {
     /// # Errors
     /// When it cannot be read.
     pub fn lost_end(&self, ticket_lifetime_ms: u64) -> Result<Option<UnixMillis>, LedgerError> {
-        let last = packets::last_lost(&self.connection).map_err(|source| self.unread(source))?;
-        Ok(last.map(|began| {
-            self.spans.end(Term {
-                began,
-                ends: began.plus_ms(ticket_lifetime_ms),
-            })
-        }))
-    }
-
-    /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
-    /// most five seconds.
-    ///
-    /// # Errors
-    /// When it fails.
-    pub fn checkpoint(&self) -> Result<(), LedgerError> {
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(|source| LedgerError::sqlite("checkpoint", &self.path, source))
+        let end = |began: UnixMillis| {
+            let ends = began.plus_ms(ticket_lifetime_ms);
+            self.standing().spans.end(Term { began, ends })
+        };
+        Ok(self.store.last_lost()?.map(end))
     }
 }

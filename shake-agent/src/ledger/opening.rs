@@ -95,40 +95,57 @@ pub(super) fn stamp(connection: &Connection) -> rusqlite::Result<u64> {
         .query_row([], |row| row.get(0).map(from_sql))
 }
 
-/// Counts the transaction under way as a commit at `at`.
-pub(super) fn count_commit(connection: &Connection, at: UnixMillis) -> rusqlite::Result<()> {
+/// The ledger has so many commits, the last of them at `at`.
+pub(super) fn store_commit(connection: &Connection, stamp: u64, at: UnixMillis) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE commits SET stamp = stamp + 1, at_ms = ?1")?
-        .execute([to_sql(at.0)])
+        .prepare_cached("UPDATE commits SET stamp = ?1, at_ms = ?2")?
+        .execute([to_sql(stamp), to_sql(at.0)])
         .map(drop)
 }
 
-/// The stamp is `seen` at least.
-pub(super) fn stamp_at_least(connection: &Connection, seen: u64) -> rusqlite::Result<()> {
-    connection
-        .execute("UPDATE commits SET stamp = max(stamp, ?1)", [to_sql(seen)])
-        .map(drop)
+/// An opening, as the ledger has it once it made a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningRow {
+    /// Its number.
+    pub row: i64,
+    /// What names it.
+    pub incarnation: Incarnation,
+    /// When it made its first commit.
+    pub begun: UnixMillis,
+    /// What the machine was called.
+    pub machine: String,
 }
 
-/// The row of an incarnation; made with its first commit, so that an opening which commits nothing leaves nothing.
-pub(super) fn find_or_make(
-    connection: &Connection,
-    incarnation: Incarnation,
-    machine: &str,
-    begun: UnixMillis,
-) -> rusqlite::Result<i64> {
-    let find = "SELECT incarnation FROM incarnations WHERE bits = ?1";
-    let found = connection
-        .query_row(find, [to_sql(incarnation.0)], |row| row.get(0))
-        .optional()?;
-    if let Some(row) = found {
-        return Ok(row);
-    }
-    connection.execute(
-        "INSERT INTO incarnations (bits, begun_ms, machine) VALUES (?1, ?2, ?3)",
-        params![to_sql(incarnation.0), to_sql(begun.0), machine],
-    )?;
-    Ok(connection.last_insert_rowid())
+/// The row of an incarnation; `None` before its first commit, so that an opening which commits nothing leaves nothing.
+pub(super) fn row_of(connection: &Connection, incarnation: Incarnation) -> rusqlite::Result<Option<i64>> {
+    connection
+        .query_row(
+            "SELECT incarnation FROM incarnations WHERE bits = ?1",
+            [to_sql(incarnation.0)],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// The number of the last one; 0 before the first.
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT coalesce(max(incarnation), 0) FROM incarnations", [], |row| {
+        row.get(0)
+    })
+}
+
+pub(super) fn insert(connection: &Connection, opening: &OpeningRow) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "INSERT INTO incarnations (incarnation, bits, begun_ms, machine) VALUES (?1, ?2, ?3, ?4)",
+            params![
+                opening.row,
+                to_sql(opening.incarnation.0),
+                to_sql(opening.begun.0),
+                opening.machine
+            ],
+        )
+        .map(drop)
 }
 
 /// Whether the ledger knows this incarnation.

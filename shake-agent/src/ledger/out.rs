@@ -61,7 +61,7 @@ pub fn still_out(connection: &Connection, ticket_lifetime_ms: u64, now: UnixMill
         began,
         ends: began.plus_ms(ticket_lifetime_ms),
     });
-    let terms = packets.iter().filter_map(|(_, packet)| packet.term).chain(lost);
+    let terms = packets.iter().filter_map(|(_, packet)| packet.term()).chain(lost);
     out.ends = terms.map(|term| spans.end(term)).max();
     let (kind, _) = Account::Sponsor(EVENT_SPONSOR).to_columns();
     let mut statement = connection.prepare("SELECT id, balance_cents FROM house WHERE kind = ?1")?;

@@ -67,32 +67,40 @@ impl LineKind {
     }
 }
 
-/// One movement.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    pub(super) at: UnixMillis,
-    pub(super) user: UserId,
+/// One movement, as the outbox has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// 1, 2, 3, …, in the order of the commits.
+    pub seq: i64,
+    /// When.
+    pub at: UnixMillis,
+    /// Whose balance it is.
+    pub user: UserId,
     /// What came in; negative when it went out.
-    pub(super) cents: i64,
-    pub(super) kind: LineKind,
-    pub(super) packet: PacketId,
-    pub(super) transfer: i64,
+    pub cents: i64,
+    /// Why.
+    pub kind: LineKind,
+    /// The packet that it came from or went to.
+    pub packet: PacketId,
+    /// The transfer that moved it.
+    pub transfer: i64,
     /// 1, 2, 3, … of this user.
-    pub(super) number: i64,
+    pub number: i64,
     /// What the user has after it, in cents.
-    pub(super) balance: i64,
+    pub balance: i64,
     /// The row of the opening that writes it.
-    pub(super) incarnation: i64,
+    pub incarnation: i64,
 }
 
-/// Appends a row. Its rowid is one more than the largest, and none is ever deleted: no gaps.
-pub(super) fn append(connection: &Connection, row: &Row) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-        )?
-        .execute(params![
+/// Appends rows. None is ever deleted: no gaps.
+pub(super) fn append(connection: &Connection, rows: &[OutboxRow]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO outbox (seq, at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    for row in rows {
+        statement.execute(params![
+            row.seq,
             to_sql(row.at.0),
             to_sql(row.user.0),
             row.cents,
@@ -103,7 +111,15 @@ pub(super) fn append(connection: &Connection, row: &Row) -> rusqlite::Result<()>
             row.balance,
             row.incarnation
         ])?;
+    }
     Ok(())
+}
+
+/// The number of the last row; 0 before the first.
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<i64> {
+    connection
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM outbox")?
+        .query_row([], |row| row.get(0))
 }
 
 /// When the ledger was closed: its last row is then the closing line. `None` while it is open.
@@ -115,12 +131,28 @@ pub(super) fn closed(connection: &Connection) -> rusqlite::Result<Option<UnixMil
     Ok(last.and_then(|(kind, at_ms)| (kind == LineKind::Close.to_column()).then_some(UnixMillis(at_ms))))
 }
 
-/// Appends the closing line: how many users are owed something, and how much in all.
-pub(super) fn append_closing(connection: &Connection, at: UnixMillis, incarnation: i64) -> rusqlite::Result<()> {
+/// The closing line: how many users are owed something, and how much in all, is counted by the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClosingRow {
+    /// Its number.
+    pub seq: i64,
+    /// When.
+    pub at: UnixMillis,
+    /// The row of the opening that writes it.
+    pub incarnation: i64,
+}
+
+/// Appends the closing line, once all balances are written.
+pub(super) fn append_closing(connection: &Connection, row: &ClosingRow) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO outbox (at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
-         SELECT ?1, 0, 0, ?2, 0, 0, count(*), coalesce(sum(balance_cents), 0), ?3 FROM users WHERE balance_cents > 0",
-        params![to_sql(at.0), LineKind::Close.to_column(), incarnation],
+        "INSERT INTO outbox (seq, at_ms, user, cents, kind, packet, transfer, number, balance_cents, incarnation)
+         SELECT ?1, ?2, 0, 0, ?3, 0, 0, count(*), coalesce(sum(balance_cents), 0), ?4 FROM users WHERE balance_cents > 0",
+        params![
+            row.seq,
+            to_sql(row.at.0),
+            LineKind::Close.to_column(),
+            row.incarnation
+        ],
     )?;
     Ok(())
 }

@@ -88,7 +88,7 @@ impl State {
 }
 
 /// Where a packet comes from, and with it who funded it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
     /// The seed; a sponsor funded it.
     Seed(SponsorId),
@@ -153,14 +153,33 @@ pub struct Packet {
     pub state: State,
     /// Who it was issued to.
     pub user: Option<UserId>,
-    /// Whether that user opened it.
-    pub is_opened: bool,
+    /// Index of the phase that it was won or given in.
+    pub stage: Option<u16>,
     /// When it was released, sent or given.
     pub made: UnixMillis,
+    /// When its ticket was made.
+    pub issued: Option<UnixMillis>,
+    /// When the user that it was issued to opened it.
+    pub opened: Option<UnixMillis>,
     /// When what is left may go back: a candidate, of which [`Packet::term`] decides.
     pub due: Option<UnixMillis>,
-    /// What was promised for what is left: with the ticket while it is issued, with the shares while it is open.
-    pub term: Option<Term>,
+    /// The end that was promised with the ticket or the shares.
+    pub ends: Option<UnixMillis>,
+    /// Since when nothing is left in it.
+    pub closed: Option<UnixMillis>,
+    /// Where a packet of the seed was released to.
+    pub granted: Option<Granted>,
+}
+
+/// Where a packet of the seed was released to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// Index of its record in the seed file.
+    pub seed_index: u64,
+    /// The ledger's number of the lane.
+    pub lane: i64,
+    /// Position in the lane's grant ring.
+    pub position: u64,
 }
 
 /// A time that was promised.
@@ -173,11 +192,135 @@ pub struct Term {
 }
 
 impl Packet {
+    /// A packet that is released at `at`.
+    #[must_use]
+    pub fn released(release: &Release, at: UnixMillis) -> Self {
+        let record = &release.record;
+        let shares = shares_of(record);
+        Self {
+            origin: Origin::Seed(record.sponsor),
+            amount: record.amount,
+            shares,
+            left: record.amount,
+            shares_left: shares,
+            recipients: 0,
+            state: State::Released,
+            user: None,
+            stage: None,
+            made: at,
+            issued: None,
+            opened: None,
+            due: None,
+            ends: None,
+            closed: None,
+            granted: Some(Granted {
+                seed_index: release.seed_index,
+                lane: release.lane,
+                position: release.grant_position,
+            }),
+        }
+    }
+
+    /// A packet that a user or the event makes at `at`: it is open to grab.
+    #[must_use]
+    pub fn sent(making: &Making<'_>, at: UnixMillis) -> Self {
+        let due = Some(kept(making.due));
+        Self {
+            origin: making.origin,
+            amount: making.amount,
+            shares: making.shares,
+            left: making.amount,
+            shares_left: making.shares,
+            recipients: making.recipients.len() as u16,
+            state: State::Open,
+            user: None,
+            stage: making.stage,
+            made: at,
+            issued: None,
+            opened: None,
+            due,
+            ends: due,
+            closed: None,
+            granted: None,
+        }
+    }
+
     /// Whether shares of it are taken by code, once it is opened.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.shares > 1 || !matches!(self.origin, Origin::Seed(_))
     }
+
+    /// Whether the user that it was issued to opened it.
+    #[must_use]
+    pub fn is_opened(&self) -> bool {
+        self.opened.is_some()
+    }
+
+    /// What was promised for what is left: with the ticket while it is issued, with the shares while it is open.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        let began = match self.state {
+            State::Issued => self.issued,
+            State::Open => self.opened.or(Some(self.made)),
+            _ => None,
+        };
+        began.zip(self.ends).map(|(began, ends)| Term { began, ends })
+    }
+
+    pub(super) fn issue(&mut self, user: UserId, stage: u16, term: Term) {
+        let due = Some(kept(term.ends));
+        self.state = State::Issued;
+        self.user = Some(user);
+        self.stage = Some(stage);
+        self.issued = Some(term.began);
+        (self.due, self.ends) = (due, due);
+    }
+
+    /// The user that it was issued to opens it: gets a share, and the rest waits until `due`.
+    pub(super) fn open(&mut self, user: UserId, stage: u16, share: Cents, due: UnixMillis, at: UnixMillis) {
+        self.user = Some(user);
+        self.stage = Some(stage);
+        self.opened = Some(at);
+        self.pay(share, kept(due), at);
+        self.ends = self.due.or(self.ends);
+    }
+
+    /// A share is paid out of it. What is left waits until `due`.
+    pub(super) fn pay(&mut self, share: Cents, due: UnixMillis, at: UnixMillis) {
+        self.left = Cents(self.left.0 - share.0);
+        self.shares_left -= 1;
+        let is_empty = self.shares_left == 0;
+        self.state = if is_empty { State::Opened } else { State::Open };
+        self.due = (!is_empty).then_some(due);
+        self.closed = is_empty.then_some(at);
+    }
+
+    /// Nothing is in it any more. How many shares nobody took stays.
+    pub(super) fn close(&mut self, state: State, at: UnixMillis) {
+        self.state = state;
+        self.left = Cents(0);
+        self.due = None;
+        self.closed = Some(at);
+    }
+
+    /// It was lost or void, and holds what it held before.
+    pub(super) fn find(&mut self) {
+        self.state = State::Released;
+        self.left = self.amount;
+        self.shares_left = self.shares;
+        self.closed = None;
+    }
+
+    /// It does not go back before `due`.
+    pub(super) fn put_off(&mut self, due: UnixMillis) {
+        self.due = Some(kept(due));
+    }
+}
+
+/// A due time as stores keep it; the end of time stays positive where numbers are signed, so that it sorts last.
+fn kept(due: UnixMillis) -> UnixMillis {
+    UnixMillis(due.0.min(i64::MAX as u64))
 }
 
 /// A release: which record of the seed goes to which shard, at which position of its grant ring.
@@ -225,28 +368,6 @@ pub struct Held {
     pub sponsor: SponsorId,
     /// Position in the lane's grant ring.
     pub grant_position: u64,
-}
-
-/// What a change leaves in a packet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Left {
-    pub(super) state: State,
-    pub(super) amount: Cents,
-    pub(super) shares: u16,
-    pub(super) due: Option<UnixMillis>,
-}
-
-impl Left {
-    /// What is left after a share was paid out of a packet that held `packet`: shares until `due`, or nothing.
-    pub(super) fn after_share(packet: &Packet, share: Cents, due: UnixMillis) -> Self {
-        let shares = packet.shares_left - 1;
-        Self {
-            state: if shares == 0 { State::Opened } else { State::Open },
-            amount: Cents(packet.left.0 - share.0),
-            shares,
-            due: (shares > 0).then_some(due),
-        }
-    }
 }
 
 /// How many shares a record of the seed has.

@@ -1,6 +1,6 @@
 //! Shares taken, offers that wait, and the keys of what users and the event made.
 
-use super::packet::{Making, Origin};
+use super::packet::Origin;
 use super::schema::{from_sql, to_sql};
 use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
@@ -25,16 +25,29 @@ pub struct Offer {
     pub from: Option<UserId>,
 }
 
-pub(super) fn append(connection: &Connection, transfer: i64, packet: PacketId, share: &Share) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO shares (transfer, packet, user, cents, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            transfer,
-            to_sql(packet.0),
-            to_sql(share.user.0),
-            to_sql(share.amount.0),
-            to_sql(share.at.0)
+/// A share, as the ledger has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShareRow {
+    /// The transfer that paid it.
+    pub transfer: i64,
+    /// Of which packet.
+    pub packet: PacketId,
+    /// Who took how much.
+    pub share: Share,
+}
+
+pub(super) fn append(connection: &Connection, rows: &[ShareRow]) -> rusqlite::Result<()> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO shares (transfer, packet, user, cents, at_ms) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for row in rows {
+        statement.execute(params![
+            row.transfer,
+            to_sql(row.packet.0),
+            to_sql(row.share.user.0),
+            to_sql(row.share.amount.0),
+            to_sql(row.share.at.0)
         ])?;
+    }
     Ok(())
 }
 
@@ -84,16 +97,31 @@ pub(super) fn made_with(connection: &Connection, origin: Origin, key: &[u8; 16])
         .optional()
 }
 
-pub(super) fn note_made(connection: &Connection, packet: PacketId, making: &Making<'_>) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO sends (packet, origin, sender, key, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            to_sql(packet.0),
-            making.origin.to_column(),
-            sender_column(making.origin),
-            making.key,
-            making.hash
+/// A key that made a packet, as the ledger has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendRow {
+    /// The packet.
+    pub packet: PacketId,
+    /// Who made it.
+    pub origin: Origin,
+    /// The key.
+    pub key: [u8; 16],
+    /// SHA-256 of what was asked for.
+    pub hash: [u8; 32],
+}
+
+pub(super) fn note_made(connection: &Connection, rows: &[SendRow]) -> rusqlite::Result<()> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO sends (packet, origin, sender, key, hash) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for row in rows {
+        statement.execute(params![
+            to_sql(row.packet.0),
+            row.origin.to_column(),
+            sender_column(row.origin),
+            row.key,
+            row.hash
         ])?;
+    }
     Ok(())
 }
 
@@ -108,35 +136,55 @@ fn sender_column(origin: Origin) -> i64 {
 /// The numbers of packets that are made, within their ids.
 const NUMBER: u64 = (1 << 47) - 1;
 
-/// The id of the next packet that is made; see the drawing in `schema`.
-pub(super) fn next_id(connection: &Connection, part: u16) -> rusqlite::Result<PacketId> {
-    let (last, skipped): (Option<i64>, i64) = connection
-        .prepare_cached("SELECT (SELECT max(packet) FROM sends), made_before FROM seed")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let number = last.map_or(0, |last| from_sql(last) & NUMBER).max(from_sql(skipped)) + 1;
+/// The id of the packet of this number that is made; see the drawing in `schema`.
+pub(super) fn made_id(part: u16, number: u64) -> PacketId {
     assert!(
         number <= NUMBER,
         "a ledger has fewer than 2^47 sent packets: each takes a commit's worth of disk"
     );
-    Ok(PacketId(1 << 63 | u64::from(part) << 47 | number))
+    PacketId(1 << 63 | u64::from(part) << 47 | number)
 }
 
-/// The next id has a number `between` after that of `last`.
-pub(super) fn skip_made(connection: &Connection, last: PacketId, between: u64) -> rusqlite::Result<()> {
-    let before = ((last.0 & NUMBER) + between).min(NUMBER - 1);
+/// The number `between` after that of `last`.
+pub(super) fn number_after(last: PacketId, between: u64) -> u64 {
+    ((last.0 & NUMBER) + between).min(NUMBER - 1)
+}
+
+/// The number of the last packet that was made; 0 before the first.
+pub(super) fn last_number(connection: &Connection) -> rusqlite::Result<u64> {
+    let (last, skipped): (Option<i64>, Option<i64>) = connection.query_row(
+        "SELECT (SELECT max(packet) FROM sends), (SELECT made_before FROM seed)",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let last = last.map_or(0, |last| from_sql(last) & NUMBER);
+    Ok(last.max(skipped.map_or(0, from_sql)))
+}
+
+/// Packets up to this number were made by commits that are lost.
+pub(super) fn store_made_before(connection: &Connection, number: u64) -> rusqlite::Result<()> {
     connection
-        .execute("UPDATE seed SET made_before = max(made_before, ?1)", [to_sql(before)])
+        .execute("UPDATE seed SET made_before = max(made_before, ?1)", [to_sql(number)])
         .map(drop)
 }
 
-pub(super) fn offer(connection: &Connection, packet: PacketId, user: UserId, origin: Origin) -> rusqlite::Result<()> {
-    let waits = match origin {
-        Origin::Gift => 2,
-        Origin::Sent(_) | Origin::Seed(_) => 1,
-    };
-    connection
-        .prepare_cached("INSERT INTO offers (packet, user, waits) VALUES (?1, ?2, ?3)")?
-        .execute([to_sql(packet.0), to_sql(user.0), waits])?;
+/// That a packet is for a user, as the ledger has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferRow {
+    /// The packet.
+    pub packet: PacketId,
+    /// For whom.
+    pub user: UserId,
+    /// Whether the event gives it.
+    pub is_gift: bool,
+}
+
+pub(super) fn offer(connection: &Connection, rows: &[OfferRow]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("INSERT INTO offers (packet, user, waits) VALUES (?1, ?2, ?3)")?;
+    for row in rows {
+        let waits = if row.is_gift { 2 } else { 1 };
+        statement.execute([to_sql(row.packet.0), to_sql(row.user.0), waits])?;
+    }
     Ok(())
 }
 

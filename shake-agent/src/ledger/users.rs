@@ -2,7 +2,7 @@
 
 use super::accounts::Account;
 use super::schema::{from_sql, to_sql};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use shake_rules::winnings::WinLimits;
 use shake_rules::{PacketId, SponsorId, UnixMillis, UserId};
 
@@ -54,14 +54,27 @@ impl UserAccount {
         self.packets_opened += 1;
         self.sponsors.extend(sponsor.0.to_be_bytes());
     }
+
+    /// So many cents came in by this transfer, or went out. Gives the transfer before of the list.
+    pub(super) fn note_moved(&mut self, cents: i64, transfer: i64) -> Option<i64> {
+        self.balance += cents;
+        self.lines += 1;
+        self.last_transfer.replace(transfer)
+    }
 }
 
-pub(super) fn find(connection: &Connection, user: UserId) -> rusqlite::Result<Option<UserAccount>> {
-    connection
-        .prepare_cached(
-            "SELECT balance_cents, packets_opened, sponsors_opened, last_transfer, lines FROM users WHERE user = ?1",
-        )?
-        .query_row([to_sql(user.0)], |row| {
+/// Finds users by their ids.
+pub(super) struct Finder<'c>(CachedStatement<'c>);
+
+impl<'c> Finder<'c> {
+    pub(super) fn new(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let sql =
+            "SELECT balance_cents, packets_opened, sponsors_opened, last_transfer, lines FROM users WHERE user = ?1";
+        connection.prepare_cached(sql).map(Self)
+    }
+
+    pub(super) fn find(&mut self, user: UserId) -> rusqlite::Result<Option<UserAccount>> {
+        let read = |row: &Row<'_>| {
             Ok(UserAccount {
                 balance: row.get(0)?,
                 packets_opened: row.get(1)?,
@@ -69,19 +82,21 @@ pub(super) fn find(connection: &Connection, user: UserId) -> rusqlite::Result<Op
                 last_transfer: row.get(3)?,
                 lines: row.get(4)?,
             })
-        })
-        .optional()
+        };
+        self.0.query_row([to_sql(user.0)], read).optional()
+    }
 }
 
-pub(super) fn store(connection: &Connection, user: UserId, account: &UserAccount) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer, lines)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (user) DO UPDATE SET balance_cents = excluded.balance_cents, last_transfer = excluded.last_transfer,
-             packets_opened = excluded.packets_opened, sponsors_opened = excluded.sponsors_opened, lines = excluded.lines",
-        )?
-        .execute(params![
+/// Writes accounts, whether or not they are there.
+pub(super) fn store(connection: &Connection, users: &[(UserId, UserAccount)]) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, last_transfer, lines)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (user) DO UPDATE SET balance_cents = excluded.balance_cents, last_transfer = excluded.last_transfer,
+         packets_opened = excluded.packets_opened, sponsors_opened = excluded.sponsors_opened, lines = excluded.lines",
+    )?;
+    for (user, account) in users {
+        statement.execute(params![
             to_sql(user.0),
             account.balance,
             account.packets_opened,
@@ -89,6 +104,7 @@ pub(super) fn store(connection: &Connection, user: UserId, account: &UserAccount
             account.last_transfer,
             account.lines
         ])?;
+    }
     Ok(())
 }
 

@@ -1,17 +1,17 @@
 //! `Gift`: the event sends a packet to users who were online when it was drawn.
 
-use super::send::{are_distinct, hash_of};
+use super::send::are_distinct;
 use super::{Answer, Audience, Judge};
-use crate::ledger::{Batch, LedgerError, Making, Origin};
+use crate::ledger::{Book, Making, Origin};
 use shake_proto::handoff::record::Gift;
 use shake_rules::UnixMillis;
 use tracing::warn;
 
 impl Judge {
-    pub(super) fn gift(&mut self, batch: &mut Batch<'_>, gift: &Gift, now: UnixMillis) -> Result<Answer, LedgerError> {
+    /// `hash` is that of the gift's content.
+    pub(super) fn gift(&mut self, book: &mut Book, gift: &Gift, hash: [u8; 32], now: UnixMillis) -> Answer {
         let mut answer = Answer::default();
-        let hash = hash_of(gift.total, gift.stage, &gift.recipients);
-        if let Some(made) = batch.made_with(Origin::Gift, &gift.key)? {
+        if let Some(made) = book.made_with(Origin::Gift, &gift.key) {
             let is_repeat = made.hash == hash;
             let counter = if is_repeat {
                 &self.counters.gifts_repeat
@@ -25,25 +25,25 @@ impl Judge {
                     "a gift's key made another gift before; nothing is made"
                 );
             }
-            return Ok(answer);
+            return answer;
         }
         // Decoding has bounded the number of recipients.
         let shares = gift.recipients.len() as u16;
         let enough = gift.total.0 >= u64::from(shares);
         if shares == 0 || !enough || !are_distinct(&gift.recipients) {
             self.counters.gifts_inconsistent.add(1);
-            return Ok(answer);
+            return answer;
         }
-        if u64::try_from(batch.gift_budget_left()?).unwrap_or(0) < gift.total.0 {
+        if u64::try_from(book.gift_budget_left()).unwrap_or(0) < gift.total.0 {
             self.counters.gifts_unfunded.add(1);
             if self.unfunded.begins(now.0) {
                 warn!(
                     "the event's budget for gifts is used up; raise [gifts] budget_cents of the show and restart the agent"
                 );
             }
-            return Ok(answer);
+            return answer;
         }
-        let packet = batch.make_packet(
+        let packet = book.make_packet(
             self.rules.part,
             &Making {
                 origin: Origin::Gift,
@@ -55,7 +55,7 @@ impl Judge {
                 stage: Some(gift.stage),
                 due: now.plus_ms(self.rules.share_lifetime_ms),
             },
-        )?;
+        );
         self.counters.gifts_made.add(1);
         answer.notices = gift
             .recipients
@@ -63,6 +63,6 @@ impl Judge {
             .map(|&user| self.notice(user, packet, None))
             .collect();
         answer.audience = Audience::Everyone;
-        Ok(answer)
+        answer
     }
 }

@@ -1,10 +1,10 @@
 //! `Grab`: a user takes a share of a packet by its code.
 
 use super::Judge;
-use crate::ledger::{Batch, LedgerError, Packet, State};
+use crate::ledger::{Book, Packet, State};
+use shake_proto::handoff::record::Ask;
 use shake_proto::reply::{GrabResult, Reason};
-use shake_proto::request::Grab;
-use shake_rules::{Cents, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, PacketId, UnixMillis};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
@@ -37,34 +37,30 @@ fn decide(packet: &Packet, share: Option<Cents>, is_entitled: bool, is_over: boo
 /// Whether a code of this packet can have been handed out: it was sent, given, or opened to be shared.
 pub(super) fn has_code(packet: &Packet) -> bool {
     packet.is_shared()
-        && (packet.user.is_none() || packet.is_opened)
+        && (packet.user.is_none() || packet.is_opened())
         && !matches!(packet.state, State::Released | State::Void | State::Lost | State::Paid)
 }
 
 impl Judge {
-    /// `at` is the time of the request; see [`super::claim`].
-    pub(super) fn grab(
-        &mut self,
-        batch: &mut Batch<'_>,
-        user: UserId,
-        at: UnixMillis,
-        grab: &Grab,
-    ) -> Result<GrabResult, LedgerError> {
-        let Some((id, packet)) = self.packet_of_code(batch, &grab.code)? else {
-            return Ok(GrabResult::Refused(self.count_refusal(Reason::PacketUnknown)));
+    /// `packet` is that of the code, if it is authentic; `at` is the time of the request, see [`super::claim`].
+    pub(super) fn grab(&mut self, book: &mut Book, ask: &Ask, packet: Option<PacketId>, at: UnixMillis) -> GrabResult {
+        let user = ask.user;
+        let found = packet.and_then(|id| Some((id, book.packet(id).filter(has_code)?)));
+        let Some((id, packet)) = found else {
+            return GrabResult::Refused(self.count_refusal(Reason::PacketUnknown));
         };
-        let share = batch.share_of(id, user)?;
-        let is_entitled = packet.recipients == 0 || batch.is_offered(id, user)?;
+        let share = book.share_of(id, user);
+        let is_entitled = packet.recipients == 0 || book.is_offered(id, user);
         let grabbed = |amount, repeat| GrabResult::Grabbed {
             packet: id,
             amount,
             repeat,
         };
-        let is_over = packet.term.is_some_and(|term| at >= batch.end_of(term));
-        Ok(match decide(&packet, share, is_entitled, is_over) {
+        let is_over = packet.term().is_some_and(|term| at >= book.end_of(term));
+        match decide(&packet, share, is_entitled, is_over) {
             Decision::Draw => {
                 let amount = self.draw(packet.left, packet.shares_left);
-                batch.grab(id, &packet, user, amount)?;
+                book.grab(id, user, amount);
                 self.counters.grabs_made.add(1);
                 grabbed(amount, false)
             }
@@ -77,42 +73,36 @@ impl Judge {
                 GrabResult::Empty
             }
             Decision::Refuse(reason) => GrabResult::Refused(self.count_refusal(reason)),
-        })
+        }
     }
 
-    /// The packet of a code that is authentic and may have been handed out.
-    pub(super) fn packet_of_code(
-        &self,
-        batch: &mut Batch<'_>,
-        code: &[u8],
-    ) -> Result<Option<(PacketId, Packet)>, LedgerError> {
-        let Ok(id) = self.codes.packet(&self.ledger, code) else {
-            return Ok(None);
-        };
-        Ok(batch.packet(id)?.filter(has_code).map(|packet| (id, packet)))
+    /// The packet of a code that is authentic.
+    pub(super) fn open_code(&self, code: &[u8]) -> Option<PacketId> {
+        self.codes.packet(&self.ledger, code).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Origin;
+    use crate::ledger::{Making, Origin};
+    use shake_rules::UserId;
 
     #[test]
     fn what_each_state_answers() {
-        let packet = |state| Packet {
+        let making = Making {
             origin: Origin::Sent(UserId(1)),
+            key: &[0; 16],
+            hash: [0; 32],
             amount: Cents(10),
             shares: 3,
-            left: Cents(10),
-            shares_left: 3,
-            recipients: 0,
+            recipients: &[],
+            stage: None,
+            due: UnixMillis(1),
+        };
+        let packet = |state| Packet {
             state,
-            user: None,
-            is_opened: false,
-            due: None,
-            made: UnixMillis(0),
-            term: None,
+            ..Packet::sent(&making, UnixMillis(0))
         };
         let refuse = Decision::Refuse;
         for (state, share, is_entitled, is_over, expected) in [

@@ -1,7 +1,7 @@
 //! `Issued`: a grant went into a ticket for a user.
 
 use super::Judge;
-use crate::ledger::{Batch, LedgerError, Packet, State, Term};
+use crate::ledger::{Book, Packet, State, Term};
 use shake_proto::handoff::record::Issued;
 use shake_rules::{UnixMillis, UserId};
 use tracing::warn;
@@ -24,25 +24,20 @@ fn decide(found: Option<&Packet>, user: UserId) -> Decision {
 }
 
 impl Judge {
-    pub(super) fn issued(
-        &mut self,
-        batch: &mut Batch<'_>,
-        issued: &Issued,
-        now: UnixMillis,
-    ) -> Result<(), LedgerError> {
-        let found = batch.packet(issued.packet)?;
+    pub(super) fn issued(&mut self, book: &mut Book, issued: &Issued, now: UnixMillis) {
+        let found = book.packet(issued.packet);
         match decide(found.as_ref(), issued.user) {
             Decision::Issue => {
-                if let Some(lost) = found.filter(|packet| packet.state == State::Lost) {
-                    batch.find_packet(issued.packet, &lost)?;
+                if found.is_some_and(|packet| packet.state == State::Lost) {
+                    book.find_packet(issued.packet);
                     self.counters.packets_found.add(1);
                 }
                 // What the ticket says was promised. A gateway that does not tell it has the agent's own rules.
                 let ends = issued
                     .ends
                     .unwrap_or_else(|| issued.at.min(now).plus_ms(self.rules.ticket_lifetime_ms));
-                let term = batch.first_heard(Term { began: issued.at, ends }, now);
-                batch.issue(issued.packet, issued.user, issued.stage, term)?;
+                let term = book.first_heard(Term { began: issued.at, ends }, now);
+                book.issue(issued.packet, issued.user, issued.stage, term);
                 self.counters.issued.add(1);
             }
             Decision::Repeat => self.counters.issued_repeat.add(1),
@@ -58,19 +53,19 @@ impl Judge {
                 }
             }
         }
-        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Origin;
-    use shake_rules::{Cents, SponsorId};
+    use crate::requests::tests::released;
+    use shake_rules::seed::PacketKind;
 
     #[test]
     fn only_a_released_packet_is_issued() {
         let (me, other) = (UserId(1), UserId(2));
+        let release = released(7, PacketKind::Plain);
         for (found, expected) in [
             (Some((State::Released, None)), Decision::Issue),
             (Some((State::Lost, None)), Decision::Issue),
@@ -83,18 +78,9 @@ mod tests {
             (None, Decision::Inconsistent),
         ] {
             let packet = found.map(|(state, user)| Packet {
-                origin: Origin::Seed(SponsorId(1)),
-                amount: Cents(1),
-                shares: 1,
-                left: Cents(1),
-                shares_left: 1,
-                recipients: 0,
                 state,
                 user,
-                is_opened: false,
-                due: None,
-                made: UnixMillis(0),
-                term: None,
+                ..Packet::released(&release, UnixMillis(0))
             });
             assert_eq!(decide(packet.as_ref(), me), expected, "{found:?}");
         }

@@ -1,6 +1,9 @@
-//! What the shards ask, one file per kind: the decision, free of I/O, and beside it the effect on the ledger.
+//! What the shards ask, one file per kind: the decision, and beside it its effect, both in memory. Only `docket` reads from the
+//! ledger, before anything is decided.
 //!
 //! Every effect may come twice (a ring is handled at least once), and then changes nothing.
+
+mod docket;
 
 mod claim;
 mod expire;
@@ -11,15 +14,17 @@ mod send;
 mod shard_started;
 mod view;
 
+pub use claim::Flaw;
+pub use docket::Case;
 pub use expire::{EXPIRE_MAX, EXPIRY_GRACE_MS};
 pub use view::{OFFERS_MAX, OFFERS_OF_SENDER_MAX};
 
 use crate::burst::Burst;
 use crate::counters::Counters;
-use crate::ledger::{Batch, LedgerError};
+use crate::ledger::{Book, Needed};
 use rand::Rng;
 use rand::rngs::StdRng;
-use shake_proto::handoff::record::{Ask, Notice, Reply, Request, What};
+use shake_proto::handoff::record::{Ask, Notice, Reply};
 use shake_proto::reply::Reason;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::code::CodeKeys;
@@ -112,6 +117,8 @@ pub struct Judge {
     void_shown: Burst,
     inconsistent: Burst,
     unfunded: Burst,
+    /// What the batch at hand needs of the ledger. Kept for its memory.
+    needed: Needed,
 }
 
 impl Judge {
@@ -129,6 +136,7 @@ impl Judge {
             void_shown: Burst::default(),
             inconsistent: Burst::default(),
             unfunded: Burst::default(),
+            needed: Needed::default(),
         }
     }
 
@@ -138,52 +146,35 @@ impl Judge {
         self.codes = CodeKeys::new(ticket_keys);
     }
 
-    /// Decides about a request and lets it take effect.
-    ///
-    /// # Errors
-    /// When the ledger cannot be read or written.
-    pub fn handle(
-        &mut self,
-        batch: &mut Batch<'_>,
-        origin: Origin,
-        request: &Request,
-        now: UnixMillis,
-    ) -> Result<Answer, LedgerError> {
-        match request {
-            Request::Issued(issued) => self.issued(batch, issued, now).map(|()| Answer::default()),
-            Request::Ask(ask) => self.ask(batch, ask, now),
-            Request::Gift(gift) => self.gift(batch, gift, now),
-            Request::ShardStarted { epoch, grants_taken } => self
-                .shard_started(batch, origin, *epoch, *grants_taken, now)
-                .map(|()| Answer::default()),
+    /// Decides about a request and lets it take effect in the book, where everything is loaded that it could matter for. No I/O.
+    pub fn judge(&mut self, book: &mut Book, case: &Case<'_>, now: UnixMillis) -> Answer {
+        match case {
+            Case::Issued(issued) => self.issued(book, issued, now),
+            Case::ShardStarted {
+                origin,
+                epoch,
+                grants_taken,
+                held,
+            } => self.shard_started(book, *origin, (*epoch, *grants_taken), held, now),
+            Case::Gift { gift, hash } => return self.gift(book, gift, *hash, now),
+            Case::Claim { ask, ticket } => {
+                let result = self.claim(book, ask, ticket, asked(ask, now), now);
+                return answer(ask, Kind::Claim(result.into()));
+            }
+            Case::Grab { ask, packet } => {
+                let result = self.grab(book, ask, *packet, asked(ask, now));
+                return answer(ask, Kind::Grab(result.into()));
+            }
+            Case::Send { ask, send, hash } => {
+                let (result, notices) = self.send(book, ask, send, *hash, asked(ask, now), now);
+                return Answer {
+                    notices,
+                    audience: Audience::Everyone,
+                    ..answer(ask, Kind::Send(result.into()))
+                };
+            }
         }
-    }
-
-    fn ask(&mut self, batch: &mut Batch<'_>, ask: &Ask, now: UnixMillis) -> Result<Answer, LedgerError> {
-        let mut answer = Answer::default();
-        // Nobody has asked later than now: a gateway's clock was ahead, and both programs have started by another since.
-        let at = ask.at.min(now);
-        let kind = match &ask.what {
-            What::Claim(claim) => Some(Kind::Claim(self.claim(batch, ask.user, at, claim, now)?.into())),
-            What::Send(send) => {
-                let (result, notices) = self.send(batch, ask.user, at, send, now)?;
-                answer.notices = notices;
-                answer.audience = Audience::Everyone;
-                Some(Kind::Send(result.into()))
-            }
-            What::Grab(grab) => Some(Kind::Grab(self.grab(batch, ask.user, at, grab)?.into())),
-            What::PacketView(view) => Some(Kind::PacketView(self.view(batch, view)?.into())),
-            What::Wallet => Some(Kind::Wallet(self.wallet(batch, ask.user)?.into())),
-            What::Offers => {
-                answer.notices = self.offers(batch, ask.user, at)?;
-                None
-            }
-        };
-        answer.reply = Some(Reply {
-            reply_to: ask.reply_to,
-            kind,
-        });
-        Ok(answer)
+        Answer::default()
     }
 
     /// The answer while the ledger refuses writes; nothing is looked up.
@@ -219,5 +210,42 @@ impl Judge {
     fn count_refusal(&self, reason: Reason) -> Reason {
         self.counters.refused(reason).add(1);
         reason
+    }
+}
+
+/// Nobody has asked later than now: a gateway's clock was ahead, and both programs have started by another since.
+fn asked(ask: &Ask, now: UnixMillis) -> UnixMillis {
+    ask.at.min(now)
+}
+
+fn answer(ask: &Ask, kind: Kind) -> Answer {
+    Answer {
+        reply: Some(Reply {
+            reply_to: ask.reply_to,
+            kind: Some(kind),
+        }),
+        ..Answer::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ledger::Release;
+    use shake_rules::seed::{PacketKind, SeedRecord};
+    use shake_rules::{Cents, PacketId, SponsorId};
+
+    /// A release of a packet of five cents.
+    pub(super) fn released(packet: u64, kind: PacketKind) -> Release {
+        Release {
+            seed_index: packet,
+            record: SeedRecord {
+                packet: PacketId(packet),
+                amount: Cents(5),
+                sponsor: SponsorId(3),
+                kind,
+            },
+            lane: 1,
+            grant_position: packet,
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! `Send`: a user funds a packet from what they have.
 
 use super::{BUSY_RETRY_AFTER_MS, Judge};
-use crate::ledger::{Batch, LedgerError, Making, Origin};
+use crate::ledger::{Book, Making, Origin};
 use ring::digest;
-use shake_proto::handoff::record::Notice;
+use shake_proto::handoff::record::{Ask, Notice};
 use shake_proto::reply::{Reason, SendResult};
 use shake_proto::request::Send;
 use shake_rules::split::SHARES_MAX;
@@ -51,44 +51,45 @@ pub(super) fn hash_of(total: Cents, tag: u16, recipients: &[UserId]) -> [u8; 32]
 }
 
 impl Judge {
-    /// The result, and who is to be told.
+    /// The result, and who is to be told. `hash` is that of the content, `at` the time of the request.
     pub(super) fn send(
         &mut self,
-        batch: &mut Batch<'_>,
-        user: UserId,
-        at: UnixMillis,
+        book: &mut Book,
+        ask: &Ask,
         send: &Send,
+        hash: [u8; 32],
+        at: UnixMillis,
         now: UnixMillis,
-    ) -> Result<(SendResult, Vec<Notice>), LedgerError> {
-        let origin = Origin::Sent(user);
-        let hash = hash_of(send.total, send.shares, &send.recipients);
+    ) -> (SendResult, Vec<Notice>) {
+        let origin = Origin::Sent(ask.user);
         let sent = |judge: &Self, packet, repeat| SendResult::Sent {
             packet,
             code: judge.code(packet),
             repeat,
         };
-        let refused = |judge: &Self, reason| Ok((SendResult::Refused(judge.count_refusal(reason)), Vec::new()));
+        let refused = |judge: &Self, reason| (SendResult::Refused(judge.count_refusal(reason)), Vec::new());
         // The key first: what it made is told whatever else is wrong by now.
-        if let Some(made) = batch.made_with(origin, &send.key)? {
+        if let Some(made) = book.made_with(origin, &send.key) {
             if made.hash != hash {
                 return refused(self, Reason::KeyUsed);
             }
             self.counters.sends_repeat.add(1);
-            return Ok((sent(self, made.packet, true), Vec::new()));
+            return (sent(self, made.packet, true), Vec::new());
         }
         if now.since_ms(at) > SEND_AGE_MAX_MS {
             // The user was told "busy" long ago, and may have done something else with the money.
             self.counters.sends_too_old.add(1);
             let retry_after_ms = BUSY_RETRY_AFTER_MS;
-            return Ok((SendResult::Busy { retry_after_ms }, Vec::new()));
+            return (SendResult::Busy { retry_after_ms }, Vec::new());
         }
         if let Err(reason) = check_amounts(send) {
             return refused(self, reason);
         }
-        if u64::try_from(batch.user(user)?.balance).unwrap_or(0) < send.total.0 {
+        let balance = book.user(ask.user).map_or(0, |account| account.balance);
+        if u64::try_from(balance).unwrap_or(0) < send.total.0 {
             return refused(self, Reason::Balance);
         }
-        let packet = batch.make_packet(
+        let packet = book.make_packet(
             self.rules.part,
             &Making {
                 origin,
@@ -100,11 +101,11 @@ impl Judge {
                 stage: None,
                 due: now.plus_ms(self.rules.share_lifetime_ms),
             },
-        )?;
+        );
         self.counters.sends_made.add(1);
-        let tell = |&recipient| self.notice(recipient, packet, Some(user));
+        let tell = |&recipient| self.notice(recipient, packet, Some(ask.user));
         let notices = send.recipients.iter().map(tell).collect();
-        Ok((sent(self, packet, false), notices))
+        (sent(self, packet, false), notices)
     }
 }
 

@@ -1,19 +1,20 @@
 //! `ShardStarted`: a shard began a new life. Whatever its earlier lives took and did not issue has no ticket.
 
 use super::{Judge, Origin};
-use crate::ledger::{Batch, LedgerError};
-use shake_rules::UnixMillis;
+use crate::ledger::Book;
+use shake_rules::{PacketId, UnixMillis};
 use tracing::{info, warn};
 
 impl Judge {
+    /// `held` is what was released before its position and was not issued when it was read.
     pub(super) fn shard_started(
         &mut self,
-        batch: &mut Batch<'_>,
+        book: &mut Book,
         origin: Origin,
-        epoch: u32,
-        grants_taken: u64,
+        (epoch, grants_taken): (u32, u64),
+        held: &[PacketId],
         now: UnixMillis,
-    ) -> Result<(), LedgerError> {
+    ) {
         if grants_taken > origin.grants_pushed {
             self.counters.shards_started_inconsistent.add(1);
             if self.inconsistent.begins(now.0) {
@@ -23,18 +24,18 @@ impl Judge {
                     pushed, "a shard says that it took more grants than there were; nothing is voided"
                 );
             }
-            return Ok(());
+            return;
         }
-        let taken = batch.held_of_lane(origin.lane, 0..grants_taken)?;
+        let taken = book.held(held);
         self.counters.shards_started.add(1);
         if taken.is_empty() {
             info!(epoch, "a shard started");
-            return Ok(());
+            return;
         }
         let packets: Vec<u64> = taken.iter().map(|held| held.packet.0).collect();
         let count = taken.len();
         if origin.is_whole {
-            batch.void_packets(&taken)?;
+            book.void_packets(&taken);
             self.counters.packets_voided.add(count as u64);
             warn!(
                 epoch,
@@ -43,7 +44,7 @@ impl Judge {
                 "a shard started anew; what it had taken and not issued is void"
             );
         } else {
-            batch.lose_packets(&taken)?;
+            book.lose_packets(&taken);
             self.counters.packets_lost.add(count as u64);
             warn!(
                 epoch,
@@ -52,6 +53,5 @@ impl Judge {
                 "a shard started anew, and records of its ring could not be read; what it had taken is lost until a ticket is shown"
             );
         }
-        Ok(())
     }
 }

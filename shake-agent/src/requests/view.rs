@@ -1,12 +1,13 @@
 //! What only reads: `PacketView`, `Wallet`, `Offers`.
 
-use super::Judge;
-use crate::ledger::{Batch, LedgerError, Offer, Packet, Share, State};
-use shake_proto::handoff::record::Notice;
+use super::grab::has_code;
+use super::{Answer, Judge};
+use crate::ledger::{Look, Movement, Offer, Packet, Seen, Share, State};
+use shake_proto::handoff::record::{Ask, Notice, Reply, What};
 use shake_proto::reply::{
     PacketState, Reason, ShareTaken, ViewResult, WALLET_TRANSFERS_MAX, WalletResult, WalletTransfer,
 };
-use shake_proto::request::PacketView;
+use shake_proto::wire::v1::reply::Kind;
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
 /// The most packets that one `Offers` tells of; the others come with the next, when some of these are grabbed.
@@ -52,21 +53,55 @@ fn state_of(id: PacketId, packet: &Packet, shares: &[Share]) -> PacketState {
 }
 
 impl Judge {
-    /// Whoever holds the code may look.
-    pub(super) fn view(&mut self, batch: &mut Batch<'_>, view: &PacketView) -> Result<ViewResult, LedgerError> {
-        let Some((id, packet)) = self.packet_of_code(batch, &view.code)? else {
-            return Ok(ViewResult::Refused(self.count_refusal(Reason::PacketUnknown)));
-        };
-        self.counters.views.add(1);
-        Ok(ViewResult::State(state_of(id, &packet, &batch.shares(id)?)))
+    /// What there is to see for an ask that only looks; `None` when its code is not authentic.
+    pub(super) fn look_of(&self, ask: &Ask, now: UnixMillis) -> Option<Look> {
+        match &ask.what {
+            What::PacketView(view) => self.open_code(&view.code).map(Look::Packet),
+            What::Wallet => Some(Look::Wallet(ask.user, WALLET_TRANSFERS_MAX)),
+            What::Offers => Some(Look::Offers(ask.user, ask.at.min(now))),
+            What::Claim(_) | What::Send(_) | What::Grab(_) => None,
+        }
     }
 
-    pub(super) fn wallet(&mut self, batch: &mut Batch<'_>, user: UserId) -> Result<WalletResult, LedgerError> {
-        let account = batch.user(user)?;
-        let movements = batch.movements(&account, WALLET_TRANSFERS_MAX)?;
+    /// The answer, given what there was to see.
+    pub(super) fn tell(&self, ask: &Ask, seen: Option<Seen>) -> Answer {
+        let mut answer = Answer::default();
+        let kind = match seen {
+            Some(Seen::Wallet { balance, movements }) => {
+                Some(Kind::Wallet(self.wallet(balance.unwrap_or(0), movements).into()))
+            }
+            Some(Seen::Offers(waiting)) => {
+                answer.notices = self.offers(ask.user, &waiting);
+                None
+            }
+            Some(Seen::Packet(found)) => Some(Kind::PacketView(self.view(ask, found).into())),
+            None => Some(Kind::PacketView(self.view(ask, None).into())),
+        };
+        answer.reply = Some(Reply {
+            reply_to: ask.reply_to,
+            kind,
+        });
+        answer
+    }
+
+    /// Whoever holds the code may look.
+    fn view(&self, ask: &Ask, found: Option<(Packet, Vec<Share>)>) -> ViewResult {
+        let found = found.filter(|(packet, _)| has_code(packet));
+        let code = match &ask.what {
+            What::PacketView(view) => self.open_code(&view.code),
+            _ => None,
+        };
+        let (Some((packet, shares)), Some(id)) = (found, code) else {
+            return ViewResult::Refused(self.count_refusal(Reason::PacketUnknown));
+        };
+        self.counters.views.add(1);
+        ViewResult::State(state_of(id, &packet, &shares))
+    }
+
+    fn wallet(&self, balance: i64, movements: Vec<Movement>) -> WalletResult {
         self.counters.wallets.add(1);
-        Ok(WalletResult::State {
-            balance: Cents(u64::try_from(account.balance).unwrap_or(0)),
+        WalletResult::State {
+            balance: Cents(u64::try_from(balance).unwrap_or(0)),
             transfers: movements
                 .into_iter()
                 .map(|movement| WalletTransfer {
@@ -75,29 +110,24 @@ impl Judge {
                     at: movement.at,
                 })
                 .collect(),
-        })
+        }
     }
 
     /// A notice for each packet that waits for this user and is told.
-    pub(super) fn offers(
-        &mut self,
-        batch: &mut Batch<'_>,
-        user: UserId,
-        at: UnixMillis,
-    ) -> Result<Vec<Notice>, LedgerError> {
-        let offers = told(&batch.offers_for(user, at)?);
+    fn offers(&self, user: UserId, waiting: &[Offer]) -> Vec<Notice> {
+        let offers = told(waiting);
         self.counters.offers_told.add(offers.len() as u64);
-        Ok(offers
+        offers
             .into_iter()
             .map(|offer| self.notice(user, offer.packet, offer.from))
-            .collect())
+            .collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Origin;
+    use crate::ledger::{Making, Origin};
 
     #[test]
     fn few_of_one_sender_are_told_and_gifts_all() {
@@ -121,19 +151,21 @@ mod tests {
             amount: Cents(cents),
             at: UnixMillis(1),
         });
-        let packet = |state| Packet {
+        let making = Making {
             origin: Origin::Gift,
+            key: &[0; 16],
+            hash: [0; 32],
             amount: Cents(23),
             shares: 4,
+            recipients: &[],
+            stage: None,
+            due: UnixMillis(2),
+        };
+        let packet = |state| Packet {
             left: Cents(0),
             shares_left: 0,
-            recipients: 0,
             state,
-            user: None,
-            is_opened: false,
-            due: None,
-            made: UnixMillis(0),
-            term: None,
+            ..Packet::sent(&making, UnixMillis(0))
         };
         let best = |state| {
             state_of(PacketId(1), &packet(state), &shares)

@@ -342,7 +342,8 @@ impl Ending<'_> {
                 let ledger = service.agent.ledger_mut();
                 ledger.transaction(now, |batch| {
                     let held = batch.held_of_lane(origin.lane, 0..u64::MAX >> 1)?;
-                    batch.lose_packets(&held)
+                    batch.lose_packets(&held);
+                    Ok(())
                 })?;
             }
         }
@@ -379,6 +380,7 @@ impl Ending<'_> {
 fn lose_all(agent: &mut Agent, now: UnixMillis) -> Result<(), LedgerError> {
     agent.ledger_mut().transaction(now, |batch| {
         let held = batch.held_of_other_mappings(0)?;
-        batch.lose_packets(&held)
+        batch.lose_packets(&held);
+        Ok(())
     })
 }

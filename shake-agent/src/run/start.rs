@@ -111,9 +111,11 @@ pub(super) fn begin(config: &Config, ledger: &mut Ledger, target: Target, now: U
     if let (Target::Answered(Standing::New), Some(file)) = (&target, &config.settlement) {
         settlement::begin(file, ledger.path())?;
     }
-    ledger.transaction(now, |batch| match target {
-        Target::Answered(_) => batch.note_settlement(),
-        Target::Unasked => Ok(()),
+    ledger.transaction(now, |batch| {
+        if let Target::Answered(_) = target {
+            batch.note_settlement();
+        }
+        Ok(())
     })?;
     info!(
         identity = ledger.identity().map(|identity| identity.to_string()),

@@ -26,7 +26,7 @@ fn event() -> Event {
     ledger.bind_seed(&seed, BUDGET, NOW).unwrap();
     let identity = ledger.identity().unwrap();
     let (keys, mut judge) = (Tickets::of(identity), judge(identity, Default::default()));
-    let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
+    let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
     let releases: Vec<Release> = (0..6)
         .map(|index| Release {
             seed_index: index,
@@ -42,11 +42,11 @@ fn event() -> Event {
     };
     ledger
         .transaction(NOW, |batch| {
-            batch.release(&releases)?;
+            batch.release(&releases);
+            let mut requests = Vec::new();
             for (user, record) in (0..3).map(UserId).zip(&records) {
                 let packet = record.packet;
-                let request = claim(1, user, ticket(&keys, EVENT, packet, user, FAR), NOW);
-                judge.handle(batch, origin, &request, NOW)?;
+                requests.push(claim(1, user, ticket(&keys, EVENT, packet, user, FAR), NOW));
             }
             let issued = Issued {
                 packet: records[3].packet,
@@ -55,9 +55,16 @@ fn event() -> Event {
                 at: NOW,
                 ends: None,
             };
-            judge.handle(batch, origin, &Request::Issued(issued), NOW)?;
-            let held = batch.held_of_lane(lane, 4..5)?;
-            batch.void_packets(&held)
+            requests.push(Request::Issued(issued));
+            judge.hear(
+                batch,
+                requests.iter().map(|request| (0, origin, request)),
+                NOW,
+                &mut Vec::new(),
+            )?;
+            let held = batch.held(&[records[4].packet]);
+            batch.void_packets(&held);
+            Ok(())
         })
         .unwrap();
     event

@@ -69,7 +69,13 @@ fn what_lost_commits_opened_stays_in_the_void_and_is_named() {
     let event = &night.event;
     let lost = event.assert_balanced().lost_packets[0];
     let mut ledger = Ledger::open(&event.ledger()).unwrap();
-    ledger.transaction(now(), |batch| batch.note_paid_lost(lost)).unwrap();
+    ledger
+        .transaction(now(), |batch| {
+            batch.load_packet(lost)?;
+            batch.note_paid_lost(lost);
+            Ok(())
+        })
+        .unwrap();
     drop(ledger);
     let report = event.assert_balanced();
     assert_eq!((report.total.lost.packets, &report.paid_packets[..]), (7, &[lost][..]));

@@ -14,6 +14,7 @@ use crate::seed_fleet::{self, ManifestKeys, file_name};
 use crate::settlement::{self, FileTarget, Worker};
 use rusqlite::Connection;
 use shake_rules::keys::{Key, KeyRing};
+use shake_rules::seed::SeedRecord;
 use shake_rules::{Cents, EventId, SponsorId, UnixMillis, UserId};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ fn ledger(path: &Path, seed: &Path) {
     let records = seed.read(0, 4).unwrap();
     let identity = ledger.identity().unwrap();
     let (keys, mut judge) = (Tickets::of(identity), judge(identity, Default::default()));
-    let lane = ledger.transaction(NOW, |batch| batch.lane(1, 0)).unwrap().lane;
+    let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
     let releases: Vec<Release> = (0..4)
         .map(|index| Release {
             seed_index: index,
@@ -58,13 +59,17 @@ fn ledger(path: &Path, seed: &Path) {
         grants_pushed: 4,
         is_whole: true,
     };
+    let users = (0..2).map(UserId).zip(&records);
+    let claim = |(user, record): (_, &SeedRecord)| claim(1, user, ticket(&keys, EVENT, record.packet, user, FAR), NOW);
+    let requests: Vec<_> = users.map(claim).collect();
     let claims = |batch: &mut crate::ledger::Batch<'_>| {
-        batch.release(&releases)?;
-        for (user, record) in (0..2).map(UserId).zip(&records) {
-            let ticket = ticket(&keys, EVENT, record.packet, user, FAR);
-            judge.handle(batch, origin, &claim(1, user, ticket, NOW), NOW)?;
-        }
-        Ok(())
+        batch.release(&releases);
+        judge.hear(
+            batch,
+            requests.iter().map(|claim| (0, origin, claim)),
+            NOW,
+            &mut Vec::new(),
+        )
     };
     ledger.transaction(NOW, claims).unwrap();
 }

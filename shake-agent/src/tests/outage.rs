@@ -97,7 +97,10 @@ impl Scene {
         for (&packet, &(user, amount)) in &self.opened {
             let found = ledger.packet(packet).unwrap();
             let found = found.unwrap_or_else(|| panic!("{packet} was acknowledged and is gone"));
-            assert_eq!((found.user, found.amount, found.is_opened), (Some(user), amount, true));
+            assert_eq!(
+                (found.user, found.amount, found.is_opened()),
+                (Some(user), amount, true)
+            );
         }
         self.event.assert_balanced();
     }

@@ -14,7 +14,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const PACKETS: u64 = 12;
 pub const USERS: u64 = 5;
@@ -95,7 +95,7 @@ impl Real {
         self.ledger = None;
         let mut ledger = bind(&self.event, self.gift_budget);
         let record = ledger
-            .transaction(UnixMillis(self.now), |batch| batch.lane(self.mapping, 0))
+            .transaction(UnixMillis(self.now), |batch| batch.load_lane(self.mapping, 0))
             .unwrap();
         (self.lane, self.grants) = (record.lane, record.grants_released);
         self.ledger = Some(ledger);
@@ -118,9 +118,12 @@ impl Real {
         }
         let judge = &mut self.judge;
         let outcome = self.ledger.as_mut().unwrap().transaction(now, |batch| {
-            for request in &requests {
-                judge.handle(batch, origin, request, now)?;
-            }
+            judge.hear(
+                batch,
+                requests.iter().map(|request| (0, origin, request)),
+                now,
+                &mut Vec::new(),
+            )?;
             Err::<(), _>(LedgerError::Failed("the power is gone".into()))
         });
         assert!(outcome.is_err());
@@ -156,10 +159,10 @@ impl Real {
         self.grants += 1;
         let (grants, mapping) = (self.grants, self.mapping);
         self.transaction(|batch, _| {
-            batch.release([&release]).unwrap();
-            let mut record = batch.lane(mapping, 0).unwrap();
+            batch.release([&release]);
+            let mut record = batch.load_lane(mapping, 0).unwrap();
             record.grants_released = grants;
-            batch.store_lane(&record).unwrap();
+            batch.store_lane(&record);
         });
     }
 
@@ -168,8 +171,8 @@ impl Real {
         let mapping = self.mapping;
         let record = self.transaction(|batch, _| {
             let old = batch.held_of_other_mappings(mapping).unwrap();
-            batch.lose_packets(&old).unwrap();
-            batch.lane(mapping, 0).unwrap()
+            batch.lose_packets(&old);
+            batch.load_lane(mapping, 0).unwrap()
         });
         (self.lane, self.grants) = (record.lane, record.grants_released);
     }
@@ -181,16 +184,31 @@ impl Real {
     /// All in one commit. What is asked later than now is judged then.
     pub fn ask_all(&mut self, requests: &[Request]) -> Vec<Answer> {
         let (origin, now) = (self.origin(), UnixMillis(self.now));
+        let judged_at = |request: &Request| match request {
+            Request::Ask(ask) => ask.at.max(now),
+            _ => now,
+        };
+        let mut answers = Vec::new();
         self.transaction(|batch, judge| {
-            let answer = |request: &Request| {
-                let at = match request {
-                    Request::Ask(ask) => ask.at.max(now),
-                    _ => now,
-                };
-                judge.handle(batch, origin, request, at).unwrap()
-            };
-            requests.iter().map(answer).collect()
-        })
+            let mut first = 0;
+            for requests in requests.chunk_by(|one, next| judged_at(one) == judged_at(next)) {
+                let of_batch = (first..).zip(requests).map(|(at, request)| (at, origin, request));
+                judge
+                    .hear(batch, of_batch, judged_at(&requests[0]), &mut answers)
+                    .unwrap();
+                first += requests.len();
+            }
+        });
+        let mut answers: BTreeMap<usize, Answer> = answers.into_iter().collect();
+        for (at, request) in requests.iter().enumerate() {
+            if let Request::Ask(ask) = request
+                && ask.what.kind().only_reads()
+            {
+                let ledger = self.ledger.as_ref().unwrap();
+                answers.insert(at, self.judge.show(ledger, ask, judged_at(request)).unwrap());
+            }
+        }
+        answers.into_values().collect()
     }
 
     /// So much time passes with a commit now and then.

@@ -11,7 +11,7 @@ pub use truth::Truth;
 
 use super::splitmix;
 use gate::{Death, Win};
-use shake_agent::ledger::Ledger;
+use shake_agent::ledger::{Ledger, Look, Seen};
 use shake_proto::handoff::record::{Gift, Reply, Request};
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::outcome::Outcome;
@@ -316,7 +316,7 @@ impl Party {
         for (&id, &(user, amount)) in &self.truth.opened {
             let packet = ledger.packet(id).unwrap();
             let packet = packet.unwrap_or_else(|| panic!("{id} was acknowledged and is gone"));
-            assert_eq!((packet.user, packet.is_opened), (Some(user), true), "{id}");
+            assert_eq!((packet.user, packet.is_opened()), (Some(user), true), "{id}");
             if !packet.is_shared() {
                 assert_eq!(packet.amount, amount, "{id}");
             }
@@ -328,7 +328,10 @@ impl Party {
         }
         let shares = self.truth.grabbed.iter().map(|(&key, &share)| (key, share));
         for ((id, user), share) in shares {
-            let found = ledger.read(self.now, |batch| batch.share_of(id, user)).unwrap();
+            let Seen::Packet(Some((_, shares))) = ledger.look(&Look::Packet(id)).unwrap() else {
+                panic!("{id} was acknowledged and is gone");
+            };
+            let found = shares.iter().find(|found| found.user == user).map(|found| found.amount);
             assert_eq!(found, Some(share), "{user} of {id}");
         }
     }

@@ -1,0 +1,179 @@
+//! What keeps a ledger: the one seam between the rules and the disk. A transaction is read, judged in memory, and written as
+//! differences:
+//!
+//! ```text
+//! begin ─▶ load, list (as often as what was read asks for more) ─▶ judge, in memory ─▶ commit
+//!                                                               └─▶ roll back
+//! ```
+//! A store decides nothing. All that it is asked for comes in sets, and all that it writes is one row a key with its last value,
+//! so that a store may do each by one statement.
+
+use super::LedgerError;
+use super::differences::Differences;
+use super::opening::Incarnation;
+use super::packet::{Origin, Packet, State};
+use super::shares::{Offer, Share};
+use super::standing::Standing;
+use super::users::Movement;
+use super::view::View;
+use shake_rules::{PacketId, UnixMillis, UserId};
+use std::fmt::Debug;
+use std::ops::Range;
+use std::path::Path;
+
+/// What keeps a ledger.
+pub trait Store: Debug {
+    /// Where it is, for messages.
+    fn place(&self) -> &Path;
+
+    /// Reads what every transaction builds on. `incarnation` is that of this opening.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError>;
+
+    /// Connects anew and makes a small commit, after a failure.
+    ///
+    /// # Errors
+    /// When the storage fails still.
+    fn reopen(&mut self) -> Result<(), LedgerError>;
+
+    /// Begins a transaction that may write.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    fn begin(&mut self) -> Result<(), LedgerError>;
+
+    /// Reads what is needed into the view. What is in it already stays as it is there: it may have been changed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn load(&mut self, needed: &Needed, view: &mut View) -> Result<(), LedgerError>;
+
+    /// Reads the packets of a listing into the view, as [`Store::load`] does, and gives their ids in order. The view may know
+    /// better of each of them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn list(&mut self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError>;
+
+    /// Writes the differences and makes them durable: all of them, or none.
+    ///
+    /// # Errors
+    /// When the storage fails. What is there then is unknown until [`Store::reopen`].
+    fn commit(&mut self, differences: &Differences) -> Result<(), LedgerError>;
+
+    /// Ends a transaction without a trace.
+    fn roll_back(&mut self);
+
+    /// Reads what is committed, outside of any transaction.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn look(&self, look: &Look) -> Result<Seen, LedgerError>;
+
+    /// Whether anything is out whose time runs: a grant, a ticket, a share, or a ticket for what was lost.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn are_out(&self) -> Result<bool, LedgerError>;
+
+    /// When the first packet may go back; `None` while none can.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError>;
+
+    /// When the last packet was lost that is lost still; `None` when none is.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn last_lost(&self) -> Result<Option<UnixMillis>, LedgerError>;
+}
+
+/// What requests could matter for. Kept between batches for its memory.
+#[derive(Debug, Default)]
+pub struct Needed {
+    /// Packets, whether or not they are there.
+    pub packets: Vec<PacketId>,
+    /// Users, whether or not they have an account.
+    pub users: Vec<UserId>,
+    /// Shares of packets by users.
+    pub shares: Vec<(PacketId, UserId)>,
+    /// Offers of packets to users.
+    pub offers: Vec<(PacketId, UserId)>,
+    /// Keys with which users or the event may have made a packet.
+    pub sends: Vec<(Origin, [u8; 16])>,
+    /// Rings, by mapping and shard.
+    pub lanes: Vec<(u64, u16)>,
+}
+
+impl Needed {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.packets.clear();
+        self.users.clear();
+        self.shares.clear();
+        self.offers.clear();
+        self.sends.clear();
+        self.lanes.clear();
+    }
+
+    /// Puts keys in order, where neighbours are near to each other on a disk.
+    pub fn sort(&mut self) {
+        self.packets.sort_unstable();
+        self.users.sort_unstable();
+        self.shares.sort_unstable();
+        self.offers.sort_unstable();
+    }
+}
+
+/// Packets that are named by where they stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// What may be due by then, the longest overdue first.
+    Due {
+        /// By when.
+        by: UnixMillis,
+        /// How many at the most.
+        max: usize,
+    },
+    /// What is only released, of one lane, in the order of grant positions.
+    HeldOfLane {
+        /// The ledger's number of the lane.
+        lane: i64,
+        /// Grant positions.
+        positions: Range<u64>,
+    },
+    /// What is only released, of every lane of another mapping than this one.
+    HeldOfOtherMappings(u64),
+    /// All that are released, lost or void; other states have no listing.
+    OfState(State),
+}
+
+/// What somebody wants to see of what is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// A packet with its shares.
+    Packet(PacketId),
+    /// A user's balance, and so many of the last movements.
+    Wallet(UserId, usize),
+    /// What waits for a user and is not due yet at that time.
+    Offers(UserId, UnixMillis),
+}
+
+/// What there is to see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A packet with its shares, in order of time; `None` when there is none.
+    Packet(Option<(Packet, Vec<Share>)>),
+    /// A user's money.
+    Wallet {
+        /// What the user has, in cents; `None` of a user who never got anything.
+        balance: Option<i64>,
+        /// The last movements, latest first.
+        movements: Vec<Movement>,
+    },
+    /// What waits for a user: gifts first, the newest first, a few hundred at the most.
+    Offers(Vec<Offer>),
+}

@@ -1,0 +1,218 @@
+//! From requests to answers: what they name is opened, what they could matter for is read, and then they are judged in memory,
+//! in order. What only looks is shown what is committed, apart.
+
+use super::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin};
+use crate::ledger::{self, Batch, Ledger, LedgerError, Listing, Needed, Store};
+use shake_proto::handoff::record::{Ask, Gift, Issued, Request, What};
+use shake_proto::request::{Grab, Send};
+use shake_rules::ticket::Ticket;
+use shake_rules::{PacketId, UnixMillis};
+
+/// A request with what it names: its ticket or code is opened, its content hashed.
+#[derive(Debug)]
+pub enum Case<'r> {
+    /// A grant went into a ticket.
+    Issued(&'r Issued),
+    /// A shard began a new life.
+    ShardStarted {
+        /// Where it is.
+        origin: Origin,
+        /// The gateway's epoch.
+        epoch: u32,
+        /// Its position in its grant ring.
+        grants_taken: u64,
+        /// What was released there and was not issued when it was read.
+        held: Vec<PacketId>,
+    },
+    /// The event sends a packet.
+    Gift {
+        /// What.
+        gift: &'r Gift,
+        /// SHA-256 of its content.
+        hash: [u8; 32],
+    },
+    /// A user wants to open a packet.
+    Claim {
+        /// Who, and when.
+        ask: &'r Ask,
+        /// The ticket, or why it is none.
+        ticket: Result<Ticket, super::claim::Flaw>,
+    },
+    /// A user funds a packet.
+    Send {
+        /// Who, and when.
+        ask: &'r Ask,
+        /// What.
+        send: &'r Send,
+        /// SHA-256 of its content.
+        hash: [u8; 32],
+    },
+    /// A user takes a share.
+    Grab {
+        /// Who, and when.
+        ask: &'r Ask,
+        /// The packet of the code; `None` when it is not authentic.
+        packet: Option<PacketId>,
+    },
+}
+
+impl<'r> Case<'r> {
+    /// The case of a request; `None` when it only looks.
+    fn of(judge: &Judge, origin: Origin, request: &'r Request) -> Option<Self> {
+        Some(match request {
+            Request::Issued(issued) => Self::Issued(issued),
+            Request::ShardStarted { epoch, grants_taken } => Self::ShardStarted {
+                origin,
+                epoch: *epoch,
+                grants_taken: *grants_taken,
+                held: Vec::new(),
+            },
+            Request::Gift(gift) => Self::Gift {
+                gift,
+                hash: super::send::hash_of(gift.total, gift.stage, &gift.recipients),
+            },
+            Request::Ask(ask) => match &ask.what {
+                What::Claim(claim) => Self::Claim {
+                    ask,
+                    ticket: judge.open_ticket(ask.user, claim),
+                },
+                What::Send(send) => Self::Send {
+                    ask,
+                    send,
+                    hash: super::send::hash_of(send.total, send.shares, &send.recipients),
+                },
+                What::Grab(Grab { code }) => Self::Grab {
+                    ask,
+                    packet: judge.open_code(code),
+                },
+                What::PacketView(_) | What::Wallet | What::Offers => return None,
+            },
+        })
+    }
+
+    /// What it could matter for, as far as it says itself.
+    fn need(&self, needed: &mut Needed) {
+        match self {
+            Self::Issued(issued) => needed.packets.push(issued.packet),
+            Self::ShardStarted { .. } => {}
+            Self::Gift { gift, .. } => needed.sends.push((ledger::Origin::Gift, gift.key)),
+            Self::Claim { ticket, .. } => {
+                if let Ok(ticket) = ticket {
+                    needed.packets.push(ticket.packet);
+                    needed.users.push(ticket.user);
+                }
+            }
+            Self::Send { ask, send, .. } => {
+                needed.users.push(ask.user);
+                needed.sends.push((ledger::Origin::Sent(ask.user), send.key));
+            }
+            Self::Grab { ask, packet } => {
+                if let Some(packet) = packet {
+                    needed.packets.push(*packet);
+                    needed.users.push(ask.user);
+                }
+            }
+        }
+    }
+
+    /// What it could matter for besides, now that its packet is known. Rows that belong to a packet are read after it.
+    fn need_more(&self, book: &ledger::Book, needed: &mut Needed) {
+        match self {
+            Self::Claim { ticket: Ok(ticket), .. } => {
+                let packet = book.packet(ticket.packet);
+                if packet.is_some_and(|packet| packet.is_opened() && packet.is_shared()) {
+                    needed.shares.push((ticket.packet, ticket.user));
+                }
+            }
+            Self::Grab { ask, packet: Some(id) } => {
+                let Some(packet) = book.packet(*id) else { return };
+                needed.shares.push((*id, ask.user));
+                if packet.recipients > 0 {
+                    needed.offers.push((*id, ask.user));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Judge {
+    /// Lets all requests that write take effect, in order; the others are passed over. Gives each answer with the number that
+    /// its request came with.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Then nothing of it may be committed.
+    pub fn hear<'r, S: Store>(
+        &mut self,
+        batch: &mut Batch<'_, S>,
+        requests: impl IntoIterator<Item = (usize, Origin, &'r Request)>,
+        now: UnixMillis,
+        answers: &mut Vec<(usize, Answer)>,
+    ) -> Result<(), LedgerError> {
+        let requests = requests.into_iter();
+        let mut docket: Vec<(usize, Case<'r>)> = Vec::with_capacity(requests.size_hint().0);
+        docket.extend(requests.filter_map(|(at, origin, request)| Some((at, Case::of(self, origin, request)?))));
+
+        self.needed.clear();
+        docket.iter().for_each(|(_, case)| case.need(&mut self.needed));
+        self.needed.sort();
+        batch.load(&self.needed)?;
+        for (_, case) in &mut docket {
+            if let Case::ShardStarted {
+                origin,
+                grants_taken,
+                held,
+                ..
+            } = case
+            {
+                *held = batch.list(&Listing::HeldOfLane {
+                    lane: origin.lane,
+                    positions: 0..*grants_taken,
+                })?;
+            }
+        }
+        self.needed.clear();
+        docket
+            .iter()
+            .for_each(|(_, case)| case.need_more(batch, &mut self.needed));
+        self.needed.sort();
+        batch.load(&self.needed)?;
+
+        let judged = docket.iter().map(|(at, case)| (*at, self.judge(batch, case, now)));
+        answers.extend(judged);
+        Ok(())
+    }
+
+    /// Sends back what is overdue, of at most [`EXPIRE_MAX`] candidates. Gives how many these were; what a span has put off
+    /// is no candidate again before its end. Call it when the rings are read empty:
+    /// whoever asked in time comes first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Then nothing of it may be committed.
+    pub fn expire<S: Store>(&mut self, batch: &mut Batch<'_, S>, now: UnixMillis) -> Result<usize, LedgerError> {
+        let by = UnixMillis(now.0.saturating_sub(EXPIRY_GRACE_MS));
+        let candidates = batch.list(&Listing::Due { by, max: EXPIRE_MAX })?;
+        self.needed.clear();
+        for packet in candidates.iter().filter_map(|&id| batch.packet(id)) {
+            if let ledger::Origin::Sent(user) = packet.origin {
+                self.needed.users.push(user);
+            }
+        }
+        self.needed.sort();
+        batch.load(&self.needed)?;
+        self.send_back(batch, &candidates, by);
+        Ok(candidates.len())
+    }
+
+    /// Answers an ask that only looks from what is committed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn show<S: Store>(&mut self, ledger: &Ledger<S>, ask: &Ask, now: UnixMillis) -> Result<Answer, LedgerError> {
+        let seen = match self.look_of(ask, now) {
+            Some(look) => Some(ledger.look(&look)?),
+            None => None,
+        };
+        Ok(self.tell(ask, seen))
+    }
+}
