@@ -10,7 +10,7 @@ mod mix;
 
 use crate::counters::Counters;
 use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Bound, Held, Ledger, Release};
+use crate::ledger::{Bound, Held, Ledger, Release, Store};
 use crate::seed_file::{SeedFile, SeedFileError};
 use mix::Mix;
 use shake_proto::handoff::record::Grant;
@@ -280,8 +280,8 @@ fn deal(wanted: &[u64], max: usize, first: usize) -> Vec<usize> {
 ///
 /// # Errors
 /// When the ledger cannot be read or written.
-pub fn recover(
-    ledger: &mut Ledger,
+pub fn recover<S: Store>(
+    ledger: &mut Ledger<S>,
     lanes: &mut Lanes,
     event: EventId,
     counters: &Counters,

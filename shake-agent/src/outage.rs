@@ -12,7 +12,7 @@
 use crate::burst::Burst;
 use crate::feed;
 use crate::lanes::{Incoming, Lanes, LanesError};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Store};
 use crate::requests::Answer;
 use crate::turn::{Agent, Turn};
 use shake_proto::handoff::record::{Ask, Request};
@@ -33,7 +33,7 @@ pub(crate) struct Outage {
     unreadable: Burst,
 }
 
-impl Agent {
+impl<S: Store> Agent<S> {
     pub(crate) fn enter_outage(&mut self, fault: &LedgerError, now: UnixMillis) {
         self.counters.ledger_outages.add(1);
         self.outage.begun = now;

@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::crash;
 use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
-use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS};
+use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
 use shake_rules::UnixMillis;
@@ -39,8 +39,8 @@ pub enum Turn {
 /// The agent: the ledger, the feed, and the judgement of requests. The rings come from outside, because the mapping may be
 /// replaced while it lives.
 #[derive(Debug)]
-pub struct Agent {
-    pub(crate) ledger: Ledger,
+pub struct Agent<S = Sqlite> {
+    pub(crate) ledger: Ledger<S>,
     pub(crate) feed: Feed,
     pub(crate) judge: Judge,
     pub(crate) counters: Arc<Counters>,
@@ -59,10 +59,10 @@ const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
 
 const _: () = assert!(2 * COMMIT_AT_LEAST_EVERY_MS <= SPAN_OVER_MS);
 
-impl Agent {
+impl<S: Store> Agent<S> {
     /// An agent that takes at most `batch_max` requests into one commit.
     #[must_use]
-    pub fn new(ledger: Ledger, feed: Feed, judge: Judge, counters: Arc<Counters>, batch_max: usize) -> Self {
+    pub fn new(ledger: Ledger<S>, feed: Feed, judge: Judge, counters: Arc<Counters>, batch_max: usize) -> Self {
         Self {
             ledger,
             feed,
@@ -78,7 +78,7 @@ impl Agent {
 
     /// The ledger.
     #[must_use]
-    pub fn ledger(&self) -> &Ledger {
+    pub fn ledger(&self) -> &Ledger<S> {
         &self.ledger
     }
 
@@ -89,7 +89,7 @@ impl Agent {
     }
 
     /// The ledger, to bind rings to it.
-    pub fn ledger_mut(&mut self) -> &mut Ledger {
+    pub fn ledger_mut(&mut self) -> &mut Ledger<S> {
         &mut self.ledger
     }
 

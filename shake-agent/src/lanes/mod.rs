@@ -8,7 +8,7 @@ mod shape;
 
 use crate::burst::Burst;
 use crate::counters::Counters;
-use crate::ledger::{LaneRecord, Ledger, LedgerError};
+use crate::ledger::{LaneRecord, Ledger, LedgerError, Store};
 use crate::requests::Origin;
 use bytes::Bytes;
 use shake_proto::handoff::record::Request;
@@ -118,9 +118,9 @@ impl Lanes {
     /// # Errors
     /// [`LanesError::Geometry`]; [`LedgerError::Behind`] when a ring is further than the ledger; or what rings and ledger
     /// give.
-    pub fn open(
+    pub fn open<S: Store>(
         attachment: &Attachment,
-        ledger: &mut Ledger,
+        ledger: &mut Ledger<S>,
         counters: Arc<Counters>,
         now: UnixMillis,
     ) -> Result<Self, LanesError> {
@@ -164,7 +164,7 @@ impl Lanes {
     ///
     /// # Errors
     /// [`LedgerError::Behind`] when a ring is further than the ledger, or when the ledger cannot be read or written.
-    pub fn rewind(&mut self, ledger: &mut Ledger, now: UnixMillis) -> Result<(), LedgerError> {
+    pub fn rewind<S: Store>(&mut self, ledger: &mut Ledger<S>, now: UnixMillis) -> Result<(), LedgerError> {
         let shards = self.lanes.len() as u16;
         let records = records_of(ledger, self.instance(), shards, now)?;
         let mapping = self.attachment.mapping();
@@ -359,7 +359,7 @@ impl Lanes {
 }
 
 /// Names the ledger in the mapping, before anything is granted there: a gateway that does not know it gives nothing out.
-fn name_owner(attachment: &Attachment, ledger: &Ledger) -> Result<(), LanesError> {
+fn name_owner<S: Store>(attachment: &Attachment, ledger: &Ledger<S>) -> Result<(), LanesError> {
     let unbound = || LedgerError::NotALedger(ledger.path().to_owned());
     let bound = ledger.bound().ok_or_else(unbound)?;
     let identity = bound.identity.ok_or_else(unbound)?.0;
@@ -370,8 +370,8 @@ fn name_owner(attachment: &Attachment, ledger: &Ledger) -> Result<(), LanesError
 }
 
 /// What the ledger has of each shard's rings in a mapping.
-fn records_of(
-    ledger: &mut Ledger,
+fn records_of<S: Store>(
+    ledger: &mut Ledger<S>,
     instance: u64,
     shards: u16,
     now: UnixMillis,

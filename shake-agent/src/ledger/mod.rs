@@ -117,18 +117,6 @@ impl Ledger {
     pub fn checkpointer(&self) -> Result<Checkpointer, LedgerError> {
         Checkpointer::spawn(self.store.place(), Arc::clone(&self.store.wal))
     }
-
-    /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
-    /// most five seconds.
-    ///
-    /// # Errors
-    /// When it fails.
-    pub fn checkpoint(&self) -> Result<(), LedgerError> {
-        self.store
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(|source| LedgerError::sqlite("checkpoint", self.store.place(), source))
-    }
 }
 
 impl<S: Store> Ledger<S> {
@@ -146,6 +134,12 @@ impl<S: Store> Ledger<S> {
             incarnation,
             machine: host::machine::name(),
         })
+    }
+
+    /// What keeps it.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.store
     }
 
     /// Where it stands.

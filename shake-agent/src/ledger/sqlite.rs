@@ -25,7 +25,7 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens the file at `path`, or makes an empty one, and takes its lock (`<path>.lock`).
-    pub(super) fn open(path: &Path) -> Result<Self, LedgerError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, LedgerError> {
         let lock = lock::Lock::take(path)?;
         let wal = Arc::new(Wal::default());
         let connection = connect::writer(path, &wal)?;
@@ -37,6 +37,17 @@ impl Sqlite {
             path: path.to_owned(),
             wal,
             _lock: lock,
+        })
+    }
+
+    /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
+    /// most five seconds.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn checkpoint(&self) -> Result<(), LedgerError> {
+        self.run("checkpoint", |connection| {
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         })
     }
 
@@ -97,11 +108,11 @@ impl Store for Sqlite {
         })
     }
 
-    fn load(&mut self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
+    fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
         self.read(|connection| load(connection, needed, view))
     }
 
-    fn list(&mut self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
+    fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
         let found = self.read(|connection| match *listing {
             Listing::Due { by, max } => packets::due(connection, by, max),
             Listing::HeldOfLane { lane, ref positions } => packets::held_of_lane(connection, lane, positions.clone()),

@@ -48,14 +48,14 @@ pub trait Store: Debug {
     ///
     /// # Errors
     /// When it cannot be read.
-    fn load(&mut self, needed: &Needed, view: &mut View) -> Result<(), LedgerError>;
+    fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError>;
 
     /// Reads the packets of a listing into the view, as [`Store::load`] does, and gives their ids in order. The view may know
     /// better of each of them.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn list(&mut self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError>;
+    fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError>;
 
     /// Writes the differences and makes them durable: all of them, or none.
     ///

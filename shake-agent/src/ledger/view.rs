@@ -22,7 +22,7 @@ pub(super) enum Mark {
     New,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Row<T> {
     /// `None` when there is none.
     pub(super) value: Option<T>,
@@ -30,7 +30,7 @@ pub(super) struct Row<T> {
 }
 
 /// What a transaction sees. Kept between transactions for its memory.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct View {
     pub(super) packets: HashMap<PacketId, Row<Packet>>,
     pub(super) users: HashMap<UserId, Row<UserAccount>>,

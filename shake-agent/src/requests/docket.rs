@@ -208,7 +208,7 @@ impl Judge {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    pub fn show<S: Store>(&mut self, ledger: &Ledger<S>, ask: &Ask, now: UnixMillis) -> Result<Answer, LedgerError> {
+    pub fn show<S: Store>(&self, ledger: &Ledger<S>, ask: &Ask, now: UnixMillis) -> Result<Answer, LedgerError> {
         let seen = match self.look_of(ask, now) {
             Some(look) => Some(ledger.look(&look)?),
             None => None,

@@ -147,7 +147,7 @@ fn finish(
     finish_settling(settle(config, &Arc::new(Counters::default()))?);
     crash::point("close:settled");
     let told = closing::statement(config)?;
-    ledger.checkpoint()?;
+    ledger.store().checkpoint()?;
     if let Some(keeper) = keeper {
         keeper.note(ledger.stamp());
         // It writes the last stamp before the rest is noted.

@@ -134,7 +134,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     if let Some(reason) = agent.ledger().failure() {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
-    agent.ledger().checkpoint()?;
+    agent.ledger().store().checkpoint()?;
     if let Some(witness) = witness {
         witness.note(agent.ledger().stamp());
     }

@@ -4,7 +4,7 @@ use super::support::{EVENT, Event, ring, show};
 use crate::counters::Counters;
 use crate::feed::{self, Feed};
 use crate::lanes::{Lanes, LanesError};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Sqlite, Store};
 use crate::requests::{Judge, Rules};
 use crate::seed_file::SeedFile;
 use crate::turn::{Agent, Turn};
@@ -20,8 +20,8 @@ pub const BATCH_MAX: usize = 512;
 /// The time at which an agent is opened.
 pub const NOW: UnixMillis = UnixMillis(1);
 
-pub struct Back {
-    pub agent: Agent,
+pub struct Back<S = Sqlite> {
+    pub agent: Agent<S>,
     pub lanes: Lanes,
     pub counters: Arc<Counters>,
     pub now: UnixMillis,
@@ -51,10 +51,21 @@ impl Back {
 
     /// On rings that are there.
     pub fn open_on(mapping: &Mapping, event: &Event, setting: Setting) -> Result<Self, LanesError> {
+        Self::serve(Ledger::open(&event.ledger())?, mapping, event, setting)
+    }
+}
+
+impl<S: Store> Back<S> {
+    /// Serves a ledger on rings that are there.
+    pub fn serve(
+        mut ledger: Ledger<S>,
+        mapping: &Mapping,
+        event: &Event,
+        setting: Setting,
+    ) -> Result<Self, LanesError> {
         let Setting { show, now, rng } = setting;
         let counters = Arc::new(Counters::default());
         let seed = SeedFile::open(&event.seed()).unwrap();
-        let mut ledger = Ledger::open(&event.ledger())?;
         let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
         let attachment = mapping.attach(Side::Back, 1)?;
         let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), now)?;

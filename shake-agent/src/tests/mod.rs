@@ -8,6 +8,7 @@ mod audit;
 mod back;
 mod child;
 mod close;
+mod conformance;
 mod crash;
 mod disk;
 mod fleet;

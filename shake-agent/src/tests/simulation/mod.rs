@@ -1,6 +1,7 @@
 //! The money path as a whole, simulated: the rules of a win, the rings, the agent and its ledger, and phones that check
 //! every answer, driven by one seeded scheduler on its own time, with deaths at any step and a disk that fails, fills up,
-//! and loses or tears what was not synced. A run is the same each time for the same seed.
+//! and loses or tears what was not synced. Beside the file the ledger is kept in maps, which know no faults: what is read from the
+//! one must be what the other has. A run is the same each time for the same seed.
 //!
 //! ```sh
 //! cargo nextest run -p shake-agent simulation                           # 1,000 runs
@@ -9,6 +10,7 @@
 //! ```
 
 mod time;
+mod twin;
 mod world;
 
 use super::support::party::Tally;

@@ -5,8 +5,10 @@ use super::super::disk::Disk;
 use super::super::support::party::{Party, Tally, record};
 use super::super::support::{EVENT, Event, geometry};
 use super::time::{Alive, Time};
+use super::twin::{Maps, Twin};
 use crate::crash::{self, Died, POINTS};
-use crate::ledger::SPAN_OVER_MS;
+use crate::lanes::LanesError;
+use crate::ledger::{Ledger, SPAN_OVER_MS};
 use crate::outage::TRY_EVERY_MS;
 use crate::turn::Turn;
 use shm_queue::Mapping;
@@ -54,7 +56,9 @@ pub struct World {
     disk: Disk,
     /// One mapping for all lives: opening it anew takes longer than a whole life.
     rings: Mapping,
-    back: Option<Back>,
+    /// What the ledger must have, whatever becomes of the disk.
+    maps: Maps,
+    back: Option<Back<Twin>>,
     party: Party,
     /// Deaths of the agent that are dealt with.
     buried: u64,
@@ -82,6 +86,7 @@ impl World {
             event,
             disk,
             rings,
+            maps: Maps::default(),
             back: None,
             party,
             buried: 0,
@@ -135,7 +140,10 @@ impl World {
             now: self.time.of_agent(),
             rng,
         };
-        let opened = Back::open_on(&self.rings, &self.event, setting);
+        let opened = Twin::open(&self.event.ledger(), &self.maps)
+            .and_then(Ledger::on)
+            .map_err(LanesError::from)
+            .and_then(|ledger| Back::serve(ledger, &self.rings, &self.event, setting));
         self.note_written();
         let is_dead = self.is_agent_dead();
         match opened {
@@ -300,7 +308,7 @@ impl World {
     fn checkpoint(&mut self) {
         let Some(back) = &self.back else { return };
         // On a broken disk it fails, and nothing comes of it.
-        let done = back.agent.ledger().checkpoint().is_ok();
+        let done = back.agent.ledger().store().checkpoint().is_ok();
         if done {
             self.party.note("checkpoint");
         }

@@ -11,7 +11,7 @@ pub use truth::Truth;
 
 use super::splitmix;
 use gate::{Death, Win};
-use shake_agent::ledger::{Ledger, Look, Seen};
+use shake_agent::ledger::{Ledger, Look, Seen, Store};
 use shake_proto::handoff::record::{Gift, Reply, Request};
 use shake_proto::wire::v1::reply::Kind;
 use shake_rules::outcome::Outcome;
@@ -312,7 +312,7 @@ impl Party {
     }
 
     /// Everything that was acknowledged is in the ledger.
-    pub fn assert_kept(&self, ledger: &Ledger) {
+    pub fn assert_kept<S: Store>(&self, ledger: &Ledger<S>) {
         for (&id, &(user, amount)) in &self.truth.opened {
             let packet = ledger.packet(id).unwrap();
             let packet = packet.unwrap_or_else(|| panic!("{id} was acknowledged and is gone"));
