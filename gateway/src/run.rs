@@ -157,11 +157,12 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             shard: number as u8,
             generation: attachment.epoch() as u8,
             reset_keys: reset_keys.clone(),
+            seed: None,
         };
         let parts = Parts {
             io: socket,
             endpoints: Endpoints::new(&identity, &server),
-            reset_keys: identity.reset_keys,
+            identity,
             rules: STREAMS,
             ahead: ahead.clone(),
             counters: Arc::clone(&counters.quic),

@@ -53,12 +53,12 @@ pub struct ShardCids {
 }
 
 impl ShardCids {
-    pub fn new(shard: u8, generation: u8, endpoint: u16) -> Self {
+    pub fn new(shard: u8, generation: u8, endpoint: u16, rng: StdRng) -> Self {
         Self {
             shard,
             generation,
             endpoint,
-            rng: rand::make_rng(),
+            rng,
         }
     }
 }
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_packet_reaches_the_endpoint_that_made_its_id() {
         for endpoint in 0..ENDPOINTS {
-            let mut cids = ShardCids::new(3, 7, endpoint);
+            let mut cids = ShardCids::new(3, 7, endpoint, rand::make_rng());
             for _ in 0..100 {
                 let cid = cids.generate_cid();
                 assert_eq!((cid.len(), cid[0], cid[1]), (CID_BYTES, 3, 7));

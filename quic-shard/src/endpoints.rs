@@ -15,6 +15,8 @@ use quinn_proto::{
     AcceptError, Connection, ConnectionEvent, ConnectionHandle, DatagramEvent, Endpoint, EndpointConfig, EndpointEvent,
     Incoming, ServerConfig, Transmit,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,18 +61,32 @@ pub struct Identity {
     pub generation: u8,
     /// What the tokens of its stateless resets are made with.
     pub reset_keys: ResetKeys,
+    /// What connection IDs and draws come from, where a run is to be seen again; none for real ones.
+    pub seed: Option<[u8; 32]>,
 }
 
 impl Identity {
+    /// A source of randomness, of which each number has its own.
+    pub(crate) fn rng(&self, number: u16) -> StdRng {
+        self.seed.map_or_else(rand::make_rng, |mut seed| {
+            seed[30..].copy_from_slice(&number.to_be_bytes());
+            StdRng::from_seed(seed)
+        })
+    }
+
     /// The configuration of one endpoint. The reset keys outlive the process, so that clients of an earlier life learn at once
     /// that their connection is gone (RFC 9000, section 10.3). How many resets there are is the shard's to limit.
     fn endpoint_config(&self, number: u16) -> Arc<EndpointConfig> {
-        let (shard, generation) = (self.shard, self.generation);
+        let (shard, generation, mut rng) = (self.shard, self.generation, self.rng(number));
         let mut endpoint = EndpointConfig::new(Arc::new(self.reset_keys.active().clone()));
+        if self.seed.is_some() {
+            endpoint.rng_seed(Some(rng.random()));
+        }
         endpoint.min_reset_interval(Duration::ZERO);
         // The drafts that the library knows besides were never served (RFC 9000, section 6, tells of those that are).
         endpoint.supported_versions(vec![QUIC_V1]);
-        endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number)));
+        let seed: [u8; 32] = rng.random();
+        endpoint.cid_generator(move || Box::new(ShardCids::new(shard, generation, number, StdRng::from_seed(seed))));
         Arc::new(endpoint)
     }
 }

@@ -46,6 +46,8 @@ pub mod memory;
 mod moves;
 mod session;
 pub mod session_id;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 mod streams;
 pub mod tls;

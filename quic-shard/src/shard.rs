@@ -5,12 +5,13 @@
 use crate::app::{App, Control};
 use crate::batch::BATCH;
 use crate::broadcast::Broadcasts;
+use crate::cid::ENDPOINTS;
 use crate::counters::Counters;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, Identity};
 use crate::io::{Io, Now};
 use crate::memory::huge_pages::Ahead;
 use crate::receive::Receiver;
-use crate::resets::{ResetKeys, Resets};
+use crate::resets::Resets;
 use crate::state::{AllSessions, State, TICK};
 use crate::streams::StreamRules;
 use crate::{broadcast, drive, timers};
@@ -31,8 +32,8 @@ pub struct Parts<I> {
     pub io: I,
     /// Its endpoints, made for this shard.
     pub endpoints: Endpoints,
-    /// What its stateless resets are made with.
-    pub reset_keys: ResetKeys,
+    /// The identity that the endpoints were made for.
+    pub identity: Identity,
     /// What streams may carry.
     pub rules: StreamRules,
     /// Where to ask for room before sessions need it.
@@ -61,7 +62,7 @@ impl<A: App, I: Io> Shard<A, I> {
         let Parts {
             io,
             endpoints,
-            reset_keys,
+            identity,
             rules,
             ahead,
             counters,
@@ -72,7 +73,7 @@ impl<A: App, I: Io> Shard<A, I> {
             app,
             io,
             state: State::new(endpoints, rules, &ahead, counters, now, began),
-            receiver: Receiver::new(Resets::new(reset_keys), rand::make_rng()),
+            receiver: Receiver::new(Resets::new(identity.reset_keys.clone()), identity.rng(ENDPOINTS)),
             broadcasts: Broadcasts::default(),
             fired: Vec::new(),
             stop,
@@ -111,6 +112,7 @@ impl<A: App, I: Io> Shard<A, I> {
             drive::drive(state, app, io);
             state.table.rest(state.now.instant);
         }
+        state.flush(io);
     }
 
     /// Waits for a packet, the doorbell, or a timer, and reads what has come. A turn that has nothing left to do begins no
