@@ -1,4 +1,5 @@
-//! What runs the programs and judges them: demo, million, benches, chaos, the evening's page, and the tuned builds.
+//! What runs the programs and judges them: demo, million, benches, chaos, the evening's page, and the tuned builds; and what
+//! judges their sources.
 //! `cargo xtask` builds this with the programs and starts it, under its own name.
 
 #![forbid(unsafe_code)]
@@ -7,7 +8,9 @@ mod testbed;
 
 mod bench;
 mod chaos;
+mod checks;
 mod demo;
+mod dependencies;
 mod guide;
 mod million;
 mod tune;
@@ -40,6 +43,10 @@ enum Command {
     Guide(guide::Options),
     /// Runs the benchmarks.
     Bench(bench::Options),
+    /// Holds licences, banned crates and sources of the dependencies against deny.toml.
+    Dependencies,
+    /// Looks for circles of imports, long files, unsafe code, and documents that name what is not there.
+    Checks,
 }
 
 fn main() -> ExitCode {
@@ -58,6 +65,8 @@ fn main() -> ExitCode {
         Command::Chaos(options) => chaos::run(options, &interrupt),
         Command::Guide(options) => guide::run(options, &interrupt),
         Command::Bench(options) => bench::run(options, &interrupt),
+        Command::Dependencies => dependencies::check(),
+        Command::Checks => checks::check(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

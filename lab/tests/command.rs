@@ -11,7 +11,16 @@ fn lab(arguments: &[&str]) -> Output {
 
 #[test]
 fn it_speaks_of_itself_as_cargo_xtask() {
-    for command in ["demo", "million", "tune", "chaos", "guide", "bench"] {
+    for command in [
+        "demo",
+        "million",
+        "tune",
+        "chaos",
+        "guide",
+        "bench",
+        "dependencies",
+        "checks",
+    ] {
         let output = lab(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
         let help = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -8,9 +8,6 @@ use std::process::Command;
 use xtask::interrupt::Interrupt;
 use xtask::workspace::{cargo, dev, release, target};
 
-/// Its commands. Their lines in the help of `cargo xtask` are those of the lab.
-pub const COMMANDS: [&str; 6] = ["demo", "million", "tune", "chaos", "guide", "bench"];
-
 /// Becomes the lab with these arguments: signals and exit code are the lab's from then on. Comes back with an error alone.
 ///
 /// # Errors
@@ -42,7 +39,7 @@ fn build(arguments: &[OsString]) -> anyhow::Result<PathBuf> {
     let has = |wanted: &[&str]| arguments.iter().any(|one| wanted.iter().any(|wanted| one == wanted));
     let (mut build, profile) = if has(&["-h", "--help", "help"]) {
         (cargo(["build", "--quiet", "-p", "lab"]), "debug")
-    } else if has(&["--dev"]) {
+    } else if has(&["--dev", "dependencies", "checks"]) || arguments == ["bench", "--publish"] {
         (dev(), "debug")
     } else {
         (release(), "release")
@@ -54,8 +51,19 @@ fn build(arguments: &[OsString]) -> anyhow::Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory as _;
+
+    /// The lab's.
+    const COMMANDS: [&str; 8] = [
+        "demo",
+        "million",
+        "tune",
+        "chaos",
+        "guide",
+        "bench",
+        "dependencies",
+        "checks",
+    ];
 
     /// The list of commands is shown without building the lab; it may not drift.
     #[test]

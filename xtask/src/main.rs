@@ -2,8 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod checks;
-mod dependencies;
 mod fuzz;
 mod lab;
 mod musl;
@@ -62,9 +60,9 @@ enum Command {
     /// Runs the fuzz targets and prints a table.
     Fuzz(fuzz::Options),
     /// Holds licences, banned crates and sources of the dependencies against deny.toml.
-    Dependencies,
+    Dependencies(Passed),
     /// Looks for circles of imports, long files, unsafe code, and documents that name what is not there.
-    Checks,
+    Checks(Passed),
     /// Print this message or the help of the given subcommand(s)
     Help {
         #[arg(hide = true)]
@@ -103,11 +101,11 @@ fn main() -> ExitCode {
         | Command::Chaos(_)
         | Command::Guide(_)
         | Command::Bench(_)
+        | Command::Dependencies(_)
+        | Command::Checks(_)
         | Command::Help { .. } => lab::become_it(&line[1..], &interrupt),
         Command::Test(options) => test::run(options, &interrupt),
         Command::Fuzz(options) => fuzz::run(options, &interrupt),
-        Command::Dependencies => dependencies::check(),
-        Command::Checks => checks::check(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

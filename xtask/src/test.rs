@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{checks, dependencies, lab, musl};
+use crate::{lab, musl};
 use clap::Args;
 use std::process::Stdio;
 use xtask::interrupt::Interrupt;
@@ -12,8 +12,8 @@ use xtask::workspace::{cargo, target};
 The steps, all of them run even when one fails:
   format       cargo fmt --check
   lints        cargo clippy, warnings are errors
-  dependencies licences, banned crates and sources against deny.toml; advisories with cargo-deny, where it is there
   tests        cargo nextest when it is installed, else cargo test; the fuzz targets over their seeds too
+  dependencies licences, banned crates and sources against deny.toml; advisories with cargo-deny, where it is there
   checks       circles of imports, long files, unsafe code, and documents that name what is not there
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
@@ -35,7 +35,6 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         "lints",
         &mut cargo(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     )?;
-    steps.step("dependencies", "deny.toml against cargo metadata", dependencies::check)?;
     if has_nextest() {
         steps.command("tests", &mut cargo(["nextest", "run", "--workspace", "--no-fail-fast"]))?;
     } else {
@@ -44,11 +43,8 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             &mut cargo(["test", "--workspace", "--tests", "--no-fail-fast"]),
         )?;
     }
-    steps.step(
-        "checks",
-        "imports, sizes, unsafe code, documents against the tree",
-        checks::check,
-    )?;
+    lab_step(&mut steps, "dependencies")?;
+    lab_step(&mut steps, "checks")?;
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
     // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain. Of the whole
     // workspace, as all tests are: of one package alone, what they share would be built anew with other features.
@@ -69,20 +65,20 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         .env("CARGO_TARGET_DIR", target().join("loom"));
     steps.command("loom", &mut loom)?;
     // With the programs that the tests have built: another build would take longer than all else here.
-    let size = ["--sessions", "200", "--shakes-per-second", "400", "--seconds", "5"];
-    lab_step(&mut steps, "demo", &size)?;
-    lab_step(&mut steps, "guide", &[])?;
+    lab_step(
+        &mut steps,
+        "demo --dev --sessions 200 --shakes-per-second 400 --seconds 5",
+    )?;
+    lab_step(&mut steps, "guide --dev")?;
     // Rounds of a fixed schedule, and a bound on recovery that a busy machine keeps.
-    let short = ["--seed", "343", "--rounds", "4", "--back-ms-max", "30000"];
-    lab_step(&mut steps, "chaos", &short)?;
+    lab_step(&mut steps, "chaos --dev --seed 343 --rounds 4 --back-ms-max 30000")?;
     steps.finish()
 }
 
-/// Runs `cargo xtask NAME` as a step of this name, unoptimised.
-fn lab_step(steps: &mut Steps<'_>, name: &str, arguments: &[&str]) -> anyhow::Result<()> {
-    let line = [&["cargo", "xtask", name][..], arguments].concat().join(" ");
-    let work = || lab::run(&[&[name][..], arguments, &["--dev"]].concat());
-    steps.step(name, &format!("{line}, unoptimised"), work)
+/// Runs `cargo xtask` with these words as a step of the first one's name.
+fn lab_step(steps: &mut Steps<'_>, line: &str) -> anyhow::Result<()> {
+    let words: Vec<_> = line.split(' ').collect();
+    steps.step(words[0], &format!("cargo xtask {line}"), || lab::run(&words))
 }
 
 fn has_nextest() -> bool {

@@ -1,7 +1,7 @@
 //! `cargo xtask checks`: what must hold of the sources as text. No circle of imports, no file that is too long, no
 //! `unsafe` where none belongs, and no document that names a path or a command that is not there.
 //!
-//! What was there before a check was is listed in `xtask/checks.toml`. The lists are exact: what is not listed fails,
+//! What was there before a check was is listed in `lab/checks.toml`. The lists are exact: what is not listed fails,
 //! and so does what is listed and mended. So they only become shorter.
 
 mod commands;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tree::Tree;
 use xtask::workspace::root;
 
-/// What is known and still let pass; see `xtask/checks.toml`.
+/// What is known and still let pass; see `lab/checks.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
@@ -42,7 +42,7 @@ pub type Findings = Vec<String>;
 /// # Errors
 /// When something is wrong, by name; when the workspace or a list cannot be read; when the programs cannot be built.
 pub fn check() -> anyhow::Result<()> {
-    let path = root().join("xtask/checks.toml");
+    let path = root().join("lab/checks.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let known: Known = toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))?;
     let tree = Tree::read(root())?;

@@ -3,15 +3,15 @@
 use super::Findings;
 use super::documents::Code;
 use super::tree::Tree;
-use crate::lab;
+use crate::Cli;
 use anyhow::{Context, ensure};
+use clap::CommandFactory as _;
 use std::collections::BTreeMap;
-use std::env;
 use std::path::PathBuf;
 use std::process::Command;
 use xtask::workspace::{dev, target};
 
-/// How each is typed. The one of `cargo xtask` is this one.
+/// How each is typed.
 const TYPED: [&str; 5] = ["cargo xtask", "gateway", "shake-agent", "client-sim", "certs"];
 
 /// Something that tells the help of a command line such as `gateway push`.
@@ -47,8 +47,9 @@ impl Help for Programs {
             return Ok(help.clone());
         }
         let program: PathBuf = match command {
-            ["cargo xtask", name, ..] if lab::COMMANDS.contains(name) => built("lab"),
-            ["cargo xtask", ..] => env::current_exe().context("cannot tell where this program is")?,
+            ["cargo xtask", name, ..] if Cli::command().find_subcommand(name).is_some() => built("lab"),
+            // Built for its own tests.
+            ["cargo xtask", ..] => built("xtask"),
             _ => built(command[0]),
         };
         let mut run = Command::new(&program);
