@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod report;
 mod testbed;
 
 mod bench;

@@ -4,10 +4,10 @@
 mod table;
 
 use super::example::{self, Examples};
-use super::lines;
 use crate::chaos::link::{Badness, Direction, Fate, Single};
 use crate::chaos::proxy::Proxy;
 use crate::demo::plan;
+use crate::report::{self, Report};
 use crate::testbed::{self, Build, Patience, Place, Programs, START, Service, files, run_to_file};
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -95,11 +95,20 @@ const ROWS: [Row; 14] = {
     ]
 };
 
-/// Measures all and prints the table and the verdict.
+pub const BENCH: report::Bench = report::Bench {
+    name: "beginnings",
+    title: "Beginnings of sessions",
+    about: "\
+One datagram at the beginning of a session is lost, or 20 ms late, on a network with a round trip of 50 ms: of phones on two QUIC stacks,
+before a plain server on the `quinn` crate and before the gateway, which asks phones to let acknowledgements ride in one show and not in
+another. The table has the time from the first packet to the HelloReply.",
+};
+
+/// Measures all.
 ///
 /// # Errors
-/// When something could not run, or a bound was broken.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let build = if options.dev { Build::Dev } else { Build::Release };
     say("building the programs");
     let bench = Bench {
@@ -113,8 +122,10 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         say(&format!("before {}", server.name()));
         cells.extend(bench.before(server)?);
     }
-    let lines = table::lines(&cells);
-    lines::print(table::text(options.tries, &cells), &lines)
+    Ok(Report {
+        tables: vec![table::table(options.tries, &cells)],
+        lines: table::lines(&cells),
+    })
 }
 
 fn say(line: &str) {

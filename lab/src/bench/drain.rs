@@ -4,12 +4,14 @@
 
 use crate::demo::reports::Tally;
 use crate::demo::verdict::{Evidence, UNANSWERED_MAX, sum};
-use crate::demo::{self, books, phones, plan};
-use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
-use anyhow::{Context, bail, ensure};
+use crate::demo::{self, books, plan};
+use crate::report::{Bench, Line, Report, Table};
+use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, phones_with_credits, run_to_file};
+use anyhow::{Context, ensure};
 use clap::Args;
 use client_sim::tally::Shakes;
 use host::console;
+use shake_rules::money::{grouped, money};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
@@ -50,11 +52,19 @@ pub struct Options {
     shakes_per_second: u32,
 }
 
-/// Runs it and prints what came of it.
+pub const BENCH: Bench = Bench {
+    name: "drain",
+    title: "A drain",
+    about: "\
+Two gateways with the same keys, an agent and half of the seed each. Phones shake at the first; the operator drains it over 15 s and names
+the second as the alternative. A shake that is due while its phone is on its way is not sent.",
+};
+
+/// Runs it.
 ///
 /// # Errors
-/// When something could not run, or the result is not as it must be.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     say("building the programs (release)");
     let programs = Programs::build(Build::Release, interrupt)?;
     let size = demo::Options::of_size(options.sessions, options.shakes_per_second, SECONDS);
@@ -75,13 +85,11 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             .count(),
         evidence: demo::evidence(&first, phones_succeeded, left.join(right))?,
     };
-    console::print(&drained.text())?;
-    let failures = drained.failures();
-    if !failures.is_empty() {
-        bail!("{}; see {}", failures.join("; "), first.directory.display());
-    }
-    console::line("result       good: nothing lost, nothing twice, both audits balanced")?;
-    Ok(())
+    let what = "no phone, shake or cent is lost, and both audits balance";
+    Ok(Report {
+        tables: vec![drained.table()],
+        lines: vec![Line::without(what, &drained.failures())],
+    })
 }
 
 /// What came of it.
@@ -98,30 +106,27 @@ struct Drained {
 }
 
 impl Drained {
-    fn text(&self) -> String {
+    fn table(&self) -> Table {
         let (shakes, claims) = (&self.evidence.phones.shakes.counts, &self.evidence.phones.claims.counts);
         let [first, second] = self.credits;
-        let told = sum(&self.evidence.phones_credits);
-        format!(
-            "phones       {} sent from one gateway to another; the first ended by itself {:.1} s after the drain began, window {} s\n\
-             shakes       {} sent, {} unanswered; {} more were due while their phone was on its way\n\
-             wins         {} won, {} opened\n\
-             credits      {} of {} cents at the first, {} of {} cents at the second; phones say {} of {} cents\n",
-            self.phones,
-            self.took.as_secs_f64(),
-            WINDOW.as_secs(),
-            shakes.sent,
-            shakes.unanswered,
-            shakes.skipped_offline,
-            claims.wins,
-            claims.opened,
-            first.packets,
-            first.cents,
-            second.packets,
-            second.cents,
-            told.packets,
-            told.cents,
-        )
+        let credits = |of: Tally| format!("{} of {}", grouped(of.packets), money(of.cents));
+        let mut table = Table::new("", ["", "figure"]);
+        let mut row = |what: &str, figure: String| table.row([what.to_owned(), figure]);
+        row("phones sent from one gateway to the other", grouped(self.phones));
+        let took_s = self.took.as_secs_f64();
+        row(
+            "from the command to the end of the drained gateway, s",
+            format!("{took_s:.1}"),
+        );
+        row("shakes sent", grouped(shakes.sent));
+        row("without an answer", grouped(shakes.unanswered));
+        row("due while their phone was on its way", grouped(shakes.skipped_offline));
+        row("packets won", grouped(claims.wins));
+        row("packets opened", grouped(claims.opened));
+        row("credits by the first ledger", credits(first));
+        row("credits by the second", credits(second));
+        row("credits by the phones", credits(sum(&self.evidence.phones_credits)));
+        table
     }
 
     /// Every reason why it is not as it must be.
@@ -206,7 +211,7 @@ fn play(
     };
     let ended = run_to_file(
         "client-sim",
-        phones(first, programs),
+        phones_with_credits(first, programs),
         &first.file(files::REPORT),
         &patience,
         || {
@@ -283,7 +288,8 @@ mod tests {
     #[test]
     fn what_is_not_as_it_must_be_is_named() {
         assert_eq!(drained().failures(), Vec::<String>::new());
-        assert!(drained().text().contains("2 sent from one gateway to another"));
+        let table = drained().table().to_string();
+        assert!(table.contains("credits by the first ledger"), "{table}");
         let check = |spoil: fn(&mut Drained), expected: &str| {
             let mut drained = drained();
             spoil(&mut drained);

@@ -1,27 +1,17 @@
 //! `cargo xtask bench engines`: plays one scenario through both engines of the simulator, each against a gateway and an
-//! agent of its own, and lets `client-sim report --within` say whether the outcomes differ by more than chance.
+//! agent of its own, and tells whether the outcomes differ by more than chance, as `client-sim report --within` does.
 
-use crate::demo::{books, evidence, plan, verdict::Evidence};
-use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
-use anyhow::{Context, bail};
+use super::errands::{self, Size};
+use crate::demo::verdict::Evidence;
+use crate::report::{Bench, Line, Report, Table};
+use crate::testbed::{Build, Place, Programs};
 use clap::Args;
+use client_sim::report::Comparison;
 use host::console;
-use std::fs;
-use std::time::Duration;
+use shake_rules::money::grouped;
 use xtask::interrupt::Interrupt;
 use xtask::workspace;
 
-/// More than a tenth of all shakes, so that the seed is never what decides.
-const PACKETS: u64 = 40_000;
-/// Shakes of each phone are so many seconds apart, as in the scenario.
-const SECONDS_BETWEEN_SHAKES: u32 = 25;
-/// Fewer give counts too small to compare.
-const SHAKES_PER_SECOND_MIN: u32 = 100;
-/// As in the scenario.
-const CONNECTS_PER_SECOND: u32 = 1_000;
-/// A bound on one run, beside its ramp and its shaking.
-const RUN: Duration = Duration::from_secs(120);
-const REPORT: Duration = Duration::from_secs(30);
 const ENGINES: [&str; 2] = ["lean", "quinn"];
 
 #[derive(Args)]
@@ -51,114 +41,62 @@ pub struct Options {
     within: f64,
 }
 
-/// Plays both and prints the comparison.
+pub const BENCH: Bench = Bench {
+    name: "engines",
+    title: "One scenario through both engines",
+    about: "\
+`deploy/scenarios/fifty-thousand.toml` through the lean engine and through `quinn`, each with a gateway, an agent and a ledger of its own.
+Sigma is the difference of two counts in standard deviations.",
+};
+
+/// Plays both.
 ///
 /// # Errors
-/// When something could not run, or the outcomes differ.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     say("building the programs (release)");
     let programs = Programs::build(Build::Release, interrupt)?;
-    let mut failures = Vec::new();
+    let scenario = workspace::deployed("scenarios", "fifty-thousand")?;
+    let mut lines = Vec::new();
     let mut reports = Vec::new();
     for engine in ENGINES {
         let place = Place::fresh(&format!("bench-engines-{engine}"))?;
-        let evidence = play(&place, &programs, engine, options, interrupt)?;
-        failures.extend(
-            faults(&evidence, options.sessions)
-                .into_iter()
-                .map(|fault| format!("{engine}: {fault}")),
-        );
-        reports.push(place.file(files::REPORT));
+        say(&format!("{} phones on the {engine} engine", options.sessions));
+        let size = Size {
+            sessions: options.sessions,
+            seconds: options.seconds,
+        };
+        let flags = ["--engine", engine];
+        let played = errands::play(&place, &programs, &scenario, size, &flags, interrupt)?;
+        let what = format!("{engine}: every session is established, and phones and ledger agree");
+        lines.push(Line::without(what, &faults(&played.evidence, options.sessions)));
+        reports.push(serde_json::to_value(&played.evidence.phones)?);
     }
-    let mut compare = programs.command("client-sim");
-    compare
-        .arg("report")
-        .args(&reports)
-        .args(["--within", &options.within.to_string()]);
-    let output = workspace::target().join("bench-engines.txt");
-    let patience = Patience {
-        at_most: REPORT,
-        interrupt,
-    };
-    let agree = run_to_file("client-sim report", compare, &output, &patience, || Ok(()))?;
-    let table = fs::read_to_string(&output).with_context(|| format!("cannot read {}", output.display()))?;
-    console::print(&format!("A is the lean engine, B is quinn\n{table}"))?;
-    if !agree.is_success() {
-        failures.push("the outcomes differ by more than chance; the last line of the table names them".into());
+    let drawn = Comparison::of(&reports[0], &reports[1]).drawn();
+    let beyond: Vec<_> = drawn.beyond(options.within).map(|(name, _)| name.to_owned()).collect();
+    lines.push(Line {
+        what: "counts that differ by more than chance".to_owned(),
+        figure: if beyond.is_empty() {
+            "none".to_owned()
+        } else {
+            beyond.join(", ")
+        },
+        bound: format!("none by more than {} sigma", options.within),
+        holds: beyond.is_empty(),
+    });
+    let mut table = Table::new("", ["count", ENGINES[0], ENGINES[1], "sigma"]);
+    for (name, pair) in &drawn.0 {
+        let sigmas = pair.sigmas.map_or("-".to_owned(), |sigmas| format!("{sigmas:+.1}"));
+        table.row([name.clone(), grouped(pair.a as u64), grouped(pair.b as u64), sigmas]);
     }
-    if !failures.is_empty() {
-        bail!("{}", failures.join("; "));
-    }
-    Ok(())
+    Ok(Report {
+        tables: vec![table],
+        lines,
+    })
 }
 
 fn say(line: &str) {
     console::tell(&format!("engines: {line}"));
-}
-
-/// One run: its own gateway, agent, ledger and seed.
-fn play(
-    place: &Place,
-    programs: &Programs,
-    engine: &str,
-    options: &Options,
-    interrupt: &Interrupt,
-) -> anyhow::Result<Evidence> {
-    let ramp_s = u64::from(options.sessions / CONNECTS_PER_SECOND);
-    let budget_cents = PACKETS * 2_090;
-    let mut seed_flags = plan::seed_flags_of(PACKETS, budget_cents);
-    seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
-    testbed::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    prepare(place)?;
-    let mut stage = Stage::start(place, programs, interrupt)?;
-    say(&format!("{} phones on the {engine} engine", options.sessions));
-    let rate = (options.sessions / SECONDS_BETWEEN_SHAKES).max(SHAKES_PER_SECOND_MIN);
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .args([
-            "--json",
-            "--engine",
-            engine,
-            "--sessions",
-            &options.sessions.to_string(),
-        ])
-        .args(["--shakes-per-second", &rate.to_string()])
-        .args(["--seconds", &options.seconds.to_string()])
-        .args(["--target", &place.gateway.to_string(), "--certs"])
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS))
-        .arg("--control")
-        .arg(place.file("control.sock"))
-        .arg("--html")
-        .arg(place.file("report.html"))
-        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
-        .args(["--watch-pid", &format!("gateway={}", stage.gateway.pid())]);
-    let patience = Patience {
-        at_most: RUN + Duration::from_secs(ramp_s * 3 + u64::from(options.seconds) * 2),
-        interrupt,
-    };
-    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
-        stage.check()
-    })?;
-    stage.end()?;
-    evidence(place, ended.is_success(), books(place, programs, interrupt)?)
-}
-
-/// The show and the configurations.
-fn prepare(place: &Place) -> anyhow::Result<()> {
-    place.write(files::SHOW, &workspace::deployed("shows", "engines")?)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-    let gateway = format!(
-        "{}\n[sessions]\nidle_timeout_s = 180\n\n[throttle]\nfile = \"{}\"\n",
-        plan::gateway(place),
-        files::THROTTLE
-    );
-    place.write(files::GATEWAY, &gateway)?;
-    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
-    place.write(files::SCENARIO, &workspace::deployed("scenarios", "fifty-thousand")?)
 }
 
 /// What makes a run no basis for a comparison.

@@ -3,27 +3,15 @@
 
 mod verdict;
 
-use super::lines;
-use crate::demo::{books, evidence, plan, verdict::Evidence};
-use crate::testbed::{self, Build, Patience, Place, Programs, Sampler, Stage, Usage, files, run_to_file};
+use super::errands::{self, GATEWAY, Size};
+use crate::demo::verdict::Evidence;
+use crate::report::{Bench, Report};
+use crate::testbed::{Build, Place, Programs};
 use anyhow::Context;
 use clap::Args;
 use host::console;
-use std::time::Duration;
 use xtask::interrupt::Interrupt;
 use xtask::workspace;
-
-/// More than a tenth of all shakes of the longest run, so that the seed is never what decides.
-const PACKETS: u64 = 40_000;
-/// Shakes of each phone are so many seconds apart, as in the scenario.
-const SECONDS_BETWEEN_SHAKES: u32 = 25;
-const SHAKES_PER_SECOND_MIN: u32 = 100;
-/// As in the scenario.
-const CONNECTS_PER_SECOND: u32 = 1_000;
-/// A bound on one run, beside its ramp and its shaking.
-const RUN: Duration = Duration::from_secs(180);
-/// The gateway's place among the samples.
-const GATEWAY: usize = 0;
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -71,11 +59,21 @@ struct Run {
     stolen_share: f64,
 }
 
-/// Plays both and prints the table and the verdict.
+pub const BENCH: Bench = Bench {
+    name: "mobile",
+    title: "Phones on a city's networks",
+    about: "\
+The phones of `deploy/scenarios/mobile.toml` on its networks, and the same phones without them, each against a gateway and an agent of its
+own. A phone connects at 1,000 a second and shakes every 25 s; one win in ten is claimed, split, sent and grabbed. Three round trips to the
+HelloReply are handshake, Retry and Hello; the second on top is the probe of a client that has measured no round trip yet (RFC 9002, section
+6.2.2). Memory is what the gateway's resident memory grew by until the end of the shaking.",
+};
+
+/// Plays both.
 ///
 /// # Errors
-/// When something could not run, or a bound was broken.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let build = match options {
         Options { tuned: true, .. } => Build::Tuned,
         Options { dev: true, .. } => Build::Dev,
@@ -91,8 +89,13 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let loopback = play("loopback", &without_networks(&scenario)?)?;
     let mobile = play("networks", &scenario)?;
-    let lines = verdict::lines(&loopback, &mobile);
-    lines::print(verdict::table(options, &loopback, &mobile), &lines)
+    Ok(Report {
+        tables: vec![
+            verdict::table(options, &loopback, &mobile),
+            verdict::networks(&mobile.evidence.phones.networks),
+        ],
+        lines: verdict::lines(&loopback, &mobile),
+    })
 }
 
 fn say(line: &str) {
@@ -105,7 +108,7 @@ fn without_networks(scenario: &str) -> anyhow::Result<String> {
     Ok(toml::to_string(&table)?)
 }
 
-/// One run: its own gateway, agent, ledger and seed.
+/// One run.
 fn play(
     place: &Place,
     programs: &Programs,
@@ -113,69 +116,24 @@ fn play(
     options: &Options,
     interrupt: &Interrupt,
 ) -> anyhow::Result<Run> {
-    prepare(place, programs, scenario, interrupt)?;
-    let mut stage = Stage::start(place, programs, interrupt)?;
-    let gateway = stage.gateway.pid();
-    let before = Usage::of(gateway)?.resident_bytes;
-    let sampler = Sampler::watch(vec![gateway]);
-    let rate = (options.sessions / SECONDS_BETWEEN_SHAKES).max(SHAKES_PER_SECOND_MIN);
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .args(["--json", "--sessions", &options.sessions.to_string()])
-        .args(["--shakes-per-second", &rate.to_string()])
-        .args(["--seconds", &options.seconds.to_string()])
-        .args(["--target", &place.gateway.to_string(), "--certs"])
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS))
-        .arg("--control")
-        .arg(place.file("control.sock"))
-        .arg("--html")
-        .arg(place.file("report.html"))
-        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
-        .args(["--watch-pid", &format!("gateway={gateway}")]);
-    let ramp_s = u64::from(options.sessions / CONNECTS_PER_SECOND);
-    let patience = Patience {
-        at_most: RUN + Duration::from_secs(ramp_s * 3 + u64::from(options.seconds) * 2),
-        interrupt,
+    let size = Size {
+        sessions: options.sessions,
+        seconds: options.seconds,
     };
-    let ended = run_to_file("client-sim", phones, &place.file(files::REPORT), &patience, || {
-        stage.check()
-    })?;
-    let samples = sampler.finish();
-    stage.end()?;
-    let evidence = evidence(place, ended.is_success(), books(place, programs, interrupt)?)?;
+    let played = errands::play(place, programs, scenario, size, &[], interrupt)?;
+    let (evidence, samples) = (played.evidence, played.samples);
     let step = evidence.phones.steps.first().context("the run had no step")?;
     let spell = samples.between(GATEWAY, step.began_unix_ms, step.ends_unix_ms());
     let spell = spell.context("the shaking was too short to be measured")?;
     let grown = samples
         .resident_bytes_at(GATEWAY, step.ends_unix_ms())
-        .saturating_sub(before);
+        .saturating_sub(played.resident_bytes_before);
     Ok(Run {
         gateway_us_per_shake: spell.cpu.as_secs_f64() * 1e6 / step.counts.answered.max(1) as f64,
         bytes_per_session: grown as f64 / f64::from(options.sessions),
         stolen_share: spell.stolen_share,
         evidence,
     })
-}
-
-/// Certificates, seed, the show and the configurations.
-fn prepare(place: &Place, programs: &Programs, scenario: &str, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let mut seed_flags = plan::seed_flags_of(PACKETS, PACKETS * 2_090);
-    seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
-    testbed::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    place.write(files::SHOW, &workspace::deployed("shows", "engines")?)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
-    let gateway = format!(
-        "{}\n[sessions]\nidle_timeout_s = 180\n\n[throttle]\nfile = \"{}\"\n",
-        plan::gateway(place),
-        files::THROTTLE
-    );
-    place.write(files::GATEWAY, &gateway)?;
-    place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
-    place.write(files::SCENARIO, scenario)
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@ mod beginnings;
 mod cost;
 mod drain;
 mod engines;
+mod errands;
 mod example;
 mod hostile;
-mod lines;
 mod memory;
 mod mobile;
 mod overload;
 mod pauses;
 
+use crate::million;
+use crate::report::{Bench, Report, page};
 use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -27,6 +29,8 @@ Examples:
   cargo xtask bench
   cargo xtask bench ring                      those whose name contains `ring`
   cargo xtask bench ring -- --quick           what follows -- goes to the benchmark
+  cargo xtask bench cost --publish            writes bench-results/cost.json as well
+  cargo xtask bench --publish                 makes docs/benchmarks.md of bench-results/
   cargo xtask bench compare                   the rings beside iceoryx2 between two processes, with a verdict
   cargo xtask bench beginnings                a lost datagram at a session's beginning, beside a plain quinn server
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
@@ -42,7 +46,11 @@ Examples:
 pub struct Options {
     #[command(subcommand)]
     what: Option<What>,
+    /// Write the run to bench-results/NAME.json; without a bench: make docs/benchmarks.md of these files
+    #[arg(long, global = true)]
+    publish: bool,
     /// Only the benchmarks whose name contains this
+    #[arg(conflicts_with = "publish")]
     name: Option<String>,
     /// Arguments for the benchmarks
     #[arg(last = true)]
@@ -78,22 +86,31 @@ enum What {
 /// Manifests to look for benchmarks in: the workspace, and a package outside of it because of its many dependencies.
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml"];
 
-/// Runs the benchmarks.
+/// What has a file in `bench-results/`, in the order of the page.
+pub const PUBLISHED: [Bench; 10] = [
+    million::BENCH,
+    overload::BENCH,
+    cost::BENCH,
+    memory::BENCH,
+    mobile::BENCH,
+    beginnings::BENCH,
+    pauses::BENCH,
+    hostile::BENCH,
+    drain::BENCH,
+    engines::BENCH,
+];
+
+/// Runs the benchmarks, or makes their page.
 ///
 /// # Errors
-/// When one failed, or none has such a name.
+/// When one failed, something that must hold does not, or no benchmark has such a name.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    match &options.what {
-        Some(What::Beginnings(options)) => return beginnings::run(options, interrupt),
-        Some(What::Cost(options)) => return cost::run(options, interrupt),
-        Some(What::Drain(options)) => return drain::run(options, interrupt),
-        Some(What::Engines(options)) => return engines::run(options, interrupt),
-        Some(What::Memory(options)) => return memory::run(options, interrupt),
-        Some(What::Mobile(options)) => return mobile::run(options, interrupt),
-        Some(What::Hostile { attacks }) => return hostile::run(attacks, interrupt),
-        Some(What::Overload(options)) => return overload::run(options, interrupt),
-        Some(What::Pauses(options)) => return pauses::run(options, interrupt),
-        None => {}
+    if let Some(what) = &options.what {
+        let (bench, report) = what.run(interrupt)?;
+        return report.conclude(&bench, options.publish);
+    }
+    if options.publish {
+        return page::write(&PUBLISHED);
     }
     let mut found = Vec::new();
     for manifest in MANIFESTS {
@@ -118,6 +135,22 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         steps.command(name, &mut command)?;
     }
     steps.finish()
+}
+
+impl What {
+    fn run(&self, interrupt: &Interrupt) -> anyhow::Result<(Bench, Report)> {
+        Ok(match self {
+            Self::Beginnings(options) => (beginnings::BENCH, beginnings::run(options, interrupt)?),
+            Self::Cost(options) => (cost::BENCH, cost::run(options, interrupt)?),
+            Self::Drain(options) => (drain::BENCH, drain::run(options, interrupt)?),
+            Self::Engines(options) => (engines::BENCH, engines::run(options, interrupt)?),
+            Self::Memory(options) => (memory::BENCH, memory::run(options, interrupt)?),
+            Self::Mobile(options) => (mobile::BENCH, mobile::run(options, interrupt)?),
+            Self::Hostile { attacks } => (hostile::BENCH, hostile::run(attacks, interrupt)?),
+            Self::Overload(options) => (overload::BENCH, overload::run(options, interrupt)?),
+            Self::Pauses(options) => (pauses::BENCH, pauses::run(options, interrupt)?),
+        })
+    }
 }
 
 fn metadata(manifest: &str) -> anyhow::Result<Value> {

@@ -4,12 +4,12 @@
 
 mod table;
 
-use super::lines;
 use crate::million::play;
-use crate::testbed::{Build, Metrics, Patience, Place, Programs, Service, Stage, Usage, files, stolen};
+use crate::report::{Bench, Report};
+use crate::testbed::{Build, Metrics, Patience, Place, Programs, Service, Stage, Usage, files, phones, stolen};
 use anyhow::{Context, ensure};
 use clap::Args;
-use client_sim::report::Report;
+use client_sim::report::Report as Phones;
 use host::console;
 use std::fmt::{self, Display};
 use std::fs;
@@ -105,11 +105,20 @@ impl Display for Case {
     }
 }
 
-/// Plays all cases and prints the table and the verdict.
+pub const BENCH: Bench = Bench {
+    name: "pauses",
+    title: "Pauses",
+    about: "\
+Phones of the `quinn` engine shake near the machine's full load; after three seconds the phones or the gateway stand still for a moment.
+Who waits for an acknowledgement meanwhile probes, and a gateway that is not patient enough sets off a storm of probes that feeds itself
+([decision](decisions/0003-patience.md)). Once with phones that acknowledge by themselves, once with acknowledgements that ride.",
+};
+
+/// Plays all cases.
 ///
 /// # Errors
-/// When something could not run, or a bound was broken.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let build = if options.tuned { Build::Tuned } else { Build::Release };
     let programs = Programs::build(build, interrupt)?;
     let mut played = Vec::new();
@@ -125,7 +134,10 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
         .with_context(|| case.to_string())?;
         played.push((case, outcome));
     }
-    lines::print(table::text(options, &played), &table::lines(&played))
+    Ok(Report {
+        tables: vec![table::table(options, &played)],
+        lines: table::lines(&played),
+    })
 }
 
 /// Without a pause first, so that the table tells what the machine can do.
@@ -189,29 +201,16 @@ impl Run<'_> {
         } else {
             PACE_WITHOUT_RIDING_MS
         };
-        let show = play::show_without_gifts(Some(pace_ms))?;
-        play::prepare(
-            &place,
-            self.programs,
-            play::PACKETS,
-            &show,
-            &self.scenario(),
-            self.interrupt,
-        )?;
-        let mut stage = Stage::start(&place, self.programs, self.interrupt)?;
+        let mut stage = play::stage_at_pace(&place, self.programs, pace_ms, &self.scenario(), self.interrupt)?;
         let report = place.file(files::REPORT);
-        let mut command = self.programs.command("client-sim");
-        command
-            .arg("run")
-            .arg(place.file(files::SCENARIO))
-            .args(["--json", "--quiet", "--target", &place.gateway.to_string(), "--certs"])
-            .arg(place.file(files::CERTS));
-        let phones = Service::start_with_output("client-sim", command, place.file("client-sim.log"), &report)?;
-        let (began, ended) = self.watch(&place, &mut stage, &phones)?;
-        phones.wait_end(&self.patience(Duration::from_secs(60)))?;
+        let mut command = phones(&place, self.programs, place.gateway);
+        command.arg("--quiet");
+        let service = Service::start_with_output("client-sim", command, place.file("client-sim.log"), &report)?;
+        let (began, ended) = self.watch(&place, &mut stage, &service)?;
+        service.wait_end(&self.patience(Duration::from_secs(60)))?;
         stage.end()?;
         let text = fs::read_to_string(&report).context("cannot read the simulator's report")?;
-        let report: Report = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
+        let report: Phones = serde_json::from_str(&text).context("the simulator's report is not what was expected")?;
         let sessions = report.sessions.counts.connected;
         ensure!(
             sessions == u64::from(self.options.sessions),

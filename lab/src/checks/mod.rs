@@ -1,5 +1,6 @@
 //! `cargo xtask checks`: what must hold of the sources as text. No circle of imports, no file that is too long, no
-//! `unsafe` where none belongs, and no document that names a path or a command that is not there.
+//! `unsafe` where none belongs, no document that names a path or a command that is not there, and a page of the benches that is
+//! what their files give.
 //!
 //! What was there before a check was is listed in `lab/checks.toml`. The lists are exact: what is not listed fails,
 //! and so does what is listed and mended. So they only become shorter.
@@ -12,6 +13,8 @@ mod sources;
 mod tests;
 mod tree;
 
+use crate::bench;
+use crate::report::page;
 use anyhow::{Context, bail};
 use cargo_metadata::MetadataCommand;
 use serde::Deserialize;
@@ -54,6 +57,9 @@ pub fn check() -> anyhow::Result<()> {
         findings.extend(imports::compare(package, &circles_now, circles));
     }
     findings.extend(documents::check_paths(&tree, &known.made));
+    if !page::is_made_of_files(&bench::PUBLISHED)? {
+        findings.push("docs/benchmarks.md is not what bench-results/ gives: `cargo xtask bench --publish`".to_owned());
+    }
     none(&findings)?;
     // Last, because the programs must be built for it.
     none(&commands::check(&tree, &mut commands::Programs::build()?)?)

@@ -7,14 +7,13 @@ pub mod reports;
 mod table;
 pub mod verdict;
 
-use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, run_to_file};
+use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, phones_with_credits, run_to_file};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use host::console;
 use reports::{Books, credits, unpaid};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 use verdict::Evidence;
 use xtask::interrupt::Interrupt;
@@ -191,7 +190,7 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
         place.gateway, place.metrics
     ));
 
-    let phones = phones(place, programs);
+    let phones = phones_with_credits(place, programs);
     let patience = Patience {
         at_most: longest_run(options),
         interrupt,
@@ -202,22 +201,6 @@ fn play(place: &Place, programs: &Programs, options: &Options, interrupt: &Inter
     say("ending gateway and agent");
     stage.end()?;
     Ok(ended.is_success())
-}
-
-/// The phones of the place's scenario, about to be started.
-pub fn phones(place: &Place, programs: &Programs) -> Command {
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .arg("--json")
-        .arg("--target")
-        .arg(place.gateway.to_string())
-        .arg("--certs")
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS));
-    phones
 }
 
 /// How long the phones take to connect, on a machine that is not busy.

@@ -1,7 +1,10 @@
 //! Gateway, agent and phones of the million in one place, from the configurations to the end of the scenario.
 
 use crate::demo::plan;
-use crate::testbed::{self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, run_to_file};
+use crate::testbed::{
+    self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, phones_with_credits, run_to_file,
+    with_page,
+};
 use anyhow::Context;
 use host::console;
 use std::time::Duration;
@@ -20,6 +23,22 @@ const RUN: Duration = Duration::from_secs(3_600);
 /// Gateway and agent, in the order of the samples; the simulator tells of itself.
 pub const GATEWAY: usize = 0;
 pub const AGENT: usize = 1;
+
+/// Gateway and agent in a show without gifts, for these phones: they are asked to shake at this pace.
+///
+/// # Errors
+/// When a program failed, or a file could not be written.
+pub fn stage_at_pace(
+    place: &Place,
+    programs: &Programs,
+    pace_ms: u32,
+    scenario: &str,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Stage> {
+    let show = show_without_gifts(Some(pace_ms))?;
+    prepare(place, programs, PACKETS, &show, scenario, interrupt)?;
+    Stage::start(place, programs, interrupt)
+}
 
 /// The show of the million without its gifts, with another pace if one is given.
 ///
@@ -94,20 +113,9 @@ pub fn play(place: &Place, programs: &Programs, sessions: u32, interrupt: &Inter
         place.gateway, place.metrics
     ));
     let (gateway, agent) = (stage.gateway.pid(), stage.agent.pid());
-    let mut phones = programs.command("client-sim");
-    phones
-        .arg("run")
-        .arg(place.file(files::SCENARIO))
-        .args(["--json", "--sessions", &sessions.to_string()])
-        .args(["--target", &place.gateway.to_string(), "--certs"])
-        .arg(place.file(files::CERTS))
-        .arg("--credits")
-        .arg(place.file(files::CREDITS))
-        .arg("--html")
-        .arg(place.file("report.html"))
-        .args(["--metrics", &format!("http://{}/metrics", place.metrics)])
-        .args(["--watch-pid", &format!("gateway={gateway}")])
-        .args(["--watch-pid", &format!("shake-agent={agent}")]);
+    let mut phones = phones_with_credits(place, programs);
+    phones.args(["--sessions", &sessions.to_string()]);
+    with_page(&mut phones, place, &[("gateway", gateway), ("shake-agent", agent)]);
     let patience = Patience {
         at_most: RUN,
         interrupt,

@@ -3,6 +3,7 @@
 
 mod latency;
 mod metrics;
+mod phones;
 mod programs;
 mod run_dir;
 mod service;
@@ -10,6 +11,7 @@ mod usage;
 
 pub use latency::Latency;
 pub use metrics::{Metrics, ask};
+pub use phones::{phones, phones_with_credits, with_page};
 pub use programs::{Build, Programs, Tuned};
 pub use run_dir::{Place, remove};
 pub use service::{Patience, Service, run_to_file};

@@ -1,24 +1,25 @@
 //! The table of `cargo xtask bench cost`.
 
 use super::{Options, Row};
+use crate::report::Table;
+use shake_rules::money::grouped;
 
 /// All rows, a line for each server.
-pub fn text(options: &Options, rows: &[Row]) -> String {
-    let mut text = format!(
-        "{} s each, the median of {} rounds, lean phones, all on this machine; stolen: CPU time that its host gave to others\n\n{:>9} {:>8}  {:<12} {:>10} {:>9} {:>11} {:>11} {:>11} {:>9} {:>8}\n",
-        options.seconds,
-        options.rounds,
+pub fn table(options: &Options, rows: &[Row]) -> Table {
+    let title = format!("{} s each, the median of {}", options.seconds, options.rounds);
+    let head = [
+        "server",
         "sessions",
         "shakes/s",
-        "server",
-        "us/shake",
-        "x floor",
-        "per wake-up",
-        "KB/session",
+        "us a shake",
+        "times the floor",
+        "shakes a wake-up",
+        "KB a session",
         "unanswered",
         "p99 ms",
         "stolen",
-    );
+    ];
+    let mut table = Table::new(title, head);
     for row in rows {
         let servers = [
             ("floor", Some(&row.floor)),
@@ -27,19 +28,19 @@ pub fn text(options: &Options, rows: &[Row]) -> String {
         ];
         for (name, measured) in servers {
             let Some(one) = measured else { continue };
-            text.push_str(&format!(
-                "{:>9} {:>8}  {name:<12} {:>10.2} {:>9.2} {:>11.1} {:>11.2} {:>10.3}% {:>9.2} {:>7.1}%\n",
-                row.sessions,
-                row.rate,
-                one.cpu_us_per_shake,
-                row.times_floor(one),
-                one.shakes_per_sleep,
-                one.resident_bytes as f64 / 1e3 / f64::from(row.sessions),
-                one.unanswered_share * 100.0,
-                one.p99_us as f64 / 1e3,
-                one.stolen_share * 100.0,
-            ));
+            table.row([
+                name.to_owned(),
+                grouped(row.sessions.into()),
+                grouped(row.rate.into()),
+                format!("{:.2}", one.cpu_us_per_shake),
+                format!("{:.2}", row.times_floor(one)),
+                format!("{:.1}", one.shakes_per_sleep),
+                format!("{:.2}", one.resident_bytes as f64 / 1e3 / f64::from(row.sessions)),
+                format!("{:.3} %", one.unanswered_share * 100.0),
+                format!("{:.2}", one.p99_us as f64 / 1e3),
+                format!("{:.1} %", one.stolen_share * 100.0),
+            ]);
         }
     }
-    text
+    table
 }

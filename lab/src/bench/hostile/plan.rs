@@ -17,7 +17,7 @@ pub struct Attack {
     /// What the gateway may count at the most meanwhile, by name, honest phones included.
     pub counted_max: &'static [(&'static str, u64)],
     /// The throttle, where it is not the default.
-    pub throttle: Option<&'static str>,
+    pub throttle: Option<fn() -> String>,
 }
 
 impl Attack {
@@ -34,7 +34,7 @@ impl Attack {
     }
 
     /// The same with another throttle.
-    const fn under(mut self, throttle: &'static str) -> Self {
+    const fn under(mut self, throttle: fn() -> String) -> Self {
         self.throttle = Some(throttle);
         self
     }
@@ -72,7 +72,7 @@ pub const ALL: [Attack; 22] = [
     attack("cid-collisions", 5_000, 50, HALF_OPEN),
     attack("transport-parameters", 200, 50, HALF_OPEN + 500),
     attack("initial-flood", 5_000, 50, HALF_OPEN),
-    attack("network-name", 5_000, 50, HALF_OPEN).under(NETWORK_THROTTLE),
+    attack("network-name", 5_000, 50, HALF_OPEN).under(network_throttle),
     // Each session is closed with its 65th datagram, and forgotten a second later.
     attack("garbage-before-hello", 20_000, 50, 600),
     // Half of it is no message: of each session's budget, until it is blocked, and some seconds of four a second.
@@ -89,31 +89,18 @@ const MALFORMED: &str = "gateway_datagrams_dropped_total{reason=\"malformed\"}";
 const HELLOS: &str = "gateway_hellos_total";
 const RESETS: &str = "gateway_resets_total";
 
-/// Loopback is a network like any other, and what it may connect leaves room for the honest phones and few more.
-const NETWORK_THROTTLE: &str = "# Made by `cargo xtask bench hostile`. Every key is explained in deploy/throttle.toml.
-[[grades]]
-prefix = { per_second = 100, burst = 1200 }
-[[grades]]
-enter = { queue_wait_ms = 8 }
-leave = { queue_wait_ms = 4 }
-pace_ms = [1000, 10000]
-prefix = { per_second = 100, burst = 1200 }
-[[grades]]
-enter = { queue_wait_ms = 25 }
-leave = { queue_wait_ms = 6 }
-pace_ms = [1000, 10000]
-prefix = { per_second = 100, burst = 1200 }
-[[grades]]
-enter = { queue_wait_ms = 60 }
-leave = { queue_wait_ms = 15 }
-pace_ms = [1000, 10000]
-prefix = { per_second = 100, burst = 1200 }
-[[grades]]
-enter = { queue_wait_ms = 120 }
-leave = { queue_wait_ms = 40 }
-pace_ms = [1000, 10000]
-prefix = { per_second = 100, burst = 1200 }
-";
+/// Loopback is a network like any other, and what it may connect leaves room for the honest phones and few more. Grades
+/// begin and end at the usual waits.
+fn network_throttle() -> String {
+    let grade = |load: String| format!("[[grades]]\n{load}prefix = {{ per_second = 100, burst = 1200 }}\n");
+    let loads = [(8, 4), (25, 6), (60, 15), (120, 40)].map(|(enter_ms, leave_ms)| {
+        grade(format!(
+            "enter = {{ queue_wait_ms = {enter_ms} }}\nleave = {{ queue_wait_ms = {leave_ms} }}\npace_ms = [1000, 10000]\n"
+        ))
+    });
+    let title = "# Made by `cargo xtask bench hostile`. Every key is explained in deploy/throttle.toml.\n";
+    title.to_owned() + &grade(String::new()) + &loads.concat()
+}
 
 /// The most that one user may win.
 pub const PACKETS_PER_USER: u32 = 3;
@@ -205,7 +192,7 @@ mod tests {
             SHOW.to_owned(),
             gateway(address, address, path, None),
             gateway(address, address, path, Some(path)),
-            NETWORK_THROTTLE.to_owned(),
+            network_throttle(),
             agent(path),
             scenario(address, path, 1),
         ] {

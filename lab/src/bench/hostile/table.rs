@@ -1,9 +1,9 @@
-//! What the attacks cost, as a table for people and as JSON.
+//! What the attacks cost, and the bounds that they keep or break.
 
 use super::plan::Attack;
-use serde_json::{Value, json};
+use crate::report::{Line, Report, Table};
+use shake_rules::money::grouped;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Counters and answers that are shown of each attack.
 const SHOWN: usize = 6;
@@ -91,59 +91,57 @@ impl Row {
         broken.extend(self.breaches.iter().map(|breach| format!("breach: {breach}")));
         broken
     }
-
-    pub fn verdict(&self) -> String {
-        let broken = self.broken();
-        if broken.is_empty() {
-            "within its bounds".to_owned()
-        } else {
-            format!("BROKEN: {}", broken.join("; "))
-        }
-    }
 }
 
-pub fn text(rows: &[Row]) -> String {
-    let mut text = format!(
-        "\n{:<21} {:>8} {:>7} {:>15} {:>17} {:>15} {:>6}  {}\n",
-        "attack", "sent", "conns", "honest answered", "honest p99, ms", "growth / bound", "CPU", "verdict"
+/// What the attacks cost, what was counted and told meanwhile, and a line for each.
+pub fn report(rows: &[Row]) -> Report {
+    let head = [
+        "attack",
+        "sent",
+        "connections",
+        "honest %, alone",
+        "under attack",
+        "p99 ms, alone",
+        "under attack",
+        "growth MiB",
+        "at most",
+        "CPU",
+    ];
+    let mut costs = Table::new("", head);
+    let mut counts = Table::new(
+        "What the gateway counted, what the attackers were told, and whom the agent blocked",
+        ["attack", "counted", "told", "blocked"],
     );
     for row in rows {
-        writeln!(
-            text,
-            "{:<21} {:>8} {:>7} {:>6.2} → {:>6.2} {:>7.1} → {:>7.1} {:>6.1} / {:>2.0} MiB {:>4.0} %  {}",
-            row.attack.name,
-            row.sent,
-            row.connections,
-            row.success_alone * 100.0,
-            row.success_under * 100.0,
-            row.p99_alone_us as f64 / 1_000.0,
-            row.p99_under_us as f64 / 1_000.0,
-            row.growth_bytes as f64 / MIB,
-            row.attack.growth_bytes_max() as f64 / MIB,
-            row.cpu_share * 100.0,
-            row.verdict()
-        )
-        .expect("a String grows");
+        let percent = |share: f64| format!("{:.2}", share * 100.0);
+        let ms = |us: u64| format!("{:.1}", us as f64 / 1e3);
+        costs.row([
+            row.attack.name.to_owned(),
+            grouped(row.sent),
+            grouped(row.connections),
+            percent(row.success_alone),
+            percent(row.success_under),
+            ms(row.p99_alone_us),
+            ms(row.p99_under_us),
+            format!("{:.1}", row.growth_bytes as f64 / MIB),
+            format!("{:.0}", row.attack.growth_bytes_max() as f64 / MIB),
+            format!("{:.0} %", row.cpu_share * 100.0),
+        ]);
+        counts.row([
+            row.attack.name.to_owned(),
+            most(&row.counters),
+            most(&row.answers),
+            row.blocks.text(),
+        ]);
     }
-    text.push_str("\nWhat the gateway counted, and what the attackers were told:\n");
-    for row in rows {
-        let counted = most(&row.counters);
-        let told = most(&row.answers);
-        writeln!(
-            text,
-            "{:<21} counted: {counted}\n{:<21} told: {told}\n{:<21} blocked: {}",
-            row.attack.name,
-            "",
-            "",
-            row.blocks.text()
-        )
-        .expect("a String grows");
+    let line = |row: &Row| Line {
+        bound: "within its bounds".to_owned(),
+        ..Line::without(row.attack.name, &row.broken())
+    };
+    Report {
+        tables: vec![costs, counts],
+        lines: rows.iter().map(line).collect(),
     }
-    text.push_str(
-        "\nHonest: 500 phones, 500 shakes/s, lean engine, without → with the attack; answered of all that were due, in %.\n\
-         CPU: the gateway's, of one core, while the attack went on. Timings vary with what else the machine does.\n",
-    );
-    text
 }
 
 /// The largest first.
@@ -160,34 +158,6 @@ fn most(counts: &BTreeMap<String, u64>) -> String {
     } else {
         shown.join(", ")
     }
-}
-
-pub fn json(rows: &[Row]) -> Value {
-    let row = |row: &Row| {
-        json!({
-            "attack": row.attack.name,
-            "rate": row.attack.rate,
-            "size": row.attack.size,
-            "sent": row.sent,
-            "connections": row.connections,
-            "success_share_alone": row.success_alone,
-            "success_share_under": row.success_under,
-            "success_share_min": row.attack.success_min,
-            "p99_alone_us": row.p99_alone_us,
-            "p99_under_us": row.p99_under_us,
-            "growth_bytes": row.growth_bytes,
-            "growth_bytes_max": row.attack.growth_bytes_max(),
-            "cpu_share": row.cpu_share,
-            "counters": row.counters,
-            "counted": row.counted,
-            "answers": row.answers,
-            "blocks": row.blocks.made,
-            "blocks_held_back": row.blocks.held_back,
-            "first_block_s": row.blocks.first_s,
-            "broken": row.broken(),
-        })
-    };
-    rows.iter().map(row).collect()
 }
 
 #[cfg(test)]
@@ -255,8 +225,9 @@ mod tests {
             },
         ];
         for case in cases {
-            assert_eq!(case.broken().len(), 1, "{}", case.verdict());
-            assert!(text(&[case]).contains("BROKEN"));
+            assert_eq!(case.broken().len(), 1, "{:?}", case.broken());
+            let report = report(&[case]);
+            assert!(!report.lines[0].holds, "{report}");
         }
     }
 }

@@ -8,12 +8,13 @@ mod owners;
 mod profile;
 mod run;
 
+use crate::report::{Bench, Report, Table};
 use crate::testbed::{Build, Programs};
 use anyhow::Context;
 use clap::Args;
 use host::console;
-use profile::Profile;
 use run::{Measured, Place};
+use shake_rules::money::grouped;
 use std::path::PathBuf;
 use xtask::interrupt::Interrupt;
 
@@ -44,16 +45,21 @@ pub struct Options {
     /// Measure this gateway instead of building one; for totals
     #[arg(long, value_name = "FILE", requires = "totals")]
     gateway: Option<PathBuf>,
-    /// Print the result as JSON on stdout
-    #[arg(long)]
-    json: bool,
 }
 
-/// Measures and prints.
+pub const BENCH: Bench = Bench {
+    name: "memory",
+    title: "Memory of a session",
+    about: "\
+What a gateway grows by from its start until all its sessions are there, by session: resident memory, page tables, and, from a second run
+with a gateway that profiles its heap, the live blocks by owner. The phones are those of the lean engine; no agent runs, and nothing is won.",
+};
+
+/// Measures.
 ///
 /// # Errors
 /// When something cannot be built or run, or not all phones get a session.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let place = Place::fresh()?;
     // The profiled gateway first: both have the same file name, and what stays under it is the one to serve with.
     let profiled = if options.totals {
@@ -75,15 +81,12 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             measured.profile
         }
     };
-    if options.json {
-        console::line(&serde_json::to_string_pretty(&json(options, &plain, profile.as_ref()))?)?;
-    } else {
-        console::print(&totals(options, &plain))?;
-        if let Some(profile) = &profile {
-            console::print(&owners::table(profile, options.sessions, plain.resident_bytes))?;
-        }
+    let mut tables = vec![totals(options, &plain)];
+    if let Some(profile) = &profile {
+        tables.extend(owners::tables(profile, options.sessions, plain.resident_bytes));
     }
-    Ok(())
+    let lines = Vec::new();
+    Ok(Report { tables, lines })
 }
 
 /// A line on stderr, so that stdout holds the result alone.
@@ -91,47 +94,27 @@ fn say(line: &str) {
     console::tell(&format!("bench memory: {line}"));
 }
 
-fn totals(options: &Options, plain: &Measured) -> String {
+fn totals(options: &Options, plain: &Measured) -> Table {
     let sessions = f64::from(options.sessions);
-    let per_session = |bytes: i64| bytes as f64 / sessions;
-    let resident = per_session(plain.resident_bytes);
-    let mut text = format!(
-        "\n{} sessions, {}\n\
-         {:>8.0} bytes per session resident ({:.2} GB for 1,000,000)\n\
-         {:>8.0} bytes per session of page tables\n\
-         {:>8.0} % of the resident memory in huge pages\n\
-         {:>8.2} ms of CPU time, the longest growth of a table or page\n\
-         {:>8.0} bytes per session of the simulator, all that it holds\n",
-        options.sessions,
-        plain.state,
-        resident,
-        resident / 1e3,
-        per_session(plain.page_table_bytes),
-        100.0 * plain.huge_bytes as f64 / plain.resident_bytes.max(1) as f64,
-        plain.growth_ms_max.unwrap_or(f64::NAN),
+    let per_session = |bytes: i64| format!("{:.0}", bytes as f64 / sessions);
+    let title = format!("{} sessions, {}", grouped(options.sessions.into()), plain.state);
+    let mut table = Table::new(title, ["", "figure"]);
+    let mut row = |what: &str, figure: String| table.row([what.to_owned(), figure]);
+    row("resident bytes", per_session(plain.resident_bytes));
+    row("bytes of page tables", per_session(plain.page_table_bytes));
+    let huge = 100.0 * plain.huge_bytes as f64 / plain.resident_bytes.max(1) as f64;
+    row("resident memory in huge pages", format!("{huge:.0} %"));
+    let growth_ms = plain.growth_ms_max.map_or("-".to_owned(), |ms| format!("{ms:.2}"));
+    row("longest growth of a table or page, ms of CPU", growth_ms);
+    row(
+        "resident bytes of the simulator",
         per_session(plain.phones_resident_bytes),
     );
     if let Some(cpu_us) = plain.cpu_us_per_shake {
-        text.push_str(&format!(
-            "{cpu_us:>8.2} µs of CPU per shake, over {} shakes\n",
-            plain.shakes
-        ));
+        let what = format!("us of CPU a shake, over {} shakes", grouped(plain.shakes));
+        row(&what, format!("{cpu_us:.2}"));
     }
-    text
-}
-
-fn json(options: &Options, plain: &Measured, profile: Option<&Profile>) -> serde_json::Value {
-    let sessions = f64::from(options.sessions);
-    serde_json::json!({
-        "sessions": options.sessions,
-        "resident_bytes_per_session": plain.resident_bytes as f64 / sessions,
-        "page_table_bytes_per_session": plain.page_table_bytes as f64 / sessions,
-        "huge_page_bytes_per_session": plain.huge_bytes as f64 / sessions,
-        "growth_ms_max": plain.growth_ms_max,
-        "simulator_bytes_per_session": plain.phones_resident_bytes as f64 / sessions,
-        "cpu_us_per_shake": plain.cpu_us_per_shake,
-        "owners": profile.map(|profile| owners::json(profile, options.sessions)),
-    })
+    table
 }
 
 /// Reads a file, naming it in the error.

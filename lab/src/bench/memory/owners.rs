@@ -1,16 +1,16 @@
 //! Whose the live heap is: each allocating stack has an owner, found by the innermost function that one is known by.
 
 use super::profile::{Held, Profile};
+use crate::report::Table;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 /// Owner, and a part of the names of functions that allocate for it: most name the type that they make room for. The
 /// innermost function that matches any line decides; of several lines that match it, the first.
 const OWNERS: [(&str, &str); 32] = [
-    ("session, packed", "gateway::shard::sessions::Slot>"),
+    ("session, packed", "quic_shard::memory::session_table::Slot>"),
     (
         "sessions awake, their connections inline",
-        "gateway::shard::session::Session>",
+        "quic_shard::session::Session<",
     ),
     ("sent packets", "connection::spaces::SentPacket"),
     ("reassembly of crypto and streams", "connection::assembler::Buffer"),
@@ -35,15 +35,15 @@ const OWNERS: [(&str, &str); 32] = [
     ("packet and header keys", "HeaderProtectionKey"),
     ("packet and header keys", "CompactHeaderKey"),
     ("congestion controller", "congestion::"),
-    ("timer wheel", "shard::wheel::"),
-    ("online users", "shard::online::"),
+    ("timer wheel", "quic_shard::wheel::"),
+    ("online users", "gateway::presence::"),
     ("online users", "shake_rules::UserId"),
     ("partial requests", "bytes::bytes_mut::BytesMut)"),
     ("tls: rustls", "rustls::"),
     ("connection, other", "quinn_proto::connection"),
     ("endpoint, other", "quinn_proto::endpoint"),
-    ("batches of packets", "shard::socket"),
-    ("replies", "shard::dispatch"),
+    ("batches of packets", "quic_shard::udp::"),
+    ("replies", "gateway::deliveries::"),
     ("replies", "shake_proto::"),
 ];
 /// Generic code that growing vectors of types of one size share is named for any one of the types.
@@ -74,48 +74,42 @@ fn by_owner(profile: &Profile) -> Vec<(&'static str, Held)> {
     owners
 }
 
-/// The owners, the allocator's own share, the sizes of blocks, and the stacks that hold most.
-pub fn table(profile: &Profile, sessions: u32, resident_bytes: i64) -> String {
+/// The owners with the allocator's own share, the sizes of blocks, and the stacks that hold most.
+pub fn tables(profile: &Profile, sessions: u32, resident_bytes: i64) -> [Table; 3] {
     let per_session = |number: i64| number as f64 / f64::from(sessions);
-    let mut text = String::from("\nlive heap per session      blocks  requested   reserved\n");
-    let mut row = |name: &str, held: Held| {
-        let [count, requested, reserved] = [held.count, held.requested, held.reserved].map(per_session);
-        if requested.abs() >= 1.0 {
-            let _ = writeln!(text, "  {name:<34} {count:>7.2} {requested:>10.0} {reserved:>10.0}");
-        }
+    let head = |first: &str| [first, "blocks", "requested bytes", "reserved bytes"].map(str::to_owned);
+    let cells = |name: String, held: Held| {
+        let bytes = [held.requested, held.reserved].map(|bytes| format!("{:.0}", per_session(bytes)));
+        [name, format!("{:.2}", per_session(held.count))]
+            .into_iter()
+            .chain(bytes)
     };
-    for (name, held) in by_owner(profile) {
-        row(name, held);
+    let mut owners = Table::new("Live heap by owner, of a sample; the sum is exact", head("owner"));
+    let shown = |held: &Held| per_session(held.requested).abs() >= 1.0;
+    for (name, held) in by_owner(profile).into_iter().filter(|(_, held)| shown(held)) {
+        owners.row(cells(name.to_owned(), held));
     }
     let total = profile.total();
-    row("all (exact; the owners: a sample)", total);
-    let slack = resident_bytes - total.reserved;
-    let _ = writeln!(
-        text,
-        "  {:<34} {:>7} {:>10} {:>10.0}",
-        "resident, but no live block's",
-        "",
-        "",
-        per_session(slack)
-    );
-    text.push_str("\nblocks by size             blocks  requested   reserved\n");
+    owners.row(cells("all".to_owned(), total));
+    let slack = format!("{:.0}", per_session(resident_bytes - total.reserved));
+    let nobody = [
+        "resident, but no live block's".to_owned(),
+        "-".to_owned(),
+        "-".to_owned(),
+        slack,
+    ];
+    owners.row(nobody);
+    let mut sizes = Table::new("Blocks by size", head("about bytes"));
     for (bytes, held) in by_size(profile) {
-        let [count, requested, reserved] = [held.count, held.requested, held.reserved].map(per_session);
-        if reserved >= 8.0 {
-            let name = format!("about {bytes} bytes");
-            let _ = writeln!(text, "  {name:<34} {count:>7.2} {requested:>10.0} {reserved:>10.0}");
+        if per_session(held.reserved) >= 8.0 {
+            sizes.row(cells(bytes.to_string(), held));
         }
     }
-    text.push_str("\nstacks that hold most (requested bytes per session)\n");
+    let mut stacks = Table::new("Stacks that hold most", head("innermost function"));
     for (held, stack) in by_stack(profile).into_iter().take(STACKS.0) {
-        let _ = writeln!(
-            text,
-            "{:>8.0} × {:.2}  {stack}",
-            per_session(held.requested),
-            per_session(held.count)
-        );
+        stacks.row(cells(format!("`{stack}`"), held));
     }
-    text
+    [owners, sizes, stacks]
 }
 
 /// The blocks by about their size.
@@ -135,12 +129,12 @@ fn by_stack(profile: &Profile) -> Vec<(Held, String)> {
     let mut stacks: BTreeMap<String, Held> = BTreeMap::new();
     for (held, stack) in &profile.sites {
         let is_ours = |name: &&str| {
-            ["gateway::", "quinn_proto::", "rustls::"]
+            ["gateway::", "quic_shard::", "quinn_proto::", "rustls::"]
                 .iter()
                 .any(|part| name.contains(part))
         };
         let name = telling(stack)
-            .filter(|name| !name.contains("heap::"))
+            .filter(|name| !name.contains("heap_profile::"))
             .find(is_ours)
             .unwrap_or("?");
         let name: String = name.chars().take(STACKS.1).collect();
@@ -149,24 +143,6 @@ fn by_stack(profile: &Profile) -> Vec<(Held, String)> {
     let mut stacks: Vec<_> = stacks.into_iter().map(|(stack, held)| (held, stack)).collect();
     stacks.sort_by_key(|(held, _)| -held.requested);
     stacks
-}
-
-/// The owners, in bytes per session.
-pub fn json(profile: &Profile, sessions: u32) -> serde_json::Value {
-    let per_session = |number: i64| number as f64 / f64::from(sessions);
-    let one = |held: Held| {
-        serde_json::json!({
-            "blocks": per_session(held.count),
-            "requested_bytes": per_session(held.requested),
-            "reserved_bytes": per_session(held.reserved),
-        })
-    };
-    let owners = by_owner(profile)
-        .into_iter()
-        .map(|(name, held)| (name.to_owned(), one(held)));
-    let mut all: serde_json::Map<_, _> = owners.collect();
-    all.insert("all".to_owned(), one(profile.total()));
-    serde_json::Value::Object(all)
 }
 
 #[cfg(test)]
@@ -178,11 +154,11 @@ mod tests {
     fn the_innermost_known_function_decides() {
         for (stack, expected) in [
             (
-                "grow_one<quinn_proto::connection::Event>;new_leaf<quinn_proto::connection::spaces::SentPacket>;gateway::shard::dispatch::reply;",
+                "grow_one<quinn_proto::connection::Event>;new_leaf<quinn_proto::connection::spaces::SentPacket>;gateway::deliveries::reply;",
                 "sent packets",
             ),
             (
-                "alloc::alloc;gateway::shard::dispatch::reply;gateway::shard::Shard::turn;",
+                "alloc::alloc;gateway::deliveries::reply;quic_shard::shard::Shard::turn;",
                 "replies",
             ),
             ("alloc::alloc;main;", "the rest"),
@@ -193,9 +169,14 @@ mod tests {
 
     #[test]
     fn a_table_has_all_owners_and_what_nobody_owns() {
-        let text = "class 200 2000 3200\nsite 200 2000 3200 a;gateway::shard::wheel::Wheel::arm;\n";
-        let table = table(&Profile::parse(text).unwrap(), 100, 5_000);
-        for part in ["timer wheel", "resident, but no live block's", "about 16 bytes"] {
+        let text = "class 200 2000 3200\nsite 200 2000 3200 a;quic_shard::wheel::Wheel::arm;\n";
+        let [owners, sizes, stacks] = tables(&Profile::parse(text).unwrap(), 100, 5_000).map(|table| table.to_string());
+        for (table, part) in [
+            (&owners, "| timer wheel "),
+            (&owners, "resident, but no live block's"),
+            (&sizes, "|          16 |   2.00 |              20 |             32 |"),
+            (&stacks, "`quic_shard::wheel::Wheel::arm`"),
+        ] {
             assert!(table.contains(part), "{part} in {table}");
         }
     }

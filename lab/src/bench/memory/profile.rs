@@ -1,4 +1,4 @@
-//! The file that a gateway with the feature `heap-profile` writes; its format stands in `gateway/src/heap.rs`.
+//! The file that a gateway with the feature `heap-profile` writes; its format stands in `quic-shard/src/memory/heap_profile.rs`.
 
 use anyhow::{Context, bail};
 

@@ -1,9 +1,9 @@
 //! Both runs side by side, and what must hold of them. Pure.
 
 use super::{Options, Run};
-use crate::bench::lines::Line;
+use crate::report::{Line, Table};
 use client_sim::report::{NetworkReport, Percentiles};
-use std::fmt::Write;
+use shake_rules::money::grouped;
 
 /// Round trips until the HelloReply: the handshake, a Retry, and the Hello.
 const ROUND_TRIPS: u64 = 3;
@@ -15,49 +15,43 @@ const CPU_RATIO_MAX: f64 = 1.25;
 const OWN: [&str; 4] = ["timed_out", "timeout", "connection_lost", "offline"];
 
 /// The table of both.
-pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, cells: [String; 2]| {
-        let [loopback, mobile] = cells;
-        writeln!(text, "{name:<46} {loopback:>22} {mobile:>22}").expect("a String grows as needed");
-    };
+pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> Table {
+    let size = format!("{} phones, {} s", grouped(options.sessions.into()), options.seconds);
+    let mut table = Table::new("", [size.as_str(), "loopback", "mobile"]);
+    let mut row = |name: &str, [loopback, mobile]: [String; 2]| table.row([name.to_owned(), loopback, mobile]);
     let both = |cell: &dyn Fn(&Run) -> String| [loopback, mobile].map(cell);
-    row(
-        &format!("{} phones, {} s", options.sessions, options.seconds),
-        ["loopback".into(), "mobile".into()],
-    );
-    let counts = both(&|run| run.evidence.phones.sessions.counts.connected.to_string());
+    let counts = both(&|run| grouped(run.evidence.phones.sessions.counts.connected));
     row("phones that were let in", counts);
     let hello = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.sessions.connect_latency)));
     row("first packet to HelloReply, p50 ms", hello(|of| of.p50_us));
-    row("  p99 ms", hello(|of| of.p99_us));
-    row("  max ms", hello(|of| of.max_us));
+    row("the same, p99 ms", hello(|of| of.p99_us));
+    row("the same, max ms", hello(|of| of.max_us));
     let failures = both(&|run| {
         let sessions = &run.evidence.phones.sessions.counts;
         let failures = sessions
             .connect_failures
             .values()
             .chain(sessions.hello_failures.values());
-        failures.sum::<u64>().to_string()
+        grouped(failures.sum::<u64>())
     });
     row("tries that failed", failures);
     row(
         "connections lost",
-        both(&|run| run.evidence.phones.sessions.counts.lost.to_string()),
+        both(&|run| grouped(run.evidence.phones.sessions.counts.lost)),
     );
     let unanswered = both(&|run| {
         let shakes = &run.evidence.phones.shakes.counts;
         let share = shakes.unanswered as f64 * 100.0 / shakes.sent.max(1) as f64;
-        format!("{} ({share:.2} %)", shakes.unanswered)
+        format!("{} ({share:.2} %)", grouped(shakes.unanswered))
     });
     row("unanswered shakes", unanswered);
     let shake = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.latency)));
     row("shake, p50 ms", shake(|of| of.p50_us));
-    row("  p99 ms", shake(|of| of.p99_us));
+    row("the same, p99 ms", shake(|of| of.p99_us));
     let claim = |of: fn(&Percentiles) -> u64| both(&|run| ms(of(&run.evidence.phones.claims.latency)));
     row("claim, p50 ms", claim(|of| of.p50_us));
-    row("  p99 ms", claim(|of| of.p99_us));
-    row("  max ms", claim(|of| of.max_us));
+    row("the same, p99 ms", claim(|of| of.p99_us));
+    row("the same, max ms", claim(|of| of.max_us));
     row("claims without an answer", both(&|run| without_answer(run).to_string()));
     row(
         "gateway's CPU per shake, us",
@@ -73,14 +67,23 @@ pub fn table(options: &Options, loopback: &Run, mobile: &Run) -> String {
         "CPU of the machine stolen",
         both(&|run| format!("{:.1} %", run.stolen_share * 100.0)),
     );
-    text + &networks(&mobile.evidence.phones.networks)
+    table
 }
 
-fn networks(networks: &[NetworkReport]) -> String {
-    let mut text = format!(
-        "\n{:<12} {:>8} {:>10} {:>10} {:>10} {:>12} {:>12} {:>10} {:>10}\n",
-        "network", "phones", "hello p50", "p99", "max", "p99 at most", "unanswered", "claim p50", "p99"
-    );
+/// A line for each network.
+pub fn networks(networks: &[NetworkReport]) -> Table {
+    let head = [
+        "network",
+        "phones",
+        "HelloReply p50 ms",
+        "p99 ms",
+        "max ms",
+        "p99 ms at most",
+        "unanswered",
+        "claim p50 ms",
+        "p99 ms",
+    ];
+    let mut table = Table::new("", head);
     for network in networks {
         let NetworkReport {
             name,
@@ -89,20 +92,19 @@ fn networks(networks: &[NetworkReport]) -> String {
             claim_latency,
             ..
         } = network;
-        writeln!(
-            text,
-            "{name:<12} {phones:>8} {:>10} {:>10} {:>10} {:>12} {:>10.2} % {:>10} {:>10}",
+        table.row([
+            name.clone(),
+            phones.to_string(),
             ms(hello_latency.p50_us),
             ms(hello_latency.p99_us),
             ms(hello_latency.max_us),
             ms(hello_us_max(network)),
-            network.unanswered_share * 100.0,
+            format!("{:.2} %", network.unanswered_share * 100.0),
             ms(claim_latency.p50_us),
             ms(claim_latency.p99_us),
-        )
-        .expect("a String grows as needed");
+        ]);
     }
-    text + "\n"
+    table
 }
 
 /// What must hold.
@@ -115,21 +117,16 @@ pub fn lines(loopback: &Run, mobile: &Run) -> Vec<Line> {
     lines.extend(mobile.evidence.phones.networks.iter().map(hello_in_time));
     let (cost, base) = (mobile.gateway_us_per_shake, loopback.gateway_us_per_shake);
     lines.push(Line {
-        what: format!(
-            "a shake costs the gateway {cost:.1} us, {:.2} times the loopback's {base:.1}; {CPU_RATIO_MAX} is the most",
-            cost / base
-        ),
+        what: "CPU of a shake at the gateway".to_owned(),
+        figure: format!("{cost:.1} us, {:.2} times the loopback's {base:.1}", cost / base),
+        bound: format!("{CPU_RATIO_MAX} times"),
         holds: cost <= base * CPU_RATIO_MAX,
     });
     lines
 }
 
 fn as_on_the_loopback(run: &Run) -> Line {
-    let failures = run.evidence.failures();
-    Line {
-        what: format!("without networks all is as it must be{}", listed(&failures)),
-        holds: failures.is_empty(),
-    }
+    Line::without("without networks all is as it must be", &run.evidence.failures())
 }
 
 /// An answer that a network lost may be of money that moved. But no phone may have money that the ledger does not know of.
@@ -150,13 +147,7 @@ fn no_money_made_up(run: &Run) -> Line {
         "the gateway did what it never may".into(),
     );
     fail(evidence.phones.stopped_early, "the simulation was stopped early".into());
-    Line {
-        what: format!(
-            "with networks no money is made up, and the books balance{}",
-            listed(&failures)
-        ),
-        holds: failures.is_empty(),
-    }
+    Line::without("with networks no money is made up, and the books balance", &failures)
 }
 
 fn nobody_refused(run: &Run) -> Line {
@@ -165,21 +156,15 @@ fn nobody_refused(run: &Run) -> Line {
     let refused = all.filter(|(name, _)| !OWN.contains(&&name[..]));
     let mut failures: Vec<_> = refused.map(|(name, count)| format!("{name} {count}")).collect();
     failures.extend((sessions.failed > 0).then(|| format!("{} phones gave up", sessions.failed)));
-    Line {
-        what: format!("nobody is refused for the network's sake{}", listed(&failures)),
-        holds: failures.is_empty(),
-    }
+    Line::without("nobody is refused for the network's sake", &failures)
 }
 
 fn hello_in_time(network: &NetworkReport) -> Line {
     let (p99_us, us_max) = (network.hello_latency.p99_us, hello_us_max(network));
     Line {
-        what: format!(
-            "{}: p99 from first packet to HelloReply {} ms, {} is the most",
-            network.name,
-            ms(p99_us),
-            ms(us_max)
-        ),
+        what: format!("{}: p99 from first packet to HelloReply", network.name),
+        figure: format!("{} ms", ms(p99_us)),
+        bound: format!("{} ms", ms(us_max)),
         holds: p99_us <= us_max && network.hello_latency.count > 0,
     }
 }
@@ -190,14 +175,6 @@ fn hello_us_max(network: &NetworkReport) -> u64 {
 
 fn without_answer(run: &Run) -> u64 {
     run.evidence.phones.claims.counts.course.without_answer()
-}
-
-fn listed(failures: &[String]) -> String {
-    if failures.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", failures.join("; "))
-    }
 }
 
 fn ms(us: u64) -> String {
@@ -228,7 +205,8 @@ mod tests {
     /// The lines that do not hold.
     fn broken(loopback: &Run, mobile: &Run) -> Vec<String> {
         let lines = lines(loopback, mobile).into_iter();
-        lines.filter(|line| !line.holds).map(|line| line.to_string()).collect()
+        let text = |line: Line| format!("{}: {} ({})", line.what, line.figure, line.bound);
+        lines.filter(|line| !line.holds).map(text).collect()
     }
 
     #[test]
@@ -256,7 +234,7 @@ mod tests {
         );
         check(
             |of| of.phones.networks[0].hello_latency.p99_us = 1_300_001,
-            "1300.0 is the most",
+            "1300.0 ms (1300.0 ms)",
         );
         check(|of| of.phones.networks[0].hello_latency.count = 0, "lte");
         check(|of| of.phones_credits.extend([((77, 77), 5)]), "1 credits of phones");

@@ -1,18 +1,18 @@
 //! `cargo xtask bench overload`: gateway and agent on one core, simulated phones on another, and more load than can be
 //! served. Finds the peak first, then offers parts and multiples of it, with phones that obey and with phones that do
-//! not; then measures what a refusal costs. Prints a table and a curve, and one line for each thing that must hold.
+//! not; then measures what a refusal costs. Draws a curve beside its tables.
 
 mod run;
 mod samples;
 mod table;
 
+use crate::report::{Bench, Report};
 use crate::testbed::{Build, Programs};
 use anyhow::{bail, ensure};
 use clap::Args;
 use host::console;
 use run::{Place, Played};
 use samples::Step;
-use table::Verdict;
 use xtask::interrupt::Interrupt;
 
 /// What is offered, as parts of the peak; the last is the load's fall.
@@ -56,11 +56,20 @@ pub struct Series {
     pub played: Played,
 }
 
-/// Runs it all and prints the result.
+pub const BENCH: Bench = Bench {
+    name: "overload",
+    title: "Overload",
+    about: "\
+Gateway and agent share one core, the phones have the other. The peak is the most that is served with every limit off. Then parts and
+multiples of it are offered: to phones of which all obey the pace that they are told, and to phones of which 30 % do not. Offered is what
+the phones would send before they obey. The grade is the highest of a step, the way into it included; the last step is the fall of the load.",
+};
+
+/// Runs it all.
 ///
 /// # Errors
-/// When something could not run, or a line that must hold does not.
-pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+/// When something could not run.
+pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let build = if options.tuned { Build::Tuned } else { Build::Release };
     say("building the programs (release)");
     let place = Place::fresh(Programs::build(build, interrupt)?, options.sessions)?;
@@ -90,24 +99,9 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     }
     say("the cost of a refusal at grade 4");
     let (served_us, refused_us) = refusal_cost(&place, options, interrupt)?;
-    let verdicts = table::verdicts(peak, &all, served_us, refused_us);
-    let text = table::text(peak, &all, &verdicts);
-    console::print(&text)?;
-    place.write("report.txt", &text)?;
     place.write("curve.svg", &table::curve(peak, &all))?;
-    say(&format!(
-        "written: {} and curve.svg beside it",
-        place.file("report.txt").display()
-    ));
-    let failed: Vec<_> = verdicts
-        .iter()
-        .filter(|verdict| !verdict.holds)
-        .map(Verdict::line)
-        .collect();
-    if !failed.is_empty() {
-        bail!("{} of {} lines do not hold", failed.len(), verdicts.len());
-    }
-    Ok(())
+    say(&format!("the curve is in {}", place.file("curve.svg").display()));
+    Ok(table::report(peak, &all, served_us, refused_us))
 }
 
 /// The most that is served per second when nothing is refused, over steps of growing load.

@@ -1,21 +1,10 @@
-//! The result as a table, as a curve, and as one line for each thing that must hold.
+//! The result as tables with what must hold of them, and as a curve.
 
 use super::samples::Step;
 use super::{FALL, Series};
-use serde_json::Value;
+use crate::report::{Line, Report, Table};
+use shake_rules::money::grouped;
 use std::fmt::Write as _;
-
-/// One thing that must hold.
-pub struct Verdict {
-    pub holds: bool,
-    what: String,
-}
-
-impl Verdict {
-    pub fn line(&self) -> String {
-        format!("{} {}", if self.holds { "yes" } else { "NO " }, self.what)
-    }
-}
 
 /// Whether a step is at or above the peak, where the gateway must give all it can.
 fn is_full(step: &Step, peak: f64) -> bool {
@@ -26,134 +15,129 @@ fn is_fall(step: &Step) -> bool {
     step.name == format!("{FALL}x")
 }
 
-/// Judges what was measured.
-pub fn verdicts(peak: f64, all: &[Series], served_us: f64, refused_us: f64) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    let mut say = |holds: bool, what: String| verdicts.push(Verdict { holds, what });
-    for series in all {
-        let name = series.name;
-        let full: Vec<_> = series.steps.iter().filter(|step| is_full(step, peak)).collect();
-        let least = full
-            .iter()
-            .map(|step| step.served_per_second)
-            .fold(f64::INFINITY, f64::min);
-        say(
-            least >= 0.9 * peak,
-            format!(
-                "{name}: served at least {least:.0}/s at full load, {:.0} % of the peak (90 % wanted)",
-                least / peak * 100.0
-            ),
-        );
-        let slowest = series.steps.iter().max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
-        let p99 = slowest.map_or(0.0, |step| step.p99_ms);
-        say(
-            p99 < 250.0,
-            format!(
-                "{name}: p99 of the served at most {p99:.0} ms (under 250 wanted), at {}, where the phones used {:.2} of their core",
-                slowest.map_or("", |step| &step.name),
-                slowest.map_or(0.0, |step| step.phones_cpu_share),
-            ),
-        );
-        let claim = |key: &str| series.played.report["claims"][key].as_u64().unwrap_or(0);
-        let (wins, opened) = (claim("wins"), claim("opened"));
-        say(
-            wins > 0 && opened as f64 > 0.999 * wins as f64,
-            format!("{name}: {opened} of {wins} claims succeeded (over 99.9 % wanted)"),
-        );
-        let before = series.steps.first().map_or(0, |step| step.resident_bytes_max);
-        let most = series
-            .steps
-            .iter()
-            .map(|step| step.resident_bytes_max)
-            .max()
-            .unwrap_or(0);
-        say(
-            most < before + before / 2,
-            format!(
-                "{name}: at most {} MB resident, {} MB at half the peak (half as much again allowed)",
-                most >> 20,
-                before >> 20
-            ),
-        );
-        let ease = series
-            .steps
-            .iter()
-            .find(|step| is_fall(step))
-            .and_then(|step| step.at_ease_after_s);
-        say(
-            ease.is_some_and(|seconds| seconds <= 10.0),
-            match ease {
-                Some(seconds) => format!("{name}: grade 0 again {seconds:.1} s after the load fell (10 wanted)"),
-                None => format!("{name}: not at grade 0 again after the load fell"),
-            },
-        );
+/// Both series and the cost of a refusal.
+pub fn report(peak: f64, all: &[Series], served_us: f64, refused_us: f64) -> Report {
+    let mut lines: Vec<_> = all.iter().flat_map(|series| lines(peak, series)).collect();
+    lines.push(Line {
+        what: "CPU of a refusal at grade 4".to_owned(),
+        figure: format!("{refused_us:.1} µs, and {served_us:.1} of serving"),
+        bound: "less than half of serving".to_owned(),
+        holds: refused_us < served_us / 2.0,
+    });
+    Report {
+        tables: all.iter().map(|series| table(peak, series)).collect(),
+        lines,
     }
-    say(
-        refused_us < served_us / 2.0,
-        format!(
-            "a refusal at grade 4 costs {refused_us:.1} µs of CPU, serving {served_us:.1} µs (less than half wanted)"
-        ),
-    );
-    verdicts
 }
 
-/// The table and the verdicts.
-pub fn text(peak: f64, all: &[Series], verdicts: &[Verdict]) -> String {
-    let mut text = format!(
-        "peak {peak:.0} shakes/s, gateway and agent on one core, phones on another\n\
-         CPU: the gateway's, phones: theirs, each of its core; stolen: CPU time that the machine's host gave to others\n"
+fn table(peak: f64, series: &Series) -> Table {
+    const HEAD: [&str; 13] = [
+        "load",
+        "offered/s",
+        "sent/s",
+        "served/s",
+        "refused/s",
+        "socket full/s",
+        "p99 ms",
+        "grade",
+        "queue wait ms",
+        "gateway's core",
+        "phones' core",
+        "memory MB",
+        "stolen",
+    ];
+    let claims = &series.played.report["claims"];
+    let title = format!(
+        "{}; the peak is {}/s; of {} claims {} were opened, {} were told busy, {} gave up",
+        series.name,
+        whole(peak),
+        claims["wins"],
+        claims["opened"],
+        claims["busy"],
+        claims["gave_up"],
     );
-    for series in all {
-        let _ = writeln!(
-            text,
-            "\n{}\n{:>6} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>6} {:>9} {:>5} {:>6} {:>8} {:>8}",
-            series.name,
-            "load",
-            "offered/s",
-            "sent/s",
-            "served/s",
-            "refused/s",
-            "no room",
-            "p99 ms",
-            "grade",
-            "queue ms",
-            "CPU",
-            "phones",
-            "RSS MB",
-            "stolen"
-        );
-        for step in &series.steps {
-            let span_s = step.served / step.served_per_second.max(1e-9);
-            let _ = writeln!(
-                text,
-                "{:>6} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {:>8.0} {:>8.1} {:>6.0} {:>9.1} {:>5.2} {:>6.2} {:>8} {:>7.1}%",
-                step.name,
-                step.offered_per_second,
-                step.sent_per_second,
-                step.served_per_second,
-                step.refused / span_s.max(1e-9),
-                step.overflowed_per_second,
-                step.p99_ms,
-                step.grade_max,
-                step.queue_wait_ms_max,
-                step.cpu_share,
-                step.phones_cpu_share,
-                step.resident_bytes_max >> 20,
-                step.stolen_share * 100.0
-            );
-        }
-        let claims: &Value = &series.played.report["claims"];
-        let _ = writeln!(
-            text,
-            "       claims: {} wins, {} opened, {} busy, {} retries, {} gave up",
-            claims["wins"], claims["opened"], claims["busy"], claims["retries"], claims["gave_up"]
-        );
+    let mut table = Table::new(title, HEAD);
+    for step in &series.steps {
+        let span_s = step.served / step.served_per_second.max(1e-9);
+        table.row([
+            step.name.clone(),
+            whole(step.offered_per_second),
+            whole(step.sent_per_second),
+            whole(step.served_per_second),
+            whole(step.refused / span_s.max(1e-9)),
+            whole(step.overflowed_per_second),
+            format!("{:.1}", step.p99_ms),
+            format!("{:.0}", step.grade_max),
+            format!("{:.1}", step.queue_wait_ms_max),
+            format!("{:.2}", step.cpu_share),
+            format!("{:.2}", step.phones_cpu_share),
+            mb(step.resident_bytes_max),
+            format!("{:.1} %", step.stolen_share * 100.0),
+        ]);
     }
-    text.push('\n');
-    for verdict in verdicts {
-        let _ = writeln!(text, "{}", verdict.line());
-    }
-    text
+    table
+}
+
+fn lines(peak: f64, series: &Series) -> Vec<Line> {
+    let name = series.name;
+    let mut lines = Vec::new();
+    let mut line = |holds: bool, what: &str, figure: String, bound: &str| {
+        lines.push(Line {
+            what: format!("{name}: {what}"),
+            figure,
+            bound: bound.to_owned(),
+            holds,
+        });
+    };
+    let full = series.steps.iter().filter(|step| is_full(step, peak));
+    let least = full.map(|step| step.served_per_second).fold(f64::INFINITY, f64::min);
+    line(
+        least >= 0.9 * peak,
+        "the least that is served at full load",
+        format!("{}/s, {:.0} % of the peak", whole(least), least / peak * 100.0),
+        "90 % of the peak",
+    );
+    let slowest = series.steps.iter().max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
+    let (p99_ms, at, phones) = slowest.map_or((0.0, "", 0.0), |step| (step.p99_ms, &*step.name, step.phones_cpu_share));
+    line(
+        p99_ms < 250.0,
+        "the highest p99 of what is served",
+        format!("{p99_ms:.0} ms, at {at}, where the phones used {phones:.2} of their core"),
+        "under 250 ms",
+    );
+    let claim = |key: &str| series.played.report["claims"][key].as_u64().unwrap_or(0);
+    let (wins, opened) = (claim("wins"), claim("opened"));
+    line(
+        wins > 0 && opened as f64 > 0.999 * wins as f64,
+        "claims that succeed",
+        format!("{opened} of {wins}"),
+        "over 99.9 %",
+    );
+    let resident = || series.steps.iter().map(|step| step.resident_bytes_max);
+    let (before, most) = (resident().next().unwrap_or(0), resident().max().unwrap_or(0));
+    line(
+        most < before + before / 2,
+        "the most memory",
+        format!("{} MB, and {} at half the peak", mb(most), mb(before)),
+        "half as much again",
+    );
+    let fall = series.steps.iter().find(|step| is_fall(step));
+    let ease_s = fall.and_then(|step| step.at_ease_after_s);
+    line(
+        ease_s.is_some_and(|seconds| seconds <= 10.0),
+        "from the load's fall to grade 0",
+        ease_s.map_or("not reached".to_owned(), |seconds| format!("{seconds:.1} s")),
+        "10 s",
+    );
+    lines
+}
+
+fn whole(number: f64) -> String {
+    grouped(number.round() as u64)
+}
+
+fn mb(bytes: u64) -> String {
+    (bytes >> 20).to_string()
 }
 
 /// Served over offered, both as parts of the peak: a line for each series, and what an ideal gateway would do.

@@ -1,8 +1,8 @@
 //! The table of `cargo xtask bench pauses`, and what must hold of it. Pure.
 
-use super::{Case, Options, Outcome, Whom};
-use crate::bench::lines::Line;
-use std::fmt::Write;
+use super::{Case, Options, Outcome};
+use crate::report::{Line, Table};
+use shake_rules::money::grouped;
 use std::time::Duration;
 
 /// A pause that must cost nothing.
@@ -13,40 +13,39 @@ const PACKETS_OUT_MAX: [f64; 2] = [1.05, 1.15];
 const P99_US_MAX: u64 = 700_000;
 
 /// A line for each case.
-pub fn text(options: &Options, played: &[(Case, Outcome)]) -> String {
-    let mut text = format!(
-        "{} phones of the quinn engine, {} shakes/s for {} s, all on this machine\n\n\
-         {:<30} {:>8} {:>10} {:>9} {:>11} {:>12} {:>10} {:>8} {:>8}\n",
-        options.sessions,
-        options.shakes_per_second,
-        options.seconds,
+pub fn table(options: &Options, played: &[(Case, Outcome)]) -> Table {
+    let title = format!(
+        "{} phones, {} shakes/s for {} s",
+        grouped(options.sessions.into()),
+        grouped(options.shakes_per_second.into()),
+        options.seconds
+    );
+    let head = [
         "acknowledging, who stops",
         "sent",
         "unanswered",
         "p99 ms",
-        "in a shake",
+        "packets in a shake",
         "out a shake",
         "socket full",
-        "core",
+        "gateway's CPU",
         "stolen",
-    );
+    ];
+    let mut table = Table::new(title, head);
     for (case, outcome) in played {
-        writeln!(
-            text,
-            "{:<30} {:>8} {:>10} {:>9.1} {:>11.2} {:>12.3} {:>10} {:>7.0}% {:>7.1}%",
+        table.row([
             case.to_string(),
-            outcome.sent,
-            outcome.unanswered,
-            outcome.p99_us as f64 / 1e3,
-            outcome.packets_in,
-            outcome.packets_out,
-            outcome.overflowed,
-            outcome.gateway_cpu_share * 100.0,
-            outcome.stolen_share * 100.0,
-        )
-        .expect("a String grows as needed");
+            grouped(outcome.sent),
+            grouped(outcome.unanswered),
+            format!("{:.1}", outcome.p99_us as f64 / 1e3),
+            format!("{:.2}", outcome.packets_in),
+            format!("{:.3}", outcome.packets_out),
+            grouped(outcome.overflowed),
+            format!("{:.0} %", outcome.gateway_cpu_share * 100.0),
+            format!("{:.1} %", outcome.stolen_share * 100.0),
+        ]);
     }
-    text + "\n"
+    table
 }
 
 /// What must hold.
@@ -63,19 +62,17 @@ fn line((case, outcome): &(Case, Outcome)) -> Line {
         packets_out,
         ..
     } = outcome;
-    let of_probes = if case.whom == Whom::Nobody {
-        "without a pause"
+    let (figure, bound, is_served) = if is_short {
+        (format!("{unanswered} unanswered"), "none".to_owned(), *unanswered == 0)
     } else {
-        "after it"
-    };
-    let (what, is_served) = if is_short {
-        (format!("{unanswered} unanswered"), *unanswered == 0)
-    } else {
-        let (ms, most) = (*p99_us as f64 / 1e3, P99_US_MAX / 1_000);
-        (format!("p99 {ms:.1} ms, {most} is the most"), *p99_us < P99_US_MAX)
+        let most = P99_US_MAX / 1_000;
+        let figure = format!("p99 {:.1} ms", *p99_us as f64 / 1e3);
+        (figure, format!("{most} ms"), *p99_us < P99_US_MAX)
     };
     Line {
-        what: format!("{case}: {what}; {packets_out:.3} packets out a shake {of_probes}, {out_max} is the most"),
+        what: case.to_string(),
+        figure: format!("{figure}; {packets_out:.3} packets out a shake"),
+        bound: format!("{bound}; {out_max}"),
         holds: is_served && *packets_out <= out_max,
     }
 }
@@ -83,6 +80,7 @@ fn line((case, outcome): &(Case, Outcome)) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::pauses::Whom;
 
     fn holds(ms: u64, unanswered: u64, p99_us: u64, packets_out: f64) -> bool {
         let case = Case {
