@@ -1,6 +1,8 @@
 //! Certificates under the authority that is there: what is made, what stays as it was, and what is refused.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod support;
+
 use certs::files::all_names;
 use certs::generate::{Request, generate};
 use certs::inspect::inspect;
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use support::certs;
 use tempfile::TempDir;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -280,10 +282,6 @@ fn a_gateways_part_alone_is_in_order() {
         inspect(TempDir::new().unwrap().path(), 14, now).findings.len(),
         all_names().len() - 1
     );
-}
-
-fn certs(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_certs")).args(args).output().unwrap()
 }
 
 #[test]

@@ -1,24 +1,17 @@
 //! The command line as a user meets it.
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
+use program::{client_sim, text};
+
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use support::{Back, Script, Server, opened, packet_of, reply, win};
 
 use shake_proto::wire::v1;
-
-fn client_sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_client-sim"))
-        .args(arguments)
-        .output()
-        .expect("it starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
 
 struct Winning;
 

@@ -1,17 +1,9 @@
 //! What the program says of itself, and of files that are not for it.
 
-use std::process::{Command, Output};
+#[path = "support/program.rs"]
+mod program;
 
-fn client_sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_client-sim"))
-        .args(arguments)
-        .output()
-        .expect("it starts")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use program::{client_sim, text};
 
 #[test]
 fn a_file_that_is_no_scenario_is_called_what_it_is() {

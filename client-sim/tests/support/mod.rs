@@ -3,6 +3,8 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 use bytes::{Bytes, BytesMut};
+use client_sim::engine::Stop;
+use client_sim::run::{Outcome, Watch, run};
 use client_sim::scenario::Scenario;
 use prost::Message;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -328,4 +330,22 @@ pub fn quick_scenario(server: &Server, changes: &[(&str, &str)]) -> Scenario {
         text = text.replacen(from, to, 1);
     }
     Scenario::parse(&text, &server.overrides()).expect("a good scenario")
+}
+
+/// Plays the quick scenario, with some lines of it replaced.
+pub fn play(server: &Server, changes: &[(&str, &str)]) -> Outcome {
+    let scenario = quick_scenario(server, changes);
+    let outcome = run(scenario, &Watch::default(), &Stop::default(), &mut |_| {}).expect("the run begins");
+    let shakes = &outcome.report.shakes.counts;
+    assert_eq!(
+        shakes.sent,
+        shakes.answered + shakes.unanswered,
+        "{}",
+        outcome.report.to_text()
+    );
+    assert_eq!(
+        shakes.sent + shakes.held_back + shakes.skipped_offline,
+        outcome.report.shakes.scheduled
+    );
+    outcome
 }

@@ -3,8 +3,11 @@
 //! Nothing here decides about packets, and nothing here moves a cursor before the ledger's commit: the caller does so by
 //! [`Lanes::commit`].
 
+mod error;
 mod out;
 mod shape;
+
+pub use error::LanesError;
 
 use crate::burst::Burst;
 use crate::counters::Counters;
@@ -17,41 +20,13 @@ use shake_rules::UnixMillis;
 use shape::{check_geometry, fair_shares};
 use shm_queue::{Attachment, Bell, Consumer, Mapping, Owner, Producer, ReadError, Sleeper};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use thiserror::Error;
 use tracing::{error, warn};
 
 /// Replies kept for a shard whose ring is full: as many as the ring has. A shard never has more asks under way.
 const BACKLOG_MAX: usize = Ring::Reply.slots() as usize;
-
-/// Why the rings cannot be used.
-#[derive(Debug, Error)]
-pub enum LanesError {
-    /// The mapping is not one of a gateway.
-    #[error("{} is not a gateway's mapping: {found}; it is of another release; let that release's programs read what waits in it, or give [queue] path another name", path.display())]
-    Geometry {
-        /// The mapping.
-        path: PathBuf,
-        /// What is wrong.
-        found: String,
-    },
-    /// The rings gave an error.
-    #[error(transparent)]
-    Queue(#[from] shm_queue::Error),
-    /// The ledger gave an error.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
-impl LanesError {
-    /// Whether somebody has to mend something: waiting for the storage does not help.
-    #[must_use]
-    pub fn is_for_a_person(&self) -> bool {
-        !matches!(self, Self::Ledger(fault) if fault.is_storage())
-    }
-}
 
 /// How many shards a gateway's mapping is for.
 ///

@@ -1,12 +1,15 @@
 //! The disk as SQLite sees it: a VFS (<https://www.sqlite.org/vfs.html>) that is the default in this test program. Files in
 //! a directory that has a [`Disk`](super::Disk) live there; all others are passed on to the VFS that was the default.
 
+mod index;
+
 use super::{Fault, File, State};
+use index::{Index, shm_barrier, shm_lock, shm_map, shm_unmap};
 use rusqlite::ffi;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicPtr, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 /// A disk, and what its users share.
@@ -58,17 +61,6 @@ struct Shared {
     locks: BTreeMap<String, BTreeMap<u64, c_int>>,
     index: Option<Arc<Index>>,
     handles: u64,
-}
-
-/// The wal-index: shared memory between connections. Kept alive by each connection that maps it.
-#[derive(Default)]
-struct Index(Mutex<IndexState>);
-
-#[derive(Default)]
-struct IndexState {
-    regions: Vec<Box<[u64]>>,
-    /// Per lock: how many share it, or -1 when one has it alone.
-    locks: [i32; ffi::SQLITE_SHM_NLOCK as usize],
 }
 
 /// An open file, in the memory that SQLite gives for it.
@@ -351,83 +343,6 @@ unsafe extern "C" fn sector_size(_: *mut ffi::sqlite3_file) -> c_int {
 /// As SQLite takes it of a disk under Linux: a torn write damages nothing beside what it writes.
 unsafe extern "C" fn device_characteristics(_: *mut ffi::sqlite3_file) -> c_int {
     ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
-}
-
-unsafe extern "C" fn shm_map(
-    file: *mut ffi::sqlite3_file,
-    region: c_int,
-    bytes: c_int,
-    extend: c_int,
-    at: *mut *mut c_void,
-) -> c_int {
-    // SAFETY: SQLite gives an open file, and a place for one pointer. The region does not move, and lives as long as the
-    // handle, which keeps its index.
-    unsafe {
-        *at = std::ptr::null_mut();
-        let body = body(file);
-        if body.alive().is_none() {
-            return ffi::SQLITE_IOERR_SHMMAP;
-        }
-        let index = body.index.get_or_insert_with(|| {
-            let mut shared = body.shared.lock().unwrap();
-            Arc::clone(shared.index.get_or_insert_default())
-        });
-        let mut index = index.0.lock().unwrap();
-        while extend != 0 && index.regions.len() <= region as usize {
-            index.regions.push(vec![0; bytes as usize / 8].into_boxed_slice());
-        }
-        if let Some(words) = index.regions.get_mut(region as usize) {
-            *at = words.as_mut_ptr().cast();
-        }
-    }
-    ffi::SQLITE_OK
-}
-
-unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, first: c_int, count: c_int, flags: c_int) -> c_int {
-    // SAFETY: SQLite gives an open file.
-    let body = unsafe { body(file) };
-    if body.alive().is_none() {
-        return ffi::SQLITE_IOERR_SHMLOCK;
-    }
-    let Some(index) = &body.index else {
-        return ffi::SQLITE_IOERR_SHMLOCK;
-    };
-    let mut index = index.0.lock().unwrap();
-    let locks = &mut index.locks[first as usize..(first + count) as usize];
-    let shares = flags & ffi::SQLITE_SHM_SHARED != 0;
-    if flags & ffi::SQLITE_SHM_UNLOCK != 0 {
-        for lock in locks {
-            *lock = if shares { *lock - 1 } else { 0 };
-        }
-        return ffi::SQLITE_OK;
-    }
-    let free = |lock: &i32| if shares { *lock >= 0 } else { *lock == 0 };
-    if !locks.iter().all(free) {
-        return ffi::SQLITE_BUSY;
-    }
-    for lock in locks {
-        *lock = if shares { *lock + 1 } else { -1 };
-    }
-    ffi::SQLITE_OK
-}
-
-unsafe extern "C" fn shm_barrier(_: *mut ffi::sqlite3_file) {
-    fence(Ordering::SeqCst);
-}
-
-unsafe extern "C" fn shm_unmap(file: *mut ffi::sqlite3_file, _: c_int) -> c_int {
-    // SAFETY: SQLite gives an open file.
-    let body = unsafe { body(file) };
-    let Some(index) = body.index.take() else {
-        return ffi::SQLITE_OK;
-    };
-    let mut shared = body.shared.lock().unwrap();
-    let is_ours = shared.index.as_ref().is_some_and(|now| Arc::ptr_eq(now, &index));
-    // Ours and the disk's: nobody else has it. The next one to map it finds nothing, and reads the log anew.
-    if is_ours && Arc::strong_count(&index) == 2 {
-        shared.index = None;
-    }
-    ffi::SQLITE_OK
 }
 
 static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
