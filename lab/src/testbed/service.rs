@@ -1,5 +1,5 @@
 //! A program that runs beside the others: its output goes to a file, it says when it is ready, it is ended in bounded
-//! time, and it never outlives this one's interest in it.
+//! time, and it never outlives this one, however that ends.
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
@@ -56,13 +56,10 @@ impl Service {
             create(output)?
         };
         let notices = Notices::bind(name)?;
-        command
-            .stdout(output)
-            .stderr(errors)
-            .env("NOTIFY_SOCKET", &notices.path);
+        command.env("NOTIFY_SOCKET", &notices.path);
         Ok(Self {
             name,
-            child: Running::start(name, command)?,
+            child: Running::start(name, &command, output, errors.into())?,
             log,
             notices,
         })
@@ -260,14 +257,13 @@ impl Ended {
 /// its error, like the end of patience, ends the program.
 pub fn run_to_file(
     name: &'static str,
-    mut command: Command,
+    command: Command,
     output: &Path,
     patience: &Patience<'_>,
     mut meanwhile: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
-    command.stdout(file);
-    let mut child = Running::start(name, command)?;
+    let mut child = Running::start(name, &command, file, Stdio::inherit())?;
     let ended = patience.wait(|| {
         let ended = child.0.try_wait()?;
         if ended.is_none() {
@@ -283,15 +279,32 @@ pub fn run_to_file(
     })
 }
 
-/// A child process that is killed when it is dropped.
+/// A child process that is killed when it is dropped, and by the kernel when this process dies before that.
 struct Running(Child);
 
 impl Running {
-    fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
-        let child = command.stdin(Stdio::null()).process_group(0).spawn();
+    /// Starts a command by way of setpriv (util-linux), which has the kernel kill it with the thread that started it, and
+    /// becomes the command.
+    fn start(name: &str, command: &Command, output: File, errors: Stdio) -> anyhow::Result<Self> {
+        let mut guarded = Command::new("setpriv");
+        guarded
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => guarded.env(name, value),
+                None => guarded.env_remove(name),
+            };
+        }
+        if let Some(directory) = command.get_current_dir() {
+            guarded.current_dir(directory);
+        }
+        guarded.stdin(Stdio::null()).stdout(output).stderr(errors);
+        let child = guarded.process_group(0).spawn();
         child
             .map(Self)
-            .with_context(|| format!("cannot start {name} ({})", command.get_program().display()))
+            .with_context(|| format!("cannot start {name}: cannot run setpriv, of util-linux"))
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use std::io::{BufRead as _, BufReader};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -70,7 +71,7 @@ fn an_early_end_is_told_with_the_log() {
 
 #[test]
 fn ready_is_what_the_program_says() {
-    let (mut service, _log) = shell("slow", "echo \"$NOTIFY_SOCKET\"; sleep 600");
+    let (mut service, _log) = shell("slow", "echo \"$NOTIFY_SOCKET\"; exec sleep 600");
     wait_for_log(&service, ".socket");
     let program = UnixDatagram::unbound().unwrap();
     program.connect(&service.notices.path).unwrap();
@@ -91,7 +92,7 @@ fn ready_is_what_the_program_says() {
 
 #[test]
 fn the_first_line_is_what_was_printed_first() {
-    let (mut service, _log) = shell("prints", "sleep 0.1; echo 127.0.0.1:7; echo more; sleep 600");
+    let (mut service, _log) = shell("prints", "sleep 0.1; echo 127.0.0.1:7; echo more; exec sleep 600");
     let interrupt = &Interrupt::default();
     let patience = Patience {
         at_most: LONG,
@@ -125,4 +126,48 @@ fn a_wait_ends_with_an_answer_an_error_or_the_time() {
     }
     .wait(|| -> anyhow::Result<Option<()>> { bail!("gone") });
     assert_eq!(failed.unwrap_err().to_string(), "gone");
+}
+
+/// A lab for the next test: it has a service, names it, and waits for signals.
+#[test]
+#[ignore = "a process of the test `no_service_outlives_the_lab`"]
+fn a_lab_with_a_service() {
+    let interrupt = &Interrupt::watch().unwrap();
+    let (service, _log) = shell("outlives", "exec sleep 600");
+    host::console::line(&format!("\nservice {}", service.pid())).unwrap();
+    let patience = Patience {
+        at_most: LONG * 2,
+        interrupt,
+    };
+    let waited = patience.wait(|| Ok(None::<()>));
+    assert_eq!(waited.unwrap_err().to_string(), "interrupted");
+}
+
+#[test]
+fn no_service_outlives_the_lab() {
+    const LAB: [&str; 4] = [
+        "--exact",
+        "testbed::service::tests::a_lab_with_a_service",
+        "--ignored",
+        "--nocapture",
+    ];
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGKILL] {
+        let mut lab = Command::new(std::env::current_exe().unwrap());
+        let mut lab = lab.args(LAB).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
+        let mut said = BufReader::new(lab.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let service = said.find_map(|line| line.strip_prefix("service ")?.parse().ok());
+        kill(Pid::from_raw(lab.id().try_into().unwrap()), signal).unwrap();
+        lab.wait().unwrap();
+        let service = service.expect("the lab names its service");
+        // Who reaps it now is not said: a dead one may still have its number.
+        let is_alive = || {
+            let stat = Process::new(service).and_then(|process| process.stat());
+            stat.is_ok_and(|stat| stat.state != 'Z')
+        };
+        let deadline = Instant::now() + LONG;
+        while is_alive() {
+            assert!(Instant::now() < deadline, "it outlives a lab that ended by {signal}");
+            thread::sleep(TICK);
+        }
+    }
 }
