@@ -55,6 +55,7 @@ impl RecvBatch {
     }
 
     /// How many packets there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -82,6 +83,7 @@ impl RecvBatch {
     }
 
     /// A packet, `at` being below [`Self::len`]; `None` when it came from no internet address.
+    #[inline]
     pub fn packet(&self, at: usize) -> Option<Received<'_>> {
         let PacketInfo {
             remote, local_ip, mark, ..
@@ -95,6 +97,7 @@ impl RecvBatch {
     }
 
     /// The bytes of the same packet.
+    #[inline]
     pub fn bytes(&self, at: usize) -> &[u8] {
         &self.buffers[at][..(self.packets[at].len as usize).min(PACKET_BYTES_MAX)]
     }

@@ -31,6 +31,7 @@ const CID_AT: (usize, usize) = (1, 6);
 const ENDPOINT_AT: usize = 2;
 
 /// The endpoint that a packet is for. Any will do for a packet too short to have a connection ID of ours.
+#[inline]
 pub fn endpoint_of(packet: &[u8]) -> u16 {
     let is_long = packet.first().is_some_and(|first| first & LONG_HEADER != 0);
     let at = ENDPOINT_AT + if is_long { CID_AT.1 } else { CID_AT.0 };
@@ -39,6 +40,7 @@ pub fn endpoint_of(packet: &[u8]) -> u16 {
 }
 
 /// The connection ID of a packet with a short header, as a number; `None` for any other packet.
+#[inline]
 pub fn short_header_cid(packet: &[u8]) -> Option<u64> {
     let (first, rest) = packet.split_first()?;
     let cid: &[u8; CID_BYTES] = rest.first_chunk()?;

@@ -131,6 +131,7 @@ impl Endpoints {
     }
 
     /// Index of the session that has a connection.
+    #[inline]
     pub fn session(&self, place: Place) -> usize {
         self.all[usize::from(place.endpoint)].sessions[place.handle as usize] as usize
     }

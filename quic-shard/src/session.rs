@@ -94,6 +94,7 @@ impl Transport {
     }
 
     /// When something is to happen to it by the clock.
+    #[inline]
     pub fn deadline(&mut self) -> Option<Instant> {
         let waits = self.waits().then_some(self.due);
         [self.connection.poll_timeout(), waits].into_iter().flatten().min()
@@ -105,11 +106,13 @@ impl Transport {
 
     /// Whether nothing is under way for it, whose next deadline this is. What waits for an acknowledgement, or is to send one,
     /// has a nearer one; one that is closed waits for nothing.
+    #[inline]
     pub fn is_quiet(&self, now: Instant, deadline: Instant) -> bool {
         !self.is_dirty && (self.is_closing() || deadline > now + QUIET)
     }
 
     /// What is due of it that its connection does not know of.
+    #[inline]
     pub fn due(&self, now: Instant) -> Option<Due> {
         if self.due > now {
             return None;
@@ -138,11 +141,13 @@ impl Transport {
     }
 
     /// Whether it was closed, and waits to be forgotten.
+    #[inline]
     pub fn is_closing(&self) -> bool {
         self.waits == Waits::End
     }
 
     /// What went out in this turn is asked for, unless it is acknowledged before.
+    #[inline]
     pub fn expect_acks(&mut self, now: Instant) {
         if self.waits == Waits::PingsBegin {
             self.due = now + (self.connection.rtt() * 2).max(UNHEARD_MIN);
@@ -171,6 +176,7 @@ impl Transport {
     }
 
     /// Whether a packet with a short header, from this address, would be thrown away, because the handshake is not over.
+    #[inline]
     pub fn is_early(&self, remote: SocketAddr) -> bool {
         self.connection.is_handshaking() && self.connection.remote_address() == remote
     }

@@ -89,12 +89,14 @@ impl Wheel {
     }
 
     /// The deadline that `index` is armed for.
+    #[inline]
     pub fn armed(&self, index: usize) -> Option<u64> {
         let node = self.nodes.get(index)?;
         (node.bucket != NONE).then_some(node.deadline)
     }
 
     /// Asks the processor for what [`Self::armed`] looks at.
+    #[inline]
     pub fn prefetch(&self, index: usize) {
         if let Some(node) = self.nodes.get(index) {
             prefetch_lines(std::ptr::from_ref(node).cast(), size_of::<Node>());
@@ -102,6 +104,7 @@ impl Wheel {
     }
 
     /// Asks the processor for what [`Self::arm`] changes beside that.
+    #[inline]
     pub fn prefetch_neighbours(&self, index: usize) {
         if let Some(&Node { next, prev, .. }) = self.nodes.get(index) {
             self.prefetch(next as usize);

@@ -8,16 +8,19 @@ pub struct Count(AtomicU64);
 
 impl Count {
     /// Adds so much.
+    #[inline]
     pub fn add(&self, more: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
 
     /// Adds one.
+    #[inline]
     pub fn inc(&self) {
         self.add(1);
     }
 
     /// Sets it.
+    #[inline]
     pub fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
@@ -28,6 +31,7 @@ impl Count {
     }
 
     /// What it is now.
+    #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }

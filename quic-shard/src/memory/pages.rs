@@ -145,6 +145,7 @@ pub const LINE_BYTES: usize = 64;
 
 /// Asks for each cache line of so many bytes.
 #[cfg(target_arch = "x86_64")]
+#[inline]
 pub fn prefetch_lines(begin: *const u8, bytes: usize) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
     for at in (0..bytes).step_by(LINE_BYTES) {
