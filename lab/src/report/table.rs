@@ -48,10 +48,10 @@ impl Display for Table {
         let shown = |cell: &String| cell.replace('|', "\\|");
         let columns: Vec<_> = (0..self.head.len())
             .map(|at| {
-                let cells = self.rows.iter().map(|row| shown(&row[at]));
+                let mut cells = self.rows.iter().map(|row| shown(&row[at]));
                 let widest = cells.clone().chain([shown(&self.head[at])]);
                 let width = widest.map(|cell| cell.chars().count()).max().unwrap_or(0).max(3);
-                (width, cells.fold(true, |all, cell| all && is_figure(&cell)))
+                (width, cells.all(|cell| is_figure(&cell)))
             })
             .collect();
         let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
