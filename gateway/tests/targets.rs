@@ -46,7 +46,7 @@ fn a_gateway_that_hangs_stops_no_other_and_the_mend_that_is_told_mends() {
     assert_eq!(status.code, Some(1));
     let first = status.text.lines().next().expect("a line");
     assert_eq!(first, format!("DIFFERS  {there} does not answer"));
-    assert!(status.text.contains(&format!("\n{here}\n")), "{}", status.text);
+    assert!(status.text.contains(&format!("\n{here} (host ")), "{}", status.text);
     let status = stand.operate(&[&["status", "--json"], &targets[..]].concat()).json();
     let results: Vec<_> = status.iter().map(|line| (&line["target"], &line["result"])).collect();
     assert_eq!(

@@ -156,14 +156,18 @@ fn no_service_outlives_the_lab() {
         let mut lab = lab.args(LAB).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
         let mut said = BufReader::new(lab.stdout.take().unwrap()).lines().map_while(Result::ok);
         let service = said.find_map(|line| line.strip_prefix("service ")?.parse().ok());
+        let service: i32 = service.expect("the lab names its service");
+        let stat = || Process::new(service).and_then(|process| process.stat());
+        // Until setpriv has become it, nobody has asked for the signal.
+        let deadline = Instant::now() + LONG;
+        while !stat().is_ok_and(|stat| stat.comm == "sleep") {
+            assert!(Instant::now() < deadline, "the service does not begin");
+            thread::sleep(TICK);
+        }
         kill(Pid::from_raw(lab.id().try_into().unwrap()), signal).unwrap();
         lab.wait().unwrap();
-        let service = service.expect("the lab names its service");
         // Who reaps it now is not said: a dead one may still have its number.
-        let is_alive = || {
-            let stat = Process::new(service).and_then(|process| process.stat());
-            stat.is_ok_and(|stat| stat.state != 'Z')
-        };
+        let is_alive = || stat().is_ok_and(|stat| stat.state != 'Z');
         let deadline = Instant::now() + LONG;
         while is_alive() {
             assert!(Instant::now() < deadline, "it outlives a lab that ended by {signal}");
