@@ -45,7 +45,7 @@ pub struct RecvBatch {
 
 impl RecvBatch {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffers: vec![[0; PACKET_BYTES_MAX]; BATCH].into(),
             packets: [PacketInfo::default(); BATCH].into(),
@@ -56,7 +56,7 @@ impl RecvBatch {
 
     /// How many packets there are.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 
@@ -122,7 +122,7 @@ pub struct SendBatch {
 
 impl SendBatch {
     /// An empty one.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buffers: (0..BATCH).map(|_| Vec::with_capacity(PACKET_BYTES_MAX)).collect(),
             to: vec![(SocketAddr::from(([0, 0, 0, 0], 0)), None); BATCH],
@@ -136,7 +136,7 @@ impl SendBatch {
     }
 
     /// How many packets there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
     }
 

@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use procfs::process::Process;
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixDatagram;
@@ -286,7 +287,7 @@ impl Running {
     /// Starts a command by way of setpriv (util-linux), which has the kernel kill it with the thread that started it, and
     /// becomes the command.
     fn start(name: &str, command: &Command, output: File, errors: Stdio) -> anyhow::Result<Self> {
-        let mut guarded = Command::new("setpriv");
+        let mut guarded = Command::new(setpriv()?);
         guarded
             .args(["--pdeathsig", "KILL", "--"])
             .arg(command.get_program())
@@ -304,8 +305,17 @@ impl Running {
         let child = guarded.process_group(0).spawn();
         child
             .map(Self)
-            .with_context(|| format!("cannot start {name}: cannot run setpriv, of util-linux"))
+            .with_context(|| format!("cannot start {name}: cannot run setpriv"))
     }
+}
+
+/// Where setpriv is, by this process's own path: a command may have another, with a setpriv that only plays it.
+fn setpriv() -> anyhow::Result<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut places = env::split_paths(&path).map(|folder| folder.join("setpriv"));
+    places
+        .find(|place| place.is_file())
+        .context("setpriv is not installed; it is of util-linux")
 }
 
 impl Drop for Running {

@@ -4,8 +4,8 @@ pub mod allocations;
 pub mod growth;
 #[cfg(feature = "heap-profile")]
 pub mod heap_profile;
-pub mod hot_line;
+pub(crate) mod hot_line;
 pub mod huge_pages;
 mod packed;
 pub mod pages;
-pub mod session_table;
+pub(crate) mod session_table;

@@ -44,7 +44,7 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
     }
 
     /// How many values there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.used - self.free.len()
     }
 

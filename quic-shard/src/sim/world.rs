@@ -137,7 +137,7 @@ impl<S: Script> World<S> {
 
     /// Lets time pass until then; with `is_woken` only until something came for the shard.
     fn pass(&mut self, until: Micros, is_woken: bool) {
-        while !(is_woken && !self.inbox.is_empty()) {
+        while !is_woken || self.inbox.is_empty() {
             if self.due.peek().is_none_or(|next| next.at > until) {
                 self.now = self.now.max(until);
                 break;
