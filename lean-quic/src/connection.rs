@@ -227,8 +227,8 @@ impl Connection {
         }
         let opened = self.streams.get_or_insert_default().open(&mut self.flow, request);
         if opened == Err(Refused::StreamLimit) {
-            self.pending.wants_stream = true;
-            self.pending.streams_blocked = true; // RFC 9000, section 4.6
+            // Told once for each limit (RFC 9000, section 4.6), however often it is asked for; again only if it is lost.
+            self.pending.streams_blocked |= !std::mem::replace(&mut self.pending.wants_stream, true);
         }
         self.drop_idle_streams();
         opened

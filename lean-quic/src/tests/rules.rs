@@ -148,6 +148,19 @@ fn tiny_windows_are_waited_for() {
 }
 
 #[test]
+fn the_server_is_told_once_that_streams_are_waited_for() {
+    let mut setup = Setup::default();
+    setup.transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
+    let mut pair = Pair::settled(setup);
+    let before = pair.sent;
+    for _ in 0..200 {
+        assert_eq!(pair.client.open_request(b"e"), Err(Refused::StreamLimit));
+        pair.run_for(Micros::from_ms(5));
+    }
+    assert!(pair.sent - before <= 2, "{} packets", pair.sent - before);
+}
+
+#[test]
 fn our_grants_are_renewed_for_ever() {
     let mut setup = Setup::default();
     setup.client.response_bytes_max = 2_000;
