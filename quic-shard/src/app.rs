@@ -124,7 +124,7 @@ pub trait Doorbell {
 /// What an application may change at the beginning of a turn.
 pub struct Control<B> {
     pub(super) server: Option<Arc<ServerConfig>>,
-    pub(super) broadcasts: Vec<(B, Pace)>,
+    pub(super) broadcast: Option<(B, Pace)>,
     pub(super) is_cancelled: Option<fn(B) -> bool>,
 }
 
@@ -132,7 +132,7 @@ impl<B> Control<B> {
     pub(super) fn new() -> Self {
         Self {
             server: None,
-            broadcasts: Vec::new(),
+            broadcast: None,
             is_cancelled: None,
         }
     }
@@ -144,7 +144,7 @@ impl<B> Control<B> {
 
     /// Tells all sessions something. It takes the place of the one under way, and begins where that stood.
     pub fn broadcast(&mut self, what: B, pace: Pace) {
-        self.broadcasts.push((what, pace));
+        self.broadcast = Some((what, pace));
     }
 
     /// Ends the broadcast under way if it is such a one.

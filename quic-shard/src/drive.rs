@@ -4,7 +4,6 @@
 use crate::app::{App, Cx, TooLong};
 use crate::io::Io;
 use crate::session::Session;
-use crate::session_id::SessionId;
 use crate::state::State;
 use crate::streams::Read;
 use quinn_proto::{Dir, Event, StreamEvent, StreamId};
@@ -125,11 +124,7 @@ fn begin_closing<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, ind
         && !session.transport.is_closing()
     {
         session.transport.end_at(state.now.instant + CLOSING);
-        let id = SessionId {
-            index: index as u32,
-            serial: session.transport.serial,
-        };
-        app.on_closing(id, &mut session.app);
+        app.on_closing(session.transport.id(index), &mut session.app);
         state.early.take(index);
     }
 }
@@ -185,10 +180,7 @@ pub fn forget<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, index:
 
 /// Tells the application that a session is gone.
 fn over<A: App>(app: &mut A, index: usize, session: Session<A::Session>) {
-    let id = SessionId {
-        index: index as u32,
-        serial: session.transport.serial,
-    };
+    let id = session.transport.id(index);
     let mut part = session.app;
     if !session.transport.is_closing() {
         app.on_closing(id, &mut part);

@@ -14,7 +14,6 @@ use crate::pacing::TurnPacing;
 use crate::repeats::Repeats;
 use crate::resets::Resets;
 use crate::session::{Session, Taken, Transport};
-use crate::session_id::SessionId;
 use crate::state::{AllSessions, State, mark};
 use crate::timers::AHEAD;
 use crate::unasked::PROBE_BYTES_MIN;
@@ -303,7 +302,6 @@ fn begin<A: App>(
     state.handshaking += 1;
     state.next_serial = state.next_serial.wrapping_add(1);
     transport.serial = state.next_serial;
-    let serial = transport.serial;
     let mut line = HotLine::new();
     line.note_controller();
     line.note_keys();
@@ -311,10 +309,7 @@ fn begin<A: App>(
     let index = state.growth.of_pages(|| {
         let index = hot.insert(line);
         let line = hot.get_mut(index).expect("it was put in");
-        let id = SessionId {
-            index: index as u32,
-            serial,
-        };
+        let id = transport.id(index);
         let (part, deadline) = app.open(id, peer, &mut line.app);
         transport.set_deadline(deadline);
         let at = table.insert(Session { transport, app: part });
@@ -356,10 +351,7 @@ fn open<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, found: &Foun
     {
         line.note_keys();
     }
-    let id = SessionId {
-        index: index as u32,
-        serial: transport.serial,
-    };
+    let id = transport.id(index);
     mark(session, index, &mut state.dirty);
     app.on_packet(id);
     if has_moved && let Some(mut cx) = state.cx(index) {

@@ -3,6 +3,7 @@
 use crate::close::Close;
 use crate::endpoints::Place;
 use crate::moves::Moves;
+use crate::session_id::SessionId;
 use crate::streams::{NoRoom, Partial, Read, StreamRules, refuse};
 use bytes::Bytes;
 use quinn_proto::{Connection, ConnectionEvent, Dir, StreamId, VarInt};
@@ -90,6 +91,14 @@ impl Transport {
             is_dirty: false,
             moves: Moves::default(),
             partial: Partial::default(),
+        }
+    }
+
+    /// Its id, at this index.
+    pub fn id(&self, index: usize) -> SessionId {
+        SessionId {
+            index: index as u32,
+            serial: self.serial,
         }
     }
 

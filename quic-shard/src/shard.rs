@@ -177,7 +177,7 @@ impl<A: App, I: Io> Shard<A, I> {
         if let Some(is_such) = control.is_cancelled {
             broadcasts.cancel_if(is_such);
         }
-        for (what, pace) in control.broadcasts {
+        if let Some((what, pace)) = control.broadcast {
             broadcasts.begin(what, state.table.capacity(), state.now.elapsed_ns, pace);
         }
         broadcast::go_on(state, app, broadcasts);

@@ -84,10 +84,7 @@ impl<S, H> State<S, H> {
     pub fn cx(&mut self, index: usize) -> Option<SessionCx<'_, S, H>> {
         let Session { transport, app } = self.table.get_mut(index)?;
         Some(SessionCx {
-            id: SessionId {
-                index: index as u32,
-                serial: transport.serial,
-            },
+            id: transport.id(index),
             now: &self.now,
             hot: &mut self.hot.get_mut(index)?.app,
             session: app,

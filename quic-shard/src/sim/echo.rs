@@ -29,8 +29,6 @@ const FAREWELL: Close = Close {
 pub struct Echoed {
     /// Datagrams and requests that were said back.
     pub answers: u64,
-    /// Handshakes completed.
-    pub established: u64,
     /// Sessions whose address changed.
     pub migrations: u64,
     /// Broadcasts that reached a session.
@@ -41,16 +39,12 @@ pub struct Echoed {
     pub closed: u64,
     /// Packets that were not opened.
     pub shed: u64,
-    /// The longest that a batch waited, in nanoseconds.
-    pub waited_ns_max: u64,
 }
 
 /// How it behaves.
 pub struct EchoConfig {
     /// How connections are served.
     pub server: Arc<ServerConfig>,
-    /// From then on they are served so.
-    pub next_server: Option<(Duration, Arc<ServerConfig>)>,
     /// A session that has said nothing after so long is closed.
     pub silent_max: Duration,
     /// When all sessions are told something, and over how long.
@@ -66,7 +60,6 @@ impl EchoConfig {
     pub fn new(server: Arc<ServerConfig>) -> Self {
         Self {
             server,
-            next_server: None,
             silent_max: Duration::from_secs(10),
             broadcast: None,
             packets_max: u32::MAX,
@@ -85,7 +78,6 @@ pub struct EchoHot {
 /// The application.
 pub struct Echo {
     config: EchoConfig,
-    now: Duration,
     echoed: Rc<RefCell<Echoed>>,
 }
 
@@ -94,7 +86,6 @@ impl Echo {
     pub fn new(config: EchoConfig, echoed: &Rc<RefCell<Echoed>>) -> Self {
         Self {
             config,
-            now: Duration::ZERO,
             echoed: Rc::clone(echoed),
         }
     }
@@ -125,12 +116,8 @@ impl App for Echo {
     }
 
     fn begin_turn(&mut self, now: &Now, control: &mut Control<()>) {
-        self.now = Duration::from_nanos(now.elapsed_ns);
-        if let Some((_, server)) = self.config.next_server.take_if(|(at, _)| *at <= self.now) {
-            control.serve_by(&server);
-            self.config.server = server;
-        }
-        if let Some((_, over)) = self.config.broadcast.take_if(|(at, _)| *at <= self.now) {
+        let now = Duration::from_nanos(now.elapsed_ns);
+        if let Some((_, over)) = self.config.broadcast.take_if(|(at, _)| *at <= now) {
             control.broadcast((), Pace::Over(over));
         }
     }
@@ -141,10 +128,7 @@ impl App for Echo {
         }
     }
 
-    fn begin_batch(&mut self, delay: QueueDelay) {
-        let longest = &mut self.echoed.borrow_mut().waited_ns_max;
-        *longest = (*longest).max(delay.waited_ns);
-    }
+    fn begin_batch(&mut self, _delay: QueueDelay) {}
 
     fn shed(&mut self, hot: &mut EchoHot) -> Shed {
         let is_dropped = hot.packets >= self.config.packets_max;
@@ -174,7 +158,6 @@ impl App for Echo {
     }
 
     fn on_established(&mut self, cx: &mut Cx<'_, Self>) {
-        self.echoed.borrow_mut().established += 1;
         cx.set_deadline(Some(cx.now.instant + self.config.silent_max));
     }
 

@@ -239,15 +239,9 @@ impl<S: Script> World<S> {
             let Some(client) = client_at(packet.remote).filter(|client| *client < self.clients.len()) else {
                 continue;
             };
-            self.packets += 1;
-            (self.now, client, packet.bytes.len(), false).hash(&mut self.trace);
+            self.note(client, packet.bytes.len(), false);
             for at in self.network.arrivals(self.now, &mut self.rng).into_iter().flatten() {
-                self.numbers += 1;
-                self.due.push(Entry {
-                    at,
-                    number: self.numbers,
-                    event: Event::ToClient(client, packet.bytes.to_vec()),
-                });
+                self.push(at, Event::ToClient(client, packet.bytes.to_vec()));
             }
         }
         batch.clear();
