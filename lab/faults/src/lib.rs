@@ -25,7 +25,12 @@ fn fail(errno: c_int) -> ssize_t {
 /// Whether the page lets a write of `bytes` pass that goes to `offset`, or to where the file stands.
 fn may_write(fd: c_int, offset: Option<off_t>, bytes: size_t) -> bool {
     let Some(page) = page() else { return true };
-    if page.writes.load(Relaxed) != control::WRITES_NO_ROOM || !page.is_below(fd) || !page::grows(fd, offset, bytes) {
+    let has_room = match page.writes.load(Relaxed) {
+        control::WRITES_NONE => false,
+        control::WRITES_NO_ROOM => !page::grows(fd, offset, bytes),
+        _ => true,
+    };
+    if has_room || !page.is_below(fd) {
         return true;
     }
     page.writes_failed.fetch_add(1, Relaxed);

@@ -20,6 +20,8 @@ pub const CLOCK_STEP_S: i64 = 10;
 pub const WRITES_WELL: u8 = 0;
 /// Nothing may grow: no room.
 pub const WRITES_NO_ROOM: u8 = 1;
+/// Nothing may be written, not even over what stands there: no room on a file system that copies on write.
+pub const WRITES_NONE: u8 = 2;
 /// A sync that fails with an input/output error; zero is one that works.
 pub const SYNCS_FAIL: u8 = 1;
 

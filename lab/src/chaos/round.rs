@@ -226,17 +226,17 @@ impl Round<'_, '_> {
 
     fn end_if_due(&mut self, at: usize, now_ms: u64) -> anyhow::Result<()> {
         let Running { fault, counted, .. } = self.running[at];
-        let felt = |round: &Self| {
-            let count = round.counter(fault.kind)?.zip(counted);
-            anyhow::Ok(count.map(|(now, before)| now.saturating_sub(before)))
-        };
         let until_ms = u64::from(fault.until_ms);
-        let latest_ms = until_ms + UNTIL_FELT.as_millis() as u64;
-        if now_ms < until_ms || (felt(self)? == Some(0) && now_ms < latest_ms) {
+        if now_ms < until_ms {
             return Ok(());
         }
+        let latest_ms = until_ms + UNTIL_FELT.as_millis() as u64;
+        if now_ms < latest_ms && !self.is_felt(&self.running[at])? {
+            return self.press(&fault);
+        }
         self.end_fault(&fault)?;
-        self.running[at].bites += felt(self)?.unwrap_or_default();
+        let count = self.counter(fault.kind)?.zip(counted);
+        self.running[at].bites += count.map_or(0, |(now, before)| now.saturating_sub(before));
         self.running[at].until_ms = Some(unix_ms());
         Ok(())
     }

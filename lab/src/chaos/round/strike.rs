@@ -1,10 +1,11 @@
 //! How each fault begins and ends, and what counts as its effect.
 
-use super::{Round, Stage};
+use super::{Round, Running, Stage};
 use crate::chaos::cast::{Member, directories};
-use crate::chaos::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_WELL, at};
+use crate::chaos::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_NONE, WRITES_WELL, at};
 use crate::chaos::fault::{Kind, Planned};
 use crate::chaos::link::Badness;
+use crate::testbed::unix_ms;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +60,27 @@ impl Round<'_, '_> {
             Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
         }
         Ok(false)
+    }
+
+    /// Whether a fault has done what it does: for one that stops the ledger, that the gateway says so.
+    pub(super) fn is_felt(&self, running: &Running) -> anyhow::Result<bool> {
+        let kind = running.fault.kind;
+        let has_bitten = self
+            .counter(kind)?
+            .zip(running.counted)
+            .is_none_or(|(now, before)| now > before);
+        let from_ms = running.from_ms.unwrap_or_default();
+        let is_shown = |mode| self.stage.lookout.saw_enter(mode, from_ms, unix_ms());
+        Ok(has_bitten && (!kind.ends_the_agent() || mode_of(kind).is_none_or(is_shown)))
+    }
+
+    /// Makes a fault stronger that lasts longer than planned, because nothing felt it: a log that is written over from
+    /// its beginning finds room for many commits on a disk where nothing may grow.
+    pub(super) fn press(&self, fault: &Planned) -> anyhow::Result<()> {
+        if fault.kind == Kind::DiskFull {
+            self.stage.agent.page.set(at::WRITES, WRITES_NONE)?;
+        }
+        Ok(())
     }
 
     pub(super) fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<()> {
