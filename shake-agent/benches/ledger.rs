@@ -18,10 +18,11 @@
 
 use criterion::{Criterion, Throughput};
 use hdrhistogram::Histogram;
+use local_postgres::Server;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use shake_agent::counters::Counters;
-use shake_agent::ledger::{Checkpointer, Ledger, Release};
+use shake_agent::ledger::{Checkpointer, Installation, Ledger, Postgres, Release, Sqlite, Store, init};
 use shake_agent::requests::{Answer, Judge, Origin, Rules};
 use shake_agent::seed_file::SeedFile;
 use shake_agent::seed_generate::{self, Request as Seed};
@@ -38,6 +39,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 const EVENT: EventId = EventId(1);
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -54,9 +56,10 @@ const RULES: Rules = Rules {
 const SEED_PACKETS: u64 = 20_000_000;
 const MEASURE: Duration = Duration::from_secs(8);
 
-struct Bench {
-    ledger: Ledger,
-    _checkpointer: Checkpointer,
+struct Bench<S> {
+    ledger: Ledger<S>,
+    /// What works beside the ledger, until that is dropped.
+    _beside: Beside,
     judge: Judge,
     keys: TicketKeys,
     identity: LedgerId,
@@ -68,42 +71,72 @@ struct Bench {
     answers: Vec<(usize, Answer)>,
 }
 
-impl Bench {
+enum Beside {
+    Checkpoints { _of: Checkpointer },
+    Server { _it: Server },
+}
+
+impl Bench<Sqlite> {
     fn new(directory: &Path, users: u64) -> Self {
-        let seed_path = directory.join("seed.bin");
-        let seed = Seed {
-            event: EVENT,
-            budget: Cents(100 * 1_000),
-            count: 1_000,
-            sponsors: [(SponsorId(1), 1), (SponsorId(2), 1)].into(),
-            min: Cents(1),
-            max: Cents(1_000),
-            splits: seed_generate::Splits::default(),
-        };
-        let mut state = 1;
-        seed_generate::generate(&seed, &seed_path, false, || splitmix(&mut state), |_| {}).unwrap();
+        let seed = make_seed(directory);
         let path = directory.join("ledger.db");
         let mut ledger = Ledger::open(&path).unwrap();
-        let seed = SeedFile::open(&seed_path).unwrap();
         ledger.bind_seed(&seed, Cents(0), NOW).unwrap();
-        let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
         if users > 0 {
             drop(ledger);
             add_users(&path, users);
             ledger = Ledger::open(&path).unwrap();
         }
+        let _of = ledger.checkpointer().unwrap();
+        Self::of(ledger, Beside::Checkpoints { _of }, users)
+    }
+}
+
+impl Bench<Postgres> {
+    /// A server with its defaults.
+    fn new(directory: &Path, users: u64) -> Self {
+        let seed = make_seed(directory);
+        let server = Server::start(directory, &[]).unwrap();
+        let config = server.database("ledger").unwrap();
+        init(&config, LedgerId([1; 16]), &[*seed.header()]).unwrap();
+        if users > 0 {
+            eprintln!("adding {users} users to PostgreSQL …");
+            let add =
+                "INSERT INTO users SELECT i, 0, 0, '', 0 FROM generate_series(0, {} - 1) AS i; ANALYZE; CHECKPOINT";
+            server.run("ledger", &add.replace("{}", &users.to_string())).unwrap();
+        }
+        let mut ledger = Ledger::on(Postgres::open(&config, 0, Installation([1; 16])).unwrap()).unwrap();
+        ledger.bind_seed(&seed, Cents(0), NOW).unwrap();
+        Self::of(ledger, Beside::Server { _it: server }, users)
+    }
+}
+
+fn make_seed(directory: &Path) -> SeedFile {
+    let path = directory.join("seed.bin");
+    let seed = Seed {
+        event: EVENT,
+        budget: Cents(100 * 1_000),
+        count: 1_000,
+        sponsors: [(SponsorId(1), 1), (SponsorId(2), 1)].into(),
+        min: Cents(1),
+        max: Cents(1_000),
+        splits: seed_generate::Splits::default(),
+    };
+    let mut state = 1;
+    seed_generate::generate(&seed, &path, false, || splitmix(&mut state), |_| {}).unwrap();
+    SeedFile::open(&path).unwrap()
+}
+
+impl<S: Store> Bench<S> {
+    fn of(mut ledger: Ledger<S>, beside: Beside, users: u64) -> Self {
+        let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
         let ring = KeyRing::of(Key::new(1, [7; 32]));
         let identity = ledger.identity().unwrap();
+        let rng = StdRng::seed_from_u64(1);
         Self {
-            _checkpointer: ledger.checkpointer().unwrap(),
             ledger,
-            judge: Judge::new(
-                RULES,
-                identity,
-                &ring,
-                StdRng::seed_from_u64(1),
-                Arc::new(Counters::default()),
-            ),
+            _beside: beside,
+            judge: Judge::new(RULES, identity, &ring, rng, Arc::new(Counters::default())),
             identity,
             keys: TicketKeys::new(&ring),
             lane,
@@ -198,6 +231,19 @@ impl Bench {
         begun.elapsed()
     }
 
+    /// Time of one commit of `count` releases, as many issues and as many claims.
+    fn lives(&mut self, count: u64) -> Duration {
+        let packets = self.packets(count);
+        let releases: Vec<Release> = packets.iter().map(|packet| packet.0).collect();
+        let mut requests: Vec<Request> = packets.iter().map(issued).collect();
+        requests.extend(packets.iter().map(|(release, user)| self.claim(release, *user)));
+        let begun = Instant::now();
+        self.commit(&releases, &requests);
+        begun.elapsed()
+    }
+}
+
+impl Bench<Sqlite> {
     /// Makes a ledger of so many claims, and opens it again: as after a clean end, and as after a kill, with the
     /// last changes still in the write-ahead log.
     fn open(directory: &Path, users: u64, claims: u64) -> Vec<(&'static str, Duration)> {
@@ -220,17 +266,6 @@ impl Bench {
             begun.elapsed()
         };
         vec![("after a kill", opened(&killed)), ("after a clean end", opened(&path))]
-    }
-
-    /// Time of one commit of `count` releases, as many issues and as many claims.
-    fn lives(&mut self, count: u64) -> Duration {
-        let packets = self.packets(count);
-        let releases: Vec<Release> = packets.iter().map(|packet| packet.0).collect();
-        let mut requests: Vec<Request> = packets.iter().map(issued).collect();
-        requests.extend(packets.iter().map(|(release, user)| self.claim(release, *user)));
-        let begun = Instant::now();
-        self.commit(&releases, &requests);
-        begun.elapsed()
     }
 }
 
@@ -257,7 +292,7 @@ fn add_users(path: &Path, users: u64) {
     connection
         .execute(
             "INSERT INTO users (user, balance_cents, packets_opened, sponsors_opened, lines)
-             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0, x'' FROM n",
+             WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1) SELECT i, 0, 0, x'', 0 FROM n",
             [i64::try_from(users).unwrap()],
         )
         .unwrap();
@@ -286,26 +321,23 @@ fn ms(times: &Histogram<u64>, quantile: f64) -> f64 {
     times.value_at_quantile(quantile) as f64 / 1e3
 }
 
-fn main() {
-    let mut criterion = Criterion::default()
-        .configure_from_args()
-        .sample_size(10)
-        .measurement_time(MEASURE);
-    let root = std::env::var_os("SHAKE_BENCH_DIRECTORY")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    let users = std::env::var("SHAKE_BENCH_USERS").map_or(0, |users| users.parse().unwrap());
-    type Measure = fn(&mut Bench, u64) -> Duration;
-    let kinds: [(&str, Measure); 2] = [("claims", Bench::claims), ("lives", Bench::lives)];
-    let mut summary = Vec::new();
+/// All kinds of commits, 64 and 512 claims each.
+fn measure<S: Store>(
+    criterion: &mut Criterion,
+    store: &str,
+    summary: &mut Vec<String>,
+    make: impl Fn() -> (Bench<S>, TempDir),
+) {
+    type Measure<S> = fn(&mut Bench<S>, u64) -> Duration;
+    let kinds: [(&str, Measure<S>); 2] = [("claims", Bench::claims), ("lives", Bench::lives)];
     for (kind, measure) in kinds {
         for per_commit in [64, 512] {
-            let directory = tempfile::tempdir_in(&root).unwrap();
             let mut bench = None;
             let mut times: Histogram<u64> = Histogram::new(3).unwrap();
-            let mut group = criterion.benchmark_group(format!("ledger/{kind}"));
+            let mut group = criterion.benchmark_group(format!("ledger/{store}/{kind}"));
             group.throughput(Throughput::Elements(per_commit));
             group.bench_function(format!("{per_commit} per commit"), |bencher| {
-                let bench = bench.get_or_insert_with(|| Bench::new(directory.path(), users));
+                let (bench, _) = bench.get_or_insert_with(&make);
                 bencher.iter_custom(|commits| {
                     let spent = (0..commits).map(|_| measure(bench, per_commit));
                     spent
@@ -318,15 +350,34 @@ fn main() {
                 let rate = per_commit as f64 * 1e6 / times.mean();
                 let (p50, p99) = (ms(&times, 0.5), ms(&times, 0.99));
                 summary.push(format!(
-                    "{kind:>7}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"
+                    "{store:>8}  {kind:>6}  {per_commit:>4}  {rate:>9.0}/s  {p50:>9.2}  {p99:>9.2}"
                 ));
             }
         }
     }
+}
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .sample_size(10)
+        .measurement_time(MEASURE);
+    let root = std::env::var_os("SHAKE_BENCH_DIRECTORY")
+        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let users = std::env::var("SHAKE_BENCH_USERS").map_or(0, |users| users.parse().unwrap());
+    let mut summary = Vec::new();
+    measure(&mut criterion, "sqlite", &mut summary, || {
+        let directory = tempfile::tempdir_in(&root).unwrap();
+        (Bench::<Sqlite>::new(directory.path(), users), directory)
+    });
+    measure(&mut criterion, "postgres", &mut summary, || {
+        let directory = tempfile::tempdir_in(&root).unwrap();
+        (Bench::<Postgres>::new(directory.path(), users), directory)
+    });
     let claims = std::env::var("SHAKE_BENCH_CLAIMS").map_or(0, |claims| claims.parse().unwrap());
     if claims > 0 {
         let directory = tempfile::tempdir_in(&root).unwrap();
-        for (when, time) in Bench::open(directory.path(), users, claims) {
+        for (when, time) in Bench::<Sqlite>::open(directory.path(), users, claims) {
             summary.push(format!(
                 "   open  {claims} claims, {when}: {:.0} ms",
                 time.as_secs_f64() * 1e3

@@ -18,6 +18,7 @@ use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
+use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
@@ -32,7 +33,7 @@ pub enum Turn {
     Worked,
     /// There was nothing to do.
     Idle,
-    /// There was nothing to do but replies wait for room in their ring.
+    /// There was nothing to do, but replies wait for room in their ring, or requests for another writer of the ledger.
     Waiting,
 }
 
@@ -56,6 +57,8 @@ pub struct Agent<S = Sqlite> {
 const EXPIRY_EVERY_MS: u64 = 100;
 /// The most that lies between two commits while anything is out, in milliseconds.
 const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
+/// So long a request waits for what another writer of the ledger has, in milliseconds. Then it is answered busy.
+const WAIT_MS_MAX: u64 = 2_000;
 
 const _: () = assert!(2 * COMMIT_AT_LEAST_EVERY_MS <= SPAN_OVER_MS);
 
@@ -131,20 +134,23 @@ impl<S: Store> Agent<S> {
         if is_read_only {
             return self.serve_read_only(lanes, now);
         }
-        let moved: Vec<_> = lanes.moved().collect();
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
         let expires = self.is_overdue(now);
-        let is_work = !moved.is_empty() || !plan.releases.is_empty() || expires;
+        let is_work = lanes.moved().next().is_some() || !plan.releases.is_empty() || expires;
         if !is_work && !self.must_commit(now) {
             lanes.ring();
             return if backlog { Turn::Waiting } else { Turn::Idle };
         }
         crash::point("turn:read");
         let begun = Instant::now();
-        if let Err(fault) = self.commit(lanes, &moved, &plan, expires, now) {
-            self.enter_outage(&fault, now);
-            return self.serve_read_only(lanes, now);
-        }
+        let moved = match self.commit(lanes, &plan, expires, now) {
+            Ok(moved) => moved,
+            Err(fault) => {
+                lanes.take_back(&mut self.inbox);
+                self.enter_outage(&fault, now);
+                return self.serve_read_only(lanes, now);
+            }
+        };
         self.counters.commits.add(1);
         self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
         crash::point("turn:committed");
@@ -152,6 +158,8 @@ impl<S: Store> Agent<S> {
             .set_stamp(self.ledger.stamp())
             .expect("an agent's lanes are of the back side");
         lanes.commit(&moved);
+        // All that was read waits for another writer.
+        let is_done = !moved.is_empty() || !self.answers.is_empty() || !plan.releases.is_empty() || expires;
         crash::point("turn:cursor-moved");
         for (lane, answer) in self.answers.drain(..) {
             lanes.push_answer(lane, &answer);
@@ -162,10 +170,10 @@ impl<S: Store> Agent<S> {
         lanes.ring();
         crash::point("turn:granted");
         self.show(lanes, now);
-        match (is_work, backlog) {
-            (true, _) => Turn::Worked,
-            (false, true) => Turn::Waiting,
-            (false, false) => Turn::Idle,
+        match (is_work, is_done, backlog) {
+            (true, true, _) => Turn::Worked,
+            (true, false, _) | (false, _, true) => Turn::Waiting,
+            (false, _, false) => Turn::Idle,
         }
     }
 
@@ -216,14 +224,14 @@ impl<S: Store> Agent<S> {
         }
     }
 
+    /// Commits what was read and what is to be released. Gives the lanes whose cursors move by it.
     fn commit(
         &mut self,
-        lanes: &Lanes,
-        moved: &[(usize, LaneRecord)],
+        lanes: &mut Lanes,
         plan: &Plan,
         expires: bool,
         now: UnixMillis,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Vec<(usize, LaneRecord)>, LedgerError> {
         let Self {
             ledger,
             judge,
@@ -235,7 +243,7 @@ impl<S: Store> Agent<S> {
         ledger.transaction(now, |batch| {
             let requests = inbox.iter().enumerate();
             let requests = requests.map(|(at, incoming)| (at, lanes.origin(incoming.lane), &incoming.request));
-            judge.hear(batch, requests, now, answers)?;
+            let waiting = judge.hear(batch, requests, now, answers)?;
             for (at, answer) in answers.iter_mut() {
                 let incoming = &inbox[*at];
                 if incoming.is_answered {
@@ -243,6 +251,7 @@ impl<S: Store> Agent<S> {
                 }
                 *at = incoming.lane;
             }
+            put_off(&waiting, inbox, judge, lanes, answers, now);
             if expires && judge.expire(batch, now)? == EXPIRE_MAX {
                 // There may be more: look again in the next turn.
                 *expiry_looked = UnixMillis(0);
@@ -250,11 +259,42 @@ impl<S: Store> Agent<S> {
             if !plan.releases.is_empty() {
                 batch.release(plan.releases.iter().map(|(_, release)| release));
             }
-            for record in records_to_store(lanes, moved, plan) {
+            let moved: Vec<_> = lanes.moved().collect();
+            for record in records_to_store(lanes, &moved, plan) {
                 batch.store_lane(&record);
             }
-            Ok(())
+            Ok(moved)
         })
+    }
+}
+
+/// What waits for another writer of the ledger is put back for the next turn; what has waited for long is answered busy, and
+/// nothing comes of it.
+fn put_off(
+    waiting: &[usize],
+    inbox: &mut Vec<Incoming>,
+    judge: &Judge,
+    lanes: &mut Lanes,
+    answers: &mut Vec<(usize, Answer)>,
+    now: UnixMillis,
+) {
+    // From the last one on, so that the numbers of those before hold.
+    for &at in waiting.iter().rev() {
+        let incoming = inbox.swap_remove(at);
+        if incoming.waited_ms(now) < WAIT_MS_MAX {
+            lanes.put_back(incoming, now);
+        } else if let Request::Ask(ask) = &incoming.request
+            && !incoming.is_answered
+        {
+            let reply = Some(judge.busy(ask));
+            answers.push((
+                incoming.lane,
+                Answer {
+                    reply,
+                    ..Answer::default()
+                },
+            ));
+        }
     }
 }
 

@@ -4,26 +4,26 @@
 //! [`Lanes::commit`].
 
 mod error;
+mod incoming;
 mod out;
 mod shape;
 
 pub use error::LanesError;
+pub use incoming::Incoming;
 
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError, Store};
 use crate::requests::Origin;
-use bytes::Bytes;
-use shake_proto::handoff::record::Request;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
-use shape::{check_geometry, fair_shares};
+use shape::check_geometry;
 use shm_queue::{Attachment, Bell, Consumer, Mapping, Owner, Producer, ReadError, Sleeper};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tracing::{error, warn};
+use tracing::error;
 
 /// Replies kept for a shard whose ring is full: as many as the ring has. A shard never has more asks under way.
 const BACKLOG_MAX: usize = Ring::Reply.slots() as usize;
@@ -39,22 +39,13 @@ pub fn shards_of(mapping: &Mapping) -> Result<u16, LanesError> {
     })
 }
 
-/// A request and the lane it came from.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Index of the lane, which is the shard's number.
-    pub lane: usize,
-    /// The request.
-    pub request: Request,
-    /// It was read and answered before, while the ledger could not be written.
-    pub is_answered: bool,
-}
-
 /// One shard's rings.
 #[derive(Debug)]
 struct Lane {
     record: LaneRecord,
     requests: Consumer,
+    /// Read and put back, in no order: the ring's cursor stands before them.
+    put_back: Vec<Incoming>,
     replies: Producer,
     grants: Producer,
     notices: Producer,
@@ -108,6 +99,7 @@ impl Lanes {
             let lane = Lane {
                 record,
                 requests: attachment.consumer(Ring::Request.index(shard))?,
+                put_back: Vec::new(),
                 replies: attachment.producer(Ring::Reply.index(shard))?,
                 grants: attachment.producer(Ring::Grant.index(shard))?,
                 notices: attachment.producer(Ring::Notice.index(shard))?,
@@ -148,6 +140,7 @@ impl Lanes {
             lane.record = record;
             lane.answered_up_to = lane.answered_up_to.max(lane.requests.read_position());
             lane.requests.rewind();
+            lane.put_back.clear();
         }
         Ok(())
     }
@@ -176,78 +169,15 @@ impl Lanes {
         self.lanes[lane].grants.position()
     }
 
-    /// Takes up to `max` requests, fairly over the lanes. What does not decode is counted and passed over.
-    pub fn read(&mut self, max: usize, now: UnixMillis, inbox: &mut Vec<Incoming>) {
-        let waiting: Vec<usize> = self
-            .lanes
-            .iter_mut()
-            .enumerate()
-            .map(|(shard, lane)| lane.waiting(shard, &self.counters))
-            .collect();
-        let shares = fair_shares(&waiting, max, self.first);
-        self.first = (self.first + 1) % self.lanes.len();
-        for (index, share) in shares.into_iter().enumerate() {
-            self.read_lane(index, share, now, inbox);
-        }
-    }
-
-    fn read_lane(&mut self, index: usize, share: usize, now: UnixMillis, inbox: &mut Vec<Incoming>) {
-        let lane = &mut self.lanes[index];
-        let mut left = share;
-        while left > 0 {
-            let mut bad = 0;
-            let answered_up_to = lane.answered_up_to;
-            let outcome = lane.requests.read_batch(left, |position, bytes| {
-                // One copy, of which ticket and cookie are then parts.
-                match Request::decode(Bytes::copy_from_slice(bytes)) {
-                    Ok(request) => inbox.push(Incoming {
-                        lane: index,
-                        request,
-                        is_answered: position < answered_up_to,
-                    }),
-                    Err(_) => bad += 1,
-                }
-            });
-            if bad > 0 {
-                lane.has_holes = true;
-                self.counters.records_bad.add(bad);
-                if self.bad_records.begins(now.0) {
-                    warn!(
-                        shard = index,
-                        "request records that do not decode are passed over; are gateway and agent of one version?"
-                    );
-                }
-            }
-            match outcome {
-                Ok(0) => return,
-                Ok(count) => {
-                    self.counters.requests_read.add(count as u64);
-                    left -= count;
-                }
-                Err(ReadError::Slot(fault)) => {
-                    // The read just said that the next slot is corrupt; when it no longer is, it is read the next time.
-                    let _ = lane.requests.skip_corrupt();
-                    lane.has_holes = true;
-                    self.counters.slots_corrupt.add(1);
-                    if self.corrupt_slots.begins(now.0) {
-                        warn!(shard = index, %fault, "corrupt slots of the request ring are passed over");
-                    }
-                    left -= 1;
-                }
-                Err(ReadError::Cursors(_)) => return,
-            }
-        }
-    }
-
     /// Lanes whose read position moved past what the ledger has, with the record to store for each.
     pub fn moved(&self) -> impl Iterator<Item = (usize, LaneRecord)> {
         self.lanes.iter().enumerate().filter_map(|(index, lane)| {
             let moved = LaneRecord {
                 // Not back: what is handled a second time after a restart was done before.
-                requests_done: lane.record.requests_done.max(lane.requests.read_position()),
+                requests_done: lane.record.requests_done.max(lane.done_position()),
                 ..lane.record
             };
-            (lane.requests.read_position() != lane.requests.position()).then_some((index, moved))
+            (lane.done_position() != lane.requests.position()).then_some((index, moved))
         })
     }
 
@@ -257,7 +187,7 @@ impl Lanes {
         for &(index, record) in stored {
             let lane = &mut self.lanes[index];
             lane.record = record;
-            let up_to = lane.requests.read_position();
+            let up_to = lane.done_position();
             if let Err(fault) = lane.requests.commit(up_to) {
                 lane.mark_broken(index, &self.counters, &fault);
             }
@@ -357,6 +287,12 @@ fn records_of<S: Store>(
 }
 
 impl Lane {
+    /// Everything before this position is done once what was read is committed.
+    fn done_position(&self) -> u64 {
+        let oldest = self.put_back.iter().map(|incoming| incoming.position).min();
+        oldest.unwrap_or_else(|| self.requests.read_position())
+    }
+
     /// Whether the ledger is at least as far as the rings.
     fn check(&self, record: &LaneRecord, shard: u16, ledger: &Path, mapping: &Path) -> Result<(), LedgerError> {
         let positions = [

@@ -41,7 +41,7 @@ impl<S: Store> Ledger<S> {
         } else {
             let survey = survey_for_a_new_ledger(seed, gift_budget)?;
             let header = *seed.header();
-            let identity = LedgerId(rand::random());
+            let identity = self.store().identity().unwrap_or_else(|| LedgerId(rand::random()));
             self.transaction(now, |batch| {
                 batch.fund(&header, identity, &survey.sponsors);
                 if gift_budget.0 > 0 {

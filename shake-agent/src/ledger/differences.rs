@@ -7,6 +7,7 @@ use super::outbox::{ClosingRow, OutboxRow};
 use super::packet::Packet;
 use super::shares::{OfferRow, SendRow, ShareRow};
 use super::spans::Span;
+use super::standing::Numbers;
 use super::transfers::Entry;
 use super::users::UserAccount;
 use shake_rules::seed::SeedHeader;
@@ -19,6 +20,8 @@ pub struct Differences {
     pub stamp: u64,
     /// When it is.
     pub at: UnixMillis,
+    /// The last numbers that were given, with those of this commit.
+    pub numbers: Numbers,
     /// The opening's row, in its first commit.
     pub opening: Option<OpeningRow>,
     /// A time in which nothing could be written, which this commit ends.
@@ -78,6 +81,7 @@ impl Differences {
         let Self {
             stamp: _,
             at: _,
+            numbers: _,
             opening,
             span,
             seed,

@@ -1,5 +1,6 @@
 //! What can go wrong with a ledger.
 
+use super::postgres::Failure;
 use crate::places::absolute;
 use crate::seed_file::SeedFileError;
 use jiff::Timestamp;
@@ -136,6 +137,38 @@ pub enum LedgerError {
         /// SQLite's reason.
         source: rusqlite::Error,
     },
+    /// PostgreSQL failed. `action` reads after "cannot".
+    #[error("cannot {action} the ledger {}: {source}", place.display())]
+    Postgres {
+        /// What was tried.
+        action: &'static str,
+        /// Server, database and part.
+        place: PathBuf,
+        /// The reason.
+        source: Failure,
+    },
+    /// The database knows no such part.
+    #[error("there is no {}: a part's row is made with the tables, from the seed files of the event", .0.display())]
+    NoPart(PathBuf),
+    /// Another installation has the part.
+    #[error("{} belongs to the agent of another installation; give this one the part, and the state directory, that are its own", .0.display())]
+    OthersPart(PathBuf),
+    /// Another agent took the part over.
+    #[error("another agent has taken over {}: this one has ended", .0.display())]
+    TakenOver(PathBuf),
+    /// The database is of another moment than this agent remembers.
+    #[error(
+        "{} has the stamp {found} where this agent knows of {known}: it is another database, or one that came back older. Nothing is          written to it",
+        place.display()
+    )]
+    OtherState {
+        /// Server, database and part.
+        place: PathBuf,
+        /// The stamp that should be there.
+        known: u64,
+        /// What is there.
+        found: u64,
+    },
     /// Its books are closed.
     #[error(
         "the ledger {} was closed at {}: its event is over, and nothing is written to it any more. `shake-agent close` tells its \
@@ -187,7 +220,10 @@ impl LedgerError {
     /// Whether the storage failed, so that what is on the disk is unknown.
     #[must_use]
     pub fn is_storage(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::Sqlite { .. } | Self::Failed(_))
+        matches!(
+            self,
+            Self::Io { .. } | Self::Sqlite { .. } | Self::Postgres { .. } | Self::Failed(_)
+        )
     }
 }
 

@@ -126,7 +126,7 @@ pub(super) fn note_made(connection: &Connection, rows: &[SendRow]) -> rusqlite::
 }
 
 /// Whose keys these are; zero for the event's own.
-fn sender_column(origin: Origin) -> i64 {
+pub(super) fn sender_column(origin: Origin) -> i64 {
     match origin {
         Origin::Sent(user) => to_sql(user.0),
         Origin::Seed(_) | Origin::Gift => 0,
@@ -209,7 +209,7 @@ pub(super) fn settle_offers(connection: &Connection, packet: PacketId, user: Opt
 }
 
 /// How many of the offers that wait for a user are looked at. Anybody may send a user a hundred thousand of a cent each.
-const WAITING_MAX: usize = 256;
+pub(super) const WAITING_MAX: usize = 256;
 
 /// What is read of the offers to a user. The inner part goes backwards along the index, and ends before anything is joined.
 const WAITING: &str = "

@@ -175,12 +175,10 @@ impl Store for Sqlite {
 }
 
 fn load(connection: &Connection, needed: &Needed, view: &mut View) -> rusqlite::Result<()> {
-    if !needed.packets.is_empty() {
-        let mut finder = packets::Finder::new(connection)?;
-        for &id in &needed.packets {
-            if !view.has_packet(id) {
-                view.put_packet(id, finder.find(id)?);
-            }
+    let mut finder = packets::Finder::new(connection)?;
+    for id in needed.every_packet() {
+        if !view.has_packet(id) {
+            view.put_packet(id, finder.find(id)?);
         }
     }
     if !needed.users.is_empty() {

@@ -16,7 +16,7 @@ use super::shares::{Offer, Share};
 use super::standing::Standing;
 use super::users::Movement;
 use super::view::View;
-use shake_rules::{PacketId, UnixMillis, UserId};
+use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
@@ -25,6 +25,11 @@ use std::path::Path;
 pub trait Store: Debug {
     /// Where it is, for messages.
     fn place(&self) -> &Path;
+
+    /// Which ledger it is, where that was said before its first run; `None` where the first run says it.
+    fn identity(&self) -> Option<LedgerId> {
+        None
+    }
 
     /// Reads what every transaction builds on. `incarnation` is that of this opening.
     ///
@@ -94,9 +99,14 @@ pub trait Store: Debug {
 /// What requests could matter for. Kept between batches for its memory.
 #[derive(Debug, Default)]
 pub struct Needed {
-    /// Packets, whether or not they are there.
+    /// Packets of one's own, whether or not they are there. Whoever else has one of them is waited for.
     pub packets: Vec<PacketId>,
-    /// Users, whether or not they have an account.
+    /// Packets that are to be opened, of any writer. One that another has at the moment is seen, and not waited for, nor is one
+    /// that can be opened no more.
+    pub claimed: Vec<PacketId>,
+    /// The same of packets of which a user is to get a share.
+    pub grabbed: Vec<(PacketId, UserId)>,
+    /// Users, whether or not they have an account. Those that another writer has are not waited for.
     pub users: Vec<UserId>,
     /// Shares of packets by users.
     pub shares: Vec<(PacketId, UserId)>,
@@ -112,6 +122,8 @@ impl Needed {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.packets.clear();
+        self.claimed.clear();
+        self.grabbed.clear();
         self.users.clear();
         self.shares.clear();
         self.offers.clear();
@@ -119,9 +131,17 @@ impl Needed {
         self.lanes.clear();
     }
 
+    /// All packets, for a store of one writer.
+    pub fn every_packet(&self) -> impl Iterator<Item = PacketId> {
+        let grabbed = self.grabbed.iter().map(|(packet, _)| packet);
+        self.packets.iter().chain(&self.claimed).chain(grabbed).copied()
+    }
+
     /// Puts keys in order, where neighbours are near to each other on a disk.
     pub fn sort(&mut self) {
         self.packets.sort_unstable();
+        self.claimed.sort_unstable();
+        self.grabbed.sort_unstable();
         self.users.sort_unstable();
         self.shares.sort_unstable();
         self.offers.sort_unstable();

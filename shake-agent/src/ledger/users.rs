@@ -14,7 +14,7 @@ pub struct UserAccount {
     /// Packets of the seed that the user won and opened.
     pub packets_opened: u32,
     /// Their sponsors, as the table has them.
-    sponsors: Vec<u8>,
+    pub(super) sponsors: Vec<u8>,
     /// The head of the list of transfers.
     pub(super) last_transfer: Option<i64>,
     /// How many lines of the outbox are this user's.

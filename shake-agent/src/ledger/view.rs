@@ -9,6 +9,7 @@ use super::shares::Made;
 use super::users::UserAccount;
 use shake_rules::{Cents, PacketId, UserId};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 /// What became of a row since it was loaded.
@@ -27,6 +28,8 @@ pub(super) struct Row<T> {
     /// `None` when there is none.
     pub(super) value: Option<T>,
     pub(super) mark: Mark,
+    /// Another writer has it at the moment: it may be looked at, and is not changed in this transaction.
+    pub(super) is_others: bool,
 }
 
 /// What a transaction sees. Kept between transactions for its memory.
@@ -40,35 +43,56 @@ pub struct View {
     pub(super) lanes: HashMap<(u64, u16), Option<LaneRecord>>,
 }
 
-fn put<K: Hash + Eq, T>(rows: &mut HashMap<K, Row<T>>, key: K, value: Option<T>) {
-    rows.entry(key).or_insert(Row {
+fn put<K: Hash + Eq, T>(rows: &mut HashMap<K, Row<T>>, key: K, value: Option<T>, is_others: bool) {
+    let row = Row {
         value,
         mark: Mark::Loaded,
-    });
+        is_others,
+    };
+    match rows.entry(key) {
+        // It was another writer's, and is free now.
+        Entry::Occupied(mut there) if there.get().is_others && !is_others => drop(there.insert(row)),
+        Entry::Occupied(_) => {}
+        Entry::Vacant(free) => drop(free.insert(row)),
+    }
 }
 
-/// For stores: what they read. Nothing of it takes the place of what is there.
+fn is_mine<K: Hash + Eq, T>(rows: &HashMap<K, Row<T>>, key: &K) -> bool {
+    rows.get(key).is_some_and(|row| !row.is_others)
+}
+
+/// For stores: what they read. Nothing of it takes the place of what is there, but for what was another writer's.
 impl View {
     /// Whether the packet need not be read.
     #[must_use]
     pub fn has_packet(&self, id: PacketId) -> bool {
-        self.packets.contains_key(&id)
+        is_mine(&self.packets, &id)
     }
 
     /// What the store has of a packet.
     pub fn put_packet(&mut self, id: PacketId, packet: Option<Packet>) {
-        put(&mut self.packets, id, packet);
+        put(&mut self.packets, id, packet, false);
+    }
+
+    /// What is seen of a packet that another writer has at the moment.
+    pub fn put_others_packet(&mut self, id: PacketId, packet: Packet) {
+        put(&mut self.packets, id, Some(packet), true);
     }
 
     /// Whether the user need not be read.
     #[must_use]
     pub fn has_user(&self, id: UserId) -> bool {
-        self.users.contains_key(&id)
+        is_mine(&self.users, &id)
     }
 
     /// What the store has of a user.
     pub fn put_user(&mut self, id: UserId, account: Option<UserAccount>) {
-        put(&mut self.users, id, account);
+        put(&mut self.users, id, account, false);
+    }
+
+    /// What is seen of a user that another writer has at the moment.
+    pub fn put_others_user(&mut self, id: UserId, account: Option<UserAccount>) {
+        put(&mut self.users, id, account, true);
     }
 
     /// Whether the share need not be read.
@@ -130,12 +154,23 @@ impl View {
         row.expect("a user is loaded before they are looked at").value.as_ref()
     }
 
+    /// Whether no other writer has the packet at the moment.
+    pub(super) fn may_change_packet(&self, id: PacketId) -> bool {
+        is_mine(&self.packets, &id)
+    }
+
+    /// Whether no other writer has the user at the moment.
+    pub(super) fn may_change_user(&self, id: UserId) -> bool {
+        is_mine(&self.users, &id)
+    }
+
     /// A packet that is there, to be changed.
     pub(super) fn change_packet(&mut self, id: PacketId) -> &mut Packet {
         let row = self
             .packets
             .get_mut(&id)
             .expect("a packet is loaded before it is changed");
+        assert!(!row.is_others, "a packet is another writer's: the request waits for it");
         if row.mark == Mark::Loaded {
             row.mark = Mark::Changed;
         }
@@ -148,14 +183,19 @@ impl View {
             .users
             .get_mut(&id)
             .expect("a user is loaded before they are changed");
+        assert!(!row.is_others, "a user is another writer's: the request waits for it");
         row.mark = Mark::Changed;
         row.value.get_or_insert_default()
     }
 
     /// A packet that the store does not have. One that it has all the same makes the commit fail.
     pub(super) fn add_packet(&mut self, id: PacketId, packet: Packet) {
-        let (value, mark) = (Some(packet), Mark::New);
-        self.packets.insert(id, Row { value, mark });
+        let row = Row {
+            value: Some(packet),
+            mark: Mark::New,
+            is_others: false,
+        };
+        self.packets.insert(id, row);
     }
 
     /// Nothing of a packet that is new has to be loaded: all of it came about here.

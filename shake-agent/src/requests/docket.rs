@@ -2,7 +2,7 @@
 //! in order. What only looks is shown what is committed, apart.
 
 use super::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin};
-use crate::ledger::{self, Batch, Ledger, LedgerError, Listing, Needed, Store};
+use crate::ledger::{self, Batch, Ledger, LedgerError, Listing, Needed, State, Store};
 use shake_proto::handoff::record::{Ask, Gift, Issued, Request, What};
 use shake_proto::request::{Grab, Send};
 use shake_rules::ticket::Ticket;
@@ -98,7 +98,7 @@ impl<'r> Case<'r> {
             Self::Gift { gift, .. } => needed.sends.push((ledger::Origin::Gift, gift.key)),
             Self::Claim { ticket, .. } => {
                 if let Ok(ticket) = ticket {
-                    needed.packets.push(ticket.packet);
+                    needed.claimed.push(ticket.packet);
                     needed.users.push(ticket.user);
                 }
             }
@@ -108,7 +108,7 @@ impl<'r> Case<'r> {
             }
             Self::Grab { ask, packet } => {
                 if let Some(packet) = packet {
-                    needed.packets.push(*packet);
+                    needed.grabbed.push((*packet, ask.user));
                     needed.users.push(ask.user);
                 }
             }
@@ -134,11 +134,41 @@ impl<'r> Case<'r> {
             _ => {}
         }
     }
+
+    /// Whether what it could still change is another writer's at the moment. What is final can be answered all the same.
+    fn waits(&self, book: &ledger::Book) -> bool {
+        let may_change = |packet, user| book.may_change_packet(packet) && book.may_change_user(user);
+        match self {
+            Self::Claim { ticket: Ok(ticket), .. } => {
+                let can_open =
+                    |packet: ledger::Packet| matches!(packet.state, State::Released | State::Issued | State::Lost);
+                book.packet(ticket.packet).is_some_and(can_open) && !may_change(ticket.packet, ticket.user)
+            }
+            Self::Grab { ask, packet: Some(id) } => {
+                let can_grab = |packet: ledger::Packet| {
+                    packet.state == State::Open
+                        && (packet.recipients == 0 || book.is_offered(*id, ask.user))
+                        && book.share_of(*id, ask.user).is_none()
+                };
+                book.packet(*id).is_some_and(can_grab) && !may_change(*id, ask.user)
+            }
+            Self::Send { ask, send, .. } => {
+                let made = book.made_with(ledger::Origin::Sent(ask.user), &send.key);
+                made.is_none() && !book.may_change_user(ask.user)
+            }
+            Self::Issued(_)
+            | Self::ShardStarted { .. }
+            | Self::Gift { .. }
+            | Self::Claim { .. }
+            | Self::Grab { .. } => false,
+        }
+    }
 }
 
 impl Judge {
     /// Lets all requests that write take effect, in order; the others are passed over. Gives each answer with the number that
-    /// its request came with.
+    /// its request came with; and the numbers of those that wait for what another writer has at the moment, which nothing came
+    /// of.
     ///
     /// # Errors
     /// When the ledger cannot be read. Then nothing of it may be committed.
@@ -148,15 +178,12 @@ impl Judge {
         requests: impl IntoIterator<Item = (usize, Origin, &'r Request)>,
         now: UnixMillis,
         answers: &mut Vec<(usize, Answer)>,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Vec<usize>, LedgerError> {
         let requests = requests.into_iter();
         let mut docket: Vec<(usize, Case<'r>)> = Vec::with_capacity(requests.size_hint().0);
         docket.extend(requests.filter_map(|(at, origin, request)| Some((at, Case::of(self, origin, request)?))));
 
-        self.needed.clear();
-        docket.iter().for_each(|(_, case)| case.need(&mut self.needed));
-        self.needed.sort();
-        batch.load(&self.needed)?;
+        // Before anything that another writer may want: a store may wait for one's own packets only while nobody waits for it.
         for (_, case) in &mut docket {
             if let Case::ShardStarted {
                 origin,
@@ -172,15 +199,25 @@ impl Judge {
             }
         }
         self.needed.clear();
+        docket.iter().for_each(|(_, case)| case.need(&mut self.needed));
+        self.needed.sort();
+        batch.load(&self.needed)?;
+        self.needed.clear();
         docket
             .iter()
             .for_each(|(_, case)| case.need_more(batch, &mut self.needed));
         self.needed.sort();
         batch.load(&self.needed)?;
 
-        let judged = docket.iter().map(|(at, case)| (*at, self.judge(batch, case, now)));
-        answers.extend(judged);
-        Ok(())
+        let mut waiting = Vec::new();
+        for (at, case) in &docket {
+            if case.waits(batch) {
+                waiting.push(*at);
+            } else {
+                answers.push((*at, self.judge(batch, case, now)));
+            }
+        }
+        Ok(waiting)
     }
 
     /// Sends back what is overdue, of at most [`EXPIRE_MAX`] candidates. Gives how many these were; what a span has put off

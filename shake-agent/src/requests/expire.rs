@@ -19,6 +19,12 @@ impl Judge {
             let Some(packet) = book.packet(id).filter(|packet| packet.due.is_some_and(is_due)) else {
                 continue;
             };
+            // The next sweep finds it again.
+            if let Origin::Sent(user) = packet.origin
+                && !book.may_change_user(user)
+            {
+                continue;
+            }
             let end = packet.term().map(|term| book.end_of(term));
             if let Some(end) = end.filter(|end| *end > by) {
                 book.put_off(id, end);

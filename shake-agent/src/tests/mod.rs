@@ -15,6 +15,7 @@ mod fleet;
 mod lost;
 mod night;
 mod oracle;
+mod others;
 mod outage;
 mod packets;
 mod play;

@@ -99,9 +99,14 @@ impl Event {
 
     /// Puts a seed of these records in the place of the one that was generated.
     pub fn put_seed(&self, records: &[SeedRecord]) {
+        self.put_part(records, 0, 1);
+    }
+
+    /// The same for one part of several.
+    pub fn put_part(&self, records: &[SeedRecord], part: u16, parts: u16) {
         let mut sum = SeedSum::default();
         records.iter().for_each(|record| sum.add(record));
-        let mut bytes = sum.header(EVENT, 0, 1).encode().to_vec();
+        let mut bytes = sum.header(EVENT, part, parts).encode().to_vec();
         records.iter().for_each(|record| bytes.extend(record.encode()));
         std::fs::write(self.seed(), bytes).unwrap();
     }
@@ -238,7 +243,7 @@ pub fn splitmix(state: &mut u64) -> u64 {
 /// What seals tickets of one ledger.
 pub struct Tickets {
     pub keys: TicketKeys,
-    ledger: Box<dyn Fn() -> LedgerId>,
+    ledger: Box<dyn Fn() -> LedgerId + Send>,
 }
 
 impl Tickets {

@@ -91,6 +91,7 @@ impl Book {
         let differences = &mut self.differences;
         differences.stamp = self.standing.stamp + 1;
         differences.at = self.now;
+        differences.numbers = self.standing.numbers;
         for (&id, row) in &self.view.packets {
             match (row.mark, row.value) {
                 (Mark::New, Some(packet)) => differences.packets_new.push((id, packet)),

@@ -21,6 +21,18 @@ impl Book {
         self.view.user(id)
     }
 
+    /// Whether no other writer has the packet at the moment. Of one's own store alone nobody has any.
+    #[must_use]
+    pub fn may_change_packet(&self, id: PacketId) -> bool {
+        self.view.may_change_packet(id)
+    }
+
+    /// Whether no other writer has the user at the moment.
+    #[must_use]
+    pub fn may_change_user(&self, id: UserId) -> bool {
+        self.view.may_change_user(id)
+    }
+
     /// The user's share of a packet, when there is one.
     #[must_use]
     pub fn share_of(&self, packet: PacketId, user: UserId) -> Option<Cents> {

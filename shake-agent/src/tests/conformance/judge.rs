@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const USERS: u64 = 4;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub enum Op {
     Issue(u64, u64),
     Claim(u64, u64),
     /// Of the seed, or of what was made.
@@ -24,7 +24,7 @@ enum Op {
 
 /// What happens in one go.
 #[derive(Clone, Debug)]
-struct Round {
+pub struct Round {
     release: u64,
     ops: Vec<Op>,
     /// So much time passes after it.
@@ -48,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn rounds() -> impl Strategy<Value = Vec<Round>> {
+pub fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let passes = prop_oneof![3 => 0..900_u64, 1 => 0..20_000_u64];
     let round = (
         0..4_u64,
@@ -81,7 +81,7 @@ fn request<S: Store>(scene: &Scene<S>, op: &Op) -> Request {
 }
 
 /// Plays rounds, with so many requests in a transaction.
-fn play<S: Store>(scene: &mut Scene<S>, rounds: &[Round], at_once: usize) -> Vec<Answer> {
+pub fn play<S: Store>(scene: &mut Scene<S>, rounds: &[Round], at_once: usize) -> Vec<Answer> {
     let mut answers = Vec::new();
     for round in rounds {
         scene.release(round.release);
@@ -105,7 +105,7 @@ fn play<S: Store>(scene: &mut Scene<S>, rounds: &[Round], at_once: usize) -> Vec
 }
 
 /// Every balance is what the journal makes of it; all of them sum to zero; and each line is its user's next.
-fn assert_books(content: &Content) {
+pub fn assert_books(content: &Content) {
     let mut balances: BTreeMap<Account, i64> = BTreeMap::new();
     for entry in &content.transfers {
         let cents = entry.transfer.amount.0 as i64;

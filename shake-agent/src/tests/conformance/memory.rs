@@ -6,7 +6,7 @@ use crate::ledger::{
     UserAccount, View, schema,
 };
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -40,18 +40,28 @@ pub enum Fault {
     AnswerLost,
 }
 
+/// What another writer has at the moment.
+#[derive(Debug, Default)]
+pub struct Others {
+    pub packets: BTreeSet<PacketId>,
+    pub users: BTreeSet<UserId>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     content: Arc<Mutex<Content>>,
     pub fault: Arc<Mutex<Fault>>,
+    pub others: Arc<Mutex<Others>>,
 }
 
 impl Memory {
     /// Of what is committed.
     pub fn of(content: Content) -> Self {
         let content = Arc::new(Mutex::new(content));
-        let fault = Arc::default();
-        Self { content, fault }
+        Self {
+            content,
+            ..Self::default()
+        }
     }
 
     pub fn content(&self) -> MutexGuard<'_, Content> {
@@ -251,11 +261,20 @@ impl Store for Memory {
 
     fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
         let content = self.content();
-        for id in &needed.packets {
-            view.put_packet(*id, content.packets.get(id).copied());
+        let others = self.others.lock().unwrap();
+        for id in needed.every_packet() {
+            match content.packets.get(&id) {
+                Some(packet) if others.packets.contains(&id) => view.put_others_packet(id, *packet),
+                found => view.put_packet(id, found.copied()),
+            }
         }
         for id in &needed.users {
-            view.put_user(*id, content.users.get(id).cloned());
+            let account = content.users.get(id).cloned();
+            if others.users.contains(id) {
+                view.put_others_user(*id, account);
+            } else {
+                view.put_user(*id, account);
+            }
         }
         for key in &needed.shares {
             view.put_share(*key, content.shares.get(key).map(|row| row.share.amount));

@@ -1,13 +1,19 @@
 //! What every store must do, run against each; and what the judge does on any of them.
 
+mod ends;
 mod judge;
 pub(super) mod memory;
+mod postgres;
 mod scene;
 
 use crate::ledger::{
     Held, LedgerError, Listing, Look, Needed, Numbers, Offer, Origin, Packet, Seen, Standing, State, Store,
 };
 use crate::requests::EXPIRY_GRACE_MS;
+use ends::{
+    a_closed_ledger_has_its_closing_line_and_takes_no_more, a_time_without_commits_is_a_span_while_something_is_out,
+    numbers_go_on_after_what_was_lost,
+};
 use scene::{GIFT_BUDGET, Kind, LIFETIME_MS, PACKETS, Scene, record};
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 
@@ -21,6 +27,16 @@ macro_rules! conformance {
                     super::$name(&super::scene::OnDisk::new());
                 }
             )*
+        }
+        mod in_postgres {
+            #[test]
+            fn conforms() {
+                let server = super::postgres::server();
+                $(
+                    println!("{}", stringify!($name));
+                    super::$name(&super::postgres::OnPostgres::new(&server, stringify!($name)));
+                )*
+            }
         }
         mod in_memory {
             $(
@@ -151,6 +167,8 @@ fn what_is_not_there_is_known_not_to_be<K: Kind>(kind: &K) {
     let (there, absent) = (record(1).packet, PacketId(9));
     let needed = Needed {
         packets: vec![there, absent, absent],
+        claimed: vec![there, absent],
+        grabbed: vec![(absent, UserId(2)), (there, UserId(2))],
         users: vec![UserId(1), UserId(9)],
         shares: vec![(there, UserId(2)), (there, UserId(9)), (absent, UserId(1))],
         offers: vec![(there, UserId(2)), (absent, UserId(2))],
@@ -333,65 +351,4 @@ fn what_was_released_elsewhere_is_lost_and_found<K: Kind>(kind: &K) {
     assert_eq!(scene.ledger.user_balance(UserId(4)).unwrap(), Some(34));
     let void = crate::ledger::Account::Void;
     assert_eq!(scene.ledger.standing().house[&void], 32, "packet 2 lies there still");
-}
-
-fn a_closed_ledger_has_its_closing_line_and_takes_no_more<K: Kind>(kind: &K) {
-    let mut scene = played(kind);
-    let early = scene.ledger.close(scene.at());
-    assert!(matches!(early, Err(LedgerError::StillOut(_))), "{early:?}");
-    while scene.ledger.first_due().unwrap().is_some() {
-        scene.now += 500;
-        scene.expire();
-    }
-    let outbox = scene.ledger.standing().numbers.outbox;
-    scene.ledger.close(scene.at()).unwrap();
-    let at = scene.at();
-    for reopened in [false, true] {
-        if reopened {
-            drop(scene.ledger);
-            scene.ledger = kind.open();
-        }
-        let standing = scene.ledger.standing();
-        assert_eq!((standing.closed, standing.numbers.outbox), (Some(at), outbox + 1));
-        let house = standing.house.iter();
-        let unreleased = house.filter(|(account, _)| matches!(account, crate::ledger::Account::Sponsor(_)));
-        assert_eq!(unreleased.map(|(_, cents)| cents).sum::<i64>(), 0);
-        let refused = scene.ledger.transaction(at, |_| Ok(()));
-        assert!(matches!(refused, Err(LedgerError::Closed { .. })));
-    }
-}
-
-fn numbers_go_on_after_what_was_lost<K: Kind>(kind: &K) {
-    let mut scene = played(kind);
-    let (now, made) = (scene.at(), Scene::<K::Store>::made);
-    let stamp = scene.ledger.standing().stamp;
-    scene
-        .ledger
-        .transaction(now, |batch| {
-            batch.stamp_at_least(stamp + 1_000);
-            batch.skip_made(made(5), 100);
-            batch.note_settlement();
-            Ok(())
-        })
-        .unwrap();
-    drop(scene.ledger);
-    scene.ledger = kind.open();
-    let standing = scene.ledger.standing();
-    assert_eq!((standing.stamp, standing.numbers.made), (stamp + 1_001, 105));
-    scene.hear(&[scene.send(1, 1, 3, 1, &[])]);
-    assert_eq!(packet(&scene, made(106)).amount, Cents(3));
-}
-
-fn a_time_without_commits_is_a_span_while_something_is_out<K: Kind>(kind: &K) {
-    let mut scene = scene(kind);
-    scene.now += 5_000;
-    scene.release(1);
-    assert_eq!(scene.ledger.standing().spans, Default::default(), "nothing was out");
-    scene.now += 5_000;
-    scene.hear(&[scene.issue(0, 1)]);
-    let spans = scene.ledger.standing().spans.clone();
-    assert_ne!(spans, Default::default());
-    drop(scene.ledger);
-    scene.ledger = kind.open();
-    assert_eq!(scene.ledger.standing().spans, spans);
 }

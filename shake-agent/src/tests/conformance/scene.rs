@@ -14,6 +14,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
+use std::collections::BTreeMap;
 
 /// How long tickets and shares live.
 pub const LIFETIME_MS: u64 = 10_000;
@@ -162,15 +163,29 @@ impl<S: Store> Scene<S> {
         self.ledger.transaction(UnixMillis(self.now), store).unwrap();
     }
 
-    /// All requests in one transaction.
+    /// All requests in one transaction, and those that wait for another agent in as many more as it takes.
     pub fn hear(&mut self, requests: &[Request]) -> Vec<Answer> {
+        let (mut answers, mut waiting) = self.hear_once(requests, 0..requests.len());
+        while !waiting.is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            let (more, left) = self.hear_once(requests, waiting);
+            answers.extend(more);
+            waiting = left;
+        }
+        answers.into_values().collect()
+    }
+
+    /// These of the requests in one transaction. Gives the answers, and which wait.
+    pub fn hear_once(
+        &mut self,
+        requests: &[Request],
+        which: impl IntoIterator<Item = usize>,
+    ) -> (BTreeMap<usize, Answer>, Vec<usize>) {
         let (origin, now) = (self.origin(), self.at());
         let (ledger, judge, mut answers) = (&mut self.ledger, &mut self.judge, Vec::new());
-        let requests = requests.iter().map(|request| (0, origin, request));
-        ledger
-            .transaction(now, |batch| judge.hear(batch, requests, now, &mut answers))
-            .unwrap();
-        answers.into_iter().map(|(_, answer)| answer).collect()
+        let heard = which.into_iter().map(|at| (at, origin, &requests[at]));
+        let waiting = ledger.transaction(now, |batch| judge.hear(batch, heard, now, &mut answers));
+        (answers.into_iter().collect(), waiting.unwrap())
     }
 
     pub fn expire(&mut self) -> usize {

@@ -57,6 +57,7 @@ impl Twin {
             offers: content.offers.iter().map(|(row, _)| (row.packet, row.user)).collect(),
             sends: content.sends.keys().copied().collect(),
             lanes: content.lanes.keys().copied().collect(),
+            ..Needed::default()
         };
         let (mut found, mut expected) = (View::default(), View::default());
         self.file.load(&needed, &mut found)?;

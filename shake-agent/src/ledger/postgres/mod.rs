@@ -1,0 +1,261 @@
+//! The store of many machines: one PostgreSQL database for all parts of an event. Any agent may change any packet and any user,
+//! under the lock of their rows; each writes what it does into the books of its own part.
+//!
+//! ```text
+//! BEGIN, lock the part's row: epoch and stamp are those that are remembered
+//!   ─▶ make users that are not there; lock packets, then users, each in the server's order
+//!   ─▶ read shares, offers and send keys, by statements after those locks
+//!   ─▶ judge, in memory ─▶ one statement a table ─▶ each met every row ─▶ COMMIT
+//! ```
+//! The *stamp* says whether a commit took effect of which nobody heard: [`Store::reopen`] locks the part's row, which waits
+//! for the connection before, and finds the stamp that it knew, or the one after it. The *epoch* fences: whoever opens a part
+//! raises it, and the agent before ends at its next transaction.
+//!
+//! Written after the interleavings that a simpler design does not survive: decision record 0025.
+
+mod init;
+mod link;
+mod look;
+mod read;
+mod rows;
+mod schema;
+mod statements;
+mod write;
+
+pub use init::{Installation, init};
+pub use link::Failure;
+
+use super::differences::Differences;
+use super::opening::Incarnation;
+use super::standing::Standing;
+use super::store::{Listing, Look, Needed, Seen, Store};
+use super::view::View;
+use super::{LedgerError, packet::Packet};
+use link::Link;
+use read::Database;
+use shake_rules::seed::SeedHeader;
+use shake_rules::{LedgerId, PacketId, UnixMillis};
+use std::path::{Path, PathBuf};
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+/// A part of a ledger in PostgreSQL, which this process alone writes for.
+#[derive(Debug)]
+pub struct Postgres {
+    link: Link,
+    config: Config,
+    part: i32,
+    /// Server, database and part, for messages.
+    place: PathBuf,
+    database: Database,
+    header: SeedHeader,
+    epoch: i64,
+    /// Of the last commit that is known to be there.
+    stamp: u64,
+    /// Of a commit that was sent and never answered.
+    in_doubt: Option<u64>,
+}
+
+impl Postgres {
+    /// Connects, and takes the part over from whoever had it in this installation.
+    ///
+    /// # Errors
+    /// [`LedgerError::Postgres`] when the server does not do it, [`LedgerError::Version`], [`LedgerError::NoPart`], and
+    /// [`LedgerError::OthersPart`] when the part belongs to another installation.
+    pub fn open(config: &Config, part: u16, installation: Installation) -> Result<Self, LedgerError> {
+        let place = place(config, part);
+        let failed = |action| {
+            let place = place.clone();
+            move |source| LedgerError::Postgres { action, place, source }
+        };
+        let part = i32::from(part);
+        let link = Link::connect(config).map_err(failed("connect to"))?;
+        let database = link.wait(read::database(&link)).map_err(failed("read"))?;
+        if database.version != schema::VERSION {
+            return Err(LedgerError::Version {
+                path: place,
+                found: database.version,
+                supported: schema::VERSION,
+            });
+        }
+        let fence = link.wait(async {
+            link.client.batch_execute("BEGIN").await?;
+            read::fence(&link, part).await
+        });
+        let Some(fence) = fence.map_err(failed("read"))? else {
+            return Err(LedgerError::NoPart(place));
+        };
+        let others = fence.installation.is_some_and(|owner| owner != installation.0);
+        if others {
+            return Err(LedgerError::OthersPart(place));
+        }
+        let taken = link.wait(async {
+            let with: [read::Parameter<'_>; 2] = [&part, &installation.0.as_slice()];
+            let row = link.client.query_one(&link.statements.take_part, &with).await?;
+            Ok((row.try_get(0)?, rows::id(&row, 1)?))
+        });
+        let (epoch, stamp) = taken.map_err(failed("take over"))?;
+        link.commit().map_err(failed("commit to"))?;
+        // Of no opening: that is asked for later.
+        let standing = read::standing(&link, part, &database, Incarnation(0));
+        let (_, header) = link.wait(standing).map_err(failed("read"))?;
+        Ok(Self {
+            link,
+            config: config.clone(),
+            part,
+            place,
+            database,
+            header,
+            epoch,
+            stamp,
+            in_doubt: None,
+        })
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(Failure) -> LedgerError {
+        let place = self.place.clone();
+        move |source| LedgerError::Postgres { action, place, source }
+    }
+
+    fn read<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, LedgerError> {
+        self.link.wait(work).map_err(self.failed("read"))
+    }
+
+    /// Locks the part's row of a transaction that begins; gives its stamp.
+    fn lock(&self, link: &Link) -> Result<u64, LedgerError> {
+        let fence = link.wait(async {
+            let (_, fence) = tokio::try_join!(
+                biased;
+                async { Ok::<_, Failure>(link.client.batch_execute("BEGIN").await?) },
+                read::fence(link, self.part),
+            )?;
+            Ok(fence)
+        });
+        let fence = fence.map_err(self.failed("begin a transaction in"))?;
+        let fence = fence.ok_or_else(|| LedgerError::NoPart(self.place.clone()))?;
+        if fence.epoch != self.epoch {
+            return Err(LedgerError::TakenOver(self.place.clone()));
+        }
+        Ok(fence.stamp)
+    }
+
+    fn other_state(&self, found: u64) -> LedgerError {
+        LedgerError::OtherState {
+            place: self.place.clone(),
+            known: self.in_doubt.unwrap_or(self.stamp),
+            found,
+        }
+    }
+}
+
+impl Store for Postgres {
+    fn place(&self) -> &Path {
+        &self.place
+    }
+
+    fn identity(&self) -> Option<LedgerId> {
+        Some(self.database.identity)
+    }
+
+    fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError> {
+        let standing = read::standing(&self.link, self.part, &self.database, incarnation);
+        Ok(self.read(standing)?.0)
+    }
+
+    fn reopen(&mut self) -> Result<(), LedgerError> {
+        let link = Link::connect(&self.config).map_err(self.failed("connect to"))?;
+        let found = self.lock(&link)?;
+        if found != self.stamp && Some(found) != self.in_doubt {
+            return Err(self.other_state(found));
+        }
+        // Before anything that was seen is told, a commit of one's own: then it is on every standby that this one is on.
+        let raised = link.wait(async {
+            let row = link
+                .client
+                .query_one(&link.statements.raise_stamp, &[&self.part])
+                .await?;
+            rows::id(&row, 0)
+        });
+        let raised = raised.map_err(self.failed("write to"))?;
+        // Until it is answered, one of the three is there.
+        (self.stamp, self.in_doubt) = (found, Some(raised));
+        link.commit().map_err(self.failed("commit to"))?;
+        (self.stamp, self.in_doubt) = (raised, None);
+        self.link = link;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), LedgerError> {
+        let found = self.lock(&self.link)?;
+        if found == self.stamp {
+            Ok(())
+        } else {
+            Err(self.other_state(found))
+        }
+    }
+
+    fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
+        self.read(read::load(&self.link, self.part, needed, view))
+    }
+
+    fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
+        let found = self.read(read::list(&self.link, self.part, listing))?;
+        let put = |(id, packet): (PacketId, Packet)| {
+            view.put_packet(id, Some(packet));
+            id
+        };
+        Ok(found.into_iter().map(put).collect())
+    }
+
+    fn commit(&mut self, differences: &Differences) -> Result<(), LedgerError> {
+        if let Some(seed) = differences.seed.as_ref().filter(|seed| seed.header != self.header) {
+            return Err(LedgerError::OtherSeed {
+                ledger: self.place.clone(),
+                seed: "the seed file of this agent".into(),
+                bound: Box::new(self.header),
+                found: Box::new(seed.header),
+            });
+        }
+        let written = self.link.wait(write::write(&self.link, self.part, differences));
+        written.map_err(self.failed("write to"))?;
+        crate::crash::point("turn:before-commit");
+        self.in_doubt = Some(differences.stamp);
+        self.link.commit().map_err(self.failed("commit to"))?;
+        (self.stamp, self.in_doubt) = (differences.stamp, None);
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        // A connection that cannot say it is given up, and with it the transaction.
+        let _ = self
+            .link
+            .wait(async { Ok(self.link.client.batch_execute("ROLLBACK").await?) });
+    }
+
+    fn look(&self, look: &Look) -> Result<Seen, LedgerError> {
+        self.read(look::look(&self.link, look))
+    }
+
+    fn are_out(&self) -> Result<bool, LedgerError> {
+        self.read(look::are_out(&self.link, self.part))
+    }
+
+    fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {
+        self.read(look::time_of(&self.link, self.part, &self.link.statements.first_due))
+    }
+
+    fn last_lost(&self) -> Result<Option<UnixMillis>, LedgerError> {
+        self.read(look::time_of(&self.link, self.part, &self.link.statements.last_lost))
+    }
+}
+
+/// Server, database and part, without a password.
+fn place(config: &Config, part: u16) -> PathBuf {
+    let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let database = config.get_dbname().or(config.get_user()).unwrap_or("postgres");
+    format!("postgres://{host}:{port}/{database} (part {part})").into()
+}

@@ -1,0 +1,364 @@
+//! What is read: into the view, under locks; and what is committed, for whoever looks.
+
+use super::link::{Failure, Link};
+use super::rows::{cents, id, number, packet, time};
+use crate::ledger::accounts::Account;
+use crate::ledger::bound::Bound;
+use crate::ledger::lanes::LaneRecord;
+use crate::ledger::opening::Incarnation;
+use crate::ledger::packet::{Packet, State};
+use crate::ledger::schema::to_sql;
+use crate::ledger::shares::{Made, sender_column};
+use crate::ledger::spans::{Span, Spans};
+use crate::ledger::standing::{Numbers, Standing};
+use crate::ledger::store::{Listing, Needed};
+use crate::ledger::users::UserAccount;
+use crate::ledger::view::View;
+use shake_rules::seed::SeedHeader;
+use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+/// A parameter of a statement.
+pub(super) type Parameter<'a> = &'a (dyn ToSql + Sync);
+
+/// The rows of a statement; none, and nothing is asked, when nothing is wanted.
+async fn rows(link: &Link, wanted: bool, statement: &Statement, with: &[Parameter<'_>]) -> Result<Vec<Row>, Failure> {
+    if !wanted {
+        return Ok(Vec::new());
+    }
+    Ok(link.client.query(statement, with).await?)
+}
+
+/// What stands before a time that is stored with a sign.
+pub(super) fn by(time: UnixMillis) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+/// What the database says of itself.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) version: i64,
+    pub(super) identity: LedgerId,
+    pub(super) event: EventId,
+}
+
+pub(super) async fn database(link: &Link) -> Result<Database, Failure> {
+    let row = link.client.query_one(&link.statements.ledger, &[]).await?;
+    let identity: &[u8] = row.try_get(1)?;
+    let identity = identity
+        .try_into()
+        .map_err(|_| Failure::strange("ledger", "identity"))?;
+    Ok(Database {
+        version: row.try_get(0)?,
+        identity: LedgerId(identity),
+        event: EventId(number(&row, 2)?),
+    })
+}
+
+/// Who has the part, and how many commits it has. Locked until the transaction's end.
+pub(super) struct Fence {
+    pub(super) epoch: i64,
+    pub(super) stamp: u64,
+    pub(super) installation: Option<Vec<u8>>,
+}
+
+/// `None` when there is no such part.
+pub(super) async fn fence(link: &Link, part: i32) -> Result<Option<Fence>, Failure> {
+    let row = link.client.query_opt(&link.statements.lock_part, &[&part]).await?;
+    let read = |row: &Row| {
+        Ok(Fence {
+            epoch: row.try_get(0)?,
+            stamp: id(row, 1)?,
+            installation: row.try_get(2)?,
+        })
+    };
+    row.as_ref().map(read).transpose()
+}
+
+/// Where the part stands, and the header of its seed.
+pub(super) async fn standing(
+    link: &Link,
+    part: i32,
+    database: &Database,
+    incarnation: Incarnation,
+) -> Result<(Standing, SeedHeader), Failure> {
+    let (client, statements) = (&link.client, &link.statements);
+    let bits = to_sql(incarnation.0);
+    let of_part: [Parameter<'_>; 1] = [&part];
+    let of_opening: [Parameter<'_>; 2] = [&part, &bits];
+    let (row, spans, sponsors, house, opening) = tokio::try_join!(
+        client.query_one(&statements.part, &of_part),
+        client.query(&statements.spans, &[]),
+        client.query(&statements.sponsors, &of_part),
+        client.query(&statements.house, &of_part),
+        client.query_opt(&statements.opening, &of_opening),
+    )?;
+    let header = SeedHeader {
+        event: database.event,
+        part: u16::try_from(part).map_err(|_| Failure::strange("parts", part))?,
+        parts: number(&row, 0)?,
+        count: id(&row, 1)?,
+        total: cents(&row, 2)?,
+        records_crc: u32::try_from(row.try_get::<_, i64>(3)?).map_err(|_| Failure::strange("parts", "records_crc"))?,
+    };
+    let is_bound: bool = row.try_get(6)?;
+    let released = sponsors.iter().map(|row| Ok((SponsorId(number(row, 0)?), id(row, 1)?)));
+    let bound = is_bound.then_some(Bound {
+        header,
+        version: database.version,
+        identity: Some(database.identity),
+        gift_budget: cents(&row, 7)?,
+        released: released.collect::<Result<_, Failure>>()?,
+    });
+    let spans = spans.iter().map(|row| {
+        let (begin, end) = (UnixMillis(id(row, 0)?), UnixMillis(id(row, 1)?));
+        Ok(Span { begin, end })
+    });
+    let standing = Standing {
+        stamp: id(&row, 4)?,
+        last_commit: UnixMillis(id(&row, 5)?),
+        closed: time(&row, 8)?,
+        spans: spans.collect::<Result<Spans, Failure>>()?,
+        bound,
+        numbers: Numbers {
+            transfer: row.try_get(9)?,
+            outbox: row.try_get(10)?,
+            made: id(&row, 11)?,
+            lane: row.try_get(12)?,
+            incarnation: row.try_get(13)?,
+        },
+        house: house.iter().map(account).collect::<Result<BTreeMap<_, _>, Failure>>()?,
+        incarnation_row: opening.map(|row| row.try_get(0)).transpose()?,
+    };
+    Ok((standing, header))
+}
+
+fn account(row: &Row) -> Result<(Account, i64), Failure> {
+    let (kind, id): (i16, i32) = (row.try_get(0)?, row.try_get(1)?);
+    let account = Account::from_columns(kind.into(), id.into());
+    let strange = || Failure::strange("house", format!("kind {kind}, id {id}"));
+    Ok((account.ok_or_else(strange)?, row.try_get(2)?))
+}
+
+/// Reads what is needed into the view, under locks.
+///
+/// Waited for are one's own packets and the users that are new, in the server's order, before anything else: nobody who waits
+/// there holds what they wait for. All other rows are skipped when another agent has them, so that one that the whole fleet
+/// wants holds up nobody else; and packets are locked only for requests that can still change them. What belongs to a row is read
+/// by statements after its lock, or it would be what stood there before.
+pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut View) -> Result<(), Failure> {
+    let statements = &link.statements;
+    let own: Vec<i64> = needed
+        .packets
+        .iter()
+        .filter(|id| !view.has_packet(**id))
+        .map(|id| to_sql(id.0))
+        .collect();
+    let claimed: Vec<i64> = needed
+        .claimed
+        .iter()
+        .filter(|id| !view.has_packet(**id))
+        .map(|id| to_sql(id.0))
+        .collect();
+    let grabs: Vec<_> = needed
+        .grabbed
+        .iter()
+        .copied()
+        .filter(|(id, _)| !view.has_packet(*id))
+        .collect();
+    let users: Vec<i64> = needed
+        .users
+        .iter()
+        .filter(|id| !view.has_user(**id))
+        .map(|id| to_sql(id.0))
+        .collect();
+    let shares: Vec<_> = needed
+        .shares
+        .iter()
+        .copied()
+        .filter(|key| !view.has_share(*key))
+        .collect();
+    let offers: Vec<_> = needed
+        .offers
+        .iter()
+        .copied()
+        .filter(|key| !view.has_offer(*key))
+        .collect();
+    let sends: Vec<_> = needed.sends.iter().filter(|key| !view.has_send(key)).copied().collect();
+
+    let (grabbed, grabbers) = columns_of_pairs(&grabs);
+    let (shared, sharers) = columns_of_pairs(&shares);
+    let (offered, named) = columns_of_pairs(&offers);
+    let origins: Vec<i16> = sends.iter().map(|(origin, _)| origin.to_column() as i16).collect();
+    let senders: Vec<i64> = sends.iter().map(|(origin, _)| sender_column(*origin)).collect();
+    let keys: Vec<&[u8]> = sends.iter().map(|(_, key)| &key[..]).collect();
+    let mappings: Vec<i64> = needed.lanes.iter().map(|(mapping, _)| to_sql(*mapping)).collect();
+    let shards: Vec<i32> = needed.lanes.iter().map(|(_, shard)| i32::from(*shard)).collect();
+
+    let of_own: [Parameter<'_>; 1] = [&own];
+    let of_claims: [Parameter<'_>; 1] = [&claimed];
+    let of_grabs: [Parameter<'_>; 2] = [&grabbed, &grabbers];
+    let of_users: [Parameter<'_>; 1] = [&users];
+    let of_shares: [Parameter<'_>; 2] = [&shared, &sharers];
+    let of_offers: [Parameter<'_>; 2] = [&offered, &named];
+    let of_sends: [Parameter<'_>; 3] = [&origins, &senders, &keys];
+    let of_lanes: [Parameter<'_>; 3] = [&part, &mappings, &shards];
+    let (found_own, _, found_claimed, found_grabbed, found_users, found_shares, found_offers, found_sends, found_lanes) =
+        tokio::try_join!(
+            biased;
+            rows(link, !own.is_empty(), &statements.packets, &of_own),
+            rows(link, !users.is_empty(), &statements.make_users, &of_users),
+            rows(link, !claimed.is_empty(), &statements.claimed, &of_claims),
+            rows(link, !grabs.is_empty(), &statements.grabbed, &of_grabs),
+            rows(link, !users.is_empty(), &statements.users, &of_users),
+            rows(link, !shares.is_empty(), &statements.shares, &of_shares),
+            rows(link, !offers.is_empty(), &statements.offers, &of_offers),
+            rows(link, !sends.is_empty(), &statements.sends, &of_sends),
+            rows(link, !needed.lanes.is_empty(), &statements.lanes, &of_lanes),
+        )?;
+
+    for row in found_own.iter().chain(&found_claimed).chain(&found_grabbed) {
+        let (id, packet) = packet(row)?;
+        view.put_packet(id, Some(packet));
+    }
+    needed.packets.iter().for_each(|id| view.put_packet(*id, None));
+    for row in &found_users {
+        let (id, account) = user(row)?;
+        view.put_user(id, account);
+    }
+    see_others(link, needed, view).await?;
+    for row in &found_shares {
+        view.put_share(pair(row)?, Some(cents(row, 2)?));
+    }
+    shares.into_iter().for_each(|key| view.put_share(key, None));
+    for row in &found_offers {
+        view.put_offer(pair(row)?, true);
+    }
+    offers.into_iter().for_each(|key| view.put_offer(key, false));
+    let made = found_sends
+        .iter()
+        .map(made)
+        .collect::<Result<HashMap<_, _>, Failure>>()?;
+    for (origin, key) in sends {
+        let column = (origin.to_column() as i16, sender_column(origin), key);
+        view.put_send((origin, key), made.get(&column).copied());
+    }
+    for row in &found_lanes {
+        let (key, record) = lane(row)?;
+        view.put_lane(key, Some(record));
+    }
+    needed.lanes.iter().for_each(|key| view.put_lane(*key, None));
+    Ok(())
+}
+
+/// What was wanted and not locked: packets that are final, not there, or another agent's at the moment, and its users.
+async fn see_others(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
+    let packets: Vec<PacketId> = needed.every_packet().filter(|id| !view.has_packet(*id)).collect();
+    let users: Vec<UserId> = needed.users.iter().copied().filter(|id| !view.has_user(*id)).collect();
+    let packet_ids: Vec<i64> = packets.iter().map(|id| to_sql(id.0)).collect();
+    let user_ids: Vec<i64> = users.iter().map(|id| to_sql(id.0)).collect();
+    let (of_packets, of_users): ([Parameter<'_>; 1], [Parameter<'_>; 1]) = ([&packet_ids], [&user_ids]);
+    let (found_packets, found_users) = tokio::try_join!(
+        biased;
+        rows(link, !packets.is_empty(), &link.statements.others_packets, &of_packets),
+        rows(link, !users.is_empty(), &link.statements.others_users, &of_users),
+    )?;
+    for row in &found_packets {
+        let (id, packet) = packet(row)?;
+        view.put_others_packet(id, packet);
+    }
+    let seen: HashSet<PacketId> = found_packets
+        .iter()
+        .map(packet)
+        .map(|row| Ok(row?.0))
+        .collect::<Result<_, Failure>>()?;
+    for id in packets.into_iter().filter(|id| !seen.contains(id)) {
+        view.put_packet(id, None);
+    }
+    for row in &found_users {
+        let (id, account) = user(row)?;
+        view.put_others_user(id, account);
+    }
+    Ok(())
+}
+
+fn columns_of_pairs(pairs: &[(PacketId, UserId)]) -> (Vec<i64>, Vec<i64>) {
+    pairs
+        .iter()
+        .map(|(packet, user)| (to_sql(packet.0), to_sql(user.0)))
+        .unzip()
+}
+
+fn pair(row: &Row) -> Result<(PacketId, UserId), Failure> {
+    Ok((PacketId(id(row, 0)?), UserId(id(row, 1)?)))
+}
+
+/// A row without a line is one that a request locked: the user never got anything.
+fn user(row: &Row) -> Result<(UserId, Option<UserAccount>), Failure> {
+    let lines: i64 = row.try_get(4)?;
+    let account = UserAccount {
+        balance: row.try_get(1)?,
+        packets_opened: number(row, 2)?,
+        sponsors: row.try_get(3)?,
+        last_transfer: None,
+        lines,
+    };
+    Ok((UserId(id(row, 0)?), (lines > 0).then_some(account)))
+}
+
+type SendColumns = (i16, i64, [u8; 16]);
+
+fn made(row: &Row) -> Result<(SendColumns, Made), Failure> {
+    let (key, hash): (&[u8], &[u8]) = (row.try_get(2)?, row.try_get(4)?);
+    let strange = |_| Failure::strange("sends", "key or hash");
+    let made = Made {
+        packet: PacketId(id(row, 3)?),
+        hash: hash.try_into().map_err(strange)?,
+    };
+    Ok((
+        (row.try_get(0)?, row.try_get(1)?, key.try_into().map_err(strange)?),
+        made,
+    ))
+}
+
+fn lane(row: &Row) -> Result<((u64, u16), LaneRecord), Failure> {
+    let record = LaneRecord {
+        lane: row.try_get(2)?,
+        requests_done: id(row, 3)?,
+        grants_released: id(row, 4)?,
+    };
+    Ok(((id(row, 0)?, number(row, 1)?), record))
+}
+
+/// The packets of a listing, locked.
+pub(super) async fn list(link: &Link, part: i32, listing: &Listing) -> Result<Vec<(PacketId, Packet)>, Failure> {
+    let (client, statements) = (&link.client, &link.statements);
+    let found = match *listing {
+        Listing::Due { by: until, max } => {
+            let max = i64::try_from(max).unwrap_or(i64::MAX);
+            client.query(&statements.due, &[&part, &by(until), &max]).await?
+        }
+        Listing::HeldOfLane { lane, ref positions } => {
+            let (from, to) = (to_sql(positions.start), to_sql(positions.end));
+            client
+                .query(&statements.held_of_lane, &[&part, &lane, &from, &to])
+                .await?
+        }
+        Listing::HeldOfOtherMappings(mapping) => {
+            let with: [Parameter<'_>; 2] = [&part, &to_sql(mapping)];
+            client.query(&statements.held_of_other_mappings, &with).await?
+        }
+        Listing::OfState(state) => {
+            // One statement for each, because only a literal meets the small index.
+            let statement = match state {
+                State::Lost => &statements.lost,
+                State::Void => &statements.void,
+                _ => &statements.released,
+            };
+            client.query(statement, &[&part]).await?
+        }
+    };
+    found.iter().map(packet).collect()
+}

@@ -1,0 +1,155 @@
+//! Everything that is said to PostgreSQL in a transaction: sets in, one row a key.
+
+use tokio_postgres::{Client, Error, Statement};
+
+macro_rules! statements {
+    ($($name:ident: $sql:expr,)*) => {
+        /// Prepared on one connection.
+        pub(super) struct Statements {
+            $(pub(super) $name: Statement,)*
+        }
+
+        impl Statements {
+            /// Prepares all, which needs their tables.
+            pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
+                let ($($name,)*) = tokio::try_join!($(client.prepare($sql),)*)?;
+                Ok(Self { $($name,)* })
+            }
+        }
+    };
+}
+
+/// What is read of a packet.
+macro_rules! packet {
+    ($rest:expr) => {
+        concat!(
+            "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients, state, usr, stage,
+             made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms, seed_index, lane, grant_position FROM packets ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    // The frame.
+    ledger: "SELECT version, identity, event FROM ledger",
+    part: "SELECT parts, count, total_cents, records_crc, stamp, at_ms, is_bound, gift_budget_cents, closed_ms, transfer, outbox,
+           made, lane, opening FROM parts WHERE part = $1",
+    lock_part: "SELECT epoch, stamp, installation FROM parts WHERE part = $1 FOR NO KEY UPDATE",
+    take_part: "UPDATE parts SET epoch = epoch + 1, installation = $2 WHERE part = $1 RETURNING epoch, stamp",
+    raise_stamp: "UPDATE parts SET stamp = stamp + 1 WHERE part = $1 RETURNING stamp",
+    spans: "SELECT begin_ms, end_ms FROM spans",
+    sponsors: "SELECT sponsor, released FROM sponsors WHERE part = $1",
+    house: "SELECT kind, id, balance_cents FROM house WHERE part = $1",
+    opening: "SELECT opening FROM openings WHERE part = $1 AND bits = $2",
+
+    // What is needed. A user that is not there is made, because only a row can be locked.
+    make_users: "INSERT INTO users (usr, balance_cents, packets_opened, sponsors_opened, lines)
+                 SELECT usr, 0, 0, '', 0 FROM unnest($1::bigint[]) AS wanted(usr) ORDER BY usr ON CONFLICT DO NOTHING",
+    packets: packet!("WHERE packet = ANY($1::bigint[]) ORDER BY packet FOR NO KEY UPDATE"),
+    claimed: packet!("WHERE packet = ANY($1::bigint[]) AND state IN (1, 2, 7) ORDER BY packet FOR NO KEY UPDATE SKIP LOCKED"),
+    grabbed: packet!(
+        "WHERE packet = ANY($1::bigint[]) AND state = 5 AND EXISTS (
+             SELECT FROM unnest($1::bigint[], $2::bigint[]) AS wanted(id, grabber) WHERE wanted.id = packets.packet
+             AND (recipients = 0 OR EXISTS (SELECT FROM offers WHERE offers.packet = wanted.id AND offers.usr = wanted.grabber))
+             AND NOT EXISTS (SELECT FROM shares WHERE shares.packet = wanted.id AND shares.usr = wanted.grabber))
+         ORDER BY packet FOR NO KEY UPDATE SKIP LOCKED"
+    ),
+    users: "SELECT usr, balance_cents, packets_opened, sponsors_opened, lines FROM users
+            WHERE usr = ANY($1::bigint[]) ORDER BY usr FOR NO KEY UPDATE SKIP LOCKED",
+    others_packets: packet!("WHERE packet = ANY($1::bigint[])"),
+    others_users: "SELECT usr, balance_cents, packets_opened, sponsors_opened, lines FROM users WHERE usr = ANY($1::bigint[])",
+    shares: "SELECT packet, usr, cents FROM unnest($1::bigint[], $2::bigint[]) AS wanted(packet, usr)
+             JOIN shares USING (packet, usr)",
+    offers: "SELECT packet, usr FROM unnest($1::bigint[], $2::bigint[]) AS wanted(packet, usr) JOIN offers USING (packet, usr)",
+    sends: "SELECT origin, sender, key, packet, hash
+            FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]) AS wanted(origin, sender, key)
+            JOIN sends USING (origin, sender, key)",
+    lanes: "SELECT mapping, shard, lane, requests_done, grants_released
+            FROM unnest($2::bigint[], $3::integer[]) AS wanted(mapping, shard) JOIN lanes USING (mapping, shard) WHERE part = $1",
+
+    // Listings, of one's own part.
+    due: packet!("WHERE part = $1 AND due_ms <= $2 ORDER BY due_ms, packet LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"),
+    held_of_lane: packet!(
+        "WHERE state = 1 AND part = $1 AND lane = $2 AND grant_position >= $3 AND grant_position < $4
+         ORDER BY grant_position FOR NO KEY UPDATE"
+    ),
+    held_of_other_mappings: packet!(
+        "WHERE state = 1 AND part = $1 AND lane IN (SELECT lane FROM lanes WHERE part = $1 AND mapping <> $2)
+         ORDER BY lane, grant_position FOR NO KEY UPDATE"
+    ),
+    released: packet!("WHERE state = 1 AND part = $1 ORDER BY lane, grant_position FOR NO KEY UPDATE"),
+    lost: packet!("WHERE state = 7 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
+    void: packet!("WHERE state = 4 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
+    are_out: "SELECT EXISTS (SELECT FROM packets WHERE part = $1 AND due_ms IS NOT NULL)
+              OR EXISTS (SELECT FROM packets WHERE part = $1 AND state = 1)
+              OR EXISTS (SELECT FROM packets WHERE part = $1 AND state = 7)",
+    first_due: "SELECT min(due_ms) FROM packets WHERE part = $1 AND due_ms IS NOT NULL",
+    last_lost: "SELECT max(closed_ms) FROM packets WHERE part = $1 AND state = 7",
+
+    // What is committed, for whoever only looks.
+    see_packet: packet!("WHERE packet = $1"),
+    see_shares: "SELECT usr, cents, at_ms FROM shares WHERE packet = $1 ORDER BY at_ms, part, transfer",
+    see_balance: "SELECT balance_cents FROM users WHERE usr = $1 AND lines > 0",
+    see_movements: "SELECT cents, packet, at_ms FROM outbox WHERE usr = $1 AND kind <> 7 ORDER BY number DESC LIMIT $2",
+    see_offers: "SELECT packet, sender FROM
+                     (SELECT packet, waits, at_ms FROM offers WHERE usr = $1 AND waits > 0
+                      ORDER BY waits DESC, at_ms DESC, packet DESC LIMIT $3) AS waiting
+                 JOIN packets USING (packet) WHERE due_ms > $2 ORDER BY waits DESC, at_ms DESC, packet DESC",
+
+    // Differences.
+    add_opening: "INSERT INTO openings (part, opening, bits, begun_ms, machine) VALUES ($1, $2, $3, $4, $5)",
+    add_span: "INSERT INTO spans (part, begin_ms, end_ms) VALUES ($1, $2, $3)",
+    add_sponsors: "INSERT INTO sponsors (part, sponsor, packets, released)
+                   SELECT $1, sponsor, packets, 0 FROM unnest($2::integer[], $3::bigint[]) AS new(sponsor, packets)",
+    add_packets: "INSERT INTO packets (part, packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients,
+                      state, usr, stage, made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms, seed_index, lane, grant_position)
+                  SELECT $1, new.* FROM unnest($2::bigint[], $3::smallint[], $4::integer[], $5::bigint[], $6::bigint[],
+                      $7::integer[], $8::bigint[], $9::integer[], $10::integer[], $11::smallint[], $12::bigint[], $13::integer[],
+                      $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
+                      $21::bigint[], $22::bigint[]) AS new",
+    change_packets: "UPDATE packets SET state = new.state, balance_cents = new.balance_cents, shares_left = new.shares_left,
+                         usr = new.usr, stage = new.stage, issued_ms = new.issued_ms, opened_ms = new.opened_ms,
+                         due_ms = new.due_ms, ends_ms = new.ends_ms, closed_ms = new.closed_ms
+                     FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::integer[], $5::bigint[], $6::integer[],
+                         $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+                         AS new(packet, state, balance_cents, shares_left, usr, stage, issued_ms, opened_ms, due_ms, ends_ms,
+                             closed_ms)
+                     WHERE packets.packet = new.packet",
+    change_users: "UPDATE users SET balance_cents = new.balance_cents, packets_opened = new.packets_opened,
+                       sponsors_opened = new.sponsors_opened, lines = new.lines
+                   FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bytea[], $5::bigint[])
+                       AS new(usr, balance_cents, packets_opened, sponsors_opened, lines)
+                   WHERE users.usr = new.usr",
+    add_transfers: "INSERT INTO transfers (part, transfer, at_ms, debit_kind, debit, credit_kind, credit, cents)
+                    SELECT $1, new.* FROM unnest($2::bigint[], $3::bigint[], $4::smallint[], $5::bigint[], $6::smallint[],
+                        $7::bigint[], $8::bigint[]) AS new",
+    add_lines: "INSERT INTO outbox (part, seq, at_ms, usr, cents, kind, packet, transfer, number, balance_cents, opening)
+                SELECT $1, new.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::bigint[],
+                    $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[]) AS new",
+    add_shares: "INSERT INTO shares (part, packet, usr, cents, at_ms, transfer)
+                 SELECT $1, new.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS new",
+    add_sends: "INSERT INTO sends (packet, origin, sender, key, hash)
+                SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bytea[], $5::bytea[])",
+    add_offers: "INSERT INTO offers (packet, usr, waits, at_ms)
+                 SELECT packet, usr, waits, $4 FROM unnest($1::bigint[], $2::bigint[], $3::smallint[]) AS new(packet, usr, waits)",
+    settle_offers: "UPDATE offers SET waits = 0 FROM unnest($1::bigint[], $2::bigint[]) AS done(packet, usr)
+                    WHERE offers.packet = done.packet AND (done.usr IS NULL OR offers.usr = done.usr) AND waits > 0",
+    add_lanes: "INSERT INTO lanes (part, lane, mapping, shard, requests_done, grants_released)
+                SELECT $1, new.* FROM unnest($2::bigint[], $3::bigint[], $4::integer[], $5::bigint[], $6::bigint[]) AS new",
+    change_lanes: "UPDATE lanes SET requests_done = new.requests_done, grants_released = new.grants_released
+                   FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS new(lane, requests_done, grants_released)
+                   WHERE lanes.part = $1 AND lanes.lane = new.lane",
+    set_house: "INSERT INTO house (part, kind, id, balance_cents)
+                SELECT $1, new.* FROM unnest($2::smallint[], $3::integer[], $4::bigint[]) AS new
+                ON CONFLICT (part, kind, id) DO UPDATE SET balance_cents = excluded.balance_cents",
+    set_released: "UPDATE sponsors SET released = new.released FROM unnest($2::integer[], $3::bigint[]) AS new(sponsor, released)
+                   WHERE sponsors.part = $1 AND sponsors.sponsor = new.sponsor",
+    add_closing: "INSERT INTO outbox (part, seq, at_ms, usr, cents, kind, packet, transfer, number, balance_cents, opening)
+                  SELECT $1, $2, $3, 0, 0, 7, 0, 0, count(*), coalesce(sum(balance_cents), 0)::bigint, $4 FROM users
+                  WHERE balance_cents > 0",
+    set_part: "UPDATE parts SET stamp = $2, at_ms = $3, transfer = $4, outbox = $5, made = $6, lane = $7, opening = $8,
+                   is_bound = is_bound OR $9, gift_budget_cents = coalesce($10, gift_budget_cents),
+                   settlement_ms = coalesce(settlement_ms, $11), closed_ms = coalesce(closed_ms, $12)
+               WHERE part = $1",
+}

@@ -1,0 +1,327 @@
+//! The same in PostgreSQL; and what only a store of several agents can get wrong.
+
+mod locks;
+mod proxy;
+
+use super::judge::{Round, assert_books, play, rounds};
+use super::memory::Memory;
+use super::scene::{Kind, PACKETS, Scene, record};
+use crate::ledger::{Installation, Ledger, LedgerError, Listing, Look, Postgres, Seen, State, init};
+use crate::requests::Answer;
+use crate::seed_file::SeedFile;
+use crate::tests::support::Event;
+use local_postgres::Server;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use proxy::{Fault, Proxy};
+use shake_proto::handoff::record::Request;
+use shake_rules::seed::{PacketKind, SeedRecord};
+use shake_rules::{Cents, LedgerId, PacketId, SponsorId, UserId};
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+use tokio_postgres::Config;
+
+const INSTALLATION: Installation = Installation([1; 16]);
+const IDENTITY: LedgerId = LedgerId([9; 16]);
+const PARTS: u16 = 2;
+
+/// Where nothing is synced: what these tests break is not the disk.
+pub fn server() -> Server {
+    Server::start(&std::env::temp_dir(), &["fsync=off", "full_page_writes=off"]).unwrap()
+}
+
+/// A database of a server, with the tables for two parts: the seed of the first is that of the other stores.
+pub struct OnPostgres {
+    events: [Event; PARTS as usize],
+    pub config: Config,
+}
+
+impl OnPostgres {
+    pub fn new(server: &Server, name: &str) -> Self {
+        let events = [Event::in_memory(1), Event::in_memory(1)];
+        events[0].put_part(&(0..PACKETS).map(record).collect::<Vec<_>>(), 0, PARTS);
+        let other = SeedRecord {
+            packet: PacketId(900),
+            amount: Cents(1),
+            sponsor: SponsorId(1),
+            kind: PacketKind::Plain,
+        };
+        events[1].put_part(&[other], 1, PARTS);
+        let config = server.database(name).unwrap();
+        let headers = events
+            .each_ref()
+            .map(|event| *SeedFile::open(&event.seed()).unwrap().header());
+        init(&config, IDENTITY, &headers).unwrap();
+        Self { events, config }
+    }
+
+    fn ledger(&self, part: u16) -> Result<Ledger<Postgres>, LedgerError> {
+        Ledger::on(Postgres::open(&self.config, part, INSTALLATION)?)
+    }
+
+    /// The agent of a part, which makes packets of its own numbers.
+    fn agent(&self, part: u16) -> Scene<Postgres> {
+        let seed = SeedFile::open(&self.events[usize::from(part)].seed()).unwrap();
+        let mut scene = Scene::of(self.ledger(part).unwrap(), &seed);
+        scene.judge.rules.part += part;
+        scene
+    }
+}
+
+/// Agents of two parts; the first has released its packets.
+fn two_agents(server: &Server, name: &str) -> [Scene<Postgres>; 2] {
+    let kind = OnPostgres::new(server, name);
+    let mut agents = [kind.agent(0), kind.agent(1)];
+    agents[0].release(PACKETS);
+    agents
+}
+
+impl Kind for OnPostgres {
+    type Store = Postgres;
+
+    fn open(&self) -> Ledger<Postgres> {
+        self.ledger(0).unwrap()
+    }
+
+    fn seed(&self) -> SeedFile {
+        SeedFile::open(&self.events[0].seed()).unwrap()
+    }
+}
+
+#[test]
+fn postgres_and_maps_are_the_same_ledger() {
+    let server = server();
+    let mut number = 0;
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 24,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let same = |(rounds, at_once): (Vec<Round>, usize)| {
+        number += 1;
+        let kind = OnPostgres::new(&server, &format!("same{number}"));
+        let maps = Memory::default();
+        drop(Scene::of(Ledger::on(maps.clone()).unwrap(), &kind.seed()));
+        // So that codes are the same.
+        maps.content().standing.bound.as_mut().unwrap().identity = Some(IDENTITY);
+        drop(Scene::of(kind.open(), &kind.seed()));
+        let mut found = Scene::of(kind.open(), &kind.seed());
+        let mut expected = Scene::of(Ledger::on(maps.clone()).unwrap(), &kind.seed());
+        for round in rounds.chunks(1) {
+            prop_assert_eq!(play(&mut found, round, at_once), play(&mut expected, round, at_once));
+            let (found, expected) = (found.seen(1..=4), expected.seen(1..=4));
+            prop_assert_eq!(found.1, expected.1);
+            prop_assert_eq!(found.0.numbers, expected.0.numbers);
+            prop_assert_eq!(found.0.house, expected.0.house);
+            prop_assert_eq!(found.0.spans, expected.0.spans);
+        }
+        let kept = kind.open();
+        prop_assert_eq!(kept.standing().numbers, expected.ledger.standing().numbers);
+        prop_assert_eq!(&kept.standing().house, &expected.ledger.standing().house);
+        assert_books(&maps.content());
+        Ok(())
+    };
+    let same = std::cell::RefCell::new(same);
+    runner
+        .run(&(rounds(), 1..40_usize), |input| (same.borrow_mut())(input))
+        .unwrap();
+}
+
+/// What each agent answers when both hear the same requests at the same time.
+fn both_hear(agents: &mut [Scene<Postgres>; 2], requests: &[Request]) -> [Vec<Answer>; 2] {
+    let start = Barrier::new(2);
+    let start = &start;
+    thread::scope(|scope| {
+        let running = agents.each_mut().map(|agent| {
+            scope.spawn(move || {
+                start.wait();
+                agent.hear(requests)
+            })
+        });
+        running.map(|answers| answers.join().unwrap())
+    })
+}
+
+/// What was answered, whether for the first time or again; and how many were for the first time.
+fn told(answers: &[Answer]) -> (Vec<String>, usize) {
+    let told = answers.iter().map(|answer| format!("{:?}", answer.reply));
+    let told: Vec<String> = told.collect();
+    let fresh = told.iter().filter(|text| text.contains("repeat: false")).count();
+    (
+        told.iter()
+            .map(|text| text.replace("repeat: false", "repeat: true"))
+            .collect(),
+        fresh,
+    )
+}
+
+/// One answer, whoever gives it, and one of them for the first time.
+fn assert_once([first, second]: [Vec<Answer>; 2]) {
+    let (first, second) = (told(&first), told(&second));
+    assert_eq!(first.0, second.0);
+    assert_eq!(first.1 + second.1, 1, "{first:?}");
+}
+
+fn balance(agent: &Scene<Postgres>, user: u64) -> i64 {
+    agent.ledger.user_balance(UserId(user)).unwrap().unwrap_or(0)
+}
+
+/// Movements of a user, oldest first. What they sum to is the balance, or money was made.
+fn movements(agent: &Scene<Postgres>, user: u64) -> Vec<i64> {
+    let Seen::Wallet { balance, movements } = agent.ledger.look(&Look::Wallet(UserId(user), 99)).unwrap() else {
+        panic!("a wallet was asked for");
+    };
+    let cents: Vec<i64> = movements.iter().rev().map(|movement| movement.cents).collect();
+    assert_eq!(cents.iter().sum::<i64>(), balance.unwrap_or(0), "user {user}");
+    cents
+}
+
+/// A user that is not there cannot be locked: without the row that is made first, one of two credits at once is lost.
+#[test]
+fn a_new_users_packets_opened_by_two_agents_at_once_all_count_and_the_limit_holds() {
+    let server = server();
+    for round in 0..8 {
+        let mut agents = two_agents(&server, &format!("limit{round}"));
+        for user in [100, 101] {
+            let claims: Vec<_> = (0..PACKETS).map(|packet| agents[0].claim(packet, user)).collect();
+            let start = Barrier::new(2);
+            thread::scope(|scope| {
+                let (claims, start) = (&claims, &start);
+                for (at, agent) in agents.iter_mut().enumerate() {
+                    scope.spawn(move || {
+                        // From both ends, so that locks would be taken in opposite orders.
+                        let mut mine: Vec<Request> = claims.iter().skip(at).step_by(2).cloned().collect();
+                        if at == 1 {
+                            mine.reverse();
+                        }
+                        start.wait();
+                        agent.hear(&mine);
+                    });
+                }
+            });
+            assert_eq!(movements(&agents[0], user).len(), 3, "user {user} in round {round}");
+        }
+    }
+}
+
+/// Whoever hears it, and however often: a packet is opened once, a share is taken once, a key makes one packet.
+#[test]
+fn what_two_agents_hear_at_once_happens_once() {
+    let server = server();
+    let mut agents = two_agents(&server, "once");
+    for packet in 0..PACKETS {
+        let (winner, friend) = (200 + packet, 300 + packet);
+        let claim = [agents[0].claim(packet, winner)];
+        assert_once(both_hear(&mut agents, &claim));
+        let won = movements(&agents[1], winner);
+        assert_eq!(won.len(), 1);
+
+        let send = [agents[0].send(winner, 1, 1, 1, &[])];
+        assert_once(both_hear(&mut agents, &send));
+        assert_eq!(balance(&agents[0], winner), won[0] - 1);
+
+        if packet % 2 == 1 {
+            let grab = [agents[0].grab(record(packet).packet, friend)];
+            assert_once(both_hear(&mut agents, &grab));
+            assert_eq!(movements(&agents[0], friend).len(), 1);
+        }
+    }
+}
+
+/// Each way in which nobody hears of a commit: the stamp tells, under the lock of the row.
+#[test]
+fn a_commit_of_which_nobody_heard_took_effect_once_or_not_at_all() {
+    let server = server();
+    for fault in [Fault::Lost, Fault::AnswerLost, Fault::Late(Duration::from_millis(300))] {
+        let mut kind = OnPostgres::new(&server, &format!("doubt-{}", fault.name()));
+        let proxy = Proxy::start(&kind.config);
+        kind.config = proxy.config();
+        let mut agent = kind.agent(0);
+        agent.release(3);
+        let stamp = agent.ledger.stamp();
+        let claims = [agent.claim(0, 1), agent.claim(1, 1)];
+        proxy.arm(fault);
+        let (origin, now) = (agent.origin(), agent.at());
+        let (ledger, judge) = (&mut agent.ledger, &mut agent.judge);
+        let outcome = ledger.transaction(now, |batch| {
+            judge.hear(
+                batch,
+                claims.iter().map(|claim| (0, origin, claim)),
+                now,
+                &mut Vec::new(),
+            )
+        });
+        assert!(matches!(outcome, Err(LedgerError::Postgres { .. })), "{outcome:?}");
+        agent.ledger.recover().unwrap();
+        let took_effect = u64::from(fault != Fault::Lost);
+        assert_eq!(agent.ledger.stamp(), stamp + took_effect + 1, "{fault:?}");
+        assert_eq!(movements(&agent, 1).len() as u64, 2 * took_effect, "{fault:?}");
+        let first = agent.hear(&claims);
+        assert_eq!(told(&first).1 as u64, 2 - 2 * took_effect);
+        assert_eq!(told(&agent.hear(&claims)), (told(&first).0, 0));
+        assert_eq!(movements(&agent, 1).len(), 2);
+    }
+}
+
+/// Two agents of one installation, as after a copied machine: the one that came first ends.
+#[test]
+fn one_agent_has_a_part() {
+    let server = server();
+    let kind = OnPostgres::new(&server, "fence");
+    let mut first = kind.agent(0);
+    first.release(2);
+    let mut second = kind.agent(0);
+    let now = first.at();
+    let refused = first.ledger.transaction(now, |_| Ok(()));
+    assert!(matches!(refused, Err(LedgerError::TakenOver(_))), "{refused:?}");
+    second.hear(&[second.claim(0, 1)]);
+    assert_eq!(balance(&second, 1), 30);
+    let other = Postgres::open(&kind.config, 0, Installation([2; 16]));
+    assert!(matches!(other, Err(LedgerError::OthersPart(_))));
+    assert!(matches!(kind.ledger(PARTS), Err(LedgerError::NoPart(_))));
+    second.hear(&[second.claim(1, 2)]);
+}
+
+/// A standby without the last commits, or a restored copy, is written by nobody who knows better.
+#[test]
+fn a_database_that_came_back_older_is_refused() {
+    let server = server();
+    let kind = OnPostgres::new(&server, "older");
+    let mut agent = kind.agent(0);
+    agent.release(2);
+    server
+        .run("older", "UPDATE parts SET stamp = stamp - 1 WHERE part = 0")
+        .unwrap();
+    let now = agent.at();
+    let refused = agent.ledger.transaction(now, |_| Ok(()));
+    assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
+    agent.ledger.refuse_writes("the connection broke".to_owned());
+    let refused = agent.ledger.recover();
+    assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
+}
+
+/// What SQLite's queries call all is here all of one part.
+#[test]
+fn an_agent_leaves_the_packets_of_other_parts_alone() {
+    let server = server();
+    let kind = OnPostgres::new(&server, "parts");
+    let mut agents = [kind.agent(0), kind.agent(1)];
+    agents[0].release(4);
+    agents[0].hear(&[agents[0].issue(0, 1)]);
+    let [first, second] = &mut agents;
+    second.now = first.now + 100_000;
+    assert_eq!(second.expire(), 0, "it is not its to send back");
+    assert!(!second.ledger.are_out().unwrap() && second.ledger.first_due().unwrap().is_none());
+    let now = second.at();
+    let listed = second.ledger.transaction(now, |batch| {
+        let held = batch.held_of_other_mappings(0)?;
+        Ok((held, batch.list(&Listing::OfState(State::Released))?))
+    });
+    assert_eq!(listed.unwrap(), (vec![], vec![]));
+    let seen = second.ledger.packet(record(0).packet).unwrap().unwrap();
+    assert_eq!(seen.state, State::Issued, "it sees it all the same");
+    second.now = first.now;
+    second.hear(&[first.claim(0, 1)]);
+    assert_eq!(balance(first, 1), 30, "and opens it");
+}

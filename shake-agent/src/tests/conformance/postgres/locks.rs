@@ -1,0 +1,80 @@
+//! What another agent has at the moment.
+
+use super::{movements, server, two_agents};
+use crate::ledger::{Needed, Postgres};
+use crate::tests::conformance::scene::{Scene, record};
+use shake_rules::UserId;
+
+/// A row that another agent has holds up only who wants to change it. What can change no more is answered.
+#[test]
+fn what_another_agent_has_is_waited_for_and_holds_up_nobody_else() {
+    let server = server();
+    let [first, second] = &mut two_agents(&server, "others");
+    let split = record(1).packet;
+    // All users are there: one that another agent is making is waited for.
+    first.hear(&[
+        first.claim(1, 3),
+        first.grab(split, 4),
+        first.claim(5, 9),
+        first.grab(split, 7),
+    ]);
+    first.hear(&[first.claim(7, 8)]);
+    let requests = [
+        first.claim(0, 7),
+        first.claim(2, 8),
+        first.claim(4, 9),
+        first.claim(1, 3),
+        first.grab(split, 4),
+        first.grab(record(5).packet, 4),
+        first.send(8, 1, 1, 1, &[]),
+    ];
+    let needed = Needed {
+        claimed: vec![record(0).packet],
+        grabbed: vec![(record(5).packet, UserId(6))],
+        users: vec![UserId(9)],
+        ..Needed::default()
+    };
+    let now = second.at();
+    second
+        .ledger
+        .transaction(now, |batch| {
+            batch.load(&needed)?;
+            let (answers, waiting) = first.hear_once(&requests, 0..requests.len());
+            assert_eq!(waiting, [0, 2, 5], "a packet's, a user's, a share's");
+            assert_eq!(answers.into_keys().collect::<Vec<_>>(), [1, 3, 4, 6]);
+            Ok(())
+        })
+        .unwrap();
+    let (answers, waiting) = first.hear_once(&requests, 0..requests.len());
+    assert_eq!((answers.len(), waiting.len()), (requests.len(), 0));
+    for (user, lines) in [(3, 1), (4, 2), (7, 2), (8, 3), (9, 2)] {
+        assert_eq!(movements(first, user).len(), lines, "user {user}");
+    }
+}
+
+/// Who may not grab, or has grabbed, keeps nobody from a packet.
+#[test]
+fn a_packet_is_locked_only_for_who_can_change_it() {
+    let server = server();
+    let [first, second] = &mut two_agents(&server, "entitled");
+    first.hear(&[first.claim(0, 1), first.send(1, 1, 6, 2, &[2, 3])]);
+    let made = Scene::<Postgres>::made(1);
+    first.hear(&[first.grab(made, 2)]);
+    let needed = Needed {
+        claimed: vec![record(0).packet, made],
+        grabbed: vec![(made, UserId(2)), (made, UserId(99))],
+        ..Needed::default()
+    };
+    let now = second.at();
+    second
+        .ledger
+        .transaction(now, |batch| {
+            batch.load(&needed)?;
+            assert!(!batch.may_change_packet(made) && !batch.may_change_packet(record(0).packet));
+            let (answers, waiting) = first.hear_once(&[first.grab(made, 3)], [0]);
+            assert_eq!((answers.len(), waiting.len()), (1, 0));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(movements(first, 3).len(), 1);
+}
