@@ -15,6 +15,8 @@ pub struct Network {
     pub loss: f64,
     /// Of each that is not, that it arrives twice.
     pub duplication: f64,
+    /// From then on nothing is lost, and nothing comes twice.
+    pub calm_from: Micros,
 }
 
 impl Network {
@@ -24,6 +26,7 @@ impl Network {
         jitter: Micros::ZERO,
         loss: 0.0,
         duplication: 0.0,
+        calm_from: Micros(u64::MAX),
     };
 
     /// A crowded cell: one packet in twenty is lost, one in fifty comes twice, and many overtake others.
@@ -32,12 +35,14 @@ impl Network {
         jitter: Micros::from_ms(60),
         loss: 0.05,
         duplication: 0.02,
+        calm_from: Micros(u64::MAX),
     };
 
     /// When a packet arrives that is sent now: not at all, once, or twice. The same number of draws for each, so that what
     /// becomes of one packet depends on none before it.
     pub(super) fn arrivals(&self, now: Micros, rng: &mut StdRng) -> [Option<Micros>; 2] {
-        let [is_lost, is_repeated] = [self.loss, self.duplication].map(|share| rng.random_bool(share));
+        let is_rough = now < self.calm_from;
+        let [is_lost, is_repeated] = [self.loss, self.duplication].map(|share| rng.random_bool(share) && is_rough);
         let times = [0; 2].map(|_: u8| {
             let more = (u128::from(rng.next_u64()) * u128::from(self.jitter.0 + 1)) >> 64;
             now.plus(self.delay).plus(Micros(more as u64))

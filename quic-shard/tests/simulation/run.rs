@@ -1,6 +1,4 @@
-//! A shard in simulated time: an echo application, clients on a network that loses, reorders and repeats, by a seed.
-//!
-//! A run that fails is seen again by its seed, which each failure names.
+//! A run: what it is made of, who speaks in it, and what became of it.
 
 use lean_quic::{CloseReason, Event, Micros};
 use quic_shard::counters::Counters;
@@ -15,19 +13,19 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ALPN: &[u8] = b"echo";
-const SEED: u64 = 20_261_130;
+pub const SEED: u64 = 20_261_130;
 
 /// What all clients of a run heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Heard {
-    connected: u64,
-    answers: u64,
-    notices: u64,
-    closed_by_code: Vec<(u64, u64)>,
-    lost: u64,
+pub struct Heard {
+    pub connected: u64,
+    pub answers: u64,
+    pub notices: u64,
+    pub closed_by_code: Vec<(u64, u64)>,
+    pub lost: u64,
 }
 
 impl Heard {
@@ -40,16 +38,16 @@ impl Heard {
 }
 
 /// Clients that say something now and then.
-struct Talk {
+pub struct Talk {
     heard: Heard,
     /// Between two of a client's.
     every: Micros,
     /// None from then on.
-    until: Micros,
+    pub until: Micros,
     /// Every so many says it on a stream, the others by datagram; 0 for nothing at all.
-    stream_each: u64,
+    pub stream_each: u64,
     /// Every so many moves to another address first; 0 for none.
-    move_each: u64,
+    pub move_each: u64,
     said: u64,
     sent: u64,
 }
@@ -110,20 +108,21 @@ impl Script for Talk {
 }
 
 /// What a run is made of.
-struct Run {
-    seed: u64,
-    network: Network,
-    clients: usize,
+pub struct Run<S> {
+    pub seed: u64,
+    pub network: Network,
+    pub clients: usize,
     /// They begin over so long.
-    ramp: Micros,
-    end: Micros,
-    idle_timeout: Duration,
-    talk: Talk,
-    garbage: Vec<(Micros, Vec<u8>)>,
+    pub ramp: Micros,
+    pub end: Micros,
+    pub idle_timeout: Duration,
+    /// What the clients do.
+    pub talk: S,
+    pub garbage: Vec<(Micros, Vec<u8>)>,
 }
 
-impl Run {
-    fn new(clients: usize, end: Micros, every: Micros) -> Self {
+impl Run<Talk> {
+    pub fn new(clients: usize, end: Micros, every: Micros) -> Self {
         Self {
             seed: SEED,
             network: Network::CLEAN,
@@ -139,24 +138,41 @@ impl Run {
 }
 
 /// What became of it.
-struct Outcome {
-    heard: Heard,
-    sent: u64,
-    echoed: Echoed,
-    counts: Vec<(&'static str, u64)>,
-    trace: u64,
-    packets: u64,
+pub struct Outcome {
+    pub heard: Heard,
+    pub sent: u64,
+    pub echoed: Echoed,
+    pub counts: Vec<(&'static str, u64)>,
+    pub trace: u64,
+    pub packets: u64,
 }
 
 impl Outcome {
-    fn count(&self, name: &str) -> u64 {
+    pub fn count(&self, name: &str) -> u64 {
         let found = self.counts.iter().find(|(known, _)| *known == name);
         found.unwrap_or_else(|| panic!("{name} is counted")).1
     }
 }
 
 /// Plays a run in which the application behaves as `change` makes it.
-fn play(run: Run, change: impl FnOnce(&mut EchoConfig)) -> Outcome {
+pub fn play(run: Run<Talk>, change: impl FnOnce(&mut EchoConfig)) -> Outcome {
+    let (world, echoed, counters) = stage(run, change);
+    let world = world.borrow();
+    Outcome {
+        heard: world.script.heard.clone(),
+        sent: world.script.sent,
+        echoed,
+        counts: counters.rows().to_vec(),
+        trace: world.trace(),
+        packets: world.packets(),
+    }
+}
+
+/// The same for clients of any kind.
+pub fn stage<S: Script>(
+    run: Run<S>,
+    change: impl FnOnce(&mut EchoConfig),
+) -> (Rc<RefCell<World<S>>>, Echoed, Arc<Counters>) {
     // Ed25519, whose signatures all have the same length: the lengths of packets go by the seed alone.
     let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
     let certificate = CertificateParams::new(vec!["localhost".to_owned()]).and_then(|made| made.self_signed(&key));
@@ -218,146 +234,6 @@ fn play(run: Run, change: impl FnOnce(&mut EchoConfig)) -> Outcome {
     change(&mut config);
     let began = world.borrow().instant();
     Shard::new(parts, began, Echo::new(config, &echoed)).run();
-    let world = world.borrow();
-    Outcome {
-        heard: world.script.heard.clone(),
-        sent: world.script.sent,
-        echoed: echoed.borrow().clone(),
-        counts: counters.rows().to_vec(),
-        trace: world.trace(),
-        packets: world.packets(),
-    }
-}
-
-#[test]
-fn everybody_is_answered_and_told_farewell() {
-    let outcome = play(Run::new(200, Micros::from_s(60), Micros::from_s(2)), |_| {});
-    assert_eq!((outcome.heard.connected, outcome.count("sessions")), (200, 0));
-    assert!(outcome.sent > 200 * 20, "{}", outcome.sent);
-    assert_eq!(
-        (outcome.heard.answers, outcome.echoed.answers),
-        (outcome.sent, outcome.sent)
-    );
-    assert_eq!(outcome.heard.closed_by_code, [(9, 200)]);
-    assert_eq!((outcome.echoed.closing, outcome.heard.lost), (200, 0));
-}
-
-#[test]
-fn the_same_seed_is_the_same_run() {
-    let poor = |seed| {
-        let run = Run {
-            seed,
-            network: Network::POOR,
-            ..Run::new(50, Micros::from_s(60), Micros::from_s(1))
-        };
-        play(run, |_| {})
-    };
-    let runs = [poor(SEED), poor(SEED), poor(SEED + 1)];
-    let [first, again, other] = runs.map(|mut run| {
-        // In the machine's own CPU time.
-        run.counts.retain(|(name, _)| *name != "growth_ns_max");
-        (run.trace, run.packets, run.heard, run.counts)
-    });
-    assert_eq!(first, again);
-    assert_ne!(first.0, other.0);
-}
-
-#[test]
-fn a_poor_network_costs_datagrams_and_no_request() {
-    let run = Run {
-        network: Network::POOR,
-        ..Run::new(300, Micros::from_s(120), Micros::from_s(3))
-    };
-    let outcome = play(run, |_| {});
-    assert_eq!((outcome.heard.connected, outcome.heard.lost), (300, 0), "seed {SEED}");
-    let share = outcome.heard.answers as f64 / outcome.sent as f64;
-    // Two in three are datagrams, each of which is lost on one of its two ways with 9.75 %.
-    assert!(
-        (0.91..0.96).contains(&share),
-        "{share} of {}, seed {SEED}",
-        outcome.sent
-    );
-}
-
-/// What an event is: thousands of phones that say something now and then, and sleep between.
-#[test]
-fn ten_thousand_sessions_live_for_an_hour() {
-    let began = Instant::now();
-    let run = Run {
-        ramp: Micros::from_s(60),
-        ..Run::new(10_000, Micros::from_s(3_600), Micros::from_s(60))
-    };
-    let outcome = play(run, |_| {});
-    assert_eq!(
-        (outcome.heard.connected, outcome.heard.lost),
-        (10_000, 0),
-        "seed {SEED}"
-    );
-    assert!(outcome.sent > 10_000 * 57, "{}", outcome.sent);
-    assert_eq!(outcome.heard.answers, outcome.sent, "seed {SEED}");
-    println!("{} packets in {:?}", outcome.packets, began.elapsed());
-}
-
-#[test]
-fn who_says_nothing_is_closed_with_the_code() {
-    let mut run = Run::new(100, Micros::from_s(60), Micros::from_s(1));
-    run.talk.stream_each = 0;
-    let outcome = play(run, |_| {});
-    assert_eq!(outcome.heard.closed_by_code, [(7, 100)]);
-    assert_eq!((outcome.echoed.closing, outcome.echoed.closed), (100, 100));
-    assert_eq!(outcome.count("sessions_asleep"), 0);
-}
-
-#[test]
-fn a_broadcast_reaches_each_session_once() {
-    let run = Run::new(500, Micros::from_s(60), Micros::from_s(7));
-    let outcome = play(run, |config| {
-        config.broadcast = Some((Duration::from_secs(20), Duration::from_secs(15)));
-    });
-    assert_eq!((outcome.echoed.told, outcome.heard.notices), (500, 500));
-}
-
-#[test]
-fn a_session_moves_six_times_at_once_and_then_once_in_five_seconds() {
-    let mut run = Run::new(10, Micros::from_s(70), Micros::from_s(1));
-    run.talk.move_each = 1;
-    run.talk.stream_each = u64::MAX;
-    let outcome = play(run, |_| {});
-    // Six and one for each five seconds of a minute, of nearly sixty that each would.
-    let migrations = outcome.echoed.migrations / 10;
-    assert!((12..=20).contains(&migrations), "{migrations} of each");
-    assert!(outcome.count("moves_refused_total") > 10 * 20);
-}
-
-#[test]
-fn garbage_disturbs_nobody() {
-    let mut run = Run::new(50, Micros::from_s(30), Micros::from_s(1));
-    run.garbage = (0..2_000_u64)
-        .map(|number| {
-            let bytes = (0..number % 1_400 + 1).map(|at| (number * 31 + at * 7) as u8).collect();
-            (Micros::from_ms(5_000 + number * 5), bytes)
-        })
-        .collect();
-    let outcome = play(run, |_| {});
-    assert_eq!((outcome.heard.connected, outcome.heard.lost), (50, 0));
-    assert_eq!(outcome.heard.answers, outcome.sent);
-    assert!(outcome.count("packets_discarded_total") > 0);
-}
-
-#[test]
-fn addresses_are_proved_when_many_handshakes_are_under_way() {
-    let mut run = Run::new(200, Micros::from_s(30), Micros::from_s(1));
-    run.ramp = Micros::from_ms(50);
-    let outcome = play(run, |config| config.prove_from = 20);
-    assert!(outcome.count("connections_retried_total") > 100, "{:?}", outcome.counts);
-    assert_eq!((outcome.heard.connected, outcome.heard.answers), (200, outcome.sent));
-}
-
-#[test]
-fn what_is_shed_is_not_opened() {
-    let run = Run::new(20, Micros::from_s(60), Micros::from_s(1));
-    let outcome = play(run, |config| config.packets_max = 12);
-    assert_eq!(outcome.heard.connected, 20);
-    assert!(outcome.echoed.shed > 20 * 20, "{:?}", outcome.echoed);
-    assert!(outcome.echoed.answers <= 20 * 12, "{:?}", outcome.echoed);
+    let echoed = echoed.borrow().clone();
+    (world, echoed, counters)
 }
