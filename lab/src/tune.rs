@@ -3,13 +3,12 @@
 //! count, run with phones, and built again by what they counted.
 
 use crate::million::play;
-use crate::testbed::{self, Build, Patience, Place, Programs, Tuned, run_to_file};
+use crate::testbed::{self, Build, Patience, Place, Programs, Tuned, deployed, run_to_file};
 use anyhow::ensure;
 use host::console;
 use std::process::Command;
 use std::time::Duration;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 /// More than a gateway's two shards keep awake (`FEW` in quic-shard/src/memory/session_table.rs): what is not run counts as
 /// rare, and sessions that fall asleep and wake must not.
@@ -61,7 +60,7 @@ pub fn run(interrupt: &Interrupt) -> anyhow::Result<()> {
     let programs = Programs::build(Build::Counting, interrupt)?;
     say(&format!("running them with {SESSIONS} phones"));
     let place = Place::fresh("tune")?;
-    let show = workspace::deployed("shows", "million")?;
+    let show = deployed("shows", "million")?;
     play::prepare(&place, &programs, play::PACKETS, &show, SCENARIO, interrupt)?;
     let played = play::play(&place, &programs, SESSIONS, interrupt)?;
     ensure!(

@@ -1,6 +1,7 @@
 //! The lab as `cargo xtask` starts it.
 
 use std::process::{Command, Output};
+use xtask::LAB_COMMANDS;
 
 fn lab(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_lab"))
@@ -11,16 +12,7 @@ fn lab(arguments: &[&str]) -> Output {
 
 #[test]
 fn it_speaks_of_itself_as_cargo_xtask() {
-    for command in [
-        "demo",
-        "million",
-        "tune",
-        "chaos",
-        "guide",
-        "bench",
-        "dependencies",
-        "checks",
-    ] {
+    for command in LAB_COMMANDS {
         let output = lab(&[command, "--help"]);
         assert!(output.status.success(), "{command}");
         let help = String::from_utf8_lossy(&output.stdout).into_owned();

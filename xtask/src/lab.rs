@@ -48,37 +48,3 @@ fn build(arguments: &[OsString]) -> anyhow::Result<PathBuf> {
     ensure!(status.success(), "cargo build: {status}");
     Ok(target().join(profile).join("lab"))
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::CommandFactory as _;
-
-    /// The lab's.
-    const COMMANDS: [&str; 8] = [
-        "demo",
-        "million",
-        "tune",
-        "chaos",
-        "guide",
-        "bench",
-        "dependencies",
-        "checks",
-    ];
-
-    /// The list of commands is shown without building the lab; it may not drift.
-    #[test]
-    fn its_commands_are_told_as_it_tells_them() {
-        let lab = include_str!("../../lab/src/main.rs");
-        let cli = crate::Cli::command();
-        for name in COMMANDS {
-            let command = cli.find_subcommand(name).expect("it is listed");
-            let about = command.get_about().expect("it is described").to_string();
-            let variant = name[..1].to_uppercase() + &name[1..];
-            let told = lab
-                .split("    /// ")
-                .find(|part| part.contains(&format!("\n    {variant}")));
-            let told = told.and_then(|part| part.lines().next()).expect("the lab has it");
-            assert_eq!(told.trim_end_matches('.'), about, "{name}");
-        }
-    }
-}

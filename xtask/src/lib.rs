@@ -6,3 +6,15 @@
 pub mod interrupt;
 pub mod steps;
 pub mod workspace;
+
+/// The commands that are the lab's.
+pub const LAB_COMMANDS: [&str; 8] = [
+    "demo",
+    "million",
+    "tune",
+    "chaos",
+    "guide",
+    "bench",
+    "dependencies",
+    "checks",
+];

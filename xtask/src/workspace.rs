@@ -1,6 +1,5 @@
 //! Where things are, and how cargo is called and builds what is run.
 
-use anyhow::Context;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -45,20 +44,4 @@ pub fn release() -> Command {
 /// Builds the programs and the lab as the tests of the whole workspace build them.
 pub fn dev() -> Command {
     cargo(["test", "--workspace", "--tests", "--no-run"])
-}
-
-/// The text of `deploy/KIND/NAME.toml`.
-///
-/// # Errors
-/// When there is no such file; the message lists those that there are.
-pub fn deployed(kind: &str, name: &str) -> anyhow::Result<String> {
-    let directory = root().join("deploy").join(kind);
-    let path = directory.join(format!("{name}.toml"));
-    std::fs::read_to_string(&path).with_context(|| {
-        let entries = std::fs::read_dir(&directory).into_iter().flatten().flatten();
-        let names: Vec<_> = entries
-            .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()))
-            .collect();
-        format!("cannot read {}; there are: {}", path.display(), names.join(", "))
-    })
 }

@@ -8,7 +8,7 @@ use crate::chaos::link::{Badness, Direction, Fate, Single};
 use crate::chaos::proxy::Proxy;
 use crate::demo::plan;
 use crate::report::{self, Report};
-use crate::testbed::{self, Build, Patience, Place, Programs, START, Service, files, run_to_file};
+use crate::testbed::{self, Build, Patience, Place, Programs, START, Service, deployed, files, run_to_file};
 use anyhow::{Context, ensure};
 use clap::Args;
 use host::console;
@@ -159,14 +159,14 @@ impl Bench<'_> {
 
     /// A gateway without an agent: Hello needs none.
     fn gateway(&self, place: &Place, pace_ms: u32) -> anyhow::Result<Service> {
-        let show = workspace::deployed("shows", "engines")?;
+        let show = deployed("shows", "engines")?;
         let before = "pace_ms = 1000\nreleases";
         ensure!(show.contains(before), "deploy/shows/engines.toml has another pace");
         place.write(
             files::SHOW,
             &show.replace(before, &format!("pace_ms = {pace_ms}\nreleases")),
         )?;
-        place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+        place.write(files::THROTTLE, &deployed("throttles", "rehearsal")?)?;
         let config = format!("{}\n[throttle]\nfile = \"{}\"\n", plan::gateway(place), files::THROTTLE);
         place.write(files::GATEWAY, &config)?;
         let mut command = self.programs.command("gateway");

@@ -4,13 +4,12 @@
 use super::errands::{self, Size};
 use crate::demo::verdict::Evidence;
 use crate::report::{Bench, Line, Report, Table};
-use crate::testbed::{Build, Place, Programs};
+use crate::testbed::{Build, Place, Programs, deployed};
 use clap::Args;
 use client_sim::report::Comparison;
 use host::console;
 use shake_rules::money::grouped;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 const ENGINES: [&str; 2] = ["lean", "quinn"];
 
@@ -56,7 +55,7 @@ Sigma is the difference of two counts in standard deviations.",
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     say("building the programs (release)");
     let programs = Programs::build(Build::Release, interrupt)?;
-    let scenario = workspace::deployed("scenarios", "fifty-thousand")?;
+    let scenario = deployed("scenarios", "fifty-thousand")?;
     let mut lines = Vec::new();
     let mut reports = Vec::new();
     for engine in ENGINES {

@@ -3,11 +3,11 @@
 
 use crate::demo::{books, evidence, plan, verdict::Evidence};
 use crate::testbed::{
-    self, Patience, Place, Programs, Sampler, Samples, Stage, Usage, files, phones_with_credits, run_to_file, with_page,
+    self, Patience, Place, Programs, Sampler, Samples, Stage, Usage, deployed, files, phones_with_credits, run_to_file,
+    with_page,
 };
 use std::time::Duration;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 /// More than a tenth of all shakes of the longest run, so that the seed is never what decides.
 const PACKETS: u64 = 40_000;
@@ -86,8 +86,8 @@ fn prepare(place: &Place, programs: &Programs, scenario: &str, interrupt: &Inter
     let mut seed_flags = plan::seed_flags_of(PACKETS, PACKETS * 2_090);
     seed_flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
     testbed::make_certs_and_seed(place, programs, &seed_flags, interrupt)?;
-    place.write(files::SHOW, &workspace::deployed("shows", "engines")?)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    place.write(files::SHOW, &deployed("shows", "engines")?)?;
+    place.write(files::THROTTLE, &deployed("throttles", "rehearsal")?)?;
     let gateway = format!(
         "{}\n[sessions]\nidle_timeout_s = 180\n\n[throttle]\nfile = \"{}\"\n",
         plan::gateway(place),

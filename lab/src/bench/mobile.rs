@@ -6,12 +6,11 @@ mod verdict;
 use super::errands::{self, GATEWAY, Size};
 use crate::demo::verdict::Evidence;
 use crate::report::{Bench, Report};
-use crate::testbed::{Build, Place, Programs};
+use crate::testbed::{Build, Place, Programs, deployed};
 use anyhow::Context;
 use clap::Args;
 use host::console;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 #[derive(Args)]
 #[command(after_long_help = "\
@@ -81,7 +80,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
     };
     say("building the programs");
     let programs = Programs::build(build, interrupt)?;
-    let scenario = workspace::deployed("scenarios", "mobile")?;
+    let scenario = deployed("scenarios", "mobile")?;
     let play = |name: &str, scenario: &str| {
         let place = Place::fresh(&format!("bench-mobile-{name}"))?;
         say(&format!("{} phones, {name}", options.sessions));
@@ -143,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_loopback_has_the_same_phones_and_no_networks() {
-        let mobile = workspace::deployed("scenarios", "mobile").unwrap();
+        let mobile = deployed("scenarios", "mobile").unwrap();
         let table = |text: &str| text.parse::<toml::Table>().unwrap();
         let mut expected = table(&mobile);
         expected.remove("network");

@@ -7,7 +7,9 @@ pub mod reports;
 mod table;
 pub mod verdict;
 
-use crate::testbed::{self, Build, Patience, Place, Programs, Stage, files, phones_with_credits, run_to_file};
+use crate::testbed::{
+    self, Build, Patience, Place, Programs, Stage, deployed, files, phones_with_credits, run_to_file,
+};
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use host::console;
@@ -17,7 +19,6 @@ use std::path::Path;
 use std::time::Duration;
 use verdict::Evidence;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 /// How long the audit may take.
 const AUDIT: Duration = Duration::from_secs(120);
@@ -155,7 +156,7 @@ impl Options {
     /// With the numbers of the named show's scenario, if there is one.
     fn sized(mut self) -> anyhow::Result<Self> {
         if let Some(name) = &self.show {
-            let scenario = workspace::deployed("scenarios", name)?;
+            let scenario = deployed("scenarios", name)?;
             (self.sessions, self.shakes_per_second, self.seconds) = plan::named::size(&scenario)?;
         }
         Ok(self)
@@ -169,7 +170,7 @@ fn say(line: &str) {
 
 /// Writes the show, the scenario and both configurations.
 fn write_configs(place: &Place, programs: &Programs, options: &Options) -> anyhow::Result<()> {
-    let named = |folder: &str| options.show.as_deref().map(|name| workspace::deployed(folder, name));
+    let named = |folder: &str| options.show.as_deref().map(|name| deployed(folder, name));
     let show = named("shows").unwrap_or_else(|| Ok(plan::show(options)))?;
     let scenario = || Ok(plan::scenario(options, place.gateway, &place.file(files::CERTS)));
     let mut scenario = named("scenarios").unwrap_or_else(scenario)?;

@@ -6,14 +6,13 @@ mod table;
 
 use crate::demo::{books, evidence, verdict::Evidence};
 use crate::report::{Bench, Line};
-use crate::testbed::{Build, Latency, Place, Programs, Samples};
+use crate::testbed::{Build, Latency, Place, Programs, Samples, deployed};
 use clap::Args;
 use client_sim::report::StepReport;
 use host::console;
 use play::{GATEWAY, Played};
 use shake_rules::money::grouped;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 /// Most resident bytes of the gateway, of a million sessions.
 const GATEWAY_BYTES_MAX: u64 = 11_000_000_000;
@@ -120,14 +119,14 @@ fn show(options: &Options) -> anyhow::Result<(u64, String)> {
     Ok(if options.idle {
         (IDLE_PACKETS, play::show_without_gifts(None)?)
     } else {
-        (play::PACKETS, workspace::deployed("shows", "million")?)
+        (play::PACKETS, deployed("shows", "million")?)
     })
 }
 
 /// What the phones do.
 fn scenario(options: &Options) -> anyhow::Result<String> {
     let name = if options.idle { "million-idle" } else { "million" };
-    let mut scenario = workspace::deployed("scenarios", name)?;
+    let mut scenario = deployed("scenarios", name)?;
     if options.search {
         scenario.push_str(&search_steps());
     }

@@ -2,14 +2,13 @@
 
 use crate::demo::plan;
 use crate::testbed::{
-    self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, files, phones_with_credits, run_to_file,
-    with_page,
+    self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, deployed, files, phones_with_credits,
+    run_to_file, with_page,
 };
 use anyhow::Context;
 use host::console;
 use std::time::Duration;
 use xtask::interrupt::Interrupt;
-use xtask::workspace;
 
 /// Packets of the seed: 83 a second for an hour and a half.
 pub const PACKETS: u64 = 450_000;
@@ -45,7 +44,7 @@ pub fn stage_at_pace(
 /// # Errors
 /// When `deploy/shows/million.toml` is not what it was.
 pub fn show_without_gifts(pace_ms: Option<u32>) -> anyhow::Result<String> {
-    let text = workspace::deployed("shows", "million")?;
+    let text = deployed("shows", "million")?;
     let mut show: toml::Table = text.parse().context("the show is no TOML")?;
     show.remove("gifts");
     let phases = show.get_mut("phases").and_then(toml::Value::as_array_mut);
@@ -86,7 +85,7 @@ pub fn prepare(
         &format!("[listen]\nbuffer_bytes = {SOCKET_BUFFER_BYTES}\n"),
     );
     place.write(files::SHOW, show)?;
-    place.write(files::THROTTLE, &workspace::deployed("throttles", "rehearsal")?)?;
+    place.write(files::THROTTLE, &deployed("throttles", "rehearsal")?)?;
     place.write(files::GATEWAY, &gateway)?;
     place.write(files::AGENT, &plan::agent(place.queue(), &place.directory))?;
     place.write(files::SCENARIO, scenario)

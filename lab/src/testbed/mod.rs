@@ -1,6 +1,7 @@
 //! Where runs of the whole path take place: the built programs, a directory, and gateway and agent as processes. The demo,
 //! the million and the benches differ in what they configure, what they offer, and what they look at.
 
+mod deployed;
 mod latency;
 mod metrics;
 mod phones;
@@ -9,6 +10,7 @@ mod run_dir;
 mod service;
 mod usage;
 
+pub use deployed::deployed;
 pub use latency::Latency;
 pub use metrics::{Metrics, ask};
 pub use phones::{phones, phones_with_credits, with_page};
