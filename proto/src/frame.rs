@@ -113,7 +113,7 @@ mod tests {
     fn the_longest_hello_reply_that_a_show_may_cause_fits() {
         use shake_rules::UnixMillis;
         use shake_rules::cookie::COOKIE_BYTES_MAX;
-        use shake_rules::show::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, Package, Show};
+        use shake_rules::show::{MANIFEST_BYTES_MAX, NAME_BYTES_MAX, Show};
         let show = |count: u32| {
             let mut text = "[[phases]]\nname = \"p\"\nend_s = 1\nweights = { nothing = 1 }\n[resources]\nversion = 9223372036854775807\n".to_owned();
             for id in 1..=count {
@@ -128,19 +128,7 @@ mod tests {
         };
         let counts: Vec<u32> = (0..2_000).collect();
         let most = counts.partition_point(|count| show(*count).is_some()) as u32 - 1;
-        let manifest = show(most).expect("it fits").manifest;
-        let resource = |package: &Package| v1::Resource {
-            id: package.id,
-            address: package.address.clone(),
-            size_bytes: package.size_bytes,
-            sha256: Bytes::copy_from_slice(&package.sha256),
-            fetch_after_ms: package.fetch_after.0,
-            fetch_before_ms: package.fetch_before.0,
-        };
-        let manifest = v1::ResourceManifest {
-            version: manifest.version,
-            resources: manifest.packages.iter().map(resource).collect(),
-        };
+        let manifest = v1::ResourceManifest::from(&show(most).expect("it fits").manifest);
         let version_bytes = 10;
         assert!(manifest.encoded_len() <= MANIFEST_BYTES_MAX + version_bytes);
         assert!(

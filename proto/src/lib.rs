@@ -8,6 +8,7 @@
 
 pub mod code;
 pub mod frame;
+mod manifest;
 pub mod reply;
 pub mod request;
 pub mod request_kind;

@@ -10,7 +10,6 @@ use shake_proto::code::Code;
 use shake_proto::request::Hello;
 use shake_proto::wire::v1;
 use shake_rules::UserId;
-use shake_rules::show::Package;
 use shake_rules::token::TokenError;
 
 /// A Hello that is good.
@@ -74,17 +73,6 @@ pub fn greet(
 /// all that is said, and no packet of a stream gets lost.
 fn manifest_newer_than(conditions: &Conditions, version: u64, spent: &mut Spent) -> Option<v1::ResourceManifest> {
     let manifest = &conditions.live.show.manifest;
-    let resource = |package: &Package| v1::Resource {
-        id: package.id,
-        address: package.address.clone(),
-        size_bytes: package.size_bytes,
-        sha256: Bytes::copy_from_slice(&package.sha256),
-        fetch_after_ms: package.fetch_after.0,
-        fetch_before_ms: package.fetch_before.0,
-    };
     let is_told = version < manifest.version && spent.manifest(manifest.version);
-    is_told.then(|| v1::ResourceManifest {
-        version: manifest.version,
-        resources: manifest.packages.iter().map(resource).collect(),
-    })
+    is_told.then(|| manifest.into())
 }
