@@ -85,7 +85,13 @@ impl Clock {
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> UnixMillis {
-        UnixMillis((boot_us() / 1_000).saturating_add_signed(self.offset_ms()))
+        self.at(boot_us() / 1_000)
+    }
+
+    /// The same when CLOCK_BOOTTIME shows so many milliseconds.
+    #[must_use]
+    pub fn at(&self, boot_ms: u64) -> UnixMillis {
+        UnixMillis(boot_ms.saturating_add_signed(self.offset_ms()))
     }
 
     /// The same in microseconds since 1970.
@@ -162,6 +168,7 @@ mod tests {
         let offset_ms = clock.offset_ms() + 1_234;
         assert_eq!(keeper.look(Some(offset_ms)), Some(1_234));
         assert_eq!((keeper.look(Some(offset_ms)), clock.offset_ms()), (None, offset_ms));
-        assert_eq!(Keeper::start(Some(7)).clock().offset_ms(), 7);
+        let clock = Keeper::start(Some(7)).clock();
+        assert_eq!((clock.offset_ms(), clock.at(1_000)), (7, UnixMillis(1_007)));
     }
 }

@@ -15,6 +15,8 @@ pub struct Now {
     pub elapsed_ns: u64,
     /// CLOCK_MONOTONIC, which the kernel and other processes share.
     pub monotonic_ns: u64,
+    /// CLOCK_BOOTTIME, which runs on while the machine is suspended.
+    pub boot_ns: u64,
 }
 
 impl Now {
@@ -25,6 +27,7 @@ impl Now {
             instant,
             elapsed_ns: (instant - began).as_nanos() as u64,
             monotonic_ns: io.monotonic_ns(),
+            boot_ns: io.boot_ns(),
         }
     }
 
@@ -50,6 +53,9 @@ pub trait Io {
 
     /// The same by CLOCK_MONOTONIC, in nanoseconds.
     fn monotonic_ns(&self) -> u64;
+
+    /// The same by CLOCK_BOOTTIME, in nanoseconds.
+    fn boot_ns(&self) -> u64;
 
     /// The same by the clock that packets are stamped by on their arrival, in nanoseconds since 1970.
     fn wall_ns(&self) -> u64;

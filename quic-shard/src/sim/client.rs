@@ -15,6 +15,12 @@ pub trait Script {
 
     /// Something happened to a client. What it has to say to that it says now.
     fn hear(&mut self, client: usize, event: Event<'_>, now: Micros);
+
+    /// Asked at the beginning, after all that happened, and at the moment that it gave last at the latest. The clients that it
+    /// puts into `urged` act at once; one that had not begun begins, whatever its number.
+    fn direct(&mut self, _now: Micros, _urged: &mut Vec<usize>) -> Option<Micros> {
+        None
+    }
 }
 
 /// One client.

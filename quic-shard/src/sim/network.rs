@@ -17,6 +17,8 @@ pub struct Network {
     pub duplication: f64,
     /// From then on nothing is lost, and nothing comes twice.
     pub calm_from: Micros,
+    /// Somebody on the path sends the shard copies of each packet of a session, most of them altered.
+    pub is_tampered_with: bool,
 }
 
 impl Network {
@@ -27,6 +29,7 @@ impl Network {
         loss: 0.0,
         duplication: 0.0,
         calm_from: Micros(u64::MAX),
+        is_tampered_with: false,
     };
 
     /// A crowded cell: one packet in twenty is lost, one in fifty comes twice, and many overtake others.
@@ -36,6 +39,7 @@ impl Network {
         loss: 0.05,
         duplication: 0.02,
         calm_from: Micros(u64::MAX),
+        is_tampered_with: false,
     };
 
     /// When a packet arrives that is sent now: not at all, once, or twice. The same number of draws for each, so that what

@@ -19,6 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+/// The bit of a packet's first byte that only those of a handshake have (RFC 9000, section 17.2).
+const LONG_HEADER: u8 = 0x80;
+/// Copies of a packet that is tampered with.
+const COPIES: usize = 8;
+/// An address that no client has.
+const NOBODY: ([u8; 4], u16) = ([192, 0, 2, 1], 443);
 /// The wall clock at the beginning: any time, so that nothing relies on the machine's.
 const WALL_NS: u64 = 1_800_000_000_000_000_000;
 
@@ -30,6 +36,8 @@ enum Event {
     Act(usize),
     /// A client's connection has something to do.
     Timer(usize),
+    /// The script wanted to be asked.
+    Ask,
 }
 
 /// When. What is due at the same moment happens in the order in which it came about.
@@ -75,6 +83,8 @@ pub struct World<S> {
     pub script: S,
     due: BinaryHeap<Entry>,
     numbers: u64,
+    /// When the script is asked next, though nothing happens.
+    ask_at: Micros,
     inbox: VecDeque<(SocketAddr, Vec<u8>)>,
     trace: DefaultHasher,
     packets: u64,
@@ -83,7 +93,7 @@ pub struct World<S> {
 impl<S: Script> World<S> {
     /// A world that ends after so long. `stop` is what its shard is told to stop by.
     pub fn new(seed: u64, network: Network, config: Config, script: S, end: Micros, stop: Arc<AtomicBool>) -> Self {
-        Self {
+        let mut world = Self {
             origin: Instant::now(),
             now: Micros::ZERO,
             end,
@@ -95,10 +105,13 @@ impl<S: Script> World<S> {
             script,
             due: BinaryHeap::new(),
             numbers: 0,
+            ask_at: Micros::ZERO,
             inbox: VecDeque::new(),
             trace: DefaultHasher::new(),
             packets: 0,
-        }
+        };
+        world.push(Micros::ZERO, Event::Ask);
+        world
     }
 
     /// Adds a client that begins then.
@@ -110,8 +123,7 @@ impl<S: Script> World<S> {
 
     /// Has the shard get these bytes then, from an address that no client has.
     pub fn send_garbage(&mut self, at: Micros, bytes: Vec<u8>) {
-        let from = SocketAddr::from(([192, 0, 2, 1], 443));
-        self.push(at, Event::ToShard(from, bytes));
+        self.push(at, Event::ToShard(NOBODY.into(), bytes));
     }
 
     /// Stands for all packets that went either way: when, how long, and whose. The same seed gives the same.
@@ -145,6 +157,7 @@ impl<S: Script> World<S> {
             if let Some(Entry { at, event, .. }) = self.due.pop() {
                 self.now = self.now.max(at);
                 self.happen(event);
+                self.direct();
             }
         }
         if self.now >= self.end {
@@ -175,6 +188,28 @@ impl<S: Script> World<S> {
                 }
             }
             Event::Act(client) => self.act(client),
+            Event::Ask => {
+                if self.ask_at <= self.now {
+                    self.ask_at = Micros(u64::MAX);
+                }
+            }
+        }
+    }
+
+    /// Has the script say what comes of what happened.
+    fn direct(&mut self) {
+        let mut urged = Vec::new();
+        let next = self.script.direct(self.now, &mut urged);
+        for client in urged {
+            while self.clients.len() <= client {
+                self.clients.push(None);
+            }
+            self.push(self.now, Event::Act(client));
+        }
+        // One that was wanted later comes all the same, and changes nothing.
+        if let Some(at) = next.filter(|&at| at < self.ask_at) {
+            self.ask_at = at;
+            self.push(at.max(self.now), Event::Ask);
         }
     }
 
@@ -216,6 +251,10 @@ impl<S: Script> World<S> {
             for at in self.network.arrivals(now, &mut self.rng).into_iter().flatten() {
                 self.push(at, Event::ToShard(from, buffer[..length].to_vec()));
             }
+            let is_of_session = buffer[0] & LONG_HEADER == 0;
+            if self.network.is_tampered_with && is_of_session {
+                self.tamper(from, &buffer[..length]);
+            }
         }
         let Some(it) = &mut self.clients[client] else {
             return;
@@ -226,6 +265,26 @@ impl<S: Script> World<S> {
         {
             it.armed = Some(at);
             self.push(at.max(self.now), Event::Timer(client));
+        }
+    }
+
+    /// Sends copies of a packet, those of every other packet ahead of it: one as it is, the others cut, lengthened or altered,
+    /// and half of these from elsewhere.
+    fn tamper(&mut self, from: SocketAddr, packet: &[u8]) {
+        let lead = Micros::from_ms(self.packets % 2);
+        let at = Micros(self.now.plus(self.network.delay).0.saturating_sub(lead.0)).max(self.now);
+        for copy in 0..COPIES {
+            let draw = self.rng.next_u64() as usize;
+            let mut bytes = packet.to_vec();
+            match copy {
+                0 => {}
+                1 => bytes.truncate((draw % packet.len()).max(1)),
+                2 => bytes.extend_from_slice(&[0; 30]),
+                // The connection ID stays, so that it is this session that gets it.
+                _ => bytes[9 + draw % (packet.len() - 9)] ^= 1 << (copy % 8),
+            }
+            let from = if copy % 2 == 0 { from } else { NOBODY.into() };
+            self.push(at, Event::ToShard(from, bytes));
         }
     }
 
@@ -269,6 +328,10 @@ impl<S: Script> Io for SimIo<S> {
 
     fn monotonic_ns(&self) -> u64 {
         self.elapsed().as_nanos() as u64
+    }
+
+    fn boot_ns(&self) -> u64 {
+        self.monotonic_ns()
     }
 
     fn wall_ns(&self) -> u64 {

@@ -211,6 +211,10 @@ impl Io for Socket {
         clock_ns(ClockId::CLOCK_MONOTONIC)
     }
 
+    fn boot_ns(&self) -> u64 {
+        clock_ns(ClockId::CLOCK_BOOTTIME)
+    }
+
     fn wall_ns(&self) -> u64 {
         clock_ns(ClockId::CLOCK_REALTIME)
     }

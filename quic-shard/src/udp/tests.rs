@@ -212,6 +212,7 @@ fn the_filter_drops_what_it_names_and_nothing_else() {
         instant: Instant::now(),
         elapsed_ns: 0,
         monotonic_ns,
+        boot_ns: 0,
     };
     let (cid, hold_ns) = (0x0102_0304_0506_0708, 60_000_000_000);
     assert!(comes(&mut server, 0x40, cid, 29), "before it is named");
