@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use quic_shard::io::Now;
 use quic_shard::memory::growth::Growth;
 use quic_shard::memory::huge_pages::Ahead;
+use rand::rngs::StdRng;
 use rate_limit::Shared as Limited;
 use shake_proto::handoff::abuse::Block;
 use shake_proto::handoff::record::{Notice, Reply};
@@ -27,7 +28,7 @@ use shake_proto::request_kind::RequestKind;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::grade::Grade;
 use shake_rules::throttle::GradeRules;
-use shake_rules::{DeviceId, UserId};
+use shake_rules::{DeviceId, UnixMillis, UserId};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,6 +56,17 @@ impl Answer {
             Self::Pending => None,
         }
     }
+}
+
+/// What a shard's part of the gateway is made of.
+pub struct GatewayParts {
+    pub shared: Arc<Shared>,
+    pub shard: u16,
+    pub counters: Arc<Counters>,
+    pub link: AgentLink,
+    pub sessions: config::Sessions,
+    /// For draws and nonces.
+    pub rng: StdRng,
 }
 
 pub struct Gateway {
@@ -98,19 +110,19 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(
-        shared: Arc<Shared>,
-        shard: u16,
-        counters: Arc<Counters>,
-        link: AgentLink,
-        sessions: config::Sessions,
-        ahead: Ahead,
-        now: Now,
-    ) -> Self {
+    pub fn new(parts: GatewayParts, ahead: Ahead, now: Now) -> Self {
+        let GatewayParts {
+            shared,
+            shard,
+            counters,
+            link,
+            sessions,
+            rng,
+        } = parts;
         let snapshot = shared.current.snapshot();
         shared.current.runs(shard, &snapshot);
         Self {
-            conditions: Conditions::new(now, shared.clock.now(), snapshot),
+            conditions: Conditions::new(now, unix(&shared, &now), snapshot),
             is_new_phase: false,
             is_draining: false,
             drain_told: 0,
@@ -121,7 +133,7 @@ impl Gateway {
             limits: Limits::new(shared.shards),
             blocklist: Blocklist::default(),
             ledger: Ledger::new(link, shared.claims),
-            seals: Seals::new(rand::make_rng(), Arc::clone(&shared), shard),
+            seals: Seals::new(rng, Arc::clone(&shared), shard),
             terms: Terms::new(shard, ahead),
             rounds: Rounds::default(),
             room: Room::default(),
@@ -147,7 +159,7 @@ impl Gateway {
         self.phase_notice = None;
         let conditions = &mut self.conditions;
         conditions.now = now;
-        conditions.unix = self.shared.clock.now();
+        conditions.unix = unix(&self.shared, &now);
         let (mut is_changed, mut is_new_show) = (false, false);
         if let Some(next) = self.shared.current.newer_than(conditions.change) {
             self.shared.current.runs(self.shard, &next);
@@ -261,4 +273,9 @@ impl Gateway {
             self.shared.presence.leave(user, seat);
         }
     }
+}
+
+/// The time of day by the steady clock.
+fn unix(shared: &Shared, now: &Now) -> UnixMillis {
+    shared.clock.at(now.boot_ns / 1_000_000)
 }

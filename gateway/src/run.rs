@@ -1,13 +1,13 @@
 //! `gateway run`: makes the sockets, the mapping and the shards, and looks after them until a signal.
 
 use crate::agent_link::AgentLink;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::config_store::ConfigStore;
 use crate::control::barred::Barred;
 use crate::control::pairs::{self, Served};
 use crate::control::{Control, start, transport};
 use crate::counters::Counters;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, GatewayParts};
 use crate::key_use::KeyUses;
 use crate::load::monitor;
 use crate::load::state::LoadState;
@@ -21,7 +21,7 @@ use crate::taken::{self, Port};
 use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms, wall};
-use quic_shard::io::Now;
+use quic_shard::io::{Io, Now};
 use quic_shard::memory::huge_pages::{self, Ahead};
 use quic_shard::udp::Socket;
 use quic_shard::{Endpoints, Identity, Parts, ResetKeys, Shard, StreamRules};
@@ -37,12 +37,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// What requests and replies may take, and what their streams are ended with.
-const STREAMS: StreamRules = StreamRules {
+pub const STREAMS: StreamRules = StreamRules {
     request_bytes_max: REQUEST_BYTES_MAX + LENGTH_BYTES_MAX,
     // The longest reply and some short ones.
     waiting_bytes_max: REPLY_BYTES_MAX + 16 * 1024,
@@ -168,14 +168,15 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             counters: Arc::clone(&counters.quic),
             stop: Arc::clone(&stop),
         };
-        shards.push(spawn(
-            number,
-            parts,
-            Arc::clone(&shared),
+        let app = GatewayParts {
+            shared: Arc::clone(&shared),
+            shard: number as u16,
             counters,
             link,
-            config.sessions,
-        )?);
+            sessions: config.sessions,
+            rng: rand::make_rng(),
+        };
+        shards.push(spawn(parts, app)?);
     }
     let all_counters: Arc<[_]> = all_counters.into();
     let load_monitor = monitor::spawn(
@@ -316,24 +317,19 @@ fn bind(config: &Config) -> Result<Vec<Socket>> {
     Ok(sockets)
 }
 
-fn spawn(
-    number: usize,
-    parts: Parts<Socket>,
-    shared: Arc<Shared>,
-    counters: Arc<Counters>,
-    link: AgentLink,
-    sessions: config::Sessions,
-) -> Result<JoinHandle<()>> {
+fn spawn(parts: Parts<Socket>, app: GatewayParts) -> Result<JoinHandle<()>> {
     std::thread::Builder::new()
-        .name(format!("shard-{number}"))
-        .spawn(move || {
-            let began = Instant::now();
-            let ahead = parts.ahead.clone();
-            let now = Now::read(&parts.io, began);
-            let app = Gateway::new(shared, number as u16, counters, link, sessions, ahead, now);
-            Shard::new(parts, began, app).run();
-        })
+        .name(format!("shard-{}", app.shard))
+        .spawn(move || serve(parts, app))
         .context("cannot start a shard's thread")
+}
+
+/// Serves a shard's sessions until it is told to stop.
+pub fn serve(parts: Parts<impl Io>, app: GatewayParts) {
+    let began = parts.io.instant();
+    let now = Now::read(&parts.io, began);
+    let app = Gateway::new(app, parts.ahead.clone(), now);
+    Shard::new(parts, began, app).run();
 }
 
 /// Beats the heartbeat until a signal comes, the gateway has drained, or a shard ends.
