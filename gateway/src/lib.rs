@@ -38,6 +38,8 @@ mod rounds;
 mod run;
 mod secrets;
 mod shape;
+#[cfg(test)]
+mod simulated;
 mod spent;
 mod state;
 mod taken;

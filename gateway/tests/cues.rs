@@ -3,9 +3,6 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use shake_proto::frame::{self, REPLY_BYTES_MAX};
-use shake_proto::request::capability;
-use shake_proto::wire::v1;
 use std::time::{Duration, Instant};
 use support::{Stand, now_ms, wait};
 
@@ -61,36 +58,4 @@ async fn a_cue_starts_on_time_though_the_gateway_was_killed() {
     stand.stop_gateway(Signal::SIGKILL);
     stand.start_gateway();
     starts_at_the_cue(&stand, at_ms).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn phones_that_take_notices_are_told_of_a_new_phase() {
-    let stand = Stand::new(CUED, "");
-    let phone = stand.phone().await;
-    let hello = v1::Hello {
-        token: stand.token(1),
-        capabilities: capability::NOTICES,
-        ..Default::default()
-    };
-    phone.hello_with(hello).await.expect("a good Hello");
-    assert!(stand.operate(&["cue", "go", "--in", "1s", "--version", "2"]).is_good);
-    let mut told = Vec::new();
-    for _ in 0..2 {
-        let read = async {
-            let mut stream = phone.connection.accept_uni().await.expect("an open connection");
-            stream.read_to_end(REPLY_BYTES_MAX).await.expect("a whole notice")
-        };
-        let bytes = tokio::time::timeout(support::PATIENCE, read).await.expect("in time");
-        let notice = frame::decode_stream::<v1::Notice>(bytes.into(), REPLY_BYTES_MAX).expect("a Notice");
-        let Some(v1::notice::Kind::PhaseChanged(changed)) = notice.kind else {
-            panic!("{notice:?}");
-        };
-        assert_eq!(changed.config_version, 2);
-        told.push((
-            changed.current_phase.map(|phase| phase.name),
-            changed.next_phase.map(|phase| phase.name),
-        ));
-    }
-    let cued = || Some("cued".to_owned());
-    assert_eq!(told, [(None, cued()), (cued(), None)]);
 }

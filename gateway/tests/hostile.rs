@@ -48,16 +48,7 @@ fn check(kind: Attack, rate: u32) -> Findings {
     check_and_count(kind, rate, |_| ()).0
 }
 
-/// The same; gives also how many packets were lost because the gateway did not run when they came: a machine that is busy with
-/// other things may stop it for longer than its receive buffer lasts.
-fn check_and_count_lost(kind: Attack, rate: u32) -> (Findings, u64) {
-    check_and_count(kind, rate, |stand| {
-        stand.metric("gateway_packets_shed_total{reason=\"too_late\"}")
-            + stand.metric("gateway_packets_overflowed_total")
-    })
-}
-
-/// The same with other counts of the gateway's.
+/// The same; gives also some counts of the gateway's.
 fn check_and_count<T>(kind: Attack, rate: u32, count: impl FnOnce(&Stand) -> T) -> (Findings, T) {
     let mut stand = Stand::new(GENEROUS_SHOW, "[sessions]\nhandshakes_max = 200\nhello_timeout_s = 1\n");
     stand.make_seed(50_000, 500);
@@ -98,16 +89,6 @@ fn forged_tokens_are_never_accepted() {
     let findings = check(Attack::ForgedTokens, 300);
     assert!(
         findings.answers["token_forged"] > 0 && findings.answers["token_expired"] > 0,
-        "{findings:?}"
-    );
-}
-
-#[test]
-fn nobody_is_paid_for_anothers_ticket() {
-    let findings = check(Attack::ForeignClaims, 50);
-    assert!(findings.answers["reason_ticket_foreign"] > 0, "{findings:?}");
-    assert!(
-        findings.answers["opened"] > 0 && findings.answers["opened, repeat"] > 0,
         "{findings:?}"
     );
 }
@@ -274,12 +255,4 @@ fn first_packets_in_a_networks_name_do_not_use_up_its_quota() {
         None
     });
     assert_eq!(refused, Some(2), "CONNECTION_REFUSED (RFC 9000, section 20.1)");
-}
-
-#[test]
-fn altered_packets_of_a_session_are_passed_over() {
-    // The ten victims shake an eighth of this between them, and so stay below the limit of one user.
-    let (findings, lost) = check_and_count_lost(Attack::Corruption, 200);
-    let unanswered = findings.answers.get("victims' shakes unanswered").copied();
-    assert!(unanswered.unwrap_or(0) <= lost, "{lost} lost: {findings:?}");
 }

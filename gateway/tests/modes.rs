@@ -73,26 +73,6 @@ async fn agent_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ring_full() {
-    let gifts = "gifts = { per_second = 3000, recipients = 1, min_cents = 10, max_cents = 20 }\n";
-    let (mut stand, _throttle) = stand(&format!("[gifts]\nbudget_cents = 5000\n{GENEROUS_SHOW}{gifts}"));
-    stand.make_seed(6_000, 60);
-    // Gifts need an agent that has said whose ledger this is, once.
-    stand.start_agent();
-    stand.ledger();
-    stand.kill_agent();
-    let mut phones = Vec::new();
-    for user in 1..=8 {
-        phones.push(stand.user(user).await);
-    }
-    // Nobody reads the ring of requests, and each gift stands in it.
-    wait_for(&stand, "ring_full", true);
-    assert!(stand.metric("gateway_gifts_missed_total") > 0);
-    stand.start_agent();
-    wait_for(&stand, "ring_full", false);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn ledger_read_only() {
     let (mut stand, _throttle) = stand(GENEROUS_SHOW);
     stand.make_seed(100_000, 1_000);

@@ -1,5 +1,4 @@
-//! What a client meets when the gateway limits it: a named refusal with a time to retry, then silence; services that a
-//! grade switches off; claims that go on.
+//! The grades of a real process: what they switch off by name, while claims go on; and what is no overload.
 
 mod support;
 
@@ -14,7 +13,7 @@ use support::{GENEROUS_SHOW, Stand, wait};
 use v1::claim_reply::Result as Claimed;
 use v1::{reply, request};
 
-/// Grade 4 as soon as the process did anything at all; five shakes of a user at once, then one in two seconds.
+/// Grade 4 as soon as the process did anything at all.
 const ALWAYS_4: &str = "enter = { process_cpu = 1e-9 }\nleave = { process_cpu = 1e-9 }\n";
 
 /// Not a test of its own: the agent process of the others.
@@ -61,52 +60,6 @@ async fn where_the_next_shake_comes_soon_it_brings_the_acknowledgement_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_shakes_too_often_is_told_once_and_then_not_answered() {
-    let stand = stand(&always_4(
-        "user = { per_second = 0.5, burst = 5 }\nretry_ms = [60000, 60000]\npace_ms = [2000, 2000]\n",
-    ));
-    let phone = stand.user(1).await;
-    wait("grade 4", || stand.metric("gateway_grade") == 4);
-    let send = |sequence| {
-        let mut bytes = BytesMut::new();
-        v1::Shake { sequence }.encode(&mut bytes).expect("room");
-        phone.connection.send_datagram(bytes.freeze()).expect("sent");
-    };
-    let mut told = Vec::new();
-    for sequence in 0..60 {
-        send(sequence);
-        let answer = tokio::time::timeout(Duration::from_millis(10), phone.connection.read_datagram()).await;
-        if let Ok(bytes) = answer {
-            let reply = v1::ShakeReply::decode(bytes.expect("the connection lives")).expect("a reply");
-            told.extend(reply.slow_down);
-        }
-    }
-    let [slow_down] = &told[..] else {
-        panic!("told {} times", told.len());
-    };
-    assert_eq!((slow_down.grade, slow_down.retry_after_ms), (4, 60_000));
-    let mut sequences = 60..;
-    wait(
-        "most are dropped unread, here or by the kernel, the rest unanswered",
-        || {
-            send(sequences.next().expect("without end"));
-            let shed = stand.metric("gateway_packets_shed_total{reason=\"over_rate\"}");
-            let filtered = stand.metric("gateway_packets_filtered_total");
-            let dropped = stand.metric("gateway_datagrams_dropped_total{reason=\"told_before\"}");
-            shed + filtered >= 10 && dropped >= 1
-        },
-    );
-    assert_eq!(
-        stand.metric("gateway_shakes_refused_total{reason=\"user_rate\"}"),
-        1,
-        "told once"
-    );
-    // A request on a stream arrives all the same, by QUIC's retransmission; when it does, the cell may allow a shake again.
-    let reply = phone.shake(7).await.expect("an answer");
-    assert_eq!(reply.sequence, 7);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_grade_switches_services_off_by_name_and_claims_go_on() {
     let mut stand = stand(&always_4(
         "off = [\"wallet\", \"send\"]\nretry_ms = [1234, 1234]\nuser_requests = { per_second = 0.001, burst = 1 }\n",
@@ -132,30 +85,6 @@ async fn a_grade_switches_services_off_by_name_and_claims_go_on() {
         matches!(phone.claim(forged).await, Claimed::Refused(_)),
         "checked before the ledger"
     );
-}
-
-/// Two users behind one address have what the prefix has, not what each may; it is refused by name.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_shakes_of_a_prefix_can_be_limited() {
-    let limit = "prefix_shakes = { per_second = 0.001, burst = 6 }\nretry_ms = [60000, 60000]\n";
-    let stand = stand(&format!(
-        "[[grades]]\n{limit}{}",
-        "[[grades]]\nenter = {}\nleave = {}\n".repeat(4)
-    ));
-    let (mut served, mut refused) = (0, 0);
-    for user in 1..=2 {
-        let phone = stand.user(user).await;
-        for sequence in 0..6 {
-            match phone.shake(sequence).await.expect("an answer").slow_down {
-                None => served += 1,
-                Some(_) => refused += 1,
-            }
-        }
-    }
-    // Each of the two shards has its half.
-    assert!((3..=6).contains(&served) && served + refused == 12, "{served} served");
-    assert!(stand.metric("gateway_shakes_refused_total{reason=\"prefix_rate\"}") >= 1);
-    assert_eq!(stand.metric("gateway_shakes_refused_total{reason=\"user_rate\"}"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

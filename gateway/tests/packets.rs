@@ -5,7 +5,6 @@ mod support;
 
 use bytes::Bytes;
 use nix::sys::signal::Signal;
-use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::request::capability;
 use shake_proto::wire::v1;
@@ -258,92 +257,5 @@ async fn gifts_reach_random_users_who_are_online() {
     assert!((1..=29).contains(&share.cents));
     assert_eq!(balance(&phones[0]).await, share.cents);
     drop(phones);
-    end(stand);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn clients_with_an_old_manifest_are_told_the_new_one() {
-    let sha256 = "ab".repeat(32);
-    let show = format!(
-        "{GENEROUS_SHOW}\n[resources]\nversion = 4\n[[resources.packages]]\nid = 7\naddress = \"http://cdn.example/7\"\n\
-         size_bytes = 900\nsha256 = \"{sha256}\"\nfetch_after = \"2027-02-01T00:00:00Z\"\n\
-         fetch_before = \"2027-02-02T00:00:00Z\"\n"
-    );
-    let stand = Stand::new(&show, "");
-    for (resource_version, is_told) in [(0, true), (3, true), (4, false)] {
-        let phone = stand.phone().await;
-        let hello = v1::Hello {
-            token: stand.token(1),
-            resource_version,
-            ..Default::default()
-        };
-        let manifest = phone.hello_with(hello).await.expect("a good Hello").manifest;
-        assert_eq!(manifest.is_some(), is_told, "version {resource_version}");
-        if let Some(manifest) = manifest {
-            let resource = &manifest.resources[0];
-            assert_eq!((manifest.version, resource.id, resource.size_bytes), (4, 7, 900));
-            assert_eq!(&resource.sha256[..], &[0xab; 32]);
-            assert_eq!(resource.fetch_before_ms - resource.fetch_after_ms, 86_400_000);
-        }
-    }
-    // A shake then carries the id only.
-    assert_eq!(stand.user(1).await.shake(1).await.expect("a shake").resource_id, 3);
-    // On one session it is told once, whatever the client says that it has; and a Hello too many is no misdeed.
-    let phone = stand.phone().await;
-    for is_told in [true, false, false, false] {
-        let reply = phone.hello(stand.token(1)).await.expect("a good Hello");
-        assert_eq!(reply.manifest.is_some(), is_told);
-    }
-    for _ in 0..40 {
-        assert_eq!(phone.hello(stand.token(1)).await, Err(Some(Code::TooMany)));
-    }
-    assert_eq!(phone.shake(1).await.expect("a shake").slow_down, None);
-    assert_eq!(stand.metric("gateway_streams_refused_total{code=\"too_many\"}"), 40);
-}
-
-/// What waits for a user is asked for at most once in ten seconds for each session; a Hello in between is not forgotten.
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn offers_are_told_again_later_and_not_lost() {
-    let mut stand = Stand::new(GENEROUS_SHOW, "");
-    stand.make_seed(5_000, 100);
-    stand.start_agent();
-    let other = stand.user(2).await;
-    let is_served = async {
-        while let Ok(Reply::Wallet(v1::WalletReply {
-            result: Some(Wallet::Busy(_)),
-        })) = other.request(Kind::Wallet(v1::Wallet {})).await
-        {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, is_served)
-        .await
-        .expect("the agent comes");
-    let offers = || stand.metric("gateway_asks_total{kind=\"offers\"}");
-    let phone = stand.phone().await;
-    let token = stand.token(1);
-    let hello = || v1::Hello {
-        token: token.clone(),
-        capabilities: capability::NOTICES,
-        ..Default::default()
-    };
-    for _ in 0..4 {
-        phone.hello_with(hello()).await.expect("a good Hello");
-        assert_eq!(offers(), 1, "the others are put off");
-    }
-    support::wait("what was put off is asked", || offers() == 2);
-    phone.shake(1).await.expect("the session lives");
-    assert_eq!(offers(), 2, "for three Hellos once");
-    // While the agent is away it is put off as well.
-    stand.kill_agent();
-    support::wait("the agent is away", || {
-        stand.metric("gateway_degraded{mode=\"agent_away\"}") == 1
-    });
-    let late = stand.phone().await;
-    late.hello_with(hello()).await.expect("a good Hello");
-    stand.start_agent();
-    support::wait("it is asked once the agent is back", || {
-        stand.metric("gateway_asks_total{kind=\"offers\"}") == 3
-    });
     end(stand);
 }

@@ -250,3 +250,15 @@ fn a_reset_key_that_goes_too_early_is_told() {
         "{told:?}"
     );
 }
+
+/// The session drops its TLS state after the handshake and keeps what a key update needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn key_updates_of_the_client_are_followed() {
+    let stand = Stand::new(GENEROUS_SHOW, "");
+    let phone = stand.user(1).await;
+    for sequence in 0..30 {
+        phone.connection.force_key_update();
+        assert_eq!(phone.shake_by_datagram(sequence).await.sequence, sequence);
+        assert_eq!(phone.shake(sequence).await.expect("a shake").sequence, sequence);
+    }
+}

@@ -233,3 +233,23 @@ fn root_makes_nothing_beside_the_state_of_another_user() {
     assert!(!stand.path("queue").exists());
     assert_eq!(std::fs::read(stand.path("state/live.toml")).expect("kept"), before);
 }
+
+#[test]
+fn an_unknown_config_key_stops_the_start_and_names_file_and_line() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = directory.path().join("gateway.toml");
+    std::fs::write(&config, "[listen]\nshards = 1\nshard = 2\n[show]\nfile = 3\n").expect("gateway.toml");
+    for command in ["run", "check-config"] {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_gateway"))
+            .args([command, "--config"])
+            .arg(&config)
+            .output()
+            .expect("the gateway runs");
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        for place in ["gateway.toml:3: ", "gateway.toml:5: "] {
+            assert!(text.contains(place), "{place} in {text}");
+        }
+        assert!(text.contains("shard"), "{text}");
+    }
+}

@@ -1,20 +1,13 @@
-//! What one user may hold, and for how long, over real QUIC: gifts by users and not by sessions, four sessions, sessions that end
-//! with their tokens, wins only for who can be told.
+//! Wins only for who can be told, over real QUIC: phones that take short datagrams, give little credit, or want no reply.
 
 mod support;
 
-use bytes::Bytes;
 use nix::sys::signal::Signal;
 use quinn::{TransportConfig, VarInt};
-use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::request::capability;
 use shake_proto::wire::v1;
-use shake_rules::UnixMillis;
-use shake_rules::keys::Purpose;
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use support::{GENEROUS_SHOW, PATIENCE, Phone, Stand, wait};
+use support::{GENEROUS_SHOW, PATIENCE, Stand, wait};
 use v1::claim_reply::Result as Claimed;
 use v1::request::Kind;
 
@@ -24,47 +17,12 @@ fn agent_process() {
     support::be_the_agent_if_asked();
 }
 
-/// A moment so many seconds from now.
-fn in_seconds(seconds: u64) -> UnixMillis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
-    UnixMillis(now.as_millis() as u64).plus_ms(seconds * 1_000)
-}
-
-/// A phone that has said Hello with this token, and stays however long it has nothing to say.
-async fn lasting(stand: &Stand, token: Bytes) -> Phone {
-    let mut transport = TransportConfig::default();
-    transport.keep_alive_interval(Some(Duration::from_secs(5)));
-    let phone = stand.phone_with(transport).await;
-    phone.hello(token).await.expect("a good Hello");
-    phone
-}
-
 /// A phone whose streams are read in pieces of so many bytes.
 fn narrow(bytes: u32) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport.stream_receive_window(VarInt::from_u32(bytes));
     transport
 }
-
-/// Waits until the gateway has closed so many of these phones, and holds that it said why.
-fn wait_for_ends(phones: &[Phone], count: usize, code: Code, patience: Duration) {
-    let deadline = Instant::now() + patience;
-    loop {
-        let codes: Vec<_> = phones.iter().filter_map(Phone::closed_with).collect();
-        assert!(codes.iter().all(|closed| *closed == code), "{codes:?}");
-        if codes.len() >= count {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{} of {count} closed in time", codes.len());
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-async fn is_served(phone: &Phone) -> bool {
-    matches!(phone.shake(9).await, Ok(reply) if reply.slow_down.is_none())
-}
-
-// ---- nothing is won that cannot be told --------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_short_datagrams_only_is_answered_and_wins_on_streams() {
@@ -172,175 +130,4 @@ async fn who_does_not_want_the_reply_wins_nothing() {
         stand.metric("gateway_wins_missed_total{reason=\"untold\"}") == 5
     });
     assert_eq!(stand.metric("gateway_wins_total"), 1);
-}
-
-// ---- sessions ----------------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_fifth_session_of_a_user_takes_the_place_of_the_longest_silent() {
-    let stand = Stand::new(GENEROUS_SHOW, "");
-    let mut phones = Vec::new();
-    for _ in 0..4 {
-        phones.push(stand.user(1).await);
-        // The gateway tells moments of 10 ms apart.
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-    // Another Hello is no other session.
-    for _ in 0..3 {
-        phones[0].hello(stand.token(1)).await.expect("a good Hello");
-    }
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert!(is_served(&phones[2]).await && is_served(&phones[3]).await);
-    let other = stand.user(2).await;
-    let fifth = stand.user(1).await;
-    let silent = phones.remove(1);
-    wait("the silent one is closed", || silent.closed_with().is_some());
-    assert_eq!(silent.closed_with(), Some(Code::TooMany));
-    for phone in phones.iter().chain([&other, &fifth]) {
-        assert!(is_served(phone).await);
-    }
-    assert_eq!(stand.metric("gateway_sessions_ended_total{reason=\"displaced\"}"), 1);
-    // However many come, there are four; a thief with the token can keep nobody out.
-    let mut more = Vec::new();
-    for _ in 0..20 {
-        more.push(stand.user(1).await);
-    }
-    wait("four are left", || stand.metric("gateway_sessions") == 5);
-    assert!(is_served(&more[19]).await && is_served(&other).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_gateway_makes_room_from_the_blocked_and_then_from_the_nameless() {
-    let config = "[sessions]\nmax = 6\nhello_timeout_s = 3600\n";
-    let mut stand = Stand::new(GENEROUS_SHOW, config);
-    stand.make_seed(6_000, 60);
-    stand.start_agent();
-    wait("the agent is there", || {
-        stand.metric("gateway_degraded{mode=\"agent_away\"}") == 0
-    });
-    let (bad, honest) = (stand.user(66).await, stand.user(1).await);
-    // Before it is known whose ledger this is, every claim is busy.
-    stand.ledger();
-    let nameless = fill(&stand).await;
-    for _ in 0..25 {
-        bad.claim(Bytes::from_static(&[7; 62])).await;
-    }
-    wait("it is blocked", || {
-        stand.metric("gateway_blocks_total{rule=\"forgery\"}") == 2
-    });
-    assert_eq!(bad.closed_with(), None, "a block closes nobody");
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    // Each shard makes room of its own, and the first newcomer of its shard has the place of the blocked one. The other shard
-    // may have nobody more to close.
-    let mut newcomers = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while bad.closed_with().is_none() {
-        assert!(Instant::now() < deadline, "the blocked one stays");
-        if let Ok(phone) = stand.phone_at(Ipv4Addr::LOCALHOST).await {
-            let token = stand.token(100 + newcomers.len() as u64);
-            phone.hello(token).await.expect("a good Hello");
-            newcomers.push(phone);
-        }
-    }
-    assert_eq!(bad.closed_with(), Some(Code::TooMany));
-    wait_for_ends(&nameless, newcomers.len() - 1, Code::HelloTimeout, PATIENCE);
-    assert_eq!(stand.metric("gateway_sessions_ended_total{reason=\"blocked\"}"), 1);
-    assert!(is_served(&honest).await);
-    for phone in &newcomers {
-        assert!(is_served(phone).await, "who said Hello stays");
-    }
-}
-
-/// Connects until every place is taken.
-async fn fill(stand: &Stand) -> Vec<Phone> {
-    let mut phones = Vec::new();
-    let deadline = Instant::now() + PATIENCE;
-    while stand.metric("gateway_sessions") < 6 {
-        phones.extend(stand.phone_at(Ipv4Addr::LOCALHOST).await.ok());
-        assert!(Instant::now() < deadline, "there is room for ever");
-    }
-    phones
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sessions_end_with_their_tokens() {
-    let stand = Stand::new(GENEROUS_SHOW, "");
-    let mut phones = Vec::new();
-    for user in 1..=12 {
-        let token = stand.token_until(user, in_seconds(5));
-        phones.push((lasting(&stand, token.clone()).await, token));
-    }
-    // One shows a newer token in time, and an older one afterwards; another never had one that ends.
-    let (renewed, first) = phones.pop().expect("twelve");
-    renewed
-        .hello(stand.token_until(12, in_seconds(3_600)))
-        .await
-        .expect("a good Hello");
-    renewed.hello(first).await.expect("still good");
-    let other = lasting(&stand, stand.token(13)).await;
-    let phones: Vec<_> = phones.into_iter().map(|(phone, _)| phone).collect();
-    for phone in &phones {
-        assert!(is_served(phone).await, "before the end");
-    }
-    wait_for_ends(&phones, phones.len(), Code::TokenExpired, Duration::from_secs(100));
-    assert_eq!(stand.metric("gateway_sessions_ended_total{reason=\"token_over\"}"), 11);
-    assert!(is_served(&renewed).await && is_served(&other).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn sessions_end_when_the_key_of_their_token_is_retired() {
-    use certs::rotate::Step;
-    let stand = Stand::new(GENEROUS_SHOW, "");
-    let mut phones = Vec::new();
-    for user in 1..=40 {
-        phones.push(lasting(&stand, stand.token(user)).await);
-    }
-    let reload = |step| {
-        stand.rotate(&[Purpose::UserToken], step);
-        let done = stand.operate(&["reload"]);
-        assert!(done.is_good, "{done:?}");
-    };
-    reload(Step::Add);
-    reload(Step::Activate);
-    // In time, with a token of the new key.
-    let renewed = lasting(&stand, stand.token(41)).await;
-    assert!(phones.iter().all(|phone| phone.closed_with().is_none()));
-    reload(Step::Retire { kept: 0 });
-    // They go over ten minutes: of forty the first few by now.
-    wait_for_ends(&phones, 2, Code::TokenExpired, Duration::from_secs(180));
-    assert!(stand.metric("gateway_sessions_ended_total{reason=\"key_retired\"}") >= 2);
-    assert!(phones.iter().filter(|phone| phone.closed_with().is_some()).count() < 40);
-    assert!(is_served(&renewed).await);
-}
-
-// ---- gifts -------------------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn gifts_go_by_users_and_not_by_sessions() {
-    let gifts = "gifts = { per_second = 200, recipients = 1, min_cents = 1, max_cents = 1 }\n";
-    let show = GENEROUS_SHOW.replace("red_packet = 1", "nothing = 1");
-    let mut stand = Stand::new(&format!("[gifts]\nbudget_cents = 600\n{show}{gifts}"), "");
-    stand.make_seed(2_000, 10);
-    // One user with ninety sessions beside ten with one each, who come first: gifts go out from the beginning.
-    let mut phones = Vec::new();
-    for user in 2..=11 {
-        phones.push(stand.user(user).await);
-    }
-    for _ in 0..90 {
-        phones.push(stand.user(1).await);
-    }
-    stand.start_agent();
-    let given = || {
-        let ledger = rusqlite::Connection::open(stand.path("ledger.db")).ok()?;
-        let mut query = ledger.prepare("SELECT user, count(*) FROM offers GROUP BY user").ok()?;
-        let rows = query.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
-        rows.ok()?.collect::<Result<Vec<_>, _>>().ok()
-    };
-    wait("the budget is given", || {
-        given().is_some_and(|given| given.iter().map(|(_, count)| count).sum::<i64>() == 600)
-    });
-    let given = given().expect("the ledger");
-    // Each of eleven expects 54.5, with a deviation of seven: six of those either way.
-    assert_eq!(given.len(), 11, "{given:?}");
-    assert!(given.iter().all(|(_, count)| (12..98).contains(count)), "{given:?}");
 }

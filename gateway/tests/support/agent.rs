@@ -3,7 +3,7 @@
 use super::{Stand, ended, stop, wait};
 use shake_rules::LedgerId;
 use shake_rules::seed::PacketKind;
-use shm_queue::{Mapping, Owner, Side};
+use shm_queue::Mapping;
 use std::io::Read as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,14 +11,6 @@ use std::process::{Command, Stdio};
 const AGENT_CONFIG: &str = "SHAKE_TEST_AGENT_CONFIG";
 
 impl Stand {
-    /// Names the ledger in the mapping, as an agent does before its first grant, and is gone again.
-    pub fn name_ledger(&self, ledger: LedgerId) {
-        let mapping = Mapping::open(&self.path("queue")).expect("the gateway has made it");
-        let agent = mapping.attach(Side::Back, 1).expect("no agent runs");
-        let (identity, part) = (ledger.0, 0);
-        agent.name_owner(&Owner { identity, part }).expect("nobody's yet");
-    }
-
     /// Which ledger the agent names; until it does, nothing is refused and nothing won.
     pub fn ledger(&self) -> LedgerId {
         let mapping = Mapping::open(&self.path("queue")).expect("the gateway has made it");

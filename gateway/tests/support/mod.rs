@@ -12,7 +12,7 @@ mod phone;
 
 pub use agent::be_the_agent_if_asked;
 pub use operated::{Ended, Operated};
-pub use phone::{Phone, ticket};
+pub use phone::Phone;
 
 use nix::sys::ptrace;
 use std::io::{Read as _, Write as _};

@@ -1,4 +1,4 @@
-//! A phone made of the stock `quinn` crate, and what it shows: tokens and tickets.
+//! A phone made of the stock `quinn` crate, and the tokens that it shows.
 
 use super::{PATIENCE, Stand};
 use bytes::{Bytes, BytesMut};
@@ -10,28 +10,11 @@ use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::wire::v1;
 use shake_rules::keys::{KeyRing, Purpose};
-use shake_rules::ticket::{Ticket, TicketKeys};
 use shake_rules::token::{TokenKeys, UserToken};
-use shake_rules::{EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::{UnixMillis, UserId};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A ticket that these keys make for this ledger.
-pub fn ticket(ring: &KeyRing, ledger: &LedgerId, user: UserId, packet: PacketId) -> Bytes {
-    let ticket = Ticket {
-        event: EventId(1),
-        packet,
-        user,
-        sponsor: SponsorId(1),
-        stage: 0,
-        issued_at: UnixMillis(1),
-        expires_at: UnixMillis(u64::MAX),
-    };
-    let mut sealed = Vec::new();
-    TicketKeys::new(ring).seal(ledger, &ticket, [3; 12], &mut sealed);
-    Bytes::from(sealed)
-}
 
 impl Stand {
     pub fn key_ring(&self, purpose: Purpose) -> KeyRing {
@@ -40,14 +23,9 @@ impl Stand {
     }
 
     pub fn token(&self, user: u64) -> Bytes {
-        self.token_until(user, UnixMillis(u64::MAX))
-    }
-
-    /// A token that ends then.
-    pub fn token_until(&self, user: u64, expires_at: UnixMillis) -> Bytes {
         let token = UserToken {
             user: UserId(user),
-            expires_at,
+            expires_at: UnixMillis(u64::MAX),
         };
         Bytes::copy_from_slice(&TokenKeys::new(&self.key_ring(Purpose::UserToken)).mint(token))
     }
@@ -213,14 +191,6 @@ impl Phone {
             }
             assert!(Instant::now() < deadline, "no win in time");
             tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// The code that the gateway closed the connection with, if it has.
-    pub fn closed_with(&self) -> Option<Code> {
-        match self.connection.close_reason()? {
-            quinn::ConnectionError::ApplicationClosed(close) => Code::from_number(close.error_code.into_inner()),
-            other => panic!("{other}"),
         }
     }
 
