@@ -35,6 +35,20 @@ fn always_4(rules: &str) -> String {
     format!("[[grades]]\n{rules}{higher}")
 }
 
+/// The default throttle, whose grades are entered by what waits alone: the CPU may be anybody's.
+fn graded_by_waits() -> String {
+    let throttle = include_str!("../../deploy/throttle.toml");
+    let [enter, leave] = [
+        "process_cpu = 0.92, cgroup_cpu = 0.97, ",
+        "process_cpu = 0.7, cgroup_cpu = 0.8, ",
+    ];
+    assert!(
+        throttle.contains(enter) && throttle.contains(leave),
+        "the default throttle"
+    );
+    throttle.replace(enter, "").replace(leave, "")
+}
+
 /// What a phone was asked for of its acknowledgements, and how many packets it sends for ten shakes, a tenth of a second apart.
 async fn asked_and_sent(pace_ms: u32) -> (u64, u64) {
     let stand = Stand::new(
@@ -105,7 +119,7 @@ async fn waits_and_latencies_are_histograms() {
 /// A grade entered for it would refuse shakes for seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pause_is_no_overload() {
-    let stand = Stand::new(GENEROUS_SHOW, "");
+    let stand = stand(&graded_by_waits());
     let phone = stand.user(1).await;
     let gateway = Pid::from_raw(stand.gateway_id().cast_signed());
     kill(gateway, Signal::SIGSTOP).expect("the gateway runs");
