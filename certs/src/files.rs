@@ -6,11 +6,12 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use strum::VariantArray;
 use tempfile::{NamedTempFile, TempDir};
 use thiserror::Error;
 
-/// Who a certificate is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Who a certificate is for; the signer first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, VariantArray)]
 pub enum Identity {
     /// Signs the other two. Phones and gateways trust it.
     Authority,
@@ -21,9 +22,6 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// All identities, the signer first.
-    pub const ALL: [Self; 3] = [Self::Authority, Self::Server, Self::Operator];
-
     /// The PEM file of the certificate. For [`Identity::Server`] and [`Identity::Operator`] it holds the chain as TLS
     /// sends it: the certificate itself, then those between it and the authority, of which there are none when the
     /// authority signs directly. The authority's own is left out, as RFC 8446, section 4.4.2 allows.
@@ -50,10 +48,11 @@ impl Identity {
 /// Every file that `generate` makes, in the order in which it puts them in place.
 #[must_use]
 pub fn all_names() -> Vec<&'static str> {
-    let pairs = Identity::ALL
-        .into_iter()
+    let pairs = Identity::VARIANTS
+        .iter()
         .flat_map(|identity| [identity.key_file(), identity.certificate_file()]);
-    pairs.chain(Purpose::ALL.into_iter().map(Purpose::file_name)).collect()
+    let keys = Purpose::VARIANTS.iter().map(|purpose| purpose.file_name());
+    pairs.chain(keys).collect()
 }
 
 /// Who may read a file.

@@ -12,6 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use shake_rules::keys::{Key, KeyRing, Purpose};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use strum::VariantArray as _;
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -89,7 +90,7 @@ pub fn generate(directory: &Path, request: &Request, now: Timestamp) -> Result<V
         return Err(FilesError::Exists(taken).into());
     }
     let mut new = certificates(request, now)?;
-    for purpose in Purpose::ALL {
+    for &purpose in Purpose::VARIANTS {
         let content = secret_key(FIRST_KEY_ID)?.to_file(purpose);
         new.push(NewFile {
             name: purpose.file_name(),

@@ -18,6 +18,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use strum::VariantArray as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -50,7 +51,7 @@ pub fn inspect(directory: &Path, warn_days: u32, now: Timestamp) -> Report {
         inspection.chains(authority.as_deref(), Identity::Server, server.as_deref());
         inspection.chains(authority.as_deref(), Identity::Operator, operator.as_deref());
         if has_gateways {
-            Purpose::ALL.into_iter().for_each(|purpose| inspection.keys(purpose));
+            Purpose::VARIANTS.iter().for_each(|&purpose| inspection.keys(purpose));
         }
     }
     inspection.report
@@ -99,7 +100,7 @@ impl Inspection<'_> {
     fn parts(&mut self) -> (bool, bool) {
         let pair = |identity: Identity| [identity.certificate_file(), identity.key_file()];
         let is_here = |name: &&str| self.directory.join(name).symlink_metadata().is_ok();
-        let keys = Purpose::ALL.map(Purpose::file_name);
+        let keys: Vec<_> = Purpose::VARIANTS.iter().map(|purpose| purpose.file_name()).collect();
         let has_gateways = pair(Identity::Server).iter().chain(&keys).any(is_here);
         let has_operators = pair(Identity::Operator).iter().any(is_here);
         // In an empty one all is missing.

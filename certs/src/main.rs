@@ -16,6 +16,7 @@ use shake_rules::UserId;
 use shake_rules::keys::Purpose;
 use std::path::Path;
 use std::process::ExitCode;
+use strum::VariantArray as _;
 
 fn main() -> ExitCode {
     let now = Timestamp::now();
@@ -124,13 +125,15 @@ fn mint_token(args: &TokenArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
 fn rotate_keys(args: &RotateArgs, now: Timestamp) -> anyhow::Result<ExitCode> {
     let purposes: Vec<Purpose> = match args.keys.as_slice() {
         // A gateway that runs has told its phones tokens of the key that it began with.
-        [] if args.retire => Purpose::ALL
-            .into_iter()
+        [] if args.retire => Purpose::VARIANTS
+            .iter()
+            .copied()
             .filter(|&purpose| purpose != Purpose::StatelessReset)
             .collect(),
-        [] => Purpose::ALL.into(),
-        kinds => Purpose::ALL
-            .into_iter()
+        [] => Purpose::VARIANTS.into(),
+        kinds => Purpose::VARIANTS
+            .iter()
+            .copied()
             .filter(|&purpose| kinds.iter().any(|&kind| Purpose::from(kind) == purpose))
             .collect(),
     };
@@ -215,10 +218,10 @@ fn what_hangs(args: &RotateArgs, purposes: &[Purpose]) -> anyhow::Result<Vec<Str
 /// From when on what was retired is missed by nobody, as far as the key file tells.
 fn safe(keys: &Rotated) -> String {
     let retired: Vec<_> = keys.retired.iter().map(u8::to_string).collect();
-    let good = match Purpose::ALL.into_iter().find(|purpose| purpose.name() == keys.purpose) {
-        Some(Purpose::UserToken) => "as long as its tokens were given for",
-        Some(Purpose::Ticket) => "for the show's ticket_lifetime_s, codes for its share_lifetime_s",
-        Some(Purpose::Cookie) => "until the event ends",
+    let good = match keys.purpose.parse() {
+        Ok(Purpose::UserToken) => "as long as its tokens were given for",
+        Ok(Purpose::Ticket) => "for the show's ticket_lifetime_s, codes for its share_lifetime_s",
+        Ok(Purpose::Cookie) => "until the event ends",
         _ => "until each gateway has been started anew",
     };
     let since = match &keys.makes_since {

@@ -12,6 +12,7 @@ use shake_rules::keys::Purpose;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use strum::VariantArray as _;
 use support::{findings, made, made_at};
 use tempfile::TempDir;
 
@@ -23,7 +24,7 @@ fn modes_are_private() {
     assert_eq!(fs::metadata(&place).unwrap().mode() & 0o777, 0o700);
     assert_eq!(written.len(), all_names().len());
     for path in &written {
-        let public = Identity::ALL
+        let public = Identity::VARIANTS
             .iter()
             .any(|identity| path.ends_with(identity.certificate_file()));
         let mode = fs::metadata(path).unwrap().mode() & 0o777;
@@ -188,7 +189,7 @@ fn inspection_of_a_good_directory_finds_nothing() {
         report.findings.is_empty() && report.good && !report.has_warnings(),
         "{report}"
     );
-    assert_eq!(report.keys.len(), Purpose::ALL.len());
+    assert_eq!(report.keys.len(), Purpose::VARIANTS.len());
     let [authority, server, operator] = &report.certificates[..] else {
         panic!("{report}")
     };

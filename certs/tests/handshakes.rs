@@ -14,6 +14,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use strum::VariantArray as _;
 use support::{findings, made, made_at};
 use tempfile::TempDir;
 
@@ -164,7 +165,7 @@ fn what_the_gateway_takes_is_no_fault() {
         handshake(place.path(), place.path(), "localhost", None).unwrap_or_else(|error| panic!("{what}: {error}"));
     };
     check("keys as `openssl ecparam -genkey` writes them", &|place| {
-        for identity in Identity::ALL {
+        for &identity in Identity::VARIANTS {
             let PrivateKeyDer::Pkcs8(pkcs8) = key(place, identity) else {
                 panic!("certs generate writes PKCS #8");
             };

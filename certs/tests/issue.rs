@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use strum::VariantArray as _;
 use support::certs;
 use tempfile::TempDir;
 use x509_parser::certificate::X509Certificate;
@@ -254,7 +255,7 @@ fn no_hint_destroys_what_was_made_before() {
     check(&none, now + days(366), "operator.pem", "certs issue operator");
     check(&none, now + days(3_651), "ca.pem", "but no *.key.toml");
     check(&remove("server.pem"), now, "server.pem", "certs issue server");
-    for purpose in Purpose::ALL {
+    for &purpose in Purpose::VARIANTS {
         check(&remove(purpose.file_name()), now, purpose.file_name(), "from a copy");
     }
     let place = made_at(now);
@@ -274,7 +275,7 @@ fn a_gateways_part_alone_is_in_order() {
     }
     let report = inspect(place.path(), 14, now);
     assert!(report.good && report.findings.is_empty(), "{report}");
-    assert_eq!(report.keys.len(), Purpose::ALL.len());
+    assert_eq!(report.keys.len(), Purpose::VARIANTS.len());
     // In part is not whole, and nothing at all is nothing.
     fs::remove_file(place.path().join("server.key.pem")).unwrap();
     assert!(!inspect(place.path(), 14, now).good);

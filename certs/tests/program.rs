@@ -13,6 +13,7 @@ use shake_rules::{UnixMillis, UserId, hex};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use strum::VariantArray as _;
 use support::{certs, made};
 use tempfile::TempDir;
 
@@ -74,7 +75,7 @@ fn keys_rotate_in_three_steps_all_files_or_none() {
     let run = |more: &[&str]| certs(&[&["rotate", directory], more].concat());
     let first = ring(Purpose::Ticket);
     assert!(run(&[]).status.success());
-    for purpose in Purpose::ALL {
+    for &purpose in Purpose::VARIANTS {
         assert_eq!(ids(purpose), (vec![1, 2], 1));
         let mode = fs::metadata(place.path().join(purpose.file_name()))
             .unwrap()
@@ -154,7 +155,7 @@ fn exit_codes_and_no_secret_in_any_output() {
             .filter(|line| line.len() >= 24 && !line.starts_with(['-', '#']));
         secrets.extend(lines.map(|line| line.trim_start_matches("secret = ").trim_matches('"').to_owned()));
     }
-    assert!(secrets.len() > Purpose::ALL.len() + Identity::ALL.len());
+    assert!(secrets.len() > Purpose::VARIANTS.len() + Identity::VARIANTS.len());
     // Swapped key files: each is read as what it is not.
     let path = |name| place.path().join(name);
     fs::copy(path("ticket.key.toml"), path("server.key.pem")).unwrap();

@@ -18,6 +18,7 @@ use file::{At, File, unplaced};
 use shake_rules::document::{self, Kind, Problems};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The built-in scenario: the same file as `deploy/scenarios/default.toml`.
 pub const DEFAULT: &str = include_str!("../../deploy/scenarios/default.toml");
@@ -103,7 +104,8 @@ pub struct Cue {
 }
 
 /// What carries the sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum EngineKind {
     /// The `quinn` crate, one of its connections per session.
     Quinn,
@@ -112,16 +114,10 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
-    /// All engines.
-    pub const ALL: [Self; 2] = [Self::Quinn, Self::Lean];
-
     /// The name in scenario files and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Quinn => "quinn",
-            Self::Lean => "lean",
-        }
+        self.into()
     }
 }
 

@@ -301,6 +301,7 @@ pub fn code_name(number: u64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use strum::VariantArray as _;
 
     fn opened(packet: u64, sponsor: u32, cents: u64) -> Opened {
         Opened {
@@ -325,7 +326,7 @@ mod tests {
                     tally.slow_down(outcome as u32);
                     tally.latency.saturating_record(value);
                     tally.error(&format!("error_{outcome}"), "said so");
-                    tally.refusal(Reason::ALL[outcome as usize]);
+                    tally.refusal(Reason::VARIANTS[outcome as usize]);
                     tally.claims.wins += 1;
                     tally.opened.push(opened(value, outcome as u32, value));
                 }

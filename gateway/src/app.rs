@@ -68,7 +68,7 @@ impl App for Gateway {
         let Limits { packets, present, .. } = &self.limits;
         let why = packets.shed(present, hot);
         if let Some(why) = why {
-            self.counters.shed(why).inc();
+            self.counters.shed[why].inc();
         }
         Shed {
             is_dropped: why.is_some(),
@@ -81,12 +81,12 @@ impl App for Gateway {
         match packets.spend(present, hot) {
             Spending::Open => Charge::Open,
             Spending::Shed(why) => {
-                self.counters.shed(why).inc();
+                self.counters.shed[why].inc();
                 Charge::Drop
             }
             Spending::Close => {
-                self.counters.shed(ShedReason::BeforeHello).inc();
-                self.counters.stream_refused(Code::Abuse).inc();
+                self.counters.shed[ShedReason::BeforeHello].inc();
+                self.counters.streams_refused[Code::Abuse].inc();
                 Charge::Close(close_with(Code::Abuse))
             }
         }
@@ -115,7 +115,7 @@ impl App for Gateway {
             Decision::Retry => return Admission::Retry,
             Decision::Refuse(why) => why,
         };
-        self.counters.rejected(refused).inc();
+        self.counters.rejected[refused].inc();
         Admission::Refuse
     }
 
@@ -154,7 +154,7 @@ impl App for Gateway {
     /// No Hello has come.
     fn on_deadline(&mut self, cx: &mut PhoneCx<'_>) {
         if !cx.is_closed() {
-            self.counters.stream_refused(Code::HelloTimeout).inc();
+            self.counters.streams_refused[Code::HelloTimeout].inc();
             cx.close(close_with(Code::HelloTimeout));
         }
     }

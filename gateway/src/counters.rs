@@ -7,6 +7,7 @@ mod reasons;
 pub use quic_shard::counters::Count;
 pub use reasons::{Busy, Dropped, Ended, Missed, RejectReason, Shed, SlowDown};
 
+use enum_map::{EnumArray, EnumMap};
 use quic_shard::counters as quic;
 use quic_shard::counters::histogram;
 use shake_proto::code::Code;
@@ -54,52 +55,29 @@ pub struct Counters {
     pub blocks_dropped: Count,
     /// Records or slots of the rings that made no sense.
     pub ring_errors: Count,
-    shakes: [Count; Outcome::ALL.len()],
-    slowed: [Count; SlowDown::ALL.len()],
-    missed: [Count; Missed::ALL.len()],
-    dropped: [Count; Dropped::ALL.len()],
-    shed: [Count; Shed::ALL.len()],
-    rejected: [Count; RejectReason::ALL.len()],
-    ended: [Count; Ended::ALL.len()],
-    asks: [Count; RequestKind::OF_LEDGER.len()],
-    busy: [Count; Busy::ALL.len()],
-    refused: [Count; Reason::ALL.len()],
-    streams_refused: [Count; Code::ALL.len()],
-    blocked: [Count; Rule::ALL.len()],
+    pub shakes: EnumMap<Outcome, Count>,
+    pub slowed: EnumMap<SlowDown, Count>,
+    pub missed: EnumMap<Missed, Count>,
+    pub dropped: EnumMap<Dropped, Count>,
+    pub shed: EnumMap<Shed, Count>,
+    /// New connections that were refused.
+    pub rejected: EnumMap<RejectReason, Count>,
+    /// Sessions that the gateway closed.
+    pub ended: EnumMap<Ended, Count>,
+    /// Requests of the kinds that the ledger answers.
+    pub asks: EnumMap<RequestKind, Count>,
+    pub busy: EnumMap<Busy, Count>,
+    pub refused: EnumMap<Reason, Count>,
+    pub streams_refused: EnumMap<Code, Count>,
+    /// Blocks taken over from the agent.
+    pub blocked: EnumMap<Rule, Count>,
 }
 
-fn of<'a, T: PartialEq>(counts: &'a [Count], all: &[T], which: &T) -> &'a Count {
-    let index = all.iter().position(|one| one == which);
-    &counts[index.expect("every variant stands in its ALL")]
-}
-
-fn sum(counts: &[Count]) -> u64 {
-    counts.iter().map(Count::value).sum()
+fn sum<K: EnumArray<Count>>(counts: &EnumMap<K, Count>) -> u64 {
+    counts.values().map(Count::value).sum()
 }
 
 impl Counters {
-    pub fn shake(&self, outcome: Outcome) -> &Count {
-        of(&self.shakes, &Outcome::ALL, &outcome)
-    }
-
-    pub fn slowed(&self, why: SlowDown) -> &Count {
-        of(&self.slowed, &SlowDown::ALL, &why)
-    }
-
-    pub fn shed(&self, why: Shed) -> &Count {
-        of(&self.shed, &Shed::ALL, &why)
-    }
-
-    /// New connections that were refused.
-    pub fn rejected(&self, why: RejectReason) -> &Count {
-        of(&self.rejected, &RejectReason::ALL, &why)
-    }
-
-    /// Sessions that the gateway closed.
-    pub fn ended(&self, why: Ended) -> &Count {
-        of(&self.ended, &Ended::ALL, &why)
-    }
-
     /// Shakes that got an outcome.
     pub fn shakes_served(&self) -> u64 {
         sum(&self.shakes)
@@ -109,7 +87,7 @@ impl Counters {
     /// the kernel.
     pub fn shakes_refused(&self) -> u64 {
         let unread = sum(&self.shed) + self.quic.packets_filtered.value();
-        sum(&self.slowed) + unread + self.dropped(Dropped::ToldBefore).value()
+        sum(&self.slowed) + unread + self.dropped[Dropped::ToldBefore].value()
     }
 
     /// Packets of sessions that were dropped unread.
@@ -130,36 +108,6 @@ impl Counters {
     /// Notices, by whether the client gave room for one.
     pub fn notice(&self, is_sent: bool) -> &Count {
         if is_sent { &self.notices } else { &self.notices_missed }
-    }
-
-    pub fn missed(&self, why: Missed) -> &Count {
-        of(&self.missed, &Missed::ALL, &why)
-    }
-
-    pub fn dropped(&self, why: Dropped) -> &Count {
-        of(&self.dropped, &Dropped::ALL, &why)
-    }
-
-    /// Requests of a kind that the ledger answers.
-    pub fn ask(&self, kind: RequestKind) -> &Count {
-        of(&self.asks, &RequestKind::OF_LEDGER, &kind)
-    }
-
-    pub fn busy(&self, why: Busy) -> &Count {
-        of(&self.busy, &Busy::ALL, &why)
-    }
-
-    pub fn refused(&self, reason: Reason) -> &Count {
-        of(&self.refused, &Reason::ALL, &reason)
-    }
-
-    /// Blocks taken over from the agent.
-    pub fn blocked(&self, rule: Rule) -> &Count {
-        of(&self.blocked, &Rule::ALL, &rule)
-    }
-
-    pub fn stream_refused(&self, code: Code) -> &Count {
-        of(&self.streams_refused, &Code::ALL, &code)
     }
 
     /// Every count as (metric, label, value of the label, count).
@@ -189,92 +137,40 @@ impl Counters {
             .map(|(name, value)| (Cow::from(format!("gateway_{name}")), "", "", value))
             .chain(plain.map(|(metric, count)| (Cow::from(metric), "", "", count.value())))
             .collect();
-        let mut family = |metric: &'static str, label, names: &[&'static str], counts: &[Count]| {
-            rows.extend(
-                names
-                    .iter()
-                    .zip(counts)
-                    .map(|(name, count)| (Cow::from(metric), label, *name, count.value())),
-            );
-        };
+        family(&mut rows, "gateway_shakes_total", "outcome", &self.shakes);
+        family(&mut rows, "gateway_shakes_refused_total", "reason", &self.slowed);
+        family(&mut rows, "gateway_packets_shed_total", "reason", &self.shed);
+        family(&mut rows, "gateway_connections_refused_total", "reason", &self.rejected);
+        family(&mut rows, "gateway_sessions_ended_total", "reason", &self.ended);
+        family(&mut rows, "gateway_wins_missed_total", "reason", &self.missed);
+        family(&mut rows, "gateway_datagrams_dropped_total", "reason", &self.dropped);
+        let asks = self.asks.iter().filter(|(kind, _)| kind.is_of_ledger());
+        family(&mut rows, "gateway_asks_total", "kind", asks);
+        family(&mut rows, "gateway_asks_busy_total", "reason", &self.busy);
+        family(&mut rows, "gateway_asks_refused_total", "reason", &self.refused);
         family(
-            "gateway_shakes_total",
-            "outcome",
-            &Outcome::ALL.map(Outcome::name),
-            &self.shakes,
-        );
-        family(
-            "gateway_shakes_refused_total",
-            "reason",
-            &SlowDown::ALL.map(SlowDown::name),
-            &self.slowed,
-        );
-        family(
-            "gateway_packets_shed_total",
-            "reason",
-            &Shed::ALL.map(Shed::name),
-            &self.shed,
-        );
-        family(
-            "gateway_connections_refused_total",
-            "reason",
-            &RejectReason::ALL.map(RejectReason::name),
-            &self.rejected,
-        );
-        family(
-            "gateway_sessions_ended_total",
-            "reason",
-            &Ended::ALL.map(Ended::name),
-            &self.ended,
-        );
-        family(
-            "gateway_wins_missed_total",
-            "reason",
-            &Missed::ALL.map(Missed::name),
-            &self.missed,
-        );
-        family(
-            "gateway_datagrams_dropped_total",
-            "reason",
-            &Dropped::ALL.map(Dropped::name),
-            &self.dropped,
-        );
-        family(
-            "gateway_asks_total",
-            "kind",
-            &RequestKind::OF_LEDGER.map(RequestKind::name),
-            &self.asks,
-        );
-        family(
-            "gateway_asks_busy_total",
-            "reason",
-            &Busy::ALL.map(Busy::name),
-            &self.busy,
-        );
-        family(
-            "gateway_asks_refused_total",
-            "reason",
-            &Reason::ALL.map(Reason::name),
-            &self.refused,
-        );
-        family(
+            &mut rows,
             "gateway_streams_refused_total",
             "code",
-            &Code::ALL.map(Code::name),
             &self.streams_refused,
         );
-        family(
-            "gateway_blocks_total",
-            "rule",
-            &Rule::ALL.map(Rule::name),
-            &self.blocked,
-        );
+        family(&mut rows, "gateway_blocks_total", "rule", &self.blocked);
         rows
     }
 }
 
 /// A count: the metric, a label and its value, and the number.
 type Row = (Cow<'static, str>, &'static str, &'static str, u64);
+
+fn family<'a, K: Into<&'static str>>(
+    rows: &mut Vec<Row>,
+    metric: &'static str,
+    label: &'static str,
+    counts: impl IntoIterator<Item = (K, &'a Count)>,
+) {
+    let row = |(which, count): (K, &Count)| (metric.into(), label, which.into(), count.value());
+    rows.extend(counts.into_iter().map(row));
+}
 
 /// All shards' counts by name with labels, each summed over the shards; of a maximum, the largest.
 pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
@@ -336,8 +232,8 @@ mod tests {
     fn shards_are_summed_and_every_family_is_there() {
         let shards = [Counters::default(), Counters::default()];
         for shard in &shards {
-            shard.shake(Outcome::Greeting).add(2);
-            shard.stream_refused(Code::TokenForged).inc();
+            shard.shakes[Outcome::Greeting].add(2);
+            shard.streams_refused[Code::TokenForged].inc();
         }
         shards[1].quic.growth_ns_max.set(7);
         shards[0].quic.growth_ns_max.set(5);

@@ -75,8 +75,8 @@ fn count(app: &Gateway, kind: &Kind) {
     match LedgerAnswer::of(kind) {
         Some(LedgerAnswer::Answered { is_repeat: false }) => counters.answered.inc(),
         Some(LedgerAnswer::Answered { is_repeat: true }) => counters.repeated.inc(),
-        Some(LedgerAnswer::Refused(reason)) => counters.refused(reason).inc(),
-        Some(LedgerAnswer::Busy) => counters.busy(Busy::Agent).inc(),
+        Some(LedgerAnswer::Refused(reason)) => counters.refused[reason].inc(),
+        Some(LedgerAnswer::Busy) => counters.busy[Busy::Agent].inc(),
         None => counters.ring_errors.inc(),
     }
 }

@@ -72,7 +72,7 @@ fn end(app: &Gateway, phones: &mut Phones<'_>, index: usize, why: Ended) -> bool
         Ended::Displaced | Ended::Blocked => Code::TooMany,
         Ended::Nameless => Code::HelloTimeout,
     }));
-    app.counters.ended(why).inc();
+    app.counters.ended[why].inc();
     true
 }
 

@@ -225,7 +225,7 @@ impl Gateway {
 
     /// Says "ask again" to a request that the ledger cannot be asked now.
     pub fn busy(&self, kind: RequestKind, why: Busy) -> Answer {
-        self.counters.busy(why).inc();
+        self.counters.busy[why].inc();
         Answer::busy(kind, self.shared.claims.busy_retry_ms, false)
     }
 
@@ -235,7 +235,7 @@ impl Gateway {
         self.ledger.link.blocks(&mut self.blocks);
         for block in self.blocks.drain(..) {
             match self.blocklist.take(&block, unix, now_ns) {
-                Taken::Holds => self.counters.blocked(block.rule).inc(),
+                Taken::Holds => self.counters.blocked[block.rule].inc(),
                 Taken::Lifted => self.counters.blocks_lifted.inc(),
                 Taken::Full => self.counters.blocks_dropped.inc(),
             }

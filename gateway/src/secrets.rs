@@ -3,6 +3,7 @@
 
 use crate::config::{CERTS_KEY, Config};
 use anyhow::{Context, Result, anyhow};
+use enum_map::EnumMap;
 use host::chain::{self, Usage};
 use host::clock::moment;
 use host::pem;
@@ -15,6 +16,7 @@ use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
 use shake_rules::{UnixMillis, hex};
 use std::path::Path;
+use strum::VariantArray as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -57,7 +59,7 @@ impl Secrets {
         let servers = noted(servers, &mut faults);
         let certificate = noted(Certificate::read(directory), &mut faults);
         let [tokens, tickets, cookies, resets] =
-            Purpose::ALL.map(|purpose| noted(key_ring(directory, purpose), &mut faults));
+            EnumMap::from_fn(|purpose| noted(key_ring(directory, purpose), &mut faults)).into_array();
         let (Some(servers), Some(certificate)) = (servers, certificate) else {
             return Err(faults);
         };
@@ -67,10 +69,10 @@ impl Secrets {
         let mut lines = vec![certificate.line()];
         let rings = [&tokens, &tickets, &cookies, &resets];
         lines.extend(
-            Purpose::ALL
-                .into_iter()
+            Purpose::VARIANTS
+                .iter()
                 .zip(rings)
-                .map(|(purpose, ring)| line(purpose, ring)),
+                .map(|(&purpose, ring)| line(purpose, ring)),
         );
         let told_resets = before.map_or_else(|| resets.active().clone(), |before| before.told_resets.clone());
         Ok(Self {

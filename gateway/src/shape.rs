@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use host::clock::monotonic_ms;
 use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring, SHARDS_MAX};
 use shm_queue::{Attachment, Error, Geometry, Mapping, RingGeometry, Side};
+use strum::VariantArray as _;
 use tracing::{info, warn};
 
 /// What is to become of the mapping that is there.
@@ -38,7 +39,9 @@ fn geometry(shards: u16) -> Geometry {
     };
     Geometry {
         records: RECORDS_VERSION,
-        rings: (0..shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
+        rings: (0..shards)
+            .flat_map(|_| Ring::VARIANTS.iter().copied().map(ring))
+            .collect(),
         bells: shards,
         sleepers: 1,
     }

@@ -12,6 +12,7 @@ use shake_proto::admin_v1::{self as admin, reply};
 use shake_rules::hex;
 use shake_rules::keys::Purpose;
 use std::path::Path;
+use strum::VariantArray as _;
 use support::authority::signed;
 use support::operator::Operator;
 use support::{GENEROUS_SHOW, Operated, Phone, Stand, wait};
@@ -187,7 +188,7 @@ async fn a_refused_operator_is_out_at_once_and_sighup_does_what_reload_does() {
         matches!(operator.ask(status()).await, reply::Result::Status(_)),
         "not read yet"
     );
-    stand.rotate(&Purpose::ALL, Step::Add);
+    stand.rotate(Purpose::VARIANTS, Step::Add);
     stand.hang_up();
     wait("SIGHUP is answered", || !stand.reloads().is_empty());
     let (result, detail) = stand.reloads().remove(0);

@@ -8,6 +8,7 @@ use shake_proto::code::Code;
 use shake_proto::wire::v1;
 use shake_rules::keys::Purpose;
 use std::time::Duration;
+use strum::VariantArray as _;
 use support::{GENEROUS_SHOW, Phone, Stand, wait};
 
 /// Not a test of its own: the agent process of the others.
@@ -31,7 +32,7 @@ async fn keys_rotate_and_no_win_is_lost() {
     assert_eq!((key_id(&before.ticket), key_id(&before.cookie)), (1, 1));
     let old_token = stand.token(3);
 
-    stand.rotate(&Purpose::ALL, Step::Add);
+    stand.rotate(Purpose::VARIANTS, Step::Add);
     // A dry run tells, and changes nothing.
     let dry = stand.operate(&["reload", "--dry-run"]);
     assert!(
@@ -46,7 +47,7 @@ async fn keys_rotate_and_no_win_is_lost() {
     assert_eq!(key_id(&waiting.ticket), 1, "the new key is not used yet");
 
     // No pause between the file and the gateway: the agent finds the key by itself, and claims wait for it.
-    stand.rotate(&Purpose::ALL, Step::Activate);
+    stand.rotate(Purpose::VARIANTS, Step::Activate);
     stand.reload();
     let after = phone.win().await;
     assert_eq!((key_id(&after.ticket), key_id(&after.cookie)), (2, 2));
@@ -68,7 +69,7 @@ async fn keys_rotate_and_no_win_is_lost() {
     assert_eq!(stand.metric("gateway_cookies_refused_total"), 0);
 
     // What hangs on a key is told while it can still be put back.
-    stand.rotate(&Purpose::ALL, Step::Retire { kept: 0 });
+    stand.rotate(Purpose::VARIANTS, Step::Retire { kept: 0 });
     let dry = stand.operate(&["reload", "--dry-run"]);
     for told in [
         "remark: user-token key 1 goes, TOO EARLY: ",

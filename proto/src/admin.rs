@@ -354,10 +354,10 @@ mod tests {
     }
 
     #[test]
-    fn refusals_round_trip_and_names_differ() {
-        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+    fn refusals_round_trip() {
+        use strum::VariantArray as _;
+        for &refusal in Refusal::VARIANTS {
             assert_eq!(Refusal::from_wire(refusal.to_wire() as i32), Some(refusal));
-            assert!(Refusal::ALL[..index].iter().all(|other| other.name() != refusal.name()));
         }
         assert_eq!(Refusal::from_wire(0), None);
     }

@@ -4,7 +4,9 @@
 use crate::reply::Reason;
 use crate::wire::v1::{self, reply::Kind};
 use crate::wire::v1::{claim_reply, grab_reply, packet_view_reply, send_reply, wallet_reply};
+use enum_map::Enum;
 use shake_rules::throttle::Service;
+use strum::{IntoStaticStr, VariantArray};
 
 /// How the ledger answers a kind of request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,30 +21,20 @@ enum Access {
 macro_rules! request_kinds {
     ($(
         $(#[$about:meta])*
-        $kind:ident = $name:literal {
+        $kind:ident {
             $(ledger: $access:ident,)?
             $(service: $service:ident,)?
             $(reply: $reply:ident of $results:ident, $(refusal: $refused:ident,)?)?
         }
     )+) => {
         /// A kind of request: what a phone asks, or the gateway for its user.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+        #[strum(serialize_all = "snake_case")]
         pub enum RequestKind {
             $($(#[$about])* $kind,)+
         }
 
         impl RequestKind {
-            /// All kinds.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$kind),+];
-
-            /// The name in metrics and reports.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $name,)+
-                }
-            }
-
             const fn access(self) -> Option<Access> {
                 match self {
                     $($(Self::$kind => Some(Access::$access),)?)+
@@ -86,55 +78,51 @@ macro_rules! request_kinds {
 
 request_kinds! {
     /// Who the client is.
-    Hello = "hello" {}
+    Hello {}
     /// A shake.
-    Shake = "shake" {}
+    Shake {}
     /// Open a packet. Never switched off.
-    Claim = "claim" {
+    Claim {
         ledger: Writes,
         reply: ClaimReply of claim_reply, refusal: Refused,
     }
     /// Fund a packet for others.
-    Send = "send" {
+    Send {
         ledger: Writes,
         service: Send,
         reply: SendReply of send_reply, refusal: Refused,
     }
     /// Take a share of a packet.
-    Grab = "grab" {
+    Grab {
         ledger: Writes,
         service: Grab,
         reply: GrabReply of grab_reply, refusal: Refused,
     }
     /// Who got how much of a packet.
-    PacketView = "packet_view" {
+    PacketView {
         ledger: Reads,
         service: PacketView,
         reply: PacketViewReply of packet_view_reply, refusal: Refused,
     }
     /// The user's balance and last transfers.
-    Wallet = "wallet" {
+    Wallet {
         ledger: Reads,
         service: Wallet,
         reply: WalletReply of wallet_reply,
     }
     /// Which packets wait for the user: the gateway asks it after a Hello, and the answer comes as notices.
-    Offers = "offers" {
+    Offers {
         ledger: Reads,
         service: Offers,
     }
 }
 
 impl RequestKind {
-    /// Those that the ledger answers.
-    pub const OF_LEDGER: [Self; 6] = [
-        Self::Claim,
-        Self::Send,
-        Self::Grab,
-        Self::PacketView,
-        Self::Wallet,
-        Self::Offers,
-    ];
+    /// The name in metrics and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 
     /// Whether the ledger answers it.
     #[must_use]
@@ -230,7 +218,7 @@ mod tests {
 
     #[test]
     fn replies_are_of_their_kind_and_say_what_they_are() {
-        for kind in RequestKind::ALL {
+        for &kind in RequestKind::VARIANTS {
             let replies = [
                 (kind.busy(BUSY), LedgerAnswer::Busy),
                 (kind.refused(Reason::Balance), LedgerAnswer::Refused(Reason::Balance)),
@@ -246,14 +234,14 @@ mod tests {
     #[test]
     fn what_can_be_said_of_a_kind() {
         use RequestKind::{Claim, Grab, Hello, Offers, PacketView, Send, Shake, Wallet};
-        let those = |is: fn(RequestKind) -> bool| RequestKind::ALL.into_iter().filter(move |kind| is(*kind));
-        assert!(those(RequestKind::is_of_ledger).eq(RequestKind::OF_LEDGER));
+        let those = |is: fn(RequestKind) -> bool| RequestKind::VARIANTS.iter().copied().filter(move |kind| is(*kind));
+        assert!(those(RequestKind::is_of_ledger).eq([Claim, Send, Grab, PacketView, Wallet, Offers]));
         assert!(those(RequestKind::only_reads).eq([PacketView, Wallet, Offers]));
         assert!(those(|kind| kind.busy(BUSY).is_none()).eq([Hello, Shake, Offers]));
         assert!(those(|kind| kind.refused(Reason::Amount).is_none()).eq([Hello, Shake, Wallet, Offers]));
         assert!(those(|kind| kind.service().is_none()).eq([Hello, Shake, Claim]));
         assert_eq!(Grab.service(), Some(Service::Grab));
-        assert_eq!(Send.name(), "send");
+        assert_eq!(PacketView.name(), "packet_view");
     }
 
     #[test]

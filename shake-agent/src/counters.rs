@@ -1,6 +1,7 @@
 //! Every counter of the agent, in one place. They only grow, and start at zero with the process. What a failed transaction
 //! did is counted, and once more when it is repeated.
 
+use enum_map::EnumMap;
 use shake_proto::reply::Reason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,7 +38,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
-            refused: [Counter; Reason::ALL.len()],
+            /// Asks refused, by why.
+            pub refused: EnumMap<Reason, Counter>,
             /// The slowest commit since the last status line, in microseconds.
             pub commit_us_max: Counter,
         }
@@ -47,11 +49,10 @@ macro_rules! counters {
             #[must_use]
             pub fn all(&self) -> Vec<(String, u64)> {
                 let named = [$((stringify!($name), self.$name.value()),)*];
-                let refused = Reason::ALL.iter().zip(&self.refused);
                 named
                     .into_iter()
                     .map(|(name, value)| (name.to_owned(), value))
-                    .chain(refused.map(|(reason, counter)| {
+                    .chain(self.refused.iter().map(|(reason, counter)| {
                         (format!("refused_{}", reason.name()), counter.value())
                     }))
                     .collect()
@@ -161,18 +162,6 @@ counters! {
     blocks_lifted,
     /// Whether the feed stopped at a damaged seed record: 0 or 1.
     feed_stopped,
-}
-
-impl Counters {
-    /// The counter of asks refused for this reason.
-    #[must_use]
-    pub fn refused(&self, reason: Reason) -> &Counter {
-        let index = Reason::ALL
-            .iter()
-            .position(|&known| known == reason)
-            .expect("ALL has every reason");
-        &self.refused[index]
-    }
 }
 
 #[cfg(test)]

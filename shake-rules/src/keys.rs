@@ -18,8 +18,10 @@ pub use tag::KeyTag;
 use crate::UnixMillis;
 use crate::document::{self, Kind, Problems};
 use crate::hex;
+use enum_map::Enum;
 use serde::Deserialize;
 use std::fmt;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 use toml::Spanned;
 
@@ -27,7 +29,8 @@ use toml::Spanned;
 pub const KEYS_MAX: usize = 16;
 
 /// What a key is for. The name of its file is [`Purpose::file_name`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Purpose {
     /// Signs user tokens. The account service, the gateway and the simulator hold it.
     UserToken,
@@ -40,9 +43,6 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// All purposes.
-    pub const ALL: [Self; 4] = [Self::UserToken, Self::Ticket, Self::Cookie, Self::StatelessReset];
-
     /// The key file's name in a certificate directory.
     #[must_use]
     pub fn file_name(self) -> &'static str {
@@ -57,12 +57,7 @@ impl Purpose {
     /// The purpose as the key file names it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::UserToken => "user-token",
-            Self::Ticket => "ticket",
-            Self::Cookie => "cookie",
-            Self::StatelessReset => "stateless-reset",
-        }
+        self.into()
     }
 }
 

@@ -1,7 +1,11 @@
 //! What a shake turns into, drawn by the weights of the phase.
 
-/// What a shake turned into, before it is known whether a packet is in hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+use enum_map::{Enum, EnumMap};
+use strum::{EnumString, IntoStaticStr, VariantNames};
+
+/// What a shake turned into, before it is known whether a packet is in hand. Show files name it as metrics do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// Nothing this time.
     Nothing,
@@ -20,50 +24,25 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All outcomes, in the order of the weights.
-    pub const ALL: [Self; 7] = [
-        Self::Nothing,
-        Self::Greeting,
-        Self::FamilyPhoto,
-        Self::FriendCard,
-        Self::RestPage,
-        Self::ServerHang,
-        Self::RedPacket,
-    ];
-
     /// The name in show files, metrics and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Nothing => "nothing",
-            Self::Greeting => "greeting",
-            Self::FamilyPhoto => "family_photo",
-            Self::FriendCard => "friend_card",
-            Self::RestPage => "rest_page",
-            Self::ServerHang => "server_hang",
-            Self::RedPacket => "red_packet",
-        }
-    }
-
-    /// The outcome of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+        self.into()
     }
 }
 
 /// The weights of a phase, ready to draw from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
-    cumulative: [u64; Outcome::ALL.len()],
+    cumulative: EnumMap<Outcome, u64>,
 }
 
 impl Weights {
-    /// Weights in the order of [`Outcome::ALL`]; only their ratios matter. `None` when all are zero.
+    /// Only the weights' ratios matter. `None` when all are zero.
     #[must_use]
-    pub fn new(weights: [u32; Outcome::ALL.len()]) -> Option<Self> {
+    pub fn new(weights: EnumMap<Outcome, u32>) -> Option<Self> {
         let mut total = 0_u64;
-        let cumulative = weights.map(|weight| {
+        let cumulative = weights.map(|_, weight| {
             total += u64::from(weight);
             total
         });
@@ -74,10 +53,11 @@ impl Weights {
     /// than 2^35 the bias is below 2^-29 (D. Lemire, "Fast Random Integer Generation in an Interval", 2019).
     #[must_use]
     pub fn draw(&self, random: u64) -> Outcome {
-        let total = self.cumulative[self.cumulative.len() - 1];
+        let bounds = self.cumulative.as_slice();
+        let total = bounds[bounds.len() - 1];
         let point = ((u128::from(random) * u128::from(total)) >> 64) as u64;
-        let index = self.cumulative.iter().position(|&bound| point < bound);
-        Outcome::ALL[index.expect("the point is below the total, which is the last bound")]
+        let index = bounds.iter().position(|&bound| point < bound);
+        Outcome::from_usize(index.expect("the point is below the total, which is the last bound"))
     }
 }
 
@@ -88,19 +68,19 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for outcome in Outcome::ALL {
-            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+        for name in Outcome::VARIANTS {
+            assert_eq!(name.parse().map(Outcome::name), Ok(*name));
         }
-        assert!(Weights::new([0; 7]).is_none());
+        assert_eq!(Outcome::FamilyPhoto.name(), "family_photo");
+        assert!(Weights::new(EnumMap::default()).is_none());
     }
 
     proptest! {
         #[test]
         fn zero_weights_are_never_drawn(weights: [u32; 7], random: u64) {
+            let weights = EnumMap::from_array(weights);
             if let Some(drawer) = Weights::new(weights) {
-                let outcome = drawer.draw(random);
-                let at = Outcome::ALL.iter().position(|o| *o == outcome).expect("one of ALL");
-                prop_assert!(weights[at] > 0);
+                prop_assert!(weights[drawer.draw(random)] > 0);
             }
         }
 
@@ -109,15 +89,14 @@ mod tests {
         fn frequencies_follow_the_weights(weights in proptest::array::uniform7(0_u32..50)) {
             let total: u32 = weights.iter().sum();
             prop_assume!(total > 0);
-            let drawer = Weights::new(weights).expect("a positive total");
+            let drawer = Weights::new(EnumMap::from_array(weights)).expect("a positive total");
             let draws = u64::from(total) * 64;
-            let mut counts = [0_u64; 7];
+            let mut counts = EnumMap::<Outcome, u64>::default();
             for index in 0..draws {
                 let random = ((u128::from(index) << 64) / u128::from(draws)) as u64;
-                let outcome = drawer.draw(random);
-                counts[Outcome::ALL.iter().position(|o| *o == outcome).expect("one of ALL")] += 1;
+                counts[drawer.draw(random)] += 1;
             }
-            for (count, weight) in counts.iter().zip(weights) {
+            for (count, weight) in counts.values().zip(weights) {
                 prop_assert!(count.abs_diff(u64::from(weight) * 64) <= 1, "{:?} {:?}", counts, weights);
             }
         }

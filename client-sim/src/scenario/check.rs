@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 use shake_rules::document::Problems;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
+use strum::VariantArray as _;
 
 /// Checks the parts of a scenario, and gathers what is wrong.
 pub(super) struct Check<'a> {
@@ -298,9 +299,9 @@ impl Check<'_> {
 
     fn kind(&mut self, value: &At<String>) -> EngineKind {
         let kind = value.as_ref();
-        let found = EngineKind::ALL.into_iter().find(|engine| engine.name() == kind);
-        found.unwrap_or_else(|| {
-            let names = EngineKind::ALL.map(|engine| format!("{:?}", engine.name()));
+        kind.parse().unwrap_or_else(|_| {
+            let quoted = |engine: &EngineKind| format!("{:?}", engine.name());
+            let names: Vec<_> = EngineKind::VARIANTS.iter().map(quoted).collect();
             let message = format!("kind = {kind:?} is no engine; it must be {}", names.join(" or "));
             self.wrong(value.span(), message);
             EngineKind::Quinn

@@ -1,15 +1,19 @@
 //! What the control plane counts. Its one thread writes, anyone may read.
 
 use crate::counters::Count;
+use enum_map::{Enum, EnumArray, EnumMap};
 use shake_proto::admin::{Refusal, What};
 use std::fmt::Write as _;
+use strum::{EnumString, IntoStaticStr};
 
 /// Why a connection to the control port came to nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Turned {
     /// No client certificate.
     NoCertificate,
     /// The certificate's time is over, or has not begun.
+    #[strum(serialize = "certificate_expired")]
     Expired,
     /// Signed by another authority.
     OtherAuthority,
@@ -18,6 +22,7 @@ pub enum Turned {
     /// A certificate that does not hold.
     BadCertificate,
     /// A good certificate that is on the list of refused ones.
+    #[strum(serialize = "certificate_refused")]
     Barred,
     /// The list of refused ones cannot be read, so nobody is let in.
     ListUnreadable,
@@ -32,39 +37,14 @@ pub enum Turned {
 }
 
 impl Turned {
-    pub const ALL: [Self; 11] = [
-        Self::NoCertificate,
-        Self::Expired,
-        Self::OtherAuthority,
-        Self::NotOperator,
-        Self::BadCertificate,
-        Self::Barred,
-        Self::ListUnreadable,
-        Self::OtherProtocol,
-        Self::Full,
-        Self::Handshake,
-        Self::Crowded,
-    ];
-
     pub fn name(self) -> &'static str {
-        match self {
-            Self::NoCertificate => "no_certificate",
-            Self::Expired => "certificate_expired",
-            Self::OtherAuthority => "other_authority",
-            Self::NotOperator => "not_operator",
-            Self::BadCertificate => "bad_certificate",
-            Self::Barred => "certificate_refused",
-            Self::ListUnreadable => "list_unreadable",
-            Self::OtherProtocol => "other_protocol",
-            Self::Full => "full",
-            Self::Handshake => "handshake",
-            Self::Crowded => "crowded",
-        }
+        self.into()
     }
 }
 
 /// What was done for operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Done {
     Show,
     Throttle,
@@ -75,26 +55,6 @@ pub enum Done {
 }
 
 impl Done {
-    const ALL: [Self; 6] = [
-        Self::Show,
-        Self::Throttle,
-        Self::Cue,
-        Self::CancelCue,
-        Self::Adopt,
-        Self::Reload,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Show => "show",
-            Self::Throttle => "throttle",
-            Self::Cue => "cue",
-            Self::CancelCue => "cancel_cue",
-            Self::Adopt => "adopt",
-            Self::Reload => "reload",
-        }
-    }
-
     pub fn of(what: &What) -> Self {
         match what {
             What::Show(_) => Self::Show,
@@ -113,24 +73,12 @@ pub struct AdminCounters {
     pub operators: Count,
     pub audit_failed: Count,
     pub not_kept: Count,
-    turned: [Count; Turned::ALL.len()],
-    done: [Count; Done::ALL.len()],
-    refused: [Count; Refusal::ALL.len()],
+    pub turned: EnumMap<Turned, Count>,
+    pub done: EnumMap<Done, Count>,
+    pub refused: EnumMap<Refusal, Count>,
 }
 
 impl AdminCounters {
-    pub fn turned(&self, why: Turned) -> &Count {
-        &self.turned[why as usize]
-    }
-
-    pub fn done(&self, what: Done) -> &Count {
-        &self.done[what as usize]
-    }
-
-    pub fn refused(&self, why: Refusal) -> &Count {
-        &self.refused[why as usize]
-    }
-
     /// In the Prometheus text format.
     pub fn render(&self) -> String {
         let mut text = String::new();
@@ -152,41 +100,22 @@ impl AdminCounters {
             "gateway_admin_operators",
             &mut std::iter::once((String::new(), self.operators.value())),
         );
-        let labelled = |label: &'static str| {
-            move |(name, count): (&'static str, &Count)| (format!("{{{label}=\"{name}\"}}"), count.value())
-        };
-        family(
-            &mut text,
-            "counter",
-            "gateway_admin_connections_refused_total",
-            &mut Turned::ALL
-                .map(Turned::name)
-                .into_iter()
-                .zip(&self.turned)
-                .map(labelled("reason")),
-        );
-        family(
-            &mut text,
-            "counter",
-            "gateway_admin_changes_total",
-            &mut Done::ALL
-                .map(Done::name)
-                .into_iter()
-                .zip(&self.done)
-                .map(labelled("kind")),
-        );
-        family(
-            &mut text,
-            "counter",
-            "gateway_admin_refused_total",
-            &mut Refusal::ALL
-                .map(Refusal::name)
-                .into_iter()
-                .zip(&self.refused)
-                .map(labelled("refusal")),
-        );
+        let metric = "gateway_admin_connections_refused_total";
+        family(&mut text, "counter", metric, &mut labelled("reason", &self.turned));
+        let metric = "gateway_admin_changes_total";
+        family(&mut text, "counter", metric, &mut labelled("kind", &self.done));
+        let metric = "gateway_admin_refused_total";
+        family(&mut text, "counter", metric, &mut labelled("refusal", &self.refused));
         text
     }
+}
+
+fn labelled<K: EnumArray<Count> + Into<&'static str>>(
+    label: &str,
+    counts: &EnumMap<K, Count>,
+) -> impl Iterator<Item = (String, u64)> {
+    let labels = move |which: K| format!("{{{label}=\"{}\"}}", which.into());
+    counts.iter().map(move |(which, count)| (labels(which), count.value()))
 }
 
 /// Appends a family of metrics, each with its labels.
@@ -204,21 +133,20 @@ mod tests {
     #[test]
     fn every_variant_counts_for_itself() {
         let counters = AdminCounters::default();
-        for (index, why) in Turned::ALL.into_iter().enumerate() {
-            counters.turned(why).add(index as u64 + 1);
+        for (index, count) in counters.turned.values().enumerate() {
+            count.add(index as u64 + 1);
         }
-        for refusal in Refusal::ALL {
-            counters.refused(refusal).inc();
-        }
+        counters.turned[Turned::Expired].inc();
         let text = counters.render();
-        for (index, why) in Turned::ALL.into_iter().enumerate() {
-            let line = format!(
-                "gateway_admin_connections_refused_total{{reason=\"{}\"}} {}",
-                why.name(),
-                index + 1
-            );
+        for line in [
+            "gateway_admin_connections_refused_total{reason=\"no_certificate\"} 1",
+            "gateway_admin_connections_refused_total{reason=\"certificate_expired\"} 3",
+            "gateway_admin_connections_refused_total{reason=\"certificate_refused\"} 6",
+            "gateway_admin_connections_refused_total{reason=\"crowded\"} 11",
+            "gateway_admin_changes_total{kind=\"cancel_cue\"} 0",
+        ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
-        assert_eq!(text.matches("refusal=").count(), Refusal::ALL.len());
+        assert_eq!(text.matches("refusal=").count(), counters.refused.len());
     }
 }

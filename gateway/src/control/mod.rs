@@ -136,7 +136,7 @@ impl Control {
                 result
             }
             Err(refused) => {
-                self.counters.refused(refused.refusal).inc();
+                self.counters.refused[refused.refusal].inc();
                 warn!(
                     operator = operator.name,
                     address = operator.address,
@@ -193,7 +193,7 @@ impl Control {
         self.wake_shards();
         self.wait_for(change_number, began).await;
         let took = began.elapsed();
-        self.counters.done(Done::of(&change.what)).inc();
+        self.counters.done[Done::of(&change.what)].inc();
         info!(
             operator = operator.name,
             address = operator.address,

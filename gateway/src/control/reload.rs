@@ -79,7 +79,7 @@ impl Control {
         let (shards, taken) = self.shared.current.taken(change);
         (reloaded.shards, reloaded.shards_applied) = (shards as u32, taken as u32);
         reloaded.applied_after_us = took.as_micros() as u64;
-        self.counters.done(Done::Reload).inc();
+        self.counters.done[Done::Reload].inc();
         info!(
             operator = operator.name, address = operator.address, differences = ?reloaded.differences,
             took_ms = took.as_secs_f64() * 1e3, "certificates and keys were read anew"

@@ -289,7 +289,7 @@ fn decode(bytes: Bytes) -> Result<Request, Refusal> {
 }
 
 async fn turn_away(control: &Arc<Control>, address: SocketAddr, why: Turned, detail: &str) {
-    control.counters.turned(why).inc();
+    control.counters.turned[why].inc();
     if !may_log() {
         return;
     }

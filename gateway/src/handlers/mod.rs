@@ -48,17 +48,17 @@ pub fn on_datagram(app: &mut Gateway, cx: &mut PhoneCx<'_>, datagram: Bytes) {
                 Code::Oversized => Dropped::Oversized,
                 _ => Dropped::Malformed,
             };
-            app.counters.dropped(why).inc();
+            app.counters.dropped[why].inc();
             let phone = &mut *cx.session;
             return app.reports.note_refusal(&mut phone.behaviour, phone.user, code);
         }
     };
     let Some(user) = cx.session.user else {
-        return app.counters.dropped(Dropped::BeforeHello).inc();
+        return app.counters.dropped[Dropped::BeforeHello].inc();
     };
     // Before anything is won. Who takes short answers only, or has many waiting, is answered all the same.
     let Some(room) = cx.datagram_room() else {
-        return app.counters.dropped(Dropped::NoReturn).inc();
+        return app.counters.dropped[Dropped::NoReturn].inc();
     };
     // Before an answer, which may be a win that lets this session in.
     let stands_for = app.limits.packets.stands_for(&app.limits.present, cx.hot);
@@ -70,8 +70,8 @@ pub fn on_datagram(app: &mut Gateway, cx: &mut PhoneCx<'_>, datagram: Bytes) {
     let bytes = frame::encode_datagram(&reply, &mut app.arena, ARENA_BYTES);
     match cx.send_datagram(bytes) {
         Ok(()) => {}
-        Err(SendDatagramError::Blocked(_)) => app.counters.dropped(Dropped::NoRoom).inc(),
-        Err(_) => app.counters.dropped(Dropped::NoReturn).inc(),
+        Err(SendDatagramError::Blocked(_)) => app.counters.dropped[Dropped::NoRoom].inc(),
+        Err(_) => app.counters.dropped[Dropped::NoReturn].inc(),
     }
 }
 
@@ -141,13 +141,13 @@ fn serve_shake(
             retry_after_ms,
             is_blocked,
         }) => {
-            app.counters.slowed(why).inc();
+            app.counters.slowed[why].inc();
             let grade = app.limits.present.grade();
             let reply = shake::slow_down(conditions, grade, shake, retry_after_ms, is_blocked);
             return Ok(reply);
         }
         Err(told_before) => {
-            app.counters.dropped(Dropped::ToldBefore).inc();
+            app.counters.dropped[Dropped::ToldBefore].inc();
             return Err(told_before);
         }
     };
@@ -158,9 +158,9 @@ fn serve_shake(
         seals,
     };
     let shaken = shake::shake(conditions, &mut prizes, user, shake, pace_ms, can_be_told);
-    app.counters.shake(shaken.outcome).inc();
+    app.counters.shakes[shaken.outcome].inc();
     if let Some(missed) = shaken.missed {
-        app.counters.missed(missed).inc();
+        app.counters.missed[missed].inc();
     }
     if shaken.reply.red_packet.is_some() {
         app.counters.wins.inc();
@@ -236,7 +236,7 @@ fn greet(
 /// Has the ledger answer a request, if it is let in.
 fn ask_ledger(app: &mut Gateway, cx: &mut PhoneCx<'_>, user: UserId, request: Request, to: ReturnAddress) -> Answer {
     let kind = request.kind();
-    app.counters.ask(kind).inc();
+    app.counters.asks[kind].inc();
     let mut visitor = visitor(cx, user);
     let entry = gatekeep::request(
         kind,
@@ -247,7 +247,7 @@ fn ask_ledger(app: &mut Gateway, cx: &mut PhoneCx<'_>, user: UserId, request: Re
         &mut app.seals.rng,
     );
     if let Err(kept) = entry {
-        app.counters.busy(kept.why).inc();
+        app.counters.busy[kept.why].inc();
         let answer = Answer::busy(kind, kept.retry_after_ms, kept.is_blocked);
         cx.session.behaviour.asked(answer.at_once());
         return answer;
@@ -275,7 +275,7 @@ fn ask_ledger(app: &mut Gateway, cx: &mut PhoneCx<'_>, user: UserId, request: Re
         Err(NotAsked::Busy(why)) => app.busy(kind, why),
         Err(NotAsked::Refused { reason, is_forged: is }) => {
             is_forged |= is;
-            app.counters.refused(reason).inc();
+            app.counters.refused[reason].inc();
             Answer::Now(
                 kind.refused(reason)
                     .expect("only what the ledger may refuse is refused here"),
@@ -311,7 +311,7 @@ pub fn reply(app: &mut Gateway, cx: &mut PhoneCx<'_>, stream: StreamId, kind: Ki
 }
 
 fn refuse(app: &mut Gateway, cx: &mut PhoneCx<'_>, stream: StreamId, code: Code) {
-    app.counters.stream_refused(code).inc();
+    app.counters.streams_refused[code].inc();
     let phone = &mut *cx.session;
     app.reports.note_refusal(&mut phone.behaviour, phone.user, code);
     cx.refuse(stream, code.number());

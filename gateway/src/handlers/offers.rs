@@ -39,13 +39,13 @@ fn ask(app: &mut Gateway, user: UserId, session: SessionId) {
         // Nobody is answered on it.
         stream: StreamId::new(Side::Client, Dir::Bi, 0),
     };
-    app.counters.ask(RequestKind::Offers).inc();
+    app.counters.asks[RequestKind::Offers].inc();
     let asked = app
         .ledger
         .ask(&app.conditions.now, app.conditions.unix, user, What::Offers, to);
     // Nothing hangs on it, so busy is no matter.
     if let Err(why) = asked {
-        app.counters.busy(why).inc();
+        app.counters.busy[why].inc();
     }
 }
 

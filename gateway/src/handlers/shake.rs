@@ -107,13 +107,9 @@ fn draw(conditions: &Conditions, prizes: &mut Prizes<'_>, user: UserId, index: u
     let random = prizes.seals.rng.next_u64();
     let show = &conditions.live.show;
     let phase = &show.phases[index];
-    let resource_of = |outcome: Outcome| {
-        let at = Outcome::ALL.iter().position(|one| *one == outcome);
-        phase.resources[at.expect("every outcome stands in ALL")]
-    };
     let outcome = phase.weights.draw(random);
     if outcome != Outcome::RedPacket {
-        return Drawn::plain(outcome, resource_of(outcome));
+        return Drawn::plain(outcome, phase.resources[outcome]);
     }
     let won = if can_be_told {
         win(conditions, prizes, user, index)
@@ -129,7 +125,7 @@ fn draw(conditions: &Conditions, prizes: &mut Prizes<'_>, user: UserId, index: u
         },
         Err(missed) => Drawn {
             missed: Some(missed),
-            ..Drawn::plain(phase.without_packet, resource_of(phase.without_packet))
+            ..Drawn::plain(phase.without_packet, phase.resources[phase.without_packet])
         },
     }
 }

@@ -12,6 +12,7 @@ use shake_rules::grade::Signals;
 use state::LoadState;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
+use strum::VariantArray as _;
 
 /// The load in the Prometheus text format.
 pub fn render(load: &LoadState) -> String {
@@ -27,7 +28,7 @@ pub fn render(load: &LoadState) -> String {
     for (name, value) in Signals::NAMES.iter().zip(load.signals().values()) {
         gauge("gateway_load", format!("{{signal=\"{name}\"}}"), value);
     }
-    for mode in Mode::ALL {
+    for &mode in Mode::VARIANTS {
         let holds = u8::from(load.modes().has(mode));
         gauge(
             "gateway_degraded",

@@ -2,12 +2,14 @@
 
 use shake_proto::handoff::status::AgentStatus;
 use shake_rules::throttle::ModeLimits;
+use strum::{IntoStaticStr, VariantArray};
 
 /// How long an agent may take to follow a show, in milliseconds. It looks ten times a second.
 const FOLLOW_MS_MAX: u64 = 3_000;
 
 /// One degraded mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Mode {
     /// No heartbeat of the agent: shakes are served, nothing can be won once the grants in hand are gone, and what needs
     /// the ledger is answered busy.
@@ -30,30 +32,9 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All modes.
-    pub const ALL: [Self; 8] = [
-        Self::AgentAway,
-        Self::RingFull,
-        Self::LedgerReadOnly,
-        Self::ConfigStale,
-        Self::SettlementDown,
-        Self::ClockJumped,
-        Self::ShowDiffers,
-        Self::FeedStopped,
-    ];
-
     /// The name in status and metrics.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::AgentAway => "agent_away",
-            Self::RingFull => "ring_full",
-            Self::LedgerReadOnly => "ledger_read_only",
-            Self::ConfigStale => "config_stale",
-            Self::SettlementDown => "settlement_down",
-            Self::ClockJumped => "clock_jumped",
-            Self::ShowDiffers => "show_differs",
-            Self::FeedStopped => "feed_stopped",
-        }
+        self.into()
     }
 }
 
@@ -67,7 +48,7 @@ impl Modes {
         Self(bits)
     }
 
-    /// One bit for each mode, in the order of [`Mode::ALL`].
+    /// One bit for each mode, in their order.
     pub fn bits(self) -> u32 {
         self.0
     }
@@ -83,9 +64,9 @@ impl Modes {
         self.0 & (1 << mode as u32) != 0
     }
 
-    /// The modes that hold, in the order of [`Mode::ALL`].
+    /// The modes that hold, in their order.
     pub fn iter(self) -> impl Iterator<Item = Mode> {
-        Mode::ALL.into_iter().filter(move |mode| self.has(*mode))
+        Mode::VARIANTS.iter().copied().filter(move |mode| self.has(*mode))
     }
 }
 

@@ -16,6 +16,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
+use strum::VariantArray as _;
 use table::{Cell, Server, Stack};
 use xtask::interrupt::Interrupt;
 use xtask::workspace;
@@ -118,7 +119,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Report> {
         interrupt,
     };
     let mut cells = Vec::new();
-    for server in Server::ALL {
+    for &server in Server::VARIANTS {
         say(&format!("before {}", server.name()));
         cells.extend(bench.before(server)?);
     }
@@ -178,7 +179,7 @@ impl Bench<'_> {
 
     fn all(&self, place: &Place, server: Server, address: SocketAddr) -> anyhow::Result<Vec<Cell>> {
         let mut cells = Vec::new();
-        for stack in Stack::ALL {
+        for &stack in Stack::VARIANTS {
             // New links: each counts the datagrams of sockets, whose ports come again.
             let links = ROWS.map(|row| {
                 let link = Proxy::start(address, 1)?;

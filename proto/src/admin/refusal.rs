@@ -1,9 +1,12 @@
 //! Why an operator's request is refused.
 
 use crate::admin_v1 as v1;
+use enum_map::Enum;
+use strum::{IntoStaticStr, VariantArray};
 
 /// Why a request was refused. The names are those of metrics and of the audit log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// Not one whole request within its bounds.
     Malformed,
@@ -36,43 +39,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// All refusals.
-    pub const ALL: [Self; 14] = [
-        Self::Malformed,
-        Self::Oversized,
-        Self::Unknown,
-        Self::Errors,
-        Self::OtherEvent,
-        Self::VersionOld,
-        Self::VersionTaken,
-        Self::CueUnknown,
-        Self::CuePast,
-        Self::Draining,
-        Self::Files,
-        Self::VersionAhead,
-        Self::PhaseRuns,
-        Self::CuePlayed,
-    ];
-
     /// The name in metrics, in logs and on the operator's screen.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::Oversized => "oversized",
-            Self::Unknown => "unknown",
-            Self::Errors => "errors",
-            Self::OtherEvent => "other_event",
-            Self::VersionOld => "version_old",
-            Self::VersionTaken => "version_taken",
-            Self::CueUnknown => "cue_unknown",
-            Self::CuePast => "cue_past",
-            Self::Draining => "draining",
-            Self::Files => "files",
-            Self::VersionAhead => "version_ahead",
-            Self::PhaseRuns => "phase_runs",
-            Self::CuePlayed => "cue_played",
-        }
+        self.into()
     }
 
     /// The refusal as the wire carries it.
@@ -99,6 +69,7 @@ impl Refusal {
     /// The refusal of this number on the wire.
     #[must_use]
     pub fn from_wire(number: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|one| one.to_wire() as i32 == number)
+        let mut all = Self::VARIANTS.iter().copied();
+        all.find(|one| one.to_wire() as i32 == number)
     }
 }

@@ -4,10 +4,12 @@
 use super::record::{BadRecord, put};
 use super::v1;
 use bytes::{Buf, BufMut};
+use enum_map::Enum;
 use prost::Message;
 use shake_rules::prefix::Prefix;
 use shake_rules::{DeviceId, UnixMillis, UserId};
 use std::fmt;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// Shard to agent: what was seen since the last such record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +121,8 @@ impl fmt::Display for Subject {
 }
 
 /// The rules that somebody may break. What each means in figures stands in `agent.toml`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Enum, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Rule {
     /// Shakes on and on after being told to slow down.
     Flood,
@@ -144,41 +147,10 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// All rules.
-    pub const ALL: [Self; 10] = [
-        Self::Flood,
-        Self::Requests,
-        Self::Forgery,
-        Self::Theft,
-        Self::Malformed,
-        Self::Churn,
-        Self::Moves,
-        Self::Farm,
-        Self::Harvest,
-        Self::Strangers,
-    ];
-
     /// The name in configuration, metrics, logs and lists.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Flood => "flood",
-            Self::Requests => "requests",
-            Self::Forgery => "forgery",
-            Self::Theft => "theft",
-            Self::Malformed => "malformed",
-            Self::Churn => "churn",
-            Self::Moves => "moves",
-            Self::Farm => "farm",
-            Self::Harvest => "harvest",
-            Self::Strangers => "strangers",
-        }
-    }
-
-    /// The rule of this name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.name() == name)
+        self.into()
     }
 
     fn to_wire(self) -> v1::Rule {
@@ -197,7 +169,8 @@ impl Rule {
     }
 
     fn from_wire(number: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.to_wire() as i32 == number)
+        let mut all = Self::VARIANTS.iter().copied();
+        all.find(|rule| rule.to_wire() as i32 == number)
     }
 }
 
@@ -365,7 +338,7 @@ mod tests {
             silent: u32::MAX,
         }));
         for subject in [Subject::User(user), Subject::Device(device), Subject::Prefix(prefix)] {
-            for rule in Rule::ALL {
+            for &rule in Rule::VARIANTS {
                 let block = Block {
                     subject,
                     until: UnixMillis(u64::MAX),
@@ -375,7 +348,7 @@ mod tests {
                 block.encode(&mut bytes);
                 assert!(bytes.len() <= Ring::Block.record_bytes_max() as usize);
                 assert_eq!(Block::decode(&bytes[..]), Ok(block));
-                assert_eq!(Rule::parse(rule.name()), Some(rule));
+                assert_eq!(rule.name().parse(), Ok(rule));
             }
             assert_eq!(Subject::parse(subject.kind(), &subject.name()), Some(subject));
         }

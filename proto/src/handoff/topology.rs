@@ -20,6 +20,8 @@
 //! [`Event`]: super::abuse::Event
 //! [`Block`]: super::abuse::Block
 
+use strum::VariantArray;
+
 /// The version of the records in these rings, which a mapping names beside its own: both sides must know the same.
 /// Version 3 has the ticket's end in `Issued`; older mappings do not name one.
 pub const RECORDS_VERSION: u32 = 3;
@@ -39,8 +41,8 @@ pub enum Direction {
     ToShard,
 }
 
-/// The rings of a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The rings of a lane, in the order of the mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Ring {
     /// What must be durable: issued packets, claims.
     Request,
@@ -57,16 +59,6 @@ pub enum Ring {
 }
 
 impl Ring {
-    /// All rings of a lane, in the order of the mapping.
-    pub const ALL: [Self; 6] = [
-        Self::Request,
-        Self::Reply,
-        Self::Grant,
-        Self::Notice,
-        Self::Event,
-        Self::Block,
-    ];
-
     /// Slots, a power of two.
     #[must_use]
     pub const fn slots(self) -> u32 {
@@ -104,21 +96,13 @@ impl Ring {
     /// Its place in the mapping.
     #[must_use]
     pub const fn index(self, shard: u16) -> usize {
-        let within = match self {
-            Self::Request => 0,
-            Self::Reply => 1,
-            Self::Grant => 2,
-            Self::Notice => 3,
-            Self::Event => 4,
-            Self::Block => 5,
-        };
-        shard as usize * Self::ALL.len() + within
+        shard as usize * Self::VARIANTS.len() + self as usize
     }
 }
 
 /// How many shards a mapping with so many rings is for; `None` when it is no whole number of lanes.
 #[must_use]
 pub fn shards_of(rings: usize) -> Option<u16> {
-    let shards = u16::try_from(rings / Ring::ALL.len()).ok()?;
-    (rings.is_multiple_of(Ring::ALL.len()) && (1..=SHARDS_MAX).contains(&shards)).then_some(shards)
+    let shards = u16::try_from(rings / Ring::VARIANTS.len()).ok()?;
+    (rings.is_multiple_of(Ring::VARIANTS.len()) && (1..=SHARDS_MAX).contains(&shards)).then_some(shards)
 }

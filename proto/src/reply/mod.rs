@@ -14,11 +14,14 @@ pub use wallet::{WALLET_TRANSFERS_MAX, WalletResult, WalletTransfer};
 
 use crate::code::Code;
 use crate::wire::v1;
+use enum_map::Enum;
 use shake_rules::outcome::Outcome;
 use shake_rules::ticket::TicketError;
+use strum::{IntoStaticStr, VariantArray};
 
 /// A final refusal; asking again changes nothing. The names are those of metrics and reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// The ticket is not authentic.
     TicketForged,
@@ -51,43 +54,10 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All reasons.
-    pub const ALL: [Self; 14] = [
-        Self::TicketForged,
-        Self::TicketForeign,
-        Self::TicketOtherEvent,
-        Self::TicketExpired,
-        Self::PacketUnknown,
-        Self::PacketVoid,
-        Self::PacketTaken,
-        Self::LimitReached,
-        Self::PacketEmpty,
-        Self::NotEntitled,
-        Self::Balance,
-        Self::Amount,
-        Self::PacketExpired,
-        Self::KeyUsed,
-    ];
-
     /// The name in metrics and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::TicketForged => "ticket_forged",
-            Self::TicketForeign => "ticket_foreign",
-            Self::TicketOtherEvent => "ticket_other_event",
-            Self::TicketExpired => "ticket_expired",
-            Self::PacketUnknown => "packet_unknown",
-            Self::PacketVoid => "packet_void",
-            Self::PacketTaken => "packet_taken",
-            Self::LimitReached => "limit_reached",
-            Self::PacketEmpty => "packet_empty",
-            Self::NotEntitled => "not_entitled",
-            Self::Balance => "balance",
-            Self::Amount => "amount",
-            Self::PacketExpired => "packet_expired",
-            Self::KeyUsed => "key_used",
-        }
+        self.into()
     }
 
     /// The reason as the wire carries it.
@@ -114,7 +84,8 @@ impl Reason {
     /// The reason of this number on the wire.
     #[must_use]
     pub fn from_wire(number: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.to_wire() as i32 == number)
+        let mut all = Self::VARIANTS.iter().copied();
+        all.find(|reason| reason.to_wire() as i32 == number)
     }
 }
 
@@ -173,11 +144,8 @@ mod tests {
             code: Bytes::from_static(b"code"),
             repeat: true,
         };
-        let refusals = Reason::ALL.map(ClaimResult::Refused);
-        for result in refusals
-            .into_iter()
-            .chain([opened, ClaimResult::Busy { retry_after_ms: 4 }])
-        {
+        let refusals = Reason::VARIANTS.iter().copied().map(ClaimResult::Refused);
+        for result in refusals.chain([opened, ClaimResult::Busy { retry_after_ms: 4 }]) {
             assert_eq!(ClaimResult::try_from(v1::ClaimReply::from(result.clone())), Ok(result));
         }
         assert_eq!(Reason::from_wire(0), None);

@@ -7,7 +7,7 @@
 use super::blocks::{Blocks, Held};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
-use shake_proto::handoff::abuse::{Rule, Subject};
+use shake_proto::handoff::abuse::Subject;
 use shake_rules::UnixMillis;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -69,7 +69,7 @@ impl KeptBlock {
     fn to_held(&self) -> Option<Held> {
         Some(Held {
             subject: Subject::parse(&self.kind, &self.name)?,
-            rule: Rule::parse(&self.rule)?,
+            rule: self.rule.parse().ok()?,
             value: self.value,
             earlier: self.earlier,
             since: UnixMillis(self.since_ms),

@@ -2,6 +2,7 @@
 
 use shake_proto::handoff::topology::{Direction, RECORDS_VERSION, Ring, shards_of};
 use shm_queue::{Geometry, Side};
+use strum::VariantArray as _;
 
 /// How many requests to take of each lane, of which so many wait: at most `max` in all. Every lane gets an equal part
 /// first; what some do not need goes to the others, beginning with `first`.
@@ -34,7 +35,7 @@ pub(super) fn check_geometry(geometry: &Geometry) -> Result<u16, String> {
     let rings = geometry.rings.len();
     let shards = shards_of(rings).ok_or_else(|| format!("{rings} rings are no whole number of lanes"))?;
     for shard in 0..shards {
-        for ring in Ring::ALL {
+        for &ring in Ring::VARIANTS {
             let found = geometry.rings[ring.index(shard)];
             let producer = match ring.direction() {
                 Direction::ToAgent => Side::Front,

@@ -208,7 +208,7 @@ impl Judge {
     }
 
     fn count_refusal(&self, reason: Reason) -> Reason {
-        self.counters.refused(reason).add(1);
+        self.counters.refused[reason].add(1);
         reason
     }
 }

@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use strum::VariantArray as _;
 use tempfile::TempDir;
 
 pub const EVENT: EventId = EventId(7);
@@ -323,7 +324,9 @@ pub fn geometry(shards: u16) -> Geometry {
     };
     Geometry {
         records: RECORDS_VERSION,
-        rings: (0..shards).flat_map(|_| Ring::ALL.map(ring)).collect(),
+        rings: (0..shards)
+            .flat_map(|_| Ring::VARIANTS.iter().copied().map(ring))
+            .collect(),
         bells: shards,
         sleepers: 1,
     }

@@ -1,7 +1,9 @@
 //! The kinds of files that people take for each other, told apart by their tables.
 
+use strum::VariantArray;
+
 /// What a text file of this project is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum Kind {
     /// The phases of an event.
     Show,
@@ -18,15 +20,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [
-        Self::Show,
-        Self::Throttle,
-        Self::Gateway,
-        Self::Agent,
-        Self::Scenario,
-        Self::Keys,
-    ];
-
     /// What it is called.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -66,7 +59,7 @@ impl Kind {
     pub(super) fn taken_for(self, text: &str) -> Option<Self> {
         let table: toml::Table = text.parse().ok()?;
         let count = |kind: Self| kind.own().iter().filter(|key| table.contains_key(**key)).count();
-        let likeliest = Self::ALL.into_iter().max_by_key(|&kind| count(kind))?;
+        let likeliest = *Self::VARIANTS.iter().max_by_key(|&&kind| count(kind))?;
         (count(self) == 0 && count(likeliest) > 0).then_some(likeliest)
     }
 }
@@ -88,7 +81,7 @@ mod tests {
             (Kind::Keys, "purpose = \"ticket\"\n[[key]]\nid = 1\n"),
         ];
         for (kind, text) in files {
-            for wanted in Kind::ALL {
+            for &wanted in Kind::VARIANTS {
                 let found = wanted.taken_for(text);
                 assert_eq!(found, (wanted != kind).then_some(kind), "{kind:?} for {wanted:?}");
             }

@@ -13,6 +13,7 @@ pub(super) use manifest::MANIFEST_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
+use strum::VariantNames as _;
 use toml::Spanned;
 
 /// The moment of what has no time yet.
@@ -229,7 +230,7 @@ impl Check<'_> {
 }
 
 fn outcome_names() -> String {
-    Outcome::ALL.map(Outcome::name).join(", ")
+    Outcome::VARIANTS.join(", ")
 }
 
 fn timestamp(text: &str) -> Option<UnixMillis> {

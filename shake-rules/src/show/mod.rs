@@ -10,6 +10,7 @@ use crate::document::Problems;
 use crate::outcome::{Outcome, Weights};
 use crate::winnings::WinLimits;
 use crate::{Cents, EventId, SponsorId, UnixMillis};
+use enum_map::EnumMap;
 use std::collections::BTreeMap;
 
 /// The most bytes of a manifest in a reply (`HelloReply`): a show whose packages need more is refused.
@@ -120,8 +121,8 @@ pub struct Phase {
     pub releases_per_second: f64,
     /// What a drawn red packet turns into when there is none to give; never a red packet.
     pub without_packet: Outcome,
-    /// The resource shown with each outcome, in the order of [`Outcome::ALL`]; zero for none.
-    pub resources: [u32; Outcome::ALL.len()],
+    /// The resource shown with each outcome; zero for none.
+    pub resources: EnumMap<Outcome, u32>,
 }
 
 /// Moments that do not stand in the show file.

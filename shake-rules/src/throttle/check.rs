@@ -4,7 +4,9 @@ use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
 use super::{GradeRules, ModeLimits, Network, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
 use crate::document::{self, Kind, Problems};
 use crate::grade::{GRADES, Signals};
+use enum_map::EnumMap;
 use std::fmt::Display;
+use strum::VariantNames as _;
 use toml::Spanned;
 
 /// The least rate that is not zero: one in a quarter of an hour. A smaller one is a zero that does not look like it.
@@ -218,13 +220,13 @@ impl Check<'_> {
         rate
     }
 
-    fn off(&mut self, names: &[Spanned<String>]) -> [bool; Service::ALL.len()] {
-        let mut off = [false; Service::ALL.len()];
+    fn off(&mut self, names: &[Spanned<String>]) -> EnumMap<Service, bool> {
+        let mut off = EnumMap::default();
         for name in names {
-            match Service::from_name(name.as_ref()) {
-                Some(service) => off[service as usize] = true,
-                None => {
-                    let known = Service::ALL.map(Service::name).join(", ");
+            match name.as_ref().parse::<Service>() {
+                Ok(service) => off[service] = true,
+                Err(_) => {
+                    let known = Service::VARIANTS.join(", ");
                     let message = format!("off has {:?}; what can be switched off is: {known}", name.as_ref());
                     self.wrong(name, message);
                 }

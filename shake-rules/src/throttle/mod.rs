@@ -7,8 +7,10 @@ pub mod pace;
 
 use crate::document::Problems;
 use crate::grade::{GRADES, Grade, Signals};
+use enum_map::{Enum, EnumMap};
 use rate_limit::Limit;
 use std::net::IpAddr;
+use strum::{EnumString, IntoStaticStr, VariantNames};
 
 /// The commented default throttle.
 pub const DEFAULT: &str = include_str!("../../../deploy/throttle.toml");
@@ -107,7 +109,8 @@ impl Rate {
 }
 
 /// A service that a grade can switch off. Claims are not among them: what was won is never shut out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Enum, EnumString, IntoStaticStr, VariantNames)]
+#[strum(serialize_all = "snake_case")]
 pub enum Service {
     /// The user's balance.
     Wallet,
@@ -124,33 +127,10 @@ pub enum Service {
 }
 
 impl Service {
-    /// All services.
-    pub const ALL: [Self; 6] = [
-        Self::Wallet,
-        Self::PacketView,
-        Self::Offers,
-        Self::Gift,
-        Self::Send,
-        Self::Grab,
-    ];
-
     /// The name in the throttle file.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Wallet => "wallet",
-            Self::PacketView => "packet_view",
-            Self::Offers => "offers",
-            Self::Gift => "gift",
-            Self::Send => "send",
-            Self::Grab => "grab",
-        }
-    }
-
-    /// The service of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|service| service.name() == name)
+        self.into()
     }
 }
 
@@ -190,15 +170,15 @@ pub struct GradeRules {
     pub shed_after_ms: u32,
     /// Smallest and largest time after which who was refused may ask again, in milliseconds.
     pub retry_ms: [u32; 2],
-    /// What is switched off, in the order of [`Service::ALL`].
-    pub off: [bool; Service::ALL.len()],
+    /// What is switched off.
+    pub off: EnumMap<Service, bool>,
 }
 
 impl GradeRules {
     /// Whether the grade switches a service off.
     #[must_use]
     pub fn is_off(&self, service: Service) -> bool {
-        self.off[service as usize]
+        self.off[service]
     }
 }
 
@@ -233,11 +213,7 @@ mod tests {
                 .any(|net| net.contains("127.1.2.3".parse().expect("address")))
         );
         assert!(throttle.at(Grade::new(4)).is_off(Service::Send));
-        assert!(
-            Service::ALL
-                .iter()
-                .all(|service| !throttle.at(Grade::new(0)).is_off(*service))
-        );
+        assert!(throttle.at(Grade::new(0)).off.values().all(|is_off| !is_off));
     }
 
     #[test]

@@ -233,9 +233,9 @@ fn explain(error: &ConnectionError) -> anyhow::Error {
     }
     let turned = match error {
         ConnectionError::ConnectionClosed(close) => identity::alert(close.error_code.into()).map(identity::turned),
-        ConnectionError::ApplicationClosed(close) => Turned::ALL
-            .into_iter()
-            .find(|why| why.name().as_bytes() == close.reason.as_ref()),
+        ConnectionError::ApplicationClosed(close) => str::from_utf8(&close.reason)
+            .ok()
+            .and_then(|reason| reason.parse().ok()),
         _ => None,
     };
     let advice = match turned {

@@ -4,48 +4,42 @@ use super::{ROWS, Row};
 use crate::chaos::link::Direction;
 use crate::report::{Line, Table};
 use anyhow::{Context, ensure};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The most that a loss may cost, in multiples of what it costs before the plain server.
 const RATIO_MAX: f64 = 1.5;
 
 /// Who answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 pub enum Server {
     /// On the `quinn` crate as it comes.
+    #[strum(serialize = "plain quinn")]
     Plain,
     /// The gateway, which asks phones to let acknowledgements ride, if they can.
+    #[strum(serialize = "gateway, riding")]
     Riding,
     /// The gateway in a show whose pace is too slow for that.
+    #[strum(serialize = "gateway, not riding")]
     NotRiding,
 }
 
 impl Server {
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Riding, Self::NotRiding];
-
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Plain => "plain quinn",
-            Self::Riding => "gateway, riding",
-            Self::NotRiding => "gateway, not riding",
-        }
+        self.into()
     }
 }
 
 /// The phone's QUIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub enum Stack {
     Quinn,
     Aioquic,
 }
 
 impl Stack {
-    pub const ALL: [Self; 2] = [Self::Quinn, Self::Aioquic];
-
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Quinn => "quinn",
-            Self::Aioquic => "aioquic",
-        }
+        self.into()
     }
 }
 
@@ -96,9 +90,8 @@ fn of(cells: &[Cell], server: Server, stack: Stack) -> impl Iterator<Item = &Cel
 
 /// A line for each row, a column for each stack and server.
 pub fn table(tries: u32, cells: &[Cell]) -> Table {
-    let columns = Stack::ALL
-        .map(|stack| Server::ALL.map(|server| (stack, server)))
-        .concat();
+    let of_stack = |&stack| Server::VARIANTS.iter().map(move |&server| (stack, server));
+    let columns: Vec<(Stack, Server)> = Stack::VARIANTS.iter().flat_map(of_stack).collect();
     let heads = columns
         .iter()
         .map(|(stack, server)| format!("{}: {}", stack.name(), server.name().replace("gateway, ", "")));
@@ -116,7 +109,7 @@ pub fn table(tries: u32, cells: &[Cell]) -> Table {
 /// The verdict: of each stack before each gateway.
 pub fn lines(cells: &[Cell]) -> Vec<Line> {
     let mut lines = Vec::new();
-    for stack in Stack::ALL {
+    for &stack in Stack::VARIANTS {
         for server in [Server::Riding, Server::NotRiding] {
             let who = format!("{}, {}", stack.name(), server.name());
             let failures: Vec<_> = of(cells, server, stack).flat_map(|cell| &cell.failures).collect();
@@ -177,8 +170,8 @@ mod tests {
     /// All cells, with these times of the gateway that rides for stock quinn, and 100 ms for everything else.
     fn table(ms: impl Fn(usize) -> u64) -> Vec<Cell> {
         let mut all = Vec::new();
-        for server in Server::ALL {
-            for stack in Stack::ALL {
+        for &server in Server::VARIANTS {
+            for &stack in Stack::VARIANTS {
                 let is_meant = (server, stack) == (Server::Riding, Stack::Quinn);
                 let text = printed(|row| if is_meant { ms(row) } else { 100 });
                 all.extend(cells(server, stack, 1, &text).unwrap());

@@ -8,6 +8,7 @@ use crate::show::file::{GiftsTable, PhaseTable};
 use crate::show::{Gifts, Phase};
 use crate::split::SHARES_MAX;
 use crate::{Cents, SponsorId, UnixMillis};
+use enum_map::EnumMap;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::Spanned;
@@ -181,8 +182,8 @@ impl Check<'_> {
         let Some(named) = &phase.without_packet else {
             return Some(Outcome::Nothing);
         };
-        match Outcome::from_name(named.as_ref()) {
-            Some(outcome) if outcome != Outcome::RedPacket => Some(outcome),
+        match named.as_ref().parse() {
+            Ok(outcome) if outcome != Outcome::RedPacket => Some(outcome),
             _ => {
                 let message = format!(
                     "without_packet = {:?} must be one of {}",
@@ -195,13 +196,13 @@ impl Check<'_> {
         }
     }
 
-    fn by_outcome(&mut self, named: &BTreeMap<Spanned<String>, u32>) -> Option<[u32; Outcome::ALL.len()]> {
-        let mut values = [0; Outcome::ALL.len()];
+    fn by_outcome(&mut self, named: &BTreeMap<Spanned<String>, u32>) -> Option<EnumMap<Outcome, u32>> {
+        let mut values = EnumMap::default();
         let mut good = true;
         for (name, value) in named {
-            match Outcome::ALL.iter().position(|outcome| outcome.name() == name.as_ref()) {
-                Some(index) => values[index] = *value,
-                None => {
+            match name.as_ref().parse::<Outcome>() {
+                Ok(outcome) => values[outcome] = *value,
+                Err(_) => {
                     let message = format!(
                         "unknown outcome {:?}; it must be one of {}",
                         name.as_ref(),
