@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use host::console;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, Endpoint};
@@ -23,7 +24,10 @@ async fn main() -> Result<()> {
     let endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into())?;
     let connecting = endpoint.connect_with(configuration(ca)?, address.parse()?, "localhost")?;
     let phone = connecting.await.context("nobody there, or not of this authority")?;
-    let token = shake_rules::hex::decode(token).context("the token is not hex")?.into();
+    let token = HEXLOWER_PERMISSIVE
+        .decode(token.as_bytes())
+        .context("the token is not hex")?
+        .into();
     let hello = v1::Hello {
         token,
         ..Default::default()

@@ -4,6 +4,7 @@
 
 use crate::files::Identity;
 use crate::report::{Certificate, Keys, Report, Severity};
+use data_encoding::HEXLOWER;
 use host::chain::{self, Usage};
 use host::pem;
 use jiff::Timestamp;
@@ -11,7 +12,6 @@ use ring::digest;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
-use shake_rules::hex;
 use shake_rules::keys::{KeyRing, Purpose};
 use std::fs;
 use std::io::ErrorKind;
@@ -245,7 +245,7 @@ impl Inspection<'_> {
             issuer: certificate.issuer().to_string(),
             names,
             addresses: addresses.iter().map(ToString::to_string).collect(),
-            sha256: hex::encode(digest::digest(&digest::SHA256, der).as_ref()),
+            sha256: HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref()),
             usage: usage(certificate),
             not_before: rfc3339(starts),
             not_after: rfc3339(ends),

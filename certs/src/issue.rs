@@ -3,6 +3,7 @@
 
 use crate::files::{self, Access, FilesError, Identity, NewFile};
 use crate::generate::{self, DAY_SECONDS, GenerateError};
+use data_encoding::HEXLOWER;
 use host::chain::{self, Usage};
 use host::pem::{self, PemError};
 use jiff::Timestamp;
@@ -10,7 +11,6 @@ use rcgen::{Issuer, KeyPair, PublicKeyData};
 use ring::digest;
 use rustls_pki_types::CertificateDer;
 use serde::Serialize;
-use shake_rules::hex;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -296,7 +296,7 @@ fn check_name(name: &str) -> Result<(), IssueError> {
 }
 
 fn sha256(der: &[u8]) -> String {
-    hex::encode(digest::digest(&digest::SHA256, der).as_ref())
+    HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref())
 }
 
 fn not_after_s(der: &[u8]) -> Option<i64> {

@@ -2,11 +2,12 @@
 //! this; here it is for tests, for operators and for a first try by hand.
 
 use crate::keys::{self, KeyFileError};
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::Serialize;
 use shake_rules::keys::Purpose;
 use shake_rules::token::{TokenKeys, UserToken};
-use shake_rules::{UnixMillis, UserId, hex};
+use shake_rules::{UnixMillis, UserId};
 use std::path::Path;
 use thiserror::Error;
 
@@ -59,6 +60,6 @@ pub fn mint(directory: &Path, user: UserId, expires_at: Timestamp, now: Timestam
         user: user.0,
         expires_at: expires_at.to_string(),
         key_id: ring.active().id,
-        token: hex::encode(&token),
+        token: HEXLOWER.encode(&token),
     })
 }

@@ -6,10 +6,11 @@ mod support;
 use certs::files::{Identity, all_names};
 use certs::inspect::inspect;
 use certs::token;
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use shake_rules::keys::{KeyRing, Purpose};
 use shake_rules::token::{TokenError, TokenKeys};
-use shake_rules::{UnixMillis, UserId, hex};
+use shake_rules::{UnixMillis, UserId};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -34,7 +35,8 @@ fn tokens_are_checked_by_the_keys_of_the_directory() {
         "2100-01-01T08:00:00+08:00",
     ]);
     assert!(printed.status.success(), "{printed:?}");
-    let bytes = hex::decode(String::from_utf8(printed.stdout).unwrap().trim()).unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    let bytes = HEXLOWER.decode(text.trim().as_bytes()).unwrap();
     let expires = UnixMillis(4_102_444_800_000);
     let checked = keys.check(&bytes, UnixMillis(expires.0 - 1)).unwrap();
     assert_eq!((checked.user, checked.expires_at), (UserId(7), expires));
@@ -44,8 +46,11 @@ fn tokens_are_checked_by_the_keys_of_the_directory() {
     let json: serde_json::Value = serde_json::from_slice(&printed.stdout).unwrap();
     assert_eq!((&json["user"], &json["key_id"]), (&7.into(), &1.into()));
     assert!(
-        keys.check(&hex::decode(json["token"].as_str().unwrap()).unwrap(), UnixMillis(0))
-            .is_ok()
+        keys.check(
+            &HEXLOWER.decode(json["token"].as_str().unwrap().as_bytes()).unwrap(),
+            UnixMillis(0)
+        )
+        .is_ok()
     );
 
     let now = Timestamp::now();

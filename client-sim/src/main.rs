@@ -74,14 +74,10 @@ fn simulate(flags: &Run) -> Result<u8> {
     })?;
 
     if let Some(out) = &mut opened {
-        write_opened(&outcome.opened, out)
-            .and_then(|()| out.flush())
-            .context("cannot write the opened packets")?;
+        write_opened(&outcome.opened, out).context("cannot write the opened packets")?;
     }
     if let Some(out) = &mut credits {
-        write_credits(&outcome.opened, &outcome.credits, out)
-            .and_then(|()| out.flush())
-            .context("cannot write the credits")?;
+        write_credits(&outcome.opened, &outcome.credits, out).context("cannot write the credits")?;
     }
     if let Some(out) = &mut html {
         out.write_all(page(&outcome.report).as_bytes())

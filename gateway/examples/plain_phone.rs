@@ -5,6 +5,7 @@
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use clap::Parser;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use host::console;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Endpoint};
@@ -39,7 +40,8 @@ struct Cli {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let token = bytes_of(&cli.token).context("--token is not hex")?;
+    let token = HEXLOWER_PERMISSIVE.decode(cli.token.trim().as_bytes());
+    let token = token.context("--token is not hex")?;
     let config = config(&cli)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -55,12 +57,6 @@ fn main() -> Result<()> {
         }
         Ok(())
     })
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let digits = hex.trim().as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.map(byte).collect()
 }
 
 fn config(cli: &Cli) -> Result<ClientConfig> {

@@ -2,8 +2,8 @@
 //! what tells gateways of a fleet apart that have the same keys.
 
 use anyhow::{Context, Result};
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use rand::Rng;
-use shake_rules::hex;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,7 +40,9 @@ fn random() -> Id {
 fn kept(state: &Path) -> Result<Id> {
     let path = state.join(FILE);
     match fs::read_to_string(&path) {
-        Ok(text) => hex::decode(text.trim_end())
+        Ok(text) => HEXLOWER_PERMISSIVE
+            .decode(text.trim_end().as_bytes())
+            .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .with_context(|| format!("{}: {text:?} is not 32 hex digits", path.display())),
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -55,7 +57,7 @@ fn make(state: &Path) -> Result<Id> {
     let (id, new) = (random(), state.join("gateway-id.new"));
     let mut options = File::options();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    writeln!(file, "{}", hex::encode(&id))?;
+    writeln!(file, "{}", HEXLOWER.encode(&id))?;
     file.sync_all()?;
     fs::rename(&new, state.join(FILE))?;
     File::open(state)?.sync_all()?;

@@ -3,18 +3,19 @@
 
 use crate::config::{CERTS_KEY, Config};
 use anyhow::{Context, Result, anyhow};
+use data_encoding::HEXLOWER;
 use enum_map::EnumMap;
 use host::chain::{self, Usage};
 use host::clock::moment;
 use host::pem;
 use quic_shard::tls::{Limits, ServerSide, Servers};
 use ring::digest;
+use shake_rules::UnixMillis;
 use shake_rules::code::CodeKeys;
 use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::{Key, KeyRing, Purpose};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::token::TokenKeys;
-use shake_rules::{UnixMillis, hex};
 use std::path::Path;
 use strum::VariantArray as _;
 use x509_parser::certificate::X509Certificate;
@@ -175,7 +176,7 @@ impl Certificate {
             expires_at = expires_at.min(ms(validity.not_after.timestamp()));
         }
         Ok(Self {
-            sha256: hex::encode(digest::digest(&digest::SHA256, &chain[0]).as_ref()),
+            sha256: HEXLOWER.encode(digest::digest(&digest::SHA256, &chain[0]).as_ref()),
             starts_at,
             expires_at,
             is_of_authority,

@@ -3,13 +3,13 @@
 mod support;
 
 use certs::rotate::Step;
+use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, SanType};
 use ring::digest;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use shake_proto::admin_v1::{self as admin, reply};
-use shake_rules::hex;
 use shake_rules::keys::Purpose;
 use std::path::Path;
 use strum::VariantArray as _;
@@ -178,7 +178,7 @@ async fn a_refused_operator_is_out_at_once_and_sighup_does_what_reload_does() {
     let status = || admin::request::Kind::Status(admin::StatusRequest {});
     let operator = Operator::connect(stand.admin, &certs, false).await;
     assert!(matches!(operator.ask(status()).await, reply::Result::Status(_)));
-    let fingerprint = hex::encode(digest::digest(&digest::SHA256, &on_disk(&certs.join("operator.pem"))).as_ref());
+    let fingerprint = HEXLOWER.encode(digest::digest(&digest::SHA256, &on_disk(&certs.join("operator.pem"))).as_ref());
     std::fs::write(
         certs.join("refused-operators.txt"),
         format!("{fingerprint} # a stolen laptop\n"),

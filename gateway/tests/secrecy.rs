@@ -2,6 +2,7 @@
 
 mod support;
 
+use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
 use shake_rules::keys::Purpose;
 use strum::VariantArray as _;
@@ -31,7 +32,9 @@ async fn no_log_holds_a_secret() {
     assert_eq!(stand.stop_agent(), Some(0));
 
     let read = |name: &str| std::fs::read_to_string(stand.path(name)).expect("a text file");
-    let mut secrets = vec![hex(&stand.token(1)), hex(&packet.ticket)];
+    let mut secrets = [&stand.token(1), &packet.ticket]
+        .map(|secret| HEXLOWER.encode(secret))
+        .to_vec();
     let keys = Purpose::VARIANTS.iter().map(|purpose| purpose.file_name());
     for name in keys.chain(["server.key.pem"]) {
         let text = read(&format!("certs/{name}"));
@@ -53,8 +56,4 @@ async fn no_log_holds_a_secret() {
         read("gateway.log").contains("TRACE") || read("gateway.log").contains("DEBUG"),
         "the log tells all"
     );
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

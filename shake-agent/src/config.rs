@@ -1,10 +1,10 @@
 //! The agent's configuration: read from TOML, checked as a whole, and only then used.
 
 use crate::abuse::Rules;
+use ipnet::IpNet;
 use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Kind, Problems};
-use shake_rules::throttle::Network;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -261,12 +261,12 @@ impl Check<'_> {
         }
     }
 
-    fn networks(&mut self, values: &[Spanned<String>]) -> Vec<Network> {
+    fn networks(&mut self, values: &[Spanned<String>]) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for value in values {
-            match Network::parse(value.as_ref()) {
-                Some(network) => networks.push(network),
-                None => {
+            match value.as_ref().parse() {
+                Ok(network) => networks.push(network),
+                Err(_) => {
                     let message = format!("{:?} is no network such as \"10.0.0.0/8\"", value.as_ref());
                     self.problems.add(self.text, value.span(), message);
                 }

@@ -120,46 +120,48 @@ pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -
     let sqlite = |source| LedgerError::sqlite("read", ledger, source);
     let mut statement = connection.prepare(sql).map_err(sqlite)?;
     let mut rows = statement.query([]).map_err(sqlite)?;
-    if format == Format::Csv {
-        writeln!(out, "{}", columns.join(","))?;
-    }
-    let mut count = 0;
-    while let Some(row) = rows.next().map_err(sqlite)? {
-        let values = match what {
-            What::Packets => packet(row),
-            What::Transfers => transfer(row),
-            What::Shares => credit(row, &SHARE_COLUMNS),
-            What::Outbox => credit(row, &OUTBOX_COLUMNS),
-            What::Users => credit(row, &USER_COLUMNS),
-        };
-        write_row(columns, values.map_err(sqlite)?, format, out)?;
-        count += 1;
-    }
-    out.flush()?;
+    let mut each = |write: &mut dyn FnMut(Vec<Value>) -> io::Result<()>| -> Result<u64, ExportError> {
+        let mut count = 0;
+        while let Some(row) = rows.next().map_err(sqlite)? {
+            let values = match what {
+                What::Packets => packet(row),
+                What::Transfers => transfer(row),
+                What::Shares => credit(row, &SHARE_COLUMNS),
+                What::Outbox => credit(row, &OUTBOX_COLUMNS),
+                What::Users => credit(row, &USER_COLUMNS),
+            };
+            write(values.map_err(sqlite)?)?;
+            count += 1;
+        }
+        Ok(count)
+    };
+    let count = match format {
+        Format::Csv => {
+            let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+            csv.write_record(columns).map_err(of_output)?;
+            let count = each(&mut |values| csv.serialize(values).map_err(of_output))?;
+            csv.flush()?;
+            count
+        }
+        Format::Jsonl => {
+            let count = each(&mut |values| {
+                let object: Map<_, _> = columns.iter().map(|&name| name.to_owned()).zip(values).collect();
+                serde_json::to_writer(&mut *out, &object)?;
+                out.write_all(b"\n")
+            })?;
+            out.flush()?;
+            count
+        }
+    };
     Ok(count)
 }
 
-fn write_row(columns: &[&str], values: Vec<Value>, format: Format, out: &mut impl Write) -> io::Result<()> {
-    match format {
-        Format::Jsonl => {
-            let object: Map<_, _> = columns.iter().map(|&name| name.to_owned()).zip(values).collect();
-            serde_json::to_writer(&mut *out, &object)?;
-        }
-        Format::Csv => {
-            for (at, value) in values.iter().enumerate() {
-                if at > 0 {
-                    out.write_all(b",")?;
-                }
-                match value {
-                    Value::Null => {}
-                    // Numbers and plain words: nothing that RFC 4180 wants quoted.
-                    Value::String(word) => out.write_all(word.as_bytes())?,
-                    other => write!(out, "{other}")?,
-                }
-            }
-        }
+/// The error of the output itself: its kind tells whether the reader is merely gone.
+fn of_output(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
-    out.write_all(b"\n")
 }
 
 fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {

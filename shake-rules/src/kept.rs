@@ -16,7 +16,8 @@
 
 use crate::document::{self, Problems};
 use crate::show::{Moments, Show};
-use crate::{EventId, UnixMillis, hex};
+use crate::{EventId, UnixMillis};
+use data_encoding::HEXLOWER;
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +81,7 @@ pub struct Kept {
 /// SHA-256 of a text in hex, as `Kept` and the audit log name contents.
 #[must_use]
 pub fn sha256(text: &str) -> String {
-    hex::encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+    HEXLOWER.encode(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
 }
 
 impl Kept {

@@ -17,7 +17,7 @@ pub use tag::KeyTag;
 
 use crate::UnixMillis;
 use crate::document::{self, Kind, Problems};
-use crate::hex;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use enum_map::Enum;
 use serde::Deserialize;
 use std::fmt;
@@ -242,7 +242,8 @@ impl KeyRing {
                 (false, _) => active = Some(keys.len()),
                 (true, _) => {}
             }
-            let secret = hex::decode(&entry.secret).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+            let secret = HEXLOWER_PERMISSIVE.decode(entry.secret.as_bytes()).ok();
+            let secret = secret.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
             match secret {
                 Some(_) if keys.iter().any(|key| key.id == entry.id) => {
                     problems.add(
@@ -294,7 +295,7 @@ impl KeyRing {
             text.push_str(&format!("makes_since_ms = {ms}\n"));
         }
         for (index, key) in self.keys.iter().enumerate() {
-            let secret = hex::encode(&key.secret);
+            let secret = HEXLOWER.encode(&key.secret);
             text.push_str(&format!("\n[[key]]\nid = {}\nsecret = \"{secret}\"\n", key.id));
             if index > self.active {
                 text.push_str("waits = true\n");

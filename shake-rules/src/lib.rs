@@ -13,7 +13,6 @@ mod sealed;
 
 pub mod difference;
 pub mod document;
-pub mod hex;
 pub mod keys;
 pub mod money;
 

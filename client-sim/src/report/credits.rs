@@ -2,7 +2,8 @@
 //! as in the ledger's exports, so that spreadsheets leave their digits alone.
 
 use crate::tally::{Moved, Opened};
-use std::io::{self, Write};
+use shake_rules::{PacketId, UserId};
+use std::io::Write;
 
 /// What moved besides the packets opened.
 #[derive(Clone, Debug, Default)]
@@ -18,18 +19,13 @@ pub struct Credits {
 ///
 /// # Errors
 /// When writing fails.
-pub fn write_opened(opened: &[Opened], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "packet,user,sponsor,cents")?;
+pub fn write_opened(opened: &[Opened], out: impl Write) -> csv::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["packet", "user", "sponsor", "cents"])?;
     for opened in in_order(opened) {
-        let Opened {
-            packet,
-            user,
-            sponsor,
-            cents,
-        } = opened;
-        writeln!(out, "p{packet},u{user},{sponsor},{cents}")?;
+        csv.serialize((ids(opened.packet, opened.user), opened.sponsor, opened.cents))?;
     }
-    Ok(())
+    Ok(csv.flush()?)
 }
 
 /// Writes all money that moved as CSV, `kind,packet,user,sponsor,cents` with a header line. Kinds are `open` and `grab`,
@@ -38,23 +34,23 @@ pub fn write_opened(opened: &[Opened], out: &mut impl Write) -> io::Result<()> {
 ///
 /// # Errors
 /// When writing fails.
-pub fn write_credits(opened: &[Opened], credits: &Credits, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "kind,packet,user,sponsor,cents")?;
+pub fn write_credits(opened: &[Opened], credits: &Credits, out: impl Write) -> csv::Result<()> {
+    let mut csv = csv::Writer::from_writer(out);
+    csv.write_record(["kind", "packet", "user", "sponsor", "cents"])?;
     for opened in in_order(opened) {
-        let Opened {
-            packet,
-            user,
-            sponsor,
-            cents,
-        } = opened;
-        writeln!(out, "open,p{packet},u{user},{sponsor},{cents}")?;
+        csv.serialize(("open", ids(opened.packet, opened.user), opened.sponsor, opened.cents))?;
     }
     for (kind, moved) in [("grab", &credits.grabbed), ("send", &credits.sent)] {
-        for Moved { packet, user, cents } in in_order(moved) {
-            writeln!(out, "{kind},p{packet},u{user},0,{cents}")?;
+        for moved in in_order(moved) {
+            csv.serialize((kind, ids(moved.packet, moved.user), 0, moved.cents))?;
         }
     }
-    Ok(())
+    Ok(csv.flush()?)
+}
+
+/// Two columns: packet and user.
+fn ids(packet: u64, user: u64) -> (String, String) {
+    (PacketId(packet).lettered(), UserId(user).lettered())
 }
 
 fn in_order<T: Copy + Ord>(rows: &[T]) -> Vec<T> {
@@ -84,7 +80,7 @@ mod tests {
             grabbed: vec![moved(9), moved(8)],
             sent: vec![moved(8)],
         };
-        let text = |write: &dyn Fn(&mut Vec<u8>) -> io::Result<()>| {
+        let text = |write: &dyn Fn(&mut Vec<u8>) -> csv::Result<()>| {
             let mut out = Vec::new();
             write(&mut out).expect("memory takes it");
             String::from_utf8(out).expect("digits")

@@ -6,8 +6,8 @@
 use super::counters::Turned;
 use crate::config::CERTS_KEY;
 use anyhow::{Context, Result, bail, ensure};
+use data_encoding::HEXLOWER;
 use ring::digest;
-use shake_rules::hex;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -79,7 +79,7 @@ impl Barred {
 
 fn read_authorities(certs: &Path) -> Result<Vec<String>> {
     let authorities = host::pem::certificates(&certs.join("ca.pem")).context(CERTS_KEY)?;
-    let sha256 = |der: &[u8]| hex::encode(digest::digest(&digest::SHA256, der).as_ref());
+    let sha256 = |der: &[u8]| HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref());
     Ok(authorities.iter().map(|der| sha256(der)).collect())
 }
 
@@ -144,7 +144,7 @@ fn fingerprint(said: &str) -> Option<String> {
         .chars()
         .filter(|one| !one.is_whitespace() && !matches!(one, ':' | '-'))
         .collect();
-    let bytes = hex::decode(&digits)?;
+    let bytes = HEXLOWER.decode(digits.as_bytes()).ok()?;
     (bytes.len() == digest::SHA256_OUTPUT_LEN).then_some(digits)
 }
 

@@ -1,9 +1,9 @@
 //! Who an operator is, by the certificate that their connection was made with.
 
 use super::counters::Turned;
+use data_encoding::HEXLOWER;
 use ring::digest;
 use rustls_pki_types::CertificateDer;
-use shake_rules::hex;
 use std::net::SocketAddr;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
@@ -45,7 +45,7 @@ impl Operator {
             .ok_or(Turned::BadCertificate)?;
         Ok(Self {
             name: name.to_owned(),
-            fingerprint: hex::encode(digest::digest(&digest::SHA256, der).as_ref()),
+            fingerprint: HEXLOWER.encode(digest::digest(&digest::SHA256, der).as_ref()),
             address: address.to_string(),
         })
     }

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use data_encoding::HEXLOWER;
 use nix::sys::signal::Signal;
 use shake_rules::keys::Purpose;
 use shake_rules::seed::PacketKind;
@@ -59,23 +60,18 @@ fn aioquic_speaks_the_whole_contract() {
 
 /// What `contract.py` is told.
 fn setting(stand: &Stand) -> String {
-    let hex = |bytes: &[u8]| {
-        bytes
-            .iter()
-            .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
-    };
     let expired = TokenKeys::new(&stand.key_ring(Purpose::UserToken)).mint(UserToken {
         user: UserId(1),
         expires_at: UnixMillis(1_000),
     });
     let tokens: BTreeMap<String, String> = (1..=USERS)
-        .map(|user| (user.to_string(), hex(&stand.token(user))))
+        .map(|user| (user.to_string(), HEXLOWER.encode(&stand.token(user))))
         .collect();
     serde_json::json!({
         "gateway": stand.address.to_string(),
         "ca": stand.path("certs/ca.pem"),
         "tokens": tokens,
-        "expired_token": hex(&expired),
+        "expired_token": HEXLOWER.encode(&expired),
         "hello_timeout_s": HELLO_TIMEOUT_S,
         "balances": stand.path("balances.json"),
     })

@@ -67,11 +67,10 @@ impl View {
     ///
     /// # Errors
     /// When it is none.
-    pub fn add_credits(&mut self, csv: &str) -> anyhow::Result<Vec<String>> {
+    pub fn add_credits(&mut self, list: &str) -> anyhow::Result<Vec<String>> {
         let mut wrong = Vec::new();
-        for row in rows(csv, &["kind", "packet", "user", "cents"])? {
-            let [kind, packet, user, cents] = row[..] else { continue };
-            wrong.extend(self.add(kind, id(packet)?, id(user)?, cents.parse()?).err());
+        for [kind, packet, user, cents] in rows(list, ["kind", "packet", "user", "cents"])? {
+            wrong.extend(self.add(&kind, id(&packet)?, id(&user)?, cents.parse()?).err());
         }
         Ok(wrong)
     }
@@ -90,23 +89,19 @@ impl Ledger {
     /// When they are none.
     pub fn read(outbox: &str, packets: &str) -> anyhow::Result<Self> {
         let mut ledger = Self::default();
-        for row in rows(outbox, &["kind", "packet", "user", "cents"])? {
-            let [kind, packet, user, cents] = row[..] else { continue };
+        for [kind, packet, user, cents] in rows(outbox, ["kind", "packet", "user", "cents"])? {
             if kind == "refund" || kind == "send" {
                 continue;
             }
-            let (packet, user, cents) = (id(packet)?, id(user)?, cents.parse::<u64>()?);
+            let (packet, user, cents) = (id(&packet)?, id(&user)?, cents.parse::<u64>()?);
             *ledger.gains.entry((packet, user)).or_default() += cents;
             if kind == "open" {
                 ledger.openers.entry(packet).or_default().push(user);
             }
         }
-        for row in rows(packets, &["origin", "packet", "sender", "cents"])? {
-            let [origin, packet, sender, cents] = row[..] else {
-                continue;
-            };
+        for [origin, packet, sender, cents] in rows(packets, ["origin", "packet", "sender", "cents"])? {
             if origin == "sent" {
-                ledger.sends.insert((id(packet)?, id(sender)?), cents.parse()?);
+                ledger.sends.insert((id(&packet)?, id(&sender)?), cents.parse()?);
             }
         }
         Ok(ledger)

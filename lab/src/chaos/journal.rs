@@ -1,7 +1,8 @@
 //! What the phones wrote down while they played (`client-sim run --journal`): each gain and each packet sent, with its time,
 //! and how many shakes had been served by then: served in time, and not by "slow down". And from it, when service was back. Pure.
 
-use anyhow::{Context, ensure};
+use crate::demo::reports::rows;
+use anyhow::Context;
 use std::collections::BTreeMap;
 
 /// One movement of money that a phone was told of.
@@ -28,26 +29,27 @@ impl Journal {
     /// # Errors
     /// A line that is none.
     pub fn add(&mut self, text: &str) -> anyhow::Result<()> {
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let Some(end) = text.rfind('\n') else {
+            return Ok(());
+        };
+        let columns = ["at_ms", "kind", "packet", "user", "cents", "served"];
         let mut before = 0;
-        for (at, line) in whole.lines().enumerate().skip(1) {
-            let fields: Vec<_> = line.split(',').collect();
-            ensure!(fields.len() == 6, "line {}: {line:?} has not six fields", at + 1);
-            let number = |column: usize| {
-                let field = fields[column];
+        for (at, row) in rows(&text[..end], columns)?.into_iter().enumerate() {
+            let number = |field: &str| {
                 let number: Result<u64, _> = field.parse();
-                number.with_context(|| format!("line {}: {field:?} is no number", at + 1))
+                number.with_context(|| format!("line {}: {field:?} is no number", at + 2))
             };
-            let (at_ms, served) = (number(0)?, number(5)?);
-            if fields[1] == "shakes" {
+            let [at_ms, kind, packet, user, cents, served] = row;
+            let (at_ms, served) = (number(&at_ms)?, number(&served)?);
+            if kind == "shakes" {
                 *self.served.entry(at_ms).or_default() += served.saturating_sub(before);
                 before = served;
             } else {
                 self.told.push(Told {
-                    kind: fields[1].to_owned(),
-                    packet: number(2)?,
-                    user: number(3)?,
-                    cents: number(4)?,
+                    kind,
+                    packet: number(&packet)?,
+                    user: number(&user)?,
+                    cents: number(&cents)?,
                     at_ms,
                 });
             }
@@ -165,11 +167,14 @@ mod tests {
             .add("at_ms,kind,packet,user,cents,served\n9000,shakes,,,,10\n")
             .unwrap();
         assert_eq!(journal.served.values().sum::<u64>(), 712);
-        for bad in ["h\n1,open,2\n", "h\nx,shakes,,,,1\n", "h\n1,open,a,2,3,4\n"] {
-            assert!(
-                Journal::default().add(bad).unwrap_err().to_string().contains("line 2"),
-                "{bad}"
-            );
+        let header = TEXT.lines().next().unwrap();
+        for (bad, place) in [
+            ("1,open,2", "line: 2"),
+            ("x,shakes,,,,1", "line 2"),
+            ("1,open,a,2,3,4", "line 2"),
+        ] {
+            let error = Journal::default().add(&format!("{header}\n{bad}\n")).unwrap_err();
+            assert!(error.to_string().contains(place), "{bad}: {error}");
         }
     }
 

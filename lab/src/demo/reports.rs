@@ -142,8 +142,11 @@ pub fn id(text: &str) -> anyhow::Result<u64> {
 /// When they are none.
 pub fn unpaid(settlement: &str, users: &str) -> anyhow::Result<Vec<String>> {
     let mut sums: BTreeMap<u64, (i64, i64)> = BTreeMap::new();
-    for line in settlement.lines().skip(1) {
-        let fields: Vec<_> = line.split(',').collect();
+    // Its header has other fields than its lines.
+    let mut lines = csv::ReaderBuilder::new();
+    for line in lines.flexible(true).from_reader(settlement.as_bytes()).records() {
+        let line = line?;
+        let fields: Vec<_> = line.iter().collect();
         let [_, _, user, _, cents, balance, ..] = fields[..] else {
             anyhow::bail!("{line:?} is no line of a settlement file");
         };
@@ -152,9 +155,8 @@ pub fn unpaid(settlement: &str, users: &str) -> anyhow::Result<Vec<String>> {
         *last = balance.parse()?;
     }
     let mut wrong = Vec::new();
-    for row in rows(users, &["user", "balance_cents"])? {
-        let [user, balance] = row[..] else { continue };
-        let (user, balance) = (id(user)?, balance.parse::<i64>()?);
+    for [user, balance] in rows(users, ["user", "balance_cents"])? {
+        let (user, balance) = (id(&user)?, balance.parse::<i64>()?);
         let (sum, last) = sums.remove(&user).unwrap_or_default();
         if (sum, last) != (balance, balance) {
             wrong.push(format!(
@@ -169,25 +171,22 @@ pub fn unpaid(settlement: &str, users: &str) -> anyhow::Result<Vec<String>> {
     Ok(wrong)
 }
 
-/// The columns of this name of each line, in this order.
+/// The columns of these names of each line of a list with a header line, in this order.
 ///
 /// # Errors
-/// When one is missing.
-pub fn rows<'a>(csv: &'a str, names: &[&str]) -> anyhow::Result<Vec<Vec<&'a str>>> {
-    let mut lines = csv.lines();
-    let header: Vec<_> = lines.next().context("the list is empty")?.split(',').collect();
-    let place = |name: &&str| {
+/// When one is missing, or a line is longer or shorter than the header.
+pub fn rows<const N: usize>(list: &str, names: [&str; N]) -> anyhow::Result<Vec<[String; N]>> {
+    let mut reader = csv::Reader::from_reader(list.as_bytes());
+    let header = reader.headers()?;
+    ensure!(!header.is_empty(), "the list is empty");
+    let mut places = [0; N];
+    for (place, name) in places.iter_mut().zip(names) {
         let at = header.iter().position(|found| found == name);
-        at.with_context(|| format!("there is no column {name:?}"))
-    };
-    let places = names.iter().map(place).collect::<anyhow::Result<Vec<_>>>()?;
-    let row = |line: &'a str| {
-        let fields: Vec<_> = line.split(',').collect();
-        let field = |at: &usize| fields.get(*at).copied();
-        places.iter().map(field).collect::<Option<Vec<_>>>()
-    };
-    lines
-        .map(|line| row(line).with_context(|| format!("{line:?} is too short")))
+        *place = at.with_context(|| format!("there is no column {name:?}"))?;
+    }
+    reader
+        .records()
+        .map(|record| Ok(record.map(|record| places.map(|at| record[at].to_owned()))?))
         .collect()
 }
 
@@ -196,31 +195,20 @@ pub fn rows<'a>(csv: &'a str, names: &[&str]) -> anyhow::Result<Vec<Vec<&'a str>
 ///
 /// # Errors
 /// When a column is missing, a field is no number, or a user has two gains of one packet.
-pub fn credits(csv: &str) -> anyhow::Result<Credits> {
+pub fn credits(list: &str) -> anyhow::Result<Credits> {
     const GAINS: [&str; 3] = ["open", "grab", "gift"];
-    let mut lines = csv.lines();
-    let header: Vec<_> = lines.next().context("the file is empty")?.split(',').collect();
-    let column = |name: &str| {
-        let at = header.iter().position(|found| *found == name);
-        at.with_context(|| format!("there is no column {name:?}"))
-    };
-    let (kind, packet, user, cents) = (column("kind")?, column("packet")?, column("user")?, column("cents")?);
     let mut credits = BTreeMap::new();
-    for (at, line) in lines.enumerate() {
-        let fields: Vec<_> = line.split(',').collect();
-        if !fields.get(kind).is_some_and(|kind| GAINS.contains(kind)) {
+    for (at, row) in rows(list, ["kind", "packet", "user", "cents"])?.into_iter().enumerate() {
+        let [kind, packet, user, cents] = row;
+        if !GAINS.contains(&kind.as_str()) {
             continue;
         }
-        let number = |column: usize| -> anyhow::Result<u64> {
-            let field = fields.get(column).copied().unwrap_or_default();
-            id(field).with_context(|| format!("line {}: {field:?} is no {}", at + 2, header[column]))
-        };
+        let line = at + 2;
+        let number = |name, field: &str| id(field).with_context(|| format!("line {line}: {field:?} is no {name}"));
+        let gain = (number("packet", &packet)?, number("user", &user)?);
         ensure!(
-            credits
-                .insert((number(packet)?, number(user)?), number(cents)?)
-                .is_none(),
-            "line {}: a user has two gains of one packet",
-            at + 2
+            credits.insert(gain, number("cents", &cents)?).is_none(),
+            "line {line}: a user has two gains of one packet"
         );
     }
     Ok(credits)
@@ -248,7 +236,7 @@ mod tests {
         check("", "empty");
         check("kind,packet,user\n", "\"cents\"");
         check("kind,packet,user,cents\nopen,2,3,x\n", "line 2: \"x\" is no cents");
-        check("kind,packet,user,cents\nopen,2,3\n", "line 2: \"\" is no cents");
+        check("kind,packet,user,cents\nopen,2,3\n", "line: 2");
         check(
             "kind,packet,user,cents\nopen,2,3,4\ngrab,2,3,4\n",
             "line 3: a user has two gains",

@@ -1,7 +1,7 @@
 //! What counts as abuse: the thresholds of `[abuse]` in agent.toml, checked.
 
+use ipnet::IpNet;
 use shake_proto::handoff::abuse::{Rule, Subject};
-use shake_rules::throttle::Network;
 
 /// The rules with their figures. A rule of 0 is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Rules {
     /// So many may be blocked of each, whatever the percentage.
     pub blocked_free: u32,
     /// Networks whose prefixes are never blocked.
-    pub exempt: Vec<Network>,
+    pub exempt: Vec<IpNet>,
     /// Refused shakes of a user.
     pub flood: u32,
     /// Requests of a user to the ledger.
@@ -77,10 +77,10 @@ impl Rules {
     #[must_use]
     pub fn is_exempt(&self, subject: Subject) -> bool {
         match subject {
-            Subject::Prefix(prefix) => self
-                .exempt
-                .iter()
-                .any(|network| network.contains(prefix.first_address())),
+            Subject::Prefix(prefix) => {
+                let address = prefix.first_address();
+                self.exempt.iter().any(|network| network.contains(&address))
+            }
             Subject::User(_) | Subject::Device(_) => false,
         }
     }

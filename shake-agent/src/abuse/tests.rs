@@ -6,7 +6,6 @@ use crate::config::Config;
 use proptest::prelude::*;
 use shake_proto::handoff::abuse::{Conduct, Counts, Event, Rule, Strangers, Subject};
 use shake_rules::prefix::Prefix;
-use shake_rules::throttle::Network;
 use shake_rules::{DeviceId, UnixMillis, UserId};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -192,7 +191,7 @@ fn a_prefix_is_judged_by_failures_against_good_hellos() {
         assert_eq!(play.blocked(&strangers("10.0.0.0/24", 200, 0), 1), []);
     }
     let mut exempt = rules();
-    exempt.exempt = vec![Network::parse("10.9.0.0/16").expect("a network")];
+    exempt.exempt = vec!["10.9.0.0/16".parse().expect("a network")];
     let mut play = Play::new(exempt);
     assert_eq!(play.blocked(&strangers("10.9.9.0/24", 9_999, 0), 9), []);
 }

@@ -17,10 +17,11 @@
 use crate::seed_draw::Request;
 use crate::seed_file::Tally;
 use crate::seed_generate::Made;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use shake_rules::SponsorId;
 use shake_rules::keys::KeyRing;
-use shake_rules::{SponsorId, hex};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -132,7 +133,7 @@ impl Fleet {
                     packets: made.header.count,
                     split_packets: made.split_packets,
                     cents: made.header.total.0,
-                    sha256: hex::encode(&made.sha256),
+                    sha256: HEXLOWER.encode(&made.sha256),
                     records_crc: format!("{:08x}", made.header.records_crc),
                     sponsors: sums(&made.sponsors),
                 }
@@ -268,7 +269,7 @@ impl ManifestKeys {
         let key = self.key(self.active).expect("the active key is one of the ring's");
         Authentication {
             key_id: self.active,
-            hmac_sha256: hex::encode(hmac::sign(key, &fleet.bytes()).as_ref()),
+            hmac_sha256: HEXLOWER.encode(hmac::sign(key, &fleet.bytes()).as_ref()),
         }
     }
 
@@ -282,7 +283,7 @@ impl ManifestKeys {
         let Some(key) = self.key(key_id) else {
             return Origin::UnknownKey { key_id };
         };
-        let code = hex::decode(hmac_sha256).unwrap_or_default();
+        let code = HEXLOWER_PERMISSIVE.decode(hmac_sha256.as_bytes()).unwrap_or_default();
         match hmac::verify(key, &manifest.fleet.bytes(), &code) {
             Ok(()) => Origin::Authentic { key_id },
             Err(_) => Origin::Forged,

@@ -7,9 +7,10 @@ use super::report::{FileReport, Report};
 use super::{MANIFEST, existing, file_name};
 use crate::differences::Differences;
 use crate::seed_file::Tally;
+use data_encoding::HEXLOWER;
 use ring::digest::{self, SHA256};
 use shake_rules::seed::{HEADER_BYTES, PacketKind, RECORD_BYTES, SeedError, SeedHeader, SeedRecord, SeedSum};
-use shake_rules::{EventId, SponsorId, hex};
+use shake_rules::{EventId, SponsorId};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
@@ -316,7 +317,7 @@ impl Scan<'_> {
             self.differences
                 .add("file_records", name, "the records of its header", error);
         }
-        let sha256 = hex::encode(hash.finish().as_ref());
+        let sha256 = HEXLOWER.encode(hash.finish().as_ref());
         self.differences
             .compare("file_sha256", name, entry.sha256.as_str(), sha256.as_str());
         Ok(())

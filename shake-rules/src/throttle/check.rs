@@ -1,10 +1,11 @@
 //! Turns the tables of a throttle file into a checked throttle, and gathers every contradiction with its line.
 
 use super::file::{GradeTable, RateTable, ThresholdsTable, ThrottleFile};
-use super::{GradeRules, ModeLimits, Network, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
+use super::{GradeRules, ModeLimits, PACKETS_MIN, Prefixes, Rate, Service, Throttle};
 use crate::document::{self, Kind, Problems};
 use crate::grade::{GRADES, Signals};
 use enum_map::EnumMap;
+use ipnet::IpNet;
 use std::fmt::Display;
 use strum::VariantNames as _;
 use toml::Spanned;
@@ -84,8 +85,8 @@ impl Check<'_> {
         found
     }
 
-    fn network(&mut self, text: &Spanned<String>) -> Option<Network> {
-        let network = Network::parse(text.as_ref());
+    fn network(&mut self, text: &Spanned<String>) -> Option<IpNet> {
+        let network = text.as_ref().parse().ok();
         if network.is_none() {
             let message = format!(
                 "exempt has {:?}, which is not a network such as \"127.0.0.0/8\"",

@@ -1,9 +1,9 @@
 //! The resource packages of a show file, which all travel in one reply.
 
 use super::{Check, timestamp};
-use crate::hex;
 use crate::show::file::{PackageTable, ResourcesTable};
 use crate::show::{Manifest, Package};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use std::collections::BTreeSet;
 use toml::Spanned;
 
@@ -62,7 +62,8 @@ impl Check<'_> {
                 package.address
             ));
         }
-        let sha256 = hex::decode(&package.sha256).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let sha256 = HEXLOWER_PERMISSIVE.decode(package.sha256.as_bytes()).ok();
+        let sha256 = sha256.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let window = timestamp(&package.fetch_after).zip(timestamp(&package.fetch_before));
         match (sha256, window) {
             (None, _) => wrong(format!("the sha256 of package {} must be 64 hex digits", package.id)),
