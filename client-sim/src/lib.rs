@@ -24,6 +24,7 @@ pub mod hostile;
 
 pub mod control;
 pub mod cues;
+pub mod metrics;
 pub mod progress;
 pub mod report;
 pub mod run;

@@ -124,7 +124,7 @@ async fn a_drained_gateway_hands_its_sessions_over_and_nothing_is_lost() {
     assert!(!again.is_good && again.text.contains("draining already"), "{again:?}");
     assert!(
         from.http("/ready")
-            .is_some_and(|text| text.contains("503") && text.contains("draining"))
+            .is_some_and(|answer| answer.status == 503 && answer.text.contains("draining"))
     );
     from.cannot_connect().await;
 

@@ -55,7 +55,11 @@ fn connections_are_bounded_and_the_oldest_gives_way() {
     }
     assert!(stand.metrics_answer());
     // An answer is whole, and ends the connection, as clients that keep it are told.
-    let text = stand.http("/metrics").expect("an answer");
+    let mut keeping = connect(stand.metrics);
+    keeping
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("written");
+    let text = to_the_end(&mut keeping);
     assert!(
         text.contains("connection: close") && text.contains("gateway_certificate_expires_in_seconds"),
         "{text}"
@@ -66,7 +70,7 @@ fn connections_are_bounded_and_the_oldest_gives_way() {
 fn the_page_of_metrics_names_each_and_no_other() {
     let page = include_str!("../../docs/metrics.md");
     let stand = Stand::new(GENEROUS_SHOW, "");
-    let text = stand.http("/metrics").expect("the metrics port answers");
+    let text = stand.http("/metrics").expect("the metrics port answers").text;
     let shown: BTreeSet<&str> = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())

@@ -37,7 +37,7 @@ fn wait_for(stand: &Stand, mode: &str, holds: bool) {
         stand.metric(&gauge) == u64::from(holds)
             && stand
                 .http("/ready")
-                .is_some_and(|text| text.contains("200 OK") && text.contains(mode) == holds)
+                .is_some_and(|answer| answer.status == 200 && answer.text.contains(mode) == holds)
     });
     let status = stand.operate(&["status", "--json"]);
     let modes = status.json()[0]["modes"].to_string();

@@ -5,6 +5,7 @@
 //! ```
 //! A gateway that does not answer is told of once, in the remarks; the run goes on without its curves.
 
+use crate::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -15,8 +16,6 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(1);
 /// An answer that takes longer is none.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The longest text, in bytes.
-const TEXT_BYTES_MAX: u64 = 1 << 20;
 
 /// What the gateway counted in the time of a row, per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,18 +60,13 @@ impl Gateway {
         let (end, is_over) = channel::<()>();
         let told = latest.clone();
         let thread = std::thread::Builder::new().name("metrics".into()).spawn(move || {
-            let config = ureq::Agent::config_builder()
-                .timeout_global(Some(TIMEOUT))
-                .proxy(None)
-                .build();
-            let agent = config.new_agent();
             let mut next = Instant::now();
             while matches!(
                 is_over.recv_timeout(next.saturating_duration_since(Instant::now())),
                 Err(RecvTimeoutError::Timeout)
             ) {
                 next = Instant::now() + EVERY;
-                let read = read(&agent, &url).map(Some);
+                let read = read(&url).map(Some);
                 *told.lock().expect("nothing panics under this lock") = read;
             }
         })?;
@@ -109,31 +103,15 @@ impl Gateway {
     }
 }
 
-fn read(agent: &ureq::Agent, url: &str) -> Result<Counts, String> {
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
-    let body = response.body_mut().with_config().limit(TEXT_BYTES_MAX);
-    let text = body.read_to_string().map_err(|error| error.to_string())?;
-    let rates_of = NAMES.map(|name| sum(&text, name));
-    let [Some(shakes), Some(wins), Some(gifts)] = rates_of else {
+fn read(url: &str) -> Result<Counts, String> {
+    let metrics = Metrics::of(url, TIMEOUT).map_err(|error| error.to_string())?;
+    if !NAMES.iter().all(|name| metrics.has(name)) {
         return Err("what it answers is not the text of a gateway's metrics".into());
-    };
+    }
     Ok(Counts {
         at: Instant::now(),
-        rates_of: [shakes, wins, gifts],
+        rates_of: NAMES.map(|name| metrics.sum(name)),
     })
-}
-
-/// The sum of a metric over its labels; nothing when there is no such metric.
-fn sum(text: &str, name: &str) -> Option<f64> {
-    let value = |line: &str| {
-        let rest = line.strip_prefix(name)?;
-        let value = match rest.strip_prefix('{') {
-            Some(labelled) => labelled.split_once("} ")?.1,
-            None => rest.strip_prefix(' ')?,
-        };
-        value.trim().parse::<f64>().ok()
-    };
-    text.lines().filter_map(value).reduce(|a, b| a + b)
 }
 
 #[cfg(test)]
@@ -141,16 +119,6 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener};
-
-    const TEXT: &str = "# TYPE gateway_shakes_total counter\ngateway_shakes_total{outcome=\"greeting\"} 40\n\
-                        gateway_shakes_total{outcome=\"nothing\"} 2\ngateway_wins_total 7\ngateway_wins_total_x 100\n";
-
-    #[test]
-    fn metrics_are_summed_over_their_labels() {
-        assert_eq!(sum(TEXT, "gateway_shakes_total"), Some(42.0));
-        assert_eq!(sum(TEXT, "gateway_wins_total"), Some(7.0));
-        assert_eq!(sum(TEXT, "gateway_gifts_total"), None);
-    }
 
     #[test]
     fn rates_are_differences_and_a_stranger_is_named() {

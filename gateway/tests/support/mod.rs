@@ -14,9 +14,9 @@ pub use agent::be_the_agent_if_asked;
 pub use operated::{Ended, Operated};
 pub use phone::Phone;
 
+use client_sim::metrics::{self, Answer, Metrics};
 use nix::sys::ptrace;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -146,7 +146,7 @@ impl Stand {
                 ended.is_none(),
                 "the gateway ended at its start, {ended:?}: see gateway.log"
             );
-            self.http("/ready").is_some_and(|text| text.contains("200 OK"))
+            self.is_ready()
         });
     }
 
@@ -203,7 +203,12 @@ impl Stand {
 
     /// Whether the control plane answers on the metrics port.
     pub fn metrics_answer(&self) -> bool {
-        self.http("/live").is_some_and(|text| text.contains("200 OK"))
+        self.http("/live").is_some_and(|answer| answer.status == 200)
+    }
+
+    /// Whether it says that it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.http("/ready").is_some_and(|answer| answer.status == 200)
     }
 
     /// Waits for a gateway that ends by itself. Gives its exit code.
@@ -213,23 +218,15 @@ impl Stand {
 
     /// The value of a metric, by its whole name with labels.
     pub fn metric(&self, name: &str) -> u64 {
-        let text = self.http("/metrics").expect("the metrics port answers");
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("no metric {name} in\n{text}"))
+        let metrics = self.http("/metrics").expect("the metrics port answers").text;
+        let value = Metrics::from(metrics.as_str()).value(name);
+        value.unwrap_or_else(|| panic!("no metric {name} in\n{metrics}")) as u64
     }
 
-    pub fn http(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.metrics).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        )
-        .ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        Some(text)
+    /// What the metrics port answers; `None` when it does not.
+    pub fn http(&self, path: &str) -> Option<Answer> {
+        let url = format!("http://{}{path}", self.metrics);
+        metrics::ask(&url, Duration::from_secs(2)).ok()
     }
 
     fn log(&self, name: &str) -> Stdio {

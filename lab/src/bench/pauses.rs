@@ -6,7 +6,7 @@ mod table;
 
 use crate::million::play;
 use crate::report::{Bench, Report};
-use crate::testbed::{Build, Metrics, Patience, Place, Programs, Service, Stage, Usage, files, phones, stolen};
+use crate::testbed::{self, Build, Patience, Place, Programs, Service, Stage, Usage, files, phones, stolen};
 use anyhow::{Context, ensure};
 use clap::Args;
 use client_sim::report::Report as Phones;
@@ -179,7 +179,7 @@ struct Totals {
 
 impl Totals {
     fn of(place: &Place, gateway: &Service) -> anyhow::Result<Self> {
-        let metrics = Metrics::of(place.metrics)?;
+        let metrics = testbed::metrics(place.metrics)?;
         Ok(Self {
             shakes: metrics.sum("gateway_shakes_total"),
             received: metrics.sum("gateway_packets_received_total"),

@@ -1,8 +1,9 @@
 //! Asks the gateway again and again in which degraded modes it is, in a thread of its own, because a gateway that is
 //! stopped or gone does not answer.
 
-use crate::testbed::{ask, unix_ms};
+use crate::testbed::unix_ms;
 use anyhow::Context;
+use client_sim::metrics::ask;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -34,12 +35,13 @@ impl Lookout {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let is_over = Arc::new(AtomicBool::new(false));
         let (shared, over) = (Arc::clone(&seen), Arc::clone(&is_over));
+        let url = format!("http://{metrics}/ready");
         let look = move || {
             while !over.load(Relaxed) {
-                if let Ok(text) = ask(metrics, "/ready", PATIENCE) {
+                if let Ok(answer) = ask(&url, PATIENCE) {
                     note(
                         &mut shared.lock().expect("nothing panics under this lock"),
-                        &text,
+                        &answer.text,
                         unix_ms(),
                     );
                 }

@@ -2,10 +2,11 @@
 
 use crate::demo::plan;
 use crate::testbed::{
-    self, Metrics, Patience, Place, Programs, Sampler, Samples, Stage, deployed, files, phones_with_credits,
-    run_to_file, with_page,
+    self, Patience, Place, Programs, Sampler, Samples, Stage, deployed, files, phones_with_credits, run_to_file,
+    with_page,
 };
 use anyhow::Context;
+use client_sim::metrics::Metrics;
 use host::console;
 use std::time::Duration;
 use xtask::interrupt::Interrupt;
@@ -124,7 +125,7 @@ pub fn play(place: &Place, programs: &Programs, sessions: u32, interrupt: &Inter
         stage.check()
     })?;
     let samples = sampler.finish();
-    let metrics = Metrics::of(place.metrics)?;
+    let metrics = testbed::metrics(place.metrics)?;
     console::tell("ending gateway and agent");
     stage.end()?;
     Ok(Played {

@@ -12,7 +12,7 @@ mod usage;
 
 pub use deployed::deployed;
 pub use latency::Latency;
-pub use metrics::{Metrics, ask};
+pub use metrics::metrics;
 pub use phones::{phones, phones_with_credits, with_page};
 pub use programs::{Build, Programs, Tuned};
 pub use run_dir::{Place, remove};

@@ -1,6 +1,7 @@
 //! The gateway from outside: its memory and CPU as the kernel counts them, its counters as its metrics port tells them.
 
-use crate::testbed::{Metrics, Usage};
+use crate::testbed::{self, Usage};
+use client_sim::metrics::Metrics;
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ pub struct Look {
 impl Look {
     pub fn at(pid: Pid, metrics: SocketAddr) -> anyhow::Result<Self> {
         Ok(Self {
-            metrics: Metrics::of(metrics)?,
+            metrics: testbed::metrics(metrics)?,
             usage: Usage::of(pid)?,
         })
     }

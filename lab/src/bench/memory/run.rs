@@ -2,8 +2,9 @@
 
 use super::profile::Profile;
 use super::{Options, read, say};
-use crate::testbed::{self, END, Metrics, Patience, Programs, START, Service, files};
+use crate::testbed::{self, END, Patience, Programs, START, Service, files};
 use anyhow::{Context, ensure};
+use client_sim::metrics::Metrics;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -163,7 +164,7 @@ impl Place {
     }
 
     fn metrics(&self) -> anyhow::Result<Metrics> {
-        Metrics::of(self.0.metrics)
+        testbed::metrics(self.0.metrics)
     }
 
     /// Waits until every phone has said Hello.

@@ -1,8 +1,9 @@
 //! The gateway's metrics while phones shake, twice a second, and what they say of each step.
 
 use super::run::Played;
-use crate::testbed::{Metrics, Usage, stolen, unix_ms};
+use crate::testbed::{self, Usage, stolen, unix_ms};
 use anyhow::{Context, ensure};
+use client_sim::metrics::Metrics;
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -49,7 +50,7 @@ impl Sampler {
             return Ok(());
         }
         self.next_at = Instant::now() + LOOK;
-        let metrics = Metrics::of(self.metrics)?;
+        let metrics = testbed::metrics(self.metrics)?;
         self.samples.push(Sample {
             at_unix_ms: unix_ms(),
             resident_bytes: Usage::of(self.pid)?.resident_bytes,
