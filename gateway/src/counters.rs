@@ -7,6 +7,7 @@ mod reasons;
 pub use quic_shard::counters::Count;
 pub use reasons::{Busy, Dropped, Ended, Missed, RejectReason, Shed, SlowDown};
 
+use crate::prometheus::{Page, labelled};
 use enum_map::{EnumArray, EnumMap};
 use quic_shard::counters as quic;
 use quic_shard::counters::histogram;
@@ -16,7 +17,6 @@ use shake_proto::reply::Reason;
 use shake_proto::request_kind::RequestKind;
 use shake_rules::outcome::Outcome;
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// The counts of one shard.
@@ -110,8 +110,7 @@ impl Counters {
         if is_sent { &self.notices } else { &self.notices_missed }
     }
 
-    /// Every count as (metric, label, value of the label, count).
-    fn rows(&self) -> Vec<Row> {
+    fn families(&self) -> Vec<Family> {
         let plain = [
             ("gateway_hellos_total", &self.hellos),
             ("gateway_hellos_blocked_total", &self.hellos_blocked),
@@ -132,96 +131,90 @@ impl Counters {
             ("gateway_blocks_dropped_total", &self.blocks_dropped),
             ("gateway_ring_errors_total", &self.ring_errors),
         ];
+        let one = |metric, value| Family {
+            metric,
+            label: "",
+            values: vec![("", value)],
+        };
         let quic = self.quic.rows().into_iter();
-        let mut rows: Vec<Row> = quic
-            .map(|(name, value)| (Cow::from(format!("gateway_{name}")), "", "", value))
-            .chain(plain.map(|(metric, count)| (Cow::from(metric), "", "", count.value())))
-            .collect();
-        family(&mut rows, "gateway_shakes_total", "outcome", &self.shakes);
-        family(&mut rows, "gateway_shakes_refused_total", "reason", &self.slowed);
-        family(&mut rows, "gateway_packets_shed_total", "reason", &self.shed);
-        family(&mut rows, "gateway_connections_refused_total", "reason", &self.rejected);
-        family(&mut rows, "gateway_sessions_ended_total", "reason", &self.ended);
-        family(&mut rows, "gateway_wins_missed_total", "reason", &self.missed);
-        family(&mut rows, "gateway_datagrams_dropped_total", "reason", &self.dropped);
+        let quic = quic.map(|(name, value)| one(Cow::from(format!("gateway_{name}")), value));
+        let plain = plain.map(|(metric, count)| one(Cow::from(metric), count.value()));
         let asks = self.asks.iter().filter(|(kind, _)| kind.is_of_ledger());
-        family(&mut rows, "gateway_asks_total", "kind", asks);
-        family(&mut rows, "gateway_asks_busy_total", "reason", &self.busy);
-        family(&mut rows, "gateway_asks_refused_total", "reason", &self.refused);
-        family(
-            &mut rows,
-            "gateway_streams_refused_total",
-            "code",
-            &self.streams_refused,
-        );
-        family(&mut rows, "gateway_blocks_total", "rule", &self.blocked);
-        rows
+        let labelled = [
+            family("gateway_shakes_total", "outcome", &self.shakes),
+            family("gateway_shakes_refused_total", "reason", &self.slowed),
+            family("gateway_packets_shed_total", "reason", &self.shed),
+            family("gateway_connections_refused_total", "reason", &self.rejected),
+            family("gateway_sessions_ended_total", "reason", &self.ended),
+            family("gateway_wins_missed_total", "reason", &self.missed),
+            family("gateway_datagrams_dropped_total", "reason", &self.dropped),
+            family("gateway_asks_total", "kind", asks),
+            family("gateway_asks_busy_total", "reason", &self.busy),
+            family("gateway_asks_refused_total", "reason", &self.refused),
+            family("gateway_streams_refused_total", "code", &self.streams_refused),
+            family("gateway_blocks_total", "rule", &self.blocked),
+        ];
+        quic.chain(plain).chain(labelled).collect()
     }
 }
 
-/// A count: the metric, a label and its value, and the number.
-type Row = (Cow<'static, str>, &'static str, &'static str, u64);
+/// The counts of one metric, by the values of its label; one that has none has one count, of no label.
+struct Family {
+    metric: Cow<'static, str>,
+    label: &'static str,
+    values: Vec<(&'static str, u64)>,
+}
 
 fn family<'a, K: Into<&'static str>>(
-    rows: &mut Vec<Row>,
     metric: &'static str,
     label: &'static str,
     counts: impl IntoIterator<Item = (K, &'a Count)>,
-) {
-    let row = |(which, count): (K, &Count)| (metric.into(), label, which.into(), count.value());
-    rows.extend(counts.into_iter().map(row));
-}
-
-/// All shards' counts by name with labels, each summed over the shards; of a maximum, the largest.
-pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
-    let named = |(metric, label, value, sum): Row| (format!("{metric}{}", labels(label, value)), sum);
-    summed(shards).into_iter().map(named).collect()
-}
-
-fn labels(label: &str, value: &str) -> String {
-    if label.is_empty() {
-        String::new()
-    } else {
-        format!("{{{label}=\"{value}\"}}")
+) -> Family {
+    let value = |(which, count): (K, &Count)| (which.into(), count.value());
+    Family {
+        metric: metric.into(),
+        label,
+        values: counts.into_iter().map(value).collect(),
     }
 }
 
-fn summed<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<Row> {
-    let mut sums: Vec<Row> = Vec::new();
+/// All shards' counts, each summed over the shards; of a maximum, the largest.
+fn summed<'a>(mut shards: impl Iterator<Item = &'a Counters>) -> Vec<Family> {
+    let mut sums = shards.next().map(Counters::families).unwrap_or_default();
     for counters in shards {
-        let rows = counters.rows();
-        if sums.is_empty() {
-            sums = rows;
-        } else {
-            for (sum, row) in sums.iter_mut().zip(rows) {
-                sum.3 = if sum.0.ends_with("_max") {
-                    sum.3.max(row.3)
-                } else {
-                    sum.3 + row.3
-                };
+        for (sum, more) in sums.iter_mut().zip(counters.families()) {
+            let is_max = sum.metric.ends_with("_max");
+            for ((_, sum), (_, more)) in sum.values.iter_mut().zip(more.values) {
+                *sum = if is_max { more.max(*sum) } else { *sum + more };
             }
         }
     }
     sums
 }
 
-/// The same in the Prometheus text format.
-pub fn render<'a>(shards: impl Iterator<Item = &'a Counters> + Clone) -> String {
-    let mut text = String::new();
-    let mut last = Cow::from("");
-    for (metric, label, value, sum) in summed(shards.clone()) {
-        if metric != last {
-            let kind = if metric.ends_with("_total") { "counter" } else { "gauge" };
-            writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
-            last = metric.clone();
+/// All shards' counts by name with labels, as [`show`] has them.
+pub fn sums<'a>(shards: impl Iterator<Item = &'a Counters>) -> Vec<(String, u64)> {
+    let named = |family: Family| {
+        family.values.into_iter().map(move |(of, sum)| match family.label {
+            "" => (family.metric.clone().into_owned(), sum),
+            label => (labelled(&family.metric, label, of), sum),
+        })
+    };
+    summed(shards).into_iter().flat_map(named).collect()
+}
+
+/// Shows all shards' counts, each summed over the shards; of a maximum, the largest.
+pub fn show<'a>(shards: impl Iterator<Item = &'a Counters> + Clone, page: &mut Page) {
+    for family in summed(shards.clone()) {
+        match family.label {
+            "" => page.metric(&family.metric, family.values[0].1),
+            label => page.family(&family.metric, label, family.values),
         }
-        writeln!(text, "{metric}{} {sum}", labels(label, value)).expect("writing to a String cannot fail");
     }
     let waits = shards.clone().map(|counters| &counters.quic.queue_wait);
-    text.push_str(&histogram::render("gateway_queue_wait_seconds", waits));
+    page.text(&histogram::render("gateway_queue_wait_seconds", waits));
     let latencies = shards.map(|counters| &counters.quic.latency);
-    text.push_str(&histogram::render("gateway_shake_latency_seconds", latencies));
-    text
+    page.text(&histogram::render("gateway_shake_latency_seconds", latencies));
 }
 
 #[cfg(test)]
@@ -237,7 +230,9 @@ mod tests {
         }
         shards[1].quic.growth_ns_max.set(7);
         shards[0].quic.growth_ns_max.set(5);
-        let text = render(shards.iter());
+        let mut page = Page::default();
+        show(shards.iter(), &mut page);
+        let text = page.into_text();
         for line in [
             "gateway_shakes_total{outcome=\"greeting\"} 4",
             "gateway_streams_refused_total{code=\"token_forged\"} 2",

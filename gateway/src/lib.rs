@@ -32,6 +32,7 @@ mod metrics;
 mod own_id;
 mod phone;
 mod presence;
+mod prometheus;
 mod put_off;
 mod room;
 mod rounds;

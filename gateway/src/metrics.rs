@@ -4,6 +4,7 @@ use crate::control::counters::AdminCounters;
 use crate::control::places::{Limits, Places};
 use crate::counters::{self, Counters};
 use crate::load::{self, modes::Mode};
+use crate::prometheus::Page;
 use crate::state::Shared;
 use axum::Router;
 use axum::extract::State;
@@ -88,23 +89,15 @@ fn locked(places: &Mutex<Places<AbortHandle>>) -> MutexGuard<'_, Places<AbortHan
 }
 
 fn metrics(shown: &Shown) -> ([(&'static str, &'static str); 1], String) {
-    let mut text = counters::render(shown.shards.iter().map(AsRef::as_ref));
-    text.push_str(&shown.admin.render());
-    text.push_str(&load::render(&shown.shared.board));
-    let left_s = shown
-        .shared
-        .current
-        .secrets()
-        .certificate
-        .seconds_left(UnixMillis(wall_ms()));
-    text.push_str(&format!(
-        "# TYPE gateway_certificate_expires_in_seconds gauge\ngateway_certificate_expires_in_seconds {left_s}\n"
-    ));
-    let lost = host::log::lines_lost();
-    text.push_str(&format!(
-        "# TYPE gateway_log_lines_lost_total counter\ngateway_log_lines_lost_total {lost}\n"
-    ));
-    ([("content-type", "text/plain; version=0.0.4")], text)
+    let mut page = Page::default();
+    counters::show(shown.shards.iter().map(AsRef::as_ref), &mut page);
+    shown.admin.show(&mut page);
+    load::show(&shown.shared.board, &mut page);
+    let secrets = shown.shared.current.secrets();
+    let left_s = secrets.certificate.seconds_left(UnixMillis(wall_ms()));
+    page.metric("gateway_certificate_expires_in_seconds", left_s);
+    page.metric("gateway_log_lines_lost_total", host::log::lines_lost());
+    ([("content-type", "text/plain; version=0.0.4")], page.into_text())
 }
 
 fn certificate_fault(shown: &Shown) -> Option<String> {

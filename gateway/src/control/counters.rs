@@ -1,9 +1,9 @@
 //! What the control plane counts. Its one thread writes, anyone may read.
 
 use crate::counters::Count;
+use crate::prometheus::Page;
 use enum_map::{Enum, EnumArray, EnumMap};
 use shake_proto::admin::{Refusal, What};
-use std::fmt::Write as _;
 use strum::{EnumString, IntoStaticStr};
 
 /// Why a connection to the control port came to nothing.
@@ -79,51 +79,23 @@ pub struct AdminCounters {
 }
 
 impl AdminCounters {
-    /// In the Prometheus text format.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        for (metric, count) in [
-            ("gateway_admin_connections_total", &self.connections),
-            ("gateway_admin_audit_failed_total", &self.audit_failed),
-            ("gateway_admin_not_kept_total", &self.not_kept),
-        ] {
-            family(
-                &mut text,
-                "counter",
-                metric,
-                &mut std::iter::once((String::new(), count.value())),
-            );
-        }
-        family(
-            &mut text,
-            "gauge",
-            "gateway_admin_operators",
-            &mut std::iter::once((String::new(), self.operators.value())),
+    pub fn show(&self, page: &mut Page) {
+        page.metric("gateway_admin_connections_total", self.connections.value());
+        page.metric("gateway_admin_audit_failed_total", self.audit_failed.value());
+        page.metric("gateway_admin_not_kept_total", self.not_kept.value());
+        page.metric("gateway_admin_operators", self.operators.value());
+        page.family(
+            "gateway_admin_connections_refused_total",
+            "reason",
+            values(&self.turned),
         );
-        let metric = "gateway_admin_connections_refused_total";
-        family(&mut text, "counter", metric, &mut labelled("reason", &self.turned));
-        let metric = "gateway_admin_changes_total";
-        family(&mut text, "counter", metric, &mut labelled("kind", &self.done));
-        let metric = "gateway_admin_refused_total";
-        family(&mut text, "counter", metric, &mut labelled("refusal", &self.refused));
-        text
+        page.family("gateway_admin_changes_total", "kind", values(&self.done));
+        page.family("gateway_admin_refused_total", "refusal", values(&self.refused));
     }
 }
 
-fn labelled<K: EnumArray<Count> + Into<&'static str>>(
-    label: &str,
-    counts: &EnumMap<K, Count>,
-) -> impl Iterator<Item = (String, u64)> {
-    let labels = move |which: K| format!("{{{label}=\"{}\"}}", which.into());
-    counts.iter().map(move |(which, count)| (labels(which), count.value()))
-}
-
-/// Appends a family of metrics, each with its labels.
-fn family(text: &mut String, kind: &str, metric: &str, rows: &mut dyn Iterator<Item = (String, u64)>) {
-    writeln!(text, "# TYPE {metric} {kind}").expect("writing to a String cannot fail");
-    for (labels, value) in rows {
-        writeln!(text, "{metric}{labels} {value}").expect("writing to a String cannot fail");
-    }
+fn values<K: EnumArray<Count>>(counts: &EnumMap<K, Count>) -> impl Iterator<Item = (K, u64)> {
+    counts.iter().map(|(which, count)| (which, count.value()))
 }
 
 #[cfg(test)]
@@ -137,7 +109,9 @@ mod tests {
             count.add(index as u64 + 1);
         }
         counters.turned[Turned::Expired].inc();
-        let text = counters.render();
+        let mut page = Page::default();
+        counters.show(&mut page);
+        let text = page.into_text();
         for line in [
             "gateway_admin_connections_refused_total{reason=\"no_certificate\"} 1",
             "gateway_admin_connections_refused_total{reason=\"certificate_expired\"} 3",

@@ -7,53 +7,30 @@ pub mod monitor;
 pub mod phases;
 pub mod state;
 
+use crate::prometheus::Page;
 use modes::Mode;
 use shake_rules::grade::Signals;
 use state::LoadState;
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use strum::VariantArray as _;
 
-/// The load in the Prometheus text format.
-pub fn render(load: &LoadState) -> String {
-    let mut text = String::new();
-    let mut gauge = |name: &str, labels: String, value: f64| {
-        if !text.contains(&format!("# TYPE {name} ")) {
-            writeln!(text, "# TYPE {name} gauge").expect("writing to a String cannot fail");
-        }
-        writeln!(text, "{name}{labels} {value}").expect("writing to a String cannot fail");
-    };
-    let plain = String::new;
-    gauge("gateway_grade", plain(), load.grade().number().into());
-    for (name, value) in Signals::NAMES.iter().zip(load.signals().values()) {
-        gauge("gateway_load", format!("{{signal=\"{name}\"}}"), value);
-    }
-    for &mode in Mode::VARIANTS {
-        let holds = u8::from(load.modes().has(mode));
-        gauge(
-            "gateway_degraded",
-            format!("{{mode=\"{}\"}}", mode.name()),
-            holds.into(),
-        );
-    }
-    for (name, value) in load.per_second.rows() {
-        gauge("gateway_per_second", format!("{{what=\"{name}\"}}"), value);
-    }
-    let capacity = load.capacity_per_second.value();
-    gauge("gateway_capacity_shakes_per_second", plain(), capacity);
-    let invited = load.invited_per_second.value();
-    gauge("gateway_invited_shakes_per_second", plain(), invited);
-    gauge("gateway_shakers", plain(), load.shakers.load(Relaxed) as f64);
-    gauge("gateway_huge_pages", plain(), load.huge_pages.load(Relaxed) as f64);
-    gauge("gateway_memory_in_use", plain(), load.memory_in_use.value());
-    gauge("gateway_turn_seconds_max", plain(), load.turn_ms_max.value() / 1e3);
-    let cpu_s = cpu::process_time().as_secs_f64();
-    writeln!(
-        text,
-        "# TYPE process_cpu_seconds_total counter\nprocess_cpu_seconds_total {cpu_s}"
-    )
-    .expect("writing to a String cannot fail");
-    text
+/// Shows the load.
+pub fn show(load: &LoadState, page: &mut Page) {
+    page.metric("gateway_grade", load.grade().number());
+    let signals = Signals::NAMES.into_iter().zip(load.signals().values());
+    page.family("gateway_load", "signal", signals);
+    let modes = Mode::VARIANTS
+        .iter()
+        .map(|&mode| (mode, u8::from(load.modes().has(mode))));
+    page.family("gateway_degraded", "mode", modes);
+    page.family("gateway_per_second", "what", load.per_second.rows());
+    page.metric("gateway_capacity_shakes_per_second", load.capacity_per_second.value());
+    page.metric("gateway_invited_shakes_per_second", load.invited_per_second.value());
+    page.metric("gateway_shakers", load.shakers.load(Relaxed));
+    page.metric("gateway_huge_pages", load.huge_pages.load(Relaxed));
+    page.metric("gateway_memory_in_use", load.memory_in_use.value());
+    page.metric("gateway_turn_seconds_max", load.turn_ms_max.value() / 1e3);
+    page.metric("process_cpu_seconds_total", cpu::process_time().as_secs_f64());
 }
 
 #[cfg(test)]
@@ -69,7 +46,9 @@ mod tests {
         let mut modes = Modes::default();
         modes.set(Mode::RingFull, true);
         load.set_modes(modes);
-        let text = render(&load);
+        let mut page = Page::default();
+        show(&load, &mut page);
+        let text = page.into_text();
         for line in [
             "# TYPE gateway_degraded gauge",
             "gateway_grade 3",
