@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! BEGIN, lock the part's row: epoch and stamp are those that are remembered
-//!   ─▶ make users that are not there; lock packets, then users, each in the server's order
+//!   ─▶ lock one's own packets; make users that are not there; lock other packets, then users, and skip those that another has
 //!   ─▶ read shares, offers and send keys, by statements after those locks
 //!   ─▶ judge, in memory ─▶ one statement a table ─▶ each met every row ─▶ COMMIT
 //! ```
