@@ -124,12 +124,22 @@ impl<T: Clone> Network<T> {
         self.under_way.next_at()
     }
 
+    /// Whether the phone's path has not been dead since then.
+    pub fn has_lived_since(&mut self, now: Micros, phone: u32, since: Micros) -> bool {
+        self.live(now, phone).has_lived_since(since)
+    }
+
     /// How many addresses the phone's NAT has given it before the one that it has now.
     pub fn binding(&mut self, now: Micros, phone: u32) -> u32 {
+        self.live(now, phone).binding()
+    }
+
+    /// The phone's path, as it is now.
+    fn live(&mut self, now: Micros, phone: u32) -> &Path {
         let path = &mut self.paths[(phone - self.first) as usize];
         let place = path.network();
         path.live(now, self.networks.profiles.get(place), &mut self.counts[place]);
-        path.binding()
+        path
     }
 
     /// Counts a datagram that came to an address which the phone's NAT has given up. It goes no further.

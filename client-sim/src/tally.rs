@@ -189,12 +189,17 @@ impl Tally {
         entry.count += 1;
     }
 
-    /// The Hello of a new connection was answered, so long after the connection's first packet.
-    pub fn hello_answered(&mut self, network: Option<usize>, took: Micros) {
+    /// The Hello of a new connection was answered, so long after the connection's first packet; and whether the phone's path was
+    /// alive all the while.
+    pub fn hello_answered(&mut self, network: Option<usize>, took: Micros, was_alive: bool) {
         self.connect_latency.saturating_record(took.0.max(1));
         self.networks.count(network, |counts| {
             counts.hellos += 1;
-            counts.hello_latency.saturating_record(took.0.max(1));
+            if was_alive {
+                counts.hello_latency.saturating_record(took.0.max(1));
+            } else {
+                counts.hellos_over_dead_paths += 1;
+            }
         });
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Path {
     rebinds_at: Micros,
     dying: Jitter,
     is_dead: bool,
+    /// Since when it is dead no more, as of the last [`live`](Self::live); zero when it never died.
+    alive_since: Micros,
     /// When it dies, or when it is dead no more.
     turns_at: Micros,
 }
@@ -52,6 +54,7 @@ impl Path {
             rebinds_at,
             dying,
             is_dead: false,
+            alive_since: Micros::ZERO,
             turns_at,
         }
     }
@@ -64,6 +67,11 @@ impl Path {
     /// How many addresses it had before this one, as of the last [`live`](Self::live).
     pub(super) fn binding(&self) -> u32 {
         self.binding
+    }
+
+    /// Whether it has not been dead since then, as of the last [`live`](Self::live).
+    pub(super) fn has_lived_since(&self, since: Micros) -> bool {
+        !self.is_dead && self.alive_since <= since
     }
 
     /// Lets happen what happens to it by itself until now.
@@ -83,6 +91,7 @@ impl Path {
                 between(&mut self.dying, profile.dead_for)
             } else {
                 self.binding += 1;
+                self.alive_since = self.turns_at;
                 around(&mut self.dying, profile.dies_every)
             };
             self.turns_at = self.turns_at.plus(lasts);

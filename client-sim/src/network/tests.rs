@@ -127,6 +127,27 @@ proptest! {
 }
 
 #[test]
+fn a_path_has_lived_since_it_was_last_dead() {
+    let mut mortal = profile("mortal", 1.0);
+    mortal.dies_every = Micros::from_ms(100);
+    mortal.dead_for = [Micros::from_ms(10), Micros::from_ms(30)];
+    let mut network = network(mortal, 5);
+    let mut last_dead = None;
+    for ms in 0..2_000 {
+        let (now, before) = (Micros::from_ms(ms), network.counts()[0].dead);
+        network.send(now, 7, Way::Out, b"something", ());
+        if network.counts()[0].dead > before {
+            last_dead = Some(ms);
+        }
+        for since in [0, ms / 2, ms.saturating_sub(20), ms] {
+            let has_lived = last_dead.is_none_or(|dead| dead < since);
+            assert_eq!(network.has_lived_since(now, 7, Micros::from_ms(since)), has_lived, "{since} to {ms}");
+        }
+    }
+    assert!(last_dead.is_some());
+}
+
+#[test]
 fn losses_and_doubles_have_their_shares_in_both_directions() {
     for way in [Way::Out, Way::In] {
         let lossy = Profile {

@@ -23,13 +23,15 @@ pub struct NetworkReport {
     pub round_trip_max_ms: u64,
     /// Hellos of new connections that were answered.
     pub hellos: u64,
+    /// Of these, over a path that was dead for a part of the time.
+    pub hellos_over_dead_paths: u64,
     /// Failed tries to connect, by the name of the reason.
     pub connect_failures: BTreeMap<String, u64>,
     /// Failed Hellos, by the name of the reason.
     pub hello_failures: BTreeMap<String, u64>,
     /// Connections lost after their Hello.
     pub lost: u64,
-    /// From the first packet of a connection to the answer to its Hello; right to 1 %.
+    /// From the first packet of a connection to the answer to its Hello, without those over dead paths; right to 1 %.
     pub hello_latency: Percentiles,
     /// Shakes sent.
     pub sent: u64,
@@ -61,6 +63,7 @@ pub(super) fn networks(scenario: &Scenario, tally: &Tally) -> Vec<NetworkReport>
                 phones,
                 round_trip_max_ms: round_trip_max_ms(networks, place),
                 hellos: counts.hellos,
+                hellos_over_dead_paths: counts.hellos_over_dead_paths,
                 connect_failures: counts.connect_failures.clone(),
                 hello_failures: counts.hello_failures.clone(),
                 lost: counts.lost,
@@ -111,7 +114,11 @@ pub(super) fn lines(table: &mut Table, report: &Report) {
             ("doubled", datagrams.duplicated),
         ];
         table.counts("  datagrams", done.into_iter().filter(|(_, count)| *count > 0));
-        let happened = [("new addresses", datagrams.rebinds), ("paths died", datagrams.deaths)];
+        let happened = [
+            ("new addresses", datagrams.rebinds),
+            ("paths died", datagrams.deaths),
+            ("hellos over dead paths", network.hellos_over_dead_paths),
+        ];
         table.counts("  phones", happened.into_iter().filter(|(_, count)| *count > 0));
     }
 }

@@ -14,6 +14,8 @@ const LATENCY_DIGITS: u8 = 2;
 pub struct NetworkTally {
     /// Hellos of new connections that were answered.
     pub hellos: u64,
+    /// Of these, over a path that was dead for a part of the time.
+    pub hellos_over_dead_paths: u64,
     /// Failed tries to connect, by the name of the reason.
     pub connect_failures: BTreeMap<String, u64>,
     /// Failed Hellos, by the name of the reason.
@@ -24,7 +26,8 @@ pub struct NetworkTally {
     pub sent: u64,
     /// Shakes answered in time; the others stay unanswered.
     pub answered: u64,
-    /// From the first packet of a connection to the answer to its Hello, in microseconds.
+    /// From the first packet of a connection to the answer to its Hello, in microseconds. Without those over dead paths: their
+    /// phones had no network.
     pub hello_latency: Histogram<u64>,
     /// From the first try of a claim to its open packet, in microseconds.
     pub claim_latency: Histogram<u64>,
@@ -40,6 +43,7 @@ impl Default for NetworkTally {
         };
         Self {
             hellos: 0,
+            hellos_over_dead_paths: 0,
             connect_failures: BTreeMap::new(),
             hello_failures: BTreeMap::new(),
             lost: 0,

@@ -78,7 +78,7 @@ sums! {
         connected, reconnected, failed, lost, connect_failures, hello_failures, told_to_go_away, phase_notices,
     }
     Shakes { sent, sent_on_streams, answered, unanswered, late, unexpected, held_back, postponed, skipped_offline }
-    NetworkTally { hellos, connect_failures, hello_failures, lost, sent, answered, hello_latency, claim_latency, datagrams }
+    NetworkTally { hellos, hellos_over_dead_paths, connect_failures, hello_failures, lost, sent, answered, hello_latency, claim_latency, datagrams }
     Counts { datagrams, lost, dead, strayed, overflowed, reordered, duplicated, rebinds, deaths }
     StepShakes { sent, answered, unanswered, held_back, skipped_offline }
     Course { repeats, refused, busy, retries, gave_up, failed, unfinished }

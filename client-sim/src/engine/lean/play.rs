@@ -120,7 +120,8 @@ impl Driver {
             Ok(actions) => {
                 if let Standing::Connecting(began) = seat.standing {
                     let network = seat.user.network(&self.scenario.habits);
-                    self.tally.hello_answered(network, now.since(began));
+                    let was_alive = self.sockets.has_lived_since(now, index, began);
+                    self.tally.hello_answered(network, now.since(began), was_alive);
                     self.connecting -= 1;
                 }
                 seat.standing = Standing::Online;

@@ -188,6 +188,12 @@ impl Sockets {
         None
     }
 
+    /// Whether the seat's path has not been dead since then.
+    pub fn has_lived_since(&mut self, now: Micros, index: u32, since: Micros) -> bool {
+        let network = self.network.as_mut();
+        network.is_none_or(|network| network.has_lived_since(now, index, since))
+    }
+
     /// When the next datagram has crossed its network.
     pub(super) fn next_at(&self) -> Option<Micros> {
         self.network.as_ref()?.next_at()

@@ -72,6 +72,11 @@ impl Line {
         })
     }
 
+    /// Whether the phone's path has not been dead since then.
+    pub fn has_lived_since(&self, now: Micros, since: Micros) -> bool {
+        self.lock().network.has_lived_since(now, self.phone, since)
+    }
+
     /// What became of the datagrams, by network.
     pub(super) fn counts(&self) -> Vec<Counts> {
         self.lock().network.counts().to_vec()

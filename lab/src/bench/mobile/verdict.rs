@@ -75,6 +75,7 @@ pub fn networks(networks: &[NetworkReport]) -> Table {
     let head = [
         "network",
         "phones",
+        "over dead paths",
         "HelloReply p50 ms",
         "p99 ms",
         "max ms",
@@ -88,6 +89,7 @@ pub fn networks(networks: &[NetworkReport]) -> Table {
         let NetworkReport {
             name,
             phones,
+            hellos_over_dead_paths,
             hello_latency,
             claim_latency,
             ..
@@ -95,6 +97,7 @@ pub fn networks(networks: &[NetworkReport]) -> Table {
         table.row([
             name.clone(),
             phones.to_string(),
+            hellos_over_dead_paths.to_string(),
             ms(hello_latency.p50_us),
             ms(hello_latency.p99_us),
             ms(hello_latency.max_us),
