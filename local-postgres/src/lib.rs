@@ -79,9 +79,12 @@ impl Error {
 /// A running server. It ends, and its directory goes, when this is dropped; also when the thread that started it ends.
 #[derive(Debug)]
 pub struct Server {
-    process: Child,
+    /// `None` while it is down.
+    process: Option<Child>,
     port: u16,
     directory: TempDir,
+    programs: PathBuf,
+    settings: Vec<String>,
 }
 
 impl Server {
@@ -120,25 +123,55 @@ impl Server {
         if !made.success() {
             return Err(failed("initdb", made.to_string(), &log));
         }
-        let port = free_port()?;
-        let mut postgres = as_owner(owner.as_ref(), "setpriv".into(), &log)?;
-        // A fast shutdown is what it makes of SIGINT, an immediate one of SIGQUIT.
+        let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let mut server = Self {
+            process: None,
+            port: free_port()?,
+            directory,
+            programs,
+            settings,
+        };
+        server.start_again()?;
+        Ok(server)
+    }
+
+    /// Starts it where it stood, on the same port.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        assert!(self.process.is_none(), "it runs");
+        let (data, log) = (self.directory.path().join("data"), self.directory.path().join("log"));
+        let mut postgres = as_owner(owner().as_ref(), "setpriv".into(), &log)?;
+        // An immediate shutdown is what it makes of SIGQUIT.
         postgres
             .args(["--pdeathsig", "QUIT", "--"])
-            .arg(programs.join("postgres"));
-        postgres.arg("-D").arg(&data).arg("-k").arg(directory.path());
-        postgres.args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        settings.iter().for_each(|setting| {
+            .arg(self.programs.join("postgres"));
+        postgres.arg("-D").arg(&data).arg("-k").arg(self.directory.path());
+        postgres.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        self.settings.iter().for_each(|setting| {
             postgres.args(["-c", setting]);
         });
-        let process = postgres.spawn().map_err(Error::io("run", "setpriv"))?;
-        let mut server = Self {
-            process,
-            port,
-            directory,
-        };
-        server.wait()?;
-        Ok(server)
+        self.process = Some(postgres.spawn().map_err(Error::io("run", "setpriv"))?);
+        self.wait()
+    }
+
+    /// Ends it at once, as a crash does: it recovers from its log at the next start.
+    pub fn crash(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        let _ = kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGQUIT);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if !matches!(process.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = process.kill();
+        let _ = process.wait();
     }
 
     /// How to reach one of its databases.
@@ -151,6 +184,12 @@ impl Server {
             .user(SUPERUSER)
             .dbname(database);
         config
+    }
+
+    /// The same, as a URL.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes an empty database, and tells how to reach it.
@@ -176,17 +215,11 @@ impl Server {
         })
     }
 
-    /// Its process.
-    #[must_use]
-    pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.process.id().cast_signed())
-    }
-
     fn wait(&mut self) -> Result<(), Error> {
         let log = self.directory.path().join("log");
         let until = Instant::now() + PATIENCE;
         loop {
-            if let Ok(Some(status)) = self.process.try_wait() {
+            if let Some(Ok(Some(status))) = self.process.as_mut().map(Child::try_wait) {
                 return Err(failed("postgres", format!("ended with {status}"), &log));
             }
             match self.run("postgres", "SELECT") {
@@ -202,16 +235,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = kill(self.pid(), Signal::SIGQUIT);
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if !matches!(self.process.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.crash();
     }
 }
 

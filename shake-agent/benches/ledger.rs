@@ -98,7 +98,7 @@ impl Bench<Postgres> {
         let seed = make_seed(directory);
         let server = Server::start(directory, &[]).unwrap();
         let config = server.database("ledger").unwrap();
-        init(&config, LedgerId([1; 16]), &[*seed.header()]).unwrap();
+        init(&config, LedgerId([1; 16]), &[*seed.header()], None).unwrap();
         if users > 0 {
             eprintln!("adding {users} users to PostgreSQL …");
             let add =

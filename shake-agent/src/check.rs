@@ -1,9 +1,9 @@
 //! `shake-agent check-config`: everything that a start needs and that can be looked at without starting, in one pass. Writes
 //! nothing, and takes no lock: an agent may be running with these very files.
 
-use crate::config::Config;
+use crate::config::{Config, Server};
 use crate::lanes::shards_of;
-use crate::ledger::{self, Commits, LedgerError, bound_seed, open_read_only, schema};
+use crate::ledger::{self, FileCommits, Installation, LedgerError, Postgres, bound_seed, open_read_only, schema};
 use crate::run::{self, RunError};
 use crate::seed_file::SeedFile;
 use crate::settlement;
@@ -98,7 +98,8 @@ impl Found<'_> {
             self.fault(fault);
         }
         // The first run reads all of it; a later one only what is not released.
-        let fits = if matches!(bound(&self.config.ledger), Ok(Some(_))) {
+        let is_begun = self.config.server.is_none() && matches!(bound(&self.config.ledger), Ok(Some(_)));
+        let fits = if is_begun {
             ledger::check_total(seed.header(), show.gift_budget)
         } else {
             ledger::survey_for_a_new_ledger(&seed, show.gift_budget).map(drop)
@@ -122,6 +123,9 @@ impl Found<'_> {
         let path = &self.config.ledger;
         if !self.is_told(&["ledger"]) {
             return None;
+        }
+        if let Some(server) = &self.config.server {
+            return self.on_server(server, header);
         }
         if let Err(fault) = user::owns(path) {
             self.fault(format!("[ledger] path: {fault}"));
@@ -148,6 +152,26 @@ impl Found<'_> {
             Ok(None) => None,
             Err(fault) => {
                 self.fault(format!("[ledger] path: {fault}"));
+                None
+            }
+        }
+    }
+
+    /// A ledger on a server must have a part for this seed, which is nobody else's. Gives which it is.
+    fn on_server(&mut self, server: &Server, header: Option<SeedHeader>) -> Option<LedgerId> {
+        let connection = match server.connection() {
+            Ok(connection) => connection,
+            Err(fault) => {
+                self.fault(format!("[ledger] password_file: {fault}"));
+                return None;
+            }
+        };
+        let installation = self.config.state.as_deref().filter(|state| state.exists());
+        let installation = installation.and_then(|state| Installation::there(state).ok().flatten());
+        match Postgres::survey(&connection, &header?, installation) {
+            Ok(identity) => Some(identity),
+            Err(fault) => {
+                self.fault(format!("[ledger] url: {fault}"));
                 None
             }
         }
@@ -182,7 +206,7 @@ impl Found<'_> {
         let (ledger, path) = (&self.config.ledger, state.join(witness::FILE));
         let compared = match (Witness::read(&path), header, served(ledger)) {
             (Ok(Some(_)), Some(header), Some(connection)) => {
-                run::witness_vouches(Some(state), Commits::of(&connection, ledger), &header).map(drop)
+                run::witness_vouches(Some(state), &FileCommits::of(&connection, ledger), &header).map(drop)
             }
             (Ok(Some(witness)), Some(header), None) => witness.allows(&path, ledger, own, &header),
             (read, _, _) => read.map(drop),
@@ -225,7 +249,7 @@ impl Found<'_> {
         if self.is_told(&["ledger"])
             && let Some(connection) = served(&self.config.ledger)
         {
-            let seen = run::mapping_vouches(path, Commits::of(&connection, &self.config.ledger));
+            let seen = run::mapping_vouches(path, &FileCommits::of(&connection, &self.config.ledger));
             if let Err(fault) = seen {
                 self.behind("[queue] path", fault);
             }
@@ -236,7 +260,11 @@ impl Found<'_> {
     fn directories(&mut self) {
         let config = self.config;
         let places = [
-            ("[ledger] path", "ledger", config.ledger.parent()),
+            (
+                "[ledger] path",
+                "ledger",
+                config.ledger.parent().filter(|_| config.server.is_none()),
+            ),
             (
                 "[settlement] file",
                 "settlement",
@@ -286,7 +314,8 @@ impl Found<'_> {
             .iter()
             .map(|file| ("[settlement] file", "settlement", file.clone()));
         let blocks = config.blocks.iter().map(|file| ("[abuse] file", "abuse", file.clone()));
-        beside.into_iter().chain(settlement).chain(blocks).collect()
+        let beside = beside.into_iter().filter(|_| config.server.is_none());
+        beside.chain(settlement).chain(blocks).collect()
     }
 }
 

@@ -1,13 +1,16 @@
 //! The agent's configuration: read from TOML, checked as a whole, and only then used.
 
 use crate::abuse::Rules;
+use crate::ledger;
 use ipnet::IpNet;
 use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Kind, Problems};
-use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs, io};
+use tokio_postgres::config::Host;
 use toml::Spanned;
 use tracing::Level;
 
@@ -36,8 +39,10 @@ const FARM_MAX: u32 = 1_000;
 pub struct Config {
     /// The mapping that the gateway makes.
     pub queue: PathBuf,
-    /// The ledger.
+    /// The ledger's file. Not used when there is a server.
     pub ledger: PathBuf,
+    /// The server that the ledger is on; `None` for a file.
+    pub server: Option<Server>,
     /// What the ledger calls this machine; `None` for its host name.
     pub machine: Option<String>,
     /// The seed file.
@@ -88,6 +93,7 @@ impl Config {
         let config = Self {
             queue: check.path("[queue] path", &file.queue.path),
             ledger: check.path("[ledger] path", &file.ledger.path),
+            server: check.server(&file),
             machine: check.machine(&file.ledger.machine),
             seed: check.path("[seed] file", &file.seed.file),
             certs: check.path("[certs] directory", &file.certs.directory),
@@ -118,7 +124,10 @@ impl Config {
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "[queue]  path           = {}", self.queue.display())?;
-        writeln!(f, "[ledger] path           = {}", self.ledger.display())?;
+        match &self.server {
+            Some(server) => writeln!(f, "[ledger] url            = {server}")?,
+            None => writeln!(f, "[ledger] path           = {}", self.ledger.display())?,
+        }
         let machine = self.machine.as_deref().unwrap_or("(the host name)");
         writeln!(f, "[ledger] machine        = {machine}")?;
         writeln!(f, "[seed]   file           = {}", self.seed.display())?;
@@ -146,6 +155,66 @@ impl fmt::Display for Config {
     }
 }
 
+/// A PostgreSQL server, and how to reach the ledger's database there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    config: tokio_postgres::Config,
+    password_file: Option<PathBuf>,
+}
+
+impl Server {
+    /// The server of a URL, `postgres://user@host/database`. The password stands in a file of its own, so that the URL can be shown.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to give instead.
+    pub fn parse(url: &str, password_file: Option<PathBuf>) -> Result<Self, String> {
+        let wrong = |error| format!("this is no postgres://user@host/database: {error}");
+        let mut config: tokio_postgres::Config = url.parse().map_err(wrong)?;
+        if config.get_password().is_some() {
+            return Err("it has a password: put that into a file, and give password_file its path".to_owned());
+        }
+        if config.get_hosts().is_empty() || config.get_dbname().is_none() {
+            return Err("it names no host, or no database: postgres://user@host/database".to_owned());
+        }
+        let elsewhere = |host: &&Host| matches!(host, Host::Tcp(name) if !is_loopback(name));
+        if let Some(Host::Tcp(name)) = config.get_hosts().iter().find(elsewhere) {
+            return Err(format!(
+                "{name} is another machine, which needs TLS, and this release has none for PostgreSQL yet"
+            ));
+        }
+        config.application_name("shake-agent");
+        Ok(Self { config, password_file })
+    }
+
+    /// How to connect, with the password.
+    ///
+    /// # Errors
+    /// When the file of the password cannot be read.
+    pub fn connection(&self) -> io::Result<tokio_postgres::Config> {
+        let mut config = self.config.clone();
+        if let Some(file) = &self.password_file {
+            config.password(fs::read_to_string(file)?.trim_end_matches(['\r', '\n']));
+        }
+        Ok(config)
+    }
+
+    /// Where the password stands.
+    #[must_use]
+    pub fn password_file(&self) -> Option<&Path> {
+        self.password_file.as_deref()
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&ledger::server_name(&self.config))
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 struct Check<'a> {
     text: &'a str,
     directory: &'a Path,
@@ -159,6 +228,28 @@ impl Check<'_> {
             self.problems.add(self.text, value.span(), message);
         }
         self.directory.join(value.as_ref())
+    }
+
+    /// A ledger in PostgreSQL.
+    fn server(&mut self, file: &File) -> Option<Server> {
+        let url = &file.ledger.url;
+        if url.as_ref().is_empty() {
+            return None;
+        }
+        if !file.settlement.file.as_ref().is_empty() {
+            let message =
+                "[settlement] file: a ledger in PostgreSQL has its outbox there, as a table; leave this empty";
+            self.problems
+                .add(self.text, file.settlement.file.span(), message.to_owned());
+        }
+        let password_file = self.path_unless_empty(&file.ledger.password_file);
+        let server = Server::parse(url.as_ref(), password_file);
+        server
+            .map_err(|fault| {
+                self.problems
+                    .add(self.text, url.span(), format!("[ledger] url: {fault}"))
+            })
+            .ok()
     }
 
     fn path_unless_empty(&self, value: &Spanned<String>) -> Option<PathBuf> {
@@ -329,6 +420,8 @@ table!(QueueTable {
 });
 table!(LedgerTable {
     path: String = "ledger.db",
+    url: String = "",
+    password_file: String = "",
     machine: String = "",
 });
 table!(SeedTable {

@@ -142,6 +142,8 @@ counters! {
     rings_broken,
     /// Transactions committed.
     commits,
+    /// Commits that were tried again, because another writer of the ledger stood in the way.
+    commits_again,
     /// Times that the ledger became read-only, because a commit failed.
     ledger_outages,
     /// Tries to write again while it was.

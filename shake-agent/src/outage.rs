@@ -31,10 +31,12 @@ pub(crate) struct Outage {
     entries: Burst,
     refusals: Burst,
     unreadable: Burst,
+    /// Why it never ends.
+    end: Option<LedgerError>,
 }
 
 impl<S: Store> Agent<S> {
-    pub(crate) fn enter_outage(&mut self, fault: &LedgerError, now: UnixMillis) {
+    pub(crate) fn enter_outage(&mut self, fault: LedgerError, now: UnixMillis) {
         self.counters.ledger_outages.add(1);
         self.outage.begun = now;
         self.outage.tried = now;
@@ -44,6 +46,20 @@ impl<S: Store> Agent<S> {
                 "the ledger cannot be written and is read-only: asks are answered busy, and nothing is lost. Make room on its disk, \
                  or look at the disk; it is tried again each second"
             );
+        }
+        self.note_end(fault);
+    }
+
+    /// Why the agent must end: another one has its part, or the ledger is of another moment. Once.
+    pub fn take_end(&mut self) -> Option<LedgerError> {
+        self.outage.end.take()
+    }
+
+    /// Until somebody takes note of it, writes are refused.
+    fn note_end(&mut self, fault: LedgerError) {
+        if fault.is_lost() {
+            self.ledger.refuse_writes(fault.to_string());
+            self.outage.end = Some(fault);
         }
     }
 
@@ -68,6 +84,9 @@ impl<S: Store> Agent<S> {
                     warn!(%fault, "the ledger stays read-only");
                 }
                 self.ledger.refuse_writes(fault.to_string());
+                if let LanesError::Ledger(fault) = fault {
+                    self.note_end(fault);
+                }
                 false
             }
         }

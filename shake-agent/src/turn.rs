@@ -23,7 +23,8 @@ use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
 use std::sync::Arc;
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 use tracing::error;
 
 /// What a turn found.
@@ -57,6 +58,9 @@ pub struct Agent<S = Sqlite> {
 const EXPIRY_EVERY_MS: u64 = 100;
 /// The most that lies between two commits while anything is out, in milliseconds.
 const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
+/// How often a commit is tried in one turn when another writer stands in the way, and the longest pause between, in milliseconds.
+const TRIES_MAX: u32 = 4;
+const AGAIN_MS_MAX: u64 = 10;
 /// So long a request waits for what another writer of the ledger has, in milliseconds. Then it is answered busy.
 const WAIT_MS_MAX: u64 = 2_000;
 
@@ -147,7 +151,7 @@ impl<S: Store> Agent<S> {
             Ok(moved) => moved,
             Err(fault) => {
                 lanes.take_back(&mut self.inbox);
-                self.enter_outage(&fault, now);
+                self.enter_outage(fault, now);
                 return self.serve_read_only(lanes, now);
             }
         };
@@ -224,8 +228,36 @@ impl<S: Store> Agent<S> {
         }
     }
 
-    /// Commits what was read and what is to be released. Gives the lanes whose cursors move by it.
+    /// Commits what was read and what is to be released; once more, and again, when another writer of the ledger stood in the way.
+    /// Gives the lanes whose cursors move by it. After an error the ledger refuses writes.
     fn commit(
+        &mut self,
+        lanes: &mut Lanes,
+        plan: &Plan,
+        expires: bool,
+        now: UnixMillis,
+    ) -> Result<Vec<(usize, LaneRecord)>, LedgerError> {
+        let mut tries = 1;
+        loop {
+            match self.try_commit(lanes, plan, expires, now) {
+                Err(fault) if fault.is_conflict() && tries < TRIES_MAX => {
+                    tries += 1;
+                    self.counters.commits_again.add(1);
+                    lanes.take_back(&mut self.inbox);
+                    self.answers.clear();
+                    // Two that met once meet again when both wait equally long.
+                    thread::sleep(Duration::from_millis(rand::random_range(1..=AGAIN_MS_MAX)));
+                }
+                Err(fault) => {
+                    self.ledger.refuse_writes(fault.to_string());
+                    return Err(fault);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn try_commit(
         &mut self,
         lanes: &mut Lanes,
         plan: &Plan,

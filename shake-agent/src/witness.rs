@@ -5,7 +5,7 @@
 //! It is written each second and at the end, always after the commits that it counts; so it is never ahead of a ledger that was
 //! not restored. It lies apart from the ledger, because what is restored together says nothing.
 
-use crate::ledger::{Commits, Incarnation, Ledger, LedgerError};
+use crate::ledger::{Commits, Incarnation, Ledger, LedgerError, Store};
 use serde::{Deserialize, Serialize};
 use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
@@ -131,7 +131,7 @@ pub enum WitnessError {
 impl Witness {
     /// What is to be said of a ledger that is bound to a seed; `None` while it is not.
     #[must_use]
-    pub fn of(ledger: &Ledger, header: &SeedHeader) -> Option<Self> {
+    pub fn of<S: Store>(ledger: &Ledger<S>, header: &SeedHeader) -> Option<Self> {
         Some(Self {
             ledger: ledger.identity()?.to_string(),
             incarnation: ledger.incarnation().to_string(),
@@ -231,7 +231,7 @@ impl Witness {
     ///
     /// # Errors
     /// [`WitnessError::Behind`] or [`WitnessError::OtherLedger`] when the ledger must not be served.
-    pub fn vouches(&self, path: &Path, ledger: Commits<'_>, header: &SeedHeader) -> Result<bool, WitnessError> {
+    pub fn vouches(&self, path: &Path, ledger: &impl Commits, header: &SeedHeader) -> Result<bool, WitnessError> {
         let Some((seen, incarnation)) = self.names() else {
             return Ok(false);
         };

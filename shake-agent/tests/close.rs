@@ -7,7 +7,7 @@ mod support;
 use nix::sys::signal::Signal;
 use process::{Running, agent};
 use serde_json::Value;
-use shake_agent::ledger;
+use shake_agent::ledger::{self, Commits as _};
 use shake_agent::seed_file::SeedFile;
 use shake_rules::{Cents, UnixMillis};
 use std::fs;
@@ -240,7 +240,7 @@ fn a_copy_is_one_file_replaces_an_older_one_and_knows_a_foreign_log() {
     let stamp = |name: &str| {
         let path = event.path(name);
         let connection = ledger::open_read_only(&path).unwrap();
-        ledger::Commits::of(&connection, &path).stamp().unwrap()
+        ledger::FileCommits::of(&connection, &path).stamp().unwrap()
     };
     crowd.until("the ledger is ahead of its copy", |_| {
         stamp("ledger.db") > stamp("gw1.db")

@@ -141,7 +141,11 @@ fn a_path_has_lived_since_it_was_last_dead() {
         }
         for since in [0, ms / 2, ms.saturating_sub(20), ms] {
             let has_lived = last_dead.is_none_or(|dead| dead < since);
-            assert_eq!(network.has_lived_since(now, 7, Micros::from_ms(since)), has_lived, "{since} to {ms}");
+            assert_eq!(
+                network.has_lived_since(now, 7, Micros::from_ms(since)),
+                has_lived,
+                "{since} to {ms}"
+            );
         }
     }
     assert!(last_dead.is_some());

@@ -1,7 +1,7 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
 use super::seed::read_keys;
-use super::{Progress, ledger_path, print, read_config};
+use super::{Progress, file_config, ledger_path, print};
 use crate::cli::books::{AuditArgs, By, ExportArgs};
 use anyhow::{anyhow, bail};
 use host::console;
@@ -28,7 +28,7 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     }
     let config = match (args.ledgers.first(), &args.seed, &args.config) {
         (Some(_), Some(_), None) => None,
-        (_, _, config) => Some(read_config(config.as_deref())?),
+        (_, _, config) => Some(file_config(config.as_deref())?),
     };
     let place = |given: Option<&PathBuf>, of: fn(&Config) -> &PathBuf| given.or(config.as_ref().map(of)).cloned();
     let ledger = place(args.ledgers.first(), |config| &config.ledger).expect("it is named, or a configuration is read");

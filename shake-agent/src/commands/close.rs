@@ -1,6 +1,6 @@
 //! `close`: the end of the books, and the statement about it.
 
-use super::{print, read_config};
+use super::{file_config, print};
 use crate::cli::close::CloseArgs;
 use anyhow::Context;
 use host::{console, log};
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 const EXIT_NOT_YET: u8 = 4;
 
 pub fn close(args: &CloseArgs) -> anyhow::Result<ExitCode> {
-    let config = read_config(args.config.as_deref())?;
+    let config = file_config(args.config.as_deref())?;
     if args.dry_run {
         return dry_run(&config, args.json);
     }

@@ -1,14 +1,20 @@
-//! `ledger backup`, `ledger copy` and `ledger accept-loss`.
+//! `ledger init`, `ledger backup`, `ledger copy` and `ledger accept-loss`.
 
-use super::{Progress, ledger_path, print, read_config};
+use super::{Progress, file_config, ledger_path, print};
 use crate::cli::close::CopyArgs;
-use crate::cli::{AcceptLossArgs, BackupArgs};
+use crate::cli::{AcceptLossArgs, BackupArgs, InitArgs};
+use anyhow::{Context, anyhow, bail};
 use jiff::Timestamp;
 use shake_agent::backup;
+use shake_agent::config::Server;
+use shake_agent::ledger;
 use shake_agent::loss::{self, Places};
+use shake_agent::seed_file::SeedFile;
 use shake_agent::settlement::Line;
 use shake_rules::money::{money, signed};
-use shake_rules::{PacketId, UnixMillis};
+use shake_rules::seed::SeedHeader;
+use shake_rules::{LedgerId, PacketId, UnixMillis};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -39,8 +45,32 @@ fn copied(ledger: &Path, to: &Path, stamp: u64) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    let server = Server::parse(&args.url, args.password_file.clone()).map_err(|fault| anyhow!("--url: {fault}"))?;
+    let seeds = args.seeds.iter().map(|seed| Ok(*SeedFile::open(seed)?.header()));
+    let seeds = seeds.collect::<anyhow::Result<Vec<SeedHeader>>>()?;
+    let (event, parts) = (seeds[0].event, seeds[0].parts);
+    let named: BTreeSet<u16> = seeds.iter().map(|seed| seed.part).collect();
+    let is_whole = seeds.iter().all(|seed| (seed.event, seed.parts) == (event, parts));
+    if !is_whole || named.len() != seeds.len() || seeds.len() != usize::from(parts) {
+        bail!(
+            "an event's seed has each part once: {} files are given of {} parts, of {parts} that event {event} has",
+            seeds.len(),
+            named.len()
+        );
+    }
+    let connection = server.connection().context("--password-file")?;
+    let identity = LedgerId(rand::random());
+    ledger::init(&connection, identity, &seeds, args.agents.as_deref())?;
+    print(&format!(
+        "{server} has the tables of ledger {identity}: event {event}, {parts} part{}",
+        if parts == 1 { "" } else { "s" }
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
-    let config = read_config(args.config.as_deref())?;
+    let config = file_config(args.config.as_deref())?;
     let places = Places {
         ledger: &config.ledger,
         seed: &config.seed,

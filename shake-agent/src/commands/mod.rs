@@ -10,7 +10,7 @@ pub mod settlement;
 pub mod show;
 
 use crate::cli::WhichLedger;
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use host::console;
 use shake_agent::config::{self, Config};
 use std::io;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 fn ledger_path(which: &WhichLedger) -> anyhow::Result<PathBuf> {
     match &which.ledger {
         Some(ledger) => Ok(ledger.clone()),
-        None => Ok(read_config(which.config.as_deref())?.ledger),
+        None => Ok(file_config(which.config.as_deref())?.ledger),
     }
 }
 
@@ -32,6 +32,15 @@ fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
         let lines: Vec<String> = problems.0.iter().map(|problem| format!("  {problem}")).collect();
         anyhow!("{name} is wrong:\n{}", lines.join("\n"))
     })
+}
+
+/// The same, of a ledger in a file: for what reads no other yet.
+fn file_config(path: Option<&Path>) -> anyhow::Result<Config> {
+    let config = read_config(path)?;
+    if let Some(server) = &config.server {
+        bail!("the ledger is in {server}, and this command reads ledgers in files only");
+    }
+    Ok(config)
 }
 
 /// What messages call a configuration, its text, and where relative paths in it start.

@@ -1,6 +1,6 @@
 //! `settlement verify` and `settlement begin`.
 
-use super::{Progress, print, read_config};
+use super::{Progress, file_config, print};
 use crate::cli::{SettlementBeginArgs, SettlementVerifyArgs, WhichSettlement};
 use anyhow::anyhow;
 use shake_agent::settlement;
@@ -12,7 +12,7 @@ fn places(which: &WhichSettlement) -> anyhow::Result<(PathBuf, PathBuf)> {
     if let (Some(file), Some(ledger)) = (&which.file, &which.ledger) {
         return Ok((file.clone(), ledger.clone()));
     }
-    let config = read_config(which.config.as_deref())?;
+    let config = file_config(which.config.as_deref())?;
     let file = which.file.clone().or(config.settlement);
     let none = || anyhow!("the configuration has no [settlement] file; give one with --file");
     Ok((file.ok_or_else(none)?, which.ledger.clone().unwrap_or(config.ledger)))

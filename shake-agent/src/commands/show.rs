@@ -1,6 +1,6 @@
 //! `ledger show`: the story of one packet or user.
 
-use super::{ledger_path, print, read_config};
+use super::{file_config, ledger_path, print};
 use crate::cli::{ShowArgs, ShowCommand, WhichLedger};
 use anyhow::Context;
 use serde::Serialize;
@@ -29,7 +29,7 @@ fn names(which: &WhichLedger) -> anyhow::Result<Names> {
     if which.ledger.is_some() && which.config.is_none() {
         return Ok(Names::default());
     }
-    let config = read_config(which.config.as_deref())?;
+    let config = file_config(which.config.as_deref())?;
     let bound = ledger::bound_seed(&ledger::open_read_only(&ledger_path(which)?)?)?;
     Ok(bound.map_or_else(Names::default, |bound| Names::read(&config, bound.header.event)))
 }

@@ -217,6 +217,29 @@ impl LedgerError {
         Self::Io { action, path, source }
     }
 
+    /// Whether trying again cannot help: somebody has seen more of the ledger than it knows, or a person has to decide.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.is_lost() || matches!(self, Self::Behind { .. } | Self::Older { .. } | Self::Closed { .. })
+    }
+
+    /// Whether this agent may write the ledger no more, whatever becomes of the server: its part is another's, or the database is
+    /// of another moment.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(
+            self,
+            Self::NoPart(_) | Self::OthersPart(_) | Self::TakenOver(_) | Self::OtherState { .. }
+        )
+    }
+
+    /// Whether another writer of the ledger stood in the way, so that nothing is there of the transaction, and trying again at once
+    /// may help.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Postgres { source, .. } if source.is_conflict())
+    }
+
     /// Whether the storage failed, so that what is on the disk is unknown.
     #[must_use]
     pub fn is_storage(&self) -> bool {

@@ -50,12 +50,12 @@ pub use differences::{Differences, SeedRow};
 pub use error::{LedgerError, when};
 pub use lanes::{LaneRecord, LaneRow};
 pub use lock::holder;
-pub use opening::{Commits, Incarnation, Machine, OpeningRow};
+pub use opening::{Commits, FileCommits, Incarnation, Machine, OpeningRow};
 pub(crate) use opening::{machines, told as told_machines};
 pub use out::{Out, still_out};
 pub use outbox::{ClosingRow, LineKind, OutboxRow};
 pub use packet::{EVENT_SPONSOR, Granted, Held, Making, Origin, Packet, Release, State, Term, shares_of};
-pub use postgres::{Failure, Installation, Postgres, init};
+pub use postgres::{Failure, Installation, Postgres, init, server_name};
 pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};
 pub use sqlite::Sqlite;
@@ -98,18 +98,6 @@ impl Ledger {
     /// [`LedgerError::NoWal`], [`LedgerError::Io`] or [`LedgerError::Sqlite`].
     pub fn open(path: &Path) -> Result<Self, LedgerError> {
         Self::on(Sqlite::open(path)?)
-    }
-
-    /// What it says of its commits.
-    #[must_use]
-    pub fn commits(&self) -> Commits<'_> {
-        Commits::of(&self.store.connection, self.store.place())
-    }
-
-    /// The state of its write-ahead log.
-    #[must_use]
-    pub fn wal(&self) -> &Wal {
-        &self.store.wal
     }
 
     /// Starts the thread that checkpoints. Without one the WAL grows until the ledger is closed.
@@ -244,7 +232,7 @@ impl<S: Store> Ledger<S> {
         let outcome = self.try_transaction(now, work);
         if let Err(error) = &outcome {
             self.store.roll_back();
-            if error.is_storage() {
+            if error.is_storage() && !error.is_conflict() {
                 self.failed = Some(error.to_string());
             } else if let Err(fault) = self.look_up() {
                 // Numbers and balances stand as if it had been committed.

@@ -3,7 +3,8 @@
 //! a later state of it.
 
 use super::schema::{from_sql, to_sql};
-use super::{LedgerError, bound_seed};
+use super::store::Store;
+use super::{Ledger, LedgerError, bound_seed};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use shake_rules::{LedgerId, UnixMillis};
@@ -37,54 +38,86 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// What a ledger says of its commits, to be compared with what others have seen of them. Each answer is of the moment that it is
-/// asked: whoever asks others first finds nothing that a running agent has committed meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub struct Commits<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) path: &'a Path,
+/// What a ledger says of its commits, to be compared with what others have seen of them.
+pub trait Commits {
+    /// Where the ledger lies.
+    fn path(&self) -> &Path;
+
+    /// Which ledger it is; `None` until its seed is bound.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn identity(&self) -> Result<Option<LedgerId>, LedgerError>;
+
+    /// How many there are.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn stamp(&self) -> Result<u64, LedgerError>;
+
+    /// Whether there are some of this incarnation.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError>;
 }
 
-impl<'a> Commits<'a> {
+/// The commits of a file that an agent may be writing. Each answer is of the moment that it is asked: whoever asks others first
+/// finds nothing that a running agent has committed meanwhile.
+#[derive(Clone, Copy, Debug)]
+pub struct FileCommits<'a> {
+    connection: &'a Connection,
+    path: &'a Path,
+}
+
+impl<'a> FileCommits<'a> {
     /// Of the ledger at `path`, through a connection that may only read.
     #[must_use]
     pub fn of(connection: &'a Connection, path: &'a Path) -> Self {
         Self { connection, path }
     }
 
-    /// Where the ledger lies.
-    #[must_use]
-    pub fn path(&self) -> &'a Path {
+    fn unread(&self, source: rusqlite::Error) -> LedgerError {
+        LedgerError::sqlite("read", self.path, source)
+    }
+}
+
+impl Commits for FileCommits<'_> {
+    fn path(&self) -> &Path {
         self.path
     }
 
-    /// Which ledger it is; `None` until its seed is bound.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn identity(&self) -> Result<Option<LedgerId>, LedgerError> {
+    fn identity(&self) -> Result<Option<LedgerId>, LedgerError> {
         let bound = bound_seed(self.connection).map_err(|source| self.unread(source))?;
         Ok(bound.and_then(|bound| bound.identity))
     }
 
-    /// How many there are.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn stamp(&self) -> Result<u64, LedgerError> {
+    fn stamp(&self) -> Result<u64, LedgerError> {
         stamp(self.connection).map_err(|source| self.unread(source))
     }
 
-    /// Whether there are some of this incarnation.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
-        knows(self.connection, incarnation).map_err(|source| self.unread(source))
+    fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
+        let row = row_of(self.connection, incarnation).map_err(|source| self.unread(source))?;
+        Ok(row.is_some())
+    }
+}
+
+/// One's own.
+impl<S: Store> Commits for Ledger<S> {
+    fn path(&self) -> &Path {
+        self.store().place()
     }
 
-    fn unread(&self, source: rusqlite::Error) -> LedgerError {
-        LedgerError::sqlite("read", self.path, source)
+    fn identity(&self) -> Result<Option<LedgerId>, LedgerError> {
+        Ok(self.bound().and_then(|bound| bound.identity))
+    }
+
+    fn stamp(&self) -> Result<u64, LedgerError> {
+        Ok(self.standing().stamp)
+    }
+
+    fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
+        Ok(self.store().standing(incarnation)?.incarnation_row.is_some())
     }
 }
 
@@ -146,15 +179,6 @@ pub(super) fn insert(connection: &Connection, opening: &OpeningRow) -> rusqlite:
             ],
         )
         .map(drop)
-}
-
-/// Whether the ledger knows this incarnation.
-fn knows(connection: &Connection, incarnation: Incarnation) -> rusqlite::Result<bool> {
-    connection.query_row(
-        "SELECT EXISTS (SELECT 1 FROM incarnations WHERE bits = ?1)",
-        [to_sql(incarnation.0)],
-        |row| row.get(0),
-    )
 }
 
 /// A machine that wrote a ledger.

@@ -40,6 +40,12 @@ impl Sqlite {
         })
     }
 
+    /// The state of its write-ahead log.
+    #[must_use]
+    pub fn wal(&self) -> &Wal {
+        &self.wal
+    }
+
     /// Moves all of the WAL into the database file, and empties it. For the end of a run: it waits for readers, for at
     /// most five seconds.
     ///

@@ -11,13 +11,14 @@
 //! ledger is closed: what it holds could still become a ticket. Its side is then held, and the grants are taken out of the rings
 //! before the commit, so that one which starts later has nothing to give that is not there any more.
 
+use super::kind::Kind;
 use super::{LOOK_EVERY, Opened, RunError, SETTLE_MAX, Service, bind, open, settle, wait_for_ledger};
 use crate::closing::{self, Outlook, Statement, StatementError};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::crash;
 use crate::heartbeat::Heartbeat;
-use crate::ledger::{self, Ledger, LedgerError};
+use crate::ledger::{self, Ledger, LedgerError, Sqlite};
 use crate::names::Names;
 use crate::requests::EXPIRY_GRACE_MS;
 use crate::settlement::Worker;
@@ -103,11 +104,11 @@ pub fn close(config: &Config, stop: &Stop, mut say: impl FnMut(&str)) -> Result<
     let waiting = |clock: &Clock| -> Result<Closing, CloseError> {
         Ok(Closing::Waiting(Box::new(closing::outlook(config, clock.now())?)))
     };
-    let Some(mut opened) = open(config, &counters, clock.now(), stop)? else {
+    let Some(mut opened) = open::<Sqlite>(config, &counters, clock.now(), stop)? else {
         return waiting(clock);
     };
     opened.agent.pause_feed(true);
-    let checkpointer = opened.agent.ledger().checkpointer()?;
+    let checkpointer = Sqlite::beside(opened.agent.ledger())?;
     let settlement = settle(config, &counters)?;
     let names = Names::read(config, opened.agent.feed().event());
     let mut end = Ending {
@@ -229,7 +230,7 @@ impl Ending<'_> {
     /// it is asked to end before.
     fn wait(
         &mut self,
-        opened: &mut Opened,
+        opened: &mut Opened<Sqlite>,
         time: &Timekeeper,
         stop: &Stop,
     ) -> Result<Option<Option<Attachment>>, CloseError> {
@@ -268,7 +269,7 @@ impl Ending<'_> {
     /// Serves one mapping.
     fn serve(
         &mut self,
-        opened: &mut Opened,
+        opened: &mut Opened<Sqlite>,
         mapping: Mapping,
         time: &Timekeeper,
         stop: &Stop,
@@ -321,7 +322,7 @@ impl Ending<'_> {
 
     /// Takes the gateway's side and empties the rings. `None` while a gateway lives, or when what stood in them can still be
     /// opened.
-    fn take_front(&mut self, service: &mut Service<'_>) -> Result<Option<Attachment>, CloseError> {
+    fn take_front(&mut self, service: &mut Service<'_, Sqlite>) -> Result<Option<Attachment>, CloseError> {
         let front = match service.mapping.attach(Side::Front, monotonic_ms()) {
             Ok(front) => front,
             Err(shm_queue::Error::SideTaken { .. }) => return Ok(None),

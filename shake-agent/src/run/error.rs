@@ -84,6 +84,30 @@ pub enum RunError {
         /// The seed's event.
         seed: EventId,
     },
+    /// There is no server to connect to.
+    #[error("[ledger] url is empty; give it the server's, postgres://user@host/database")]
+    NoServer,
+    /// An agent without a state directory cannot say whose part it serves.
+    #[error(
+        "[state] directory is empty: a ledger in PostgreSQL needs one, where the agent keeps what says that a part is its own"
+    )]
+    NoInstallation,
+    /// What says that a part is this agent's cannot be read or written.
+    #[error("[state] directory {}: {source}", directory.display())]
+    Installation {
+        /// The directory.
+        directory: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The password of the ledger's server cannot be read.
+    #[error("[ledger] password_file: cannot read {}: {source}", path.display())]
+    Password {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -94,12 +118,7 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let is_refused = match self {
-            Self::Ledger(error) | Self::Lanes(LanesError::Ledger(error)) => {
-                matches!(
-                    error,
-                    LedgerError::Behind { .. } | LedgerError::Older { .. } | LedgerError::Closed { .. }
-                )
-            }
+            Self::Ledger(error) | Self::Lanes(LanesError::Ledger(error)) => error.is_final(),
             Self::Witness(error) => !matches!(error, WitnessError::Read { .. } | WitnessError::Ledger(_)),
             Self::Settlement(error) => error.is_for_a_person(),
             _ => false,

@@ -13,6 +13,7 @@
 
 mod close;
 mod error;
+mod kind;
 mod service;
 mod start;
 
@@ -27,7 +28,7 @@ use crate::feed::{self, Feed};
 use crate::follow::{Follower, KeyFollower};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Postgres, Sqlite, Store};
 use crate::outage::TRY_EVERY_MS;
 use crate::requests::{Judge, Rules};
 use crate::seed_file::SeedFile;
@@ -37,7 +38,7 @@ use crate::timekeeper::Timekeeper;
 use crate::turn::Agent;
 use crate::witness::Keeper;
 use host::clock::{Clock, monotonic_ms};
-use host::user;
+use kind::Kind;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use sd_notify::NotifyState;
@@ -70,10 +71,17 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// # Errors
 /// [`RunError`]; also when it ends in good order but the ledger had failed.
 pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
+    match &config.server {
+        None => run_on::<Sqlite>(config, stop),
+        Some(_) => run_on::<Postgres>(config, stop),
+    }
+}
+
+fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
     let counters = Arc::new(Counters::default());
     let time = Timekeeper::spawn(&config.queue).map_err(RunError::Thread)?;
     let clock = time.clock();
-    let Some(opened) = open(config, &counters, clock.now(), stop)? else {
+    let Some(opened) = open::<K>(config, &counters, clock.now(), stop)? else {
         return Ok(());
     };
     let Opened {
@@ -82,7 +90,7 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
         mut keys,
         witness,
     } = opened;
-    let checkpointer = agent.ledger().checkpointer()?;
+    let beside = K::beside(agent.ledger())?;
     let settlement = settle(config, &counters)?;
     let abuse = Abuse::open(
         config.abuse.clone(),
@@ -130,11 +138,11 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
     if let Some(settlement) = settlement {
         settlement.finish(SETTLE_MAX);
     }
-    drop(checkpointer);
+    drop(beside);
     if let Some(reason) = agent.ledger().failure() {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
-    agent.ledger().store().checkpoint()?;
+    agent.ledger().store().end()?;
     if let Some(witness) = witness {
         witness.note(agent.ledger().stamp());
     }
@@ -144,31 +152,35 @@ pub fn run(config: &Config, stop: &Stop) -> Result<(), RunError> {
 }
 
 /// What a run begins with.
-struct Opened {
-    agent: Agent,
+struct Opened<K> {
+    agent: Agent<K>,
     follower: Follower,
     keys: KeyFollower,
     witness: Option<Keeper>,
 }
 
 /// Opens everything; `None` when the agent is asked to end while it waits for the settlement target.
-fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop) -> Result<Option<Opened>, RunError> {
+fn open<K: Kind>(
+    config: &Config,
+    counters: &Arc<Counters>,
+    now: UnixMillis,
+    stop: &Stop,
+) -> Result<Option<Opened<K>>, RunError> {
     let keys = read_ticket_keys(&config.certs)?;
     let seed = SeedFile::open(&config.seed)?;
     let header = *seed.header();
     let show = read_show(config, now)?;
     check_event(config, &show, &header)?;
-    user::owns(&config.ledger)?;
-    let mut ledger = Ledger::open(&config.ledger)?;
+    let mut ledger = Ledger::on(K::open(config, &header)?)?;
     if let Some(machine) = &config.machine {
         ledger.write_as(machine);
     }
     if let Some(at) = ledger.closed() {
-        let path = config.ledger.clone();
+        let path = ledger.path().to_owned();
         return Err(LedgerError::Closed { path, at }.into());
     }
     info!(
-        ledger = %config.ledger.display(), seed = %config.seed.display(),
+        ledger = %ledger.path().display(), seed = %config.seed.display(),
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"
     );
     // Before anything is written to it.
@@ -197,7 +209,7 @@ fn open(config: &Config, counters: &Arc<Counters>, now: UnixMillis, stop: &Stop)
     let rng = StdRng::from_rng(&mut rand::rng());
     let identity = bound
         .identity
-        .ok_or_else(|| LedgerError::NotALedger(config.ledger.clone()))?;
+        .ok_or_else(|| LedgerError::NotALedger(ledger.path().to_owned()))?;
     let judge = Judge::new(rules, identity, &keys, rng, Arc::clone(counters));
     let batch_max = config.batch_max as usize;
     let agent = Agent::new(ledger, feed, judge, Arc::clone(counters), batch_max);
@@ -266,7 +278,12 @@ fn settle(config: &Config, counters: &Arc<Counters>) -> Result<Option<Worker>, R
 }
 
 /// The mapping, as soon as there is one; `None` when the agent is asked to end before. Meanwhile what is overdue goes back.
-fn wait_for_mapping(path: &Path, agent: &mut Agent, clock: &Clock, stop: &Stop) -> Result<Option<Mapping>, RunError> {
+fn wait_for_mapping<S: Store>(
+    path: &Path,
+    agent: &mut Agent<S>,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<Option<Mapping>, RunError> {
     let mut said: Option<Instant> = None;
     while !stop.is_asked() {
         match Mapping::open(path) {
@@ -281,6 +298,9 @@ fn wait_for_mapping(path: &Path, agent: &mut Agent, clock: &Clock, stop: &Stop) 
         if agent.ledger().failure().is_none()
             && let Err(fault) = agent.turn_without_rings(clock.now())
         {
+            if fault.is_lost() {
+                return Err(fault.into());
+            }
             error!(%fault, "the ledger cannot be written and is read-only until a commit works again");
         }
         thread::sleep(LOOK_EVERY);
@@ -289,7 +309,7 @@ fn wait_for_mapping(path: &Path, agent: &mut Agent, clock: &Clock, stop: &Stop) 
 }
 
 /// Waits until the ledger can be written; false when the agent is asked to end before.
-fn wait_for_ledger(agent: &mut Agent, stop: &Stop) -> bool {
+fn wait_for_ledger<S: Store>(agent: &mut Agent<S>, stop: &Stop) -> bool {
     let mut tried = Instant::now();
     while agent.ledger().failure().is_some() {
         if stop.is_asked() {
@@ -306,8 +326,8 @@ fn wait_for_ledger(agent: &mut Agent, stop: &Stop) -> bool {
     true
 }
 
-fn bind(
-    agent: &mut Agent,
+fn bind<S: Store>(
+    agent: &mut Agent<S>,
     attachment: &Attachment,
     counters: &Arc<Counters>,
     now: UnixMillis,

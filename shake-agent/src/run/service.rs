@@ -1,5 +1,6 @@
 //! A mapping being served: turns, until the agent is asked to end or the mapping is replaced.
 
+use super::kind::Kind;
 use super::{RunError, SLEEP_MAX, STILL_AT_EVERY};
 use crate::config::Config;
 use crate::counters::Counters;
@@ -32,8 +33,8 @@ pub(super) enum Served {
 }
 
 /// One mapping being served.
-pub(super) struct Service<'a> {
-    pub(super) agent: &'a mut Agent,
+pub(super) struct Service<'a, K> {
+    pub(super) agent: &'a mut Agent<K>,
     pub(super) follower: &'a mut Follower,
     pub(super) keys: &'a mut KeyFollower,
     pub(super) lanes: Lanes,
@@ -49,12 +50,15 @@ pub(super) struct Service<'a> {
     pub(super) witness: Option<&'a Keeper>,
 }
 
-impl Service<'_> {
+impl<K: Kind> Service<'_, K> {
     /// Does turns until the agent is asked to end or the mapping was replaced; says which.
     pub(super) fn serve(&mut self, stop: &Stop) -> Result<Served, RunError> {
         let (mut looked, mut reported) = (Instant::now(), Instant::now());
         while !stop.is_asked() {
             self.turn();
+            if let Some(fault) = self.agent.take_end() {
+                return Err(fault.into());
+            }
             if looked.elapsed() >= STILL_AT_EVERY {
                 looked = Instant::now();
                 if !self.mapping.still_at(&self.config.queue)? {
@@ -142,7 +146,7 @@ impl Service<'_> {
     }
 }
 
-pub(super) fn log_status(agent: &Agent, counters: &Counters, settlement: Option<&Worker>) {
+pub(super) fn log_status<K: Kind>(agent: &Agent<K>, counters: &Counters, settlement: Option<&Worker>) {
     let counted: Vec<String> = counters
         .all()
         .into_iter()
@@ -151,7 +155,7 @@ pub(super) fn log_status(agent: &Agent, counters: &Counters, settlement: Option<
         .collect();
     info!(
         unreleased = agent.feed().unreleased(),
-        wal_mib = agent.ledger().wal().bytes() >> 20,
+        wal_mib = agent.ledger().store().log_bytes().map(|bytes| bytes >> 20),
         commit_us_max = counters.commit_us_max.take(),
         ledger_read_only = agent.ledger().failure().is_some(),
         settlement_backlog = settlement.map(Worker::backlog),

@@ -3,7 +3,7 @@
 
 use super::{NotifyState, RunError, SAY_EVERY, STILL_AT_EVERY, notify};
 use crate::config::Config;
-use crate::ledger::{Commits, Ledger};
+use crate::ledger::{Commits, Ledger, Store};
 use crate::settlement::{self, SettlementError, Standing};
 use crate::signals::Stop;
 use crate::witness::{self, Keeper, Witness, WitnessError};
@@ -25,14 +25,13 @@ pub(super) enum Target {
 
 /// Asks the witness in the state directory, the stamp in the mapping, and the settlement target. Writes nothing. A target that
 /// gives no answer is waited for, unless one of the others vouches; `None` when the agent is asked to end meanwhile.
-pub(super) fn ask_witnesses(
+pub(super) fn ask_witnesses<S: Store>(
     config: &Config,
-    ledger: &Ledger,
+    ledger: &Ledger<S>,
     header: &SeedHeader,
     stop: &Stop,
 ) -> Result<Option<Target>, RunError> {
-    let commits = ledger.commits();
-    let vouches = witness_vouches(config.state.as_deref(), commits, header)? | mapping_vouches(&config.queue, commits)?;
+    let vouches = witness_vouches(config.state.as_deref(), ledger, header)? | mapping_vouches(&config.queue, ledger)?;
     let Some(file) = &config.settlement else {
         return Ok(Some(Target::Unasked));
     };
@@ -69,7 +68,7 @@ pub(super) fn ask_witnesses(
 /// Whether the witness in the state directory has seen this ledger, and nothing that it does not know.
 pub(crate) fn witness_vouches(
     state: Option<&Path>,
-    ledger: Commits<'_>,
+    ledger: &impl Commits,
     header: &SeedHeader,
 ) -> Result<bool, WitnessError> {
     let Some(path) = state.map(|state| state.join(witness::FILE)) else {
@@ -83,7 +82,7 @@ pub(crate) fn witness_vouches(
 
 /// The mapping, where there is one, shows the stamp of the ledger that was served in it. One of another ledger says nothing
 /// here; it is refused when it is attached to.
-pub(crate) fn mapping_vouches(path: &Path, ledger: Commits<'_>) -> Result<bool, WitnessError> {
+pub(crate) fn mapping_vouches(path: &Path, ledger: &impl Commits) -> Result<bool, WitnessError> {
     let Ok(mapping) = Mapping::open(path) else {
         return Ok(false);
     };
@@ -107,7 +106,12 @@ pub(crate) fn mapping_vouches(path: &Path, ledger: Commits<'_>) -> Result<bool, 
 
 /// The first commit of this opening: whoever sees its incarnation from now on, sees one that the ledger knows. Begins the
 /// settlement file of a ledger that never had one.
-pub(super) fn begin(config: &Config, ledger: &mut Ledger, target: Target, now: UnixMillis) -> Result<(), RunError> {
+pub(super) fn begin<S: Store>(
+    config: &Config,
+    ledger: &mut Ledger<S>,
+    target: Target,
+    now: UnixMillis,
+) -> Result<(), RunError> {
     if let (Target::Answered(Standing::New), Some(file)) = (&target, &config.settlement) {
         settlement::begin(file, ledger.path())?;
     }
@@ -118,16 +122,20 @@ pub(super) fn begin(config: &Config, ledger: &mut Ledger, target: Target, now: U
         Ok(())
     })?;
     info!(
-        identity = ledger.identity().map(|identity| identity.to_string()),
+        identity = Ledger::identity(ledger).map(|identity| identity.to_string()),
         incarnation = %ledger.incarnation(),
-        stamp = ledger.stamp(),
+        stamp = Ledger::stamp(ledger),
         "the ledger is served"
     );
     Ok(())
 }
 
 /// Starts to keep the witness, where there is a state directory.
-pub(super) fn keep_witness(config: &Config, ledger: &Ledger, header: &SeedHeader) -> Result<Option<Keeper>, RunError> {
+pub(super) fn keep_witness<S: Store>(
+    config: &Config,
+    ledger: &Ledger<S>,
+    header: &SeedHeader,
+) -> Result<Option<Keeper>, RunError> {
     let (Some(state), Some(witness)) = (&config.state, Witness::of(ledger, header)) else {
         return Ok(None);
     };

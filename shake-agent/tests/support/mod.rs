@@ -143,6 +143,16 @@ impl Event {
         )
     }
 
+    /// Its ledger is on this server, and its agent has a state directory.
+    pub fn put_on_server(&self, url: &str) {
+        let settlement = self.path("settlement.log").display().to_string();
+        let text = self
+            .config_text()
+            .replace("[ledger]\n", &format!("[ledger]\nurl = {url:?}\n"));
+        std::fs::write(self.path("agent.toml"), text.replace(&settlement, "")).unwrap();
+        std::fs::create_dir(self.path("state")).unwrap();
+    }
+
     pub fn config(&self) -> Config {
         Config::parse(&self.config_text(), std::path::Path::new("")).unwrap()
     }

@@ -94,7 +94,10 @@ async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, Connect
             tally.error(&format!("hello_{}", failure.name()), "");
         }
         let actions = seat.user.on_hello(now, answer, habits, tally)?;
-        let was_alive = shared.lines.get(index as usize).is_none_or(|line| line.has_lived_since(now, began));
+        let was_alive = shared
+            .lines
+            .get(index as usize)
+            .is_none_or(|line| line.has_lived_since(now, began));
         tally.hello_answered(seat.user.network(habits), now.since(began), was_alive);
         seat.connection = Some(connection.clone());
         Ok(actions)

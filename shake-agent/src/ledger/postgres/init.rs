@@ -4,22 +4,85 @@
 use super::link::{self, Failure};
 use super::{LedgerError, place, schema};
 use crate::ledger::schema::to_sql;
+use data_encoding::HEXLOWER;
 use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
+use std::io::{self, Write};
+use std::path::Path;
+use std::{fmt, fs};
+use tempfile::NamedTempFile;
 use tokio_postgres::Config;
 
 /// Who owns a part: 16 random bytes that a state directory keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Installation(pub [u8; 16]);
 
-/// Makes the tables in an empty database, and one part for each of these seeds.
+impl Installation {
+    /// Its file in the state directory.
+    const FILE: &str = "ledger-installation";
+
+    /// That of a state directory; made when there is none.
+    ///
+    /// # Errors
+    /// When its file cannot be read or written, or is none.
+    pub fn of(state: &Path) -> io::Result<Self> {
+        if let Some(there) = Self::there(state)? {
+            return Ok(there);
+        }
+        let made = Self(rand::random());
+        let mut file = NamedTempFile::new_in(state)?;
+        writeln!(file, "{made}")?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(state.join(Self::FILE)) {
+            Ok(_) => Ok(made),
+            // Another agent was faster; then its file is the one.
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Self::of(state),
+            Err(error) => Err(error.error),
+        }
+    }
+
+    /// That of a state directory; `None` when there is none.
+    ///
+    /// # Errors
+    /// When its file cannot be read, or is none.
+    pub fn there(state: &Path) -> io::Result<Option<Self>> {
+        let path = state.join(Self::FILE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let strange = || io::Error::other(format!("{} is no installation's file", path.display()));
+        Self::parse(text.trim()).ok_or_else(strange).map(Some)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+}
+
+/// 32 hexadecimal digits.
+impl fmt::Display for Installation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&HEXLOWER.encode(&self.0))
+    }
+}
+
+/// Makes the tables in an empty database, and one part for each of these seeds. `agents` is the role that agents connect as; it gets
+/// the rights that they need, and time-outs, so that an agent that is frozen between a lock and its commit holds up nobody for long.
 ///
 /// # Errors
 /// [`LedgerError::Postgres`] when the server does not do it: also when the tables are there.
 ///
 /// # Panics
 /// When there is no seed.
-pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader]) -> Result<(), LedgerError> {
+pub fn init(
+    config: &Config,
+    identity: LedgerId,
+    seeds: &[SeedHeader],
+    agents: Option<&str>,
+) -> Result<(), LedgerError> {
     let first = seeds.first().expect("a ledger has a part at least");
     let made = link::run_once(config, async |client| {
         client.batch_execute(schema::CREATE).await?;
@@ -34,6 +97,9 @@ pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader]) -> Result
             let insert = "INSERT INTO parts (part, parts, count, total_cents, records_crc) VALUES ($1, $2, $3, $4, $5)";
             client.execute(insert, &[&part, &parts, &count, &total, &crc]).await?;
         }
+        if let Some(agents) = agents {
+            client.batch_execute(&rights(agents)).await?;
+        }
         Ok(())
     });
     made.map_err(|source| LedgerError::Postgres {
@@ -41,4 +107,16 @@ pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader]) -> Result
         place: place(config, first.part),
         source,
     })
+}
+
+/// What agents may do, and how long they may take. Never to take anything away.
+fn rights(role: &str) -> String {
+    let role = format!("\"{}\"", role.replace('"', "\"\""));
+    format!(
+        "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role};
+         ALTER ROLE {role} SET idle_in_transaction_session_timeout = '2s';
+         ALTER ROLE {role} SET lock_timeout = '5s';
+         ALTER ROLE {role} SET client_connection_check_interval = '2s';
+         ALTER ROLE {role} SET tcp_user_timeout = '5s';"
+    )
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 /// How long a connection may take to be there.
@@ -44,6 +45,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A deadlock, a lock that took too long, or a serialization failure: nothing of the transaction is there.
+    pub(in crate::ledger) fn is_conflict(&self) -> bool {
+        const CONFLICTS: [SqlState; 3] = [
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::LOCK_NOT_AVAILABLE,
+        ];
+        matches!(self, Self::Refused(error) if error.code().is_some_and(|code| CONFLICTS.contains(code)))
+    }
+
     pub(super) fn strange(table: &'static str, what: impl fmt::Display) -> Self {
         let what = what.to_string();
         Self::Strange { table, what }

@@ -112,6 +112,52 @@ impl Postgres {
         })
     }
 
+    /// What would keep an agent from opening the part of this seed, where that can be seen without taking it over. Gives which
+    /// ledger it is.
+    ///
+    /// # Errors
+    /// As [`Postgres::open`], and [`LedgerError::OtherSeed`].
+    pub fn survey(
+        config: &Config,
+        seed: &SeedHeader,
+        installation: Option<Installation>,
+    ) -> Result<LedgerId, LedgerError> {
+        let place = place(config, seed.part);
+        let failed = |action| {
+            let place = place.clone();
+            move |source| LedgerError::Postgres { action, place, source }
+        };
+        let part = i32::from(seed.part);
+        let link = Link::connect(config).map_err(failed("connect to"))?;
+        let database = link.wait(read::database(&link)).map_err(failed("read"))?;
+        if database.version != schema::VERSION {
+            return Err(LedgerError::Version {
+                path: place,
+                found: database.version,
+                supported: schema::VERSION,
+            });
+        }
+        let owner = link.wait(read::owner(&link, part)).map_err(failed("read"))?;
+        match owner {
+            None => return Err(LedgerError::NoPart(place)),
+            Some(Some(owner)) if installation.is_some_and(|own| own.0 != owner[..]) => {
+                return Err(LedgerError::OthersPart(place));
+            }
+            Some(_) => {}
+        }
+        let standing = read::standing(&link, part, &database, Incarnation(0));
+        let (_, bound) = link.wait(standing).map_err(failed("read"))?;
+        if bound != *seed {
+            return Err(LedgerError::OtherSeed {
+                ledger: place,
+                seed: "the seed file of this agent".into(),
+                bound: Box::new(bound),
+                found: Box::new(*seed),
+            });
+        }
+        Ok(database.identity)
+    }
+
     fn failed(&self, action: &'static str) -> impl FnOnce(Failure) -> LedgerError {
         let place = self.place.clone();
         move |source| LedgerError::Postgres { action, place, source }
@@ -249,13 +295,19 @@ impl Store for Postgres {
     }
 }
 
-/// Server, database and part, without a password.
-fn place(config: &Config, part: u16) -> PathBuf {
+/// A server's database, for messages: without user and password.
+#[must_use]
+pub fn server_name(config: &Config) -> String {
     let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
         Host::Tcp(name) => name.clone(),
         Host::Unix(path) => path.display().to_string(),
     });
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let database = config.get_dbname().or(config.get_user()).unwrap_or("postgres");
-    format!("postgres://{host}:{port}/{database} (part {part})").into()
+    format!("postgres://{host}:{port}/{database}")
+}
+
+/// Server, database and part.
+fn place(config: &Config, part: u16) -> PathBuf {
+    format!("{} (part {part})", server_name(config)).into()
 }

@@ -77,6 +77,12 @@ pub(super) async fn fence(link: &Link, part: i32) -> Result<Option<Fence>, Failu
     row.as_ref().map(read).transpose()
 }
 
+/// Whose the part is, if anybody's; `None` when there is no such part.
+pub(super) async fn owner(link: &Link, part: i32) -> Result<Option<Option<Vec<u8>>>, Failure> {
+    let row = link.client.query_opt(&link.statements.owner, &[&part]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
 /// Where the part stands, and the header of its seed.
 pub(super) async fn standing(
     link: &Link,

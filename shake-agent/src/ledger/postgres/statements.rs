@@ -35,6 +35,7 @@ statements! {
     ledger: "SELECT version, identity, event FROM ledger",
     part: "SELECT parts, count, total_cents, records_crc, stamp, at_ms, is_bound, gift_budget_cents, closed_ms, transfer, outbox,
            made, lane, opening FROM parts WHERE part = $1",
+    owner: "SELECT installation FROM parts WHERE part = $1",
     lock_part: "SELECT epoch, stamp, installation FROM parts WHERE part = $1 FOR NO KEY UPDATE",
     take_part: "UPDATE parts SET epoch = epoch + 1, installation = $2 WHERE part = $1 RETURNING epoch, stamp",
     raise_stamp: "UPDATE parts SET stamp = stamp + 1 WHERE part = $1 RETURNING stamp",

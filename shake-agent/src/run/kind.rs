@@ -1,0 +1,77 @@
+//! The kinds of stores that an agent runs on, and what each has beside the turns.
+
+use super::RunError;
+use crate::config::Config;
+use crate::ledger::{Checkpointer, Installation, Ledger, LedgerError, Postgres, Sqlite, Store};
+use host::user;
+use shake_rules::seed::SeedHeader;
+use std::path::Path;
+
+/// A kind of store that an agent runs on.
+pub(super) trait Kind: Store + Sized {
+    /// What works beside the turns, until it is dropped.
+    type Beside;
+
+    /// Opens what the configuration names, for the part of this seed.
+    fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError>;
+
+    /// Starts what works beside the turns.
+    fn beside(ledger: &Ledger<Self>) -> Result<Self::Beside, RunError>;
+
+    /// After the last commit.
+    fn end(&self) -> Result<(), LedgerError>;
+
+    /// How much of it waits in a log of its own, in bytes; `None` where that is the server's.
+    fn log_bytes(&self) -> Option<u64>;
+}
+
+impl Kind for Sqlite {
+    type Beside = Checkpointer;
+
+    fn open(config: &Config, _: &SeedHeader) -> Result<Self, RunError> {
+        user::owns(&config.ledger)?;
+        Ok(Self::open(&config.ledger)?)
+    }
+
+    fn beside(ledger: &Ledger) -> Result<Checkpointer, RunError> {
+        Ok(ledger.checkpointer()?)
+    }
+
+    fn end(&self) -> Result<(), LedgerError> {
+        self.checkpoint()
+    }
+
+    fn log_bytes(&self) -> Option<u64> {
+        Some(self.wal().bytes())
+    }
+}
+
+impl Kind for Postgres {
+    type Beside = ();
+
+    fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError> {
+        let server = config.server.as_ref().ok_or(RunError::NoServer)?;
+        let state = config.state.as_deref().ok_or(RunError::NoInstallation)?;
+        let installation = Installation::of(state).map_err(|source| RunError::Installation {
+            directory: state.to_owned(),
+            source,
+        })?;
+        let connection = server.connection().map_err(|source| RunError::Password {
+            path: server.password_file().map(Path::to_owned).unwrap_or_default(),
+            source,
+        })?;
+        Ok(Self::open(&connection, header.part, installation)?)
+    }
+
+    fn beside(_: &Ledger<Self>) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn end(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    fn log_bytes(&self) -> Option<u64> {
+        None
+    }
+}

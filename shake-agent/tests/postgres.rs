@@ -1,0 +1,203 @@
+//! The real program on a ledger in PostgreSQL: agents of two parts, for guests who go to either gateway.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod process;
+mod support;
+
+use local_postgres::Server;
+use nix::sys::signal::Signal;
+use process::{Running, agent};
+use shake_proto::handoff::record::{Grant, Request};
+use shake_proto::reply::ClaimResult;
+use shake_rules::seed::{PacketKind, SeedRecord};
+use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
+use std::time::{Duration, Instant};
+use support::{EVENT, Event, FAR, Front, PATIENCE, claim, claimed, ticket};
+
+const PACKETS: u64 = 20;
+
+/// An event of two parts, whose tables are made. The server ends last.
+struct Fleet {
+    events: [Event; 2],
+    server: Server,
+}
+
+fn record(index: u64) -> SeedRecord {
+    SeedRecord {
+        packet: PacketId(index),
+        amount: Cents(10 + index),
+        sponsor: SponsorId(1),
+        kind: PacketKind::Plain,
+    }
+}
+
+fn init(fleet: &Fleet) -> Option<i32> {
+    let mut init = agent(&fleet.events[0]);
+    init.args([
+        "ledger",
+        "init",
+        "--agents",
+        "agent",
+        "--url",
+        &fleet.server.url("event"),
+    ]);
+    init.args(fleet.events.iter().map(Event::seed));
+    init.output().unwrap().status.code()
+}
+
+impl Fleet {
+    fn new() -> Self {
+        let server = Server::start(&std::env::temp_dir(), &["fsync=off"]).unwrap();
+        server.database("event").unwrap();
+        server.run("event", "CREATE ROLE agent LOGIN").unwrap();
+        let events = [0, 1].map(|part| {
+            let event = Event::new(1);
+            let first = 1 + u64::from(part) * PACKETS;
+            event.put_part(&(first..first + PACKETS).map(record).collect::<Vec<_>>(), part, 2);
+            event.put_on_server(&server.url("event").replace("shake@", "agent@"));
+            event
+        });
+        let fleet = Self { events, server };
+        assert_eq!(init(&fleet), Some(0));
+        fleet
+    }
+}
+
+/// The next grant, as soon as there is one.
+fn granted(front: &mut Front) -> Grant {
+    let begun = Instant::now();
+    loop {
+        if let Some(grant) = front.next_grant(0) {
+            front.take_grant(0);
+            return grant;
+        }
+        assert!(begun.elapsed() < PATIENCE, "nothing is granted");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn claim_at(front: &mut Front, request: &Request) -> ClaimResult {
+    front.push(0, request);
+    claimed(&front.reply(0))
+}
+
+fn is_opened(result: &ClaimResult, again: bool) -> bool {
+    matches!(result, ClaimResult::Opened { repeat, .. } if *repeat == again)
+}
+
+#[test]
+fn what_is_won_at_one_gateway_opens_at_the_other() {
+    let fleet = Fleet::new();
+    let [here, there] = &fleet.events;
+    for event in [here, there] {
+        let checked = agent(event)
+            .args(["check-config", "--config", "agent.toml"])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert_eq!(checked.status.code(), Some(0), "{told}");
+    }
+    let mut fronts = [Front::new(here, 1), Front::new(there, 1)];
+    let mut agents = [Running::start(here), Running::start(there)];
+    let packet = granted(&mut fronts[0]).packet;
+    granted(&mut fronts[1]);
+    assert_eq!(fronts[0].ledger(), fronts[1].ledger(), "one ledger");
+    let sealed = ticket(&fronts[0].keys, EVENT, packet, UserId(7), FAR);
+    let request = claim(1, UserId(7), sealed, UnixMillis(1));
+    let first = claim_at(&mut fronts[1], &request);
+    assert!(is_opened(&first, false), "{first:?}");
+    let again = claim_at(&mut fronts[0], &request);
+    assert!(is_opened(&again, true), "{again:?}");
+
+    // It dies, and what it answered stays answered.
+    agents[1].signal(Signal::SIGKILL);
+    agents[1].wait();
+    agents[1] = Running::start(there);
+    let again = claim_at(&mut fronts[1], &request);
+    assert!(is_opened(&again, true), "{again:?}");
+    let packet = granted(&mut fronts[1]).packet;
+    let sealed = ticket(&fronts[1].keys, EVENT, packet, UserId(7), FAR);
+    let other = claim_at(&mut fronts[0], &claim(2, UserId(7), sealed, UnixMillis(1)));
+    assert!(is_opened(&other, false), "{other:?}");
+    for agent in &mut agents {
+        agent.signal(Signal::SIGTERM);
+        assert_eq!(agent.wait().code(), Some(0));
+    }
+}
+
+/// Nobody makes the tables a second time, and what reads files says that there is none.
+#[test]
+fn what_is_there_is_not_made_again_and_tools_say_where_the_ledger_is() {
+    let fleet = Fleet::new();
+    assert_eq!(init(&fleet), Some(1));
+    let audit = agent(&fleet.events[0])
+        .args(["audit", "--config", "agent.toml"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&audit.stderr).into_owned();
+    assert!(
+        !audit.status.success() && told.contains("postgres://127.0.0.1:"),
+        "{told}"
+    );
+}
+
+/// A machine that was copied: the agent that comes later has the part, and the one before ends, so that no service manager starts it
+/// again.
+#[test]
+fn an_agent_that_lost_its_part_ends_for_good() {
+    let fleet = Fleet::new();
+    let first = &fleet.events[0];
+    let mut front = Front::new(first, 1);
+    let mut running = Running::start(first);
+    granted(&mut front);
+    let copy = Event::new(1);
+    copy.put_part(&(1..=PACKETS).map(record).collect::<Vec<_>>(), 0, 2);
+    copy.put_on_server(&fleet.server.url("event").replace("shake@", "agent@"));
+    let stranger = agent(&copy).args(["run", "--config", "agent.toml"]).output().unwrap();
+    assert_eq!(stranger.status.code(), Some(3), "the part is another installation's");
+    let file = "state/ledger-installation";
+    std::fs::copy(first.path(file), copy.path(file)).unwrap();
+    let _front = Front::new(&copy, 1);
+    let mut second = Running::start(&copy);
+    assert_eq!(running.wait().code(), Some(3));
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.wait().code(), Some(0));
+}
+
+/// The server crashes and comes back: what it had acknowledged is there, what was asked meanwhile was told busy, and nothing has
+/// to be started again.
+#[test]
+fn a_server_that_crashes_costs_nobody_anything() {
+    let mut fleet = Fleet::new();
+    let mut front = Front::new(&fleet.events[0], 1);
+    let mut running = Running::start(&fleet.events[0]);
+    let packets: Vec<PacketId> = (0..4).map(|_| granted(&mut front).packet).collect();
+    let requests: Vec<Request> = (1..)
+        .zip(&packets)
+        .map(|(user, packet)| {
+            let sealed = ticket(&front.keys, EVENT, *packet, UserId(user), FAR);
+            claim(user, UserId(user), sealed, UnixMillis(1))
+        })
+        .collect();
+    assert!(is_opened(&claim_at(&mut front, &requests[0]), false));
+    fleet.server.crash();
+    let busy = claim_at(&mut front, &requests[1]);
+    assert!(matches!(busy, ClaimResult::Busy { .. }), "{busy:?}");
+    until("the ledger is read-only", || front.agent_status().ledger_read_only);
+    fleet.server.start_again().unwrap();
+    until("the ledger is written again", || !front.agent_status().ledger_read_only);
+    for (number, request) in requests.iter().enumerate() {
+        let result = claim_at(&mut front, request);
+        assert!(is_opened(&result, number < 2), "{number}: {result:?}");
+    }
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.wait().code(), Some(0));
+}
