@@ -125,9 +125,12 @@ impl App for Gateway {
         if peer.is_validated {
             self.charge_connection(address);
         }
-        let index = self.terms.insert(id.serial);
-        assert_eq!(index, id.index as usize, "a session and its term come and go together");
-        self.room.note(index, id.serial, now, &self.terms);
+        let index = self.credentials.insert(id.serial);
+        assert_eq!(
+            index, id.index as usize,
+            "a session and its credential come and go together"
+        );
+        self.room.note(index, id.serial, now, &self.credentials);
         let phone = Phone::new(AbuseCounters::new(Prefix::of(address)));
         (phone, Some(now + self.sessions.hello_timeout))
     }
@@ -180,7 +183,7 @@ impl App for Gateway {
     fn on_closed(&mut self, id: SessionId, mut phone: Phone) {
         let (link, now_ns) = (&mut self.ledger.link, self.conditions.now.elapsed_ns);
         self.reports.tell_end(link, &mut phone.behaviour, phone.user, now_ns);
-        self.forget_term(id.index as usize);
+        self.forget_credential(id.index as usize);
     }
 
     fn poll(&mut self, phones: &mut Phones<'_>) {

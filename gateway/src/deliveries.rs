@@ -53,7 +53,7 @@ fn notices(app: &mut Gateway, phones: &mut Phones<'_>) {
             continue;
         };
         let id = SessionId {
-            index: newest.session,
+            index: newest.index,
             serial: newest.serial,
         };
         let Some(mut cx) = phones.get(id) else {

@@ -1,9 +1,9 @@
-//! Sessions that must go: whose turn came in a round, whose seat a newer session of the same user has, and who makes room.
+//! Sessions that must go: whose turn came in a round, who was displaced by a newer session of the same user, and who makes room.
 
 use crate::counters::Ended;
+use crate::credentials::Credential;
 use crate::gateway::Gateway;
 use crate::phone::Phones;
-use crate::terms::Term;
 use quic_shard::Close;
 use quic_shard::session_id::SessionId;
 use shake_proto::code::Code;
@@ -16,36 +16,36 @@ pub fn close_with(code: Code) -> Close {
     }
 }
 
-/// Goes on with the round, and closes whose seats were taken meanwhile.
+/// Goes on with the round, and closes those that were displaced meanwhile.
 pub fn go_round(app: &mut Gateway, phones: &mut Phones<'_>) {
     let now_ns = app.conditions.now.elapsed_ns;
-    for index in app.rounds.due(app.terms.capacity(), now_ns) {
+    for index in app.rounds.due(app.credentials.capacity(), now_ns) {
         if let Some(why) = must_go(app, phones, index) {
             end(app, phones, index, why);
         }
     }
-    let mut taken = std::mem::take(&mut app.taken);
-    app.shared.presence.take_taken(app.shard, &mut taken);
-    for seat in taken.drain(..) {
-        let index = seat.session as usize;
-        if app.terms.of(index, seat.serial).is_some() {
+    let mut displaced = std::mem::take(&mut app.displaced);
+    app.shared.presence.take_displaced(app.shard, &mut displaced);
+    for session in displaced.drain(..) {
+        let index = session.index as usize;
+        if app.credentials.of(index, session.serial).is_some() {
             end(app, phones, index, Ended::Displaced);
         }
     }
-    app.taken = taken;
+    app.displaced = displaced;
 }
 
 fn must_go(app: &Gateway, phones: &Phones<'_>, index: usize) -> Option<Ended> {
-    let (user, seat) = app.terms.seat(index)?;
-    let term = app.terms.get(index)?;
+    let (user, session) = app.credentials.session(index)?;
+    let credential = app.credentials.get(index)?;
     let conditions = &app.conditions;
     let (unix, now_ns) = (conditions.unix, conditions.now.elapsed_ns);
-    let why = app.rounds.ended(term, &conditions.secrets.tokens, unix, now_ns);
+    let why = app.rounds.ended(credential, &conditions.secrets.tokens, unix, now_ns);
     match why {
         // Who has just won opens the packet first; the next round comes soon enough.
         Some(_) if has_won(app, phones, index) => None,
         Some(why) => Some(why),
-        None => (!app.shared.presence.sits(user, seat)).then_some(Ended::Displaced),
+        None => (!app.shared.presence.is_present(user, session)).then_some(Ended::Displaced),
     }
 }
 
@@ -57,7 +57,7 @@ fn has_won(app: &Gateway, phones: &Phones<'_>, index: usize) -> bool {
 
 /// Closes a session, saying why. False when it was closed already.
 fn end(app: &Gateway, phones: &mut Phones<'_>, index: usize, why: Ended) -> bool {
-    let Some(serial) = app.terms.get(index).map(Term::serial) else {
+    let Some(serial) = app.credentials.get(index).map(Credential::serial) else {
         return false;
     };
     let id = SessionId {
@@ -83,7 +83,7 @@ pub fn make_place(app: &mut Gateway, phones: &mut Phones<'_>) -> bool {
         return false;
     }
     if app.blocklist.are_some() {
-        for index in app.room.looks(app.terms.capacity(), now) {
+        for index in app.room.looks(app.credentials.capacity(), now) {
             if is_blocked(app, phones, index) && end(app, phones, index, Ended::Blocked) {
                 app.room.made(now);
                 app.room.go_on_from(index);
@@ -91,7 +91,7 @@ pub fn make_place(app: &mut Gateway, phones: &mut Phones<'_>) -> bool {
             }
         }
     }
-    while let Some(index) = app.room.take_nameless(now, &app.terms) {
+    while let Some(index) = app.room.take_nameless(now, &app.credentials) {
         if end(app, phones, index, Ended::Nameless) {
             app.room.made(now);
             return true;
@@ -102,7 +102,7 @@ pub fn make_place(app: &mut Gateway, phones: &mut Phones<'_>) -> bool {
 
 /// Whether a session's user or device is blocked. Not who has just won: that packet is the user's, and is opened here.
 fn is_blocked(app: &Gateway, phones: &mut Phones<'_>, index: usize) -> bool {
-    let Some(user) = app.terms.get(index).and_then(Term::user) else {
+    let Some(user) = app.credentials.get(index).and_then(Credential::user) else {
         return false;
     };
     if has_won(app, phones, index) {

@@ -8,6 +8,7 @@ use crate::conditions::Conditions;
 use crate::config;
 use crate::cookies::Seals;
 use crate::counters::{Busy, Counters};
+use crate::credentials::{Credential, Credentials, Proof};
 use crate::in_flight::Ledger;
 use crate::limits::{Applicant, Decision, Limits};
 use crate::presence::SessionRef;
@@ -15,7 +16,6 @@ use crate::put_off::PutOff;
 use crate::room::Room;
 use crate::rounds::Rounds;
 use crate::state::Shared;
-use crate::terms::{Proof, Term, Terms};
 use bytes::{Bytes, BytesMut};
 use quic_shard::io::Now;
 use quic_shard::memory::growth::Growth;
@@ -91,7 +91,7 @@ pub struct Gateway {
     pub ledger: Ledger,
     pub seals: Seals,
     /// Until when each session may stay.
-    pub terms: Terms,
+    pub credentials: Credentials,
     pub rounds: Rounds,
     pub room: Room,
     /// The limits of the configuration.
@@ -106,7 +106,7 @@ pub struct Gateway {
     pub replies: Vec<Reply>,
     pub notices: Vec<Notice>,
     blocks: Vec<Block>,
-    pub taken: Vec<SessionRef>,
+    pub displaced: Vec<SessionRef>,
 }
 
 impl Gateway {
@@ -134,7 +134,7 @@ impl Gateway {
             blocklist: Blocklist::default(),
             ledger: Ledger::new(link, shared.claims),
             seals: Seals::new(rng, Arc::clone(&shared), shard),
-            terms: Terms::new(shard, ahead),
+            credentials: Credentials::new(shard, ahead),
             rounds: Rounds::default(),
             room: Room::default(),
             sessions,
@@ -145,7 +145,7 @@ impl Gateway {
             replies: Vec::new(),
             notices: Vec::new(),
             blocks: Vec::new(),
-            taken: Vec::new(),
+            displaced: Vec::new(),
             shared,
             shard,
             counters,
@@ -244,33 +244,33 @@ impl Gateway {
         self.counters.blocks.set(holding as u64);
     }
 
-    /// Gives a session that said Hello a seat among its user's.
-    pub fn seat(&mut self, proof: Proof, session: usize) {
-        if let Some(term) = self.terms.get_mut(session) {
-            let before = term.signer();
-            term.prove(proof, &self.conditions.secrets.tokens);
-            let after = term.signer().map(|key| (key, term.ends_at()));
+    /// Notes who a session proved to be by Hello.
+    pub fn authenticate(&mut self, proof: Proof, session: usize) {
+        if let Some(credential) = self.credentials.get_mut(session) {
+            let before = credential.signer();
+            credential.prove(proof, &self.conditions.secrets.tokens);
+            let after = credential.signer().map(|key| (key, credential.ends_at()));
             self.shared.key_uses.moved(self.shard, before, after);
         }
-        if let Some((user, seat)) = self.terms.seat(session) {
+        if let Some((user, session)) = self.credentials.session(session) {
             let (presence, now) = (&self.shared.presence, self.conditions.now.instant);
-            self.growth.of_tables(|| presence.sit(user, seat, now));
+            self.growth.of_tables(|| presence.join(user, session, now));
             let longest_ns = self.growth.longest().as_nanos() as u64;
             self.counters.quic.growth_ns_max.raise(longest_ns);
         }
     }
 
     /// Forgets until when a session might stay.
-    pub fn forget_term(&mut self, session: usize) {
-        let signer = self.terms.get(session).and_then(Term::signer);
+    pub fn forget_credential(&mut self, session: usize) {
+        let signer = self.credentials.get(session).and_then(Credential::signer);
         self.shared.key_uses.moved(self.shard, signer, None);
-        self.terms.remove(session);
+        self.credentials.remove(session);
     }
 
-    /// A session ended: it has no seat any more.
+    /// A session ended.
     pub fn leave(&mut self, session: usize) {
-        if let Some((user, seat)) = self.terms.seat(session) {
-            self.shared.presence.leave(user, seat);
+        if let Some((user, session)) = self.credentials.session(session) {
+            self.shared.presence.leave(user, session);
         }
     }
 }

@@ -19,6 +19,7 @@ mod config_store;
 mod control;
 mod cookies;
 mod counters;
+mod credentials;
 mod deliveries;
 mod evict;
 mod fit;
@@ -41,10 +42,8 @@ mod secrets;
 mod shape;
 #[cfg(test)]
 mod simulated;
-mod spent;
 mod state;
 mod taken;
-mod terms;
 mod winners;
 
 pub use cli::main;

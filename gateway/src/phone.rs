@@ -1,8 +1,7 @@
 //! A phone: the application's part of a session.
 
 use crate::abuse::AbuseCounters;
-use crate::limits::UserLimits;
-use crate::spent::Spent;
+use crate::limits::{SessionLimits, UserLimits};
 use quic_shard::AllSessions;
 use quic_shard::cx::SessionCx;
 use shake_rules::UserId;
@@ -21,7 +20,7 @@ pub struct Phone {
     /// What it did since it was last told of.
     pub behaviour: AbuseCounters,
     /// What it has used up of the limits.
-    pub spent: Spent,
+    pub limits: SessionLimits,
 }
 
 impl Phone {
@@ -30,7 +29,7 @@ impl Phone {
             user: None,
             takes_notices: false,
             behaviour,
-            spent: Spent::default(),
+            limits: SessionLimits::default(),
         }
     }
 }

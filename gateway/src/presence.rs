@@ -5,7 +5,7 @@
 //! session was last heard of, stands beside it in a number for each session that only its own shard writes.
 //!
 //! A fifth session is not refused, or who stole a token could lock out its owner. The one that was silent for the longest gives
-//! way, which mostly is one whose phone is long gone. Its seat is taken here; its own shard closes it once it sees that.
+//! way, which mostly is one whose phone is long gone. It is displaced here; its own shard closes it once it sees that.
 
 mod heard;
 
@@ -18,37 +18,37 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 /// Sessions of one user.
-pub const SEATS: usize = 4;
+pub const SESSIONS_MAX: usize = 4;
 /// Tables that the users are spread over. A table grows by moving all of its entries while the shards wait for it; with
 /// so many, at a million users each has two thousand.
 const TABLES: usize = 512;
-/// Seats that a shard is told of between two turns. Of more it learns when it comes by on its rounds.
-const TAKEN_MAX: usize = 1_024;
+/// Displaced sessions that a shard is told of between two turns. Of more it learns when it comes by on its rounds.
+const DISPLACED_MAX: usize = 1_024;
 
 /// A session: its shard, its index there, and the serial that tells it from others of the same index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionRef {
-    pub session: u32,
+    pub index: u32,
     pub serial: u32,
     pub shard: u16,
 }
 
 /// The sessions of a user, in the order of their last Hellos. Nearly all users have one.
-enum Seats {
+enum UserSessions {
     One(SessionRef),
     More(Box<Several>),
 }
 
 #[derive(Clone, Copy)]
 struct Several {
-    seats: [SessionRef; SEATS],
+    sessions: [SessionRef; SESSIONS_MAX],
     count: usize,
 }
 
-const _: () = assert!(size_of::<Seats>() == 16, "one for every user who is here");
+const _: () = assert!(size_of::<UserSessions>() == 16, "one for every user who is here");
 
 pub struct Presence {
-    seats: DashMap<UserId, Seats>,
+    users: DashMap<UserId, UserSessions>,
     shards: Box<[OfShard]>,
     began: Instant,
 }
@@ -57,12 +57,12 @@ pub struct Presence {
 #[repr(align(128))]
 struct OfShard {
     heard: Heard,
-    /// Users whose first seat is here.
+    /// Users whose first session is here.
     firsts: AtomicUsize,
-    /// There is something in `taken`.
-    has_taken: AtomicBool,
-    /// Seats of this shard's sessions that were given to newer ones.
-    taken: Mutex<Vec<SessionRef>>,
+    /// There is something in `displaced`.
+    has_displaced: AtomicBool,
+    /// Sessions of this shard that newer ones displaced.
+    displaced: Mutex<Vec<SessionRef>>,
 }
 
 impl Presence {
@@ -71,11 +71,11 @@ impl Presence {
         let of_shard = |_| OfShard {
             heard: Heard::new(sessions_max),
             firsts: AtomicUsize::new(0),
-            has_taken: AtomicBool::new(false),
-            taken: Mutex::default(),
+            has_displaced: AtomicBool::new(false),
+            displaced: Mutex::default(),
         };
         Self {
-            seats: DashMap::with_shard_amount(TABLES),
+            users: DashMap::with_shard_amount(TABLES),
             shards: (0..shards).map(of_shard).collect(),
             began: Instant::now(),
         }
@@ -88,47 +88,48 @@ impl Presence {
             .note(session, now.saturating_duration_since(self.began));
     }
 
-    /// A session said Hello: it has its user's newest seat. When the user has too many, the longest silent one loses its own.
-    pub fn sit(&self, user: UserId, seat: SessionRef, now: Instant) {
-        self.hear(seat.shard, seat.session as usize, now);
-        let taken = match self.seats.entry(user) {
+    /// A session said Hello: it is its user's newest. When the user has too many, it displaces the one that was silent for the
+    /// longest.
+    pub fn join(&self, user: UserId, session: SessionRef, now: Instant) {
+        self.hear(session.shard, session.index as usize, now);
+        let displaced = match self.users.entry(user) {
             Entry::Vacant(entry) => {
-                entry.insert(Seats::One(seat));
-                self.change_firsts(None, Some(seat));
+                entry.insert(UserSessions::One(session));
+                self.change_firsts(None, Some(session));
                 None
             }
             Entry::Occupied(mut entry) => {
                 let mut several = entry.get().all();
                 let first = several.first();
-                several.remove(seat);
-                let taken = (several.count == SEATS).then(|| self.take_longest_silent(&mut several));
-                several.push(seat);
+                several.remove(session);
+                let displaced = (several.count == SESSIONS_MAX).then(|| self.displace_longest_silent(&mut several));
+                several.push(session);
                 self.change_firsts(first, several.first());
                 entry.insert(several.packed());
-                taken
+                displaced
             }
         };
-        if let Some(taken) = taken {
-            self.of(taken.shard).tell(taken);
+        if let Some(displaced) = displaced {
+            self.of(displaced.shard).tell(displaced);
         }
     }
 
-    fn take_longest_silent(&self, several: &mut Several) -> SessionRef {
-        let heard = |seat: &&SessionRef| self.of(seat.shard).heard.of(seat.session as usize);
-        let taken = several.as_slice().iter().min_by_key(heard);
-        let taken = *taken.expect("it is full");
-        several.remove(taken);
-        taken
+    fn displace_longest_silent(&self, several: &mut Several) -> SessionRef {
+        let heard = |session: &&SessionRef| self.of(session.shard).heard.of(session.index as usize);
+        let displaced = several.as_slice().iter().min_by_key(heard);
+        let displaced = *displaced.expect("it is full");
+        several.remove(displaced);
+        displaced
     }
 
     /// A session ended.
-    pub fn leave(&self, user: UserId, seat: SessionRef) {
-        let Entry::Occupied(mut entry) = self.seats.entry(user) else {
+    pub fn leave(&self, user: UserId, session: SessionRef) {
+        let Entry::Occupied(mut entry) = self.users.entry(user) else {
             return;
         };
         let mut several = entry.get().all();
         let first = several.first();
-        several.remove(seat);
+        several.remove(session);
         self.change_firsts(first, several.first());
         if several.count == 0 {
             entry.remove();
@@ -137,44 +138,44 @@ impl Presence {
         }
     }
 
-    /// Whether a session has a seat.
-    pub fn sits(&self, user: UserId, seat: SessionRef) -> bool {
-        let seats = self.seats.get(&user);
-        seats.is_some_and(|seats| seats.all().as_slice().contains(&seat))
+    /// Whether a session is among its user's, and was not displaced.
+    pub fn is_present(&self, user: UserId, session: SessionRef) -> bool {
+        let sessions = self.users.get(&user);
+        sessions.is_some_and(|sessions| sessions.all().as_slice().contains(&session))
     }
 
-    /// Whether a session has its user's first seat. Each user has just one, however many sessions and shards.
-    pub fn sits_first(&self, user: UserId, seat: SessionRef) -> bool {
-        self.seats
+    /// Whether a session is its user's first. Each user has just one, however many sessions and shards.
+    pub fn is_first(&self, user: UserId, session: SessionRef) -> bool {
+        self.users
             .get(&user)
-            .is_some_and(|seats| seats.all().first() == Some(seat))
+            .is_some_and(|sessions| sessions.all().first() == Some(session))
     }
 
     /// Of the user's sessions in this shard the one that said Hello last.
     pub fn newest_in(&self, shard: u16, user: UserId) -> Option<SessionRef> {
-        let all = self.seats.get(&user)?.all();
-        all.as_slice().iter().rfind(|seat| seat.shard == shard).copied()
+        let all = self.users.get(&user)?.all();
+        all.as_slice().iter().rfind(|session| session.shard == shard).copied()
     }
 
-    /// The share of all users whose first seat is in this shard; zero when nobody is here.
+    /// The share of all users whose first session is in this shard; zero when nobody is here.
     pub fn share_of(&self, shard: u16) -> f64 {
         let all: usize = self.shards.iter().map(|shard| shard.firsts.load(Relaxed)).sum();
         self.of(shard).firsts.load(Relaxed) as f64 / all.max(1) as f64
     }
 
-    /// Takes note of the seats of this shard's sessions that were given to newer ones.
-    pub fn take_taken(&self, shard: u16, into: &mut Vec<SessionRef>) {
+    /// Takes note of the sessions of this shard that newer ones displaced.
+    pub fn take_displaced(&self, shard: u16, into: &mut Vec<SessionRef>) {
         let shard = self.of(shard);
         // Relaxed, for the lock orders the rest; what is missed now is seen in the next turn.
-        if shard.has_taken.load(Relaxed) {
-            let mut taken = shard.taken.lock().expect("nobody panics while holding it");
-            shard.has_taken.store(false, Relaxed);
-            into.append(&mut taken);
+        if shard.has_displaced.load(Relaxed) {
+            let mut displaced = shard.displaced.lock().expect("nobody panics while holding it");
+            shard.has_displaced.store(false, Relaxed);
+            into.append(&mut displaced);
         }
     }
 
     fn change_firsts(&self, before: Option<SessionRef>, after: Option<SessionRef>) {
-        let shard = |seat: Option<SessionRef>| seat.map(|seat| seat.shard);
+        let shard = |session: Option<SessionRef>| session.map(|session| session.shard);
         if shard(before) == shard(after) {
             return;
         }
@@ -192,20 +193,20 @@ impl Presence {
 }
 
 impl OfShard {
-    fn tell(&self, seat: SessionRef) {
-        let mut taken = self.taken.lock().expect("nobody panics while holding it");
-        if taken.len() < TAKEN_MAX {
-            taken.push(seat);
+    fn tell(&self, session: SessionRef) {
+        let mut displaced = self.displaced.lock().expect("nobody panics while holding it");
+        if displaced.len() < DISPLACED_MAX {
+            displaced.push(session);
         }
-        self.has_taken.store(true, Relaxed);
+        self.has_displaced.store(true, Relaxed);
     }
 }
 
-impl Seats {
+impl UserSessions {
     fn all(&self) -> Several {
         match self {
-            Self::One(seat) => Several {
-                seats: [*seat; SEATS],
+            Self::One(session) => Several {
+                sessions: [*session; SESSIONS_MAX],
                 count: 1,
             },
             Self::More(several) => **several,
@@ -215,31 +216,31 @@ impl Seats {
 
 impl Several {
     fn as_slice(&self) -> &[SessionRef] {
-        &self.seats[..self.count]
+        &self.sessions[..self.count]
     }
 
     fn first(&self) -> Option<SessionRef> {
         self.as_slice().first().copied()
     }
 
-    fn remove(&mut self, seat: SessionRef) {
-        if let Some(at) = self.as_slice().iter().position(|one| *one == seat) {
-            self.seats.copy_within(at + 1..self.count, at);
+    fn remove(&mut self, session: SessionRef) {
+        if let Some(at) = self.as_slice().iter().position(|one| *one == session) {
+            self.sessions.copy_within(at + 1..self.count, at);
             self.count -= 1;
         }
     }
 
     /// There is room.
-    fn push(&mut self, seat: SessionRef) {
-        self.seats[self.count] = seat;
+    fn push(&mut self, session: SessionRef) {
+        self.sessions[self.count] = session;
         self.count += 1;
     }
 
     /// There is one at least.
-    fn packed(self) -> Seats {
+    fn packed(self) -> UserSessions {
         match self.as_slice() {
-            [only] => Seats::One(*only),
-            _ => Seats::More(Box::new(self)),
+            [only] => UserSessions::One(*only),
+            _ => UserSessions::More(Box::new(self)),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! Finding somebody is bounded work for each newcomer: those without a Hello stand in a queue; the blocked are looked for a few
 //! sessions at a time, for a block is of a user or a device, and no table leads from there to a session.
 
-use crate::terms::Terms;
+use crate::credentials::Credentials;
 use quic_shard::CLOSING;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -35,9 +35,13 @@ pub struct Room {
 impl Room {
     /// Notes a newcomer. The queue is cleared by two places of it for each that comes in, so it has as many as came within the
     /// time that a Hello may take.
-    pub fn note(&mut self, index: usize, serial: u32, now: Instant, terms: &Terms) {
+    pub fn note(&mut self, index: usize, serial: u32, now: Instant, credentials: &Credentials) {
         for _ in 0..2 {
-            if self.nameless.front().is_some_and(|&front| !is_nameless(front, terms)) {
+            if self
+                .nameless
+                .front()
+                .is_some_and(|&front| !is_nameless(front, credentials))
+            {
                 self.nameless.pop_front();
             }
         }
@@ -63,10 +67,10 @@ impl Room {
     }
 
     /// Whoever has said no Hello for the longest, if it is too long.
-    pub fn take_nameless(&mut self, now: Instant, terms: &Terms) -> Option<usize> {
+    pub fn take_nameless(&mut self, now: Instant, credentials: &Credentials) -> Option<usize> {
         while let Some(&front) = self.nameless.front() {
             let (index, _, came) = front;
-            if !is_nameless(front, terms) {
+            if !is_nameless(front, credentials) {
                 self.nameless.pop_front();
             } else if now < came + NAMELESS {
                 return None;
@@ -98,15 +102,15 @@ impl Room {
     }
 }
 
-fn is_nameless((index, serial, _): (u32, u32, Instant), terms: &Terms) -> bool {
-    let term = terms.of(index as usize, serial);
-    term.is_some_and(|term| term.user().is_none())
+fn is_nameless((index, serial, _): (u32, u32, Instant), credentials: &Credentials) -> bool {
+    let credential = credentials.of(index as usize, serial);
+    credential.is_some_and(|credential| credential.user().is_none())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::Proof;
+    use crate::credentials::Proof;
     use quic_shard::memory::huge_pages::Ahead;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::{TokenKeys, UserToken};
@@ -114,14 +118,14 @@ mod tests {
 
     const LATER: Duration = Duration::from_secs(4);
 
-    fn say_hello(terms: &mut Terms, index: usize) {
+    fn say_hello(credentials: &mut Credentials, index: usize) {
         let keys = TokenKeys::new(&KeyRing::of(Key::new(1, [1; 32])));
         let token = UserToken {
             user: UserId(1),
             expires_at: UnixMillis(u64::MAX),
         };
         let key = keys.tags()[0];
-        terms
+        credentials
             .get_mut(index)
             .expect("it is there")
             .prove(Proof { token, key }, &keys);
@@ -129,34 +133,34 @@ mod tests {
 
     #[test]
     fn the_nameless_go_by_age_and_who_said_hello_stays() {
-        let (mut terms, mut room) = (Terms::new(0, Ahead::new().0), Room::default());
+        let (mut credentials, mut room) = (Credentials::new(0, Ahead::new().0), Room::default());
         let start = Instant::now();
         for serial in 1..=4 {
-            let index = terms.insert(serial);
-            room.note(index, serial, start, &terms);
+            let index = credentials.insert(serial);
+            room.note(index, serial, start, &credentials);
         }
-        say_hello(&mut terms, 0);
-        terms.remove(1);
+        say_hello(&mut credentials, 0);
+        credentials.remove(1);
         // Another session has the index of the one that is gone.
-        assert_eq!(terms.insert(9), 1);
+        assert_eq!(credentials.insert(9), 1);
         assert_eq!(
-            room.take_nameless(start + NAMELESS / 2, &terms),
+            room.take_nameless(start + NAMELESS / 2, &credentials),
             None,
             "they may be on the way"
         );
-        assert_eq!(room.take_nameless(start + LATER, &terms), Some(2));
-        say_hello(&mut terms, 3);
-        assert_eq!(room.take_nameless(start + LATER, &terms), None);
+        assert_eq!(room.take_nameless(start + LATER, &credentials), Some(2));
+        say_hello(&mut credentials, 3);
+        assert_eq!(room.take_nameless(start + LATER, &credentials), None);
     }
 
     #[test]
     fn the_queue_is_as_long_as_those_without_a_hello() {
-        let (mut terms, mut room) = (Terms::new(0, Ahead::new().0), Room::default());
+        let (mut credentials, mut room) = (Credentials::new(0, Ahead::new().0), Room::default());
         let now = Instant::now();
         for serial in 0..10_000 {
-            let index = terms.insert(serial);
-            room.note(index, serial, now, &terms);
-            say_hello(&mut terms, index);
+            let index = credentials.insert(serial);
+            room.note(index, serial, now, &credentials);
+            say_hello(&mut credentials, index);
         }
         assert!(room.nameless.len() <= 2, "{}", room.nameless.len());
     }

@@ -1,9 +1,9 @@
 //! Rounds over all sessions of a shard, one a minute: who must go is closed on the way. That is whose token has ended, whose
-//! token was signed by a key that was retired, and whose seat a newer session of the same user has. Closed one by one, because
+//! token was signed by a key that was retired, and who was displaced by a newer session of the same user. Closed one by one, because
 //! a million tokens may well end at the same moment, and each phone makes a handshake to come back.
 
 use crate::counters::Ended;
-use crate::terms::Term;
+use crate::credentials::Credential;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::TokenKeys;
@@ -61,17 +61,17 @@ impl Rounds {
     }
 
     /// Why a session must go by its token; nothing for one that may stay.
-    pub fn ended(&self, term: &Term, keys: &TokenKeys, now: UnixMillis, now_ns: u64) -> Option<Ended> {
-        if now >= term.ends_at() {
+    pub fn ended(&self, credential: &Credential, keys: &TokenKeys, now: UnixMillis, now_ns: u64) -> Option<Ended> {
+        if now >= credential.ends_at() {
             return Some(Ended::TokenOver);
         }
-        if keys.tags().contains(&term.key()) {
+        if keys.tags().contains(&credential.key()) {
             return None;
         }
-        let at_ns = self.retired.iter().find(|retired| retired.key == term.key());
+        let at_ns = self.retired.iter().find(|retired| retired.key == credential.key());
         let since_ns = now_ns.saturating_sub(at_ns.map_or(0, |retired| retired.at_ns));
         // Serials in order, spread evenly (Fibonacci hashing).
-        let part = u64::from(term.serial().wrapping_mul(0x9e37_79b9));
+        let part = u64::from(credential.serial().wrapping_mul(0x9e37_79b9));
         let spread_ns = part * (RETIRED_OVER.as_nanos() as u64 >> 32);
         (at_ns.is_none() || since_ns >= spread_ns).then_some(Ended::KeyRetired)
     }
@@ -80,7 +80,7 @@ impl Rounds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::terms::Proof;
+    use crate::credentials::Proof;
     use shake_rules::UserId;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::UserToken;
@@ -92,15 +92,15 @@ mod tests {
         TokenKeys::new(&KeyRing::of(Key::new(id, [id; 32])))
     }
 
-    fn term(serial: u32, keys: &TokenKeys) -> Term {
+    fn credential(serial: u32, keys: &TokenKeys) -> Credential {
         let token = UserToken {
             user: UserId(1),
             expires_at: END,
         };
-        let mut term = Term::new(serial);
+        let mut credential = Credential::new(serial);
         let key = keys.tags()[0];
-        term.prove(Proof { token, key }, keys);
-        term
+        credential.prove(Proof { token, key }, keys);
+        credential
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_session_ends_with_its_token() {
         let (rounds, keys) = (Rounds::default(), keys(1));
-        let ended = |now| rounds.ended(&term(1, &keys), &keys, UnixMillis(now), 0);
+        let ended = |now| rounds.ended(&credential(1, &keys), &keys, UnixMillis(now), 0);
         assert_eq!((ended(4_999), ended(5_000)), (None, Some(Ended::TokenOver)));
     }
 
@@ -149,17 +149,21 @@ mod tests {
         let mut rounds = Rounds::default();
         let now = UnixMillis(0);
         rounds.take_keys(&old, &old, 7 * SECOND);
-        assert_eq!(rounds.ended(&term(1, &old), &old, now, 8 * SECOND), None);
+        assert_eq!(rounds.ended(&credential(1, &old), &old, now, 8 * SECOND), None);
         rounds.take_keys(&old, &new, 10 * SECOND);
         let gone = |rounds: &Rounds, second: u64| {
-            let ended = |serial: &u32| rounds.ended(&term(*serial, &old), &new, now, second * SECOND).is_some();
+            let ended = |serial: &u32| {
+                rounds
+                    .ended(&credential(*serial, &old), &new, now, second * SECOND)
+                    .is_some()
+            };
             (1..=1_000).filter(ended).count()
         };
         assert_eq!(gone(&rounds, 10), 0);
         for (second, expected) in [(10 + 54, 100), (10 + 270, 500), (10 + 540, 1_000)] {
             assert!(gone(&rounds, second).abs_diff(expected) <= 5, "after {second} s");
         }
-        assert_eq!(rounds.ended(&term(1, &new), &new, now, 900 * SECOND), None);
+        assert_eq!(rounds.ended(&credential(1, &new), &new, now, 900 * SECOND), None);
         // It is back before they are gone, by an operator who thought better of it.
         rounds.take_keys(&new, &old, 20 * SECOND);
         assert!(rounds.retired.iter().all(|retired| retired.key != old.tags()[0]));

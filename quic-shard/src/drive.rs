@@ -21,7 +21,7 @@ pub fn drive<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, io: &mu
     for index in dirty.drain(..) {
         drive_one(state, app, io, index);
     }
-    state.unasked.clear();
+    state.anti_amplification.clear();
     // Nothing above touches a session, so the list that grew meanwhile is this one.
     state.dirty = dirty;
 }
@@ -71,10 +71,10 @@ fn handshake_events<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, 
         on_event(app, &mut cx, event);
         if is_over {
             state.handshaking -= 1;
-            let early = state.early.take(index);
+            let buffered = state.buffered.take(index);
             if is_connected && let Some(session) = state.table.get_mut(index) {
                 // What they bring is polled next.
-                for packet in early {
+                for packet in buffered {
                     session.transport.connection.handle_event(packet);
                 }
             }
@@ -125,7 +125,7 @@ fn begin_closing<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, ind
     {
         session.transport.end_at(state.now.instant + CLOSING);
         app.on_closing(session.transport.id(index), &mut session.app);
-        state.early.take(index);
+        state.buffered.take(index);
     }
 }
 
@@ -140,7 +140,8 @@ fn transmit<S, H>(state: &mut State<S, H>, io: &mut impl Io, index: usize) {
         let Some(transmit) = connection.poll_transmit(state.now.instant, 1, state.outgoing.buffer()) else {
             return;
         };
-        if transmit.destination != connection.remote_address() && !state.unasked.may_answer(index, transmit.destination)
+        if transmit.destination != connection.remote_address()
+            && !state.anti_amplification.may_send(index, transmit.destination)
         {
             state.counters.packets_withheld.inc();
             continue;

@@ -136,7 +136,7 @@ impl Endpoints {
         self.all[usize::from(place.endpoint)].sessions[place.handle as usize] as usize
     }
 
-    /// Begins a connection, served so. Its session's index must be told by [`Self::seat`] before the next packet.
+    /// Begins a connection, served so. Its session's index must be told by [`Self::set_session`] before the next packet.
     pub fn accept(
         &mut self,
         arrival: Arrival,
@@ -153,7 +153,7 @@ impl Endpoints {
     }
 
     /// Notes which session has a connection.
-    pub fn seat(&mut self, place: Place, session: usize) {
+    pub fn set_session(&mut self, place: Place, session: usize) {
         let sessions = &mut self.all[usize::from(place.endpoint)].sessions;
         let handle = place.handle as usize;
         if sessions.len() <= handle {

@@ -27,17 +27,18 @@ mod pacing;
 mod receive;
 
 mod arrivals;
+mod buffered_packets;
 mod cid;
-mod early;
 mod endpoints;
-mod repeats;
 mod resets;
+mod shed_cache;
 
 mod drive;
 mod timers;
 
 mod broadcast;
 
+mod anti_amplification;
 mod close;
 pub mod counters;
 pub mod cx;
@@ -51,7 +52,6 @@ pub mod sim;
 mod state;
 mod streams;
 pub mod tls;
-mod unasked;
 mod wheel;
 
 pub use close::Close;

@@ -1,6 +1,7 @@
 //! What the socket has, handed on: packets of sessions to their sessions, a batch at a time; new connections accepted, or
 //! asked to prove their address, or refused.
 
+use crate::anti_amplification::PROBE_BYTES_MIN;
 use crate::app::{Admission, App, Charge, Peer};
 use crate::arrivals::{Arrivals, BATCHES_PER_TURN};
 use crate::backlog::Backlog;
@@ -11,12 +12,11 @@ use crate::endpoints::{Arrival, Arrived, Place};
 use crate::io::Io;
 use crate::memory::hot_line::HotLine;
 use crate::pacing::TurnPacing;
-use crate::repeats::Repeats;
 use crate::resets::Resets;
 use crate::session::{Session, Taken, Transport};
+use crate::shed_cache::ShedCache;
 use crate::state::{AllSessions, State, mark};
 use crate::timers::AHEAD;
-use crate::unasked::PROBE_BYTES_MIN;
 use quinn_proto::ConnectionEvent;
 use rand::rngs::StdRng;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub struct Receiver {
     pub arrivals: Arrivals,
     /// What a batch has for sessions.
     found: Vec<Found>,
-    repeats: Repeats,
+    shed_cache: ShedCache,
     resets: Resets,
     /// Chooses the keys of resets.
     rng: StdRng,
@@ -53,7 +53,7 @@ impl Receiver {
             pacing: TurnPacing::new(),
             arrivals: Arrivals::default(),
             found: Vec::with_capacity(BATCH),
-            repeats: Repeats::new(),
+            shed_cache: ShedCache::new(),
             resets,
             rng,
             is_stopping: false,
@@ -110,13 +110,13 @@ impl Receiver {
     ) {
         let count = received.len();
         let mut known = [None; BATCH];
-        if self.repeats.is_awake(state.now.elapsed_ns) {
+        if self.shed_cache.is_awake(state.now.elapsed_ns) {
             // Two rounds, each of which asks the memory for what the next one looks at.
             for at in 0..count {
-                self.repeats.prefetch(received.bytes(at));
+                self.shed_cache.prefetch(received.bytes(at));
             }
             for (at, known) in known.iter_mut().enumerate().take(count) {
-                *known = self.repeats.find(received.bytes(at));
+                *known = self.shed_cache.find(received.bytes(at));
                 if let Some(index) = *known {
                     state.hot.prefetch(index);
                 }
@@ -207,7 +207,7 @@ impl Receiver {
         }
         found.event = None;
         if let Some(cid) = found.cid {
-            self.repeats.note(cid, index);
+            self.shed_cache.note(cid, index);
         }
     }
 
@@ -221,7 +221,7 @@ impl Receiver {
             Charge::Drop => {}
             Charge::Close(close) => state.close(index, close),
         }
-        self.repeats.wake(state.now.elapsed_ns);
+        self.shed_cache.wake(state.now.elapsed_ns);
         false
     }
 
@@ -242,7 +242,7 @@ impl Receiver {
             io.filter_out(cid, shed.hold_ns, &state.now);
         }
         if shed.is_dropped {
-            self.repeats.wake(state.now.elapsed_ns);
+            self.shed_cache.wake(state.now.elapsed_ns);
         }
         shed.is_dropped
     }
@@ -316,7 +316,7 @@ fn begin<A: App>(
         assert_eq!(at, index, "a session and its line come and go together");
         index
     });
-    state.endpoints.seat(place, index);
+    state.endpoints.set_session(place, index);
     state.touch(index);
 }
 
@@ -327,8 +327,8 @@ fn open<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, found: &Foun
         return;
     };
     let (transport, remote) = (&mut session.transport, found.remote);
-    if transport.is_handshaking && found.cid.is_some() && transport.is_early(remote) {
-        let counter = if state.early.hold(index, event) {
+    if transport.is_handshaking && found.cid.is_some() && transport.must_buffer(remote) {
+        let counter = if state.buffered.hold(index, event) {
             &state.counters.packets_early
         } else {
             &state.counters.packets_early_dropped
@@ -340,10 +340,10 @@ fn open<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, found: &Foun
     match taken {
         Taken::Here => {
             if found.bytes >= PROBE_BYTES_MIN && remote != transport.connection.remote_address() {
-                state.unasked.answerable(index, remote);
+                state.anti_amplification.allow(index, remote);
             }
         }
-        Taken::MovedFrom(before) => state.unasked.answerable(index, before),
+        Taken::MovedFrom(before) => state.anti_amplification.allow(index, before),
         Taken::Refused => state.counters.moves_refused.inc(),
     }
     if transport.is_handshaking

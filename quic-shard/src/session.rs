@@ -186,7 +186,7 @@ impl Transport {
 
     /// Whether a packet with a short header, from this address, would be thrown away, because the handshake is not over.
     #[inline]
-    pub fn is_early(&self, remote: SocketAddr) -> bool {
+    pub fn must_buffer(&self, remote: SocketAddr) -> bool {
         self.connection.is_handshaking() && self.connection.remote_address() == remote
     }
 

@@ -1,10 +1,11 @@
 //! What a shard has of its sessions: the table and all that stands beside it, by the same index.
 
+use crate::anti_amplification::AntiAmplification;
 use crate::batch::SendBatch;
+use crate::buffered_packets::BufferedPackets;
 use crate::close::Close;
 use crate::counters::Counters;
 use crate::cx::SessionCx;
-use crate::early::Early;
 use crate::endpoints::Endpoints;
 use crate::io::{Io, Now};
 use crate::memory::growth::Growth;
@@ -15,7 +16,6 @@ use crate::memory::session_table::SessionTable;
 use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::streams::StreamRules;
-use crate::unasked::Unasked;
 use crate::wheel::Wheel;
 use quinn_proto::{ConnectionEvent, EndpointEvent};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub struct State<S, H> {
     pub hot: Pages<HotLine<H>>,
     pub wheel: Wheel,
     pub endpoints: Endpoints,
-    pub early: Early<ConnectionEvent>,
-    pub unasked: Unasked,
+    pub buffered: BufferedPackets<ConnectionEvent>,
+    pub anti_amplification: AntiAmplification,
     pub outgoing: SendBatch,
     /// Sessions that something happened to this turn.
     pub dirty: Vec<usize>,
@@ -64,8 +64,8 @@ impl<S, H: Default> State<S, H> {
             hot: Pages::new(ahead.clone()),
             wheel: Wheel::new(),
             endpoints,
-            early: Early::default(),
-            unasked: Unasked::default(),
+            buffered: BufferedPackets::default(),
+            anti_amplification: AntiAmplification::default(),
             outgoing: SendBatch::new(),
             dirty: Vec::new(),
             next_serial: 0,
@@ -158,7 +158,7 @@ impl<S, H> State<S, H> {
         self.wheel.disarm(index);
         if session.transport.is_handshaking {
             self.handshaking -= 1;
-            self.early.take(index);
+            self.buffered.take(index);
         }
         self.hot.remove(index);
         self.counters.connections_closed.inc();

@@ -59,13 +59,13 @@ pub fn send_gifts(app: &mut Gateway, phones: &mut Phones<'_>) {
 fn draw_recipients(app: &mut Gateway, phones: &mut Phones<'_>, count: usize) -> Vec<UserId> {
     let mut users: Vec<UserId> = Vec::with_capacity(count);
     for _ in 0..count * LOOKS_PER_RECIPIENT {
-        if users.len() == count || app.terms.capacity() == 0 {
+        if users.len() == count || app.credentials.capacity() == 0 {
             break;
         }
-        let index = app.seals.rng.random_range(0..app.terms.capacity());
-        if let Some((user, seat)) = app.terms.seat(index)
+        let index = app.seals.rng.random_range(0..app.credentials.capacity());
+        if let Some((user, session)) = app.credentials.session(index)
             && !users.contains(&user)
-            && app.shared.presence.sits_first(user, seat)
+            && app.shared.presence.is_first(user, session)
             && let Some(phone) = phones.at(index)
             && app.blocked_ms(user, phone.behaviour.device()).is_none()
         {

@@ -2,8 +2,8 @@
 
 use crate::conditions::Conditions;
 use crate::cookies::{self, Seals};
-use crate::spent::Spent;
-use crate::terms::Proof;
+use crate::credentials::Proof;
+use crate::limits::SessionLimits;
 use crate::winners::Winners;
 use bytes::Bytes;
 use shake_proto::code::Code;
@@ -23,7 +23,12 @@ pub struct Greeting {
 ///
 /// # Errors
 /// What the stream is to be refused with.
-pub fn prove(conditions: &Conditions, hello: &Hello, known: Option<UserId>, spent: &mut Spent) -> Result<Proof, Code> {
+pub fn prove(
+    conditions: &Conditions,
+    hello: &Hello,
+    known: Option<UserId>,
+    limits: &mut SessionLimits,
+) -> Result<Proof, Code> {
     let keys = &conditions.secrets.tokens;
     let token = keys.check(&hello.token, conditions.unix).map_err(|error| match error {
         TokenError::Forged => Code::TokenForged,
@@ -33,7 +38,7 @@ pub fn prove(conditions: &Conditions, hello: &Hello, known: Option<UserId>, spen
         return Err(Code::UserChanged);
     }
     let key = keys.signer(&hello.token).ok_or(Code::TokenForged)?;
-    spent.hello(conditions.now.elapsed_ns).map_err(|_| Code::TooMany)?;
+    limits.hello(conditions.now.elapsed_ns).map_err(|_| Code::TooMany)?;
     Ok(Proof { token, key })
 }
 
@@ -44,7 +49,7 @@ pub fn greet(
     seals: &mut Seals,
     hello: &Hello,
     user: UserId,
-    spent: &mut Spent,
+    limits: &mut SessionLimits,
     pace_ms: u32,
 ) -> Greeting {
     let told = cookies::take(conditions, winners, user, &hello.cookie);
@@ -55,7 +60,7 @@ pub fn greet(
         pace_ms,
         current_phase,
         next_phase,
-        manifest: manifest_newer_than(conditions, hello.resource_version, spent),
+        manifest: manifest_newer_than(conditions, hello.resource_version, limits),
         cookie: if told.winnings.as_slice().is_empty() {
             Bytes::new()
         } else {
@@ -71,8 +76,12 @@ pub fn greet(
 
 /// The resource manifest, for a client whose own is older. A session gets each version once: it is by far the largest of
 /// all that is said, and no packet of a stream gets lost.
-fn manifest_newer_than(conditions: &Conditions, version: u64, spent: &mut Spent) -> Option<v1::ResourceManifest> {
+fn manifest_newer_than(
+    conditions: &Conditions,
+    version: u64,
+    limits: &mut SessionLimits,
+) -> Option<v1::ResourceManifest> {
     let manifest = &conditions.live.show.manifest;
-    let is_told = version < manifest.version && spent.manifest(manifest.version);
+    let is_told = version < manifest.version && limits.manifest(manifest.version);
     is_told.then(|| manifest.into())
 }

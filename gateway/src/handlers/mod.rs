@@ -196,7 +196,7 @@ fn greet(
         );
         debug_assert!(entry.is_ok(), "whoever is blocked hears of it by the reply");
     }
-    let proof = hello::prove(&app.conditions, hello, known, &mut cx.session.spent)?;
+    let proof = hello::prove(&app.conditions, hello, known, &mut cx.session.limits)?;
     app.counters.hellos.inc();
     let user = proof.token.user;
     let show_pace_ms = app.conditions.show_pace_ms();
@@ -207,7 +207,7 @@ fn greet(
         &mut app.seals,
         hello,
         user,
-        &mut cx.session.spent,
+        &mut cx.session.limits,
         pace_ms,
     );
     let now_ns = app.conditions.now.elapsed_ns;
@@ -215,9 +215,9 @@ fn greet(
         app.counters.hellos_blocked.inc();
         greeting.reply.blocked = Some(v1::Blocked { retry_after_ms });
     }
-    app.seat(proof, to.session.index as usize);
+    app.authenticate(proof, to.session.index as usize);
     if hello.takes_notices && greeting.reply.blocked.is_none() {
-        offers::offers(app, user, &mut cx.session.spent, to.session);
+        offers::offers(app, user, &mut cx.session.limits, to.session);
     }
     cx.set_deadline(None);
     cx.hot.name(true);
@@ -297,7 +297,7 @@ fn visitor<'a>(cx: &'a mut PhoneCx<'_>, user: UserId) -> Visitor<'a> {
         device: phone.behaviour.device(),
         address,
         limits: cx.hot,
-        asked: &mut phone.spent.asks,
+        asked: &mut phone.limits.asks,
     }
 }
 

@@ -3,8 +3,8 @@
 
 use crate::gateway::Gateway;
 use crate::in_flight::ReturnAddress;
+use crate::limits::{BETWEEN_OFFERS_NS, Offers, SessionLimits};
 use crate::phone::Phones;
-use crate::spent::{BETWEEN_OFFERS_NS, Offers, Spent};
 use quic_shard::session_id::SessionId;
 use quinn_proto::{Dir, Side, StreamId};
 use shake_proto::handoff::record::What;
@@ -16,14 +16,14 @@ use shake_rules::throttle::Service;
 const ASKS_PER_TURN: usize = 64;
 
 /// A Hello wants to hear what waits for its user: asks the ledger now, or later. It comes as notices.
-pub(super) fn offers(app: &mut Gateway, user: UserId, spent: &mut Spent, session: SessionId) {
+pub(super) fn offers(app: &mut Gateway, user: UserId, limits: &mut SessionLimits, session: SessionId) {
     let now_ns = app.conditions.now.elapsed_ns;
-    match spent.wants_offers(now_ns) {
+    match limits.wants_offers(now_ns) {
         Offers::Ask if app.ledger.can_ask(&app.conditions.now) => ask(app, user, session),
         // It may be asked again in ten seconds.
-        Offers::Ask | Offers::PutOff if app.put_off.is_full() => spent.asks_offers(now_ns),
+        Offers::Ask | Offers::PutOff if app.put_off.is_full() => limits.asks_offers(now_ns),
         Offers::Ask | Offers::PutOff => {
-            spent.put_off_offers();
+            limits.put_off_offers();
             app.put_off.push(session, now_ns + BETWEEN_OFFERS_NS);
         }
         Offers::IsPutOff => {}
@@ -62,7 +62,7 @@ pub fn ask_put_off(app: &mut Gateway, phones: &mut Phones<'_>) {
         let Some(phone) = phones.peek(id) else {
             continue;
         };
-        phone.spent.asks_offers(now_ns);
+        phone.limits.asks_offers(now_ns);
         let (Some(user), device) = (phone.user, phone.behaviour.device()) else {
             continue;
         };

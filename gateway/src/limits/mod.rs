@@ -18,6 +18,7 @@ mod packets;
 mod prefixes;
 mod present;
 mod requests;
+mod session;
 mod shakes;
 mod user;
 
@@ -25,6 +26,7 @@ pub use connections::{Applicant, ConnectionLimiter, Decision};
 pub use packets::{PacketLimiter, Spending};
 pub use present::{Present, retry_ms};
 pub use requests::RequestLimiter;
+pub use session::{BETWEEN_OFFERS_NS, Offers, SessionLimits};
 pub use shakes::{ShakeLimiter, Verdict, shake_of_blocked};
 pub use user::UserLimits;
 

@@ -86,7 +86,7 @@ impl PacketLimiter {
     /// Whether a packet that seems to be a session's is not worth decrypting; `None` if it is. Nothing is charged for it yet:
     /// whose it is may be an old belief.
     pub fn shed(&self, present: &Present, user: &mut UserLimits) -> Option<Shed> {
-        if let Some((why, _)) = self.spent(present, user) {
+        if let Some((why, _)) = self.exhausted(present, user) {
             return Some(why);
         }
         if !user.is_named || user.has_won(present) {
@@ -146,7 +146,7 @@ impl PacketLimiter {
         } else {
             0
         };
-        self.spent(present, user)
+        self.exhausted(present, user)
             .map_or(over_rate_ns, |(_, wait_ns)| wait_ns.max(over_rate_ns))
     }
 
@@ -160,7 +160,7 @@ impl PacketLimiter {
     }
 
     /// Why a packet is dropped, and for how long all are, in nanoseconds, if none is to be opened now.
-    fn spent(&self, present: &Present, user: &UserLimits) -> Option<(Shed, u64)> {
+    fn exhausted(&self, present: &Present, user: &UserLimits) -> Option<(Shed, u64)> {
         if !user.is_named {
             return (user.unread > EARLY_MAX).then_some((Shed::BeforeHello, CLOSED_NS));
         }

@@ -1,4 +1,4 @@
-//! When each session of a shard was last heard of. Its shard writes with each packet, whoever seats a fifth session of a user
+//! When each session of a shard was last heard of. Its shard writes with each packet, whoever displaces for a fifth session of a user
 //! reads: so these are atomic numbers, four bytes each, in pages that are made when the first of their sessions comes.
 
 use std::sync::OnceLock;

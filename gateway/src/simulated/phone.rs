@@ -1,6 +1,6 @@
 //! A phone, and what it says.
 
-use super::scene::{Order, Seat};
+use super::scene::{Order, PhoneState};
 use super::town::Town;
 use bytes::{Bytes, BytesMut};
 use lean_quic::CloseReason;
@@ -23,15 +23,15 @@ pub struct Phone {
 }
 
 impl Phone {
-    fn seat(&self) -> RefMut<'_, Seat> {
-        RefMut::map(self.town.desk.borrow_mut(), |desk| desk.seat(self.number))
+    fn state(&self) -> RefMut<'_, PhoneState> {
+        RefMut::map(self.town.desk.borrow_mut(), |desk| desk.phone(self.number))
     }
 
     /// Waits for something that is heard, while the connection is open.
-    async fn heard<T>(&self, mut find: impl FnMut(&mut Seat) -> Option<T>) -> T {
+    async fn heard<T>(&self, mut find: impl FnMut(&mut PhoneState) -> Option<T>) -> T {
         poll_fn(|_| {
-            let mut seat = self.seat();
-            match (find(&mut seat), &seat.closed) {
+            let mut state = self.state();
+            match (find(&mut state), &state.closed) {
                 (Some(found), _) => Poll::Ready(found),
                 (None, None) => Poll::Pending,
                 (None, Some((reason, _))) => panic!("phone {} was closed: {reason}", self.number),
@@ -42,10 +42,10 @@ impl Phone {
 
     pub(super) async fn connected(&self) -> Result<(), CloseReason> {
         poll_fn(|_| {
-            let seat = self.seat();
-            match &seat.closed {
+            let state = self.state();
+            match &state.closed {
                 Some((reason, _)) => Poll::Ready(Err(reason.clone())),
-                None if seat.is_connected => Poll::Ready(Ok(())),
+                None if state.is_connected => Poll::Ready(Ok(())),
                 None => Poll::Pending,
             }
         })
@@ -58,7 +58,7 @@ impl Phone {
 
     /// The code that the gateway closed the connection with, if it has.
     pub fn closed_with(&self) -> Option<Code> {
-        match &self.seat().closed {
+        match &self.state().closed {
             None => None,
             Some((CloseReason::Application(number), _)) => Code::from_number(*number),
             Some((other, _)) => panic!("{other}"),
@@ -67,7 +67,7 @@ impl Phone {
 
     /// Waits until the gateway closes it. Gives the code, and when that was.
     pub async fn closed(&self) -> (Code, Duration) {
-        let closed = poll_fn(|_| self.seat().closed.clone().map_or(Poll::Pending, Poll::Ready)).await;
+        let closed = poll_fn(|_| self.state().closed.clone().map_or(Poll::Pending, Poll::Ready)).await;
         match closed {
             (CloseReason::Application(number), at) => (Code::from_number(number).expect("a code"), at.into()),
             (other, _) => panic!("{other}"),
@@ -89,7 +89,7 @@ impl Phone {
     }
 
     async fn answer_bytes(&self, number: u64) -> Result<Bytes, Code> {
-        let answer = self.heard(|seat| seat.answers.remove(&number)).await;
+        let answer = self.heard(|state| state.answers.remove(&number)).await;
         answer
             .map(Bytes::from)
             .map_err(|code| Code::from_number(code).expect("a code"))
@@ -162,13 +162,13 @@ impl Phone {
 
     pub async fn shake_by_datagram(&self, sequence: u32) -> v1::ShakeReply {
         self.send_shake(sequence);
-        let bytes = self.heard(|seat| seat.datagrams.pop_front()).await;
+        let bytes = self.heard(|state| state.datagrams.pop_front()).await;
         decode_shaken(&bytes)
     }
 
     /// The next answer to a shake by datagram that has come.
     pub fn shaken(&self) -> Option<v1::ShakeReply> {
-        self.seat().datagrams.pop_front().map(|bytes| decode_shaken(&bytes))
+        self.state().datagrams.pop_front().map(|bytes| decode_shaken(&bytes))
     }
 
     pub async fn claim(&self, ticket: Bytes) -> v1::claim_reply::Result {
@@ -177,7 +177,7 @@ impl Phone {
 
     /// The next notice.
     pub async fn notice(&self) -> v1::notice::Kind {
-        let bytes = self.heard(|seat| seat.notices.pop_front()).await;
+        let bytes = self.heard(|state| state.notices.pop_front()).await;
         let notice = frame::decode_stream::<v1::Notice>(bytes.into(), REPLY_BYTES_MAX).expect("a Notice");
         notice.kind.expect("a kind")
     }

@@ -26,7 +26,7 @@ pub type Answer = Result<Vec<u8>, u64>;
 
 /// A phone: what it is to do, and what it heard.
 #[derive(Default)]
-pub struct Seat {
+pub struct PhoneState {
     orders: VecDeque<Order>,
     asked: HashMap<StreamId, u64>,
     pub is_connected: bool,
@@ -36,7 +36,7 @@ pub struct Seat {
     pub closed: Option<(CloseReason, Micros)>,
 }
 
-impl Seat {
+impl PhoneState {
     /// Does what is to be done. What cannot be yet is tried again when something was heard.
     fn carry_out(&mut self, it: &mut Client, now: Micros) {
         while let Some(order) = self.orders.pop_front() {
@@ -80,7 +80,7 @@ pub struct Desk {
     /// When the test goes on though nothing happens.
     look_at: Micros,
     has_news: bool,
-    phones: BTreeMap<usize, Seat>,
+    phones: BTreeMap<usize, PhoneState>,
     urged: Vec<usize>,
     numbers: u64,
 }
@@ -91,17 +91,17 @@ impl Desk {
         let first = network * 256;
         let phone = (first..first + 256).find(|phone| !self.phones.contains_key(phone));
         let phone = phone.expect("the network has room");
-        self.phones.insert(phone, Seat::default());
+        self.phones.insert(phone, PhoneState::default());
         self.urged.push(phone);
         phone
     }
 
-    pub fn seat(&mut self, phone: usize) -> &mut Seat {
+    pub fn phone(&mut self, phone: usize) -> &mut PhoneState {
         self.phones.get_mut(&phone).expect("it has begun")
     }
 
     pub fn order(&mut self, phone: usize, order: Order) {
-        self.seat(phone).orders.push_back(order);
+        self.phone(phone).orders.push_back(order);
         self.urged.push(phone);
     }
 
@@ -134,13 +134,13 @@ pub struct Scene {
 
 impl Script for Scene {
     fn act(&mut self, client: usize, it: &mut Client, now: Micros) -> Option<Micros> {
-        self.desk.borrow_mut().seat(client).carry_out(it, now);
+        self.desk.borrow_mut().phone(client).carry_out(it, now);
         None
     }
 
     fn hear(&mut self, client: usize, event: Event<'_>, now: Micros) {
         let mut desk = self.desk.borrow_mut();
-        desk.seat(client).hear(event, now);
+        desk.phone(client).hear(event, now);
         desk.has_news = true;
         desk.urged.push(client);
     }

@@ -22,12 +22,12 @@ struct Entry {
 /// No session's index.
 const NOBODY: u32 = u32::MAX;
 
-pub struct Repeats {
+pub struct ShedCache {
     entries: Box<[Entry]>,
     awake_until_ns: u64,
 }
 
-impl Repeats {
+impl ShedCache {
     pub fn new() -> Self {
         Self {
             entries: vec![Entry { cid: 0, index: NOBODY }; ENTRIES].into(),
@@ -78,23 +78,23 @@ mod tests {
     #[test]
     fn finds_whose_packets_were_shed_and_nobody_else() {
         let packet = |cid: u64| [&[0x40][..], &cid.to_be_bytes(), &[7; 20]].concat();
-        let mut repeats = Repeats::new();
-        assert!(!repeats.is_awake(0));
-        repeats.wake(1);
-        repeats.note(0x0102_0304_0506_0708, 5);
-        repeats.note(0x0102_0304_0506_0709, 6);
-        assert!(repeats.is_awake(AWAKE_NS) && !repeats.is_awake(AWAKE_NS + 1));
-        assert_eq!(repeats.find(&packet(0x0102_0304_0506_0708)), Some(5));
-        assert_eq!(repeats.find(&packet(0x0102_0304_0506_0709)), Some(6));
+        let mut cache = ShedCache::new();
+        assert!(!cache.is_awake(0));
+        cache.wake(1);
+        cache.note(0x0102_0304_0506_0708, 5);
+        cache.note(0x0102_0304_0506_0709, 6);
+        assert!(cache.is_awake(AWAKE_NS) && !cache.is_awake(AWAKE_NS + 1));
+        assert_eq!(cache.find(&packet(0x0102_0304_0506_0708)), Some(5));
+        assert_eq!(cache.find(&packet(0x0102_0304_0506_0709)), Some(6));
         // The same place, another ID.
-        assert_eq!(repeats.find(&packet(0x0103_0304_0506_0708)), None);
-        repeats.note(0x0103_0304_0506_0708, 7);
-        assert_eq!(repeats.find(&packet(0x0103_0304_0506_0708)), Some(7));
-        assert_eq!(repeats.find(&packet(0x0102_0304_0506_0708)), None);
+        assert_eq!(cache.find(&packet(0x0103_0304_0506_0708)), None);
+        cache.note(0x0103_0304_0506_0708, 7);
+        assert_eq!(cache.find(&packet(0x0103_0304_0506_0708)), Some(7));
+        assert_eq!(cache.find(&packet(0x0102_0304_0506_0708)), None);
         let mut long = packet(0x0102_0304_0506_0709);
         long[0] = 0xc0;
-        assert_eq!(repeats.find(&long), None);
-        assert_eq!(repeats.find(&packet(0x0102_0304_0506_0709)[..8]), None);
-        assert_eq!(repeats.find(&packet(0)), None);
+        assert_eq!(cache.find(&long), None);
+        assert_eq!(cache.find(&packet(0x0102_0304_0506_0709)[..8]), None);
+        assert_eq!(cache.find(&packet(0)), None);
     }
 }

@@ -12,12 +12,12 @@ const PACKETS_MAX: usize = 4;
 const IN_ALL_MAX: usize = 4_096;
 
 /// Packets as `T`, by the index of their session.
-pub struct Early<T> {
+pub struct BufferedPackets<T> {
     held: HashMap<usize, Vec<T>>,
     count: usize,
 }
 
-impl<T> Default for Early<T> {
+impl<T> Default for BufferedPackets<T> {
     fn default() -> Self {
         Self {
             held: HashMap::new(),
@@ -26,7 +26,7 @@ impl<T> Default for Early<T> {
     }
 }
 
-impl<T> Early<T> {
+impl<T> BufferedPackets<T> {
     /// Holds a session's packet. False when there are too many, and it is dropped.
     pub fn hold(&mut self, session: usize, packet: T) -> bool {
         if self.count == IN_ALL_MAX {
@@ -58,24 +58,24 @@ mod tests {
 
     #[test]
     fn a_session_has_four_in_their_order() {
-        let mut early = Early::default();
-        assert!(early.take(7).is_empty());
-        let kept = [1, 2, 3, 4, 5].map(|packet| early.hold(7, packet));
+        let mut buffered = BufferedPackets::default();
+        assert!(buffered.take(7).is_empty());
+        let kept = [1, 2, 3, 4, 5].map(|packet| buffered.hold(7, packet));
         assert_eq!(kept, [true, true, true, true, false]);
-        assert!(early.hold(8, 6), "another has its own");
-        assert_eq!(early.take(7), [1, 2, 3, 4]);
-        assert!(early.take(7).is_empty());
-        assert_eq!((early.take(8), early.count, early.held.len()), (vec![6], 0, 0));
+        assert!(buffered.hold(8, 6), "another has its own");
+        assert_eq!(buffered.take(7), [1, 2, 3, 4]);
+        assert!(buffered.take(7).is_empty());
+        assert_eq!((buffered.take(8), buffered.count, buffered.held.len()), (vec![6], 0, 0));
     }
 
     #[test]
     fn all_sessions_together_have_some_thousands() {
-        let mut early = Early::default();
+        let mut buffered = BufferedPackets::default();
         let kept = (0..2 * IN_ALL_MAX)
-            .filter(|&session| early.hold(session, session))
+            .filter(|&session| buffered.hold(session, session))
             .count();
-        assert_eq!((kept, early.held.len()), (IN_ALL_MAX, IN_ALL_MAX));
-        assert_eq!(early.take(3), [3]);
-        assert!(early.hold(3, 0), "there is room again");
+        assert_eq!((kept, buffered.held.len()), (IN_ALL_MAX, IN_ALL_MAX));
+        assert_eq!(buffered.take(3), [3]);
+        assert!(buffered.hold(3, 0), "there is room again");
     }
 }

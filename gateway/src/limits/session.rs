@@ -1,5 +1,5 @@
 //! What a session has used up of the limits that are looked at once a packet is open. What is looked at before that stands
-//! in [`UserLimits`](crate::limits::UserLimits).
+//! in [`UserLimits`](super::UserLimits).
 
 use rate_limit::{Level, Limit};
 
@@ -16,7 +16,7 @@ const PUT_OFF: u32 = u32::MAX;
 
 /// One stands in every session.
 #[derive(Debug, Default)]
-pub struct Spent {
+pub struct SessionLimits {
     pub asks: Level,
     hellos: Level,
     /// The manifest that was told last, as [`folded`]; 0 for none.
@@ -25,7 +25,7 @@ pub struct Spent {
     offers_after: u32,
 }
 
-const _: () = assert!(size_of::<Spent>() <= 24, "one stands in every session");
+const _: () = assert!(size_of::<SessionLimits>() <= 24, "one stands in every session");
 
 /// What becomes of the question what waits for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Offers {
     IsPutOff,
 }
 
-impl Spent {
+impl SessionLimits {
     /// Takes one Hello.
     ///
     /// # Errors
@@ -93,8 +93,8 @@ mod tests {
 
     #[test]
     fn four_hellos_at_once_and_one_in_five_seconds() {
-        let (mut spent, start) = (Spent::default(), 1_u64 << 40);
-        let mut count = |at_ns| (0..700).filter(|_| spent.hello(at_ns).is_ok()).count();
+        let (mut limits, start) = (SessionLimits::default(), 1_u64 << 40);
+        let mut count = |at_ns| (0..700).filter(|_| limits.hello(at_ns).is_ok()).count();
         assert_eq!(count(start), 4);
         assert_eq!(count(start + 5 * SECOND_NS - 1), 0);
         assert_eq!(count(start + 5 * SECOND_NS), 1);
@@ -103,32 +103,32 @@ mod tests {
 
     #[test]
     fn a_manifest_is_told_once_for_each_version() {
-        let mut spent = Spent::default();
-        let told = [7, 7, 8, 7, u64::MAX, u64::MAX].map(|version| spent.manifest(version));
+        let mut limits = SessionLimits::default();
+        let told = [7, 7, 8, 7, u64::MAX, u64::MAX].map(|version| limits.manifest(version));
         assert_eq!(told, [true, false, true, true, true, false]);
         for version in [0, u64::from(u32::MAX) - 1, u64::from(u32::MAX)] {
-            assert!(Spent::default().manifest(version), "{version} is told first");
+            assert!(SessionLimits::default().manifest(version), "{version} is told first");
         }
     }
 
     #[test]
     fn what_waits_is_asked_for_once_in_ten_seconds_and_put_off_once() {
-        let (mut spent, start) = (Spent::default(), 1_u64 << 40);
-        assert_eq!(spent.wants_offers(start), Offers::Ask);
-        assert_eq!(spent.wants_offers(start + 1), Offers::PutOff);
+        let (mut limits, start) = (SessionLimits::default(), 1_u64 << 40);
+        assert_eq!(limits.wants_offers(start), Offers::Ask);
+        assert_eq!(limits.wants_offers(start + 1), Offers::PutOff);
         for second in 0..20 {
-            assert_eq!(spent.wants_offers(start + second * SECOND_NS), Offers::IsPutOff);
+            assert_eq!(limits.wants_offers(start + second * SECOND_NS), Offers::IsPutOff);
         }
         let asked = start + 11 * SECOND_NS;
-        spent.asks_offers(asked);
-        assert_eq!(spent.wants_offers(asked + 9 * SECOND_NS), Offers::PutOff);
-        spent.asks_offers(asked);
-        assert_eq!(spent.wants_offers(asked + 11 * SECOND_NS), Offers::Ask);
+        limits.asks_offers(asked);
+        assert_eq!(limits.wants_offers(asked + 9 * SECOND_NS), Offers::PutOff);
+        limits.asks_offers(asked);
+        assert_eq!(limits.wants_offers(asked + 11 * SECOND_NS), Offers::Ask);
         // After 497 days, too.
-        let (mut spent, late) = (Spent::default(), u64::MAX / 2);
-        assert_eq!(spent.wants_offers(late), Offers::Ask);
+        let (mut limits, late) = (SessionLimits::default(), u64::MAX / 2);
+        assert_eq!(limits.wants_offers(late), Offers::Ask);
         assert_eq!(
-            spent.wants_offers(late),
+            limits.wants_offers(late),
             Offers::Ask,
             "limited no more, and lost no less"
         );

@@ -9,12 +9,12 @@ use shake_rules::keys::KeyTag;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
 
-/// Bytes of a page of terms; few where tests make some.
+/// Bytes of a page of credentials; few where tests make some.
 const PAGE_BYTES: usize = if cfg!(test) { 4_096 } else { 32 << 20 };
 
 /// Of one session.
 #[derive(Clone, Copy, Debug)]
-pub struct Term {
+pub struct Credential {
     user: UserId,
     /// The end of the token.
     ends_at: UnixMillis,
@@ -25,7 +25,7 @@ pub struct Term {
     is_named: bool,
 }
 
-const _: () = assert!(size_of::<Option<Term>>() == 24, "one for every session");
+const _: () = assert!(size_of::<Option<Credential>>() == 24, "one for every session");
 
 /// What a Hello proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Proof {
     pub key: KeyTag,
 }
 
-impl Term {
+impl Credential {
     pub fn new(serial: u32) -> Self {
         Self {
             user: UserId(0),
@@ -79,12 +79,12 @@ impl Term {
 }
 
 /// Of all sessions of a shard.
-pub struct Terms {
+pub struct Credentials {
     shard: u16,
-    all: Pages<Term, PAGE_BYTES>,
+    all: Pages<Credential, PAGE_BYTES>,
 }
 
-impl Terms {
+impl Credentials {
     pub fn new(shard: u16, ahead: Ahead) -> Self {
         Self {
             shard,
@@ -94,24 +94,24 @@ impl Terms {
 
     /// Puts one in for a session that has just begun; gives its index, which is the session's.
     pub fn insert(&mut self, serial: u32) -> usize {
-        self.all.insert(Term::new(serial))
+        self.all.insert(Credential::new(serial))
     }
 
     pub fn remove(&mut self, index: usize) {
         self.all.remove(index);
     }
 
-    pub fn get(&self, index: usize) -> Option<&Term> {
+    pub fn get(&self, index: usize) -> Option<&Credential> {
         self.all.get(index)
     }
 
-    pub fn get_mut(&mut self, index: usize) -> Option<&mut Term> {
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Credential> {
         self.all.get_mut(index)
     }
 
     /// The session of this index and serial, if it is still there.
-    pub fn of(&self, index: usize, serial: u32) -> Option<&Term> {
-        self.get(index).filter(|term| term.serial == serial)
+    pub fn of(&self, index: usize, serial: u32) -> Option<&Credential> {
+        self.get(index).filter(|credential| credential.serial == serial)
     }
 
     /// One more than the highest index that was ever used.
@@ -119,15 +119,15 @@ impl Terms {
         self.all.capacity()
     }
 
-    /// Who a session is, and its seat among the user's.
-    pub fn seat(&self, index: usize) -> Option<(UserId, SessionRef)> {
-        let term = self.get(index)?;
-        let seat = SessionRef {
-            session: index as u32,
-            serial: term.serial,
+    /// Whose session it is, and how all shards name it.
+    pub fn session(&self, index: usize) -> Option<(UserId, SessionRef)> {
+        let credential = self.get(index)?;
+        let session = SessionRef {
+            index: index as u32,
+            serial: credential.serial,
             shard: self.shard,
         };
-        Some((term.user()?, seat))
+        Some((credential.user()?, session))
     }
 }
 
@@ -153,20 +153,26 @@ mod tests {
     #[test]
     fn a_later_token_moves_the_end_forwards_only() {
         let keys = keys(1);
-        let mut term = Term::new(9);
-        assert_eq!(term.user(), None);
+        let mut credential = Credential::new(9);
+        assert_eq!(credential.user(), None);
         for (ends_at, expected) in [(1_000, 1_000), (3_000, 3_000), (2_000, 3_000)] {
-            term.prove(proof(ends_at, &keys), &keys);
-            assert_eq!((term.user(), term.ends_at()), (Some(UserId(5)), UnixMillis(expected)));
+            credential.prove(proof(ends_at, &keys), &keys);
+            assert_eq!(
+                (credential.user(), credential.ends_at()),
+                (Some(UserId(5)), UnixMillis(expected))
+            );
         }
     }
 
     #[test]
     fn a_key_that_is_gone_gives_way_to_any_other() {
         let (old, new) = (keys(1), keys(2));
-        let mut term = Term::new(9);
-        term.prove(proof(3_000, &old), &old);
-        term.prove(proof(2_000, &new), &new);
-        assert_eq!((term.ends_at(), term.key()), (UnixMillis(2_000), new.tags()[0]));
+        let mut credential = Credential::new(9);
+        credential.prove(proof(3_000, &old), &old);
+        credential.prove(proof(2_000, &new), &new);
+        assert_eq!(
+            (credential.ends_at(), credential.key()),
+            (UnixMillis(2_000), new.tags()[0])
+        );
     }
 }

@@ -13,26 +13,26 @@ pub const PROBE_BYTES_MIN: u16 = 400;
 
 /// One datagram each: the session's index, and where to.
 #[derive(Default)]
-pub struct Unasked {
-    answerable: Vec<(usize, SocketAddr)>,
+pub struct AntiAmplification {
+    allowed: Vec<(usize, SocketAddr)>,
 }
 
-impl Unasked {
+impl AntiAmplification {
     /// One datagram of a session may go to this address: one of [`PROBE_BYTES_MIN`] came from there, or the session has just
     /// left it. To its own address more may go anyway.
-    pub fn answerable(&mut self, session: usize, remote: SocketAddr) {
-        self.answerable.push((session, remote));
+    pub fn allow(&mut self, session: usize, remote: SocketAddr) {
+        self.allowed.push((session, remote));
     }
 
     /// Whether a session's datagram may go to this address, which is not its own. It is the only one for what was noted.
-    pub fn may_answer(&mut self, session: usize, to: SocketAddr) -> bool {
-        let at = self.answerable.iter().position(|noted| *noted == (session, to));
-        at.map(|at| self.answerable.swap_remove(at)).is_some()
+    pub fn may_send(&mut self, session: usize, to: SocketAddr) -> bool {
+        let at = self.allowed.iter().position(|noted| *noted == (session, to));
+        at.map(|at| self.allowed.swap_remove(at)).is_some()
     }
 
     /// The batch is over.
     pub fn clear(&mut self) {
-        self.answerable.clear();
+        self.allowed.clear();
     }
 }
 
@@ -43,14 +43,14 @@ mod tests {
     #[test]
     fn one_answer_for_each_probe_to_where_it_came_from() {
         let at = |port| SocketAddr::from(([192, 0, 2, 1], port));
-        let mut unasked = Unasked::default();
-        unasked.answerable(7, at(1));
-        unasked.answerable(7, at(1));
-        assert!(!unasked.may_answer(7, at(2)) && !unasked.may_answer(8, at(1)));
-        assert!(unasked.may_answer(7, at(1)) && unasked.may_answer(7, at(1)));
-        assert!(!unasked.may_answer(7, at(1)), "two came");
-        unasked.answerable(7, at(1));
-        unasked.clear();
-        assert!(!unasked.may_answer(7, at(1)), "a batch ago");
+        let mut limit = AntiAmplification::default();
+        limit.allow(7, at(1));
+        limit.allow(7, at(1));
+        assert!(!limit.may_send(7, at(2)) && !limit.may_send(8, at(1)));
+        assert!(limit.may_send(7, at(1)) && limit.may_send(7, at(1)));
+        assert!(!limit.may_send(7, at(1)), "two came");
+        limit.allow(7, at(1));
+        limit.clear();
+        assert!(!limit.may_send(7, at(1)), "a batch ago");
     }
 }
