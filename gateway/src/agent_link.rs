@@ -8,6 +8,7 @@ use crate::counters::Counters;
 use quic_shard::app::Doorbell;
 use shake_proto::handoff::abuse::{Block, Event};
 use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
+use shake_proto::handoff::status::AgentStatus;
 use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
 use shake_rules::LedgerId;
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
@@ -76,12 +77,11 @@ impl AgentLink {
         }
     }
 
-    /// Whether the agent's heartbeat is fresh. `now_ms` is CLOCK_MONOTONIC.
-    pub fn agent_is_here(&self, now_ms: u64) -> bool {
-        self.attachment
-            .mapping()
-            .peer(Side::Back)
-            .is_alive(now_ms, SILENT_MS_MAX)
+    /// What the agent says of itself, while its heartbeat is fresh. `now_ms` is CLOCK_MONOTONIC.
+    pub fn agent(&self, now_ms: u64) -> Option<AgentStatus> {
+        let peer = self.attachment.mapping().peer(Side::Back);
+        peer.is_alive(now_ms, SILENT_MS_MAX)
+            .then(|| AgentStatus::decode(peer.status))
     }
 
     /// Which ledger the agent keeps, once it has said so.

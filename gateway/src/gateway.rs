@@ -20,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use quic_shard::io::Now;
 use quic_shard::memory::growth::Growth;
 use quic_shard::memory::huge_pages::Ahead;
+use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rate_limit::Shared as Limited;
 use shake_proto::handoff::abuse::Block;
@@ -224,9 +225,15 @@ impl Gateway {
     }
 
     /// Says "ask again" to a request that the ledger cannot be asked now.
-    pub fn busy(&self, kind: RequestKind, why: Busy) -> Answer {
+    pub fn busy(&mut self, kind: RequestKind, why: Busy) -> Answer {
         self.counters.busy[why].inc();
-        Answer::busy(kind, self.shared.claims.busy_retry_ms, false)
+        let retry_ms = self.shared.claims.busy_retry_ms;
+        let retry_ms = match why {
+            // It comes back at one moment for everybody.
+            Busy::LedgerAway => self.seals.rng.random_range(retry_ms..=retry_ms.saturating_mul(2)),
+            _ => retry_ms,
+        };
+        Answer::busy(kind, retry_ms, false)
     }
 
     /// Takes the blocks that the agent sent, and forgets those that are over.

@@ -113,14 +113,18 @@ impl Ledger {
         self.in_flight.len()
     }
 
-    /// Whether the agent is here and may be asked more.
+    /// Whether the agent is here, reaches its ledger, and may be asked more.
     pub fn can_ask(&self, now: &Now) -> bool {
         self.why_busy(now).is_none()
     }
 
     fn why_busy(&self, now: &Now) -> Option<Busy> {
-        if !self.link.agent_is_here(now.monotonic_ms()) {
-            Some(Busy::AgentAway)
+        let Some(agent) = self.link.agent(now.monotonic_ms()) else {
+            return Some(Busy::AgentAway);
+        };
+        if agent.ledger_away {
+            // What is asked would wait in the ring, and take the room of what is won.
+            Some(Busy::LedgerAway)
         } else if self.in_flight.len() >= self.limits.under_way_max {
             Some(Busy::RingFull)
         } else {

@@ -117,6 +117,7 @@ impl<S: Store> Agent<S> {
     /// # Errors
     /// When the ledger cannot be written; then nothing changes.
     pub fn take_show(&mut self, show: &Show, now: UnixMillis) -> Result<(), LedgerError> {
+        self.limit_waits();
         self.ledger.bind_seed(self.feed.seed(), show.gift_budget, now)?;
         self.judge.rules = Rules::new(show, self.judge.rules.part);
         self.feed.take_phases(show.phases.clone());
@@ -130,6 +131,7 @@ impl<S: Store> Agent<S> {
 
     /// Does one turn.
     pub fn turn(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
+        self.limit_waits();
         let backlog = lanes.push_backlog();
         self.inbox.clear();
         self.answers.clear();
@@ -187,6 +189,7 @@ impl<S: Store> Agent<S> {
     /// # Errors
     /// When the ledger cannot be written; it is read-only then until [`Agent::reopen_ledger`].
     pub fn turn_without_rings(&mut self, now: UnixMillis) -> Result<(), LedgerError> {
+        self.limit_waits();
         self.inbox.clear();
         let expires = self.is_overdue(now);
         if !expires && !self.must_commit(now) {
@@ -305,7 +308,7 @@ impl<S: Store> Agent<S> {
 fn put_off(
     waiting: &[usize],
     inbox: &mut Vec<Incoming>,
-    judge: &Judge,
+    judge: &mut Judge,
     lanes: &mut Lanes,
     answers: &mut Vec<(usize, Answer)>,
     now: UnixMillis,
@@ -318,14 +321,7 @@ fn put_off(
         } else if let Request::Ask(ask) = &incoming.request
             && !incoming.is_answered
         {
-            let reply = Some(judge.busy(ask));
-            answers.push((
-                incoming.lane,
-                Answer {
-                    reply,
-                    ..Answer::default()
-                },
-            ));
+            answers.push((incoming.lane, judge.busy(ask, false)));
         }
     }
 }

@@ -16,6 +16,7 @@ use support::{Crowd, Event, Front, PATIENCE};
 
 const WELL: AgentStatus = AgentStatus {
     ledger_read_only: false,
+    ledger_away: false,
     settlement_down: false,
     feed_stopped: false,
     show_version: 0,

@@ -7,7 +7,7 @@ mod support;
 use local_postgres::Server;
 use nix::sys::signal::Signal;
 use process::{Running, agent};
-use shake_proto::handoff::record::{Grant, Request};
+use shake_proto::handoff::record::{Grant, Issued, Request};
 use shake_proto::reply::ClaimResult;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
@@ -82,6 +82,16 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "not yet: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn issued(packet: PacketId, user: UserId) -> Request {
+    Request::Issued(Issued {
+        packet,
+        user,
+        stage: 0,
+        at: UnixMillis(1),
+        ends: Some(FAR),
+    })
 }
 
 fn claim_at(front: &mut Front, request: &Request) -> ClaimResult {
@@ -172,8 +182,8 @@ fn an_agent_that_lost_its_part_ends_for_good() {
     assert_eq!(second.wait().code(), Some(0));
 }
 
-/// The server crashes and comes back: what it had acknowledged is there, what was asked meanwhile was told busy, and nothing has
-/// to be started again.
+/// The server crashes and comes back: what it had acknowledged is there, what was asked meanwhile was told busy, what was won
+/// meanwhile opens, and nothing has to be started again.
 #[test]
 fn a_server_that_crashes_costs_nobody_anything() {
     let mut fleet = Fleet::new();
@@ -191,12 +201,31 @@ fn a_server_that_crashes_costs_nobody_anything() {
     fleet.server.crash();
     let busy = claim_at(&mut front, &requests[1]);
     assert!(matches!(busy, ClaimResult::Busy { .. }), "{busy:?}");
-    until("the ledger is read-only", || front.agent_status().ledger_read_only);
+    until("the ledger is away", || front.agent_status().ledger_away);
+    assert!(!front.agent_status().ledger_read_only);
+    for (user, packet) in (1..).zip(&packets) {
+        front.push(0, &issued(*packet, UserId(user)));
+    }
+    // What came before the gateway knew of it.
+    for request in &requests[2..] {
+        let busy = claim_at(&mut front, request);
+        assert!(
+            matches!(
+                busy,
+                ClaimResult::Busy {
+                    retry_after_ms: 1_000..=2_000
+                }
+            ),
+            "{busy:?}"
+        );
+    }
+    assert!(front.agent_status().ledger_away && front.agent_is_alive());
     fleet.server.start_again().unwrap();
-    until("the ledger is written again", || !front.agent_status().ledger_read_only);
+    until("the ledger is written again", || !front.agent_status().ledger_away);
     for (number, request) in requests.iter().enumerate() {
         let result = claim_at(&mut front, request);
-        assert!(is_opened(&result, number < 2), "{number}: {result:?}");
+        // What waited in the ring took effect meanwhile, as if it had been asked once more.
+        assert!(is_opened(&result, true), "{number}: {result:?}");
     }
     running.signal(Signal::SIGTERM);
     assert_eq!(running.wait().code(), Some(0));

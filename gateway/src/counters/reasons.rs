@@ -119,6 +119,8 @@ pub enum Ended {
 pub enum Busy {
     /// The agent is away.
     AgentAway,
+    /// The agent cannot reach its ledger.
+    LedgerAway,
     /// The request ring is full, or too many requests are under way.
     RingFull,
     /// The agent did not answer in time.

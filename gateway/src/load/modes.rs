@@ -18,6 +18,8 @@ pub enum Mode {
     RingFull,
     /// The agent cannot write its ledger: claims wait, as busy.
     LedgerReadOnly,
+    /// The agent cannot reach its ledger: what needs it is answered busy here, and wins go on with the grants in hand.
+    LedgerAway,
     /// What runs is known to be old: an operator is silent for too long, the show is over, or what was pushed could not
     /// be kept.
     ConfigStale,
@@ -133,6 +135,7 @@ impl Judge {
             Mode::LedgerReadOnly,
             facts.agent_is_here && facts.agent.ledger_read_only,
         );
+        modes.set(Mode::LedgerAway, facts.agent_is_here && facts.agent.ledger_away);
         modes.set(Mode::SettlementDown, facts.agent_is_here && facts.agent.settlement_down);
         modes.set(Mode::FeedStopped, facts.agent_is_here && facts.agent.feed_stopped);
         let wanted = facts.show_version.map(AgentStatus::show_version_of);
@@ -193,6 +196,7 @@ mod tests {
         check(Mode::AgentAway, |facts| facts.agent_is_here = false, 100);
         check(Mode::RingFull, |facts| facts.was_ring_full = true, RING_FULL_HOLD_MS);
         check(Mode::LedgerReadOnly, |facts| facts.agent.ledger_read_only = true, 100);
+        check(Mode::LedgerAway, |facts| facts.agent.ledger_away = true, 100);
         check(Mode::SettlementDown, |facts| facts.agent.settlement_down = true, 100);
         check(Mode::FeedStopped, |facts| facts.agent.feed_stopped = true, 100);
         check(Mode::ConfigStale, |facts| facts.is_show_over = true, 100);

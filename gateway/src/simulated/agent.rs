@@ -6,6 +6,7 @@ use lean_quic::Micros;
 use shake_agent::abuse::{Analysis, Verdict};
 use shake_proto::handoff::abuse::Event;
 use shake_proto::handoff::record::{Ask, Gift, Grant, Reply, Request, What};
+use shake_proto::handoff::status::AgentStatus;
 use shake_proto::handoff::topology::Ring;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::ticket::TicketKeys;
@@ -35,6 +36,8 @@ pub struct Agent {
     look_at: Micros,
     /// Whether it lives; while not, nobody reads and nobody answers.
     pub is_here: bool,
+    /// Whether it reaches its ledger; while not, it says so, and does nothing.
+    pub is_ledger_away: bool,
     /// Packets that may still be given out.
     pub packets: u64,
     pub analysis: Option<Analysis>,
@@ -60,6 +63,7 @@ impl Agent {
             sponsors,
             look_at: Micros::ZERO,
             is_here: false,
+            is_ledger_away: false,
             packets: 0,
             analysis: None,
             asked: HashMap::new(),
@@ -94,8 +98,15 @@ impl Agent {
             if self.is_here {
                 // A beat of 0 is that of nobody.
                 self.attachment.beat((now.0 / 1_000).max(1));
-                self.give_packets();
-                self.take_requests();
+                let status = AgentStatus {
+                    ledger_away: self.is_ledger_away,
+                    ..AgentStatus::default()
+                };
+                self.attachment.set_status(status.encode());
+                if !self.is_ledger_away {
+                    self.give_packets();
+                    self.take_requests();
+                }
                 self.judge(now);
             }
         }

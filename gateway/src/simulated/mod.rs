@@ -19,5 +19,6 @@ mod gifts;
 mod hello;
 mod limits;
 mod money;
+mod outage;
 mod sessions;
 mod winnings;

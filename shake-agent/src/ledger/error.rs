@@ -240,6 +240,12 @@ impl LedgerError {
         matches!(self, Self::Postgres { source, .. } if source.is_conflict())
     }
 
+    /// Whether the store cannot be reached, or does not answer: waiting helps, and nothing else.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Postgres { source, .. } if source.is_away())
+    }
+
     /// Whether the storage failed, so that what is on the disk is unknown.
     #[must_use]
     pub fn is_storage(&self) -> bool {

@@ -60,7 +60,7 @@ pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};
 pub use sqlite::Sqlite;
 pub use standing::{Numbers, Standing};
-pub use store::{Listing, Look, Needed, Seen, Store};
+pub use store::{Listing, Look, Needed, Reached, Seen, Store};
 pub use transfers::{Entry, Transfer};
 pub use users::{Movement, UserAccount};
 pub use view::View;
@@ -68,6 +68,7 @@ pub use view::View;
 use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// When the ledger at `path` was closed; `None` while it is open.
 ///
@@ -85,6 +86,8 @@ pub struct Ledger<S = Sqlite> {
     /// Where it stands, and the transaction under way.
     book: Book,
     failed: Option<String>,
+    /// What failed is the way to the store.
+    is_away: bool,
     incarnation: Incarnation,
     /// What this machine is called.
     machine: String,
@@ -121,6 +124,7 @@ impl<S: Store> Ledger<S> {
             store,
             book: Book::of(standing),
             failed: None,
+            is_away: false,
             incarnation,
             machine: host::machine::name(),
         })
@@ -179,21 +183,40 @@ impl<S: Store> Ledger<S> {
         self.failed.as_deref()
     }
 
+    /// Whether it refuses writes because its store cannot be reached, or does not answer.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        self.failed.is_some() && self.is_away
+    }
+
+    /// Nobody waits for the store beyond this moment; see [`Store::wait_until`].
+    pub fn wait_until(&self, end: Option<Instant>) {
+        self.store.wait_until(end);
+    }
+
     /// Refuses writes from now on, until [`Ledger::recover`].
     pub fn refuse_writes(&mut self, reason: String) {
         self.failed = Some(reason);
     }
 
-    /// Tries to leave the state of refusing writes: reaches the store anew and makes a small commit. Whatever was known of the
-    /// ledger's content has to be read again then: the transaction that failed may be there after all.
+    /// Goes on with leaving the state of refusing writes: reaches the store anew and makes a small commit. Whatever was known of
+    /// the ledger's content has to be read again then: the transaction that failed may be there after all.
     ///
     /// # Errors
     /// When the storage fails still; it goes on to refuse writes.
-    pub fn recover(&mut self) -> Result<(), LedgerError> {
-        self.store.reopen()?;
-        self.look_up()?;
-        self.failed = None;
-        Ok(())
+    pub fn recover(&mut self) -> Result<Reached, LedgerError> {
+        let reached = self.store.reopen().and_then(|reached| {
+            if reached == Reached::Now {
+                self.look_up()?;
+            }
+            Ok(reached)
+        });
+        match &reached {
+            Ok(Reached::Now) => self.failed = None,
+            Ok(Reached::NotYet) => {}
+            Err(fault) => self.is_away = fault.is_away(),
+        }
+        reached
     }
 
     /// Closes the books: what no ticket can open goes back to who funded it, and the closing line follows the last movement.
@@ -234,9 +257,11 @@ impl<S: Store> Ledger<S> {
             self.store.roll_back();
             if error.is_storage() && !error.is_conflict() {
                 self.failed = Some(error.to_string());
+                self.is_away = error.is_away();
             } else if let Err(fault) = self.look_up() {
                 // Numbers and balances stand as if it had been committed.
                 self.failed = Some(fault.to_string());
+                self.is_away = fault.is_away();
             }
         }
         outcome

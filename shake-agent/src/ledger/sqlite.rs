@@ -6,7 +6,7 @@ use super::differences::{Differences, SeedRow};
 use super::opening::{self, Incarnation};
 use super::schema::to_sql;
 use super::standing::{Numbers, Standing};
-use super::store::{Listing, Look, Needed, Seen, Store};
+use super::store::{Listing, Look, Needed, Reached, Seen, Store};
 use super::view::View;
 use super::{LedgerError, accounts, bound, connect, lanes, lock, outbox, packets, shares, spans, transfers, users};
 use rusqlite::{Connection, params};
@@ -96,13 +96,13 @@ impl Store for Sqlite {
         })
     }
 
-    fn reopen(&mut self) -> Result<(), LedgerError> {
+    fn reopen(&mut self) -> Result<Reached, LedgerError> {
         let connection = connect::writer(&self.path, &self.wal)?;
         connect::probe(&connection).map_err(|source| LedgerError::sqlite("write to", &self.path, source))?;
         // The old connection was open until here. SQLite reads the log anew only when nobody has the file open, so it never
         // came to believe a commit whose sync failed; the probe went over its bytes.
         self.connection = connection;
-        Ok(())
+        Ok(Reached::Now)
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {

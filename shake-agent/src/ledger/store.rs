@@ -20,6 +20,16 @@ use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
+
+/// How far a store is with being reached anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reached {
+    /// It is, and has made a commit.
+    Now,
+    /// It is being tried, beside the caller: ask again.
+    NotYet,
+}
 
 /// What keeps a ledger.
 pub trait Store: Debug {
@@ -37,11 +47,16 @@ pub trait Store: Debug {
     /// When it cannot be read.
     fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError>;
 
-    /// Connects anew and makes a small commit, after a failure.
+    /// Goes on with what comes after a failure: connects anew and makes a small commit. A store that takes long for it does it
+    /// beside the caller.
     ///
     /// # Errors
     /// When the storage fails still.
-    fn reopen(&mut self) -> Result<(), LedgerError>;
+    fn reopen(&mut self) -> Result<Reached, LedgerError>;
+
+    /// Nobody waits for the storage beyond this moment, whatever is asked of it; with `None` each answer has the time that the
+    /// store gives it. What is not there by then counts as a failure. A disk is waited for as long as it takes.
+    fn wait_until(&self, _end: Option<Instant>) {}
 
     /// Begins a transaction that may write.
     ///

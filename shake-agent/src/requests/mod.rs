@@ -22,8 +22,8 @@ pub use view::{OFFERS_MAX, OFFERS_OF_SENDER_MAX};
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{Book, Needed};
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use shake_proto::handoff::record::{Ask, Notice, Reply};
 use shake_proto::reply::Reason;
 use shake_proto::wire::v1::{self, reply::Kind};
@@ -33,11 +33,14 @@ use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::winnings::WinLimits;
 use shake_rules::{Cents, EventId, LedgerId, PacketId, UnixMillis, UserId};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What a user is told to wait when the ledger refuses writes, in milliseconds. The agent tries each second whether it
 /// still does; a disk that is full or failing stays so for longer, as a rule.
 pub const BUSY_RETRY_AFTER_MS: u32 = 5_000;
+/// The same while its server is away, drawn for each: it comes back at one moment for everybody.
+const AWAY_RETRY_AFTER_MS: RangeInclusive<u32> = 1_000..=2_000;
 
 /// Where a request came from.
 #[derive(Clone, Copy, Debug)]
@@ -177,16 +180,25 @@ impl Judge {
         Answer::default()
     }
 
-    /// The answer while the ledger refuses writes; nothing is looked up.
+    /// The answer while the ledger refuses writes, or its server is away; nothing is looked up.
     #[must_use]
-    pub fn busy(&self, ask: &Ask) -> Reply {
+    pub fn busy(&mut self, ask: &Ask, is_away: bool) -> Answer {
         self.counters.asks_busy.add(1);
-        Reply {
+        let retry_after_ms = if is_away {
+            self.rng.random_range(AWAY_RETRY_AFTER_MS)
+        } else {
+            BUSY_RETRY_AFTER_MS
+        };
+        let reply = Reply {
             reply_to: ask.reply_to,
             kind: ask.what.kind().busy(v1::Busy {
-                retry_after_ms: BUSY_RETRY_AFTER_MS,
+                retry_after_ms,
                 blocked: false,
             }),
+        };
+        Answer {
+            reply: Some(reply),
+            ..Answer::default()
         }
     }
 

@@ -315,11 +315,11 @@ fn wait_for_ledger<S: Store>(agent: &mut Agent<S>, stop: &Stop) -> bool {
         if stop.is_asked() {
             return false;
         }
-        if tried.elapsed() >= Duration::from_millis(TRY_EVERY_MS) {
+        if tried.elapsed() >= Duration::from_millis(TRY_EVERY_MS)
+            && let Err(fault) = agent.reopen_ledger()
+        {
             tried = Instant::now();
-            if let Err(fault) = agent.reopen_ledger() {
-                debug!(%fault, "the ledger cannot be written yet");
-            }
+            debug!(%fault, "the ledger cannot be written yet");
         }
         thread::sleep(SLEEP_MAX);
     }
@@ -334,6 +334,8 @@ fn bind<S: Store>(
 ) -> Result<Lanes, LanesError> {
     let event = agent.feed().event();
     let ledger = agent.ledger_mut();
+    // Much may be lost with the mapping before, and nobody is served yet.
+    ledger.wait_until(None);
     let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), now)?;
     feed::recover(ledger, &mut lanes, event, counters, now)?;
     agent.pause_feed(false);

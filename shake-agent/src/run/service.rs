@@ -112,7 +112,8 @@ impl<K: Kind> Service<'_, K> {
     /// Tells the gateway of the modes that were entered or left, and of the show that is followed.
     fn tell(&mut self) {
         let status = AgentStatus {
-            ledger_read_only: self.agent.ledger().failure().is_some(),
+            ledger_read_only: self.agent.ledger().failure().is_some() && !self.agent.is_ledger_away(),
+            ledger_away: self.agent.is_ledger_away(),
             settlement_down: self.settlement.is_some_and(Worker::is_down),
             feed_stopped: self.agent.feed().is_stopped(),
             show_version: AgentStatus::show_version_of(self.follower.version()),
@@ -157,7 +158,8 @@ pub(super) fn log_status<K: Kind>(agent: &Agent<K>, counters: &Counters, settlem
         unreleased = agent.feed().unreleased(),
         wal_mib = agent.ledger().store().log_bytes().map(|bytes| bytes >> 20),
         commit_us_max = counters.commit_us_max.take(),
-        ledger_read_only = agent.ledger().failure().is_some(),
+        ledger_read_only = agent.ledger().failure().is_some() && !agent.is_ledger_away(),
+        ledger_away = agent.is_ledger_away(),
         settlement_backlog = settlement.map(Worker::backlog),
         settlement_down = settlement.is_some_and(Worker::is_down),
         log_lines_lost = host::log::lines_lost(),

@@ -3,7 +3,7 @@
 use super::{Event, PATIENCE, Tickets, geometry};
 use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
 use shake_proto::handoff::status::AgentStatus;
-use shake_proto::handoff::topology::Ring;
+use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
 use shake_rules::LedgerId;
 use shm_queue::{Attachment, Consumer, Mapping, Producer, Side, Sleeper};
 use std::time::{Duration, Instant};
@@ -61,6 +61,12 @@ impl Front {
     /// What the agent says of itself.
     pub fn agent_status(&self) -> AgentStatus {
         AgentStatus::decode(self.attachment.mapping().peer(Side::Back).status)
+    }
+
+    /// Whether its heartbeat is fresh.
+    pub fn agent_is_alive(&self) -> bool {
+        let peer = self.attachment.mapping().peer(Side::Back);
+        peer.is_alive(host::clock::monotonic_ms(), SILENT_MS_MAX)
     }
 
     pub fn shards(&self) -> usize {

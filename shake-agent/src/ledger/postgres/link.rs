@@ -2,14 +2,16 @@
 
 use super::statements::Statements;
 use std::cell::Cell;
+use std::error::Error as _;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
@@ -23,10 +25,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 #[derive(Debug, Error)]
 pub enum Failure {
     /// It refused, or the connection broke.
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Refused(#[from] tokio_postgres::Error),
     /// It said nothing for so long.
-    #[error("no answer for {} s", .0.as_secs())]
+    #[error("no answer for {:.1} s", .0.as_secs_f64())]
     Silent(Duration),
     /// A commit came with a warning: it is here, and perhaps on no standby.
     #[error("the commit came with a warning: no standby may have it")]
@@ -44,6 +46,15 @@ pub enum Failure {
     Io(#[from] io::Error),
 }
 
+/// What the server said, or what is the matter with the connection: the library's own words leave that out.
+fn told(error: &tokio_postgres::Error) -> String {
+    match (error.as_db_error(), error.source()) {
+        (Some(said), _) => format!("{} ({})", said.message(), said.code().code()),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    }
+}
+
 impl Failure {
     /// A deadlock, a lock that took too long, or a serialization failure: nothing of the transaction is there.
     pub(in crate::ledger) fn is_conflict(&self) -> bool {
@@ -53,6 +64,24 @@ impl Failure {
             SqlState::LOCK_NOT_AVAILABLE,
         ];
         matches!(self, Self::Refused(error) if error.code().is_some_and(|code| CONFLICTS.contains(code)))
+    }
+
+    /// The server, or the way to it, is away; or it lets nobody in: waiting helps, and nothing that is asked does any harm.
+    pub(in crate::ledger) fn is_away(&self) -> bool {
+        // Connections, resources, operators, the system; no such user or database; and what a server says that only reads.
+        const CLASSES: [&str; 6] = ["08", "53", "57", "58", "28", "3D"];
+        const CODES: [SqlState; 2] = [
+            SqlState::READ_ONLY_SQL_TRANSACTION,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ];
+        match self {
+            Self::Silent(_) | Self::Warned | Self::Io(_) => true,
+            Self::Strange { .. } => false,
+            Self::Refused(error) => match error.code() {
+                Some(code) => CODES.contains(code) || CLASSES.iter().any(|class| code.code().starts_with(class)),
+                None => error.is_closed() || error.source().is_some_and(|source| source.is::<io::Error>()),
+            },
+        }
     }
 
     pub(super) fn strange(table: &'static str, what: impl fmt::Display) -> Self {
@@ -68,6 +97,9 @@ pub(super) struct Link {
     pub(super) statements: Statements,
     warned: Arc<AtomicBool>,
     is_silent: Cell<bool>,
+    /// Nobody waits for longer.
+    end: Cell<Option<Instant>>,
+    connection: JoinHandle<()>,
     runtime: Runtime,
 }
 
@@ -80,15 +112,40 @@ impl fmt::Debug for Link {
 impl Link {
     /// Connects, and prepares all statements: the tables must be there.
     pub(super) fn connect(config: &Config) -> Result<Self, Failure> {
-        let (runtime, client, warned) = dial(config)?;
+        let Dialled {
+            runtime,
+            client,
+            connection,
+            warned,
+        } = dial(config)?;
         let statements = runtime.block_on(answered(Statements::prepare(&client)))?;
         Ok(Self {
             client,
             statements,
             warned,
             is_silent: Cell::new(false),
+            end: Cell::new(None),
+            connection,
             runtime,
         })
+    }
+
+    /// Nobody waits for an answer beyond this moment.
+    pub(super) fn wait_until(&self, end: Option<Instant>) {
+        self.end.set(end);
+    }
+
+    /// The moment beyond which nobody waits.
+    pub(super) fn end(&self) -> Option<Instant> {
+        self.end.get()
+    }
+
+    /// Breaks the connection, so that the server gives up what was begun on it.
+    pub(super) fn hang_up(&self) {
+        self.is_silent.set(true);
+        self.connection.abort();
+        // What is aborted is dropped when it would run.
+        self.runtime.block_on(tokio::task::yield_now());
     }
 
     /// Waits for an answer, for so long as a server may be silent. One that was is never asked again.
@@ -96,10 +153,12 @@ impl Link {
         if self.is_silent.get() {
             return Err(Failure::Silent(ANSWER));
         }
-        let outcome = self.runtime.block_on(async { timeout(ANSWER, work).await });
+        let left = |end: Instant| end.saturating_duration_since(Instant::now());
+        let patience = self.end.get().map_or(ANSWER, |end| ANSWER.min(left(end)));
+        let outcome = self.runtime.block_on(async { timeout(patience, work).await });
         outcome.unwrap_or_else(|_| {
             self.is_silent.set(true);
-            Err(Failure::Silent(ANSWER))
+            Err(Failure::Silent(patience))
         })
     }
 
@@ -119,7 +178,7 @@ pub(super) fn run_once<T>(
     config: &Config,
     work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (runtime, client, _) = dial(config)?;
+    let Dialled { runtime, client, .. } = dial(config)?;
     runtime.block_on(answered(async {
         client.batch_execute("BEGIN").await?;
         let value = work(&client).await?;
@@ -128,21 +187,35 @@ pub(super) fn run_once<T>(
     }))
 }
 
-fn dial(config: &Config) -> Result<(Runtime, Client, Arc<AtomicBool>), Failure> {
+/// A connection, without statements.
+struct Dialled {
+    client: Client,
+    /// What reads it.
+    connection: JoinHandle<()>,
+    warned: Arc<AtomicBool>,
+    runtime: Runtime,
+}
+
+fn dial(config: &Config) -> Result<Dialled, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let warned = Arc::new(AtomicBool::new(false));
     let connecting = runtime.block_on(async { timeout(CONNECT, config.connect(NoTls)).await });
-    let (client, mut connection) = connecting.map_err(|_| Failure::Silent(CONNECT))??;
+    let (client, mut stream) = connecting.map_err(|_| Failure::Silent(CONNECT))??;
     let seen = Arc::clone(&warned);
-    runtime.spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+    let connection = runtime.spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| stream.poll_message(context)).await {
             if let AsyncMessage::Notice(notice) = message {
                 tracing::warn!(%notice, "PostgreSQL says");
                 seen.store(true, Relaxed);
             }
         }
     });
-    Ok((runtime, client, warned))
+    Ok(Dialled {
+        client,
+        connection,
+        warned,
+        runtime,
+    })
 }
 
 async fn answered<T, E: Into<Failure>>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {

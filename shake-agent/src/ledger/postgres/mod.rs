@@ -13,6 +13,7 @@
 //!
 //! Written after the interleavings that a simpler design does not survive: decision record 0025.
 
+mod home;
 mod init;
 mod link;
 mod look;
@@ -28,14 +29,18 @@ pub use link::Failure;
 use super::differences::Differences;
 use super::opening::Incarnation;
 use super::standing::Standing;
-use super::store::{Listing, Look, Needed, Seen, Store};
+use super::store::{Listing, Look, Needed, Reached, Seen, Store};
 use super::view::View;
 use super::{LedgerError, packet::Packet};
+use home::{Home, place};
 use link::Link;
 use read::Database;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{LedgerId, PacketId, UnixMillis};
-use std::path::{Path, PathBuf};
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
@@ -43,17 +48,11 @@ use tokio_postgres::config::Host;
 #[derive(Debug)]
 pub struct Postgres {
     link: Link,
-    config: Config,
-    part: i32,
-    /// Server, database and part, for messages.
-    place: PathBuf,
+    home: Home,
     database: Database,
     header: SeedHeader,
-    epoch: i64,
-    /// Of the last commit that is known to be there.
-    stamp: u64,
-    /// Of a commit that was sent and never answered.
-    in_doubt: Option<u64>,
+    /// A thread that reaches the part anew.
+    reaching: Option<JoinHandle<(Home, Result<Link, LedgerError>)>>,
 }
 
 impl Postgres {
@@ -101,14 +100,17 @@ impl Postgres {
         let (_, header) = link.wait(standing).map_err(failed("read"))?;
         Ok(Self {
             link,
-            config: config.clone(),
-            part,
-            place,
+            home: Home {
+                config: config.clone(),
+                part,
+                place,
+                epoch,
+                stamp,
+                in_doubt: None,
+            },
             database,
             header,
-            epoch,
-            stamp,
-            in_doubt: None,
+            reaching: None,
         })
     }
 
@@ -158,45 +160,14 @@ impl Postgres {
         Ok(database.identity)
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(Failure) -> LedgerError {
-        let place = self.place.clone();
-        move |source| LedgerError::Postgres { action, place, source }
-    }
-
     fn read<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, LedgerError> {
-        self.link.wait(work).map_err(self.failed("read"))
-    }
-
-    /// Locks the part's row of a transaction that begins; gives its stamp.
-    fn lock(&self, link: &Link) -> Result<u64, LedgerError> {
-        let fence = link.wait(async {
-            let (_, fence) = tokio::try_join!(
-                biased;
-                async { Ok::<_, Failure>(link.client.batch_execute("BEGIN").await?) },
-                read::fence(link, self.part),
-            )?;
-            Ok(fence)
-        });
-        let fence = fence.map_err(self.failed("begin a transaction in"))?;
-        let fence = fence.ok_or_else(|| LedgerError::NoPart(self.place.clone()))?;
-        if fence.epoch != self.epoch {
-            return Err(LedgerError::TakenOver(self.place.clone()));
-        }
-        Ok(fence.stamp)
-    }
-
-    fn other_state(&self, found: u64) -> LedgerError {
-        LedgerError::OtherState {
-            place: self.place.clone(),
-            known: self.in_doubt.unwrap_or(self.stamp),
-            found,
-        }
+        self.link.wait(work).map_err(self.home.failed("read"))
     }
 }
 
 impl Store for Postgres {
     fn place(&self) -> &Path {
-        &self.place
+        &self.home.place
     }
 
     fn identity(&self) -> Option<LedgerId> {
@@ -204,48 +175,54 @@ impl Store for Postgres {
     }
 
     fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError> {
-        let standing = read::standing(&self.link, self.part, &self.database, incarnation);
+        let standing = read::standing(&self.link, self.home.part, &self.database, incarnation);
         Ok(self.read(standing)?.0)
     }
 
-    fn reopen(&mut self) -> Result<(), LedgerError> {
-        let link = Link::connect(&self.config).map_err(self.failed("connect to"))?;
-        let found = self.lock(&link)?;
-        if found != self.stamp && Some(found) != self.in_doubt {
-            return Err(self.other_state(found));
+    fn reopen(&mut self) -> Result<Reached, LedgerError> {
+        let Some(thread) = self.reaching.take() else {
+            // What the server has begun there need not wait for its time-outs.
+            self.link.hang_up();
+            let mut home = self.home.clone();
+            let thread = thread::Builder::new().name("reach".into()).spawn(move || {
+                let link = home.reach();
+                (home, link)
+            });
+            let thread = thread.map_err(|source| self.home.failed("connect to")(Failure::Io(source)))?;
+            self.reaching = Some(thread);
+            return Ok(Reached::NotYet);
+        };
+        if !thread.is_finished() {
+            self.reaching = Some(thread);
+            return Ok(Reached::NotYet);
         }
-        // Before anything that was seen is told, a commit of one's own: then it is on every standby that this one is on.
-        let raised = link.wait(async {
-            let row = link
-                .client
-                .query_one(&link.statements.raise_stamp, &[&self.part])
-                .await?;
-            rows::id(&row, 0)
-        });
-        let raised = raised.map_err(self.failed("write to"))?;
-        // Until it is answered, one of the three is there.
-        (self.stamp, self.in_doubt) = (found, Some(raised));
-        link.commit().map_err(self.failed("commit to"))?;
-        (self.stamp, self.in_doubt) = (raised, None);
+        let (home, link) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        self.home = home;
+        let link = link?;
+        link.wait_until(self.link.end());
         self.link = link;
-        Ok(())
+        Ok(Reached::Now)
+    }
+
+    fn wait_until(&self, end: Option<Instant>) {
+        self.link.wait_until(end);
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {
-        let found = self.lock(&self.link)?;
-        if found == self.stamp {
+        let found = self.home.lock(&self.link)?;
+        if found == self.home.stamp {
             Ok(())
         } else {
-            Err(self.other_state(found))
+            Err(self.home.other_state(found))
         }
     }
 
     fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
-        self.read(read::load(&self.link, self.part, needed, view))
+        self.read(read::load(&self.link, self.home.part, needed, view))
     }
 
     fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
-        let found = self.read(read::list(&self.link, self.part, listing))?;
+        let found = self.read(read::list(&self.link, self.home.part, listing))?;
         let put = |(id, packet): (PacketId, Packet)| {
             view.put_packet(id, Some(packet));
             id
@@ -256,18 +233,18 @@ impl Store for Postgres {
     fn commit(&mut self, differences: &Differences) -> Result<(), LedgerError> {
         if let Some(seed) = differences.seed.as_ref().filter(|seed| seed.header != self.header) {
             return Err(LedgerError::OtherSeed {
-                ledger: self.place.clone(),
+                ledger: self.home.place.clone(),
                 seed: "the seed file of this agent".into(),
                 bound: Box::new(self.header),
                 found: Box::new(seed.header),
             });
         }
-        let written = self.link.wait(write::write(&self.link, self.part, differences));
-        written.map_err(self.failed("write to"))?;
+        let written = self.link.wait(write::write(&self.link, self.home.part, differences));
+        written.map_err(self.home.failed("write to"))?;
         crate::crash::point("turn:before-commit");
-        self.in_doubt = Some(differences.stamp);
-        self.link.commit().map_err(self.failed("commit to"))?;
-        (self.stamp, self.in_doubt) = (differences.stamp, None);
+        self.home.in_doubt = Some(differences.stamp);
+        self.link.commit().map_err(self.home.failed("commit to"))?;
+        (self.home.stamp, self.home.in_doubt) = (differences.stamp, None);
         Ok(())
     }
 
@@ -283,15 +260,23 @@ impl Store for Postgres {
     }
 
     fn are_out(&self) -> Result<bool, LedgerError> {
-        self.read(look::are_out(&self.link, self.part))
+        self.read(look::are_out(&self.link, self.home.part))
     }
 
     fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {
-        self.read(look::time_of(&self.link, self.part, &self.link.statements.first_due))
+        self.read(look::time_of(
+            &self.link,
+            self.home.part,
+            &self.link.statements.first_due,
+        ))
     }
 
     fn last_lost(&self) -> Result<Option<UnixMillis>, LedgerError> {
-        self.read(look::time_of(&self.link, self.part, &self.link.statements.last_lost))
+        self.read(look::time_of(
+            &self.link,
+            self.home.part,
+            &self.link.statements.last_lost,
+        ))
     }
 }
 
@@ -305,9 +290,4 @@ pub fn server_name(config: &Config) -> String {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let database = config.get_dbname().or(config.get_user()).unwrap_or("postgres");
     format!("postgres://{host}:{port}/{database}")
-}
-
-/// Server, database and part.
-fn place(config: &Config, part: u16) -> PathBuf {
-    format!("{} (part {part})", server_name(config)).into()
 }

@@ -2,7 +2,7 @@
 
 use crate::ledger::{
     Account, Bound, Differences, Entry, Incarnation, LaneRow, LedgerError, LineKind, Listing, Look, Made, Movement,
-    Needed, Offer, OfferRow, Origin, OutboxRow, Packet, Seen, Share, ShareRow, Spans, Standing, State, Store,
+    Needed, Offer, OfferRow, Origin, OutboxRow, Packet, Reached, Seen, Share, ShareRow, Spans, Standing, State, Store,
     UserAccount, View, schema,
 };
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
@@ -250,9 +250,9 @@ impl Store for Memory {
         })
     }
 
-    fn reopen(&mut self) -> Result<(), LedgerError> {
+    fn reopen(&mut self) -> Result<Reached, LedgerError> {
         self.content().standing.stamp += 1;
-        Ok(())
+        Ok(Reached::Now)
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {

@@ -1,12 +1,13 @@
 //! The same in PostgreSQL; and what only a store of several agents can get wrong.
 
+mod away;
 mod locks;
 mod proxy;
 
 use super::judge::{Round, assert_books, play, rounds};
 use super::memory::Memory;
 use super::scene::{Kind, PACKETS, Scene, record};
-use crate::ledger::{Installation, Ledger, LedgerError, Listing, Look, Postgres, Seen, State, init};
+use crate::ledger::{Installation, Ledger, LedgerError, Listing, Look, Postgres, Reached, Seen, State, init};
 use crate::requests::Answer;
 use crate::seed_file::SeedFile;
 use crate::tests::support::Event;
@@ -163,6 +164,14 @@ fn assert_once([first, second]: [Vec<Answer>; 2]) {
     assert_eq!(first.1 + second.1, 1, "{first:?}");
 }
 
+/// Leaves the state of refusing writes, however long it takes.
+fn reach(ledger: &mut Ledger<Postgres>) -> Result<(), LedgerError> {
+    while ledger.recover()? == Reached::NotYet {
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
 fn balance(agent: &Scene<Postgres>, user: u64) -> i64 {
     agent.ledger.user_balance(UserId(user)).unwrap().unwrap_or(0)
 }
@@ -253,7 +262,7 @@ fn a_commit_of_which_nobody_heard_took_effect_once_or_not_at_all() {
             )
         });
         assert!(matches!(outcome, Err(LedgerError::Postgres { .. })), "{outcome:?}");
-        agent.ledger.recover().unwrap();
+        reach(&mut agent.ledger).unwrap();
         let took_effect = u64::from(fault != Fault::Lost);
         assert_eq!(agent.ledger.stamp(), stamp + took_effect + 1, "{fault:?}");
         assert_eq!(movements(&agent, 1).len() as u64, 2 * took_effect, "{fault:?}");
@@ -297,7 +306,7 @@ fn a_database_that_came_back_older_is_refused() {
     let refused = agent.ledger.transaction(now, |_| Ok(()));
     assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
     agent.ledger.refuse_writes("the connection broke".to_owned());
-    let refused = agent.ledger.recover();
+    let refused = reach(&mut agent.ledger);
     assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
 }
 

@@ -3,7 +3,7 @@
 
 use super::super::conformance::memory::{Content, Memory};
 use crate::ledger::{
-    Differences, Incarnation, LedgerError, Listing, Look, Needed, Seen, Sqlite, Standing, Store, View,
+    Differences, Incarnation, LedgerError, Listing, Look, Needed, Reached, Seen, Sqlite, Standing, Store, View,
 };
 use shake_rules::{PacketId, UnixMillis};
 use std::path::Path;
@@ -86,7 +86,7 @@ impl Store for Twin {
         panic!("the file has neither what was committed nor what was tried: {found:?}");
     }
 
-    fn reopen(&mut self) -> Result<(), LedgerError> {
+    fn reopen(&mut self) -> Result<Reached, LedgerError> {
         self.file.reopen()
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,7 @@ impl Fault {
 pub struct Proxy {
     config: Config,
     armed: Arc<Mutex<Option<Fault>>>,
+    is_frozen: Arc<AtomicBool>,
 }
 
 impl Proxy {
@@ -43,17 +45,28 @@ impl Proxy {
         config.user(to.get_user().unwrap()).dbname(to.get_dbname().unwrap());
         let armed = Arc::new(Mutex::new(None));
         let faults = Arc::clone(&armed);
+        let is_frozen = Arc::new(AtomicBool::new(false));
+        let frozen = Arc::clone(&is_frozen);
         thread::spawn(move || {
             for client in listener.incoming() {
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, server)).unwrap();
-                pass(client.unwrap(), server, &faults);
+                pass(client.unwrap(), server, &faults, &frozen);
             }
         });
-        Self { config, armed }
+        Self {
+            config,
+            armed,
+            is_frozen,
+        }
     }
 
     pub fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    /// From now on nothing passes, until it is freed; or all does again.
+    pub fn freeze(&self, is_frozen: bool) {
+        self.is_frozen.store(is_frozen, Relaxed);
     }
 
     pub fn arm(&self, fault: Fault) {
@@ -61,12 +74,15 @@ impl Proxy {
     }
 }
 
-fn pass(mut client: TcpStream, mut server: TcpStream, faults: &Arc<Mutex<Option<Fault>>>) {
+fn pass(mut client: TcpStream, mut server: TcpStream, faults: &Arc<Mutex<Option<Fault>>>, frozen: &Arc<AtomicBool>) {
     let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    let faults = Arc::clone(faults);
+    let (faults, frozen) = (Arc::clone(faults), Arc::clone(frozen));
     thread::spawn(move || {
         let mut buffer = [0; 65_536];
         while let Ok(count @ 1..) = client.read(&mut buffer) {
+            while frozen.load(Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
             let bytes = &buffer[..count];
             let is_commit = bytes.windows(6).any(|window| window == b"COMMIT");
             let fault = if is_commit { faults.lock().unwrap().take() } else { None };
