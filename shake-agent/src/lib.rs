@@ -45,6 +45,7 @@ pub mod signals;
 mod burst;
 mod crash;
 mod heartbeat;
+mod pace;
 mod places;
 mod table;
 mod timekeeper;

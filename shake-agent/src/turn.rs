@@ -17,6 +17,7 @@ use crate::feed::{Feed, Plan};
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
+use crate::pace::Pace;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
@@ -52,6 +53,8 @@ pub struct Agent<S = Sqlite> {
     answers: Vec<(usize, Answer)>,
     /// When it was last looked for what is overdue.
     expiry_looked: UnixMillis,
+    /// Of the last transaction of a turn.
+    pace: Option<Pace>,
 }
 
 /// How often to look for what is overdue, in milliseconds.
@@ -80,6 +83,7 @@ impl<S: Store> Agent<S> {
             inbox: Vec::with_capacity(batch_max),
             answers: Vec::with_capacity(batch_max),
             expiry_looked: UnixMillis(0),
+            pace: None,
         }
     }
 
@@ -93,6 +97,13 @@ impl<S: Store> Agent<S> {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         self.inbox.len() >= self.batch_max
+    }
+
+    /// How long the next turn is to wait, so that a server that many agents share is not asked too often: from one transaction to
+    /// the next it is twice what the last one took, `every` at the least, and 250 ms at the most.
+    #[must_use]
+    pub fn rest(&self, every: Duration) -> Duration {
+        self.pace.map_or(Duration::ZERO, |pace| pace.rest(every))
     }
 
     /// The ledger, to bind rings to it.
@@ -157,6 +168,7 @@ impl<S: Store> Agent<S> {
                 return self.serve_read_only(lanes, now);
             }
         };
+        self.pace = Some(Pace::since(begun));
         self.counters.commits.add(1);
         self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
         crash::point("turn:committed");

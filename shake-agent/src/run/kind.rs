@@ -12,6 +12,9 @@ pub(super) trait Kind: Store + Sized {
     /// What works beside the turns, until it is dropped.
     type Beside;
 
+    /// Whether many agents share one server, so that each keeps a pace.
+    const IS_SHARED: bool;
+
     /// Opens what the configuration names, for the part of this seed.
     fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError>;
 
@@ -27,6 +30,7 @@ pub(super) trait Kind: Store + Sized {
 
 impl Kind for Sqlite {
     type Beside = Checkpointer;
+    const IS_SHARED: bool = false;
 
     fn open(config: &Config, _: &SeedHeader) -> Result<Self, RunError> {
         user::owns(&config.ledger)?;
@@ -48,6 +52,7 @@ impl Kind for Sqlite {
 
 impl Kind for Postgres {
     type Beside = ();
+    const IS_SHARED: bool = true;
 
     fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError> {
         let server = config.server.as_ref().ok_or(RunError::NoServer)?;

@@ -75,6 +75,9 @@ impl<K: Kind> Service<'_, K> {
     }
 
     pub(super) fn turn(&mut self) {
+        if K::IS_SHARED {
+            thread::sleep(self.agent.rest(self.config.commit_every));
+        }
         self.heartbeat.progress(monotonic_ms());
         self.follow();
         if let Some(keys) = self.keys.look() {
@@ -82,7 +85,7 @@ impl<K: Kind> Service<'_, K> {
         }
         let begun = Instant::now();
         match self.agent.turn(&mut self.lanes, self.clock.now()) {
-            Turn::Worked if self.agent.is_behind() => {}
+            Turn::Worked if K::IS_SHARED || self.agent.is_behind() => {}
             // Who asks meanwhile rings no bell.
             Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
             Turn::Idle => self.lanes.sleep(SLEEP_MAX),
