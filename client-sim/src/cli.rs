@@ -111,7 +111,7 @@ pub struct Run {
     /// Where the run listens to `client-sim ctl`, instead of the usual socket.
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-    /// Instead of target.address: where the gateway listens. When the host is a name, the certificate must be for it, and the
+    /// Instead of target.address: where the one gateway listens. When the host is a name, the certificate must be for it, and the
     /// scenario's cues are given there.
     #[arg(long, value_name = "HOST:PORT")]
     pub target: Option<String>,

@@ -193,7 +193,7 @@ fn check(path: &Path) -> Result<u8> {
         "{}: good: {} sessions to {}, up to {} shakes/s for {} s in {}\n",
         path.display(),
         scenario.sessions,
-        scenario.address,
+        scenario.addresses(),
         scenario.shakes_per_second(),
         scenario.seconds(),
         if scenario.steps.len() == 1 {

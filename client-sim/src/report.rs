@@ -95,7 +95,7 @@ pub struct Report {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ScenarioSummary {
-    /// `host:port` of the gateway.
+    /// `host:port` of the gateway; of several all, with commas between.
     pub target: String,
     /// What carried the sessions.
     pub engine: String,

@@ -6,7 +6,7 @@ use crate::cues::Cues;
 use crate::engine::{self, Dial, EngineError, Finished, Job, Snapshot, Stage, Stop};
 use crate::names::resolve;
 use crate::report::{Beside, Credits, Recorder, Report, Watched};
-use crate::scenario::Scenario;
+use crate::scenario::{self, Scenario};
 use crate::schedule::Micros;
 use crate::tally::Opened;
 use host::pem;
@@ -126,7 +126,7 @@ pub fn run(
     let listener = scenario.control.as_deref().map(Listener::open).transpose()?;
     let roots = read_authority(&scenario.ca)?;
     let job = Job {
-        target: resolve(&scenario.address, &scenario.server_name, &roots)?,
+        targets: resolve_all(&scenario, &roots)?,
         roots,
         tokens: read_token_key(&scenario.token_key)?,
         started_at: unix_now(),
@@ -206,6 +206,29 @@ fn begin_cues(scenario: &Scenario, snapshot: &Snapshot<'_>) -> std::io::Result<C
     let origin = Instant::now() - Duration::from(snapshot.now);
     let start = snapshot.now.since(Micros((snapshot.stage_s * 1e6) as u64));
     Cues::begin(scenario.cues.clone(), origin, start)
+}
+
+/// The addresses of all gateways, for sockets of one kind.
+fn resolve_all(scenario: &Scenario, roots: &RootCertStore) -> Result<Vec<engine::Target>, RunError> {
+    let mut targets: Vec<engine::Target> = Vec::new();
+    for scenario::Target { address: name, weight } in &scenario.targets {
+        let address = resolve(name, &scenario.server_name, roots)?;
+        if let Some(first) = targets
+            .first()
+            .filter(|first| first.address.is_ipv4() != address.is_ipv4())
+        {
+            return Err(RunError::Address {
+                address: name.clone(),
+                reason: format!(
+                    "{address} and {} of {} are of two families",
+                    first.address, scenario.targets[0].address
+                ),
+            });
+        }
+        let weight = *weight;
+        targets.push(engine::Target { address, weight });
+    }
+    Ok(targets)
 }
 
 fn verdict(finished: &Finished) -> Verdict {

@@ -8,13 +8,14 @@ mod cues;
 mod file;
 mod network;
 mod part;
+mod targets;
 
 pub use part::{Start, Users};
 
 use crate::schedule::{Micros, Schedule, Step};
 use crate::user::Habits;
 use check::Check;
-use file::{At, File, unplaced};
+use file::{Addresses, At, File, unplaced};
 use shake_rules::document::{self, Kind, Problems};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -36,17 +37,21 @@ pub const STEPS_MAX: usize = 64;
 pub const FRIENDS_MAX: u32 = 100;
 /// The most networks; each has histograms in the report.
 pub const NETWORKS_MAX: usize = 16;
+/// The most gateways.
+pub const TARGETS_MAX: usize = 64;
+/// The most that one gateway may weigh.
+pub const WEIGHT_MAX: u32 = 1_000;
 /// The most sessions that fetch packages; each keeps its plan in memory.
 pub const SAMPLE_MAX: u32 = 10_000;
 
 /// A checked scenario.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
-    /// Where the gateway listens, as `host:port`.
-    pub address: String,
-    /// The name that its certificate must carry.
+    /// The gateways; at least one.
+    pub targets: Vec<Target>,
+    /// The name that their certificates must carry.
     pub server_name: String,
-    /// PEM file of the authority that its certificate must come from.
+    /// PEM file of the authority that their certificates must come from.
     pub ca: PathBuf,
     /// Id of the first user; the others follow.
     pub first_id: u64,
@@ -90,6 +95,16 @@ pub struct Scenario {
     pub habits: Habits,
     /// What the operator does while the run shakes, in the order of time.
     pub cues: Vec<Cue>,
+}
+
+/// A gateway that phones know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Where it listens, as `host:port`.
+    pub address: String,
+    /// How many phones begin there, beside the weights of the others. Without weight, those who leave another come when
+    /// nothing else is left.
+    pub weight: u32,
 }
 
 /// A command line that is run at a moment of the shaking.
@@ -138,7 +153,7 @@ pub struct Overrides {
     pub control: Option<PathBuf>,
     /// Where money is written down as the phones hear of it.
     pub journal: Option<PathBuf>,
-    /// Instead of `target.address`. Its host, when it is a name, is also what the certificate must have; cues that would go to this
+    /// Instead of `target.address`, for a scenario without `targets`. Its host, when it is a name, is also what the certificate must have; cues that would go to this
     /// machine go to that host.
     pub target: Option<String>,
     /// Instead of `target.server_name`.
@@ -168,6 +183,13 @@ impl Scenario {
         scenario.journal.clone_from(&overrides.journal);
         check.contradictions(&scenario);
         check.problems.of(text, Kind::Scenario).or_value(scenario)
+    }
+
+    /// Where the gateways listen, with commas between.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        let addresses: Vec<_> = self.targets.iter().map(|target| &target.address[..]).collect();
+        addresses.join(", ")
     }
 
     /// When each shake is due.
@@ -214,6 +236,9 @@ impl Overrides {
                 "{flag} does not go with the scenario's [[steps]], which tell it for each step"
             ));
         }
+        if self.target.is_some() && !file.targets.is_empty() {
+            problems.add_whole("--target does not go with the scenario's [[targets]], which tell the address of each");
+        }
     }
 
     fn apply(&self, file: &mut File) {
@@ -231,13 +256,13 @@ impl Overrides {
                 if !is_loopback(host) && host.parse::<IpAddr>().is_err() {
                     file.target.server_name = unplaced(host.to_owned());
                 }
-                let operator = file.operator.address.as_ref();
-                if let Some((there, port)) = operator.rsplit_once(':')
+                if let Addresses::One(operator) = file.operator.address.as_ref()
+                    && let Some((there, port)) = operator.rsplit_once(':')
                     && is_loopback(bare(there))
                     && !is_loopback(host)
                 {
                     let (host, _) = target.rsplit_once(':').unwrap_or((host, ""));
-                    file.operator.address = unplaced(format!("{host}:{port}"));
+                    file.operator.address = unplaced(Addresses::One(format!("{host}:{port}")));
                 }
             }
         }

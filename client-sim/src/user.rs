@@ -58,6 +58,8 @@ pub struct Habits {
     pub backoff: Backoff,
     /// How long nothing is shaken after a shake stayed unanswered.
     pub silence: Backoff,
+    /// Shakes and requests unanswered in a row after which a user goes to another gateway; 0 when there is no other.
+    pub silences_max: u32,
     /// How long a user takes to say Hello again when the show has changed, in milliseconds: least and most.
     pub hello_delay_ms: [u32; 2],
     /// What users do with packets among themselves.
@@ -128,12 +130,14 @@ impl RequestFailure {
 pub enum ConnectNext {
     /// Connect anew at this time.
     At(Micros),
+    /// Connect to another of the scenario's gateways, at this time.
+    Elsewhere(Micros),
     /// The session is over.
     GiveUp,
 }
 
 /// What becomes of a shake that is due.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ShakeNext {
     /// Send this now.
     Send(v1::Shake),
@@ -141,6 +145,8 @@ pub enum ShakeNext {
     At(Micros),
     /// It is not sent, and counted as such.
     LeftOut,
+    /// The same, because the user does this.
+    Instead(Action),
 }
 
 /// A shake under way.
@@ -172,6 +178,10 @@ pub struct User {
     /// The latest version of the gateway's configuration that was heard of; zero for none.
     config_version: u64,
     reconnect_at: Option<Micros>,
+    /// Shakes and requests in a row that stayed unanswered, while nothing else was heard.
+    unheard: u8,
+    /// Whether it leaves a gateway that is silent.
+    forsakes: bool,
     /// Version of the resource manifest that the user has.
     resource_version: u64,
     errands: Vec<Errand>,
@@ -202,6 +212,8 @@ impl User {
             settled_below: 0,
             held: None,
             reconnect_at: None,
+            unheard: 0,
+            forsakes: false,
             resource_version: 0,
             errands: Vec::new(),
             errands_begun: 0,
@@ -220,6 +232,11 @@ impl User {
     #[must_use]
     pub fn network(&self, habits: &Habits) -> Option<usize> {
         habits.networks.of(self.index)
+    }
+
+    /// Random bits of this user's own, for what an engine chooses for it.
+    pub fn draw(&mut self) -> u64 {
+        self.jitter.next_u64()
     }
 
     /// Whether this user's phone has no datagrams.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use client_sim::engine::{Job, Stop, lean};
+use client_sim::engine::{Job, Stop, Target, lean};
 use client_sim::run::{read_authority, read_token_key};
 use shake_rules::UnixMillis;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -51,7 +51,10 @@ fn run(server: &Server, shakes_per_second: u32) -> (u64, u64) {
     let rate = format!("shakes_per_second = {shakes_per_second}");
     let scenario = quick_scenario(server, &[("shakes_per_second = 200", &rate)]);
     let job = Job {
-        target: server.address,
+        targets: vec![Target {
+            address: server.address,
+            weight: 1,
+        }],
         roots: read_authority(&scenario.ca).expect("a file"),
         tokens: read_token_key(&scenario.token_key).expect("a file"),
         started_at: UnixMillis(1),

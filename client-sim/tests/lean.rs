@@ -4,7 +4,7 @@
 mod support;
 
 use client_sim::engine::lean;
-use client_sim::engine::{Finished, Job, Stop};
+use client_sim::engine::{Finished, Job, Stop, Target};
 use client_sim::run::{read_authority, read_token_key};
 use client_sim::scenario::Scenario;
 use shake_proto::code::Code;
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use support::{Answer, Back, Script, Server, opened, packet_of, quick_scenario, reply, win};
 
 /// The job of a scenario, against the server at this address.
-fn job(scenario: Scenario, target: SocketAddr) -> Job {
+fn job(scenario: Scenario, address: SocketAddr) -> Job {
     Job {
-        target,
+        targets: vec![Target { address, weight: 1 }],
         roots: read_authority(&scenario.ca).expect("a file"),
         tokens: read_token_key(&scenario.token_key).expect("a file"),
         started_at: UnixMillis(1), // the server checks tokens at that time

@@ -31,8 +31,8 @@ pub use pace::{Dial, StepRun};
 pub struct Job {
     /// The scenario.
     pub scenario: Scenario,
-    /// The gateway's resolved address.
-    pub target: SocketAddr,
+    /// The gateways of the scenario, at least one, in its order.
+    pub targets: Vec<Target>,
     /// The authorities that the gateway's certificate must come from.
     pub roots: RootCertStore,
     /// Mints the users' tokens.
@@ -41,6 +41,15 @@ pub struct Job {
     pub started_at: UnixMillis,
     /// Who may wish for another rate.
     pub dial: Arc<Dial>,
+}
+
+/// A gateway of the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its resolved address.
+    pub address: SocketAddr,
+    /// Of so many sessions, beside the weights of the others, it is the first.
+    pub weight: u32,
 }
 
 /// Why an engine could not start.

@@ -19,7 +19,7 @@ impl Report {
         let Beside { cues, series, remarks } = beside;
         Self {
             scenario: ScenarioSummary {
-                target: scenario.address.clone(),
+                target: scenario.addresses(),
                 engine: scenario.engine.name().to_owned(),
                 sessions: scenario.sessions,
                 shakes_per_second: scenario.shakes_per_second(),

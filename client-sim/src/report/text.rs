@@ -129,6 +129,10 @@ fn sessions(table: &mut Table, report: &Report) {
             format_args!("{} notices", grouped(sessions.counts.told_to_go_away)),
         );
     }
+    if sessions.counts.moved > 0 {
+        let moved = format_args!("{} times to another gateway", grouped(sessions.counts.moved));
+        table.line("  moved", moved);
+    }
 }
 
 fn shakes(table: &mut Table, report: &Report) {

@@ -22,6 +22,7 @@ impl Check<'_> {
     pub(super) fn scenario(&mut self, file: File) -> Scenario {
         let File {
             target,
+            targets,
             users,
             load,
             steps,
@@ -35,7 +36,7 @@ impl Check<'_> {
             engine,
             limits,
         } = file;
-        self.address(&target.address);
+        let targets = self.targets(&target.address, targets);
         self.server_name(&target.server_name);
         let timeout = 1..=600_000;
         let steps = self.steps(&load, steps);
@@ -43,9 +44,9 @@ impl Check<'_> {
         let claim_delay_ms = self.range("claim_delay_ms", &behaviour.claim_delay_ms, 0);
         let backoff_ms = self.range("backoff_ms", &limits.backoff_ms, 1);
         let silence_ms = self.range("silence_backoff_ms", &phones.silence_backoff_ms, 1);
+        let silences_max = self.number("silences_max", &phones.silences_max, 1..=100);
         Scenario {
             ca: self.path("ca", target.ca),
-            address: target.address.into_inner(),
             server_name: target.server_name.into_inner(),
             first_id: self.first_id(&users.first_id, *load.sessions.as_ref()),
             token_key: self.path("token_key", users.token_key),
@@ -87,6 +88,7 @@ impl Check<'_> {
                     first_ms: silence_ms[0],
                     max_ms: silence_ms[1],
                 },
+                silences_max: if targets.len() > 1 { silences_max } else { 0 },
                 hello_delay_ms: self.range("hello_delay_ms", &phones.hello_delay_ms, 0),
                 packets: self.packets(&packets),
                 networks: self.networks(&network, load.seed),
@@ -97,6 +99,7 @@ impl Check<'_> {
                 },
             },
             cues: self.cues(&operator, cues, seconds),
+            targets,
         }
     }
 
@@ -278,14 +281,13 @@ impl Check<'_> {
         [low, high]
     }
 
-    pub(super) fn address(&mut self, value: &At<String>) {
-        let address = value.as_ref();
+    pub(super) fn address(&mut self, address: &str, span: Range<usize>) {
         let good = address
             .rsplit_once(':')
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0));
         if !good {
             let message = format!("address = {address:?} must be host:port, such as \"127.0.0.1:4433\"");
-            self.wrong(value.span(), message);
+            self.wrong(span, message);
         }
     }
 

@@ -8,7 +8,13 @@ use crate::schedule::Micros;
 impl Check<'_> {
     /// The cues as commands, in the order of time.
     pub(super) fn cues(&mut self, operator: &file::Operator, cues: Vec<file::Cue>, seconds: u64) -> Vec<Cue> {
-        self.address(&operator.address);
+        let addresses = operator.address.as_ref().all();
+        if addresses.is_empty() {
+            self.wrong(operator.address.span(), "address is an empty list".into());
+        }
+        for address in addresses {
+            self.address(address, operator.address.span());
+        }
         for (key, value) in [("program", &operator.program), ("certs", &operator.certs)] {
             if value.as_ref().is_empty() {
                 self.wrong(value.span(), format!("{key} is empty"));
@@ -48,8 +54,10 @@ impl Check<'_> {
                 let in_s = cue.in_s.map_or(0.0, |in_s| self.span_s("in_s", &in_s));
                 let program = operator.program.as_ref().clone();
                 let mut command = vec![program, "cue".into(), name.clone(), "--in".into(), format!("{in_s}s")];
-                let (address, certs) = (operator.address.as_ref(), operator.certs.as_ref());
-                command.extend(["--target", address, "--certs", certs].map(str::to_owned));
+                for address in operator.address.as_ref().all() {
+                    command.extend(["--target".into(), address.clone()]);
+                }
+                command.extend(["--certs".into(), operator.certs.as_ref().clone()]);
                 command
             }
         };

@@ -23,6 +23,7 @@ pub(super) fn is_placed(span: &Range<usize>) -> bool {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub target: Target,
+    pub targets: Vec<Gateway>,
     pub users: Users,
     pub load: Load,
     pub steps: Vec<Step>,
@@ -53,6 +54,19 @@ impl Default for Target {
             ca: unplaced("certs/ca.pem".into()),
         }
     }
+}
+
+/// One of several gateways. Where it is has no default.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gateway {
+    pub address: At<String>,
+    #[serde(default = "one")]
+    pub weight: At<u32>,
+}
+
+fn one() -> At<u32> {
+    unplaced(1)
 }
 
 #[derive(Deserialize)]
@@ -138,6 +152,7 @@ impl Default for Behaviour {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Phones {
     pub silence_backoff_ms: At<[u32; 2]>,
+    pub silences_max: At<u32>,
     pub hello_delay_ms: At<[u32; 2]>,
 }
 
@@ -145,6 +160,7 @@ impl Default for Phones {
     fn default() -> Self {
         Self {
             silence_backoff_ms: unplaced([2_000, 10_000]),
+            silences_max: unplaced(2),
             hello_delay_ms: unplaced([0, 5_000]),
         }
     }
@@ -154,15 +170,32 @@ impl Default for Phones {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Operator {
     pub program: At<String>,
-    pub address: At<String>,
+    pub address: At<Addresses>,
     pub certs: At<String>,
+}
+
+/// One `host:port`, or several.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be \"host:port\", or a list of such")]
+pub(super) enum Addresses {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Addresses {
+    pub(super) fn all(&self) -> &[String] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Several(addresses) => addresses,
+        }
+    }
 }
 
 impl Default for Operator {
     fn default() -> Self {
         Self {
             program: unplaced("gateway".into()),
-            address: unplaced("127.0.0.1:4434".into()),
+            address: unplaced(Addresses::One("127.0.0.1:4434".into())),
             certs: unplaced("certs".into()),
         }
     }

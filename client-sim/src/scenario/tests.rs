@@ -27,6 +27,7 @@ fn the_built_in_file_says_what_the_defaults_are() {
         "fetch_share",
         "sample",
         "silence_backoff_ms",
+        "silences_max",
         "hello_delay_ms",
         "program",
         "certs",
@@ -78,6 +79,7 @@ fn contradictions_have_a_line_and_a_reason() {
             "silence_backoff_ms = [0, 1]",
             "[least, most]",
         ),
+        ("silences_max = 2", "silences_max = 0", "1 to 100"),
         ("hello_delay_ms = [0, 5000]", "hello_delay_ms = [2, 1]", "[least, most]"),
         ("program = \"gateway\"", "program = \"\"", "empty"),
     ];
@@ -269,7 +271,7 @@ fn flags_win_and_are_checked_too() {
         (scenario.sessions, scenario.shakes_per_second(), scenario.seconds()),
         (7, 0, 3)
     );
-    assert_eq!(scenario.address, "[::1]:9");
+    assert_eq!(scenario.addresses(), "[::1]:9");
     assert_eq!(scenario.ca, PathBuf::from("made/ca.pem"));
     assert_eq!(scenario.token_key, PathBuf::from("made/user-token.key.toml"));
     for (target, named, server_name, operator) in [

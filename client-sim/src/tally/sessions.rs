@@ -19,6 +19,9 @@ pub struct Sessions {
     pub connect_failures: BTreeMap<String, u64>,
     /// Failed Hellos, by the name of the reason.
     pub hello_failures: BTreeMap<String, u64>,
+    /// Times that a session turned to another gateway, because it was told to, or its own was silent, gone or could not be
+    /// reached.
+    pub moved: u64,
     /// Notices to go away.
     pub told_to_go_away: u64,
     /// Notices of a change of phase.

@@ -75,7 +75,7 @@ macro_rules! sums {
 
 sums! {
     Sessions {
-        connected, reconnected, failed, lost, connect_failures, hello_failures, told_to_go_away, phase_notices,
+        connected, reconnected, failed, lost, connect_failures, hello_failures, moved, told_to_go_away, phase_notices,
     }
     Shakes { sent, sent_on_streams, answered, unanswered, late, unexpected, held_back, postponed, skipped_offline }
     NetworkTally { hellos, hellos_over_dead_paths, connect_failures, hello_failures, lost, sent, answered, hello_latency, claim_latency, datagrams }

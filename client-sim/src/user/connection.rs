@@ -12,6 +12,8 @@ use shake_rules::cookie::COOKIE_BYTES_MAX;
 /// How a connection ends whose place a newer session of the same user took. An app leaves it at that until its user acts; or
 /// two phones of one user would take each other's place for ever.
 const DISPLACED: &str = "closed_too_many";
+/// How a connection ends whose gateway was silent for too long.
+const SILENT: &str = "silent";
 /// From one look to the next whether a phone that was told to go is done with what it has here.
 const LEAVE_LOOK: Micros = Micros::from_ms(100);
 
@@ -67,12 +69,13 @@ impl User {
             tally.sessions.failed += 1;
             return Err(ConnectNext::GiveUp);
         }
-        Err(self.try_again(now, habits, tally))
+        Err(self.try_elsewhere(now, habits, tally))
     }
 
     fn welcome(&mut self, now: Micros, reply: v1::HelloReply, habits: &Habits, tally: &mut Tally) -> Vec<Action> {
         self.online = true;
         self.failed_tries = 0;
+        self.unheard = 0;
         self.reconnect_at = None;
         if std::mem::replace(&mut self.greeted, true) {
             tally.sessions.reconnected += 1;
@@ -85,6 +88,11 @@ impl User {
     /// The connection ended after its Hello. Shakes under way are lost; errands go on over the next connection, if there is one.
     pub fn on_connection_lost(&mut self, now: Micros, reason: &str, habits: &Habits, tally: &mut Tally) -> ConnectNext {
         self.online = false;
+        let reason = if std::mem::take(&mut self.forsakes) {
+            SILENT
+        } else {
+            reason
+        };
         tally.sessions.lost += 1;
         tally.networks.count(self.network(habits), |counts| counts.lost += 1);
         tally.error(&format!("connection_{reason}"), "");
@@ -96,7 +104,15 @@ impl User {
         }
         match told {
             Some(at) => ConnectNext::At(at.max(now)),
-            None => self.try_again(now, habits, tally),
+            None => self.try_elsewhere(now, habits, tally),
+        }
+    }
+
+    /// The same at another gateway, if there is one: this one may be gone.
+    fn try_elsewhere(&mut self, now: Micros, habits: &Habits, tally: &mut Tally) -> ConnectNext {
+        match self.try_again(now, habits, tally) {
+            ConnectNext::At(at) if habits.silences_max > 0 => ConnectNext::Elsewhere(at),
+            next => next,
         }
     }
 
@@ -120,6 +136,7 @@ impl User {
         habits: &Habits,
         tally: &mut Tally,
     ) -> Option<Action> {
+        self.unheard = 0;
         match &notice.kind {
             Some(v1::notice::Kind::GoAway(go_away)) => {
                 tally.sessions.told_to_go_away += 1;
@@ -133,10 +150,23 @@ impl User {
 
     /// The time to leave has come. Gives when to look again, if something of money is under way: what was won here is
     /// opened here, for another gateway's ledger does not know it. The gateway closes the connection if it takes too long.
+    /// Who leaves a gateway that is silent waits for nothing: what is under way goes on at another.
     #[must_use]
     pub fn leaves_later(&self, now: Micros) -> Option<Micros> {
-        let is_busy = self.errands.iter().any(Errand::moves_money);
+        let is_busy = !self.forsakes && self.errands.iter().any(Errand::moves_money);
         is_busy.then(|| now.plus(LEAVE_LOOK))
+    }
+
+    /// Leaves a gateway that has been silent for too long, when there is another. Tickets, cookie and codes are kept.
+    pub(super) fn forsake(&mut self, now: Micros, habits: &Habits) -> Option<Action> {
+        let is_too_long = habits.silences_max > 0 && u32::from(self.unheard) >= habits.silences_max;
+        if !is_too_long || !self.online || self.reconnect_at.is_some() {
+            return None;
+        }
+        self.forsakes = true;
+        let wait = self.manners.wait_to_move(&habits.silence, &mut self.jitter);
+        self.reconnect_at = Some(now.plus(wait));
+        Some(Action::Leave { at: now, to: None })
     }
 
     /// Leaves at a moment of the told window, once, however often it is told; for one of the alternatives when there

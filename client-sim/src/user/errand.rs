@@ -126,7 +126,7 @@ pub enum Action {
     Leave {
         /// When, unless the connection ends before.
         at: Micros,
-        /// To which gateway, as host:port; nothing for the same.
+        /// To which gateway, as host:port; nothing for another of the scenario's, or the same when it has no other.
         to: Option<String>,
     },
     /// Fetch a package.
@@ -193,6 +193,11 @@ impl User {
         let Some(at) = self.errands.iter().position(|errand| errand.id == id) else {
             return (ErrandNext::Done, Vec::new());
         };
+        match &answer {
+            Err(RequestFailure::Timeout) => self.unheard = self.unheard.saturating_add(1),
+            Err(RequestFailure::Offline | RequestFailure::ConnectionLost) => {}
+            _ => self.unheard = 0,
+        }
         let kind = self.errands[at].task.kind();
         let answer = answer.and_then(|reply| Answer::of(kind, reply).map_err(RequestFailure::Malformed));
         let mut actions = Vec::new();
@@ -214,6 +219,7 @@ impl User {
         if next == ErrandNext::Done {
             actions.extend(self.ask_wallet_at_last(now, habits, tally));
         }
+        actions.extend(self.forsake(now, habits));
         (next, actions)
     }
 

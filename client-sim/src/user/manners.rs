@@ -76,15 +76,16 @@ impl Manners {
     }
 
     /// A shake sent at `due` stayed unanswered. Shakes that were under way when the silence before was noticed are part
-    /// of that one: a phone that has five of them out met one silence, not five.
-    pub(super) fn on_silence(&mut self, now: Micros, due: Micros, silence: &Backoff, jitter: &mut Jitter) {
+    /// of that one: a phone that has five of them out met one silence, not five. Says whether it is another silence.
+    pub(super) fn on_silence(&mut self, now: Micros, due: Micros, silence: &Backoff, jitter: &mut Jitter) -> bool {
         if self.silences > 0 && due < self.silent_since {
-            return;
+            return false;
         }
         self.silences = self.silences.saturating_add(1);
         self.silent_since = now;
         let wait = silence.full_wait(self.silences.into(), jitter);
         self.quiet_until = self.quiet_until.max(now.plus(wait));
+        true
     }
 
     // ---- tries -----------------------------------------------------------------------------------------------
@@ -113,6 +114,15 @@ impl Manners {
             backoff::told(retry_after_ms, jitter)
         } else {
             SELFISH_WAIT
+        }
+    }
+
+    /// The wait between a gateway that is silent and another: spread, because all its phones meet the same silence.
+    pub(super) fn wait_to_move(&self, silence: &Backoff, jitter: &mut Jitter) -> Micros {
+        if self.obeys {
+            silence.full_wait(1, jitter)
+        } else {
+            Micros::ZERO
         }
     }
 
@@ -183,7 +193,9 @@ mod tests {
                     match answer {
                         Answer::Pace(told) => manners.on_answer(told),
                         Answer::SlowDown(after) => manners.on_slow_down(due, after, &mut jitter),
-                        Answer::Silence => manners.on_silence(due.plus(ms(5)), due, &SILENCE, &mut jitter),
+                        Answer::Silence => {
+                            manners.on_silence(due.plus(ms(5)), due, &SILENCE, &mut jitter);
+                        }
                     }
                 }
                 match answer {

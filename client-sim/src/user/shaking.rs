@@ -29,6 +29,11 @@ impl User {
             tally.steps.skipped_offline(due);
             return ShakeNext::LeftOut;
         }
+        if let Some(leave) = self.forsake(now, habits) {
+            tally.shakes.skipped_offline += 1;
+            tally.steps.skipped_offline(due);
+            return ShakeNext::Instead(leave);
+        }
         // One shake waits for the pace, and stands for all that are intended until then.
         if self.held.is_some() || self.is_winding_up {
             tally.shakes.held_back += 1;
@@ -76,6 +81,7 @@ impl User {
         tally: &mut Tally,
     ) -> Vec<Action> {
         self.expire(now, habits, tally);
+        self.unheard = 0;
         match self
             .pending
             .iter()
@@ -168,7 +174,8 @@ impl User {
             self.pending.pop_front();
             tally.shakes.unanswered += 1;
             tally.steps.unanswered(due);
-            self.manners.on_silence(now, due, &habits.silence, &mut self.jitter);
+            let is_new = self.manners.on_silence(now, due, &habits.silence, &mut self.jitter);
+            self.unheard = self.unheard.saturating_add(u8::from(is_new));
         }
     }
 

@@ -24,6 +24,7 @@ fn habits() -> Habits {
             first_ms: 1_000,
             max_ms: 8_000,
         },
+        silences_max: 0,
         hello_delay_ms: [100, 300],
         packets: PacketHabits {
             share_split: 0.0,

@@ -324,12 +324,28 @@ backoff_ms = [20, 100]
 
 /// The quick scenario, with some lines of it replaced.
 pub fn quick_scenario(server: &Server, changes: &[(&str, &str)]) -> Scenario {
+    Scenario::parse(&quick(changes), &server.overrides()).expect("a good scenario")
+}
+
+/// The same with several gateways, each with its weight, that have the authority and the keys of the first.
+pub fn quick_fleet(home: &Server, gateways: &[(SocketAddr, u32)], changes: &[(&str, &str)]) -> Scenario {
+    let target =
+        |(address, weight): &(SocketAddr, u32)| format!("[[targets]]\naddress = \"{address}\"\nweight = {weight}\n");
+    let text = quick(changes) + &gateways.iter().map(target).collect::<String>();
+    let overrides = client_sim::scenario::Overrides {
+        target: None,
+        ..home.overrides()
+    };
+    Scenario::parse(&text, &overrides).expect("a good scenario")
+}
+
+fn quick(changes: &[(&str, &str)]) -> String {
     let mut text = QUICK.to_owned();
     for (from, to) in changes {
         assert!(text.contains(from), "{from:?} is in the quick scenario");
         text = text.replacen(from, to, 1);
     }
-    Scenario::parse(&text, &server.overrides()).expect("a good scenario")
+    text
 }
 
 /// Plays the quick scenario, with some lines of it replaced.

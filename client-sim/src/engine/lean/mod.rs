@@ -160,7 +160,7 @@ impl Driver {
     fn new(job: Job) -> Result<Self, EngineError> {
         let Job {
             scenario,
-            target,
+            targets,
             roots,
             tokens,
             started_at,
@@ -184,17 +184,21 @@ impl Driver {
             response_bytes_max: (REPLY_BYTES_MAX + LENGTH_BYTES_MAX) as u32,
             notices_max: NOTICES_MAX,
         };
-        let user = |index| User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
+        let gateways = Gateways::new(targets);
+        let seat = |index| {
+            let user = User::new(index, scenario.first_id + u64::from(index), &scenario.habits);
+            Seat::new(user, gateways.home(scenario.seed, index))
+        };
         let origin = Instant::now();
         Ok(Self {
             sockets: Sockets::open(
                 scenario.shared_sockets(),
-                target,
+                gateways.first(),
                 scenario.sessions,
                 &scenario.habits.networks,
             )?,
-            gateways: Gateways::new(target),
-            seats: seats::fill((0..scenario.sessions).map(|index| Seat::new(user(index)))),
+            seats: seats::fill((0..scenario.sessions).map(seat)),
+            gateways,
             by_token: HashMap::with_capacity(scenario.sessions as usize),
             schedule: scenario.schedule(),
             tokens,

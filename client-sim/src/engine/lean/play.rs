@@ -1,5 +1,6 @@
 //! What users do and hear: requests and their answers, shakes, notices, connections made and lost.
 
+use super::super::gateways::Gateway;
 use super::Driver;
 use super::seat::{Asked, Happened, Seat, Standing, Todo, failure_of, reason_name, token_key};
 use super::seats::{self, AHEAD};
@@ -147,9 +148,9 @@ impl Driver {
                 Action::Leave { at, to } => {
                     seat.todo.push((at, Todo::Leave));
                     match to.map(|to| self.gateways.named(&to).ok_or(to)) {
-                        Some(Ok(gateway)) => seat.gateway = gateway,
+                        Some(Ok(gateway)) => self.go_to(index, gateway),
                         Some(Err(to)) => self.tally.error("go_away_alternative_unusable", &to),
-                        None => {}
+                        None => self.go_elsewhere(index),
                     }
                 }
                 Action::Fetch(fetch) => self.fetchers.order(fetch),
@@ -169,16 +170,34 @@ impl Driver {
     pub(super) fn on_connect_failed(&mut self, now: Micros, index: u32, name: &str, message: &str) {
         self.tally.error(&format!("connect_{name}"), message);
         let Seat { user, gateway, .. } = &mut self.seats[index as usize];
-        *gateway = gateway.after_failure();
         let next = user.on_connect_failed(now, name, &self.scenario.habits, &mut self.tally);
+        let gateway = self.gateways.after_failure(*gateway, || user.draw());
+        self.go_to(index, gateway);
         self.go_on(index, next);
+    }
+
+    /// The next connection goes to this gateway.
+    fn go_to(&mut self, index: u32, gateway: Gateway) {
+        let seat = &mut self.seats[index as usize];
+        self.tally.sessions.moved += u64::from(gateway.place() != seat.gateway.place());
+        seat.gateway = gateway;
+    }
+
+    /// The next connection goes to another of the scenario's gateways, if there is one.
+    fn go_elsewhere(&mut self, index: u32) {
+        let Seat { user, gateway, .. } = &mut self.seats[index as usize];
+        let gateway = self.gateways.another(*gateway, || user.draw());
+        self.go_to(index, gateway);
     }
 
     /// The session has no connection any more, and does this next.
     fn go_on(&mut self, index: u32, next: ConnectNext) {
+        if matches!(next, ConnectNext::Elsewhere(_)) {
+            self.go_elsewhere(index);
+        }
         let seat = &mut self.seats[index as usize];
         match next {
-            ConnectNext::At(at) => seat.todo.push((at, Todo::Connect)),
+            ConnectNext::At(at) | ConnectNext::Elsewhere(at) => seat.todo.push((at, Todo::Connect)),
             ConnectNext::GiveUp => self.settled += u32::from(!std::mem::replace(&mut seat.has_settled, true)),
         }
         if let Some(at) = seat.deadline() {
@@ -269,6 +288,10 @@ impl Driver {
             ShakeNext::Send(shake) => shake,
             ShakeNext::At(at) => {
                 seat.todo.push((at, Todo::Shake(sequence)));
+                return true;
+            }
+            ShakeNext::Instead(action) => {
+                self.act(now, index, Some(action));
                 return true;
             }
             ShakeNext::LeftOut => return false,

@@ -90,12 +90,12 @@ impl Happened {
 }
 
 impl Seat {
-    pub(super) fn new(user: User) -> Self {
+    pub(super) fn new(user: User, gateway: Gateway) -> Self {
         Self {
             user,
             connection: None,
             standing: Standing::Offline,
-            gateway: Gateway::HOME,
+            gateway,
             todo: Vec::new(),
             armed: Tick::NONE,
             has_settled: false,

@@ -287,13 +287,15 @@ async fn play(job: Job, stop: &Stop, observe: &mut dyn FnMut(&Snapshot<'_>)) -> 
 fn prepare(job: Job) -> Result<Shared, EngineError> {
     let Job {
         scenario,
-        target,
+        targets,
         roots,
         tokens,
         started_at,
         dial,
     } = job;
     let client = transport::client(roots, &scenario)?;
+    let gateways = Gateways::new(targets);
+    let target = gateways.farthest();
     let origin = Instant::now();
     let count = scenario.sockets.min(scenario.sessions);
     let mut sockets = OwnSockets::default();
@@ -310,12 +312,12 @@ fn prepare(job: Job) -> Result<Shared, EngineError> {
         shards[shard].seats.push(Seat {
             user,
             connection: None,
-            gateway: Gateway::HOME,
+            gateway: gateways.home(scenario.seed, index),
         });
     }
     Ok(Shared {
         schedule: Mutex::new(scenario.schedule()),
-        gateways: Mutex::new(Gateways::new(target)),
+        gateways: Mutex::new(gateways),
         dial,
         wall_origin: unix_now(),
         tokens,

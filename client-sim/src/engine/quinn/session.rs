@@ -1,8 +1,10 @@
 //! The life of one session: connect, say Hello, read what comes, run errands, connect again.
 
+use super::super::gateways::Gateway;
 use super::exchange::{connection_error, exchange, read_message};
 use super::{Seat, Shared};
 use crate::schedule::Micros;
+use crate::tally::Tally;
 use crate::user::{Action, ConnectNext, ErrandNext, ErrandStart, RequestFailure};
 use ::quinn::{Connection, ConnectionError, RecvStream};
 use bytes::Bytes;
@@ -43,7 +45,7 @@ async fn session(shared: Arc<Shared>, index: u32, permit: OwnedSemaphorePermit) 
         // Boxed, so that the handshake's state is not carried through the whole life of the session.
         let connected = Box::pin(connect(&shared, index)).await;
         permit = None;
-        if first && !matches!(connected, Err(ConnectNext::At(_))) {
+        if first && matches!(connected, Ok(_) | Err(ConnectNext::GiveUp)) {
             first = false;
             shared.settled.fetch_add(1, Ordering::Relaxed);
         }
@@ -56,6 +58,10 @@ async fn session(shared: Arc<Shared>, index: u32, permit: OwnedSemaphorePermit) 
         };
         match next {
             ConnectNext::At(at) => shared.sleep_until(at).await,
+            ConnectNext::Elsewhere(at) => {
+                go_elsewhere(&shared, index);
+                shared.sleep_until(at).await;
+            }
             ConnectNext::GiveUp => return,
         }
     }
@@ -68,8 +74,10 @@ async fn connect(shared: &Arc<Shared>, index: u32) -> Result<Connection, Connect
     let fail = |name: &str, message: &str| {
         shared.seat(index, |seat, habits, tally| {
             tally.error(&format!("connect_{name}"), message);
-            seat.gateway = seat.gateway.after_failure();
-            seat.user.on_connect_failed(shared.now(), name, habits, tally)
+            let next = seat.user.on_connect_failed(shared.now(), name, habits, tally);
+            let gateway = shared.gateways().after_failure(seat.gateway, || seat.user.draw());
+            go_to(seat, gateway, tally);
+            next
         })
     };
     let gateway = shared.seat(index, |seat, _, _| seat.gateway);
@@ -174,13 +182,14 @@ pub(super) fn wind_up(shared: &Arc<Shared>) {
 }
 
 /// Does what a user decided to do.
-fn act(shared: &Arc<Shared>, index: u32, actions: impl IntoIterator<Item = Action>) {
+pub(super) fn act(shared: &Arc<Shared>, index: u32, actions: impl IntoIterator<Item = Action>) {
     for action in actions {
         match action {
             Action::Errand(start) => drop(tokio::spawn(errand(shared.clone(), index, start))),
             Action::Leave { at, to } => {
-                if let Some(to) = to {
-                    go_to(shared, index, &to);
+                match to {
+                    Some(to) => go_where_told(shared, index, &to),
+                    None => go_elsewhere(shared, index),
                 }
                 drop(tokio::spawn(leave(shared.clone(), index, at)));
             }
@@ -226,12 +235,26 @@ async fn errand(shared: Arc<Shared>, index: u32, start: ErrandStart) {
     }
 }
 
-/// The next connection goes to another gateway.
-fn go_to(shared: &Shared, index: u32, name: &str) {
+/// The next connection goes to this gateway.
+fn go_to(seat: &mut Seat, gateway: Gateway, tally: &mut Tally) {
+    tally.sessions.moved += u64::from(gateway.place() != seat.gateway.place());
+    seat.gateway = gateway;
+}
+
+/// The next connection goes to the gateway of this name.
+fn go_where_told(shared: &Shared, index: u32, name: &str) {
     let gateway = shared.gateways().named(name);
     shared.seat(index, |seat, _, tally| match gateway {
-        Some(gateway) => seat.gateway = gateway,
+        Some(gateway) => go_to(seat, gateway, tally),
         None => tally.error("go_away_alternative_unusable", name),
+    });
+}
+
+/// The next connection goes to another of the scenario's gateways, if there is one.
+fn go_elsewhere(shared: &Shared, index: u32) {
+    shared.seat(index, |seat, _, tally| {
+        let gateway = shared.gateways().another(seat.gateway, || seat.user.draw());
+        go_to(seat, gateway, tally);
     });
 }
 

@@ -3,7 +3,7 @@
 //! A few tasks do this for all sessions, a tick at a time: no task and no timer per shake or per session.
 
 use super::exchange::exchange;
-use super::session::on_shake_reply;
+use super::session::{act, on_shake_reply};
 use super::{Seat, Shared};
 use crate::schedule::{Due, Micros};
 use crate::user::{RequestFailure, ShakeNext};
@@ -72,11 +72,16 @@ async fn shake_all(shared: &Arc<Shared>) {
 /// Sends a shake that is due. Gives when it is due again, if the phone may not shake yet.
 fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) -> Option<Micros> {
     let mut due_again = None;
+    let mut instead = None;
     let on_stream = shared.seat(slot.session, |Seat { user, connection, .. }, habits, tally| {
         let shake = match user.on_shake_due(now, slot.at, slot.sequence, habits, tally) {
             ShakeNext::Send(shake) => shake,
             ShakeNext::At(at) => {
                 due_again = Some(at);
+                return None;
+            }
+            ShakeNext::Instead(action) => {
+                instead = Some(action);
                 return None;
             }
             ShakeNext::LeftOut => return None,
@@ -100,6 +105,7 @@ fn shake(shared: &Arc<Shared>, slot: Due, now: Micros, arena: &mut BytesMut) -> 
         }
         None
     });
+    act(shared, slot.session, instead);
     if let Some((connection, shake)) = on_stream {
         tokio::spawn(shake_on_stream(shared.clone(), slot.session, connection, shake));
     }

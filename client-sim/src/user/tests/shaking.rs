@@ -58,6 +58,7 @@ fn played(obey_pace: f64, pace_ms: u32) -> (Vec<u64>, Tally) {
                 }
                 ShakeNext::At(at) => assert_eq!(due_again.replace((at, sequence)), None, "one waits"),
                 ShakeNext::LeftOut => {}
+                ShakeNext::Instead(action) => panic!("there is no other gateway: {action:?}"),
             }
         }
     }
