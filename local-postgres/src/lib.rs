@@ -24,6 +24,8 @@ use tokio_postgres::{Config, NoTls};
 
 /// The superuser of each server.
 const SUPERUSER: &str = "shake";
+/// A role of each server that may log in and has no rights yet, for `ledger init` to give it some.
+pub const AGENT: &str = "agent";
 /// How long a server may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -132,6 +134,7 @@ impl Server {
             settings,
         };
         server.start_again()?;
+        server.run("postgres", &format!("CREATE ROLE {AGENT} LOGIN"))?;
         Ok(server)
     }
 
@@ -190,6 +193,20 @@ impl Server {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// How [`AGENT`] reaches one of its databases.
+    #[must_use]
+    pub fn agent_config(&self, database: &str) -> Config {
+        let mut config = self.config(database);
+        config.user(AGENT);
+        config
+    }
+
+    /// The same, as a URL.
+    #[must_use]
+    pub fn agent_url(&self, database: &str) -> String {
+        format!("postgres://{AGENT}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes an empty database, and tells how to reach it.

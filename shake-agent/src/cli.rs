@@ -284,15 +284,15 @@ pub struct AcceptLossArgs {
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Once for each event, before the first agent starts, as a user who may make tables. The database must be empty. One part is made
-for each seed file; every agent then serves the part of its own seed, and whatever is won anywhere can be opened anywhere.
-Agents need no right but to read and write these tables.
+Once for each event, before the first agent starts, as a user who may make tables and change the agents' role. The database must
+be empty. One part is made for each seed file; every agent then serves the part of its own seed, and whatever is won anywhere can
+be opened anywhere. Agents need no right but to read and write these tables.
 
 Exit codes: 0 made, 1 not made (nothing is there then), 2 wrong command line.
 
 Examples:
   shake-agent ledger init --url postgres://owner@127.0.0.1/event --agents agent seeds/seed-*.bin
-  shake-agent ledger init --url 'postgres://owner@localhost/event' --password-file owner.password seed.bin")]
+  shake-agent ledger init --url postgres://owner@localhost/event --password-file owner.password --agents agent seed.bin")]
 pub struct InitArgs {
     /// The server and its database: postgres://user@host/database
     #[arg(long, value_name = "URL")]
@@ -300,9 +300,9 @@ pub struct InitArgs {
     /// The file with the user's password; without one, for servers that ask for none
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// The role that the agents connect as: it gets the rights that they need, and time-outs. Without one, give them yourself
+    /// The role that the agents connect as: it gets the rights that they need, time-outs, and settings for the planner
     #[arg(long, value_name = "ROLE")]
-    pub agents: Option<String>,
+    pub agents: String,
     /// The seed files of the event, all of them
     #[arg(value_name = "SEED", required = true)]
     pub seeds: Vec<PathBuf>,

@@ -4,7 +4,7 @@
 mod process;
 mod support;
 
-use local_postgres::Server;
+use local_postgres::{AGENT, Server};
 use nix::sys::signal::Signal;
 use process::{Running, agent};
 use shake_proto::handoff::record::{Grant, Issued, Request};
@@ -33,14 +33,7 @@ fn record(index: u64) -> SeedRecord {
 
 fn init(fleet: &Fleet) -> Option<i32> {
     let mut init = agent(&fleet.events[0]);
-    init.args([
-        "ledger",
-        "init",
-        "--agents",
-        "agent",
-        "--url",
-        &fleet.server.url("event"),
-    ]);
+    init.args(["ledger", "init", "--agents", AGENT, "--url", &fleet.server.url("event")]);
     init.args(fleet.events.iter().map(Event::seed));
     init.output().unwrap().status.code()
 }
@@ -49,12 +42,11 @@ impl Fleet {
     fn new() -> Self {
         let server = Server::start(&std::env::temp_dir(), &["fsync=off"]).unwrap();
         server.database("event").unwrap();
-        server.run("event", "CREATE ROLE agent LOGIN").unwrap();
         let events = [0, 1].map(|part| {
             let event = Event::new(1);
             let first = 1 + u64::from(part) * PACKETS;
             event.put_part(&(first..first + PACKETS).map(record).collect::<Vec<_>>(), part, 2);
-            event.put_on_server(&server.url("event").replace("shake@", "agent@"));
+            event.put_on_server(&server.agent_url("event"));
             event
         });
         let fleet = Self { events, server };

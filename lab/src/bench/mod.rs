@@ -7,6 +7,7 @@ mod engines;
 mod errands;
 mod example;
 mod hostile;
+mod ledger;
 mod memory;
 mod mobile;
 mod overload;
@@ -36,6 +37,7 @@ Examples:
   cargo xtask bench cost                      the whole path: CPU per shake against a floor
   cargo xtask bench drain                     a gateway is drained, a second one takes its phones
   cargo xtask bench engines                   one scenario through both engines of client-sim: the same outcomes
+  cargo xtask bench ledger                    claims per second into SQLite and PostgreSQL
   cargo xtask bench memory                    bytes per idle session of the gateway, by owner
   cargo xtask bench mobile                    phones on a city's networks beside the same ones on the loopback
   cargo xtask bench hostile                   every attack of `client-sim hostile`, with its bounds
@@ -68,6 +70,8 @@ enum What {
     Drain(drain::Options),
     /// Whether both engines of the simulator give the same outcomes but for chance
     Engines(engines::Options),
+    /// Claims per second into a ledger in SQLite and in PostgreSQL, by one agent and by many
+    Ledger(ledger::Options),
     /// Bytes per session of a real gateway, by owner
     Memory(memory::Options),
     /// What phones' networks cost the phones and the gateway, beside the loopback
@@ -87,12 +91,13 @@ enum What {
 const MANIFESTS: [&str; 2] = ["Cargo.toml", "shm-queue/bench-iceoryx2/Cargo.toml"];
 
 /// What has a file in `bench-results/`, in the order of the page.
-pub const PUBLISHED: [Bench; 10] = [
+pub const PUBLISHED: [Bench; 11] = [
     million::BENCH,
     overload::BENCH,
     cost::BENCH,
     memory::BENCH,
     mobile::BENCH,
+    ledger::BENCH,
     beginnings::BENCH,
     pauses::BENCH,
     hostile::BENCH,
@@ -144,6 +149,7 @@ impl What {
             Self::Cost(options) => (cost::BENCH, cost::run(options, interrupt)?),
             Self::Drain(options) => (drain::BENCH, drain::run(options, interrupt)?),
             Self::Engines(options) => (engines::BENCH, engines::run(options, interrupt)?),
+            Self::Ledger(options) => (ledger::BENCH, ledger::run(options, interrupt)?),
             Self::Memory(options) => (memory::BENCH, memory::run(options, interrupt)?),
             Self::Mobile(options) => (mobile::BENCH, mobile::run(options, interrupt)?),
             Self::Hostile { attacks } => (hostile::BENCH, hostile::run(attacks, interrupt)?),

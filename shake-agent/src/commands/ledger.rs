@@ -61,7 +61,7 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
     }
     let connection = server.connection().context("--password-file")?;
     let identity = LedgerId(rand::random());
-    ledger::init(&connection, identity, &seeds, args.agents.as_deref())?;
+    ledger::init(&connection, identity, &seeds, &args.agents)?;
     print(&format!(
         "{server} has the tables of ledger {identity}: event {event}, {parts} part{}",
         if parts == 1 { "" } else { "s" }

@@ -69,20 +69,15 @@ impl fmt::Display for Installation {
     }
 }
 
-/// Makes the tables in an empty database, and one part for each of these seeds. `agents` is the role that agents connect as; it gets
-/// the rights that they need, and time-outs, so that an agent that is frozen between a lock and its commit holds up nobody for long.
+/// Makes the tables in an empty database, and one part for each of these seeds. `agents` is the role that agents connect as: it gets
+/// the rights that they need, and settings.
 ///
 /// # Errors
 /// [`LedgerError::Postgres`] when the server does not do it: also when the tables are there.
 ///
 /// # Panics
 /// When there is no seed.
-pub fn init(
-    config: &Config,
-    identity: LedgerId,
-    seeds: &[SeedHeader],
-    agents: Option<&str>,
-) -> Result<(), LedgerError> {
+pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader], agents: &str) -> Result<(), LedgerError> {
     let first = seeds.first().expect("a ledger has a part at least");
     let made = link::run_once(config, async |client| {
         client.batch_execute(schema::CREATE).await?;
@@ -97,9 +92,7 @@ pub fn init(
             let insert = "INSERT INTO parts (part, parts, count, total_cents, records_crc) VALUES ($1, $2, $3, $4, $5)";
             client.execute(insert, &[&part, &parts, &count, &total, &crc]).await?;
         }
-        if let Some(agents) = agents {
-            client.batch_execute(&rights(agents)).await?;
-        }
+        client.batch_execute(&rights(agents)).await?;
         Ok(())
     });
     made.map_err(|source| LedgerError::Postgres {
@@ -109,14 +102,27 @@ pub fn init(
     })
 }
 
-/// What agents may do, and how long they may take. Never to take anything away.
+/// What agents may do: never to take anything away.
+///
+/// The settings: an agent that is frozen between a lock and its commit holds up nobody for long. And statements are planned once for
+/// sets of rows that are found by their keys, whatever the tables hold at that moment: the plan for one that is empty reads all of
+/// it, and would be kept while it grows.
 fn rights(role: &str) -> String {
+    const SETTINGS: [(&str, &str); 9] = [
+        ("idle_in_transaction_session_timeout", "2s"),
+        ("lock_timeout", "5s"),
+        ("client_connection_check_interval", "2s"),
+        ("tcp_user_timeout", "5s"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ];
     let role = format!("\"{}\"", role.replace('"', "\"\""));
+    let settings = SETTINGS.map(|(name, value)| format!("ALTER ROLE {role} SET {name} = '{value}';"));
     format!(
-        "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role};
-         ALTER ROLE {role} SET idle_in_transaction_session_timeout = '2s';
-         ALTER ROLE {role} SET lock_timeout = '5s';
-         ALTER ROLE {role} SET client_connection_check_interval = '2s';
-         ALTER ROLE {role} SET tcp_user_timeout = '5s';"
+        "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role};{}",
+        settings.concat()
     )
 }

@@ -150,10 +150,11 @@ fn account(row: &Row) -> Result<(Account, i64), Failure> {
 
 /// Reads what is needed into the view, under locks.
 ///
-/// Waited for are one's own packets and the users that are new, in the server's order, before anything else: nobody who waits
-/// there holds what they wait for. All other rows are skipped when another agent has them, so that one that the whole fleet
-/// wants holds up nobody else; and packets are locked only for requests that can still change them. What belongs to a row is read
-/// by statements after its lock, or it would be what stood there before.
+/// Waited for are one's own packets, before anything else, and at last the users that are new, in the server's order. Nobody
+/// waits in a circle: who waits for a packet has made no user yet, and who waits for a user that is being made waits for one
+/// that has all its packets, or makes another one further up. All other rows are skipped when another agent has them, so that one
+/// that the whole fleet wants holds up nobody else; and packets are locked only for requests that can still change them. What
+/// belongs to a row is read by statements after its lock, or it would be what stood there before.
 pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut View) -> Result<(), Failure> {
     let statements = &link.statements;
     let own: Vec<i64> = needed
@@ -211,11 +212,10 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
     let of_offers: [Parameter<'_>; 2] = [&offered, &named];
     let of_sends: [Parameter<'_>; 3] = [&origins, &senders, &keys];
     let of_lanes: [Parameter<'_>; 3] = [&part, &mappings, &shards];
-    let (found_own, _, found_claimed, found_grabbed, found_users, found_shares, found_offers, found_sends, found_lanes) =
+    let (found_own, found_claimed, found_grabbed, found_users, found_shares, found_offers, found_sends, found_lanes) =
         tokio::try_join!(
             biased;
             rows(link, !own.is_empty(), &statements.packets, &of_own),
-            rows(link, !users.is_empty(), &statements.make_users, &of_users),
             rows(link, !claimed.is_empty(), &statements.claimed, &of_claims),
             rows(link, !grabs.is_empty(), &statements.grabbed, &of_grabs),
             rows(link, !users.is_empty(), &statements.users, &of_users),
@@ -234,6 +234,25 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
         let (id, account) = user(row)?;
         view.put_user(id, account);
     }
+    let missing: Vec<i64> = needed
+        .users
+        .iter()
+        .filter(|id| !view.has_user(**id))
+        .map(|id| to_sql(id.0))
+        .collect();
+    let of_missing: [Parameter<'_>; 1] = [&missing];
+    let (_, made_users, sends_again) = tokio::try_join!(
+        biased;
+        rows(link, !missing.is_empty(), &statements.make_users, &of_missing),
+        rows(link, !missing.is_empty(), &statements.users, &of_missing),
+        rows(link, !missing.is_empty() && !sends.is_empty(), &statements.sends, &of_sends),
+    )?;
+    for row in &made_users {
+        let (id, account) = user(row)?;
+        view.put_user(id, account);
+    }
+    // Of users whose lock came only now, what was read before it is not said.
+    let found_sends = if missing.is_empty() { found_sends } else { sends_again };
     see_others(link, needed, view).await?;
     for row in &found_shares {
         view.put_share(pair(row)?, Some(cents(row, 2)?));

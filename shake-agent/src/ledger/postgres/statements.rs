@@ -44,7 +44,7 @@ statements! {
     house: "SELECT kind, id, balance_cents FROM house WHERE part = $1",
     opening: "SELECT opening FROM openings WHERE part = $1 AND bits = $2",
 
-    // What is needed. A user that is not there is made, because only a row can be locked.
+    // What is needed. A user that is not there is made, because only a row can be locked; one that is being made is waited for.
     make_users: "INSERT INTO users (usr, balance_cents, packets_opened, sponsors_opened, lines)
                  SELECT usr, 0, 0, '', 0 FROM unnest($1::bigint[]) AS wanted(usr) ORDER BY usr ON CONFLICT DO NOTHING",
     packets: packet!("WHERE packet = ANY($1::bigint[]) ORDER BY packet FOR NO KEY UPDATE"),

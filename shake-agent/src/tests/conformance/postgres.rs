@@ -11,7 +11,7 @@ use crate::ledger::{Installation, Ledger, LedgerError, Listing, Look, Postgres, 
 use crate::requests::Answer;
 use crate::seed_file::SeedFile;
 use crate::tests::support::Event;
-use local_postgres::Server;
+use local_postgres::{AGENT, Server};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use proxy::{Fault, Proxy};
@@ -49,11 +49,12 @@ impl OnPostgres {
             kind: PacketKind::Plain,
         };
         events[1].put_part(&[other], 1, PARTS);
-        let config = server.database(name).unwrap();
+        let owner = server.database(name).unwrap();
         let headers = events
             .each_ref()
             .map(|event| *SeedFile::open(&event.seed()).unwrap().header());
-        init(&config, IDENTITY, &headers, None).unwrap();
+        init(&owner, IDENTITY, &headers, AGENT).unwrap();
+        let config = server.agent_config(name);
         Self { events, config }
     }
 
@@ -341,7 +342,7 @@ fn a_lock_that_takes_too_long_is_a_conflict() {
     let server = server();
     let kind = OnPostgres::new(&server, "conflict");
     server
-        .run("conflict", "ALTER ROLE shake SET lock_timeout = '100ms'")
+        .run("conflict", &format!("ALTER ROLE {AGENT} SET lock_timeout = '100ms'"))
         .unwrap();
     let mut agent = kind.agent(0);
     agent.release(1);
