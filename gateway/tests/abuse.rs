@@ -3,7 +3,6 @@
 
 mod support;
 
-use bytes::Bytes;
 use nix::sys::signal::Signal;
 use prost::Message as _;
 use shake_agent::abuse::{KeptFile, request_lift};
@@ -11,17 +10,13 @@ use shake_proto::handoff::abuse::Subject;
 use shake_proto::wire::v1;
 use shake_rules::UserId;
 use std::time::Duration;
-use support::{GENEROUS_SHOW, Phone, Stand, wait};
-use v1::request::Kind;
+use support::{BAD, GENEROUS_SHOW, HONEST, Stand, assert_served, forge, is_blocked, wait};
 
 /// Not a test of its own: the agent process of the others.
 #[test]
 fn agent_process() {
     support::be_the_agent_if_asked();
 }
-
-const BAD: u64 = 666;
-const HONEST: u64 = 1;
 
 /// A gateway and an agent with these lines in `[abuse]`.
 fn stand(abuse: &str) -> Stand {
@@ -45,32 +40,6 @@ fn wait_for_blocks(stand: &Stand, rule: &str, blocks: u64) {
 
 fn wait_for_the_end(stand: &Stand) {
     wait("no block holds any more", || stand.metric("gateway_blocks_max") == 0);
-}
-
-async fn forge(phone: &Phone, times: usize) {
-    for _ in 0..times {
-        phone.claim(Bytes::from_static(&[7; 62])).await;
-    }
-}
-
-async fn wallet(phone: &Phone) -> v1::wallet_reply::Result {
-    match phone.request(Kind::Wallet(v1::Wallet {})).await {
-        Ok(v1::reply::Kind::Wallet(reply)) => reply.result.expect("a result"),
-        other => panic!("a wallet was answered by {other:?}"),
-    }
-}
-
-fn is_blocked(reply: &v1::ShakeReply) -> bool {
-    reply
-        .slow_down
-        .is_some_and(|slow_down| slow_down.blocked && slow_down.retry_after_ms > 0)
-}
-
-async fn assert_served(phone: &Phone) {
-    let reply = phone.shake(3).await.expect("an answer");
-    assert!(reply.slow_down.is_none(), "{reply:?}");
-    let shown = wallet(phone).await;
-    assert!(matches!(shown, v1::wallet_reply::Result::State(_)), "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +86,7 @@ async fn a_flood_is_blocked_and_the_lifted_block_lets_it_in_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn blocks_outlive_the_gateway_and_the_agent() {
     let mut stand = stand("block_s = 600\n");
-    forge(&stand.user(BAD).await, 25).await;
+    forge(&stand.user(BAD).await).await;
     wait_for_blocks(&stand, "forgery", 1);
     // A new gateway has forgotten, and is told.
     stand.stop_gateway(Signal::SIGKILL);
@@ -140,7 +109,7 @@ async fn blocks_outlive_the_gateway_and_the_agent() {
 async fn a_dry_run_blocks_nobody_and_says_whom_it_would() {
     let stand = stand("dry_run = true\n");
     let bad = stand.user(BAD).await;
-    forge(&bad, 25).await;
+    forge(&bad).await;
     let path = stand.path("blocks.json");
     wait("it is counted", || {
         let kept = KeptFile::read(&path).expect("a file");

@@ -5,26 +5,8 @@ mod support;
 use nix::sys::signal::Signal;
 use shake_proto::wire::v1;
 use shake_rules::seed::PacketKind;
-use support::{Phone, Stand};
+use support::{Stand, TWO_EACH_SHOW, win_all};
 use v1::claim_reply::Result as Claimed;
-
-/// Two packets per user, one per sponsor; every shake wins while both allow it.
-const SHOW: &str = r#"
-[limits]
-packets_per_user = 2
-packets_per_sponsor = 1
-[[sponsors]]
-id = 1
-[[sponsors]]
-id = 2
-[[sponsors]]
-id = 3
-[[phases]]
-start_s = 0
-end_s = 3600
-releases_per_second = 1e6
-weights = { red_packet = 1 }
-"#;
 
 /// Not a test of its own: the agent process of the others.
 #[test]
@@ -33,19 +15,10 @@ fn agent_process() {
 }
 
 fn stand() -> Stand {
-    let mut stand = Stand::new(SHOW, "");
+    let mut stand = Stand::new(TWO_EACH_SHOW, "");
     stand.make_seed_of(60_000, 600, 3, PacketKind::Plain);
     stand.start_agent();
     stand
-}
-
-/// Shakes until the limits allow nothing more; gives what was won.
-async fn win_all(phone: &Phone) -> Vec<v1::RedPacket> {
-    let mut won = vec![phone.win().await];
-    for sequence in 0..60 {
-        won.extend(phone.shake(sequence).await.expect("a shake").red_packet);
-    }
-    won
 }
 
 /// A NAT that gives the phone another port has its next shakes come from there: packets of sixty bytes, which move the session.

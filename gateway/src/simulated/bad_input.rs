@@ -1,6 +1,7 @@
 //! Bad input: each kind gets its named answer, is counted, and disturbs nobody else.
 
-use super::house::{GENEROUS_SHOW, House, LEDGER};
+use super::common::GENEROUS_SHOW;
+use super::house::{House, LEDGER};
 use super::phone::{Phone, ticket};
 use bytes::{Bytes, BytesMut};
 use shake_proto::code::Code;

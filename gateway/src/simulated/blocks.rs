@@ -1,6 +1,7 @@
 //! Blocks: the agent's analysis hears of what somebody did, and the shard refuses them by name until the block ends.
 
-use super::house::{GENEROUS_SHOW, House, LEDGER};
+use super::common::{BAD, GENEROUS_SHOW, HONEST, assert_served, forge, is_blocked, wallet};
+use super::house::{House, LEDGER};
 use super::phone::{Phone, ticket};
 use super::town::Town;
 use bytes::Bytes;
@@ -14,43 +15,15 @@ use std::time::Duration;
 use v1::claim_reply::Result as Claimed;
 use v1::wallet_reply::Result as Wallet;
 
-const BAD: u64 = 666;
-const HONEST: u64 = 1;
-
 async fn wait_for_block(town: &Town, rule: &str) {
     let counted = format!("gateway_blocks_total{{rule=\"{rule}\"}}");
     town.until("the shard has the block", || town.metric(&counted) >= 1)
         .await;
 }
 
-async fn forge(phone: &Phone) {
-    for _ in 0..25 {
-        phone.claim(Bytes::from_static(&[7; 62])).await;
-    }
-}
-
 async fn wait_for_the_end(town: &Town) {
     town.until("no block holds any more", || town.metric("gateway_blocks_max") == 0)
         .await;
-}
-
-async fn wallet(phone: &Phone) -> Wallet {
-    match phone.request(Kind::Wallet(v1::Wallet {})).await {
-        Ok(Reply::Wallet(reply)) => reply.result.expect("a result"),
-        other => panic!("a wallet was answered by {other:?}"),
-    }
-}
-
-fn is_blocked(reply: &v1::ShakeReply) -> bool {
-    reply
-        .slow_down
-        .is_some_and(|slow_down| slow_down.blocked && slow_down.retry_after_ms > 0)
-}
-
-async fn assert_served(phone: &Phone) {
-    assert!(phone.is_served().await);
-    let shown = wallet(phone).await;
-    assert!(matches!(shown, Wallet::State(_)), "{shown:?}");
 }
 
 #[test]

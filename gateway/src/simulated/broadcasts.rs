@@ -1,6 +1,7 @@
 //! What all sessions are told: a new phase, and to go away, each at a time of its own, and then the close.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use crate::config_store::Live;
 use shake_proto::code::Code;
 use shake_proto::wire::v1::notice::Kind as Notice;

@@ -1,6 +1,7 @@
 //! Gifts to random users, by users and not by sessions, with an agent that reads or not; and what waits for a user.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use crate::load::modes::{Facts, Judge, Mode};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;

@@ -1,6 +1,7 @@
 //! What a Hello is answered with: the manifest once for each session and version, and no more Hellos than a session may say.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use shake_proto::code::Code;
 use shake_proto::wire::v1;
 

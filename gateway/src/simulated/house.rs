@@ -51,22 +51,6 @@ const REQUEST_BYTES: u32 = 8_192;
 /// Whose ledger the agent keeps.
 pub const LEDGER: LedgerId = LedgerId([6; 16]);
 
-/// Every shake wins while there is a packet.
-pub const GENEROUS_SHOW: &str = r#"
-[limits]
-packets_per_user = 8
-packets_per_sponsor = 8
-[[sponsors]]
-id = 1
-[[phases]]
-name = "all win"
-start_s = 0
-end_s = 3600
-releases_per_second = 1e6
-weights = { red_packet = 1 }
-resources = { nothing = 3 }
-"#;
-
 /// The time of day, so long after the beginning.
 pub fn unix(now: Micros) -> UnixMillis {
     UnixMillis(BEGINNING_MS + now.0 / 1_000)

@@ -1,6 +1,7 @@
 //! What a phone meets that shakes too often: a named refusal with a time to retry, then silence.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use shake_rules::grade::Grade;
 use std::time::Duration;
 

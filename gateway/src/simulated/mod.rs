@@ -7,6 +7,8 @@
 //! ```
 
 mod agent;
+#[path = "../../tests/support/common.rs"]
+mod common;
 mod house;
 mod phone;
 mod scene;

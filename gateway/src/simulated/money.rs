@@ -1,6 +1,7 @@
 //! Wins and claims: of sessions that slept between them, and of others' tickets.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use super::phone::{Phone, claim_of, claimed};
 use bytes::Bytes;
 use shake_proto::code::Code;

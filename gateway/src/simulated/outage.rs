@@ -1,6 +1,7 @@
 //! An agent that lives and cannot reach its ledger.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use super::phone::{Phone, claim_of, claimed};
 use bytes::Bytes;
 use shake_proto::wire::v1::{self, reply::Kind as Reply, request::Kind};

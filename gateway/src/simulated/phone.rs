@@ -1,5 +1,6 @@
 //! A phone, and what it says.
 
+use super::common::Client;
 use super::scene::{Order, PhoneState};
 use super::town::Town;
 use bytes::{Bytes, BytesMut};
@@ -180,6 +181,16 @@ impl Phone {
         let bytes = self.heard(|state| state.notices.pop_front()).await;
         let notice = frame::decode_stream::<v1::Notice>(bytes.into(), REPLY_BYTES_MAX).expect("a Notice");
         notice.kind.expect("a kind")
+    }
+}
+
+impl Client for Phone {
+    async fn reply_to(&self, kind: Kind) -> Reply {
+        self.request(kind).await.expect("a reply")
+    }
+
+    async fn win(&self) -> v1::RedPacket {
+        Self::win(self).await
     }
 }
 

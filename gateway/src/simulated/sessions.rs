@@ -1,7 +1,8 @@
 //! How long a session may stay: until its token ends or its key is retired, until its user has too many, until a newcomer
 //! needs its place, until Hello is overdue.
 
-use super::house::{GENEROUS_SHOW, House};
+use super::common::GENEROUS_SHOW;
+use super::house::House;
 use super::phone::Phone;
 use super::town::Town;
 use bytes::Bytes;

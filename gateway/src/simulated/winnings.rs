@@ -1,6 +1,7 @@
 //! How much one user may win, whatever becomes of the limit cookie: dropped, replayed, altered, of another user, of another
 //! event, made with an old key; or the same user on several connections at once.
 
+use super::common::{TWO_EACH_SHOW, win_all};
 use super::house::House;
 use super::phone::{Phone, shaken};
 use super::town::Town;
@@ -12,35 +13,8 @@ use shake_rules::keys::Purpose;
 use shake_rules::winnings::{Winnings, Won};
 use shake_rules::{EventId, PacketId, SponsorId, UserId};
 
-/// Two packets per user, one per sponsor; every shake wins while both allow it.
-const SHOW: &str = r#"
-[limits]
-packets_per_user = 2
-packets_per_sponsor = 1
-[[sponsors]]
-id = 1
-[[sponsors]]
-id = 2
-[[sponsors]]
-id = 3
-[[phases]]
-start_s = 0
-end_s = 3600
-releases_per_second = 1e6
-weights = { red_packet = 1 }
-"#;
-
 fn house() -> House {
-    House::new(SHOW, "").with_agent(600)
-}
-
-/// Shakes until the limits allow nothing more; gives what was won.
-async fn win_all(phone: &Phone) -> Vec<v1::RedPacket> {
-    let mut won = vec![phone.win().await];
-    for sequence in 0..60 {
-        won.extend(phone.shake(sequence).await.red_packet);
-    }
-    won
+    House::new(TWO_EACH_SHOW, "").with_agent(600)
 }
 
 async fn wins_nothing(phone: &Phone) -> bool {

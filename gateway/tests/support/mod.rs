@@ -5,12 +5,16 @@
 
 mod agent;
 pub mod authority;
+mod common;
 pub mod line;
 mod operated;
 pub mod operator;
 mod phone;
 
 pub use agent::be_the_agent_if_asked;
+pub use common::{
+    BAD, Client, GENEROUS_SHOW, HONEST, TWO_EACH_SHOW, assert_served, forge, is_blocked, wallet, win_all,
+};
 pub use operated::{Ended, Operated};
 pub use phone::Phone;
 
@@ -24,24 +28,6 @@ use tempfile::TempDir;
 
 /// The longest that a test waits for anything.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Every shake wins while there is a packet.
-pub const GENEROUS_SHOW: &str = r#"
-[limits]
-packets_per_user = 8
-packets_per_sponsor = 8
-[[sponsors]]
-id = 1
-name = "Acme"
-resource = 7
-[[phases]]
-name = "all win"
-start_s = 0
-end_s = 3600
-releases_per_second = 1e6
-weights = { red_packet = 1 }
-resources = { nothing = 3 }
-"#;
 
 /// A gateway process, with an agent process when asked for.
 pub struct Stand {

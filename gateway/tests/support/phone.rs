@@ -1,6 +1,6 @@
 //! A phone made of the stock `quinn` crate, and the tokens that it shows.
 
-use super::{PATIENCE, Stand};
+use super::{Client, PATIENCE, Stand};
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -232,5 +232,15 @@ impl Phone {
         tokio::time::timeout(PATIENCE, exchange)
             .await
             .expect("an answer in time")
+    }
+}
+
+impl Client for Phone {
+    async fn reply_to(&self, kind: v1::request::Kind) -> v1::reply::Kind {
+        self.request(kind).await.expect("a reply")
+    }
+
+    async fn win(&self) -> v1::RedPacket {
+        Self::win(self).await
     }
 }
