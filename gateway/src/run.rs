@@ -165,6 +165,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             identity,
             rules: STREAMS,
             ahead: ahead.clone(),
+            sessions_max: config.sessions.max,
             counters: Arc::clone(&counters.quic),
             stop: Arc::clone(&stop),
         };

@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 use xtask::interrupt::Interrupt;
 
-/// More than a gateway's two shards keep awake (`FEW` in quic-shard/src/memory/session_table.rs): what is not run counts as
-/// rare, and sessions that fall asleep and wake must not.
+/// More than a gateway's two shards leave unpacked (`PACK_ABOVE` in quic-shard/src/memory/session_table.rs): what is not run
+/// counts as rare, and sessions that are packed and unpacked must not.
 const SESSIONS: u32 = 160_000;
 /// What two cores serve while they count.
 const SCENARIO: &str = "\

@@ -62,6 +62,6 @@ pub use shard::{Parts, Shard};
 pub use state::AllSessions;
 pub use streams::{NoRoom, StreamRules};
 
-#[cfg(all(test, not(feature = "heap-profile")))]
+#[cfg(all(test, not(feature = "heap-profile"), not(miri)))]
 #[global_allocator]
 static ALLOCATOR: memory::allocations::Noted<mimalloc::MiMalloc> = memory::allocations::Noted(mimalloc::MiMalloc);

@@ -17,9 +17,10 @@ use crate::session::{Session, Taken, Transport};
 use crate::shed_cache::ShedCache;
 use crate::state::{AllSessions, State, mark};
 use crate::timers::AHEAD;
-use quinn_proto::ConnectionEvent;
+use quinn_proto::{ConnectionEvent, ServerConfig};
 use rand::rngs::StdRng;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A packet for a session.
 struct Found {
@@ -91,7 +92,7 @@ impl Receiver {
             self.pass_on(state, app, io);
             // While they are in the caches; and so that who sent many at once gets the answers to those before.
             drive(state, app, io);
-            state.table.rest(state.now.instant);
+            state.table.pack_idle(state.now.instant);
             if count < BATCH && self.backlog.is_empty() {
                 self.arrivals.socket_is_empty();
                 break;
@@ -279,7 +280,8 @@ impl Receiver {
         match accepted {
             Ok((place, connection)) => {
                 state.counters.connections_accepted.inc();
-                begin(state, app, &peer, place, Transport::new(connection, place, 0, now));
+                let transport = Transport::new(connection, place, 0, now);
+                begin(state, app, &peer, transport, &server);
             }
             Err(error) => {
                 state.counters.connections_failed.inc();
@@ -291,17 +293,18 @@ impl Receiver {
     }
 }
 
-/// Begins a session.
+/// Begins a session that is served so.
 fn begin<A: App>(
     state: &mut State<A::Session, A::Hot>,
     app: &mut A,
     peer: &Peer,
-    place: Place,
     mut transport: Transport,
+    server: &Arc<ServerConfig>,
 ) {
     state.handshaking += 1;
     state.next_serial = state.next_serial.wrapping_add(1);
     transport.serial = state.next_serial;
+    let place = transport.place;
     let mut line = HotLine::new();
     line.note_controller();
     line.note_keys();
@@ -312,7 +315,7 @@ fn begin<A: App>(
         let id = transport.id(index);
         let (part, deadline) = app.open(id, peer, &mut line.app);
         transport.set_deadline(deadline);
-        let at = table.insert(Session { transport, app: part });
+        let at = table.insert(Session { transport, app: part }, server);
         assert_eq!(at, index, "a session and its line come and go together");
         index
     });

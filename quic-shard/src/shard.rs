@@ -38,6 +38,8 @@ pub struct Parts<I> {
     pub rules: StreamRules,
     /// Where to ask for room before sessions need it.
     pub ahead: Ahead,
+    /// How many sessions the application lets in. With many, those that are idle are packed.
+    pub sessions_max: usize,
     /// What it counts.
     pub counters: Arc<Counters>,
     /// Set by whoever wants it to end.
@@ -65,6 +67,7 @@ impl<A: App, I: Io> Shard<A, I> {
             identity,
             rules,
             ahead,
+            sessions_max,
             counters,
             stop,
         } = parts;
@@ -72,7 +75,7 @@ impl<A: App, I: Io> Shard<A, I> {
         Self {
             app,
             io,
-            state: State::new(endpoints, rules, &ahead, counters, now, began),
+            state: State::new(endpoints, rules, &ahead, sessions_max, counters, now, began),
             receiver: Receiver::new(Resets::new(identity.reset_keys.clone()), identity.rng(ENDPOINTS)),
             broadcasts: Broadcasts::default(),
             fired: Vec::new(),
@@ -104,13 +107,13 @@ impl<A: App, I: Io> Shard<A, I> {
         let Self { app, io, state, .. } = self;
         state.now = Now::read(io, state.began);
         let farewell = app.farewell();
-        let all: Vec<usize> = state.table.indices().collect();
+        let all = state.table.indices();
         for some in all.chunks(BATCH) {
             for &index in some {
                 state.close(index, farewell);
             }
             drive::drive(state, app, io);
-            state.table.rest(state.now.instant);
+            state.table.pack_idle(state.now.instant);
         }
         state.flush(io);
     }
@@ -187,7 +190,7 @@ impl<A: App, I: Io> Shard<A, I> {
         timers::fire(state, app, fired);
         drive::drive(state, app, io);
         state.flush(io);
-        state.table.rest(state.now.instant);
+        state.table.pack_idle(state.now.instant);
         let turn = receiver
             .arrivals
             .end_turn(&state.counters, &state.now, app.served(), io);
@@ -199,7 +202,7 @@ impl<A: App, I: Io> Shard<A, I> {
 fn count<S, H>(state: &State<S, H>, io: &mut impl Io) {
     let counters = &state.counters;
     counters.sessions.set(state.table.len() as u64);
-    counters.sessions_asleep.set(state.table.asleep() as u64);
+    counters.sessions_asleep.set(state.table.packed() as u64);
     counters.handshakes_now.set(state.handshaking as u64);
     let drops = io.drops();
     counters.packets_overflowed.set(drops.overflowed);

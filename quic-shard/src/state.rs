@@ -28,9 +28,10 @@ pub const TICK: Duration = Duration::from_millis(2);
 /// of a probe it would be fetched from memory only to be found well.
 const EARLY_MAX: Duration = Duration::from_millis(200);
 
-/// The sessions of a shard, of an application with such parts.
+/// The sessions of a shard, of an application with such parts. Endpoints stay as long as the table, whose sessions share their
+/// configurations.
 pub struct State<S, H> {
-    pub table: SessionTable<S>,
+    pub table: SessionTable<Session<S>>,
     /// Of each session what is looked at first.
     pub hot: Pages<HotLine<H>>,
     pub wheel: Wheel,
@@ -55,12 +56,13 @@ impl<S, H: Default> State<S, H> {
         endpoints: Endpoints,
         rules: StreamRules,
         ahead: &Ahead,
+        sessions_max: usize,
         counters: Arc<Counters>,
         now: Now,
         began: Instant,
     ) -> Self {
         Self {
-            table: SessionTable::new(ahead),
+            table: SessionTable::new(ahead, sessions_max),
             hot: Pages::new(ahead.clone()),
             wheel: Wheel::new(),
             endpoints,
@@ -80,7 +82,7 @@ impl<S, H: Default> State<S, H> {
 }
 
 impl<S, H> State<S, H> {
-    /// A session in the hands of its application, woken if it sleeps. Nothing is noted of it.
+    /// A session in the hands of its application, unpacked. Nothing is noted of it.
     pub fn cx(&mut self, index: usize) -> Option<SessionCx<'_, S, H>> {
         let Session { transport, app } = self.table.get_mut(index)?;
         Some(SessionCx {
@@ -142,7 +144,7 @@ impl<S, H> State<S, H> {
             return;
         };
         if session.transport.is_quiet(self.now.instant, deadline) {
-            self.table.may_sleep(index);
+            self.table.mark_idle(index);
         }
         let tick = self.tick_of(deadline);
         let early_max = (EARLY_MAX.as_nanos() / TICK.as_nanos()) as u64;
@@ -202,7 +204,7 @@ pub fn mark<S>(session: &mut Session<S>, index: usize, dirty: &mut Vec<usize>) {
 pub struct AllSessions<'a, S, H>(pub(super) &'a mut State<S, H>);
 
 impl<S, H> AllSessions<'_, S, H> {
-    /// A session, if it is still there. It is woken, and driven in this turn.
+    /// A session, if it is still there. It is unpacked, and driven in this turn.
     pub fn get(&mut self, id: SessionId) -> Option<SessionCx<'_, S, H>> {
         let index = id.index as usize;
         let session = self.0.table.get_mut(index)?;
@@ -213,7 +215,7 @@ impl<S, H> AllSessions<'_, S, H> {
         self.0.cx(index)
     }
 
-    /// The application's part of a session, if it is still there. It is woken, and not driven.
+    /// The application's part of a session, if it is still there. It is unpacked, and not driven.
     pub fn peek(&mut self, id: SessionId) -> Option<&mut S> {
         let session = self.0.table.get_mut(id.index as usize)?;
         (session.transport.serial == id.serial).then_some(&mut session.app)
@@ -224,7 +226,7 @@ impl<S, H> AllSessions<'_, S, H> {
         Some(&mut self.0.table.get_mut(slot)?.app)
     }
 
-    /// What stands beside the session in this slot. Nobody is woken.
+    /// What stands beside the session in this slot. Nothing is unpacked.
     pub fn hot(&self, slot: usize) -> Option<&H> {
         Some(&self.0.hot.get(slot)?.app)
     }

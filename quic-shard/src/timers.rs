@@ -18,15 +18,15 @@ pub fn fire<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut A, fired: &
             state.table.prefetch_slot(next);
         }
         if let Some(&next) = fired.get(at + AHEAD)
-            && state.table.sleeps_until(next).is_none_or(|deadline| deadline <= now)
+            && state.table.packed_until(next).is_none_or(|deadline| deadline <= now)
         {
             state.fetch(next);
         }
         let index = fired[at];
-        if let Some(deadline) = state.table.sleeps_until(index)
+        if let Some(deadline) = state.table.packed_until(index)
             && deadline > now
         {
-            // It has moved since. Most have, and most sessions sleep meanwhile: nothing more is looked at.
+            // It has moved since. Most have, and most sessions are packed meanwhile: nothing more is looked at.
             state.wheel.arm(index, state.tick_of(deadline));
             continue;
         }

@@ -186,6 +186,7 @@ impl House {
             identity,
             rules: STREAMS,
             ahead: Ahead::new().0,
+            sessions_max: self.config.sessions.max,
             counters: Arc::clone(&counters.quic),
             stop,
         };

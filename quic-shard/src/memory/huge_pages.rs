@@ -37,8 +37,11 @@ const SMALL: usize = 4_096;
 /// Small pages of a huge one that must be in use: all but a sixteenth, so that the memory grows by that at most.
 const DENSE: usize = HUGE / SMALL / 16 * 15;
 
-/// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any.
+/// Asks the kernel to back a block by huge pages. It may refuse; then the block is as good as any. Miri has no kernel.
 pub fn want<T>(block: &Vec<T>) {
+    if cfg!(miri) {
+        return;
+    }
     let begin = block.as_ptr().addr().next_multiple_of(SMALL);
     let end = (block.as_ptr().addr() + block.capacity() * size_of::<T>()) / SMALL * SMALL;
     let address = block.as_ptr().with_addr(begin).cast_mut().cast();

@@ -144,7 +144,7 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
 pub const LINE_BYTES: usize = 64;
 
 /// Asks for each cache line of so many bytes.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
 pub fn prefetch_lines(begin: *const u8, bytes: usize) {
     use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
@@ -155,7 +155,7 @@ pub fn prefetch_lines(begin: *const u8, bytes: usize) {
 }
 
 /// Elsewhere the processor is left to itself.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(all(target_arch = "x86_64", not(miri))))]
 pub fn prefetch_lines(_begin: *const u8, _bytes: usize) {}
 
 #[cfg(test)]

@@ -108,6 +108,7 @@ fn who_gives_up_requests_can_always_ask_again() {
                 ..LOSSY
             },
             clients: CLIENTS,
+            sessions_max: CLIENTS,
             ramp: Micros::from_s(5),
             end,
             idle_timeout: Duration::from_secs(200),

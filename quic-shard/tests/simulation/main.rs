@@ -43,6 +43,21 @@ fn the_same_seed_is_the_same_run() {
     assert_ne!(first.0, other.0);
 }
 
+/// Nobody outside notices that idle sessions are packed.
+#[test]
+fn a_shard_that_packs_sends_the_same_packets_as_one_that_does_not() {
+    let runs = [0, 300].map(|sessions_max| {
+        let run = Run {
+            network: Network::POOR,
+            sessions_max,
+            ..Run::new(300, Micros::from_s(120), Micros::from_s(7))
+        };
+        play(run, |_| {})
+    });
+    let [plain, packing] = runs.map(|run| (run.trace, run.packets, run.heard, run.echoed));
+    assert_eq!(plain, packing, "seed {SEED}");
+}
+
 /// What an event is: thousands of phones that say something now and then, and sleep between.
 #[test]
 fn ten_thousand_sessions_live_for_an_hour() {

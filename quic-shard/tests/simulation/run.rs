@@ -112,6 +112,8 @@ pub struct Run<S> {
     pub seed: u64,
     pub network: Network,
     pub clients: usize,
+    /// How many sessions the shard is made for.
+    pub sessions_max: usize,
     /// They begin over so long.
     pub ramp: Micros,
     pub end: Micros,
@@ -127,6 +129,7 @@ impl Run<Talk> {
             seed: SEED,
             network: Network::CLEAN,
             clients,
+            sessions_max: clients,
             ramp: Micros::from_s(5),
             end,
             idle_timeout: Duration::from_secs(200),
@@ -226,6 +229,7 @@ pub fn stage<S: Script>(
             abuse: 2,
         },
         ahead: Ahead::new().0,
+        sessions_max: run.sessions_max,
         counters: Arc::clone(&counters),
         stop,
     };

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 /// Owner, and a part of the names of functions that allocate for it: most name the type that they make room for. The
 /// innermost function that matches any line decides; of several lines that match it, the first.
 const OWNERS: [(&str, &str); 32] = [
-    ("session, packed", "quic_shard::memory::session_table::Slot>"),
+    ("session, packed", "quic_shard::memory::packing_table::Slot>"),
     (
-        "sessions awake, their connections inline",
+        "sessions not packed, their connections inline",
         "quic_shard::session::Session<",
     ),
     ("sent packets", "connection::spaces::SentPacket"),
