@@ -4,6 +4,7 @@
 
 mod fuzz;
 mod lab;
+mod miri;
 mod musl;
 mod test;
 

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-use crate::{lab, musl};
+use crate::{lab, miri, musl};
 use clap::Args;
 use std::process::Stdio;
 use xtask::interrupt::Interrupt;
@@ -18,6 +18,7 @@ The steps, all of them run even when one fails:
   doctests     the examples in the documentation
   independent  a client that shares no code with this project: aioquic, from shake.proto alone
   musl         the programs compile for x86_64-unknown-linux-musl; skipped, and told so, without the target or musl-gcc
+  miri         the memory of sessions, with an eye on where each pointer comes from; skipped, and told so, without Miri
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances
   guide        docs/evening.md and docs/operator.md, each command as it stands
@@ -59,6 +60,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     ];
     steps.command("independent", &mut cargo(independent))?;
     musl::check(&mut steps)?;
+    miri::check(&mut steps)?;
     let mut loom = cargo(["test", "--release", "-p", "shm-queue", "--lib"]);
     // A directory of its own: with other flags, cargo would build everything anew in the common one each time.
     loom.env("RUSTFLAGS", "--cfg loom")
