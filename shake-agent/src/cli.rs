@@ -179,8 +179,8 @@ pub struct WhichSettlement {
     /// The settlement file
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// The ledger
-    #[arg(long, value_name = "FILE")]
+    /// The ledger: a file, or postgres://user@host/database
+    #[arg(long, value_name = "LEDGER")]
     pub ledger: Option<PathBuf>,
 }
 
@@ -209,14 +209,20 @@ that number in the ledger's outbox. And that the lines make the balances: of eac
 last one and the line's cents, and the last one is the account's. Lines that are not settled yet are counted as backlog, and
 are no difference. Writes nothing; the agent may be running. Files of version 1 (credits only) are read with their ledgers.
 
+A ledger in PostgreSQL has no file: its table outbox is what payment reads. Then that is checked by itself: the lines of each part
+have no gap, and those of each user make the balance in the account.
+
 Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
 
 Examples:
   shake-agent settlement verify --config agent.toml
-  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents")]
+  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents
+  shake-agent settlement verify --ledger postgres://auditor@standby/event --password-file auditor.password")]
 pub struct SettlementVerifyArgs {
     #[command(flatten)]
     pub at: WhichSettlement,
+    #[command(flatten)]
+    pub server: books::OnServer,
     /// Print as JSON
     #[arg(long)]
     pub json: bool,
@@ -255,7 +261,7 @@ pub struct BackupArgs {
     #[arg(value_name = "TO")]
     pub to: PathBuf,
     #[command(flatten)]
-    pub ledger: WhichLedger,
+    pub ledger: WhichFile,
 }
 
 #[derive(Args)]
@@ -308,15 +314,29 @@ pub struct InitArgs {
     pub seeds: Vec<PathBuf>,
 }
 
-/// The ledger that is read.
+/// The ledger that is copied.
 #[derive(Args)]
-pub struct WhichLedger {
+pub struct WhichFile {
     /// Configuration file that names the ledger; --ledger goes before it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The ledger
     #[arg(long, value_name = "FILE")]
     pub ledger: Option<PathBuf>,
+}
+
+/// The ledger that is read.
+#[derive(Args)]
+pub struct WhichLedger {
+    /// Configuration file that names the ledger; --ledger goes before it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The ledger: a file, or postgres://user@host/database
+    #[arg(long, value_name = "LEDGER")]
+    pub ledger: Option<PathBuf>,
+    /// The file with the password for a ledger on a server
+    #[arg(long, value_name = "FILE", requires = "ledger")]
+    pub password_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -335,7 +355,8 @@ Exit codes: 0 told, 1 not in the ledger, or it cannot be read, 2 wrong command l
 
 Examples:
   shake-agent ledger show packet 1970324836974592
-  shake-agent ledger show user 10023 --ledger ledger.db --json | jq .balance_cents")]
+  shake-agent ledger show user 10023 --ledger ledger.db --json | jq .balance_cents
+  shake-agent ledger show user 10023 --ledger postgres://auditor@localhost/event")]
 pub struct ShowArgs {
     /// Its number, with its letter (p1970324836974592, u10023) or without
     #[arg(value_name = "ID")]

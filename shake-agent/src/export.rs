@@ -1,12 +1,12 @@
-//! Plain rows of the ledger for other programs: CSV (RFC 4180) or JSON lines. Reads one snapshot, also while an agent runs.
+//! Plain rows of the ledger for other programs: CSV (RFC 4180) or JSON lines. Reads one snapshot, also while agents run.
+//!
+//! The rows of a ledger on a server are those of a file, with the part as one more column at their end where numbers are a part's.
 
 use crate::ledger::schema::from_sql;
-use crate::ledger::{self, Account, Incarnation, LedgerError, LineKind, State};
-use rusqlite::Row;
+use crate::ledger::{Account, Incarnation, LedgerError, LineKind, Place, Query, Reader, Row, State};
 use serde_json::{Map, Value};
 use shake_rules::{PacketId, UserId};
 use std::io::{self, Write};
-use std::path::Path;
 use thiserror::Error;
 
 /// Which rows.
@@ -65,13 +65,20 @@ const PACKET_COLUMNS: [&str; 19] = [
     "ends_ms",
     "closed_ms",
 ];
-const PACKETS: &str =
-    "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, state, seed_index,
-            user, stage, shard, made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms
-     FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet";
+const PACKETS: Query = Query {
+    file: "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, state, seed_index,
+                  user, stage, shard, made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms
+           FROM packets LEFT JOIN lanes USING (lane) ORDER BY packet",
+    server: "SELECT packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, state, seed_index,
+                    usr, stage, shard, made_ms, issued_ms, opened_ms, due_ms, ends_ms, closed_ms, part
+             FROM packets LEFT JOIN lanes USING (part, lane) ORDER BY packet",
+};
 
 const SHARE_COLUMNS: [&str; 5] = ["transfer", "packet", "user", "cents", "at_ms"];
-const SHARES: &str = "SELECT transfer, packet, user, cents, at_ms FROM shares ORDER BY transfer";
+const SHARES: Query = Query {
+    file: "SELECT transfer, packet, user, cents, at_ms FROM shares ORDER BY transfer",
+    server: "SELECT transfer, packet, usr, cents, at_ms, part FROM shares ORDER BY part, transfer",
+};
 
 const OUTBOX_COLUMNS: [&str; 10] = [
     "seq",
@@ -85,11 +92,18 @@ const OUTBOX_COLUMNS: [&str; 10] = [
     "transfer",
     "incarnation",
 ];
-const OUTBOX: &str = "SELECT seq, at_ms, user, number, cents, balance_cents, kind, packet, transfer, coalesce(bits, 0)
-     FROM outbox LEFT JOIN incarnations USING (incarnation) ORDER BY seq";
+const OUTBOX: Query = Query {
+    file: "SELECT seq, at_ms, user, number, cents, balance_cents, kind, packet, transfer, coalesce(bits, 0)
+           FROM outbox LEFT JOIN incarnations USING (incarnation) ORDER BY seq",
+    server: "SELECT seq, at_ms, usr, number, cents, balance_cents, kind, packet, transfer, coalesce(bits, 0), part
+             FROM outbox LEFT JOIN openings USING (part, opening) ORDER BY part, seq",
+};
 
 const USER_COLUMNS: [&str; 4] = ["user", "balance_cents", "lines", "packets_opened"];
-const USERS: &str = "SELECT user, balance_cents, lines, packets_opened FROM users ORDER BY user";
+const USERS: Query = Query {
+    file: "SELECT user, balance_cents, lines, packets_opened FROM users ORDER BY user",
+    server: "SELECT usr, balance_cents, lines, packets_opened FROM users WHERE lines > 0 ORDER BY usr",
+};
 
 const TRANSFER_COLUMNS: [&str; 8] = [
     "transfer",
@@ -101,44 +115,47 @@ const TRANSFER_COLUMNS: [&str; 8] = [
     "cents",
     "packet",
 ];
-const TRANSFERS: &str =
-    "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents FROM transfers ORDER BY transfer";
+const TRANSFERS: Query = Query {
+    file: "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents FROM transfers ORDER BY transfer",
+    server: "SELECT transfer, at_ms, debit_kind, debit, credit_kind, credit, cents, part FROM transfers ORDER BY part, transfer",
+};
+
+/// The last column of what is numbered by part.
+const PART: &str = "part";
 
 /// Writes all rows, and gives how many.
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn export(ledger: &Path, what: What, format: Format, out: &mut impl Write) -> Result<u64, ExportError> {
-    let connection = ledger::open_read_only(ledger)?;
-    let (columns, sql): (&[&str], _) = match what {
-        What::Packets => (&PACKET_COLUMNS, PACKETS),
-        What::Transfers => (&TRANSFER_COLUMNS, TRANSFERS),
-        What::Shares => (&SHARE_COLUMNS, SHARES),
-        What::Outbox => (&OUTBOX_COLUMNS, OUTBOX),
-        What::Users => (&USER_COLUMNS, USERS),
+pub fn export(ledger: &Place, what: What, format: Format, out: &mut impl Write) -> Result<u64, ExportError> {
+    let reader = Reader::open(ledger)?;
+    let (columns, query): (&[&str], _) = match what {
+        What::Packets => (&PACKET_COLUMNS, &PACKETS),
+        What::Transfers => (&TRANSFER_COLUMNS, &TRANSFERS),
+        What::Shares => (&SHARE_COLUMNS, &SHARES),
+        What::Outbox => (&OUTBOX_COLUMNS, &OUTBOX),
+        What::Users => (&USER_COLUMNS, &USERS),
     };
-    let sqlite = |source| LedgerError::sqlite("read", ledger, source);
-    let mut statement = connection.prepare(sql).map_err(sqlite)?;
-    let mut rows = statement.query([]).map_err(sqlite)?;
-    let mut each = |write: &mut dyn FnMut(Vec<Value>) -> io::Result<()>| -> Result<u64, ExportError> {
+    let has_part = reader.is_shared() && what != What::Users;
+    let columns: Vec<&str> = columns.iter().copied().chain(has_part.then_some(PART)).collect();
+    reader.begin()?;
+    let each = |write: &mut dyn FnMut(Vec<Value>) -> io::Result<()>| -> Result<u64, ExportError> {
         let mut count = 0;
-        while let Some(row) = rows.next().map_err(sqlite)? {
+        reader.each(query, |row| {
             let values = match what {
-                What::Packets => packet(row),
-                What::Transfers => transfer(row),
-                What::Shares => credit(row, &SHARE_COLUMNS),
-                What::Outbox => credit(row, &OUTBOX_COLUMNS),
-                What::Users => credit(row, &USER_COLUMNS),
+                What::Packets => packet(row, &columns)?,
+                What::Transfers => transfer(row, has_part)?,
+                What::Shares | What::Outbox | What::Users => credit(row, &columns)?,
             };
-            write(values.map_err(sqlite)?)?;
             count += 1;
-        }
+            Ok::<_, ExportError>(write(values)?)
+        })?;
         Ok(count)
     };
     let count = match format {
         Format::Csv => {
             let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
-            csv.write_record(columns).map_err(of_output)?;
+            csv.write_record(&columns).map_err(of_output)?;
             let count = each(&mut |values| csv.serialize(values).map_err(of_output))?;
             csv.flush()?;
             count
@@ -164,11 +181,11 @@ fn of_output(error: csv::Error) -> io::Error {
     }
 }
 
-fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
-    let columns = PACKET_COLUMNS.iter().enumerate();
+fn packet(row: &Row, columns: &[&str]) -> Result<Vec<Value>, LedgerError> {
+    let columns = columns.iter().enumerate();
     columns
         .map(|(at, &name)| {
-            let value: Option<i64> = row.get(at)?;
+            let value = row.number_if_any(at)?;
             Ok(match (name, value) {
                 (_, None) => Value::Null,
                 ("packet", Some(id)) => PacketId(from_sql(id)).lettered().into(),
@@ -185,16 +202,12 @@ fn packet(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
 }
 
 /// A row of the shares, of the outbox or of the users.
-fn credit(row: &Row<'_>, columns: &[&str]) -> rusqlite::Result<Vec<Value>> {
-    let is_closing = columns
-        .iter()
-        .position(|name| *name == "kind")
-        .map_or(Ok(false), |at| {
-            let kind: i64 = row.get(at)?;
-            Ok::<_, rusqlite::Error>(kind == LineKind::Close.to_column())
-        })?;
+fn credit(row: &Row, columns: &[&str]) -> Result<Vec<Value>, LedgerError> {
+    let kind = columns.iter().position(|name| *name == "kind");
+    let kind = kind.map(|at| row.number(at)).transpose()?;
+    let is_closing = kind == Some(LineKind::Close.to_column());
     let value = |(at, &name): (usize, &&str)| {
-        let value: i64 = row.get(at)?;
+        let value = row.number(at)?;
         Ok(match name {
             // The closing line is of no user.
             "packet" | "user" | "transfer" if is_closing => Value::Null,
@@ -208,8 +221,8 @@ fn credit(row: &Row<'_>, columns: &[&str]) -> rusqlite::Result<Vec<Value>> {
     columns.iter().enumerate().map(value).collect()
 }
 
-fn transfer(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
-    let account = |at| Ok::<_, rusqlite::Error>(Account::from_columns(row.get(at)?, row.get(at + 1)?));
+fn transfer(row: &Row, has_part: bool) -> Result<Vec<Value>, LedgerError> {
+    let account = |at| Ok::<_, LedgerError>(Account::from_columns(row.number(at)?, row.number(at + 1)?));
     let (debit, credit) = (account(2)?, account(4)?);
     let packet = [debit, credit].into_iter().flatten().find_map(|account| match account {
         Account::Packet(packet) => Some(packet.lettered()),
@@ -221,14 +234,18 @@ fn transfer(row: &Row<'_>) -> rusqlite::Result<Vec<Value>> {
         Some(Account::User(user)) => user.lettered().into(),
         other => Value::from(other.map(Account::id)),
     };
-    Ok(vec![
-        row.get::<_, i64>(0)?.into(),
-        row.get::<_, i64>(1)?.into(),
+    let mut values = vec![
+        row.number(0)?.into(),
+        row.number(1)?.into(),
         kind(debit),
         id(debit),
         kind(credit),
         id(credit),
-        row.get::<_, i64>(6)?.into(),
+        row.number(6)?.into(),
         packet.into(),
-    ])
+    ];
+    if has_part {
+        values.push(row.number(7)?.into());
+    }
+    Ok(values)
 }

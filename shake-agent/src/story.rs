@@ -1,12 +1,10 @@
-//! The story of one packet or one user, as the ledger has it. Reads one snapshot, also while an agent runs, and writes
+//! The story of one packet or one user, as the ledger has it. Reads one snapshot, also while agents run, and writes
 //! nothing. Every look-up goes through a key or a small index, so it takes no longer in a large ledger.
 
 use crate::ledger::schema::{from_sql, to_sql};
-use crate::ledger::{self, Account, LedgerError, State};
-use rusqlite::{Connection, OptionalExtension, Row};
+use crate::ledger::{LedgerError, Place, Query, Reader, Row, State};
 use serde::Serialize;
 use shake_rules::{PacketId, UserId};
-use std::path::Path;
 use thiserror::Error;
 
 mod text;
@@ -96,7 +94,7 @@ pub struct Recipient {
 /// A movement of a user's money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Movement {
-    /// The transfer's number.
+    /// The transfer's number, in the journal of the part that made it.
     pub transfer: u64,
     /// When, in milliseconds since 1970 UTC.
     pub at_ms: u64,
@@ -129,29 +127,146 @@ pub struct UserStory {
     pub more_transfers: bool,
 }
 
+const PACKET: Query = Query {
+    file: "SELECT origin, seed_index, sponsor, sender, cents, balance_cents, shares, shares_left, state, shard,
+                  stage, due_ms, user, made_ms, issued_ms, opened_ms, closed_ms
+           FROM packets LEFT JOIN lanes USING (lane) WHERE packet = ?1",
+    server: "SELECT origin, seed_index, sponsor, sender, cents, balance_cents, shares, shares_left, state, shard,
+                    stage, due_ms, usr, made_ms, issued_ms, opened_ms, closed_ms
+             FROM packets LEFT JOIN lanes USING (part, lane) WHERE packet = $1",
+};
+
+const RECIPIENTS: Query = Query {
+    file: "SELECT user, waits FROM offers WHERE packet = ?1 ORDER BY offer",
+    server: "SELECT usr, waits FROM offers WHERE packet = $1 ORDER BY at_ms, usr",
+};
+
+const SHARES: Query = Query {
+    file: "SELECT at_ms, user, cents FROM shares WHERE packet = ?1 ORDER BY transfer",
+    server: "SELECT at_ms, usr, cents FROM shares WHERE packet = $1 ORDER BY at_ms, part, transfer",
+};
+
+const USER: Query = Query {
+    file: "SELECT balance_cents, packets_opened, sponsors_opened FROM users WHERE user = ?1",
+    server: "SELECT balance_cents, packets_opened, sponsors_opened FROM users WHERE usr = $1 AND lines > 0",
+};
+
+const ISSUED: Query = Query {
+    file: "SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND user = ?1 ORDER BY issued_ms",
+    server: "SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND usr = $1 ORDER BY issued_ms",
+};
+
+const SENT: Query = Query {
+    file: "SELECT packet FROM sends WHERE origin = 2 AND sender = ?1 ORDER BY packet",
+    server: "SELECT packet FROM sends WHERE origin = 2 AND sender = $1 ORDER BY packet",
+};
+
+const OFFERED: Query = Query {
+    file: "SELECT packet FROM offers WHERE waits > 0 AND user = ?1 ORDER BY offer",
+    server: "SELECT packet FROM offers WHERE waits > 0 AND usr = $1 ORDER BY at_ms, packet",
+};
+
+/// The list of a user's transfers is followed; of several parts, it is the one of lines. Kind 3 is a packet, 4 a user.
+const MOVEMENTS: Query = Query {
+    file: "WITH RECURSIVE moved AS (
+               SELECT transfers.* FROM transfers JOIN users ON transfer = last_transfer WHERE users.user = ?1
+               UNION ALL
+               SELECT transfers.* FROM transfers JOIN moved ON transfers.transfer = moved.previous)
+           SELECT transfer, at_ms, iif(debit_kind = 4 AND debit = ?1, -cents, cents),
+                  CASE WHEN debit_kind = 3 THEN debit WHEN credit_kind = 3 THEN credit END
+           FROM moved LIMIT ?2",
+    server: "SELECT transfer, at_ms, cents, packet FROM outbox WHERE usr = $1 AND kind <> 7 ORDER BY number DESC LIMIT $2",
+};
+
 /// The story of a packet.
 ///
 /// # Errors
 /// [`StoryError`].
-pub fn packet(ledger: &Path, packet: PacketId) -> Result<PacketStory, StoryError> {
-    snapshot(ledger, |connection| read_packet(connection, packet))?.ok_or(StoryError::Packet(packet))
+pub fn packet(ledger: &Place, packet: PacketId) -> Result<PacketStory, StoryError> {
+    let reader = snapshot(ledger)?;
+    let id = [to_sql(packet.0)];
+    let found = reader.rows(&PACKET, &id)?;
+    let row = found.first().ok_or(StoryError::Packet(packet))?;
+    let (mut story, times) = (story(packet, row)?, times(row)?);
+    let recipient = |row: &Row| {
+        Ok(Recipient {
+            user: UserId(from_sql(row.number(0)?)),
+            waits: row.number(1)? > 0,
+        })
+    };
+    let recipients = reader.rows(&RECIPIENTS, &id)?;
+    story.recipients = recipients.iter().map(recipient).collect::<Result<_, LedgerError>>()?;
+    let share = |row: &Row| {
+        Ok(Event {
+            at_ms: from_sql(row.number(0)?),
+            what: "share",
+            user: Some(UserId(from_sql(row.number(1)?))),
+            cents: Some(from_sql(row.number(2)?)),
+        })
+    };
+    let shares = reader.rows(&SHARES, &id)?;
+    story.events = events(
+        &story,
+        &times,
+        shares.iter().map(share).collect::<Result<_, LedgerError>>()?,
+    );
+    Ok(story)
 }
 
 /// The story of a user.
 ///
 /// # Errors
 /// [`StoryError`].
-pub fn user(ledger: &Path, user: UserId) -> Result<UserStory, StoryError> {
-    snapshot(ledger, |connection| read_user(connection, user))?.ok_or(StoryError::User(user))
+pub fn user(ledger: &Place, user: UserId) -> Result<UserStory, StoryError> {
+    let reader = snapshot(ledger)?;
+    let id = to_sql(user.0);
+    let ids = |query| {
+        let rows = reader.rows(query, &[id])?;
+        let ids = rows.iter().map(|row| Ok(PacketId(from_sql(row.number(0)?))));
+        ids.collect::<Result<Vec<_>, LedgerError>>()
+    };
+    let (issued, sent, offered) = (ids(&ISSUED)?, ids(&SENT)?, ids(&OFFERED)?);
+    let found = reader.rows(&USER, &[id])?;
+    if found.is_empty() && issued.is_empty() && sent.is_empty() && offered.is_empty() {
+        return Err(StoryError::User(user));
+    }
+    let mut story = UserStory {
+        user,
+        balance_cents: 0,
+        packets_opened: 0,
+        sponsors_opened: Vec::new(),
+        issued,
+        sent,
+        offered,
+        transfers: Vec::new(),
+        more_transfers: false,
+    };
+    if let Some(row) = found.first() {
+        let sponsors = row.bytes(2)?.as_chunks().0.iter();
+        story.balance_cents = row.number(0)?;
+        story.packets_opened = from_sql(row.number(1)?);
+        story.sponsors_opened = sponsors.map(|&bytes| u16::from_be_bytes(bytes)).collect();
+    }
+    let movement = |row: &Row| {
+        Ok(Movement {
+            transfer: from_sql(row.number(0)?),
+            at_ms: from_sql(row.number(1)?),
+            cents: row.number(2)?,
+            packet: row.number_if_any(3)?.map(|packet| PacketId(from_sql(packet))),
+        })
+    };
+    // One more than is told says whether there are more.
+    let movements = reader.rows(&MOVEMENTS, &[id, TRANSFERS_MAX as i64 + 1])?;
+    story.more_transfers = movements.len() > TRANSFERS_MAX;
+    let told = movements.iter().take(TRANSFERS_MAX).map(movement);
+    story.transfers = told.collect::<Result<_, LedgerError>>()?;
+    Ok(story)
 }
 
-fn snapshot<T>(ledger: &Path, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoryError> {
-    let connection = ledger::open_read_only(ledger)?;
-    let within = || {
-        let transaction = connection.unchecked_transaction()?;
-        read(&transaction)
-    };
-    within().map_err(|source| LedgerError::sqlite("read", ledger, source).into())
+fn snapshot(ledger: &Place) -> Result<Reader, LedgerError> {
+    let reader = Reader::open(ledger)?;
+    reader.begin()?;
+    Ok(reader)
 }
 
 /// A packet's row, without what [`PacketStory`] has of it.
@@ -163,71 +278,35 @@ struct Times {
     closed_ms: Option<u64>,
 }
 
-fn read_packet(connection: &Connection, packet: PacketId) -> rusqlite::Result<Option<PacketStory>> {
-    let row = connection
-        .query_row(
-            "SELECT origin, seed_index, sponsor, sender, cents, balance_cents, packets.shares, shares_left, state, lanes.shard,
-                    stage, due_ms, user, made_ms, issued_ms, opened_ms, closed_ms
-             FROM packets LEFT JOIN lanes USING (lane) WHERE packet = ?1",
-            [to_sql(packet.0)],
-            |row| Ok((story(packet, row)?, times(row)?)),
-        )
-        .optional()?;
-    let Some((mut story, times)) = row else { return Ok(None) };
-    story.recipients = connection
-        .prepare("SELECT user, waits FROM offers WHERE packet = ?1 ORDER BY offer")?
-        .query_map([to_sql(packet.0)], |row| {
-            Ok(Recipient {
-                user: UserId(from_sql(row.get(0)?)),
-                waits: row.get(1)?,
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    let shares: Vec<Event> = connection
-        .prepare("SELECT at_ms, user, cents FROM shares WHERE packet = ?1 ORDER BY transfer")?
-        .query_map([to_sql(packet.0)], |row| {
-            Ok(Event {
-                at_ms: from_sql(row.get(0)?),
-                what: "share",
-                user: Some(UserId(from_sql(row.get(1)?))),
-                cents: Some(from_sql(row.get(2)?)),
-            })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    story.events = events(&story, &times, shares);
-    Ok(Some(story))
-}
-
-fn story(packet: PacketId, row: &Row<'_>) -> rusqlite::Result<PacketStory> {
-    let number = |at| row.get::<_, Option<i64>>(at).map(|value| value.map(from_sql));
-    let origin: i64 = row.get(0)?;
-    let state: i64 = row.get(8)?;
+fn story(packet: PacketId, row: &Row) -> Result<PacketStory, LedgerError> {
+    let number = |at| Ok::<_, LedgerError>(row.number_if_any(at)?.map(from_sql));
+    let origin = row.number(0)?;
     Ok(PacketStory {
         packet,
         origin: ["seed", "sent", "gift"]
             .get((origin - 1) as usize)
             .unwrap_or(&"unknown"),
         seed_index: number(1)?,
-        sponsor: row.get(2)?,
+        sponsor: row.small_if_any(2)?,
         sender: number(3)?.map(UserId),
-        cents: from_sql(row.get(4)?),
-        balance_cents: row.get(5)?,
-        shares: row.get(6)?,
-        shares_left: row.get(7)?,
-        state: State::from_column(state).map_or("unknown", State::name),
-        shard: row.get(9)?,
-        stage: row.get(10)?,
+        cents: from_sql(row.number(4)?),
+        balance_cents: row.number(5)?,
+        shares: row.small(6)?,
+        shares_left: row.small(7)?,
+        state: State::from_column(row.number(8)?).map_or("unknown", State::name),
+        shard: row.small_if_any(9)?,
+        stage: row.small_if_any(10)?,
         due_ms: number(11)?,
         recipients: Vec::new(),
         events: Vec::new(),
     })
 }
 
-fn times(row: &Row<'_>) -> rusqlite::Result<Times> {
-    let number = |at| row.get::<_, Option<i64>>(at).map(|value| value.map(from_sql));
+fn times(row: &Row) -> Result<Times, LedgerError> {
+    let number = |at| Ok::<_, LedgerError>(row.number_if_any(at)?.map(from_sql));
     Ok(Times {
         user: number(12)?.map(UserId),
-        made_ms: from_sql(row.get(13)?),
+        made_ms: from_sql(row.number(13)?),
         issued_ms: number(14)?,
         opened_ms: number(15)?,
         closed_ms: number(16)?,
@@ -273,79 +352,4 @@ fn events(story: &PacketStory, times: &Times, shares: Vec<Event>) -> Vec<Event> 
     // A claim may overtake the record of the issue. The sort is stable: what happened in one commit keeps its order.
     events.sort_by_key(|event| event.at_ms);
     events
-}
-
-fn read_user(connection: &Connection, user: UserId) -> rusqlite::Result<Option<UserStory>> {
-    let row = connection
-        .query_row(
-            "SELECT balance_cents, packets_opened, sponsors_opened, last_transfer FROM users WHERE user = ?1",
-            [to_sql(user.0)],
-            |row| {
-                let sponsors: Vec<u8> = row.get(2)?;
-                let sponsors = sponsors.as_chunks().0.iter().map(|&bytes| u16::from_be_bytes(bytes));
-                let last: Option<i64> = row.get(3)?;
-                Ok((row.get(0)?, row.get::<_, i64>(1)?, sponsors.collect(), last))
-            },
-        )
-        .optional()?;
-    let ids = |sql: &str| -> rusqlite::Result<Vec<PacketId>> {
-        connection
-            .prepare(sql)?
-            .query_map([to_sql(user.0)], |row| row.get(0).map(from_sql).map(PacketId))?
-            .collect()
-    };
-    let issued =
-        ids("SELECT packet FROM packets WHERE due_ms IS NOT NULL AND state = 2 AND user = ?1 ORDER BY issued_ms")?;
-    let sent = ids("SELECT packet FROM sends WHERE origin = 2 AND sender = ?1 ORDER BY packet")?;
-    let offered = ids("SELECT packet FROM offers WHERE waits > 0 AND user = ?1 ORDER BY offer")?;
-    if row.is_none() && issued.is_empty() && sent.is_empty() && offered.is_empty() {
-        return Ok(None);
-    }
-    let (balance_cents, packets_opened, sponsors_opened, mut next) = row.unwrap_or_default();
-    let mut transfers = Vec::new();
-    while let Some(transfer) = next
-        && transfers.len() < TRANSFERS_MAX
-    {
-        let (movement, previous) = movement(connection, user, transfer)?;
-        transfers.push(movement);
-        next = previous;
-    }
-    Ok(Some(UserStory {
-        user,
-        balance_cents,
-        packets_opened: from_sql(packets_opened),
-        sponsors_opened,
-        issued,
-        sent,
-        offered,
-        transfers,
-        more_transfers: next.is_some(),
-    }))
-}
-
-/// One transfer as the user sees it, and the one before.
-fn movement(connection: &Connection, user: UserId, transfer: i64) -> rusqlite::Result<(Movement, Option<i64>)> {
-    connection
-        .prepare_cached(
-            "SELECT at_ms, debit_kind, debit, credit_kind, credit, cents, previous FROM transfers WHERE transfer = ?1",
-        )?
-        .query_row([transfer], |row| {
-            let account = |at| Ok::<_, rusqlite::Error>(Account::from_columns(row.get(at)?, row.get(at + 1)?));
-            let (debit, credit) = (account(1)?, account(3)?);
-            let cents: i64 = row.get(5)?;
-            let (cents, other) = match debit {
-                Some(Account::User(payer)) if payer == user => (-cents, credit),
-                _ => (cents, debit),
-            };
-            let movement = Movement {
-                transfer: from_sql(transfer),
-                at_ms: from_sql(row.get(0)?),
-                cents,
-                packet: match other {
-                    Some(Account::Packet(packet)) => Some(packet),
-                    _ => None,
-                },
-            };
-            Ok((movement, row.get(6)?))
-        })
 }

@@ -334,7 +334,7 @@ fn the_ledgers_of_a_fleet_are_merged_from_the_command_line() {
     check(&format!("{audit} --ledger 0.db"), 1, "0.db: ledger_twice");
     check(&format!("{audit} --ledger 9.db"), 2, "9.db; give --config");
     check(&format!("{audit} --seed fleet/seed-0.bin"), 2, "cannot be used with");
-    check("audit --fleet fleet", 2, "--ledger <FILE>");
+    check("audit --fleet fleet", 2, "give --ledger");
     check("audit --ledger 0.db --ledger 1.db", 2, "--ledger stands 2 times");
     check("audit --ledger 0.db --seed fleet/seed-0.bin", 0, "part 1 of 3");
 }

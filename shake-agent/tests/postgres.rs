@@ -7,28 +7,51 @@ mod support;
 use local_postgres::{AGENT, Server};
 use nix::sys::signal::Signal;
 use process::{Running, agent};
-use shake_proto::handoff::record::{Grant, Issued, Request};
+use shake_agent::seed_draw::{Request, Splits};
+use shake_agent::seed_fleet;
+use shake_proto::handoff::record::{Grant, Issued, Request as Record};
 use shake_proto::reply::ClaimResult;
-use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::time::{Duration, Instant};
-use support::{EVENT, Event, FAR, Front, PATIENCE, claim, claimed, ticket};
+use support::{EVENT, Event, FAR, Front, PATIENCE, claim, claimed, splitmix, ticket};
+use tempfile::TempDir;
 
+/// In each part.
 const PACKETS: u64 = 20;
 
 /// An event of two parts, whose tables are made. The server ends last.
 struct Fleet {
     events: [Event; 2],
+    /// The directory with that of the whole seed.
+    seeds: TempDir,
     server: Server,
 }
 
-fn record(index: u64) -> SeedRecord {
-    SeedRecord {
-        packet: PacketId(index),
-        amount: Cents(10 + index),
-        sponsor: SponsorId(1),
-        kind: PacketKind::Plain,
-    }
+/// The seed of two parts, in a directory of its own.
+fn seeds() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let request = Request {
+        event: EVENT,
+        budget: Cents(PACKETS * 2 * 20),
+        count: PACKETS * 2,
+        sponsors: [(SponsorId(1), 1)].into(),
+        min: Cents(10),
+        max: Cents(50),
+        splits: Splits::default(),
+    };
+    let mut state = 1;
+    let random = || splitmix(&mut state);
+    seed_fleet::generate(
+        &request,
+        2,
+        &directory.path().join("seeds"),
+        false,
+        None,
+        random,
+        |_| {},
+    )
+    .unwrap();
+    directory
 }
 
 fn init(fleet: &Fleet) -> Option<i32> {
@@ -42,14 +65,14 @@ impl Fleet {
     fn new() -> Self {
         let server = Server::start(&std::env::temp_dir(), &["fsync=off"]).unwrap();
         server.database("event").unwrap();
+        let seeds = seeds();
         let events = [0, 1].map(|part| {
             let event = Event::new(1);
-            let first = 1 + u64::from(part) * PACKETS;
-            event.put_part(&(first..first + PACKETS).map(record).collect::<Vec<_>>(), part, 2);
+            std::fs::copy(seeds.path().join(format!("seeds/seed-{part}.bin")), event.seed()).unwrap();
             event.put_on_server(&server.agent_url("event"));
             event
         });
-        let fleet = Self { events, server };
+        let fleet = Self { events, seeds, server };
         assert_eq!(init(&fleet), Some(0));
         fleet
     }
@@ -76,8 +99,8 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-fn issued(packet: PacketId, user: UserId) -> Request {
-    Request::Issued(Issued {
+fn issued(packet: PacketId, user: UserId) -> Record {
+    Record::Issued(Issued {
         packet,
         user,
         stage: 0,
@@ -86,7 +109,7 @@ fn issued(packet: PacketId, user: UserId) -> Request {
     })
 }
 
-fn claim_at(front: &mut Front, request: &Request) -> ClaimResult {
+fn claim_at(front: &mut Front, request: &Record) -> ClaimResult {
     front.push(0, request);
     claimed(&front.reply(0))
 }
@@ -129,26 +152,89 @@ fn what_is_won_at_one_gateway_opens_at_the_other() {
     let sealed = ticket(&fronts[1].keys, EVENT, packet, UserId(7), FAR);
     let other = claim_at(&mut fronts[0], &claim(2, UserId(7), sealed, UnixMillis(1)));
     assert!(is_opened(&other, false), "{other:?}");
+    read_the_books(&fleet, packet);
     for agent in &mut agents {
         agent.signal(Signal::SIGTERM);
         assert_eq!(agent.wait().code(), Some(0));
     }
 }
 
-/// Nobody makes the tables a second time, and what reads files says that there is none.
-#[test]
-fn what_is_there_is_not_made_again_and_tools_say_where_the_ledger_is() {
-    let fleet = Fleet::new();
-    assert_eq!(init(&fleet), Some(1));
-    let audit = agent(&fleet.events[0])
-        .args(["audit", "--config", "agent.toml"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&audit.stderr).into_owned();
-    assert!(
-        !audit.status.success() && told.contains("postgres://127.0.0.1:"),
-        "{told}"
+/// From the command line, while agents run: user 7 has opened two packets, the second of which is this.
+fn read_the_books(fleet: &Fleet, packet: PacketId) {
+    let seeds = fleet.seeds.path().join("seeds");
+    let (seeds, url) = (seeds.to_str().unwrap(), fleet.server.url("event"));
+    let check = |args: &str, code: i32, word: &str| {
+        let output = agent(&fleet.events[0]).args(args.split(' ')).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args}: {text}");
+        assert!(text.contains(word), "{args}: {text}");
+    };
+    let audit = format!("audit --fleet {seeds}");
+    check(&format!("{audit} --config agent.toml --on-primary"), 0, "\nbalanced");
+    check(
+        &format!("{audit} --ledger {url} --on-primary --json"),
+        0,
+        "\"opened\":{\"packets\":2,",
     );
+    check(
+        &format!("{audit} --ledger {url}"),
+        2,
+        "give a standby's address, or --on-primary",
+    );
+    check(
+        &format!("{audit} --ledger {url} --on-primary --unused seed-0.bin"),
+        2,
+        "that of all parts",
+    );
+    check("audit --config agent.toml --on-primary", 2, "--fleet");
+    check("ledger show user 7 --config agent.toml", 0, "user 7");
+    check(
+        &format!("ledger show packet {packet} --ledger {url} --json"),
+        0,
+        "\"state\":\"opened\"",
+    );
+    check(
+        "ledger export --config agent.toml --what outbox --format csv",
+        1,
+        "--on-primary",
+    );
+    let export = format!("ledger export --ledger {url} --on-primary --what outbox --format csv");
+    check(&export, 0, "transfer,incarnation,part\n");
+    check(
+        "settlement verify --config agent.toml --on-primary --json",
+        0,
+        "\"agrees\":true",
+    );
+    check(
+        &format!("settlement verify --ledger {url} --file settlement.log"),
+        2,
+        "no settlement file",
+    );
+    check(
+        "ledger backup to.db --config agent.toml",
+        1,
+        "for ledgers in files only",
+    );
+    check(&format!("ledger copy to.db --ledger {url}"), 1, "pg_basebackup");
+    // A cent is missing.
+    let take = "UPDATE users SET balance_cents = balance_cents - 1 WHERE usr = 7";
+    fleet.server.run("event", take).unwrap();
+    check(
+        &format!("{audit} --config agent.toml --on-primary"),
+        1,
+        "account_balance: user 7: expected",
+    );
+    check(
+        "settlement verify --config agent.toml --on-primary",
+        1,
+        "does NOT agree",
+    );
+}
+
+/// Nobody makes the tables a second time.
+#[test]
+fn what_is_there_is_not_made_again() {
+    assert_eq!(init(&Fleet::new()), Some(1));
 }
 
 /// A machine that was copied: the agent that comes later has the part, and the one before ends, so that no service manager starts it
@@ -161,7 +247,7 @@ fn an_agent_that_lost_its_part_ends_for_good() {
     let mut running = Running::start(first);
     granted(&mut front);
     let copy = Event::new(1);
-    copy.put_part(&(1..=PACKETS).map(record).collect::<Vec<_>>(), 0, 2);
+    std::fs::copy(first.seed(), copy.seed()).unwrap();
     copy.put_on_server(&fleet.server.url("event").replace("shake@", "agent@"));
     let stranger = agent(&copy).args(["run", "--config", "agent.toml"]).output().unwrap();
     assert_eq!(stranger.status.code(), Some(3), "the part is another installation's");
@@ -182,7 +268,7 @@ fn a_server_that_crashes_costs_nobody_anything() {
     let mut front = Front::new(&fleet.events[0], 1);
     let mut running = Running::start(&fleet.events[0]);
     let packets: Vec<PacketId> = (0..4).map(|_| granted(&mut front).packet).collect();
-    let requests: Vec<Request> = (1..)
+    let requests: Vec<Record> = (1..)
         .zip(&packets)
         .map(|(user, packet)| {
             let sealed = ticket(&front.keys, EVENT, *packet, UserId(user), FAR);

@@ -1,11 +1,12 @@
-//! The audit's own book: begun from the seed file, filled with every row of the ledger, closed with a report.
+//! The audit's own book: begun from the seed files, filled with every row of the ledger, closed with a report.
 //!
 //! About 90 bytes per packet and 32 per user; no I/O but reading the seed.
 
 use super::days::Days;
 use super::report::{CreditTally, Difference, SentTotals, SponsorTotals};
-use crate::ledger::{Account, Bound, EVENT_SPONSOR, Machine, Origin, State, shares_of};
+use crate::ledger::{Account, EVENT_SPONSOR, Origin, PartBooks, Reader, State, shares_of};
 use crate::seed_file::{SeedFile, SeedFileError, Tally};
+use crate::seed_fleet::file_name;
 use shake_rules::{PacketId, SponsorId, UserId};
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +20,8 @@ pub(super) struct Entry {
     pub(super) cents: u64,
     pub(super) origin: Origin,
     pub(super) shares: u16,
+    /// Whose seed it is of, or who made it.
+    pub(super) part: u16,
     /// Its record in the seed; meaningless for others.
     pub(super) seed_index: u32,
 
@@ -49,12 +52,13 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(packet: u64, cents: u64, origin: Origin, shares: u16, seed_index: u32) -> Self {
+    pub(super) fn new(packet: u64, cents: u64, origin: Origin, shares: u16, part: u16, seed_index: u32) -> Self {
         Self {
             packet,
             cents,
             origin,
             shares,
+            part,
             seed_index,
             state: None,
             is_opened: false,
@@ -73,11 +77,11 @@ impl Entry {
         }
     }
 
-    /// Whose totals it belongs to; none for what users sent.
-    pub(super) fn sponsor(&self) -> Option<SponsorId> {
+    /// Whose totals it belongs to: of which part, and of which sponsor; none for what users sent.
+    pub(super) fn owner(&self) -> Option<(u16, SponsorId)> {
         match self.origin {
-            Origin::Seed(sponsor) => Some(sponsor),
-            Origin::Gift => Some(EVENT_SPONSOR),
+            Origin::Seed(sponsor) => Some((self.part, sponsor)),
+            Origin::Gift => Some((self.part, EVENT_SPONSOR)),
             Origin::Sent(_) => None,
         }
     }
@@ -93,35 +97,52 @@ pub(super) struct UserSum {
     pub(super) lines: i64,
 }
 
+/// What the numbers of lines are proved by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Numbering {
+    /// Nothing: a ledger of version 2 has lines of credits only, without number and balance.
+    None,
+    /// The one journal, in whose order each user's lines are.
+    Journal,
+    /// The lines of each user, in the user's own order: the journals of several parts have none in common.
+    Users,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Book {
     /// By packet. Those of the seed come first: the others' ids are larger than all of them.
     pub(super) entries: Vec<Entry>,
-    pub(super) bound: Bound,
+    /// What the ledger says of each part.
+    pub(super) parts: BTreeMap<u16, PartBooks>,
     /// Where the last packet was found: the next one is often its neighbour.
     hint: usize,
-    pub(super) sponsors: BTreeMap<SponsorId, SponsorTotals>,
+    /// By part and sponsor.
+    pub(super) sponsors: BTreeMap<(u16, SponsorId), SponsorTotals>,
+    /// Stored balances of sponsors. Those of the event may be below zero in a part that gave what came back in another.
+    pub(super) unreleased: BTreeMap<(u16, SponsorId), i64>,
     pub(super) sent: SentTotals,
-    /// Balances by the transfers, of all but packets and users.
-    pub(super) house: BTreeMap<Account, i64>,
-    /// What the bank gave the event, by the transfers.
-    pub(super) gifts_funded: i64,
+    /// Balances by the transfers of each part, of all but packets and users.
+    pub(super) house: BTreeMap<(u16, Account), i64>,
+    /// What the bank gave the event, by the transfers of each part.
+    pub(super) gifts_funded: BTreeMap<u16, i64>,
     pub(super) users: HashMap<u64, UserSum>,
     pub(super) outbox: BTreeMap<&'static str, CreditTally>,
-    /// The machines that wrote the ledger.
-    pub(super) machines: Vec<Machine>,
-    /// One of version 2 has lines of credits only, without number and balance.
-    pub(super) is_older: bool,
-    pub(super) last_seq: i64,
+    pub(super) numbering: Numbering,
+    /// What is void may have stayed so in a closed ledger.
+    pub(super) may_be_void: bool,
+    /// The last line of each part.
+    pub(super) last_seqs: BTreeMap<u16, i64>,
+    /// The last line of users' own lists: user, number, balance.
+    pub(super) line_before: (u64, i64, i64),
     pub(super) phases: BTreeMap<Option<u16>, CreditTally>,
     /// What users got out of packets of a sponsor that were won or given in a phase.
     pub(super) grants: BTreeMap<(SponsorId, Option<u16>), CreditTally>,
     pub(super) days: Days,
-    /// When the ledger was closed, by its closing line.
-    pub(super) closed_ms: Option<u64>,
-    /// What sponsors got back without its being released, by the transfers.
-    pub(super) returned: BTreeMap<SponsorId, i64>,
+    /// When parts were closed, by their closing lines.
+    pub(super) closed_ms: BTreeMap<u16, u64>,
+    /// What sponsors got back without its being released, by the transfers of each part.
+    pub(super) returned: BTreeMap<(u16, SponsorId), i64>,
     pub(super) user_accounts: u64,
     pub(super) users_owed: u64,
     pub(super) opened_by_users: Tally,
@@ -131,30 +152,32 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn of_seed(
-        seed: &SeedFile,
-        bound: Bound,
+    /// One that knows what the seeds have.
+    pub(super) fn of_seeds(
+        seeds: &[SeedFile],
         days: Days,
         progress: &mut impl FnMut(&'static str, u64),
     ) -> Result<Self, SeedFileError> {
-        let is_older = bound.identity.is_none();
+        let count: u64 = seeds.iter().map(|seed| seed.header().count).sum();
         let mut book = Self {
-            entries: Vec::with_capacity(seed.header().count as usize),
-            bound,
+            entries: Vec::with_capacity(count as usize),
+            parts: BTreeMap::new(),
             hint: 0,
             sponsors: BTreeMap::new(),
+            unreleased: BTreeMap::new(),
             sent: SentTotals::default(),
             house: BTreeMap::new(),
-            gifts_funded: 0,
+            gifts_funded: BTreeMap::new(),
             users: HashMap::new(),
             outbox: BTreeMap::new(),
-            machines: Vec::new(),
-            is_older,
-            last_seq: 0,
+            numbering: Numbering::Journal,
+            may_be_void: false,
+            last_seqs: BTreeMap::new(),
+            line_before: (0, 0, 0),
             phases: BTreeMap::new(),
             grants: BTreeMap::new(),
             days,
-            closed_ms: None,
+            closed_ms: BTreeMap::new(),
             returned: BTreeMap::new(),
             user_accounts: 0,
             users_owed: 0,
@@ -163,20 +186,20 @@ impl Book {
             differences: Vec::new(),
             difference_count: 0,
         };
-        seed.for_each(|seed_index, record| {
-            book.sponsors
-                .entry(record.sponsor)
-                .or_default()
-                .seed
-                .add(record.amount.0);
-            let origin = Origin::Seed(record.sponsor);
-            let (packet, cents) = (record.packet.0, record.amount.0);
-            book.entries
-                .push(Entry::new(packet, cents, origin, shares_of(&record), seed_index as u32));
-            if seed_index.is_multiple_of(65_536) {
-                progress("seed records", seed_index);
-            }
-        })?;
+        for seed in seeds {
+            let part = seed.header().part;
+            seed.for_each(|seed_index, record| {
+                let totals = book.sponsors.entry((part, record.sponsor)).or_default();
+                totals.seed.add(record.amount.0);
+                let origin = Origin::Seed(record.sponsor);
+                let (packet, cents, index) = (record.packet.0, record.amount.0, seed_index as u32);
+                let entry = Entry::new(packet, cents, origin, shares_of(&record), part, index);
+                book.entries.push(entry);
+                if seed_index.is_multiple_of(65_536) {
+                    progress("seed records", seed_index);
+                }
+            })?;
+        }
         book.entries.sort_unstable_by_key(|entry| entry.packet);
         let twice: Vec<u64> = book
             .entries
@@ -190,35 +213,61 @@ impl Book {
         Ok(book)
     }
 
-    /// A stored balance of the bank, the void, a sponsor, or what came back to one.
-    pub(super) fn house_balance(&mut self, kind: i64, id: i64, balance: i64) {
+    /// What the ledger says of the parts that the seeds are of.
+    pub(super) fn take_parts(&mut self, reader: &Reader, parts: Vec<PartBooks>) {
+        let is_older = parts.iter().any(|books| books.bound.identity.is_none());
+        self.numbering = match (reader.is_shared(), is_older) {
+            (true, _) => Numbering::Users,
+            (false, true) => Numbering::None,
+            (false, false) => Numbering::Journal,
+        };
+        self.may_be_void = parts.iter().any(|books| reader.is_older(&books.bound));
+        // The bank has funded nobody yet there: all of it is in the seed.
+        for books in parts.iter().filter(|books| !books.is_begun) {
+            let part = books.bound.header.part;
+            for (&owner, totals) in self.sponsors.range((part, SponsorId(0))..=(part, SponsorId(u16::MAX))) {
+                self.unreleased.insert(owner, totals.seed.cents as i64);
+            }
+        }
+        self.parts = parts
+            .into_iter()
+            .map(|books| (books.bound.header.part, books))
+            .collect();
+    }
+
+    /// Whether the parts of an event share the ledger.
+    pub(super) fn is_shared(&self) -> bool {
+        self.numbering == Numbering::Users
+    }
+
+    /// What is said of a part's own books, where there are those of others.
+    pub(super) fn of_part(&self, part: u16) -> String {
+        if self.is_shared() {
+            format!(" of {}", file_name(part))
+        } else {
+            String::new()
+        }
+    }
+
+    /// A stored balance of a part's bank, void, sponsor, or what came back to one.
+    pub(super) fn house_balance(&mut self, part: u16, kind: i64, id: i64, balance: i64) {
         self.stored_sum += i128::from(balance);
         let account = match Account::from_columns(kind, id) {
             Some(account @ (Account::Bank | Account::Void | Account::Sponsor(_) | Account::Refunded(_))) => account,
             _ => {
-                self.differ(
-                    "account_extra",
-                    format!("account {id} of kind {kind}"),
-                    None,
-                    "no such account",
-                    balance,
-                );
+                let subject = format!("account {id} of kind {kind}{}", self.of_part(part));
+                self.differ("account_extra", subject, None, "no such account", balance);
                 return;
             }
         };
-        let expected = self.house.remove(&account).unwrap_or(0);
+        let expected = self.house.remove(&(part, account)).unwrap_or(0);
         if balance != expected {
-            self.differ(
-                "account_balance",
-                account.to_string(),
-                None,
-                format!("{expected} by the transfers"),
-                balance,
-            );
+            let subject = format!("{account}{}", self.of_part(part));
+            let expected = format!("{expected} by the transfers");
+            self.differ("account_balance", subject, None, expected, balance);
         }
         if let Account::Sponsor(sponsor) = account {
-            let left = u64::try_from(balance).unwrap_or(0);
-            self.sponsors.entry(sponsor).or_default().unreleased.cents = left;
+            self.unreleased.insert((part, sponsor), balance);
         }
     }
 
@@ -240,12 +289,12 @@ impl Book {
                 balance,
             );
         }
-        if last != expected.last {
+        if last != expected.last && !self.is_shared() {
             let subject = format!("the last transfer of user {user}");
             self.differ("transfer_chain", subject, None, name(expected.last), name(last));
         }
         // The last line has the balance by the transfers, which is compared above.
-        if lines != expected.lines && !self.is_older {
+        if lines != expected.lines && self.numbering != Numbering::None {
             let subject = format!("lines of user {user}");
             let expected = format!("{} in the outbox", expected.lines);
             self.differ("line_count", subject, None, expected, lines);

@@ -1,14 +1,14 @@
-//! Of a closed ledger: the closing line, and what went back to sponsors without ever being released.
+//! Of a part that is closed: the closing line, and what went back to sponsors without ever being released.
 
 use super::book::Book;
 use crate::ledger::Account;
-use crate::ledger::schema::VERSION;
 use crate::seed_file::Tally;
 use shake_rules::SponsorId;
 
-/// The closing line, unchecked.
+/// A closing line, unchecked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClosingRow {
+    pub(super) part: u16,
     pub(super) seq: i64,
     pub(super) at_ms: i64,
     /// How many users are owed something.
@@ -18,20 +18,19 @@ pub(super) struct ClosingRow {
 }
 
 impl Book {
-    /// The closing line, once all transfers are read.
+    /// The closing line of a part, once all transfers are read.
     pub(super) fn closing_line(&mut self, row: &ClosingRow) {
-        let expected = self.last_seq + 1;
-        if row.seq != expected || self.closed_ms.is_some() {
+        let expected = self.last_seqs.get(&row.part).copied().unwrap_or(0) + 1;
+        if row.seq != expected || self.closed_ms.contains_key(&row.part) {
             let found = format!("line {}", row.seq);
-            self.differ(
-                "closing_line",
-                "its number",
-                None,
-                format!("one, line {expected}"),
-                found,
-            );
+            let subject = format!("its number{}", self.of_part(row.part));
+            self.differ("closing_line", subject, None, format!("one, line {expected}"), found);
         }
-        self.closed_ms = Some(row.at_ms.cast_unsigned());
+        self.closed_ms.insert(row.part, row.at_ms.cast_unsigned());
+        // One of a part of many says what users had when that part was closed; others went on.
+        if self.is_shared() {
+            return;
+        }
         let owed = self.users.values().map(|sum| sum.cents).filter(|cents| *cents > 0);
         let (users, cents) = (owed.clone().count() as i64, owed.map(i128::from).sum::<i128>());
         if (users, cents) != (row.users, row.cents.into()) {
@@ -41,34 +40,31 @@ impl Book {
         }
     }
 
-    /// A sponsor's money goes back that was never released: only in a ledger that is closed.
-    pub(super) fn returned(&mut self, sponsor: SponsorId, to: SponsorId, cents: i64) {
+    /// A sponsor's money goes back that was never released: only in a part that is closed.
+    pub(super) fn returned(&mut self, part: u16, sponsor: SponsorId, to: SponsorId, cents: i64) {
         if sponsor != to {
             let (from, to) = (Account::Sponsor(sponsor), Account::Refunded(to));
             self.differ("transfer_sponsor", from, None, Account::Refunded(sponsor), to);
         }
-        let sum = self.returned.entry(sponsor).or_default();
+        let sum = self.returned.entry((part, sponsor)).or_default();
         *sum = sum.saturating_add(cents);
     }
 
-    /// When all is read: a closed ledger holds nothing, and one that is open has sent nothing back unreleased.
+    /// When all is read: a closed part holds nothing, and one that is open has sent nothing back unreleased.
     pub(super) fn close_returns(&mut self) {
-        let is_closed = self.closed_ms.is_some();
-        for (sponsor, cents) in std::mem::take(&mut self.returned) {
-            if !is_closed {
-                let subject = format!("what sponsor {sponsor} got back unreleased");
+        for ((part, sponsor), cents) in std::mem::take(&mut self.returned) {
+            if !self.closed_ms.contains_key(&part) {
+                let subject = format!("what sponsor {sponsor} got back unreleased{}", self.of_part(part));
                 self.differ("closing_line", subject, None, "a closing line", cents);
             }
-            let refunded = &mut self.sponsors.entry(sponsor).or_default().refunded;
+            let refunded = &mut self.sponsors.entry((part, sponsor)).or_default().refunded;
             refunded.cents = refunded.cents.saturating_add(u64::try_from(cents).unwrap_or(0));
         }
-        if !is_closed {
-            return;
-        }
-        // Those of before left what was void where it was.
-        let may_be_void = self.bound.version != VERSION;
         let mut left = Vec::new();
-        for (sponsor, totals) in &mut self.sponsors {
+        for (&(part, sponsor), totals) in &mut self.sponsors {
+            if !self.closed_ms.contains_key(&part) {
+                continue;
+            }
             // They were never released, and have no row: their money went back as a whole.
             totals.refunded.packets += std::mem::take(&mut totals.unreleased.packets);
             let columns = [
@@ -77,14 +73,18 @@ impl Book {
                 totals.issued,
                 totals.open,
                 totals.lost,
-                if may_be_void { Tally::default() } else { totals.void },
+                if self.may_be_void {
+                    Tally::default()
+                } else {
+                    totals.void
+                },
             ];
             if columns.iter().any(|tally| tally.packets > 0 || tally.cents > 0) {
-                left.push(*sponsor);
+                left.push((part, sponsor));
             }
         }
-        for sponsor in left {
-            let subject = format!("the packets of sponsor {sponsor}");
+        for (part, sponsor) in left {
+            let subject = format!("the packets of sponsor {sponsor}{}", self.of_part(part));
             self.differ(
                 "closed_rest",
                 subject,
@@ -93,7 +93,8 @@ impl Book {
                 "some",
             );
         }
-        if self.sent.open.packets > 0 {
+        let is_closed = self.parts.keys().all(|part| self.closed_ms.contains_key(part));
+        if is_closed && self.sent.open.packets > 0 {
             self.differ(
                 "closed_rest",
                 "what users sent",

@@ -1,20 +1,23 @@
-//! The audit of a fleet: the ledgers of many agents, merged against the whole seed. The seed is verified first, then each
-//! ledger is audited against the file of its own part. Writes nothing, and holds the book of one ledger at a time.
+//! The audit of a fleet: the ledgers of many agents, or the one that they share on a server, against the whole seed. The seed is
+//! verified first, then each ledger is audited against the file of its own part, or the one against all. Writes nothing, and holds
+//! the book of one ledger at a time.
 //!
 //! What a ledger may not do to the others: no part has two of them, and no packet of one lies in the range of another.
 
 mod parts;
 mod report;
 mod settlements;
+mod shared;
 
 pub use report::{FleetDifference, PartRow, Report};
+pub use shared::audit_shared;
 
 use super::AuditError;
 use super::report::{CreditTally, Difference, EQUATION, GrantRow, SentTotals, SponsorRow, SponsorTotals};
 use crate::seed_file::Tally;
 use crate::seed_fleet::manifest::SponsorSum;
 use crate::seed_fleet::verify::{VerifyError, verify};
-use crate::seed_fleet::{FileReport, ManifestKeys};
+use crate::seed_fleet::{self, FileReport, ManifestKeys};
 use crate::settlement::SettlementError;
 use parts::{audit_part, by_part, note_missing};
 use shake_rules::PacketId;
@@ -61,16 +64,7 @@ pub fn audit(
     keys: Option<&ManifestKeys>,
     mut progress: impl FnMut(&Path, &'static str, u64),
 ) -> Result<Report, FleetError> {
-    let seed = verify(directory, keys, |done| progress(directory, "seed records", done))?;
-    let mut notes = Notes::default();
-    let named = seed.differences.named.into_iter().map(|found| Difference {
-        kind: found.kind,
-        subject: found.subject,
-        packet: None,
-        expected: found.expected,
-        found: found.found,
-    });
-    notes.take(None, seed.differences.count, named.collect());
+    let (seed, mut notes) = verify_seed(directory, keys, &mut progress)?;
     let ledgers = by_part(seed.event, seed.files.len(), books.ledgers, &mut notes)?;
     let settlements = settlements::by_ledger(&ledgers, books.settlements, &mut notes)?;
     let mut merged = Merged::default();
@@ -98,37 +92,42 @@ pub fn audit(
             ..PartRow::default()
         };
         match audited {
-            Some(report) => merged.take(report, &mut row),
+            Some(report) => {
+                merged.take(&report);
+                row.total = report.total;
+                row.closed_ms = report.closed_ms;
+                row.identity = report.ledger;
+                row.machines = report.machines;
+                row.users_owed = report.users_owed;
+                row.owed_cents = report.users.cents;
+            }
             None => merged.take_unreleased(file, &mut row),
         }
         row.difference_count = notes.count - before;
         row.balanced = row.difference_count == 0;
         parts.push(row);
     }
-    let Merged {
-        sponsors: merged,
-        grants,
-        sent,
-        paid_packets,
-    } = merged;
-    check_merged(&merged, &seed.sponsors, &mut notes);
-    let mut total = SponsorTotals::default();
-    merged.values().for_each(|totals| total.merge(totals));
-    let row = |(sponsor, totals)| SponsorRow { sponsor, totals };
-    Ok(Report {
-        balanced: notes.count == 0,
-        origin: seed.origin,
-        proof: seed.proof,
-        event: seed.event,
-        parts,
-        total,
-        sponsors: merged.into_iter().map(row).collect(),
-        sent,
-        grants: grants.into_values().collect(),
-        paid_packets,
-        difference_count: notes.count,
-        differences: notes.named,
-    })
+    Ok(merged.told(&seed, parts, notes))
+}
+
+/// Verifies the seed; its differences come first.
+fn verify_seed(
+    directory: &Path,
+    keys: Option<&ManifestKeys>,
+    progress: &mut impl FnMut(&Path, &'static str, u64),
+) -> Result<(seed_fleet::Report, Notes), VerifyError> {
+    let mut seed = verify(directory, keys, |done| progress(directory, "seed records", done))?;
+    let mut notes = Notes::default();
+    let named = std::mem::take(&mut seed.differences.named);
+    let named = named.into_iter().map(|found| Difference {
+        kind: found.kind,
+        subject: found.subject,
+        packet: None,
+        expected: found.expected,
+        found: found.found,
+    });
+    notes.take(None, seed.differences.count, named.collect());
+    Ok((seed, notes))
 }
 
 /// The figures of all parts so far.
@@ -137,34 +136,30 @@ struct Merged {
     sponsors: BTreeMap<u16, SponsorTotals>,
     grants: BTreeMap<(u16, Option<u16>), GrantRow>,
     sent: SentTotals,
+    owed_cents: u64,
     paid_packets: Vec<PacketId>,
 }
 
 impl Merged {
-    /// A part whose ledger was audited.
-    fn take(&mut self, report: super::Report, row: &mut PartRow) {
+    /// A ledger that was audited.
+    fn take(&mut self, report: &super::Report) {
         for sponsor in &report.sponsors {
             self.take_sponsor(sponsor);
         }
-        for grant in report.grants {
+        for grant in &report.grants {
             let sum = self
                 .grants
                 .entry((grant.sponsor, grant.stage))
                 .or_insert_with(|| GrantRow {
                     credits: CreditTally::default(),
-                    ..grant
+                    ..*grant
                 });
             sum.credits.merge(grant.credits);
         }
         self.sent.merge(&report.sent);
-        self.paid_packets
-            .extend(report.paid_packets.into_iter().chain(report.void_packets));
-        row.total = report.total;
-        row.closed_ms = report.closed_ms;
-        row.identity = report.ledger;
-        row.machines = report.machines;
-        row.users_owed = report.users_owed;
-        row.owed_cents = report.users.cents;
+        self.owed_cents = self.owed_cents.saturating_add(report.users.cents);
+        let packets = report.paid_packets.iter().chain(&report.void_packets);
+        self.paid_packets.extend(packets.copied());
     }
 
     /// A part of which nothing has been released, as far as is known.
@@ -177,6 +172,29 @@ impl Merged {
 
     fn take_sponsor(&mut self, row: &SponsorRow) {
         self.sponsors.entry(row.sponsor).or_default().merge(&row.totals);
+    }
+
+    /// The report, with the sums compared.
+    fn told(self, seed: &seed_fleet::Report, parts: Vec<PartRow>, mut notes: Notes) -> Report {
+        check_merged(&self.sponsors, &seed.sponsors, &mut notes);
+        let mut total = SponsorTotals::default();
+        self.sponsors.values().for_each(|totals| total.merge(totals));
+        let row = |(sponsor, totals)| SponsorRow { sponsor, totals };
+        Report {
+            balanced: notes.count == 0,
+            origin: seed.origin,
+            proof: seed.proof,
+            event: seed.event,
+            parts,
+            total,
+            sponsors: self.sponsors.into_iter().map(row).collect(),
+            sent: self.sent,
+            grants: self.grants.into_values().collect(),
+            owed_cents: self.owed_cents,
+            paid_packets: self.paid_packets,
+            difference_count: notes.count,
+            differences: notes.named,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The table of packets, row by row: each against its record of the seed, and at the end against its transfers.
 
 use super::book::{Book, Entry};
-use crate::ledger::{Origin, State};
+use crate::ledger::{EVENT_SPONSOR, Origin, State};
+use crate::seed_fleet::file_name;
 use shake_rules::UserId;
 
 /// A row of the table of packets, unchecked.
@@ -20,6 +21,7 @@ pub(super) struct PacketRow {
     pub(super) user: Option<i64>,
     pub(super) stage: Option<i64>,
     pub(super) is_opened: bool,
+    pub(super) part: u16,
 }
 
 impl Book {
@@ -62,9 +64,20 @@ impl Book {
         let cents = u64::try_from(row.cents).unwrap_or(0);
         let shares = u16::try_from(row.shares).unwrap_or(0);
         self.entries
-            .push(Entry::new(row.packet, cents, origin, shares, u32::MAX));
+            .push(Entry::new(row.packet, cents, origin, shares, row.part, u32::MAX));
+        // The part stands in the id (drawn in `ledger::schema`).
+        let drawn = (row.packet >> 47 & u64::from(u16::MAX)) as u16;
+        if self.is_shared() && drawn != row.part {
+            let expected = format!("an id of {}", file_name(row.part));
+            self.differ_packet(
+                "packet_part",
+                row.packet,
+                expected,
+                format!("one of {}", file_name(drawn)),
+            );
+        }
         if origin == Origin::Gift {
-            let totals = self.sponsors.entry(crate::ledger::EVENT_SPONSOR).or_default();
+            let totals = self.sponsors.entry((row.part, EVENT_SPONSOR)).or_default();
             totals.gifts.packets += 1;
         } else {
             self.sent.sent.add(cents);
@@ -74,8 +87,11 @@ impl Book {
 
     fn compare_with_seed(&mut self, at: usize, row: &PacketRow, origin: Option<Origin>) {
         let entry = &self.entries[at];
-        let (cents, shares, seed_index) = (entry.cents, entry.shares, entry.seed_index);
+        let (cents, shares, seed_index, part) = (entry.cents, entry.shares, entry.seed_index, entry.part);
         let expected = entry.origin;
+        if row.part != part {
+            self.differ_packet("packet_part", row.packet, file_name(part), file_name(row.part));
+        }
         if row.cents != cents as i64 {
             self.differ_packet("packet_amount", row.packet, cents, row.cents);
         }
@@ -98,8 +114,8 @@ impl Book {
             let entry = &self.entries[at];
             let Some(state) = entry.state else {
                 let has_transfers = entry.filled || entry.paid > 0 || entry.closings > 0 || entry.void_cents != 0;
-                if let Some(sponsor) = entry.sponsor() {
-                    self.sponsors.entry(sponsor).or_default().unreleased.packets += 1;
+                if let Some(owner) = entry.owner() {
+                    self.sponsors.entry(owner).or_default().unreleased.packets += 1;
                 }
                 if has_transfers {
                     let packet = self.entries[at].packet;
@@ -123,7 +139,7 @@ impl Book {
         let (paid, closed, is_gift) = (entry.paid_cents, entry.closed_cents, entry.origin == Origin::Gift);
         let in_void = u64::try_from(entry.void_cents).unwrap_or(0);
         let came_back = entry.came_back;
-        let Some(sponsor) = entry.sponsor() else {
+        let Some(owner) = entry.owner() else {
             self.sent.grabbed.cents += paid;
             match state {
                 State::Open => self.sent.open.add(in_it),
@@ -132,7 +148,7 @@ impl Book {
             }
             return;
         };
-        let totals = self.sponsors.entry(sponsor).or_default();
+        let totals = self.sponsors.entry(owner).or_default();
         totals.opened.cents = totals.opened.cents.saturating_add(paid);
         match state {
             State::Released => totals.released.add(in_it),

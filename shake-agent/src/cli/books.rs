@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(after_long_help = "\
-Reads one snapshot of the ledger and the whole seed file, and writes nothing; the agent may be running. Checked are:
+Reads one snapshot of the ledger and the whole seed file, and writes nothing; agents may be running. Checked are:
 every packet against the seed's record, that it has exactly the transfers that its state says, all balances against the
 transfers, the zero sum, that each movement of a user's balance stands once in the outbox, with the user's next number and
 the balance after it, that each share has its transfer, and per
@@ -17,6 +17,11 @@ Which machines wrote the ledger stands in its second line.
 With --fleet, the whole seed in that directory is verified as `shake-agent seed verify` does, each ledger is audited against
 the file of its part, and their figures are merged. A part without a ledger is a difference, unless --unused names it. Whose
 manifest it is stands first: proved, UNKNOWN (without --certs, or its key was retired since; that changes no exit code) or FALSE.
+
+A ledger in PostgreSQL, --ledger postgres://…, is that of all parts: --fleet audits all of it at one moment. It is read at a standby:
+a snapshot makes agents slow that commit meanwhile. At the server that they write to, --on-primary reads for half a minute at the
+most, and then gives up (exit code 2). A user who may read the tables is enough. Users and packets are the event's, and proved over
+all parts; journals, outbox and house accounts are proved part by part.
 
 With --statement, the whole fleet's closing statement is told in place of the figures, in the form that `shake-agent close` gives it
 for one ledger. Every part must be closed or unused, and nothing may differ; else the parts that are wanting are named.
@@ -30,19 +35,23 @@ Examples:
   shake-agent audit --by day --time-zone Asia/Shanghai
   shake-agent audit --fleet seeds --certs certs --ledger a.db --ledger b.db --settlement a.log --settlement b.log
   shake-agent audit --fleet seeds --show show.toml --ledger a.db --ledger b.db --statement --page closing.html
+  shake-agent audit --fleet seeds --ledger postgres://auditor@standby/event --password-file auditor.password
+  shake-agent audit --fleet seeds --config agent.toml --on-primary
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 pub struct AuditArgs {
     /// Configuration file that names ledger and seed; --ledger and --seed go before it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The ledger; with --fleet, once for each agent
-    #[arg(long = "ledger", value_name = "FILE")]
+    /// The ledger: a file, with --fleet once for each agent, or postgres://user@host/database
+    #[arg(id = "ledger", long, value_name = "LEDGER")]
     pub ledgers: Vec<PathBuf>,
+    #[command(flatten)]
+    pub server: OnServer,
     /// The seed file
     #[arg(long, value_name = "FILE")]
     pub seed: Option<PathBuf>,
-    /// Merge the ledgers of many agents against the whole seed, in the directory that `seed generate --parts` made
-    #[arg(long, value_name = "DIR", requires = "ledgers", conflicts_with_all = ["config", "seed", "by", "verbose"])]
+    /// Audit the ledgers of many agents against the whole seed, in the directory that `seed generate --parts` made
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["seed", "by", "verbose"])]
     pub fleet: Option<PathBuf>,
     /// Also check who made the fleet's manifest, with the ticket keys of this directory
     #[arg(long, value_name = "DIR", requires = "fleet")]
@@ -76,6 +85,17 @@ pub struct AuditArgs {
     pub verbose: bool,
 }
 
+/// How a ledger on a server is read.
+#[derive(Args)]
+pub struct OnServer {
+    /// The file with the password for a ledger on a server
+    #[arg(long, value_name = "FILE", requires = "ledger")]
+    pub password_file: Option<PathBuf>,
+    /// Read it at the server that agents write to, for half a minute at the most
+    #[arg(long)]
+    pub on_primary: bool,
+}
+
 /// How credits are broken down.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub enum By {
@@ -105,16 +125,23 @@ balance_cents together.
 
 users: user balance_cents lines packets_opened.
 
+Of a ledger in PostgreSQL, all but users have one more column at the end, part: numbers of transfers and seq are counted in each part,
+number and balance_cents of a user over all of them. It is read at a standby, or with --on-primary for half a minute at the most.
+
 Ids of packets and users have a letter before them (p1970324836974592, u10023), in CSV and JSON: spreadsheets and many JSON
 readers change the last digits of numbers that long. Times are milliseconds since 1970 UTC. What is not there is empty in CSV
 and null in JSON.
 
 Examples:
   shake-agent ledger export --what packets --format csv > packets.csv
-  shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'")]
+  shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'
+  shake-agent ledger export --ledger postgres://auditor@standby/event --what outbox --format csv > outbox.csv")]
 pub struct ExportArgs {
     #[command(flatten)]
     pub ledger: WhichLedger,
+    /// Read it at the server that agents write to, for half a minute at the most
+    #[arg(long)]
+    pub on_primary: bool,
     /// Which rows
     #[arg(long, value_enum)]
     pub what: What,

@@ -1,6 +1,6 @@
 //! The command lines of `close` and `ledger copy`, which collects what an audit needs.
 
-use super::WhichLedger;
+use super::WhichFile;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -55,5 +55,5 @@ pub struct CopyArgs {
     #[arg(value_name = "TO")]
     pub to: PathBuf,
     #[command(flatten)]
-    pub ledger: WhichLedger,
+    pub ledger: WhichFile,
 }

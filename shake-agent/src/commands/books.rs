@@ -1,7 +1,7 @@
 //! `audit` and `ledger export`: both read a ledger and write nothing to it.
 
 use super::seed::read_keys;
-use super::{Progress, file_config, ledger_path, print};
+use super::{Progress, is_url, place, place_in, place_of, print, read_config};
 use crate::cli::books::{AuditArgs, By, ExportArgs};
 use anyhow::{anyhow, bail};
 use host::console;
@@ -10,10 +10,11 @@ use shake_agent::audit::fleet::{self, Books};
 use shake_agent::closing;
 use shake_agent::config::Config;
 use shake_agent::export::{self, ExportError};
+use shake_agent::ledger::Place;
 use shake_agent::names::Names;
 use shake_rules::EventId;
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
@@ -28,11 +29,15 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     }
     let config = match (args.ledgers.first(), &args.seed, &args.config) {
         (Some(_), Some(_), None) => None,
-        (_, _, config) => Some(file_config(config.as_deref())?),
+        (_, _, config) => Some(read_config(config.as_deref())?),
     };
-    let place = |given: Option<&PathBuf>, of: fn(&Config) -> &PathBuf| given.or(config.as_ref().map(of)).cloned();
-    let ledger = place(args.ledgers.first(), |config| &config.ledger).expect("it is named, or a configuration is read");
-    let seed = place(args.seed.as_ref(), |config| &config.seed).expect("it is named, or a configuration is read");
+    let ledger = ledger_of(args, config.as_ref())?;
+    let of_config = || config.as_ref().map(|config| config.seed.clone());
+    let seed = args
+        .seed
+        .clone()
+        .or_else(of_config)
+        .expect("it is named, or a configuration is read");
     let mut progress = Progress::begin();
     let report = audit::audit_in(&ledger, &seed, &args.time_zone, |what, done| {
         progress.say(|| format!("{done} {what} read"))
@@ -59,6 +64,16 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!report.balanced)))
 }
 
+/// The one ledger that is given, by itself or by a configuration.
+fn ledger_of(args: &AuditArgs, config: Option<&Config>) -> anyhow::Result<Place> {
+    let on_primary = args.server.on_primary;
+    match (args.ledgers.first(), config) {
+        (Some(ledger), _) => place_of(ledger, args.server.password_file.as_deref(), on_primary),
+        (None, Some(config)) => place_in(config, on_primary),
+        (None, None) => bail!("give --ledger, or --config the agent's configuration"),
+    }
+}
+
 /// What sponsors and phases are called: by the show that is given, else by what the configuration names.
 fn names(args: &AuditArgs, config: Option<&Config>, event: u32) -> anyhow::Result<Names> {
     let event = EventId(event);
@@ -71,16 +86,35 @@ fn names(args: &AuditArgs, config: Option<&Config>, event: u32) -> anyhow::Resul
 
 fn audit_fleet(directory: &Path, args: &AuditArgs) -> anyhow::Result<ExitCode> {
     let keys = args.certs.as_deref().map(read_keys).transpose()?;
+    let config = args.config.as_deref().map(|path| read_config(Some(path))).transpose()?;
     let mut progress = Progress::begin();
-    let books = Books {
-        ledgers: &args.ledgers,
-        settlements: &args.settlements,
-        unused: &args.unused,
+    let progress = |file: &Path, what: &'static str, done: u64| {
+        progress.say(|| format!("{}: {done} {what} read", file.display()));
     };
-    let report = fleet::audit(directory, books, keys.as_ref(), |file, what, done| {
-        progress.say(|| format!("{}: {done} {what} read", file.display()))
-    })?;
-    let names = names(args, None, report.event)?;
+    let is_shared = match &args.ledgers[..] {
+        [] => true,
+        ledgers => ledgers.iter().any(|ledger| is_url(ledger)),
+    };
+    let report = if is_shared {
+        let ledger = ledger_of(args, config.as_ref())?;
+        if args.ledgers.len() > 1 || !args.settlements.is_empty() || !args.unused.is_empty() {
+            bail!(
+                "a ledger in PostgreSQL is that of all parts: give --fleet just the one, without --settlement and --unused"
+            );
+        }
+        if matches!(ledger, Place::File(_)) {
+            bail!("--fleet wants the ledger of each part: give --ledger once for each, or the one in PostgreSQL");
+        }
+        fleet::audit_shared(directory, &ledger, keys.as_ref(), progress)?
+    } else {
+        let books = Books {
+            ledgers: &args.ledgers,
+            settlements: &args.settlements,
+            unused: &args.unused,
+        };
+        fleet::audit(directory, books, keys.as_ref(), progress)?
+    };
+    let names = names(args, config.as_ref(), report.event)?;
     if args.statement {
         return match closing::of_fleet(&report, &names) {
             Ok(statement) => super::close::tell_closed(&statement, args.page.as_deref(), args.json),
@@ -99,7 +133,7 @@ fn audit_fleet(directory: &Path, args: &AuditArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let ledger = ledger_path(&args.ledger)?;
+    let ledger = place(&args.ledger, args.on_primary)?;
     let mut out = BufWriter::new(io::stdout().lock());
     match export::export(&ledger, args.what, args.format, &mut out) {
         Ok(_) => {}

@@ -1,6 +1,6 @@
 //! `ledger init`, `ledger backup`, `ledger copy` and `ledger accept-loss`.
 
-use super::{Progress, file_config, ledger_path, print};
+use super::{Progress, file_config, ledger_file, print};
 use crate::cli::close::CopyArgs;
 use crate::cli::{AcceptLossArgs, BackupArgs, InitArgs};
 use anyhow::{Context, anyhow, bail};
@@ -19,14 +19,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub fn backup(args: &BackupArgs) -> anyhow::Result<ExitCode> {
-    let ledger = ledger_path(&args.ledger)?;
+    let ledger = ledger_file(&args.ledger)?;
     let mut progress = Progress::begin();
     let stamp = backup::backup(&ledger, &args.to, |done, of| say(&mut progress, done, of))?;
     copied(&ledger, &args.to, stamp)
 }
 
 pub fn copy(args: &CopyArgs) -> anyhow::Result<ExitCode> {
-    let ledger = ledger_path(&args.ledger)?;
+    let ledger = ledger_file(&args.ledger)?;
     let mut progress = Progress::begin();
     let stamp = backup::copy(&ledger, &args.to, |done, of| say(&mut progress, done, of))?;
     copied(&ledger, &args.to, stamp)

@@ -9,20 +9,63 @@ pub mod seed;
 pub mod settlement;
 pub mod show;
 
-use crate::cli::WhichLedger;
+use crate::cli::{WhichFile, WhichLedger};
 use anyhow::{Context, anyhow, bail};
 use host::console;
-use shake_agent::config::{self, Config};
+use shake_agent::config::{self, Config, Server};
+use shake_agent::ledger::{PRIMARY_MAX, Place};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The ledger that is asked for: by itself, or by a configuration.
-fn ledger_path(which: &WhichLedger) -> anyhow::Result<PathBuf> {
+/// The file that is asked for: by itself, or by a configuration.
+fn ledger_file(which: &WhichFile) -> anyhow::Result<PathBuf> {
     match &which.ledger {
+        Some(ledger) if is_url(ledger) => {
+            bail!("a ledger in PostgreSQL is copied by what comes with PostgreSQL: pg_basebackup, or a standby")
+        }
         Some(ledger) => Ok(ledger.clone()),
         None => Ok(file_config(which.config.as_deref())?.ledger),
     }
+}
+
+/// The ledger that is asked for: by itself, or by a configuration.
+fn place(which: &WhichLedger, on_primary: bool) -> anyhow::Result<Place> {
+    match &which.ledger {
+        Some(ledger) => place_of(ledger, which.password_file.as_deref(), on_primary),
+        None => place_in(&read_config(which.config.as_deref())?, on_primary),
+    }
+}
+
+/// A ledger that is given by itself.
+fn place_of(ledger: &Path, password_file: Option<&Path>, on_primary: bool) -> anyhow::Result<Place> {
+    if !is_url(ledger) {
+        return Ok(Place::File(ledger.to_owned()));
+    }
+    let url = ledger.to_str().context("--ledger: this URL is no text")?;
+    let server = Server::parse(url, password_file.map(Path::to_owned));
+    on_server(&server.map_err(|fault| anyhow!("--ledger: {fault}"))?, on_primary)
+}
+
+/// The ledger of a configuration.
+fn place_in(config: &Config, on_primary: bool) -> anyhow::Result<Place> {
+    match &config.server {
+        Some(server) => on_server(server, on_primary),
+        None => Ok(Place::File(config.ledger.clone())),
+    }
+}
+
+fn on_server(server: &Server, on_primary: bool) -> anyhow::Result<Place> {
+    let config = server.connection().context("the password file cannot be read")?;
+    Ok(Place::Server {
+        config: Box::new(config),
+        primary_max: on_primary.then_some(PRIMARY_MAX),
+    })
+}
+
+fn is_url(ledger: &Path) -> bool {
+    let begins = |scheme: &str| ledger.as_os_str().as_encoded_bytes().starts_with(scheme.as_bytes());
+    begins("postgres://") || begins("postgresql://")
 }
 
 /// Reads the configuration, or takes the built-in one. The error names the file and every line that is wrong.
@@ -34,11 +77,11 @@ fn read_config(path: Option<&Path>) -> anyhow::Result<Config> {
     })
 }
 
-/// The same, of a ledger in a file: for what reads no other yet.
+/// The same, of a ledger in a file: for what is done with no other.
 fn file_config(path: Option<&Path>) -> anyhow::Result<Config> {
     let config = read_config(path)?;
     if let Some(server) = &config.server {
-        bail!("the ledger is in {server}, and this command reads ledgers in files only");
+        bail!("the ledger is in {server}, and this command is for ledgers in files only");
     }
     Ok(config)
 }

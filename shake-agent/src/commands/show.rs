@@ -1,11 +1,12 @@
 //! `ledger show`: the story of one packet or user.
 
-use super::{file_config, ledger_path, print};
+use super::{place, print, read_config};
 use crate::cli::{ShowArgs, ShowCommand, WhichLedger};
 use anyhow::Context;
 use serde::Serialize;
+use shake_agent::ledger::{Place, Reader};
 use shake_agent::names::Names;
-use shake_agent::{ledger, story};
+use shake_agent::story;
 use shake_rules::{PacketId, UserId};
 use std::process::ExitCode;
 
@@ -13,25 +14,27 @@ pub fn show(command: &ShowCommand) -> anyhow::Result<ExitCode> {
     match command {
         ShowCommand::Packet(args) => {
             let packet = PacketId::parse(&args.id).with_context(|| format!("{:?} is no packet's number", args.id))?;
-            let story = story::packet(&ledger_path(&args.ledger)?, packet)?;
-            tell(args, &story, || Ok(story.told(&names(&args.ledger)?)))
+            let ledger = place(&args.ledger, false)?.for_a_glance();
+            let story = story::packet(&ledger, packet)?;
+            tell(args, &story, || Ok(story.told(&names(&args.ledger, &ledger)?)))
         }
         ShowCommand::User(args) => {
             let user = UserId::parse(&args.id).with_context(|| format!("{:?} is no user's number", args.id))?;
-            let story = story::user(&ledger_path(&args.ledger)?, user)?;
+            let story = story::user(&place(&args.ledger, false)?.for_a_glance(), user)?;
             tell(args, &story, || Ok(story.to_string()))
         }
     }
 }
 
 /// What sponsors and phases are called, where a configuration tells.
-fn names(which: &WhichLedger) -> anyhow::Result<Names> {
+fn names(which: &WhichLedger, ledger: &Place) -> anyhow::Result<Names> {
     if which.ledger.is_some() && which.config.is_none() {
         return Ok(Names::default());
     }
-    let config = file_config(which.config.as_deref())?;
-    let bound = ledger::bound_seed(&ledger::open_read_only(&ledger_path(which)?)?)?;
-    Ok(bound.map_or_else(Names::default, |bound| Names::read(&config, bound.header.event)))
+    let config = read_config(which.config.as_deref())?;
+    let parts = Reader::open(ledger)?.parts()?;
+    let event = parts.first().map(|books| books.bound.header.event);
+    Ok(event.map_or_else(Names::default, |event| Names::read(&config, event)))
 }
 
 fn tell(

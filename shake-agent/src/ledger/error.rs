@@ -9,6 +9,7 @@ use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, PacketId, UnixMillis};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use thiserror::Error;
 
 /// Why the ledger refused or failed.
@@ -147,6 +148,28 @@ pub enum LedgerError {
         /// The reason.
         source: Failure,
     },
+    /// A row says what no ledger says.
+    #[error("the ledger {} holds what this program never writes: {what}", place.display())]
+    Strange {
+        /// Where it lies.
+        place: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// All of a ledger is to be read where agents write.
+    #[error(
+        "{} is the server that agents write to, and whoever reads all of it makes them slow: give a standby's address, or --on-primary, \
+         which ends after half a minute",
+        .0.display()
+    )]
+    OnPrimary(PathBuf),
+    /// It took too long there.
+    #[error(
+        "{} is the server that agents write to, and all of it could not be read within {} s: read a standby, or a copy that stays in \
+         recovery",
+        .0.display(), .1.as_secs()
+    )]
+    TooLongOnPrimary(PathBuf, Duration),
     /// The database knows no such part.
     #[error("there is no {}: a part's row is made with the tables, from the seed files of the event", .0.display())]
     NoPart(PathBuf),

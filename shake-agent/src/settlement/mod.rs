@@ -14,6 +14,7 @@ mod file;
 mod line;
 mod outbox;
 mod start;
+mod table;
 mod verify;
 mod worker;
 
@@ -25,6 +26,7 @@ pub use file::FileTarget;
 pub use line::Identity;
 pub(crate) use start::ask_for_new_ledger;
 pub use start::{Standing, ask, begin, identity_of_file, identity_of_ledger, set_aside, unknown_to};
+pub use table::{TableReport, verify_table};
 pub use verify::{Report, verify};
 pub use worker::Worker;
 

@@ -61,11 +61,16 @@ pub struct KindSum {
 
 impl Sums {
     fn add(&mut self, line: &Line) {
+        self.add_of(line.kind, line.cents);
+    }
+
+    /// Adds a line of a kind.
+    pub(super) fn add_of(&mut self, kind: LineKind, cents: i64) {
         self.count += 1;
-        self.cents = self.cents.saturating_add(line.cents);
-        let of_kind = self.kinds.entry(line.kind.name()).or_default();
+        self.cents = self.cents.saturating_add(cents);
+        let of_kind = self.kinds.entry(kind.name()).or_default();
         of_kind.count += 1;
-        of_kind.cents = of_kind.cents.saturating_add(line.cents);
+        of_kind.cents = of_kind.cents.saturating_add(cents);
     }
 }
 

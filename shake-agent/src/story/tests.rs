@@ -3,12 +3,13 @@
 
 use super::*;
 use crate::ledger::schema;
+use rusqlite::Connection;
 
 const PACKET: &str =
     "INSERT INTO packets (packet, origin, sponsor, sender, cents, shares, balance_cents, shares_left, recipients,
     state, seed_index, user, stage, made_ms, issued_ms, opened_ms, due_ms, closed_ms) VALUES ";
 
-fn ledger(rows: &str) -> (tempfile::TempDir, std::path::PathBuf) {
+fn ledger(rows: &str) -> (tempfile::TempDir, Place) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger.db");
     let connection = Connection::open(&path).unwrap();
@@ -19,7 +20,7 @@ fn ledger(rows: &str) -> (tempfile::TempDir, std::path::PathBuf) {
             "PRAGMA application_id = {id}; PRAGMA user_version = {version}; {rows}"
         ))
         .unwrap();
-    (directory, path)
+    (directory, path.into())
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn the_export_says_the_same_in_both_formats() {
     let event = event();
     let rows = |what, format| {
         let mut out = Vec::new();
-        let count = export::export(&event.ledger(), what, format, &mut out).unwrap();
+        let count = export::export(&event.ledger().into(), what, format, &mut out).unwrap();
         (count, String::from_utf8(out).unwrap())
     };
     let (count, csv) = rows(What::Packets, Format::Csv);
@@ -335,7 +335,7 @@ fn shares_and_outbox_are_exported() {
     let real = shared();
     let rows = |what| {
         let mut out = Vec::new();
-        export::export(&real.event.ledger(), what, Format::Csv, &mut out).unwrap();
+        export::export(&real.event.ledger().into(), what, Format::Csv, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     };
     let outbox = rows(What::Outbox);

@@ -56,7 +56,7 @@ pub fn make_version_3(ledger: &std::path::Path) {
 
 fn rows(real: &Real, what: What) -> String {
     let mut out = Vec::new();
-    export::export(&real.event.ledger(), what, Format::Csv, &mut out).unwrap();
+    export::export(&real.event.ledger().into(), what, Format::Csv, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -73,7 +73,7 @@ fn without_ends(rows: &str) -> Vec<Vec<&str>> {
 fn a_ledger_of_version_2_is_read_by_every_tool_and_never_continued() {
     let mut real = played();
     let user = UserId(1);
-    let story_before = story::user(&real.event.ledger(), user).unwrap();
+    let story_before = story::user(&real.event.ledger().into(), user).unwrap();
     let packets_before = rows(&real, What::Packets);
     real.close();
     make_version_2(&real.event.ledger());
@@ -82,8 +82,8 @@ fn a_ledger_of_version_2_is_read_by_every_tool_and_never_continued() {
     assert!(report.balanced, "{report}");
     assert_eq!(without_ends(&rows(&real, What::Packets)), without_ends(&packets_before));
     assert!(rows(&real, What::Outbox).lines().count() > 1);
-    assert_eq!(story::user(&real.event.ledger(), user).unwrap(), story_before);
-    story::packet(&real.event.ledger(), real.records[1].packet).unwrap();
+    assert_eq!(story::user(&real.event.ledger().into(), user).unwrap(), story_before);
+    story::packet(&real.event.ledger().into(), real.records[1].packet).unwrap();
 
     let refused = Ledger::open(&real.event.ledger()).expect_err("it must not be continued");
     assert!(matches!(refused, LedgerError::Older { found: 2, .. }), "{refused}");

@@ -164,7 +164,7 @@ impl Event {
     /// Every user's lines in the outbox, in order.
     pub fn lines(&self) -> BTreeMap<u64, Vec<UserLine>> {
         let mut csv = Vec::new();
-        export::export(&self.ledger(), What::Outbox, Format::Csv, &mut csv).unwrap();
+        export::export(&self.ledger().into(), What::Outbox, Format::Csv, &mut csv).unwrap();
         let csv = String::from_utf8(csv).unwrap();
         let mut rows = csv.lines().map(|row| row.split(',').collect::<Vec<_>>());
         let names = rows.next().unwrap();

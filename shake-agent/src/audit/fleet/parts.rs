@@ -102,8 +102,9 @@ pub(super) fn audit_part(
     }
 }
 
-fn describe(header: &SeedHeader) -> String {
+pub(super) fn describe(header: &SeedHeader) -> String {
     let SeedHeader {
+        event,
         part,
         parts,
         count,
@@ -112,7 +113,7 @@ fn describe(header: &SeedHeader) -> String {
         ..
     } = header;
     let (part, total) = (part + 1, money(total.0));
-    format!("part {part} of {parts}, {count} packets, {total}, checksum {records_crc:08x}")
+    format!("event {event} part {part} of {parts}, {count} packets, {total}, checksum {records_crc:08x}")
 }
 
 /// Packets that were sent or given have the part in their ids (drawn in `ledger::schema`). Those of the seed need no look:

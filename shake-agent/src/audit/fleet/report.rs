@@ -27,10 +27,10 @@ pub struct FleetDifference {
 pub struct PartRow {
     /// The part, from 0 on.
     pub part: u16,
-    /// Its ledger. A part without one counts as unreleased, and so does one whose ledger cannot be compared with it. Either is a
+    /// Its ledger, or the one on a server that the parts share and an agent of this one has begun. A part without one counts as unreleased, and so does one whose ledger cannot be compared with it. Either is a
     /// difference, unless the part is said to be unused.
     pub ledger: Option<String>,
-    /// Whether there is no difference in its ledger.
+    /// Whether there is no difference in its ledger. Of one that parts share, whether there is none at all.
     pub balanced: bool,
     /// How many differences there are in its ledger.
     pub difference_count: u64,
@@ -40,9 +40,9 @@ pub struct PartRow {
     pub identity: Option<String>,
     /// The machines that wrote it.
     pub machines: Vec<Machine>,
-    /// How many users it owes something.
+    /// How many users it owes something; 0 of a ledger that parts share, whose users are the event's.
     pub users_owed: u64,
-    /// What it owes them together, in cents.
+    /// What it owes them together, in cents; 0 likewise.
     pub owed_cents: u64,
     /// Its settlement file, when it was given.
     pub settlement: Option<String>,
@@ -73,6 +73,8 @@ pub struct Report {
     pub sent: SentTotals,
     /// Credits by sponsor and phase, without what users sent.
     pub grants: Vec<GrantRow>,
+    /// What users are owed together, in cents.
+    pub owed_cents: u64,
     /// The packets that commits opened which are lost, and those that are void, by id.
     pub paid_packets: Vec<PacketId>,
     /// How many differences there are.

@@ -188,15 +188,15 @@ pub(super) fn run_once<T>(
 }
 
 /// A connection, without statements.
-struct Dialled {
-    client: Client,
+pub(super) struct Dialled {
+    pub(super) client: Client,
     /// What reads it.
     connection: JoinHandle<()>,
     warned: Arc<AtomicBool>,
-    runtime: Runtime,
+    pub(super) runtime: Runtime,
 }
 
-fn dial(config: &Config) -> Result<Dialled, Failure> {
+pub(super) fn dial(config: &Config) -> Result<Dialled, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let warned = Arc::new(AtomicBool::new(false));
     let connecting = runtime.block_on(async { timeout(CONNECT, config.connect(NoTls)).await });

@@ -20,11 +20,13 @@ mod look;
 mod read;
 mod rows;
 mod schema;
+mod snapshot;
 mod statements;
 mod write;
 
 pub use init::{Installation, init};
 pub use link::Failure;
+pub(super) use snapshot::{Fetched, Snapshot};
 
 use super::differences::Differences;
 use super::opening::Incarnation;

@@ -1,6 +1,7 @@
 //! The same in PostgreSQL; and what only a store of several agents can get wrong.
 
 mod away;
+mod books;
 mod locks;
 mod proxy;
 
