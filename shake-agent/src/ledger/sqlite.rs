@@ -187,9 +187,9 @@ fn load(connection: &Connection, needed: &Needed, view: &mut View) -> rusqlite::
             view.put_packet(id, finder.find(id)?);
         }
     }
-    if !needed.users.is_empty() {
+    if needed.every_user().next().is_some() {
         let mut finder = users::Finder::new(connection)?;
-        for &id in &needed.users {
+        for id in needed.every_user() {
             if !view.has_user(id) {
                 view.put_user(id, finder.find(id)?);
             }

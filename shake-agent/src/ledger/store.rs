@@ -119,7 +119,7 @@ pub struct Needed {
     /// Packets that are to be opened, of any writer. One that another has at the moment is seen, and not waited for, nor is one
     /// that can be opened no more.
     pub claimed: Vec<PacketId>,
-    /// The same of packets of which a user is to get a share.
+    /// The same of packets of which a user is to get a share. The user is needed if the packet can be changed.
     pub grabbed: Vec<(PacketId, UserId)>,
     /// Users, whether or not they have an account. Those that another writer has are not waited for.
     pub users: Vec<UserId>,
@@ -150,6 +150,12 @@ impl Needed {
     pub fn every_packet(&self) -> impl Iterator<Item = PacketId> {
         let grabbed = self.grabbed.iter().map(|(packet, _)| packet);
         self.packets.iter().chain(&self.claimed).chain(grabbed).copied()
+    }
+
+    /// All users, for a store of one writer.
+    pub fn every_user(&self) -> impl Iterator<Item = UserId> {
+        let grabbers = self.grabbed.iter().map(|(_, user)| user);
+        self.users.iter().chain(grabbers).copied()
     }
 
     /// Puts keys in order, where neighbours are near to each other on a disk.

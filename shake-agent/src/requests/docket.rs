@@ -109,7 +109,6 @@ impl<'r> Case<'r> {
             Self::Grab { ask, packet } => {
                 if let Some(packet) = packet {
                     needed.grabbed.push((*packet, ask.user));
-                    needed.users.push(ask.user);
                 }
             }
         }

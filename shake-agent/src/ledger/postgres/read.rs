@@ -7,7 +7,7 @@ use crate::ledger::bound::Bound;
 use crate::ledger::lanes::LaneRecord;
 use crate::ledger::opening::Incarnation;
 use crate::ledger::packet::{Packet, State};
-use crate::ledger::schema::to_sql;
+use crate::ledger::schema::{from_sql, to_sql};
 use crate::ledger::shares::{Made, sender_column};
 use crate::ledger::spans::{Span, Spans};
 use crate::ledger::standing::{Numbers, Standing};
@@ -234,12 +234,18 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
         let (id, account) = user(row)?;
         view.put_user(id, account);
     }
-    let missing: Vec<i64> = needed
-        .users
+    // Of a packet that another agent has, or that can be changed no more, nobody gets a share now.
+    let takers: Vec<i64> = grabs
         .iter()
-        .filter(|id| !view.has_user(**id))
-        .map(|id| to_sql(id.0))
+        .filter(|(packet, user)| view.has_packet(*packet) && !view.has_user(*user))
+        .map(|(_, user)| to_sql(user.0))
         .collect();
+    for row in &rows(link, !takers.is_empty(), &statements.users, &[&takers]).await? {
+        let (id, account) = user(row)?;
+        view.put_user(id, account);
+    }
+    let is_missing = |id: &i64| !view.has_user(UserId(from_sql(*id)));
+    let missing: Vec<i64> = users.iter().chain(&takers).copied().filter(is_missing).collect();
     let of_missing: [Parameter<'_>; 1] = [&missing];
     let (_, made_users, sends_again) = tokio::try_join!(
         biased;
@@ -281,7 +287,7 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
 /// What was wanted and not locked: packets that are final, not there, or another agent's at the moment, and its users.
 async fn see_others(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
     let packets: Vec<PacketId> = needed.every_packet().filter(|id| !view.has_packet(*id)).collect();
-    let users: Vec<UserId> = needed.users.iter().copied().filter(|id| !view.has_user(*id)).collect();
+    let users: Vec<UserId> = needed.every_user().filter(|id| !view.has_user(*id)).collect();
     let packet_ids: Vec<i64> = packets.iter().map(|id| to_sql(id.0)).collect();
     let user_ids: Vec<i64> = users.iter().map(|id| to_sql(id.0)).collect();
     let (of_packets, of_users): ([Parameter<'_>; 1], [Parameter<'_>; 1]) = ([&packet_ids], [&user_ids]);
@@ -306,6 +312,8 @@ async fn see_others(link: &Link, needed: &Needed, view: &mut View) -> Result<(),
         let (id, account) = user(row)?;
         view.put_others_user(id, account);
     }
+    // Not there, and not made: nothing of this transaction is theirs.
+    users.into_iter().for_each(|id| view.put_others_user(id, None));
     Ok(())
 }
 

@@ -268,12 +268,12 @@ impl Store for Memory {
                 found => view.put_packet(id, found.copied()),
             }
         }
-        for id in &needed.users {
-            let account = content.users.get(id).cloned();
-            if others.users.contains(id) {
-                view.put_others_user(*id, account);
+        for id in needed.every_user() {
+            let account = content.users.get(&id).cloned();
+            if others.users.contains(&id) {
+                view.put_others_user(id, account);
             } else {
-                view.put_user(*id, account);
+                view.put_user(id, account);
             }
         }
         for key in &needed.shares {
