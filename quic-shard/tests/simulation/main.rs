@@ -2,6 +2,7 @@
 //!
 //! A run that fails is seen again by its seed, which each failure names.
 
+mod leaf;
 mod loss;
 mod run;
 
