@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thiserror::Error;
-use tokio_postgres::{Config, NoTls};
+use tokio_postgres::{Client, Config, NoTls};
 
 /// The superuser of each server.
 const SUPERUSER: &str = "shake";
@@ -223,12 +223,28 @@ impl Server {
     /// # Errors
     /// When the server refuses.
     pub fn run(&self, database: &str, statements: &str) -> Result<(), Error> {
+        self.on(database, async |client| client.batch_execute(statements).await)
+    }
+
+    /// The one number, of 64 bits, that a statement gives.
+    ///
+    /// # Errors
+    /// When the server refuses, or the statement gives something else.
+    pub fn number(&self, database: &str, question: &str) -> Result<i64, Error> {
+        self.on(database, async |client| client.query_one(question, &[]).await?.try_get(0))
+    }
+
+    fn on<T>(
+        &self,
+        database: &str,
+        work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(Error::io("make an event loop for", database))?;
         runtime.block_on(async {
             let (client, connection) = self.config(database).connect(NoTls).await?;
             tokio::spawn(connection);
-            Ok(client.batch_execute(statements).await?)
+            Ok(work(&client).await?)
         })
     }
 

@@ -15,7 +15,7 @@ use crate::seed_file::{SeedFile, SeedFileError};
 use mix::Mix;
 use shake_proto::handoff::record::Grant;
 use shake_rules::show::Phase;
-use shake_rules::{EventId, SponsorId, UnixMillis};
+use shake_rules::{Cents, EventId, SponsorId, UnixMillis};
 use std::collections::BTreeMap;
 use tracing::{error, info, warn};
 
@@ -217,6 +217,17 @@ impl Feed {
             Some(phase) => phase.sponsors.clone(),
             None => self.index.keys().map(|&sponsor| (sponsor, 1)).collect(),
         }
+    }
+
+    /// What the phase at `now` gives away in gifts in a second, at the most; nothing before the first one.
+    #[must_use]
+    pub fn gifts_a_second(&self, now: UnixMillis) -> Cents {
+        let started = self.phases.partition_point(|phase| phase.starts_at <= now);
+        let phase = started.checked_sub(1).and_then(|index| self.phases.get(index));
+        let gifts = phase.and_then(|phase| phase.gifts);
+        gifts.map_or(Cents(0), |gifts| {
+            Cents((gifts.per_second * gifts.max.0 as f64).ceil() as u64)
+        })
     }
 
     /// Whether it is time to read the seed: always, unless it could not be read a moment ago.

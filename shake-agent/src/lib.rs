@@ -18,6 +18,7 @@ pub mod seed_generate;
 
 pub mod feed;
 pub mod follow;
+mod gifts;
 pub mod lanes;
 pub mod ledger;
 pub mod outage;

@@ -14,6 +14,7 @@
 use crate::counters::Counters;
 use crate::crash;
 use crate::feed::{Feed, Plan};
+use crate::gifts::Gifts;
 use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
@@ -55,6 +56,7 @@ pub struct Agent<S = Sqlite> {
     expiry_looked: UnixMillis,
     /// Of the last transaction of a turn.
     pace: Option<Pace>,
+    pub(crate) gifts: Gifts,
 }
 
 /// How often to look for what is overdue, in milliseconds.
@@ -84,6 +86,7 @@ impl<S: Store> Agent<S> {
             answers: Vec::with_capacity(batch_max),
             expiry_looked: UnixMillis(0),
             pace: None,
+            gifts: Gifts::default(),
         }
     }
 
@@ -254,7 +257,8 @@ impl<S: Store> Agent<S> {
     ) -> Result<Vec<(usize, LaneRecord)>, LedgerError> {
         let mut tries = 1;
         loop {
-            match self.try_commit(lanes, plan, expires, now) {
+            let drawn = self.keep_gifts_in_hand(now);
+            match drawn.and_then(|()| self.try_commit(lanes, plan, expires, now)) {
                 Err(fault) if fault.is_conflict() && tries < TRIES_MAX => {
                     tries += 1;
                     self.counters.commits_again.add(1);

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use process::{Running, agent};
 use shake_agent::seed_draw::{Request, Splits};
 use shake_agent::seed_fleet;
-use shake_proto::handoff::record::{Grant, Issued, Request as Record};
+use shake_proto::handoff::record::{Gift, Grant, Issued, Request as Record};
 use shake_proto::reply::ClaimResult;
 use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// In each part.
 const PACKETS: u64 = 20;
+/// That of the tests' show, in cents.
+const BUDGET: i64 = 1_000;
 
 /// An event of two parts, whose tables are made. The server ends last.
 struct Fleet {
@@ -258,6 +260,37 @@ fn an_agent_that_lost_its_part_ends_for_good() {
     assert_eq!(running.wait().code(), Some(3));
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
+}
+
+/// An agent draws from the event's money for gifts what it gives, and puts the rest back when it ends.
+#[test]
+fn gifts_of_all_gateways_come_from_one_budget() {
+    let fleet = Fleet::new();
+    let number = |question| fleet.server.number("event", question).unwrap();
+    let (pot, given) = (
+        || number("SELECT gift_pot_cents FROM ledger"),
+        || number("SELECT coalesce(sum(cents), 0)::bigint FROM packets WHERE origin = 3"),
+    );
+    let mut fronts = fleet.events.each_ref().map(|event| Front::new(event, 1));
+    let mut agents = fleet.events.each_ref().map(Running::start);
+    fronts.iter_mut().for_each(|front| drop(granted(front)));
+    assert_eq!(pot(), BUDGET, "there once, and not once a part");
+    for (key, front) in (1..).zip(&mut fronts) {
+        let gift = Gift {
+            key: [key; 16],
+            total: Cents(300),
+            recipients: vec![UserId(key.into())],
+            stage: 0,
+            at: UnixMillis(1),
+        };
+        front.push(0, &Record::Gift(gift));
+    }
+    until("both gifts are made", || given() == 600);
+    for agent in &mut agents {
+        agent.signal(Signal::SIGTERM);
+        assert_eq!(agent.wait().code(), Some(0));
+    }
+    assert_eq!(pot(), BUDGET - 600);
 }
 
 /// The server crashes and comes back: what it had acknowledged is there, what was asked meanwhile was told busy, what was won

@@ -6,7 +6,7 @@ use super::lanes::LaneRecord;
 use super::packet::{Held, Packet, State};
 use super::sqlite::Sqlite;
 use super::store::{Listing, Needed, Store};
-use shake_rules::PacketId;
+use shake_rules::{Cents, PacketId};
 use std::ops::{Deref, DerefMut, Range};
 
 /// A transaction under way. What it does is done in its [`Book`], which it derefs to.
@@ -93,6 +93,27 @@ impl<'a, S: Store> Batch<'a, S> {
         Ok(self.book.held(&listed))
     }
 
+    /// Raises what the event was funded with for gifts. Less than it has changes nothing.
+    pub(super) fn raise_gift_budget(&mut self, to: Cents) -> Result<(), LedgerError> {
+        let own = self.book.standing.bound.as_ref().map_or(Cents(0), |bound| bound.gift_budget);
+        let before = self.store.raise_gift_budget(to)?.unwrap_or(own);
+        if to > before {
+            self.book.fund_gifts(Cents(to.0 - before.0));
+        }
+        Ok(())
+    }
+
+    /// Draws so many cents for gifts from what all writers have in common, or as many as are there; puts back what is negative. Gives
+    /// how much. In a transaction of its own: whoever draws waits for others who do, and holds up who waits for its own packets.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn draw_gifts(&mut self, cents: i64) -> Result<i64, LedgerError> {
+        let drawn = self.store.draw_gifts(cents)?;
+        self.book.take_gifts(drawn);
+        Ok(drawn)
+    }
+
     /// Sends back what stands in rings, what is lost, what is void and what was never released, and writes the closing line.
     pub(super) fn close_books(&mut self) -> Result<(), LedgerError> {
         if self.store.first_due()?.is_some() {
@@ -103,6 +124,8 @@ impl<'a, S: Store> Batch<'a, S> {
                 self.book.return_packet(id);
             }
         }
+        // Parts are closed when the event is over: the first one that is takes with it what nobody has drawn.
+        self.draw_gifts(i64::MAX)?;
         self.book.close();
         Ok(())
     }

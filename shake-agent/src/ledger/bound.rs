@@ -22,7 +22,7 @@ impl<S: Store> Ledger<S> {
     /// [`LedgerError::SeedFile`], or a failed write.
     pub fn bind_seed(&mut self, seed: &SeedFile, gift_budget: Cents, now: UnixMillis) -> Result<Bound, LedgerError> {
         if let Some(bound) = self.bound() {
-            let before = bound.gift_budget;
+            let own = bound.gift_budget;
             if bound.header != *seed.header() {
                 return Err(LedgerError::OtherSeed {
                     ledger: self.path().to_owned(),
@@ -31,12 +31,9 @@ impl<S: Store> Ledger<S> {
                     found: Box::new(*seed.header()),
                 });
             }
-            if gift_budget > before {
+            if gift_budget > own {
                 check_total(seed.header(), gift_budget)?;
-                self.transaction(now, |batch| {
-                    batch.fund_gifts(before, gift_budget);
-                    Ok(())
-                })?;
+                self.transaction(now, |batch| batch.raise_gift_budget(gift_budget))?;
             }
         } else {
             let survey = survey_for_a_new_ledger(seed, gift_budget)?;
@@ -44,10 +41,7 @@ impl<S: Store> Ledger<S> {
             let identity = self.store().identity().unwrap_or_else(|| LedgerId(rand::random()));
             self.transaction(now, |batch| {
                 batch.fund(&header, identity, &survey.sponsors);
-                if gift_budget.0 > 0 {
-                    batch.fund_gifts(Cents(0), gift_budget);
-                }
-                Ok(())
+                batch.raise_gift_budget(gift_budget)
             })?;
             self.look_up()?;
         }
@@ -94,7 +88,7 @@ pub struct Bound {
     pub version: i64,
     /// Which ledger it is; `None` in one of version 2.
     pub identity: Option<LedgerId>,
-    /// What the bank funded the event with, for gifts.
+    /// What the bank funded the event with, for gifts; of a part, what its books did.
     pub gift_budget: Cents,
     /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
     pub released: BTreeMap<SponsorId, u64>,

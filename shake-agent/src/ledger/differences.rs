@@ -28,8 +28,10 @@ pub struct Differences {
     pub span: Option<Span>,
     /// The seed, in the first run.
     pub seed: Option<SeedRow>,
-    /// What the bank has funded the event with for gifts, when it is more than before.
+    /// What the bank has funded the event with for gifts in these books, when it is more than before.
     pub gift_budget: Option<Cents>,
+    /// What this writer has drawn for gifts and not given, in cents; `None` where no other writer draws.
+    pub gifts: Option<i64>,
     /// A settlement file was begun, the first one or another.
     pub begins_settlement: bool,
     /// Packets up to this number were made by commits that are lost.
@@ -86,6 +88,7 @@ impl Differences {
             span,
             seed,
             gift_budget,
+            gifts,
             begins_settlement,
             made_before,
             packets_new,
@@ -104,7 +107,7 @@ impl Differences {
             closing,
         } = self;
         (*opening, *span, *seed, *gift_budget, *begins_settlement) = (None, None, None, None, false);
-        (*made_before, *closing) = (None, None);
+        (*gifts, *made_before, *closing) = (None, None, None);
         packets_new.clear();
         packets.clear();
         users.clear();

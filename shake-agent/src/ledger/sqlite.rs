@@ -91,6 +91,7 @@ impl Store for Sqlite {
                     incarnation: opening::last(connection)?,
                 },
                 house: accounts::balances(connection)?,
+                gifts: None,
                 incarnation_row: opening::row_of(connection, incarnation)?,
             })
         })

@@ -23,6 +23,8 @@ pub struct Standing {
     pub numbers: Numbers,
     /// Balances of bank, void, sponsors and what came back to them, in cents.
     pub house: BTreeMap<Account, i64>,
+    /// What this writer has drawn for gifts and not given, in cents; `None` where no other writer draws from the event's money.
+    pub gifts: Option<i64>,
     /// The row of this opening, once it made a commit.
     pub incarnation_row: Option<i64>,
 }

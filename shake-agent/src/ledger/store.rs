@@ -16,7 +16,7 @@ use super::shares::{Offer, Share};
 use super::standing::Standing;
 use super::users::Movement;
 use super::view::View;
-use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, LedgerId, PacketId, UnixMillis, UserId};
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::Path;
@@ -76,6 +76,24 @@ pub trait Store: Debug {
     /// # Errors
     /// When it cannot be read.
     fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError>;
+
+    /// Raises what the event was funded with for gifts, in the transaction under way; less than it has changes nothing. Gives what it
+    /// was before; `None` where the ledger has no other writer, and knows it by itself.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    fn raise_gift_budget(&self, _to: Cents) -> Result<Option<Cents>, LedgerError> {
+        Ok(None)
+    }
+
+    /// Draws so many cents for gifts out of what all writers have in common, or as many as are there, in the transaction under way;
+    /// puts back what is negative. Gives how much: nothing where there is no other writer.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    fn draw_gifts(&self, _cents: i64) -> Result<i64, LedgerError> {
+        Ok(0)
+    }
 
     /// Writes the differences and makes them durable: all of them, or none.
     ///

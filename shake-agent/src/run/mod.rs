@@ -142,6 +142,7 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
     if let Some(reason) = agent.ledger().failure() {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
+    agent.ledger_mut().put_gifts_back(clock.now())?;
     agent.ledger().store().end()?;
     if let Some(witness) = witness {
         witness.note(agent.ledger().stamp());

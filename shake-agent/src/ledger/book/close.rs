@@ -25,12 +25,16 @@ impl Book {
         let of_seed = bound.into_iter().flat_map(|bound| bound.released.keys().copied());
         let sponsors: Vec<SponsorId> = [EVENT_SPONSOR].into_iter().chain(of_seed).collect();
         for sponsor in sponsors {
-            let left = self.balance(Account::Sponsor(sponsor));
+            let left = match sponsor {
+                EVENT_SPONSOR => self.gift_budget_left(),
+                _ => self.balance(Account::Sponsor(sponsor)),
+            };
             if left > 0 {
                 let (from, to) = (Account::Sponsor(sponsor), Account::Refunded(sponsor));
                 self.pay(from, to, Cents(from_sql(left)));
             }
         }
+        self.take_gifts(-self.gift_budget_left());
         self.standing.numbers.outbox += 1;
         self.differences.closing = Some(ClosingRow {
             seq: self.standing.numbers.outbox,

@@ -30,10 +30,17 @@ impl Book {
         }
     }
 
-    /// The bank gives the event more to give away in gifts: so much in all, where it gave `before`.
-    pub(in crate::ledger) fn fund_gifts(&mut self, before: Cents, gift_budget: Cents) {
-        self.differences.gift_budget = Some(gift_budget);
-        let more = Cents(gift_budget.0 - before.0);
+    /// The bank gives the event so much more to give away in gifts.
+    pub(in crate::ledger) fn fund_gifts(&mut self, more: Cents) {
+        let before = self.standing.bound.as_ref().map_or(0, |bound| bound.gift_budget.0);
+        self.differences.gift_budget = Some(Cents(before + more.0));
         self.pay(Account::Bank, Account::Sponsor(EVENT_SPONSOR), more);
+    }
+
+    /// So many cents are drawn for gifts, from money that is the event's already.
+    pub(in crate::ledger) fn take_gifts(&mut self, cents: i64) {
+        if let Some(gifts) = &mut self.standing.gifts {
+            *gifts += cents;
+        }
     }
 }

@@ -92,6 +92,7 @@ impl Book {
         differences.stamp = self.standing.stamp + 1;
         differences.at = self.now;
         differences.numbers = self.standing.numbers;
+        differences.gifts = self.standing.gifts;
         for (&id, row) in &self.view.packets {
             match (row.mark, row.value) {
                 (Mark::New, Some(packet)) => differences.packets_new.push((id, packet)),
@@ -214,6 +215,7 @@ impl Book {
                 self.move_balance(id, user, making.amount, LineKind::Send);
             }
             Origin::Gift | Origin::Seed(_) => {
+                self.take_gifts(-to_sql(making.amount.0));
                 self.pay(Account::Sponsor(EVENT_SPONSOR), Account::Packet(id), making.amount);
             }
         }
@@ -236,7 +238,10 @@ impl Book {
             }
             Origin::Seed(sponsor) => Account::Refunded(sponsor),
             // It may be given again.
-            Origin::Gift => Account::Sponsor(EVENT_SPONSOR),
+            Origin::Gift => {
+                self.take_gifts(to_sql(left.0));
+                Account::Sponsor(EVENT_SPONSOR)
+            }
         };
         self.pay(Account::Packet(id), to, left);
     }

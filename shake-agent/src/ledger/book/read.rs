@@ -70,10 +70,11 @@ impl Book {
         packets.iter().filter_map(held).collect()
     }
 
-    /// What the event may still give away in gifts, in cents.
+    /// What may still be given away in gifts, in cents: of what was drawn, where other writers draw as well.
     #[must_use]
     pub fn gift_budget_left(&self) -> i64 {
-        self.balance(Account::Sponsor(EVENT_SPONSOR))
+        let all = || self.balance(Account::Sponsor(EVENT_SPONSOR));
+        self.standing.gifts.unwrap_or_else(all)
     }
 
     /// When something ends that was promised so: spans in which the ledger could not be written do not count.

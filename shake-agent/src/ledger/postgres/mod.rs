@@ -13,6 +13,7 @@
 //!
 //! Written after the interleavings that a simpler design does not survive: decision record 0025.
 
+mod gifts;
 mod home;
 mod init;
 mod link;
@@ -38,7 +39,7 @@ use home::{Home, place};
 use link::Link;
 use read::Database;
 use shake_rules::seed::SeedHeader;
-use shake_rules::{LedgerId, PacketId, UnixMillis};
+use shake_rules::{Cents, LedgerId, PacketId, UnixMillis};
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -230,6 +231,16 @@ impl Store for Postgres {
             id
         };
         Ok(found.into_iter().map(put).collect())
+    }
+
+    fn raise_gift_budget(&self, to: Cents) -> Result<Option<Cents>, LedgerError> {
+        let before = self.link.wait(gifts::raise_budget(&self.link, to));
+        before.map(Some).map_err(self.home.failed("write to"))
+    }
+
+    fn draw_gifts(&self, cents: i64) -> Result<i64, LedgerError> {
+        let drawn = self.link.wait(gifts::draw(&self.link, cents));
+        drawn.map_err(self.home.failed("write to"))
     }
 
     fn commit(&mut self, differences: &Differences) -> Result<(), LedgerError> {

@@ -136,6 +136,7 @@ pub(super) async fn standing(
             incarnation: row.try_get(13)?,
         },
         house: house.iter().map(account).collect::<Result<BTreeMap<_, _>, Failure>>()?,
+        gifts: Some(row.try_get(14)?),
         incarnation_row: opening.map(|row| row.try_get(0)).transpose()?,
     };
     Ok((standing, header))

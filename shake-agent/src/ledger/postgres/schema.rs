@@ -10,6 +10,9 @@
 //! on are negative: only the server sorts. Room is left in the pages of rows that are updated often, so that an update stays
 //! in its page and touches no index.
 //!
+//! Money for gifts is the event's: who sees a larger budget first funds it, in its books, and parts draw from the pot in the
+//! ledger's row what they are about to give. So the account of sponsor 0 over all parts is the pot and what they have drawn.
+//!
 //! The list of a user's movements is the outbox itself, by the user's own number; a second line of the same number cannot be
 //! written, whatever a lock failed to keep apart.
 
@@ -22,8 +25,10 @@ CREATE TABLE ledger (
     id smallint PRIMARY KEY CHECK (id = 1),
     version bigint NOT NULL,
     identity bytea NOT NULL CHECK (length(identity) = 16),
-    event integer NOT NULL
-);
+    event integer NOT NULL,
+    gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what the event was funded with for gifts, by whichever parts
+    gift_pot_cents bigint NOT NULL DEFAULT 0 CHECK (gift_pot_cents >= 0)  -- what no part has drawn of it
+) WITH (fillfactor = 20);
 CREATE TABLE parts (
     part integer PRIMARY KEY,
     parts integer NOT NULL,
@@ -35,7 +40,8 @@ CREATE TABLE parts (
     stamp bigint NOT NULL DEFAULT 0,      -- one more with each commit
     at_ms bigint NOT NULL DEFAULT 0,      -- when the last one was
     is_bound boolean NOT NULL DEFAULT false,
-    gift_budget_cents bigint NOT NULL DEFAULT 0,
+    gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what its books funded the event with
+    gifts_cents bigint NOT NULL DEFAULT 0 CHECK (gifts_cents >= 0),  -- drawn from the pot, and not given
     settlement_ms bigint,                 -- when the first settlement file was begun
     closed_ms bigint,
     transfer bigint NOT NULL DEFAULT 0,   -- the last numbers that were given

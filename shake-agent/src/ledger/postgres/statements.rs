@@ -34,11 +34,13 @@ statements! {
     // The frame.
     ledger: "SELECT version, identity, event FROM ledger",
     part: "SELECT parts, count, total_cents, records_crc, stamp, at_ms, is_bound, gift_budget_cents, closed_ms, transfer, outbox,
-           made, lane, opening FROM parts WHERE part = $1",
+           made, lane, opening, gifts_cents FROM parts WHERE part = $1",
     owner: "SELECT installation FROM parts WHERE part = $1",
     lock_part: "SELECT epoch, stamp, installation FROM parts WHERE part = $1 FOR NO KEY UPDATE",
     take_part: "UPDATE parts SET epoch = epoch + 1, installation = $2 WHERE part = $1 RETURNING epoch, stamp",
     raise_stamp: "UPDATE parts SET stamp = stamp + 1 WHERE part = $1 RETURNING stamp",
+    lock_gifts: "SELECT gift_budget_cents, gift_pot_cents FROM ledger FOR NO KEY UPDATE",
+    set_gifts: "UPDATE ledger SET gift_budget_cents = $1, gift_pot_cents = $2",
     spans: "SELECT begin_ms, end_ms FROM spans",
     sponsors: "SELECT sponsor, released FROM sponsors WHERE part = $1",
     house: "SELECT kind, id, balance_cents FROM house WHERE part = $1",
@@ -151,6 +153,7 @@ statements! {
                   WHERE balance_cents > 0",
     set_part: "UPDATE parts SET stamp = $2, at_ms = $3, transfer = $4, outbox = $5, made = $6, lane = $7, opening = $8,
                    is_bound = is_bound OR $9, gift_budget_cents = coalesce($10, gift_budget_cents),
-                   settlement_ms = coalesce(settlement_ms, $11), closed_ms = coalesce(closed_ms, $12)
+                   settlement_ms = coalesce(settlement_ms, $11), closed_ms = coalesce(closed_ms, $12),
+                   gifts_cents = coalesce($13, gifts_cents)
                WHERE part = $1",
 }

@@ -291,7 +291,7 @@ async fn set_part(link: &Link, part: i32, differences: &Differences) -> Result<(
         &at,
         &closing.map_or(0, |closing| closing.incarnation),
     ];
-    let of_part: [Parameter<'_>; 12] = [
+    let of_part: [Parameter<'_>; 13] = [
         &part,
         &to_sql(differences.stamp),
         &at,
@@ -304,6 +304,7 @@ async fn set_part(link: &Link, part: i32, differences: &Differences) -> Result<(
         &gift_budget,
         &settlement,
         &closed,
+        &differences.gifts,
     ];
     tokio::try_join!(
         biased;

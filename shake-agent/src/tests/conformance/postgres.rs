@@ -2,6 +2,7 @@
 
 mod away;
 mod books;
+mod gifts;
 mod locks;
 mod proxy;
 
