@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod close;
+pub mod part;
 pub mod seed;
 
 use clap::{Args, Parser, Subcommand};
@@ -45,6 +46,9 @@ pub enum Command {
     /// Reads a ledger, copies it while it is served, and accepts what a restored one has lost
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Shows the parts of a ledger in PostgreSQL, ends one whose machine is gone, and gives it to another agent
+    #[command(subcommand)]
+    Part(part::PartCommand),
     /// Shows and lifts the blocks of users, devices and address prefixes
     #[command(subcommand)]
     Blocks(BlocksCommand),

@@ -6,6 +6,7 @@ mod cli;
 mod commands;
 
 use cli::seed::SeedCommand;
+use cli::part::PartCommand;
 use cli::{Cli, Command, LedgerCommand, SettlementCommand};
 use host::console;
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
         Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),
         Command::Settlement(SettlementCommand::Verify(args)) => (commands::settlement::verify(&args), 2),
         Command::Settlement(SettlementCommand::Begin(args)) => (commands::settlement::begin(&args), 1),
+        Command::Part(PartCommand::Status(args)) => (commands::part::status(&args), 1),
+        Command::Part(PartCommand::Retire(args)) => (commands::part::retire(&args), 1),
+        Command::Part(PartCommand::Adopt(args)) => (commands::part::adopt(&args), 1),
         Command::Blocks(command) => (commands::blocks::run(&command), 1),
         Command::Audit(args) => (commands::books::audit(&args), 2),
         Command::Close(args) => (commands::close::close(&args), 1),

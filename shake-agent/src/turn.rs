@@ -61,7 +61,7 @@ pub struct Agent<S = Sqlite> {
 
 /// How often to look for what is overdue, in milliseconds.
 const EXPIRY_EVERY_MS: u64 = 100;
-/// The most that lies between two commits while anything is out, in milliseconds.
+/// The most that lies between two commits while anything is out, or others look, in milliseconds.
 const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
 /// How often a commit is tried in one turn when another writer stands in the way, and the longest pause between, in milliseconds.
 const TRIES_MAX: u32 = 4;
@@ -220,12 +220,12 @@ impl<S: Store> Agent<S> {
     }
 
     /// Whether there must be a commit though nothing is to be written: or this time would count as one in which nothing
-    /// could be, and what is out would live on for it.
+    /// could be, and what is out would live on for it. Others of a ledger see by it that this agent lives.
     fn must_commit(&self, now: UnixMillis) -> bool {
         let last = self.ledger.last_commit();
         let is_late = now < last || now.since_ms(last) >= COMMIT_AT_LEAST_EVERY_MS;
         // What cannot be read is told by the write.
-        is_late && self.ledger.are_out().unwrap_or(true)
+        is_late && (self.ledger.is_shared() || self.ledger.are_out().unwrap_or(true))
     }
 
     /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes

@@ -174,8 +174,27 @@ pub enum LedgerError {
     #[error("there is no {}: a part's row is made with the tables, from the seed files of the event", .0.display())]
     NoPart(PathBuf),
     /// Another installation has the part.
-    #[error("{} belongs to the agent of another installation; give this one the part, and the state directory, that are its own", .0.display())]
+    #[error(
+        "{} belongs to the agent of another installation; give this one the part, and the state directory, that are its own. When that \
+         agent is gone for good, `shake-agent part adopt` gives its part to this one",
+        .0.display()
+    )]
     OthersPart(PathBuf),
+    /// Nobody has the part any more.
+    #[error("{} is retired: nothing more of its seed is handed out, until `shake-agent part adopt` gives it to an agent", .0.display())]
+    Retired(PathBuf),
+    /// The part's agent seems to run.
+    #[error(
+        "{} was written {ago_ms} ms ago: its agent seems to run. Stop it, and try again in ten seconds; with --force it ends at its next \
+         transaction",
+        place.display()
+    )]
+    PartSeen {
+        /// Server, database and part.
+        place: PathBuf,
+        /// How long ago, in milliseconds.
+        ago_ms: u64,
+    },
     /// Another agent took the part over.
     #[error("another agent has taken over {}: this one has ended", .0.display())]
     TakenOver(PathBuf),
@@ -252,7 +271,7 @@ impl LedgerError {
     pub fn is_lost(&self) -> bool {
         matches!(
             self,
-            Self::NoPart(_) | Self::OthersPart(_) | Self::TakenOver(_) | Self::OtherState { .. }
+            Self::NoPart(_) | Self::OthersPart(_) | Self::Retired(_) | Self::TakenOver(_) | Self::OtherState { .. }
         )
     }
 

@@ -56,8 +56,8 @@ pub(crate) use opening::{machines, told as told_machines};
 pub use out::{Out, still_out};
 pub use outbox::{ClosingRow, LineKind, OutboxRow};
 pub use packet::{EVENT_SPONSOR, Granted, Held, Making, Origin, Packet, Release, State, Term, shares_of};
-pub use postgres::{Failure, Installation, Postgres, init, server_name};
 pub use reader::{Cursor, PRIMARY_MAX, PartBooks, Place, Query, Reader, Row};
+pub use postgres::{Failure, Installation, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire, server_name};
 pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};
 pub use sqlite::Sqlite;
@@ -351,6 +351,12 @@ impl<S: Store> Ledger<S> {
     /// When it cannot be read.
     pub fn are_out(&self) -> Result<bool, LedgerError> {
         self.store.are_out()
+    }
+
+    /// Whether others write to the ledger as well, and look whether this agent does.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 
     /// When the first packet may go back; `None` while none can.

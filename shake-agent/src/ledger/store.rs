@@ -41,6 +41,11 @@ pub trait Store: Debug {
         None
     }
 
+    /// Whether others write to the ledger as well, and look whether this writer does.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Reads what every transaction builds on. `incarnation` is that of this opening.
     ///
     /// # Errors

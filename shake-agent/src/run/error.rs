@@ -126,3 +126,15 @@ impl RunError {
         if is_refused { EXIT_REFUSED } else { 1 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_manager_does_not_start_again_what_is_refused() {
+        let unit = include_str!("../../../deploy/systemd/shake-agent.service");
+        let line = format!("RestartPreventExitStatus={EXIT_REFUSED}");
+        assert!(unit.lines().any(|found| found == line));
+    }
+}

@@ -56,7 +56,9 @@ impl Installation {
         Self::parse(text.trim()).ok_or_else(strange).map(Some)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`fmt::Display`] writes; `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
         Some(Self(bytes.try_into().ok()?))
     }

@@ -18,6 +18,7 @@ mod home;
 mod init;
 mod link;
 mod look;
+mod part;
 mod read;
 mod rows;
 mod schema;
@@ -28,6 +29,7 @@ mod write;
 pub use init::{Installation, init};
 pub use link::Failure;
 pub(super) use snapshot::{Fetched, Snapshot};
+pub use part::{PartRow, SEEN_MS, adopt, parts, retire};
 
 use super::differences::Differences;
 use super::opening::Incarnation;
@@ -37,6 +39,7 @@ use super::view::View;
 use super::{LedgerError, packet::Packet};
 use home::{Home, place};
 use link::Link;
+use part::Taking;
 use read::Database;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, LedgerId, PacketId, UnixMillis};
@@ -62,9 +65,13 @@ impl Postgres {
     /// Connects, and takes the part over from whoever had it in this installation.
     ///
     /// # Errors
-    /// [`LedgerError::Postgres`] when the server does not do it, [`LedgerError::Version`], [`LedgerError::NoPart`], and
-    /// [`LedgerError::OthersPart`] when the part belongs to another installation.
+    /// [`LedgerError::Postgres`] when the server does not do it, [`LedgerError::Version`], [`LedgerError::NoPart`],
+    /// [`LedgerError::OthersPart`] when the part belongs to another installation, and [`LedgerError::Retired`].
     pub fn open(config: &Config, part: u16, installation: Installation) -> Result<Self, LedgerError> {
+        Self::take(config, part, &Taking::Run(installation))
+    }
+
+    fn take(config: &Config, part: u16, taking: &Taking) -> Result<Self, LedgerError> {
         let place = place(config, part);
         let failed = |action| {
             let place = place.clone();
@@ -80,19 +87,18 @@ impl Postgres {
                 supported: schema::VERSION,
             });
         }
-        let fence = link.wait(async {
+        let owner = link.wait(async {
             link.client.batch_execute("BEGIN").await?;
-            read::fence(&link, part).await
+            read::fence(&link, part).await?;
+            read::owner(&link, part).await
         });
-        let Some(fence) = fence.map_err(failed("read"))? else {
+        let Some(owner) = owner.map_err(failed("read"))? else {
             return Err(LedgerError::NoPart(place));
         };
-        let others = fence.installation.is_some_and(|owner| owner != installation.0);
-        if others {
-            return Err(LedgerError::OthersPart(place));
-        }
+        taking.is_allowed(&owner, &place)?;
+        let installation = taking.installation();
         let taken = link.wait(async {
-            let with: [read::Parameter<'_>; 2] = [&part, &installation.0.as_slice()];
+            let with: [read::Parameter<'_>; 2] = [&part, &installation];
             let row = link.client.query_one(&link.statements.take_part, &with).await?;
             Ok((row.try_get(0)?, rows::id(&row, 1)?))
         });
@@ -143,12 +149,9 @@ impl Postgres {
             });
         }
         let owner = link.wait(read::owner(&link, part)).map_err(failed("read"))?;
-        match owner {
-            None => return Err(LedgerError::NoPart(place)),
-            Some(Some(owner)) if installation.is_some_and(|own| own.0 != owner[..]) => {
-                return Err(LedgerError::OthersPart(place));
-            }
-            Some(_) => {}
+        let owner = owner.ok_or_else(|| LedgerError::NoPart(place.clone()))?;
+        if let Some(installation) = installation {
+            Taking::Run(installation).is_allowed(&owner, &place)?;
         }
         let standing = read::standing(&link, part, &database, Incarnation(0));
         let (_, bound) = link.wait(standing).map_err(failed("read"))?;
@@ -175,6 +178,10 @@ impl Store for Postgres {
 
     fn identity(&self) -> Option<LedgerId> {
         Some(self.database.identity)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError> {

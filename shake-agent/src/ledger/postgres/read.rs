@@ -61,7 +61,6 @@ pub(super) async fn database(link: &Link) -> Result<Database, Failure> {
 pub(super) struct Fence {
     pub(super) epoch: i64,
     pub(super) stamp: u64,
-    pub(super) installation: Option<Vec<u8>>,
 }
 
 /// `None` when there is no such part.
@@ -71,16 +70,31 @@ pub(super) async fn fence(link: &Link, part: i32) -> Result<Option<Fence>, Failu
         Ok(Fence {
             epoch: row.try_get(0)?,
             stamp: id(row, 1)?,
-            installation: row.try_get(2)?,
         })
     };
     row.as_ref().map(read).transpose()
 }
 
-/// Whose the part is, if anybody's; `None` when there is no such part.
-pub(super) async fn owner(link: &Link, part: i32) -> Result<Option<Option<Vec<u8>>>, Failure> {
+/// Whose a part is.
+pub(super) struct Owner {
+    /// `None` of a part that no agent has had yet, and of one that is retired.
+    pub(super) installation: Option<Vec<u8>>,
+    pub(super) is_retired: bool,
+    /// How long ago its agent made a commit, by the server's clock, in milliseconds.
+    pub(super) seen_ms_ago: Option<i64>,
+}
+
+/// `None` when there is no such part.
+pub(super) async fn owner(link: &Link, part: i32) -> Result<Option<Owner>, Failure> {
     let row = link.client.query_opt(&link.statements.owner, &[&part]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    let read = |row: &Row| {
+        Ok(Owner {
+            installation: row.try_get(0)?,
+            is_retired: row.try_get(1)?,
+            seen_ms_ago: row.try_get(2)?,
+        })
+    };
+    row.as_ref().map(read).transpose()
 }
 
 /// Where the part stands, and the header of its seed.

@@ -39,6 +39,8 @@ CREATE TABLE parts (
     epoch bigint NOT NULL DEFAULT 0,      -- how often an agent took it over
     stamp bigint NOT NULL DEFAULT 0,      -- one more with each commit
     at_ms bigint NOT NULL DEFAULT 0,      -- when the last one was
+    seen_ms bigint,                       -- the same, by the server's clock
+    retired_ms bigint,                    -- since when no agent has it: then installation is null
     is_bound boolean NOT NULL DEFAULT false,
     gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what its books funded the event with
     gifts_cents bigint NOT NULL DEFAULT 0 CHECK (gifts_cents >= 0),  -- drawn from the pot, and not given

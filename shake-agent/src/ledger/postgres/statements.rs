@@ -19,6 +19,13 @@ macro_rules! statements {
     };
 }
 
+/// The server's clock, in milliseconds.
+macro_rules! now_ms {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    };
+}
+
 /// What is read of a packet.
 macro_rules! packet {
     ($rest:expr) => {
@@ -35,10 +42,21 @@ statements! {
     ledger: "SELECT version, identity, event FROM ledger",
     part: "SELECT parts, count, total_cents, records_crc, stamp, at_ms, is_bound, gift_budget_cents, closed_ms, transfer, outbox,
            made, lane, opening, gifts_cents FROM parts WHERE part = $1",
-    owner: "SELECT installation FROM parts WHERE part = $1",
-    lock_part: "SELECT epoch, stamp, installation FROM parts WHERE part = $1 FOR NO KEY UPDATE",
-    take_part: "UPDATE parts SET epoch = epoch + 1, installation = $2 WHERE part = $1 RETURNING epoch, stamp",
-    raise_stamp: "UPDATE parts SET stamp = stamp + 1 WHERE part = $1 RETURNING stamp",
+    owner: concat!("SELECT installation, retired_ms IS NOT NULL, ", now_ms!(), " - seen_ms FROM parts WHERE part = $1"),
+    parts: concat!(
+        "SELECT part, count, (SELECT coalesce(sum(released), 0)::bigint FROM sponsors WHERE sponsors.part = parts.part),
+             (SELECT count(*) FROM packets WHERE state = 1 AND packets.part = parts.part),
+             (SELECT count(*) FROM packets WHERE state = 7 AND packets.part = parts.part),
+             epoch, stamp, installation, seen_ms, ", now_ms!(), " - seen_ms, retired_ms, closed_ms,
+             (SELECT machine FROM openings WHERE openings.part = parts.part ORDER BY opening DESC LIMIT 1)
+         FROM parts ORDER BY part"
+    ),
+    lock_part: "SELECT epoch, stamp FROM parts WHERE part = $1 FOR NO KEY UPDATE",
+    take_part: concat!(
+        "UPDATE parts SET epoch = epoch + 1, installation = $2::bytea, retired_ms = CASE WHEN $2::bytea IS NULL THEN ", now_ms!(), " END
+         WHERE part = $1 RETURNING epoch, stamp"
+    ),
+    raise_stamp: concat!("UPDATE parts SET stamp = stamp + 1, seen_ms = ", now_ms!(), " WHERE part = $1 RETURNING stamp"),
     lock_gifts: "SELECT gift_budget_cents, gift_pot_cents FROM ledger FOR NO KEY UPDATE",
     set_gifts: "UPDATE ledger SET gift_budget_cents = $1, gift_pot_cents = $2",
     spans: "SELECT begin_ms, end_ms FROM spans",
@@ -81,6 +99,7 @@ statements! {
         "WHERE state = 1 AND part = $1 AND lane IN (SELECT lane FROM lanes WHERE part = $1 AND mapping <> $2)
          ORDER BY lane, grant_position FOR NO KEY UPDATE"
     ),
+    see_held: "SELECT packet FROM packets WHERE state = 1 AND part = $1 ORDER BY packet",
     released: packet!("WHERE state = 1 AND part = $1 ORDER BY lane, grant_position FOR NO KEY UPDATE"),
     lost: packet!("WHERE state = 7 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
     void: packet!("WHERE state = 4 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
@@ -151,9 +170,9 @@ statements! {
     add_closing: "INSERT INTO outbox (part, seq, at_ms, usr, cents, kind, packet, transfer, number, balance_cents, opening)
                   SELECT $1, $2, $3, 0, 0, 7, 0, 0, count(*), coalesce(sum(balance_cents), 0)::bigint, $4 FROM users
                   WHERE balance_cents > 0",
-    set_part: "UPDATE parts SET stamp = $2, at_ms = $3, transfer = $4, outbox = $5, made = $6, lane = $7, opening = $8,
+    set_part: concat!("UPDATE parts SET stamp = $2, at_ms = $3, transfer = $4, outbox = $5, made = $6, lane = $7, opening = $8,
                    is_bound = is_bound OR $9, gift_budget_cents = coalesce($10, gift_budget_cents),
                    settlement_ms = coalesce(settlement_ms, $11), closed_ms = coalesce(closed_ms, $12),
-                   gifts_cents = coalesce($13, gifts_cents)
-               WHERE part = $1",
+                   gifts_cents = coalesce($13, gifts_cents), seen_ms = ", now_ms!(), "
+               WHERE part = $1"),
 }

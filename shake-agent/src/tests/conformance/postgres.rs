@@ -4,6 +4,7 @@ mod away;
 mod books;
 mod gifts;
 mod locks;
+mod parts;
 mod proxy;
 
 use super::judge::{Round, assert_books, play, rounds};

@@ -1,0 +1,176 @@
+//! The life of a part besides its agent's: who has it, how it goes to another agent, and how it ends when its machine is gone. The
+//! epoch makes each of it safe: whoever had the part before ends at its next transaction.
+
+use super::link::{Failure, Link};
+use super::read::Owner;
+use super::rows::{id, number, time};
+use super::{Installation, LedgerError, Postgres, server_name};
+use crate::ledger::{Ledger, Needed};
+use shake_rules::seed::SeedHeader;
+use shake_rules::{PacketId, UnixMillis};
+use std::path::{Path, PathBuf};
+use tokio_postgres::{Config, Row};
+
+/// Whose agent made a commit within so long seems to run, in milliseconds.
+pub const SEEN_MS: u64 = 10_000;
+/// Packets in one transaction of a part that is retired: others wait for it as short as for any.
+const RETIRE_MAX: usize = 256;
+
+/// Who takes a part over.
+pub(super) enum Taking {
+    /// Its agent, which is started.
+    Run(Installation),
+    /// Another agent, whoever had it.
+    Adopt { by: Installation, forced: bool },
+    /// Nobody.
+    Retire { forced: bool },
+}
+
+impl Taking {
+    pub(super) fn installation(&self) -> Option<&[u8]> {
+        match self {
+            Self::Run(by) | Self::Adopt { by, .. } => Some(&by.0),
+            Self::Retire { .. } => None,
+        }
+    }
+
+    pub(super) fn is_allowed(&self, owner: &Owner, place: &Path) -> Result<(), LedgerError> {
+        match self {
+            Self::Run(_) if owner.is_retired => Err(LedgerError::Retired(place.to_owned())),
+            Self::Run(by) => match &owner.installation {
+                Some(other) if other[..] != by.0 => Err(LedgerError::OthersPart(place.to_owned())),
+                _ => Ok(()),
+            },
+            Self::Adopt { forced: true, .. } | Self::Retire { forced: true } => Ok(()),
+            Self::Adopt { forced: false, .. } | Self::Retire { forced: false } => match owner.seen_ms_ago {
+                Some(ago_ms) if owner.installation.is_some() && ago_ms < SEEN_MS.cast_signed() => {
+                    Err(LedgerError::PartSeen {
+                        place: place.to_owned(),
+                        ago_ms: ago_ms.max(0).cast_unsigned(),
+                    })
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+/// Gives the part of this seed to an installation, whose agent hands out from then on what is unreleased.
+///
+/// # Errors
+/// As [`Postgres::survey`], and [`LedgerError::PartSeen`] unless it is forced.
+pub fn adopt(config: &Config, seed: &SeedHeader, by: Installation, forced: bool) -> Result<(), LedgerError> {
+    Postgres::survey(config, seed, None)?;
+    Postgres::take(config, seed.part, &Taking::Adopt { by, forced }).map(drop)
+}
+
+/// Ends a part whose machine is gone. What was released there and is in no ticket that the ledger knows of is lost: its money lies in
+/// the void until a ticket is shown. What it has drawn for gifts goes back. May be done again. Gives the packets that it made lost.
+///
+/// # Errors
+/// As [`Postgres::open`], and [`LedgerError::PartSeen`] unless it is forced.
+pub fn retire(config: &Config, part: u16, forced: bool, now: UnixMillis) -> Result<Vec<PacketId>, LedgerError> {
+    let mut ledger = Ledger::on(Postgres::take(config, part, &Taking::Retire { forced })?)?;
+    let held = ledger.store().held()?;
+    let mut lost = Vec::new();
+    for packets in held.chunks(RETIRE_MAX) {
+        let needed = Needed {
+            packets: packets.to_vec(),
+            ..Needed::default()
+        };
+        let now_lost = ledger.transaction(now, |batch| {
+            batch.load(&needed)?;
+            // What was opened meanwhile is released no more.
+            let held = batch.held(packets);
+            batch.lose_packets(&held);
+            Ok(held)
+        })?;
+        lost.extend(now_lost.iter().map(|held| held.packet));
+    }
+    ledger.put_gifts_back(now)?;
+    Ok(lost)
+}
+
+impl Postgres {
+    /// What is released and not issued, of this part.
+    fn held(&self) -> Result<Vec<PacketId>, LedgerError> {
+        let found = self.read(async {
+            Ok(self
+                .link
+                .client
+                .query(&self.link.statements.see_held, &[&self.home.part])
+                .await?)
+        })?;
+        let ids = found.iter().map(|row| id(row, 0).map(PacketId));
+        ids.collect::<Result<_, Failure>>().map_err(self.home.failed("read"))
+    }
+}
+
+/// A part, as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartRow {
+    /// Its number.
+    pub part: u16,
+    /// Packets of its seed.
+    pub packets: u64,
+    /// How many of them are released.
+    pub released: u64,
+    /// How many of those are with shards, and not issued.
+    pub held: u64,
+    /// How many are lost.
+    pub lost: u64,
+    /// How often an agent took it over.
+    pub epoch: u64,
+    /// How many commits it has.
+    pub stamp: u64,
+    /// Whose it is; `None` of one that no agent has had, and of one that is retired.
+    pub installation: Option<Installation>,
+    /// When its agent made a commit, by the server's clock; and how long ago that is, in milliseconds.
+    pub seen: Option<(UnixMillis, u64)>,
+    /// Since when it is retired.
+    pub retired: Option<UnixMillis>,
+    /// Since when its books are closed.
+    pub closed: Option<UnixMillis>,
+    /// What the machine is called that wrote it last.
+    pub machine: Option<String>,
+}
+
+/// All parts of a ledger, in order.
+///
+/// # Errors
+/// [`LedgerError::Postgres`].
+pub fn parts(config: &Config) -> Result<Vec<PartRow>, LedgerError> {
+    let place: PathBuf = server_name(config).into();
+    let failed = |action| {
+        let place = place.clone();
+        move |source| LedgerError::Postgres { action, place, source }
+    };
+    let link = Link::connect(config).map_err(failed("connect to"))?;
+    let found = link.wait(async {
+        let rows = link.client.query(&link.statements.parts, &[]).await?;
+        rows.iter().map(row).collect::<Result<_, Failure>>()
+    });
+    found.map_err(failed("read"))
+}
+
+fn row(row: &Row) -> Result<PartRow, Failure> {
+    let installation: Option<Vec<u8>> = row.try_get(7)?;
+    let installation = installation.map(|bytes| bytes.try_into().map(Installation));
+    let ago_ms: Option<i64> = row.try_get(9)?;
+    Ok(PartRow {
+        part: number(row, 0)?,
+        packets: id(row, 1)?,
+        released: id(row, 2)?,
+        held: id(row, 3)?,
+        lost: id(row, 4)?,
+        epoch: id(row, 5)?,
+        stamp: id(row, 6)?,
+        installation: installation
+            .transpose()
+            .map_err(|_| Failure::strange("parts", "installation"))?,
+        seen: time(row, 8)?.zip(ago_ms.map(|ago_ms| ago_ms.max(0).cast_unsigned())),
+        retired: time(row, 10)?,
+        closed: time(row, 11)?,
+        machine: row.try_get(12)?,
+    })
+}
