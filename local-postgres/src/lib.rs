@@ -231,7 +231,9 @@ impl Server {
     /// # Errors
     /// When the server refuses, or the statement gives something else.
     pub fn number(&self, database: &str, question: &str) -> Result<i64, Error> {
-        self.on(database, async |client| client.query_one(question, &[]).await?.try_get(0))
+        self.on(database, async |client| {
+            client.query_one(question, &[]).await?.try_get(0)
+        })
     }
 
     fn on<T>(

@@ -144,6 +144,8 @@ counters! {
     commits,
     /// Commits that were tried again, because another writer of the ledger stood in the way.
     commits_again,
+    /// Records that the ledger's server refused each time: put aside in its table `refused`, and nothing came of them.
+    records_refused,
     /// Times that the ledger became read-only, because a commit failed.
     ledger_outages,
     /// Tries to write again while it was.

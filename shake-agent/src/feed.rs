@@ -10,7 +10,7 @@ mod mix;
 
 use crate::counters::Counters;
 use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Bound, Held, Ledger, Release, Store};
+use crate::ledger::{Bound, Held, Ledger, LedgerError, Release, Store};
 use crate::seed_file::{SeedFile, SeedFileError};
 use mix::Mix;
 use shake_proto::handoff::record::Grant;
@@ -37,6 +37,8 @@ pub struct Feed {
     paused: bool,
     /// Why nothing can be released, and when that was seen. It is tried again.
     stopped: Option<(String, UnixMillis)>,
+    /// The ledger refused a release, and would again: nothing is released until the next start.
+    is_refused: bool,
 }
 
 /// How often a seed that could not be read is tried again, in milliseconds.
@@ -67,6 +69,7 @@ impl Feed {
             in_hand,
             paused: false,
             stopped: None,
+            is_refused: false,
         };
         // What cannot be read stops the feed when its turn comes: what stands before it can be released.
         let _ = feed.index_on();
@@ -115,7 +118,7 @@ impl Feed {
     /// Whether nothing is released because the seed cannot be read.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.stopped.is_some()
+        self.stopped.is_some() || self.is_refused
     }
 
     /// Packets that are not released yet.
@@ -141,7 +144,7 @@ impl Feed {
     /// What to release now, at most `max` packets. Changes nothing: see [`Feed::released`].
     pub fn plan(&mut self, lanes: &mut Lanes, max: usize, now: UnixMillis, counters: &Counters) -> Plan {
         let mut plan = Plan::default();
-        if self.paused || self.unreleased == 0 || !self.may_try(now) {
+        if self.paused || self.is_refused || self.unreleased == 0 || !self.may_try(now) {
             return plan;
         }
         let turns = deal(&lanes.grants_wanted(self.in_hand), max, lanes.first());
@@ -259,6 +262,17 @@ impl Feed {
             );
         }
         self.stopped = Some((reason, now));
+    }
+
+    /// The ledger refused to release what was planned, and would again.
+    pub fn refuse(&mut self, fault: &LedgerError, counters: &Counters) {
+        counters.feed_stopped.raise(1);
+        self.is_refused = true;
+        error!(
+            %fault,
+            "the ledger refuses what the feed would release: is it another part's seed? Nothing is released until the agent is started \
+             anew; claims go on"
+        );
     }
 
     fn go_on(&mut self, counters: &Counters) {

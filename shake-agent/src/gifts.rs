@@ -80,7 +80,11 @@ mod tests {
             (50, 10, 5, 260),
             (0, i64::MAX, i64::MAX, i64::MAX),
         ] {
-            assert_eq!(wanted(in_hand, asked, a_second), expected, "{in_hand} {asked} {a_second}");
+            assert_eq!(
+                wanted(in_hand, asked, a_second),
+                expected,
+                "{in_hand} {asked} {a_second}"
+            );
         }
     }
 }

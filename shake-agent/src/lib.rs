@@ -22,6 +22,7 @@ mod gifts;
 pub mod lanes;
 pub mod ledger;
 pub mod outage;
+mod refused;
 pub mod requests;
 pub mod run;
 pub mod turn;

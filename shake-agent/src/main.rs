@@ -5,8 +5,8 @@
 mod cli;
 mod commands;
 
-use cli::seed::SeedCommand;
 use cli::part::PartCommand;
+use cli::seed::SeedCommand;
 use cli::{Cli, Command, LedgerCommand, SettlementCommand};
 use host::console;
 use std::process::ExitCode;

@@ -51,7 +51,7 @@ pub struct Agent<S = Sqlite> {
     pub(crate) outage: Outage,
     pub(crate) inbox: Vec<Incoming>,
     batch_max: usize,
-    answers: Vec<(usize, Answer)>,
+    pub(crate) answers: Vec<(usize, Answer)>,
     /// When it was last looked for what is overdue.
     expiry_looked: UnixMillis,
     /// Of the last transaction of a turn.
@@ -167,26 +167,19 @@ impl<S: Store> Agent<S> {
             Ok(moved) => moved,
             Err(fault) => {
                 lanes.take_back(&mut self.inbox);
+                let Err(fault) = self.commit_apart(lanes, &plan, fault, now) else {
+                    return Turn::Worked;
+                };
+                self.ledger.refuse_writes(fault.to_string());
                 self.enter_outage(fault, now);
                 return self.serve_read_only(lanes, now);
             }
         };
         self.pace = Some(Pace::since(begun));
-        self.counters.commits.add(1);
         self.counters.commit_us_max.raise(begun.elapsed().as_micros() as u64);
-        crash::point("turn:committed");
-        lanes
-            .set_stamp(self.ledger.stamp())
-            .expect("an agent's lanes are of the back side");
-        lanes.commit(&moved);
         // All that was read waits for another writer.
         let is_done = !moved.is_empty() || !self.answers.is_empty() || !plan.releases.is_empty() || expires;
-        crash::point("turn:cursor-moved");
-        for (lane, answer) in self.answers.drain(..) {
-            lanes.push_answer(lane, &answer);
-        }
-        lanes.ring();
-        crash::point("turn:replied");
+        self.committed(lanes, &moved);
         self.feed.released(plan, lanes, &self.counters);
         lanes.ring();
         crash::point("turn:granted");
@@ -196,6 +189,22 @@ impl<S: Store> Agent<S> {
             (true, false, _) | (false, _, true) => Turn::Waiting,
             (false, _, false) => Turn::Idle,
         }
+    }
+
+    /// Moves the rings' cursors after a commit, and answers.
+    pub(crate) fn committed(&mut self, lanes: &mut Lanes, moved: &[(usize, LaneRecord)]) {
+        self.counters.commits.add(1);
+        crash::point("turn:committed");
+        lanes
+            .set_stamp(self.ledger.stamp())
+            .expect("an agent's lanes are of the back side");
+        lanes.commit(moved);
+        crash::point("turn:cursor-moved");
+        for (lane, answer) in self.answers.drain(..) {
+            lanes.push_answer(lane, &answer);
+        }
+        lanes.ring();
+        crash::point("turn:replied");
     }
 
     /// What a turn does when there are no rings: sends back what is overdue, and commits while anything is out. That the
@@ -247,7 +256,7 @@ impl<S: Store> Agent<S> {
     }
 
     /// Commits what was read and what is to be released; once more, and again, when another writer of the ledger stood in the way.
-    /// Gives the lanes whose cursors move by it. After an error the ledger refuses writes.
+    /// Gives the lanes whose cursors move by it.
     fn commit(
         &mut self,
         lanes: &mut Lanes,
@@ -267,16 +276,12 @@ impl<S: Store> Agent<S> {
                     // Two that met once meet again when both wait equally long.
                     thread::sleep(Duration::from_millis(rand::random_range(1..=AGAIN_MS_MAX)));
                 }
-                Err(fault) => {
-                    self.ledger.refuse_writes(fault.to_string());
-                    return Err(fault);
-                }
                 done => return done,
             }
         }
     }
 
-    fn try_commit(
+    pub(crate) fn try_commit(
         &mut self,
         lanes: &mut Lanes,
         plan: &Plan,

@@ -298,8 +298,8 @@ fn a_part_is_retired_and_adopted() {
     assert!(is_opened(&result, false), "{result:?}");
 
     let third = Event::new(1);
-    third.put_part(&(1..=PACKETS).map(record).collect::<Vec<_>>(), 0, 2);
-    third.put_on_server(&fleet.server.url("event").replace("shake@", "agent@"));
+    std::fs::copy(first.seed(), third.seed()).unwrap();
+    third.put_on_server(&fleet.server.agent_url("event"));
     let (code, told) = part(&third, &["adopt", "1", "--seed", "seed.bin", "--by", "agent.toml"]);
     assert!(code == Some(1) && told.contains("part 0"), "{told}");
     let (code, told) = part(&third, &["adopt", "0", "--seed", "seed.bin", "--by", "agent.toml"]);
@@ -311,13 +311,67 @@ fn a_part_is_retired_and_adopted() {
     assert_eq!((&parts[0]["lost"], &parts[0]["released"]), (&7.into(), &8.into()));
     let mut front = Front::new(&third, 1);
     agents[0] = Running::start(&third);
-    assert_eq!(offered(&mut front).packet, PacketId(9), "the next of the seed");
+    assert_eq!(
+        offered(&mut front).packet,
+        third.records()[8].packet,
+        "the next of the seed"
+    );
     for agent in &mut agents {
         agent.signal(Signal::SIGTERM);
         assert_eq!(agent.wait().code(), Some(0));
     }
     let (code, told) = part(&third, &["status", "--config", "agent.toml"]);
     assert!(code == Some(0) && told.contains(installation.trim()), "{told}");
+}
+
+/// A record that breaks a constraint is put aside by name, and all others take effect; one that says what was issued ends the agent.
+#[test]
+fn what_the_server_refuses_each_time_is_put_aside() {
+    let fleet = Fleet::new();
+    let event = &fleet.events[0];
+    let strange = "ALTER TABLE users ADD CONSTRAINT strange CHECK (usr <> 3);
+                   ALTER TABLE packets ADD CONSTRAINT stranger CHECK (stage <> 9)";
+    fleet.server.run("event", strange).unwrap();
+    let mut front = Front::new(event, 1);
+    let mut running = Running::start(event);
+    let packets: Vec<PacketId> = (0..6).map(|_| granted(&mut front).packet).collect();
+    let claims: Vec<Record> = (1..)
+        .zip(&packets)
+        .map(|(user, packet)| {
+            let sealed = ticket(&front.keys, EVENT, *packet, UserId(user), FAR);
+            claim(user, UserId(user), sealed, UnixMillis(1))
+        })
+        .collect();
+    claims[..5].iter().for_each(|claim| front.push(0, claim));
+    for _ in 0..5 {
+        let reply = front.reply_one(0);
+        let (user, result) = (reply.reply_to.request_id, claimed(&reply));
+        match user {
+            3 => assert!(matches!(result, ClaimResult::Busy { .. }), "{result:?}"),
+            _ => assert!(is_opened(&result, false), "{user}: {result:?}"),
+        }
+    }
+    assert!(!front.agent_status().ledger_read_only);
+    let named = "SELECT count(*) FROM refused WHERE reason LIKE '%strange%' AND length(record) > 0";
+    assert_eq!(fleet.server.number("event", named).unwrap(), 1);
+    fleet
+        .server
+        .run("event", "ALTER TABLE users DROP CONSTRAINT strange")
+        .unwrap();
+    let result = claim_at(&mut front, &claims[2]);
+    assert!(is_opened(&result, false), "{result:?}");
+
+    front.push(
+        0,
+        &Record::Issued(Issued {
+            packet: packets[5],
+            user: UserId(6),
+            stage: 9,
+            at: UnixMillis(1),
+            ends: None,
+        }),
+    );
+    assert_eq!(running.wait().code(), Some(3));
 }
 
 /// An agent draws from the event's money for gifts what it gives, and puts the rest back when it ends.
@@ -331,7 +385,9 @@ fn gifts_of_all_gateways_come_from_one_budget() {
     );
     let mut fronts = fleet.events.each_ref().map(|event| Front::new(event, 1));
     let mut agents = fleet.events.each_ref().map(Running::start);
-    fronts.iter_mut().for_each(|front| drop(granted(front)));
+    for front in &mut fronts {
+        granted(front);
+    }
     assert_eq!(pot(), BUDGET, "there once, and not once a part");
     for (key, front) in (1..).zip(&mut fronts) {
         let gift = Gift {

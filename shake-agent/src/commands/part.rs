@@ -42,12 +42,20 @@ pub fn retire(args: &PartRetireArgs) -> anyhow::Result<ExitCode> {
 pub fn adopt(args: &PartAdoptArgs) -> anyhow::Result<ExitCode> {
     let seed = *SeedFile::open(&args.seed)?.header();
     if seed.part != args.part {
-        bail!("{} is the seed of part {}, and not of part {}", args.seed.display(), seed.part, args.part);
+        bail!(
+            "{} is the seed of part {}, and not of part {}",
+            args.seed.display(),
+            seed.part,
+            args.part
+        );
     }
     let by_installation = Installation::parse(&args.by);
     let by_config = match by_installation {
         Some(_) => None,
-        None => Some(read_config(Some(Path::new(&args.by))).context("--by: neither 32 hexadecimal digits nor a configuration")?),
+        None => Some(
+            read_config(Some(Path::new(&args.by)))
+                .context("--by: neither 32 hexadecimal digits nor a configuration")?,
+        ),
     };
     let is_named = args.server.config.is_some() || args.server.url.is_some();
     let server = match &by_config {
@@ -71,7 +79,9 @@ pub fn adopt(args: &PartAdoptArgs) -> anyhow::Result<ExitCode> {
 /// What says in an agent's state directory whose parts are its own; made when there is none.
 fn installation(config: Option<&Config>) -> anyhow::Result<Installation> {
     let state = config.and_then(|config| config.state.as_deref());
-    let state = state.ok_or_else(|| anyhow!("--by: [state] directory is empty; an agent keeps there what says that a part is its own"))?;
+    let state = state.ok_or_else(|| {
+        anyhow!("--by: [state] directory is empty; an agent keeps there what says that a part is its own")
+    })?;
     fs::create_dir_all(state).with_context(|| format!("--by: cannot make {}", state.display()))?;
     Installation::of(state).with_context(|| format!("--by: [state] directory {}", state.display()))
 }
@@ -81,7 +91,9 @@ fn server(which: &WhichServer) -> anyhow::Result<Server> {
         Some(url) => Server::parse(url, which.password_file.clone()).map_err(|fault| anyhow!("--url: {fault}")),
         None => {
             let config = which.config.as_deref();
-            let name = config.map_or("the built-in configuration".to_owned(), |path| path.display().to_string());
+            let name = config.map_or("the built-in configuration".to_owned(), |path| {
+                path.display().to_string()
+            });
             server_of(&read_config(config)?, &name)
         }
     }
@@ -98,7 +110,10 @@ fn state(part: &PartRow) -> &'static str {
         PartRow { closed: Some(_), .. } => "closed",
         PartRow { retired: Some(_), .. } => "retired",
         PartRow { installation: None, .. } => "unused",
-        PartRow { seen: Some((_, ago_ms)), .. } if *ago_ms < SEEN_MS => "served",
+        PartRow {
+            seen: Some((_, ago_ms)),
+            ..
+        } if *ago_ms < SEEN_MS => "served",
         _ => "silent",
     }
 }
@@ -109,8 +124,12 @@ fn table(parts: &[PartRow]) -> String {
         "part", "state", "seen", "packets", "released", "held", "lost", "epoch", "commits", "installation", "machine"
     );
     for part in parts {
-        let seen = part.seen.map_or("never".to_owned(), |(_, ago_ms)| format!("{} s ago", ago_ms / 1_000));
-        let installation = part.installation.map_or("-".to_owned(), |installation| installation.to_string());
+        let seen = part
+            .seen
+            .map_or("never".to_owned(), |(_, ago_ms)| format!("{} s ago", ago_ms / 1_000));
+        let installation = part
+            .installation
+            .map_or("-".to_owned(), |installation| installation.to_string());
         let _ = write!(
             text,
             "\n{:>5} {:<8} {:>9} {:>12} {:>12} {:>8} {:>8} {:>6} {:>12}  {:<32} {}",

@@ -8,6 +8,9 @@ use shake_rules::UnixMillis;
 use shm_queue::ReadError;
 use tracing::warn;
 
+/// The lane of a request, and its place in the lane's ring.
+pub(crate) type Place = (usize, u64);
+
 /// A request and the lane it came from.
 #[derive(Debug)]
 pub struct Incoming {
@@ -18,12 +21,16 @@ pub struct Incoming {
     /// It was read and answered before, while the ledger could not be written.
     pub is_answered: bool,
     /// Its place in the lane's ring.
-    pub(super) position: u64,
+    pub(crate) position: u64,
     /// Since when it waits for what another writer of the ledger has; `None` when it does not.
     waits_since: Option<UnixMillis>,
 }
 
 impl Incoming {
+    pub(crate) fn place(&self) -> Place {
+        (self.lane, self.position)
+    }
+
     /// How long it has waited for what another writer of the ledger has, in milliseconds.
     #[must_use]
     pub fn waited_ms(&self, now: UnixMillis) -> u64 {
@@ -104,6 +111,18 @@ impl Lanes {
     pub fn put_back(&mut self, mut incoming: Incoming, now: UnixMillis) {
         incoming.waits_since.get_or_insert(now);
         self.lanes[incoming.lane].put_back.push(incoming);
+    }
+
+    /// Takes these of what was put back, by lane and place in its ring.
+    pub(crate) fn take_out(&mut self, which: &[Place], inbox: &mut Vec<Incoming>) {
+        for lane in &mut self.lanes {
+            let put_back = std::mem::take(&mut lane.put_back);
+            let (taken, left) = put_back
+                .into_iter()
+                .partition(|incoming| which.contains(&incoming.place()));
+            lane.put_back = left;
+            inbox.extend::<Vec<Incoming>>(taken);
+        }
     }
 
     /// Takes what was put back.

@@ -10,6 +10,7 @@ mod shape;
 
 pub use error::LanesError;
 pub use incoming::Incoming;
+pub(crate) use incoming::Place;
 
 use crate::burst::Burst;
 use crate::counters::Counters;

@@ -95,7 +95,12 @@ impl<'a, S: Store> Batch<'a, S> {
 
     /// Raises what the event was funded with for gifts. Less than it has changes nothing.
     pub(super) fn raise_gift_budget(&mut self, to: Cents) -> Result<(), LedgerError> {
-        let own = self.book.standing.bound.as_ref().map_or(Cents(0), |bound| bound.gift_budget);
+        let own = self
+            .book
+            .standing
+            .bound
+            .as_ref()
+            .map_or(Cents(0), |bound| bound.gift_budget);
         let before = self.store.raise_gift_budget(to)?.unwrap_or(own);
         if to > before {
             self.book.fund_gifts(Cents(to.0 - before.0));

@@ -60,10 +60,27 @@ pub struct Differences {
     pub lanes: Vec<LaneRecord>,
     /// Balances of the house's accounts, in cents.
     pub house: Vec<(Account, i64)>,
+    /// Records that the store refused, and that were put aside. Only a store in which that can be has them.
+    pub refused: Vec<RefusedRow>,
     /// How many packets of a sponsor are released.
     pub released: Vec<(SponsorId, u64)>,
     /// The closing line: the last of all.
     pub closing: Option<ClosingRow>,
+}
+
+/// A record of a request ring that the store refused to let take effect: nothing came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// The mapping of the ring.
+    pub mapping: u64,
+    /// The shard.
+    pub shard: u16,
+    /// Its place in the ring.
+    pub position: u64,
+    /// Its bytes.
+    pub record: Vec<u8>,
+    /// What the store said.
+    pub reason: String,
 }
 
 /// The seed, as the ledger has it.
@@ -103,6 +120,7 @@ impl Differences {
             lanes_new,
             lanes,
             house,
+            refused,
             released,
             closing,
         } = self;
@@ -120,6 +138,7 @@ impl Differences {
         lanes_new.clear();
         lanes.clear();
         house.clear();
+        refused.clear();
         released.clear();
     }
 }

@@ -211,6 +211,20 @@ pub enum LedgerError {
         /// What is there.
         found: u64,
     },
+    /// A record that nothing may go on without is refused each time.
+    #[error(
+        "{} refuses each time what {record} would write: {reason}. It says what became of packets, so nothing is done after it until \
+         somebody has found out why",
+        place.display()
+    )]
+    Unwritable {
+        /// Server, database and part.
+        place: PathBuf,
+        /// The record, and its bytes.
+        record: String,
+        /// Why.
+        reason: String,
+    },
     /// Its books are closed.
     #[error(
         "the ledger {} was closed at {}: its event is over, and nothing is written to it any more. `shake-agent close` tells its \
@@ -265,13 +279,18 @@ impl LedgerError {
         self.is_lost() || matches!(self, Self::Behind { .. } | Self::Older { .. } | Self::Closed { .. })
     }
 
-    /// Whether this agent may write the ledger no more, whatever becomes of the server: its part is another's, or the database is
-    /// of another moment.
+    /// Whether this agent may write the ledger no more, whatever becomes of the server: its part is another's, the database is of
+    /// another moment, or it refuses what cannot be left out.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         matches!(
             self,
-            Self::NoPart(_) | Self::OthersPart(_) | Self::Retired(_) | Self::TakenOver(_) | Self::OtherState { .. }
+            Self::NoPart(_)
+                | Self::OthersPart(_)
+                | Self::Retired(_)
+                | Self::TakenOver(_)
+                | Self::OtherState { .. }
+                | Self::Unwritable { .. }
         )
     }
 
@@ -288,13 +307,21 @@ impl LedgerError {
         matches!(self, Self::Postgres { source, .. } if source.is_away())
     }
 
+    /// Whether the store would refuse the same again, because of what is written: nothing is there of the transaction, and one without
+    /// that may work.
+    #[must_use]
+    pub fn is_of_content(&self) -> bool {
+        matches!(self, Self::Postgres { source, .. } if source.is_of_content())
+    }
+
     /// Whether the storage failed, so that what is on the disk is unknown.
     #[must_use]
     pub fn is_storage(&self) -> bool {
-        matches!(
-            self,
-            Self::Io { .. } | Self::Sqlite { .. } | Self::Postgres { .. } | Self::Failed(_)
-        )
+        match self {
+            Self::Postgres { source, .. } => !source.is_of_content(),
+            Self::Io { .. } | Self::Sqlite { .. } | Self::Failed(_) => true,
+            _ => false,
+        }
     }
 }
 

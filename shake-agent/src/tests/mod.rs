@@ -19,6 +19,7 @@ mod others;
 mod outage;
 mod packets;
 mod play;
+mod refused;
 mod rings;
 mod simulation;
 mod time;

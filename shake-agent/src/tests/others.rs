@@ -12,12 +12,12 @@ use shm_queue::Mapping;
 
 const NOW: UnixMillis = UnixMillis(1);
 
-struct Play {
-    event: Event,
-    memory: Memory,
-    front: Front,
-    back: Back<Memory>,
-    grants: Vec<Grant>,
+pub struct Play {
+    pub event: Event,
+    pub memory: Memory,
+    pub front: Front,
+    pub back: Back<Memory>,
+    pub grants: Vec<Grant>,
 }
 
 fn open(event: &Event, memory: &Memory, now: UnixMillis) -> Back<Memory> {
@@ -33,7 +33,7 @@ fn open(event: &Event, memory: &Memory, now: UnixMillis) -> Back<Memory> {
 }
 
 impl Play {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let event = Event::new(20);
         let mut front = Front::new(&event, 1);
         let memory = Memory::default();
@@ -54,14 +54,14 @@ impl Play {
     }
 
     /// User so many asks for the packet of as many a grant.
-    fn claim(&mut self, number: usize) {
+    pub fn claim(&mut self, number: usize) {
         let user = UserId(number as u64);
         let sealed = ticket(&self.front.keys, EVENT, self.grants[number].packet, user, FAR);
         self.front.push(0, &claim(number as u64, user, sealed, self.back.now));
     }
 
     /// Who is answered, and how.
-    fn answers(&mut self) -> Vec<(u64, &'static str)> {
+    pub fn answers(&mut self) -> Vec<(u64, &'static str)> {
         let told = |reply: Reply| {
             let how = match claimed(&reply) {
                 ClaimResult::Opened { repeat: false, .. } => "opened",

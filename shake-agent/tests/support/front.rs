@@ -124,6 +124,22 @@ impl Front {
         notices
     }
 
+    /// The next reply to come; more may wait behind it.
+    pub fn reply_one(&mut self, shard: usize) -> Reply {
+        let begun = Instant::now();
+        loop {
+            let ring = &mut self.lanes[shard].replies;
+            let next = ring.peek().unwrap();
+            let next = next.map(|(_, bytes)| Reply::decode(bytes).unwrap());
+            if let Some(reply) = next {
+                ring.commit(ring.read_position() + 1).unwrap();
+                return reply;
+            }
+            assert!(begun.elapsed() < PATIENCE, "no reply");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// The one reply to come.
     pub fn reply(&mut self, shard: usize) -> Reply {
         let begun = Instant::now();

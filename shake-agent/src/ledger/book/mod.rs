@@ -7,7 +7,7 @@ mod read;
 mod void;
 
 use super::accounts::Account;
-use super::differences::Differences;
+use super::differences::{Differences, RefusedRow};
 use super::lanes::{LaneRecord, LaneRow};
 use super::opening::{Incarnation, OpeningRow};
 use super::outbox::{LineKind, OutboxRow};
@@ -279,6 +279,11 @@ impl Book {
         let number = shares::number_after(last, between);
         self.standing.numbers.made = self.standing.numbers.made.max(number);
         self.differences.made_before = Some(number);
+    }
+
+    /// The store refused this record, and nothing came of it.
+    pub fn put_aside(&mut self, refused: RefusedRow) {
+        self.differences.refused.push(refused);
     }
 
     /// A settlement file was begun.

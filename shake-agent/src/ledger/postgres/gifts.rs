@@ -13,7 +13,9 @@ async fn lock(link: &Link) -> Result<(Cents, Cents), Failure> {
 
 async fn set(link: &Link, budget: Cents, pot: Cents) -> Result<(), Failure> {
     let (budget, pot) = (signed(budget)?, signed(pot)?);
-    link.client.execute(&link.statements.set_gifts, &[&budget, &pot]).await?;
+    link.client
+        .execute(&link.statements.set_gifts, &[&budget, &pot])
+        .await?;
     Ok(())
 }
 

@@ -56,12 +56,14 @@ fn told(error: &tokio_postgres::Error) -> String {
 }
 
 impl Failure {
-    /// A deadlock, a lock that took too long, or a serialization failure: nothing of the transaction is there.
+    /// A deadlock, a lock that took too long, or a serialization failure: nothing of the transaction is there. Of statements that
+    /// travel together one may have failed before the one that is told; then the next try tells which.
     pub(in crate::ledger) fn is_conflict(&self) -> bool {
-        const CONFLICTS: [SqlState; 3] = [
+        const CONFLICTS: [SqlState; 4] = [
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::T_R_SERIALIZATION_FAILURE,
             SqlState::LOCK_NOT_AVAILABLE,
+            SqlState::IN_FAILED_SQL_TRANSACTION,
         ];
         matches!(self, Self::Refused(error) if error.code().is_some_and(|code| CONFLICTS.contains(code)))
     }
@@ -81,6 +83,16 @@ impl Failure {
                 Some(code) => CODES.contains(code) || CLASSES.iter().any(|class| code.code().starts_with(class)),
                 None => error.is_closed() || error.source().is_some_and(|source| source.is::<io::Error>()),
             },
+        }
+    }
+
+    /// Neither a conflict nor a server that is away: it would refuse the same again, because of what is written, or of the tables.
+    /// Nothing of the transaction is there.
+    pub(in crate::ledger) fn is_of_content(&self) -> bool {
+        match self {
+            Self::Strange { .. } => true,
+            Self::Refused(error) => error.code().is_some() && !self.is_conflict() && !self.is_away(),
+            Self::Silent(_) | Self::Warned | Self::Io(_) => false,
         }
     }
 

@@ -28,8 +28,8 @@ mod write;
 
 pub use init::{Installation, init};
 pub use link::Failure;
-pub(super) use snapshot::{Fetched, Snapshot};
 pub use part::{PartRow, SEEN_MS, adopt, parts, retire};
+pub(super) use snapshot::{Fetched, Snapshot};
 
 use super::differences::Differences;
 use super::opening::Incarnation;

@@ -175,4 +175,14 @@ CREATE TABLE outbox (
     PRIMARY KEY (part, seq)
 );
 CREATE UNIQUE INDEX outbox_of_user ON outbox (usr, number) WHERE kind <> 7;
+CREATE TABLE refused (                    -- records of which nothing came, because these tables refused what they would write
+    part integer NOT NULL,
+    mapping bigint NOT NULL,
+    shard integer NOT NULL,
+    position bigint NOT NULL,             -- in the ring of the shard's requests
+    at_ms bigint NOT NULL,
+    record bytea NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (part, mapping, shard, position)
+);
 ";

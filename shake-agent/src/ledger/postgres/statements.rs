@@ -162,6 +162,8 @@ statements! {
     change_lanes: "UPDATE lanes SET requests_done = new.requests_done, grants_released = new.grants_released
                    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS new(lane, requests_done, grants_released)
                    WHERE lanes.part = $1 AND lanes.lane = new.lane",
+    add_refused: "INSERT INTO refused (part, mapping, shard, position, at_ms, record, reason)
+                  VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     set_house: "INSERT INTO house (part, kind, id, balance_cents)
                 SELECT $1, new.* FROM unnest($2::smallint[], $3::integer[], $4::bigint[]) AS new
                 ON CONFLICT (part, kind, id) DO UPDATE SET balance_cents = excluded.balance_cents",

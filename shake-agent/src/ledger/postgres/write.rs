@@ -56,6 +56,7 @@ pub(super) async fn write(link: &Link, part: i32, differences: &Differences) -> 
         add_offers(link, &differences.offers, differences.at),
         settle_offers(link, &differences.offers_settled),
         add_lanes(link, part, &differences.lanes_new),
+        add_refused(link, part, differences),
         set_house(link, part, differences),
         set_part(link, part, differences),
     )?;
@@ -242,6 +243,17 @@ async fn add_lanes(link: &Link, part: i32, rows: &[LaneRow]) -> Result<(), Failu
         &column(rows, |row| to_sql(row.record.grants_released)),
     ];
     meet(link, rows.len(), &link.statements.add_lanes, &with).await
+}
+
+/// One that was put aside already is read again after a restart.
+async fn add_refused(link: &Link, part: i32, differences: &Differences) -> Result<(), Failure> {
+    for row in &differences.refused {
+        let (mapping, shard, position) = (to_sql(row.mapping), i32::from(row.shard), to_sql(row.position));
+        let at = to_sql(differences.at.0);
+        let with: [Parameter<'_>; 7] = [&part, &mapping, &shard, &position, &at, &row.record, &row.reason];
+        link.client.execute(&link.statements.add_refused, &with).await?;
+    }
+    Ok(())
 }
 
 /// What is the house's: rings, balances, and how far the seed is released.

@@ -1,9 +1,9 @@
 //! The plainest store: maps, and what a store must do said once more. Clones are the same ledger, as a file that is opened again.
 
 use crate::ledger::{
-    Account, Bound, Differences, Entry, Incarnation, LaneRow, LedgerError, LineKind, Listing, Look, Made, Movement,
-    Needed, Offer, OfferRow, Origin, OutboxRow, Packet, Reached, Seen, Share, ShareRow, Spans, Standing, State, Store,
-    UserAccount, View, schema,
+    Account, Bound, Differences, Entry, Failure, Incarnation, LaneRow, LedgerError, LineKind, Listing, Look, Made,
+    Movement, Needed, Offer, OfferRow, Origin, OutboxRow, Packet, Reached, RefusedRow, Seen, Share, ShareRow, Spans,
+    Standing, State, Store, UserAccount, View, schema,
 };
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +27,7 @@ pub struct Content {
     pub offers: Vec<(OfferRow, bool)>,
     pub lanes: BTreeMap<(u64, u16), LaneRow>,
     pub settlement_begun: Option<UnixMillis>,
+    pub refused: Vec<RefusedRow>,
 }
 
 /// What becomes of the next commit.
@@ -52,6 +53,8 @@ pub struct Memory {
     content: Arc<Mutex<Content>>,
     pub fault: Arc<Mutex<Fault>>,
     pub others: Arc<Mutex<Others>>,
+    /// Packets that it writes nothing of, however often it is tried.
+    pub refused: Arc<Mutex<BTreeSet<PacketId>>>,
 }
 
 impl Memory {
@@ -104,6 +107,7 @@ impl Content {
         standing.numbers.made = standing.numbers.made.max(differences.made_before.unwrap_or(0));
         standing.house.extend(differences.house.iter().copied());
         self.apply_rows(differences);
+        self.refused.extend(differences.refused.iter().cloned());
         if let Some(closing) = differences.closing {
             let owed = self.users.values().map(|account| account.balance);
             let owed: Vec<i64> = owed.filter(|&cents| cents > 0).collect();
@@ -302,6 +306,18 @@ impl Store for Memory {
     }
 
     fn commit(&mut self, differences: &Differences) -> Result<(), LedgerError> {
+        let refused = self.refused.lock().unwrap();
+        let mut written = differences.packets.iter().chain(&differences.packets_new);
+        if let Some((packet, _)) = written.find(|(packet, _)| refused.contains(packet)) {
+            return Err(LedgerError::Postgres {
+                action: "write to",
+                place: "memory".into(),
+                source: Failure::Strange {
+                    table: "packets",
+                    what: packet.to_string(),
+                },
+            });
+        }
         let fault = std::mem::take(&mut *self.fault.lock().unwrap());
         if fault != Fault::Lost {
             self.content().apply(differences);

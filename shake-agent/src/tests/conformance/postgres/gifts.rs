@@ -82,8 +82,13 @@ fn parts_give_from_one_pot() {
     assert_eq!(kind.gifts(&server), [70, 0, 60, 60]);
     drop(agents);
     assert_eq!(kind.ledger(0).unwrap().standing().gifts, Some(60), "it is kept");
-    let house = &kind.ledger(1).unwrap().standing().house;
-    assert_eq!(house[&Account::Sponsor(EVENT_SPONSOR)], -10, "what it gave another part funded");
+    let other = kind.ledger(1).unwrap();
+    let house = &other.standing().house;
+    assert_eq!(
+        house[&Account::Sponsor(EVENT_SPONSOR)],
+        -10,
+        "what it gave another part funded"
+    );
 }
 
 /// A transaction that fails draws nothing.

@@ -21,7 +21,10 @@ fn a_part_is_retired_while_its_tickets_are_claimed_elsewhere() {
         let kind = OnPostgres::new(&server, &name);
         let [mut here, mut there] = [kind.agent(0), kind.agent(1)];
         here.release(PACKETS);
-        let void = Request::ShardStarted { epoch: 1, grants_taken: 1 };
+        let void = Request::ShardStarted {
+            epoch: 1,
+            grants_taken: 1,
+        };
         here.hear(&[void]);
         let now = here.at();
         let start = Barrier::new(2);
@@ -37,14 +40,21 @@ fn a_part_is_retired_while_its_tickets_are_claimed_elsewhere() {
             ledger::retire(&kind.config, 0, true, now).unwrap()
         });
         assert!(lost.len() >= 4 && !lost.contains(&record(0).packet), "{lost:?}");
-        assert!(ledger::retire(&kind.config, 0, true, now).unwrap().is_empty(), "it is done");
+        assert!(
+            ledger::retire(&kind.config, 0, true, now).unwrap().is_empty(),
+            "it is done"
+        );
         // The last one stays lost.
         for packet in 6..PACKETS - 1 {
             there.hear(&[there.claim(packet, 10 + packet), there.claim(packet, 10 + packet)]);
         }
         assert_eq!(balance(&there, 10), 0, "it was void");
         for packet in 1..PACKETS - 1 {
-            assert_eq!(movements(&there, 10 + packet).len(), 1, "packet {packet} in round {round}");
+            assert_eq!(
+                movements(&there, 10 + packet).len(),
+                1,
+                "packet {packet} in round {round}"
+            );
         }
         let state = |index| there.ledger.packet(record(index).packet).unwrap().unwrap().state;
         assert_eq!((state(0), state(PACKETS - 1)), (State::Void, State::Lost));
@@ -78,7 +88,9 @@ fn a_part_goes_to_another_agent_when_a_person_says_so() {
     first.hear(&[first.issue(0, 1)]);
 
     // Ten seconds later.
-    server.run("adopted", "UPDATE parts SET seen_ms = seen_ms - 10000").unwrap();
+    server
+        .run("adopted", "UPDATE parts SET seen_ms = seen_ms - 10000")
+        .unwrap();
     ledger::adopt(&kind.config, &seed, OTHER, false).unwrap();
     let refused = first.ledger.transaction(now, |_| Ok(()));
     assert!(matches!(refused, Err(LedgerError::TakenOver(_))), "{refused:?}");
