@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use shake_proto::handoff::abuse::{Block, Conduct, Counts, Event, Rule, Strangers, Subject};
-use shake_proto::handoff::record::{Ask, Gift, Grant, Issued, Notice, Reply, ReplyTo, Request, What};
+use shake_proto::handoff::record::{Ask, Gift, Grant, Issued, Notice, Reply, ReplyTo, Request, Returned, What};
 use shake_proto::reply::GrabResult;
 use shake_proto::wire::v1;
 use shake_rules::prefix::Prefix;
@@ -164,6 +164,10 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 at,
                 ends: Some(UnixMillis(at.0 + 45_000)),
             })),
+        ),
+        (
+            "returned",
+            request(Request::Returned(Returned { packet, position: 77 })),
         ),
         (
             "gift",

@@ -7,10 +7,10 @@
 use crate::counters::Counters;
 use quic_shard::app::Doorbell;
 use shake_proto::handoff::abuse::{Block, Event};
-use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request};
-use shake_proto::handoff::status::AgentStatus;
+use shake_proto::handoff::record::{Ask, BadRecord, Gift, Grant, Issued, Notice, Reply, Request, Returned};
+use shake_proto::handoff::status::{AgentStatus, GatewayStatus};
 use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
-use shake_rules::LedgerId;
+use shake_rules::{LedgerId, PacketId};
 use shm_queue::{Attachment, Bell, Consumer, Error, Producer, ReadError, Side, Sleeper};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -103,14 +103,24 @@ impl AgentLink {
         ((used * 1_000 / slots) as u32, std::mem::take(&mut self.was_full))
     }
 
-    /// The next packet that the agent released to this shard. It stays in the ring.
-    pub fn next_grant(&mut self) -> Option<Grant> {
+    /// Tells the agent whether the gateway drains, and so wants no grants.
+    pub fn say_draining(&self, is_draining: bool) {
+        self.attachment.set_status(GatewayStatus { is_draining }.encode());
+    }
+
+    /// The position behind the last packet that the agent released to this shard.
+    pub fn grants_end(&mut self) -> u64 {
+        self.grants.read_position() + self.grants.available() as u64
+    }
+
+    /// The next packet that the agent released to this shard, with its position. It stays in the ring.
+    pub fn next_grant(&mut self) -> Option<(u64, Grant)> {
         loop {
             match self.grants.peek() {
                 Ok(None) => return None,
                 Ok(Some((position, bytes))) => {
                     if let Ok(grant) = Grant::decode(bytes) {
-                        return Some(grant);
+                        return Some((position, grant));
                     }
                     self.pass_over(position)?;
                 }
@@ -138,6 +148,18 @@ impl AgentLink {
         let position = self.grants.read_position();
         self.grants.commit(position + 1).map_err(|_| Full)?;
         self.push(&Request::Issued(*issued))
+    }
+
+    /// Takes the packet that [`AgentLink::next_grant`] showed out of the grant ring, and then tells the agent that it goes
+    /// back. Half of the request ring is kept for what is won. After a crash between the two the packet is void.
+    pub fn give_back(&mut self, packet: PacketId) -> Result<(), Full> {
+        if !self.is_announced || self.requests.free() <= Ring::Request.slots() as usize / 2 {
+            return Err(Full);
+        }
+        let position = self.grants.read_position();
+        self.grants.commit(position + 1).map_err(|_| Full)?;
+        self.counters.grants_returned.inc();
+        self.push(&Request::Returned(Returned { packet, position }))
     }
 
     /// Hands a user's request to the agent.

@@ -30,6 +30,8 @@ pub struct Counters {
     /// Cookies that were not taken into account.
     pub cookies_refused: Count,
     pub wins: Count,
+    /// Packets in hand that went back to the agent.
+    pub grants_returned: Count,
     /// Requests that the agent has.
     pub asks_under_way: Count,
     /// Requests that the ledger answered, apart from refusals and repeats.
@@ -116,6 +118,7 @@ impl Counters {
             ("gateway_hellos_blocked_total", &self.hellos_blocked),
             ("gateway_cookies_refused_total", &self.cookies_refused),
             ("gateway_wins_total", &self.wins),
+            ("gateway_grants_returned_total", &self.grants_returned),
             ("gateway_asks_under_way", &self.asks_under_way),
             ("gateway_asks_answered_total", &self.answered),
             ("gateway_asks_repeated_total", &self.repeated),

@@ -10,6 +10,7 @@ use crate::cookies::Seals;
 use crate::counters::{Busy, Counters};
 use crate::credentials::{Credential, Credentials, Proof};
 use crate::in_flight::Ledger;
+use crate::in_hand::InHand;
 use crate::limits::{Applicant, Decision, Limits};
 use crate::presence::SessionRef;
 use crate::put_off::PutOff;
@@ -90,6 +91,7 @@ pub struct Gateway {
     pub limits: Limits,
     pub blocklist: Blocklist,
     pub ledger: Ledger,
+    pub in_hand: InHand,
     pub seals: Seals,
     /// Until when each session may stay.
     pub credentials: Credentials,
@@ -134,6 +136,7 @@ impl Gateway {
             limits: Limits::new(shared.shards),
             blocklist: Blocklist::default(),
             ledger: Ledger::new(link, shared.claims),
+            in_hand: InHand::default(),
             seals: Seals::new(rng, Arc::clone(&shared), shard),
             credentials: Credentials::new(shard, ahead),
             rounds: Rounds::default(),
@@ -182,11 +185,13 @@ impl Gateway {
             let shards = f64::from(self.shared.shards);
             self.release = Limited::evenly(phase.map_or(0.0, |phase| phase.releases_per_second) / shards);
             self.gifts = Limited::evenly(0.0);
+            self.in_hand.change(&self.ledger.link, is_draining, now.elapsed_ns);
         }
         let show_pace_ms = conditions.show_pace_ms();
         self.limits
             .begin_turn(&conditions.live, &self.shared.board, show_pace_ms, now.elapsed_ns);
         self.ledger.begin_turn();
+        self.in_hand.sort_out(&self.conditions, &mut self.ledger.link);
         is_changed
     }
 

@@ -26,6 +26,7 @@ mod fit;
 mod gateway;
 mod handlers;
 mod in_flight;
+mod in_hand;
 mod key_use;
 mod limits;
 mod load;

@@ -116,6 +116,12 @@ counters! {
     shards_started_inconsistent,
     /// Packets released.
     packets_released,
+    /// Grants that shards gave back.
+    packets_returned,
+    /// `Returned` records for what stands elsewhere by now.
+    packets_returned_repeat,
+    /// Of those that were given back, packets released again.
+    packets_released_again,
     /// Packets that became void: no ticket was made for them.
     packets_voided,
     /// Packets that were lost with their mapping or ring: tickets for them may be out.

@@ -5,19 +5,27 @@
 //! So after a crash in between, the positions tell which grants are missing from the rings, and they are pushed again at
 //! the same positions: [`recover`]. How many packets of each sponsor are released is in the ledger too; where the next one
 //! of each stands in the file is an index in memory, four bytes a packet.
+//!
+//! What a shard gives back, because the phase is another, the show is over or the gateway drains, stands in no ring then, and is
+//! released again at another position, before what was never released. Its money stays in it.
 
 mod mix;
+mod recover;
+
+pub use recover::recover;
 
 use crate::counters::Counters;
-use crate::lanes::{Lanes, LanesError};
-use crate::ledger::{Bound, Held, Ledger, LedgerError, Release, Store};
+use crate::lanes::Lanes;
+use crate::ledger::{Bound, LedgerError, Release};
 use crate::seed_file::{SeedFile, SeedFileError};
-use mix::Mix;
+use mix::{Mix, Stock};
 use shake_proto::handoff::record::Grant;
+use shake_proto::handoff::topology::Ring;
 use shake_rules::show::Phase;
 use shake_rules::{Cents, EventId, SponsorId, UnixMillis};
 use std::collections::BTreeMap;
-use tracing::{error, info, warn};
+use std::time::Duration;
+use tracing::{error, info};
 
 /// Records read from the seed file at once.
 const BLOCK: u64 = 4_096;
@@ -33,7 +41,12 @@ pub struct Feed {
     unreleased: u64,
     /// How many records are in the index: all, unless one could not be read.
     indexed: u64,
+    /// Released before and given back by a shard: per sponsor, the indexes of their records.
+    returned: BTreeMap<SponsorId, Vec<u64>>,
+    /// How many grants each shard has in hand, at the least.
     in_hand: u32,
+    /// How long they last at the phase's rate, at the least.
+    lasts: Duration,
     paused: bool,
     /// Why nothing can be released, and when that was seen. It is tried again.
     stopped: Option<(String, UnixMillis)>,
@@ -47,10 +60,29 @@ const RETRY_EVERY_MS: u64 = 1_000;
 /// What one transaction releases.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Each release with the index of its lane, in the order in which they leave.
-    pub releases: Vec<(usize, Release)>,
+    /// In the order in which they leave.
+    pub releases: Vec<Planned>,
     /// Where the mix then stands.
     mix: Mix,
+}
+
+/// A packet that is to be released.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// The index of its lane.
+    pub lane: usize,
+    /// What, and where to.
+    pub release: Release,
+    /// It was released before, and given back.
+    pub is_again: bool,
+}
+
+impl Plan {
+    /// What is released for the first time, or again.
+    pub fn which(&self, is_again: bool) -> impl Iterator<Item = &Release> + Clone {
+        let which = self.releases.iter().filter(move |planned| planned.is_again == is_again);
+        which.map(|planned| &planned.release)
+    }
 }
 
 impl Feed {
@@ -66,7 +98,9 @@ impl Feed {
             indexed: 0,
             phases,
             seed,
+            returned: BTreeMap::new(),
             in_hand,
+            lasts: Duration::ZERO,
             paused: false,
             stopped: None,
             is_refused: false,
@@ -74,6 +108,13 @@ impl Feed {
         // What cannot be read stops the feed when its turn comes: what stands before it can be released.
         let _ = feed.index_on();
         feed
+    }
+
+    /// The same, with so many grants in hand that they last so long at the phase's rate, as far as a ring has room.
+    #[must_use]
+    pub fn lasting(mut self, lasts: Duration) -> Self {
+        self.lasts = lasts;
+        self
     }
 
     /// Goes on with the index as far as records can be read.
@@ -144,10 +185,12 @@ impl Feed {
     /// What to release now, at most `max` packets. Changes nothing: see [`Feed::released`].
     pub fn plan(&mut self, lanes: &mut Lanes, max: usize, now: UnixMillis, counters: &Counters) -> Plan {
         let mut plan = Plan::default();
-        if self.paused || self.is_refused || self.unreleased == 0 || !self.may_try(now) {
+        let is_empty = self.unreleased == 0 && self.returned.values().all(Vec::is_empty);
+        if self.paused || self.is_refused || is_empty || !self.may_try(now) {
             return plan;
         }
-        let turns = deal(&lanes.grants_wanted(self.in_hand), max, lanes.first());
+        let in_hand = self.in_hand(now, lanes.shards());
+        let turns = deal(&lanes.grants_wanted(in_hand), max, lanes.first());
         if turns.is_empty() {
             return plan;
         }
@@ -157,7 +200,11 @@ impl Feed {
             .collect();
         let weights = self.weights(now);
         for lane in turns {
-            let Some(seed_index) = plan.mix.next(&weights, &self.index) else {
+            let stock = Stock {
+                index: &self.index,
+                returned: &self.returned,
+            };
+            let Some(next) = plan.mix.next(&weights, stock) else {
                 if plan.releases.is_empty()
                     && let Err(fault) = self.index_on()
                 {
@@ -165,7 +212,7 @@ impl Feed {
                 }
                 return plan;
             };
-            let record = match self.seed.read(seed_index, 1) {
+            let record = match self.seed.read(next.record, 1) {
                 Ok(records) => records[0],
                 Err(fault) => {
                     // What was planned before it still goes out; the mix must not pass it.
@@ -177,13 +224,17 @@ impl Feed {
                 }
             };
             let release = Release {
-                seed_index,
+                seed_index: next.record,
                 record,
                 lane: lanes.record(lane).lane,
                 grant_position: positions[lane],
             };
             positions[lane] += 1;
-            plan.releases.push((lane, release));
+            plan.releases.push(Planned {
+                lane,
+                release,
+                is_again: next.is_again,
+            });
         }
         self.go_on(counters);
         plan
@@ -194,11 +245,16 @@ impl Feed {
         if plan.releases.is_empty() {
             return;
         }
+        let (fresh, again) = (plan.which(false).count() as u64, plan.which(true).count() as u64);
         self.mix = plan.mix;
-        self.unreleased -= plan.releases.len() as u64;
-        counters.packets_released.add(plan.releases.len() as u64);
+        for (sponsor, taken) in self.mix.take_again() {
+            self.returned.entry(sponsor).or_default().drain(..taken);
+        }
+        self.unreleased -= fresh;
+        counters.packets_released.add(fresh);
+        counters.packets_released_again.add(again);
         let event = self.event();
-        for (lane, release) in &plan.releases {
+        for Planned { lane, release, .. } in &plan.releases {
             lanes.set_grants_released(*lane, release.grant_position + 1);
             let grant = Grant {
                 packet: release.record.packet,
@@ -207,16 +263,25 @@ impl Feed {
             };
             lanes.push_grant(*lane, release.grant_position, &grant);
         }
-        if self.unreleased == 0 {
+        if self.unreleased == 0 && fresh > 0 {
             info!("the last packet of the seed is released");
         }
     }
 
-    /// The weights that hold at `now`: of the phase, else of the one before, else of the one to come. Without a show, all
-    /// sponsors are equal.
-    fn weights(&self, now: UnixMillis) -> BTreeMap<SponsorId, u32> {
+    /// A shard gave back the packet of this record, after the commit that says so.
+    pub fn take_back(&mut self, sponsor: SponsorId, seed_index: u64) {
+        self.returned.entry(sponsor).or_default().push(seed_index);
+    }
+
+    /// The phase that is released for at `now`: the one that runs, else the one before, else the one to come.
+    fn phase(&self, now: UnixMillis) -> Option<&Phase> {
         let started = self.phases.partition_point(|phase| phase.starts_at <= now);
-        match self.phases.get(started.saturating_sub(1)) {
+        self.phases.get(started.saturating_sub(1))
+    }
+
+    /// The weights that hold at `now`. Without a show, all sponsors are equal.
+    fn weights(&self, now: UnixMillis) -> BTreeMap<SponsorId, u32> {
+        match self.phase(now) {
             Some(phase) => phase.sponsors.clone(),
             None => self.index.keys().map(|&sponsor| (sponsor, 1)).collect(),
         }
@@ -231,6 +296,20 @@ impl Feed {
         gifts.map_or(Cents(0), |gifts| {
             Cents((gifts.per_second * gifts.max.0 as f64).ceil() as u64)
         })
+    }
+
+    /// How many grants each of so many shards is to have in hand. None when the show is over: they would have to go back.
+    fn in_hand(&self, now: UnixMillis, shards: usize) -> u32 {
+        let Some(phase) = self.phase(now) else {
+            return self.in_hand;
+        };
+        if self.phases.iter().all(|phase| phase.ends_at <= now) {
+            return 0;
+        }
+        let rate = phase.releases_per_second / shards as f64;
+        // A rate without bounds fills the ring.
+        let lasting = (rate * self.lasts.as_secs_f64()).ceil() as u32;
+        lasting.max(self.in_hand).min(Ring::Grant.slots())
     }
 
     /// Whether it is time to read the seed: always, unless it could not be read a moment ago.
@@ -300,87 +379,5 @@ fn deal(wanted: &[u64], max: usize, first: usize) -> Vec<usize> {
     turns
 }
 
-/// Mends what the last run or an earlier mapping left: what was released to shards of another mapping is lost, and grants
-/// that were released to this one but not pushed are pushed.
-///
-/// # Errors
-/// When the ledger cannot be read or written.
-pub fn recover<S: Store>(
-    ledger: &mut Ledger<S>,
-    lanes: &mut Lanes,
-    event: EventId,
-    counters: &Counters,
-    now: UnixMillis,
-) -> Result<(), LanesError> {
-    let instance = lanes.instance();
-    let (old, missing) = ledger.transaction(now, |batch| {
-        let old = batch.held_of_other_mappings(instance)?;
-        batch.lose_packets(&old);
-        let mut missing = Vec::new();
-        for index in 0..lanes.shards() {
-            let mut record = lanes.record(index);
-            let pushed = lanes.grants_pushed(index);
-            let held = batch.held_of_lane(record.lane, pushed..record.grants_released)?;
-            if is_gapless(&held, pushed, record.grants_released) {
-                missing.push((index, held, record));
-            } else {
-                // A ticket for a grant that was never pushed. What else was, nobody can say.
-                warn!(
-                    shard = index,
-                    "released packets are not in a row; those not in the ring are lost until a ticket is shown"
-                );
-                batch.lose_packets(&held);
-                record.grants_released = pushed;
-                batch.store_lane(&record);
-                counters.packets_lost.add(held.len() as u64);
-                missing.push((index, Vec::new(), record));
-            }
-        }
-        Ok((old, missing))
-    })?;
-    counters.packets_lost.add(old.len() as u64);
-    if !old.is_empty() {
-        let packets: Vec<u64> = old.iter().map(|held| held.packet.0).collect();
-        warn!(
-            count = old.len(),
-            ?packets,
-            "the mapping is new; what was released into an older one is lost until a ticket is shown"
-        );
-    }
-    for (index, held, record) in missing {
-        lanes.set_grants_released(index, record.grants_released);
-        if !held.is_empty() {
-            info!(
-                shard = index,
-                count = held.len(),
-                "grants released before the restart are pushed now"
-            );
-        }
-        for held in held {
-            let grant = Grant {
-                packet: held.packet,
-                sponsor: held.sponsor,
-                event,
-            };
-            lanes.push_grant(index, held.grant_position, &grant);
-        }
-    }
-    lanes.ring();
-    Ok(())
-}
-
-fn is_gapless(held: &[Held], from: u64, to: u64) -> bool {
-    (from..to).eq(held.iter().map(|held| held.grant_position))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lanes_take_turns() {
-        assert_eq!(deal(&[2, 0, 3], 10, 1), [2, 0, 2, 0, 2]);
-        assert_eq!(deal(&[2, 2], 3, 0), [0, 1, 0]);
-        assert_eq!(deal(&[0, 0], 3, 0), [] as [usize; 0]);
-    }
-}
+mod tests;

@@ -136,9 +136,16 @@ impl<S: Store> Agent<S> {
             return Ok(Reached::NotYet);
         }
         lanes.rewind(&mut self.ledger, now)?;
-        let event = self.feed.event();
-        feed::recover(&mut self.ledger, lanes, event, &self.counters, now)?;
+        self.recover_grants(lanes, now)?;
         Ok(Reached::Now)
+    }
+
+    /// Mends what the last run, an earlier mapping or a failed commit left of grants; see [`feed::recover`].
+    ///
+    /// # Errors
+    /// When the ledger cannot be read or written.
+    pub fn recover_grants(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Result<(), LanesError> {
+        feed::recover(&mut self.ledger, lanes, &mut self.feed, &self.counters, now)
     }
 
     /// Goes on with opening the ledger anew and making a commit in it; the feed then goes on where the ledger stands. For the

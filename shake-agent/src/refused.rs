@@ -138,6 +138,8 @@ impl<S: Store> Agent<S> {
         {
             self.answers.push((incoming.lane, self.judge.busy(ask, false)));
         }
+        // Of what was heard nothing came.
+        drop(self.judge.taken_back());
         self.committed(lanes, &moved);
         Ok(())
     }
@@ -147,6 +149,7 @@ fn name(request: &Request) -> &'static str {
     match request {
         Request::ShardStarted { .. } => "shard_started",
         Request::Issued(_) => "issued",
+        Request::Returned(_) => "returned",
         Request::Gift(_) => "gift",
         Request::Ask(ask) => ask.what.kind().name(),
     }

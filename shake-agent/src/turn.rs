@@ -16,7 +16,7 @@ use crate::crash;
 use crate::feed::{Feed, Plan};
 use crate::gifts::Gifts;
 use crate::lanes::{Incoming, Lanes};
-use crate::ledger::{LaneRecord, Ledger, LedgerError, SPAN_OVER_MS, Sqlite, Store};
+use crate::ledger::{Batch, LaneRecord, Ledger, LedgerError, Needed, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
 use crate::pace::Pace;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
@@ -205,6 +205,9 @@ impl<S: Store> Agent<S> {
         }
         lanes.ring();
         crash::point("turn:replied");
+        for (sponsor, seed_index) in self.judge.taken_back() {
+            self.feed.take_back(sponsor, seed_index);
+        }
     }
 
     /// What a turn does when there are no rings: sends back what is overdue, and commits while anything is out. That the
@@ -299,6 +302,8 @@ impl<S: Store> Agent<S> {
         ledger.transaction(now, |batch| {
             let requests = inbox.iter().enumerate();
             let requests = requests.map(|(at, incoming)| (at, lanes.origin(incoming.lane), &incoming.request));
+            // Before anything that another writer may want: see `hear`.
+            load_again(batch, plan)?;
             let waiting = judge.hear(batch, requests, now, answers)?;
             for (at, answer) in answers.iter_mut() {
                 let incoming = &inbox[*at];
@@ -313,7 +318,8 @@ impl<S: Store> Agent<S> {
                 *expiry_looked = UnixMillis(0);
             }
             if !plan.releases.is_empty() {
-                batch.release(plan.releases.iter().map(|(_, release)| release));
+                batch.release(plan.which(false));
+                batch.release_again(plan.which(true));
             }
             let moved: Vec<_> = lanes.moved().collect();
             for record in records_to_store(lanes, &moved, plan) {
@@ -322,6 +328,19 @@ impl<S: Store> Agent<S> {
             Ok(moved)
         })
     }
+}
+
+/// Reads the packets that are to be released again.
+fn load_again<S: Store>(batch: &mut Batch<'_, S>, plan: &Plan) -> Result<(), LedgerError> {
+    let mut packets: Vec<_> = plan.which(true).map(|release| release.record.packet).collect();
+    if packets.is_empty() {
+        return Ok(());
+    }
+    packets.sort_unstable();
+    batch.load(&Needed {
+        packets,
+        ..Needed::default()
+    })
 }
 
 /// What waits for another writer of the ledger is put back for the next turn; what has waited for long is answered busy, and
@@ -353,9 +372,10 @@ fn records_to_store(lanes: &Lanes, moved: &[(usize, LaneRecord)], plan: &Plan) -
     for &(index, record) in moved {
         records[index] = (record, true);
     }
-    for (index, release) in &plan.releases {
-        records[*index].0.grants_released = release.grant_position + 1;
-        records[*index].1 = true;
+    for planned in &plan.releases {
+        let (record, is_changed) = &mut records[planned.lane];
+        record.grants_released = planned.release.grant_position + 1;
+        *is_changed = true;
     }
     records
         .into_iter()

@@ -192,7 +192,7 @@ fn exit_codes_and_messages() {
     check(
         &["check-config", "--config", "bad.toml"],
         1,
-        "line 2: grants_in_hand = 0 must be 1 to 256",
+        "line 2: grants_in_hand = 0 must be 1 to 4096",
     );
     check(&["check-config", "--config", "bad.toml"], 1, "line 3: ");
     check(&["run", "--config", "none.toml"], 1, "none.toml");

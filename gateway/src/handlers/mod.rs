@@ -155,6 +155,7 @@ fn serve_shake(
         winners: &app.shared.winners,
         release: &mut app.release,
         ledger: &mut app.ledger,
+        in_hand: &app.in_hand,
         seals,
     };
     let shaken = shake::shake(conditions, &mut prizes, user, shake, pace_ms, can_be_told);

@@ -4,6 +4,7 @@ use crate::conditions::Conditions;
 use crate::cookies::Seals;
 use crate::counters::Missed;
 use crate::in_flight::Ledger;
+use crate::in_hand::InHand;
 use crate::winners::{Refusal, Winners};
 use rand::Rng;
 use rate_limit::Shared;
@@ -31,6 +32,7 @@ pub struct Prizes<'a> {
     /// The release rate of the phase.
     pub release: &'a mut Shared,
     pub ledger: &'a mut Ledger,
+    pub in_hand: &'a InHand,
     pub seals: &'a mut Seals,
 }
 
@@ -143,6 +145,7 @@ fn win(
         winners,
         release,
         ledger,
+        in_hand,
         seals,
     } = prizes;
     let now_ns = conditions.now.elapsed_ns;
@@ -157,7 +160,7 @@ fn win(
     if !ledger.link.can_issue() {
         return Err(Missed::RingFull);
     }
-    let grant = ledger.link.next_grant().ok_or(Missed::NoGrant)?;
+    let grant = in_hand.next(conditions, &mut ledger.link).ok_or(Missed::NoGrant)?;
     if grant.event != show.event {
         return Err(Missed::OtherEvent);
     }

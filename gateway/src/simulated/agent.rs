@@ -5,13 +5,13 @@ use super::house::{LEDGER, unix};
 use lean_quic::Micros;
 use shake_agent::abuse::{Analysis, Verdict};
 use shake_proto::handoff::abuse::Event;
-use shake_proto::handoff::record::{Ask, Gift, Grant, Reply, Request, What};
-use shake_proto::handoff::status::AgentStatus;
+use shake_proto::handoff::record::{Ask, Gift, Grant, Reply, Request, Returned, What};
+use shake_proto::handoff::status::{AgentStatus, GatewayStatus};
 use shake_proto::handoff::topology::Ring;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::ticket::TicketKeys;
 use shake_rules::{EventId, PacketId, SponsorId, UserId};
-use shm_queue::{Attachment, Consumer, Owner, Producer};
+use shm_queue::{Attachment, Consumer, Owner, Producer, Side};
 use std::collections::{HashMap, HashSet};
 
 /// Between two looks at the rings.
@@ -31,7 +31,10 @@ pub struct Agent {
     blocks: Producer,
     tickets: TicketKeys,
     /// Whose packets it gives out, in turn.
-    sponsors: Vec<SponsorId>,
+    pub sponsors: Vec<SponsorId>,
+    /// What it gave out, in the order of the ring, and what came back.
+    pub given: Vec<Grant>,
+    pub returned: Vec<Returned>,
     /// When it looks next.
     look_at: Micros,
     /// Whether it lives; while not, nobody reads and nobody answers.
@@ -61,6 +64,8 @@ impl Agent {
             attachment,
             tickets,
             sponsors,
+            given: Vec::new(),
+            returned: Vec::new(),
             look_at: Micros::ZERO,
             is_here: false,
             is_ledger_away: false,
@@ -114,13 +119,18 @@ impl Agent {
     }
 
     fn give_packets(&mut self) {
+        let gateway = self.attachment.mapping().peer(Side::Front);
+        if GatewayStatus::decode(gateway.status).is_draining {
+            return;
+        }
         while self.packets > 0 && self.grants.position() - self.grants.consumed() < IN_HAND {
             let grant = Grant {
-                packet: PacketId(1_000 + self.packets),
+                packet: PacketId(1_000 + self.given.len() as u64),
                 sponsor: self.sponsors[self.packets as usize % self.sponsors.len()],
                 event: EventId(1),
             };
             push(&mut self.grants, |record| grant.encode(record));
+            self.given.push(grant);
             self.packets -= 1;
         }
     }
@@ -129,6 +139,7 @@ impl Agent {
         for request in take(&mut self.requests, |bytes| Request::decode(bytes).ok()) {
             match request {
                 Request::ShardStarted { .. } | Request::Issued(_) => {}
+                Request::Returned(returned) => self.returned.push(returned),
                 Request::Gift(gift) => self.gifts.push(gift),
                 Request::Ask(ask) => self.answer(ask),
             }

@@ -18,6 +18,7 @@ mod bad_input;
 mod blocks;
 mod broadcasts;
 mod gifts;
+mod grants;
 mod hello;
 mod limits;
 mod money;

@@ -30,6 +30,17 @@ pub enum Request {
     Ask(Ask),
     /// The event sends a packet to random users.
     Gift(Gift),
+    /// A grant goes back.
+    Returned(Returned),
+}
+
+/// A grant that the shard does not want goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The packet.
+    pub packet: PacketId,
+    /// Where it stood in the grant ring.
+    pub position: u64,
 }
 
 /// A grant went into a ticket for a user.
@@ -177,6 +188,10 @@ impl Request {
                 stage: gift.stage.into(),
                 at_ms: gift.at.0,
             }),
+            Self::Returned(returned) => Kind::Returned(v1::Returned {
+                packet_id: returned.packet.0,
+                position: returned.position,
+            }),
         };
         put(&v1::Request { kind: Some(kind) }, out);
     }
@@ -218,6 +233,10 @@ impl Request {
                 },
                 stage: gift.stage.try_into().map_err(|_| BadRecord)?,
                 at: UnixMillis(gift.at_ms),
+            }),
+            Kind::Returned(returned) => Self::Returned(Returned {
+                packet: PacketId(returned.packet_id),
+                position: returned.position,
             }),
         })
     }

@@ -29,6 +29,31 @@ pub struct AgentStatus {
     pub show_version: u64,
 }
 
+/// What a gateway says of itself, in bits of its own word. `D` is bit 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GatewayStatus {
+    /// It drains: it gives nothing more out, and no shard wants grants. What it has in hand goes back.
+    pub is_draining: bool,
+}
+
+const DRAINING: u64 = 1 << 0;
+
+impl GatewayStatus {
+    /// The word that says it.
+    #[must_use]
+    pub const fn encode(self) -> u64 {
+        if self.is_draining { DRAINING } else { 0 }
+    }
+
+    /// What a word says. Bits that this version does not know are passed over.
+    #[must_use]
+    pub const fn decode(word: u64) -> Self {
+        Self {
+            is_draining: word & DRAINING != 0,
+        }
+    }
+}
+
 const LEDGER_READ_ONLY: u64 = 1 << 0;
 const SETTLEMENT_DOWN: u64 = 1 << 1;
 const FEED_STOPPED: u64 = 1 << 2;
@@ -82,6 +107,15 @@ impl AgentStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gateway_that_drains_says_so() {
+        for is_draining in [false, true] {
+            let status = GatewayStatus { is_draining };
+            assert_eq!(status.encode(), u64::from(is_draining));
+            assert_eq!(GatewayStatus::decode(status.encode() | !1), status, "unknown bits");
+        }
+    }
 
     #[test]
     fn every_status_has_its_word() {

@@ -4,7 +4,7 @@
 //! |---------|---------------|-------|-------------------|-----------------------------------------------------------|
 //! | request | shard → agent | 8,192 | [`Request`]       | no win is made, what a user asks is answered `Busy`       |
 //! | reply   | agent → shard | 4,096 | [`Reply`]         | cannot be: a shard has at most as many asks under way     |
-//! | grant   | agent → shard | 256   | [`Grant`]         | the agent releases no more packets to this shard          |
+//! | grant   | agent → shard | 4,096 | [`Grant`]         | the agent releases no more packets to this shard          |
 //! | notice  | agent → shard | 4,096 | [`Notice`]        | dropped and counted; found at the user's next Hello       |
 //! | event   | shard → agent | 8,192 | [`Event`]         | dropped and counted                                       |
 //! | block   | agent → shard | 1,024 | [`Block`]         | the agent pushes it later                                 |
@@ -23,8 +23,8 @@
 use strum::VariantArray;
 
 /// The version of the records in these rings, which a mapping names beside its own: both sides must know the same.
-/// Version 3 has the ticket's end in `Issued`; older mappings do not name one.
-pub const RECORDS_VERSION: u32 = 3;
+/// Version 3 has the ticket's end in `Issued`; older mappings do not name one. Version 4 has `Returned`.
+pub const RECORDS_VERSION: u32 = 4;
 
 /// A side whose heartbeat is older than this is away, in milliseconds. Each beats at least every 100 ms.
 pub const SILENT_MS_MAX: u64 = 1_500;
@@ -64,8 +64,7 @@ impl Ring {
     pub const fn slots(self) -> u32 {
         match self {
             Self::Request | Self::Event => 8_192,
-            Self::Reply | Self::Notice => 4_096,
-            Self::Grant => 256,
+            Self::Reply | Self::Grant | Self::Notice => 4_096,
             Self::Block => 1_024,
         }
     }

@@ -46,7 +46,7 @@ fn every_problem_has_its_line() {
         ("batch_max = 512", "batch_max = 0", "1 to 8192"),
         ("batch_max = 512", "batch_max = \"many\"", "expected"),
         ("every_ms = 10", "every_ms = 101", "0 (off) to 100"),
-        ("grants_in_hand = 64", "grants_in_hand = 257", "1 to 256"),
+        ("grants_in_hand = 64", "grants_in_hand = 4097", "1 to 4096"),
         ("level = \"info\"", "level = \"loud\"", "loud"),
         ("flood = 600", "flood = 99999999", "0 (off) to"),
         ("farm = 20", "farm = 2000", "0 (off) to 1000"),

@@ -16,10 +16,11 @@ use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{LaneRecord, Ledger, LedgerError, Store};
 use crate::requests::Origin;
+use shake_proto::handoff::status::GatewayStatus;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::UnixMillis;
 use shape::check_geometry;
-use shm_queue::{Attachment, Bell, Consumer, Mapping, Owner, Producer, ReadError, Sleeper};
+use shm_queue::{Attachment, Bell, Consumer, Mapping, Owner, Producer, ReadError, Side, Sleeper};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -195,8 +196,10 @@ impl Lanes {
         }
     }
 
-    /// How many grants each lane lacks to have `in_hand` of them.
+    /// How many grants each lane lacks to have `in_hand` of them. A gateway that drains wants none.
     pub fn grants_wanted(&mut self, in_hand: u32) -> Vec<u64> {
+        let gateway = GatewayStatus::decode(self.attachment.mapping().peer(Side::Front).status);
+        let in_hand = if gateway.is_draining { 0 } else { in_hand };
         let wanted = |lane: &mut Lane| {
             if lane.grants_stopped {
                 return 0;

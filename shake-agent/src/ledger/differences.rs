@@ -4,7 +4,7 @@ use super::accounts::Account;
 use super::lanes::{LaneRecord, LaneRow};
 use super::opening::OpeningRow;
 use super::outbox::{ClosingRow, OutboxRow};
-use super::packet::Packet;
+use super::packet::{Granted, Packet};
 use super::shares::{OfferRow, SendRow, ShareRow};
 use super::spans::Span;
 use super::standing::Numbers;
@@ -40,6 +40,8 @@ pub struct Differences {
     pub packets_new: Vec<(PacketId, Packet)>,
     /// Packets that were there.
     pub packets: Vec<(PacketId, Packet)>,
+    /// Of them those that stand in another ring now, or in none.
+    pub grants: Vec<(PacketId, Granted)>,
     /// Users, whether or not they were there.
     pub users: Vec<(UserId, UserAccount)>,
     /// The journal goes on.
@@ -110,6 +112,7 @@ impl Differences {
             made_before,
             packets_new,
             packets,
+            grants,
             users,
             transfers,
             outbox,
@@ -128,6 +131,7 @@ impl Differences {
         (*gifts, *made_before, *closing) = (None, None, None);
         packets_new.clear();
         packets.clear();
+        grants.clear();
         users.clear();
         transfers.clear();
         outbox.clear();

@@ -176,11 +176,14 @@ pub struct Packet {
 pub struct Granted {
     /// Index of its record in the seed file.
     pub seed_index: u64,
-    /// The ledger's number of the lane.
+    /// The ledger's number of the lane; [`NO_LANE`] of what a shard gave back and is in no ring.
     pub lane: i64,
-    /// Position in the lane's grant ring.
+    /// Position in the lane's grant ring; the index of its record of what is in none.
     pub position: u64,
 }
+
+/// The number of no lane: what was released stands there when a shard gave it back, until it is released again.
+pub const NO_LANE: i64 = 0;
 
 /// A time that was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,6 +313,11 @@ impl Packet {
         self.left = self.amount;
         self.shares_left = self.shares;
         self.closed = None;
+    }
+
+    /// It stands in another ring, or in none.
+    pub(super) fn grant(&mut self, granted: Granted) {
+        self.granted = Some(granted);
     }
 
     /// It does not go back before `due`.

@@ -126,6 +126,16 @@ pub(super) fn update(connection: &Connection, packets: &[(PacketId, Packet)]) ->
     Ok(())
 }
 
+/// Writes where packets stand that were given back by a shard, or are released again.
+pub(super) fn regrant(connection: &Connection, grants: &[(PacketId, Granted)]) -> rusqlite::Result<()> {
+    let mut statement =
+        connection.prepare_cached("UPDATE packets SET lane = ?2, grant_position = ?3 WHERE packet = ?1")?;
+    for (id, granted) in grants {
+        statement.execute(params![to_sql(id.0), granted.lane, to_sql(granted.position)])?;
+    }
+    Ok(())
+}
+
 fn time_column(time: Option<UnixMillis>) -> Option<i64> {
     time.map(|time| to_sql(time.0))
 }

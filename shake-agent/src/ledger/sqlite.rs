@@ -227,6 +227,7 @@ fn write(connection: &Connection, differences: &Differences) -> rusqlite::Result
     write_seed(connection, differences)?;
     packets::insert(connection, &differences.packets_new)?;
     packets::update(connection, &differences.packets)?;
+    packets::regrant(connection, &differences.grants)?;
     users::store(connection, &differences.users)?;
     transfers::append(connection, &differences.transfers)?;
     outbox::append(connection, &differences.outbox)?;

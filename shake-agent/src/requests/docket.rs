@@ -3,7 +3,7 @@
 
 use super::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Origin};
 use crate::ledger::{self, Batch, Ledger, LedgerError, Listing, Needed, State, Store};
-use shake_proto::handoff::record::{Ask, Gift, Issued, Request, What};
+use shake_proto::handoff::record::{Ask, Gift, Issued, Request, Returned, What};
 use shake_proto::request::{Grab, Send};
 use shake_rules::ticket::Ticket;
 use shake_rules::{PacketId, UnixMillis};
@@ -23,6 +23,13 @@ pub enum Case<'r> {
         grants_taken: u64,
         /// What was released there and was not issued when it was read.
         held: Vec<PacketId>,
+    },
+    /// A grant goes back.
+    Returned {
+        /// Where it stood.
+        origin: Origin,
+        /// What.
+        returned: &'r Returned,
     },
     /// The event sends a packet.
     Gift {
@@ -67,6 +74,7 @@ impl<'r> Case<'r> {
                 grants_taken: *grants_taken,
                 held: Vec::new(),
             },
+            Request::Returned(returned) => Self::Returned { origin, returned },
             Request::Gift(gift) => Self::Gift {
                 gift,
                 hash: super::send::hash_of(gift.total, gift.stage, &gift.recipients),
@@ -94,6 +102,7 @@ impl<'r> Case<'r> {
     fn need(&self, needed: &mut Needed) {
         match self {
             Self::Issued(issued) => needed.packets.push(issued.packet),
+            Self::Returned { returned, .. } => needed.packets.push(returned.packet),
             Self::ShardStarted { .. } => {}
             Self::Gift { gift, .. } => needed.sends.push((ledger::Origin::Gift, gift.key)),
             Self::Claim { ticket, .. } => {
@@ -157,6 +166,7 @@ impl<'r> Case<'r> {
             }
             Self::Issued(_)
             | Self::ShardStarted { .. }
+            | Self::Returned { .. }
             | Self::Gift { .. }
             | Self::Claim { .. }
             | Self::Grab { .. } => false,
@@ -197,6 +207,7 @@ impl Judge {
                 })?;
             }
         }
+        self.taken_back.clear();
         self.needed.clear();
         docket.iter().for_each(|(_, case)| case.need(&mut self.needed));
         self.needed.sort();

@@ -10,6 +10,7 @@ mod expire;
 mod gift;
 mod grab;
 mod issued;
+mod returned;
 mod send;
 mod shard_started;
 mod view;
@@ -32,7 +33,7 @@ use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
 use shake_rules::winnings::WinLimits;
-use shake_rules::{Cents, EventId, LedgerId, PacketId, UnixMillis, UserId};
+use shake_rules::{Cents, EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -122,6 +123,8 @@ pub struct Judge {
     unfunded: Burst,
     /// What the batch at hand needs of the ledger. Kept for its memory.
     needed: Needed,
+    /// What shards gave back in it: whose, and the index of its record.
+    taken_back: Vec<(SponsorId, u64)>,
 }
 
 impl Judge {
@@ -140,7 +143,13 @@ impl Judge {
             inconsistent: Burst::default(),
             unfunded: Burst::default(),
             needed: Needed::default(),
+            taken_back: Vec::new(),
         }
+    }
+
+    /// What shards gave back in the batch that was heard last: whose, and the index of its record.
+    pub(crate) fn taken_back(&mut self) -> Vec<(SponsorId, u64)> {
+        std::mem::take(&mut self.taken_back)
     }
 
     /// Goes by other ticket keys from the next request on.
@@ -159,6 +168,7 @@ impl Judge {
                 grants_taken,
                 held,
             } => self.shard_started(book, *origin, (*epoch, *grants_taken), held, now),
+            Case::Returned { origin, returned } => self.returned(book, *origin, returned),
             Case::Gift { gift, hash } => return self.gift(book, gift, *hash, now),
             Case::Claim { ask, ticket } => {
                 let result = self.claim(book, ask, ticket, asked(ask, now), now);

@@ -6,11 +6,15 @@ use crate::ledger::{Checkpointer, Installation, Ledger, LedgerError, Postgres, S
 use host::user;
 use shake_rules::seed::SeedHeader;
 use std::path::Path;
+use std::time::Duration;
 
 /// A kind of store that an agent runs on.
 pub(super) trait Kind: Store + Sized {
     /// What works beside the turns, until it is dropped.
     type Beside;
+
+    /// How long the grants in hand last at the phase's rate, at the least.
+    const GRANTS_LAST: Duration;
 
     /// Whether many agents share one server, so that each keeps a pace.
     const IS_SHARED: bool;
@@ -30,6 +34,7 @@ pub(super) trait Kind: Store + Sized {
 
 impl Kind for Sqlite {
     type Beside = Checkpointer;
+    const GRANTS_LAST: Duration = Duration::ZERO;
     const IS_SHARED: bool = false;
 
     fn open(config: &Config, _: &SeedHeader) -> Result<Self, RunError> {
@@ -52,6 +57,8 @@ impl Kind for Sqlite {
 
 impl Kind for Postgres {
     type Beside = ();
+    /// A server that fails over is away for less.
+    const GRANTS_LAST: Duration = Duration::from_secs(30);
     const IS_SHARED: bool = true;
 
     fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError> {

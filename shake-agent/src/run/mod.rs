@@ -24,7 +24,7 @@ pub(crate) use start::{mapping_vouches, witness_vouches};
 use crate::abuse::{Abuse, Watch};
 use crate::config::{Config, DEFAULT_SHOW};
 use crate::counters::Counters;
-use crate::feed::{self, Feed};
+use crate::feed::Feed;
 use crate::follow::{Follower, KeyFollower};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::{Lanes, LanesError};
@@ -200,6 +200,7 @@ fn open<K: Kind>(
     }
     let rules = Rules::new(&show, header.part);
     let feed = Feed::new(seed, &bound, show.phases.clone(), config.grants_in_hand);
+    let feed = feed.lasting(K::GRANTS_LAST);
     for sponsor in feed.sponsors_without_phase() {
         warn!(
             sponsor = sponsor.0,
@@ -333,12 +334,11 @@ fn bind<S: Store>(
     counters: &Arc<Counters>,
     now: UnixMillis,
 ) -> Result<Lanes, LanesError> {
-    let event = agent.feed().event();
     let ledger = agent.ledger_mut();
     // Much may be lost with the mapping before, and nobody is served yet.
     ledger.wait_until(None);
     let mut lanes = Lanes::open(attachment, ledger, Arc::clone(counters), now)?;
-    feed::recover(ledger, &mut lanes, event, counters, now)?;
+    agent.recover_grants(&mut lanes, now)?;
     agent.pause_feed(false);
     let instance = format!("{:016x}", lanes.instance());
     info!(

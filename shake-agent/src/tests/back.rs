@@ -1,8 +1,8 @@
 //! The agent's side of the rings, in the test's own process and on the test's own time.
 
-use super::support::{EVENT, Event, ring, show};
+use super::support::{Event, ring, show};
 use crate::counters::Counters;
-use crate::feed::{self, Feed};
+use crate::feed::Feed;
 use crate::lanes::{Lanes, LanesError};
 use crate::ledger::{Ledger, Sqlite, Store};
 use crate::requests::{Judge, Rules};
@@ -69,7 +69,6 @@ impl<S: Store> Back<S> {
         let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
         let attachment = mapping.attach(Side::Back, 1)?;
         let mut lanes = Lanes::open(&attachment, &mut ledger, Arc::clone(&counters), now)?;
-        feed::recover(&mut ledger, &mut lanes, EVENT, &counters, now)?;
         let identity = bound.identity.expect("every ledger of this version has one");
         let judge = Judge::new(
             Rules::new(&show, 0),
@@ -79,7 +78,8 @@ impl<S: Store> Back<S> {
             Arc::clone(&counters),
         );
         let feed = Feed::new(seed, &bound, show.phases, 8);
-        let agent = Agent::new(ledger, feed, judge, Arc::clone(&counters), BATCH_MAX);
+        let mut agent = Agent::new(ledger, feed, judge, Arc::clone(&counters), BATCH_MAX);
+        agent.recover_grants(&mut lanes, now)?;
         Ok(Self {
             agent,
             lanes,
@@ -107,7 +107,7 @@ impl<S: Store> Back<S> {
         let attachment = mapping.attach(Side::Back, 1)?;
         let (ledger, counters) = (self.agent.ledger_mut(), &self.counters);
         let mut lanes = Lanes::open(&attachment, ledger, Arc::clone(counters), self.now)?;
-        feed::recover(ledger, &mut lanes, EVENT, counters, self.now)?;
+        self.agent.recover_grants(&mut lanes, self.now)?;
         self.lanes = lanes;
         Ok(())
     }

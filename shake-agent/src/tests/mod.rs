@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../tests/support/mod.rs"]
-mod support;
+pub(crate) mod support;
 
 mod audit;
 mod back;
@@ -20,6 +20,7 @@ mod outage;
 mod packets;
 mod play;
 mod refused;
+mod returned;
 mod rings;
 mod simulation;
 mod time;

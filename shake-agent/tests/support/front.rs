@@ -1,8 +1,8 @@
 //! The gateway's side of the rings.
 
 use super::{Event, PATIENCE, Tickets, geometry};
-use shake_proto::handoff::record::{Grant, Notice, Reply, Request};
-use shake_proto::handoff::status::AgentStatus;
+use shake_proto::handoff::record::{Grant, Notice, Reply, Request, Returned};
+use shake_proto::handoff::status::{AgentStatus, GatewayStatus};
 use shake_proto::handoff::topology::{Ring, SILENT_MS_MAX};
 use shake_rules::LedgerId;
 use shm_queue::{Attachment, Consumer, Mapping, Producer, Side, Sleeper};
@@ -90,10 +90,35 @@ impl Front {
         next.map(|(_, bytes)| Grant::decode(bytes).unwrap())
     }
 
+    /// All grants that there are, left in the ring.
+    pub fn grants(&mut self, shard: usize) -> Vec<Grant> {
+        let ring = &mut self.lanes[shard].grants;
+        let mut grants = Vec::new();
+        ring.read_batch(usize::MAX, |_, bytes| grants.push(Grant::decode(bytes).unwrap()))
+            .unwrap();
+        ring.rewind();
+        grants
+    }
+
     /// Takes the grant out that [`Front::next_grant`] showed.
     pub fn take_grant(&mut self, shard: usize) {
         let ring = &mut self.lanes[shard].grants;
         ring.commit(ring.read_position() + 1).unwrap();
+    }
+
+    /// Gives the next grant back.
+    pub fn give_back(&mut self, shard: usize) -> Option<Returned> {
+        let packet = self.next_grant(shard)?.packet;
+        let position = self.lanes[shard].grants.read_position();
+        self.take_grant(shard);
+        let returned = Returned { packet, position };
+        self.push(shard, &Request::Returned(returned));
+        Some(returned)
+    }
+
+    /// Says whether the gateway drains.
+    pub fn say_draining(&self, is_draining: bool) {
+        self.attachment.set_status(GatewayStatus { is_draining }.encode());
     }
 
     /// Takes every grant there is, as a shard does before it issues them.

@@ -66,6 +66,10 @@ fn the_largest_requests_fit_their_slots() {
             ends,
         }));
     }
+    check_request(&Request::Returned(Returned {
+        packet,
+        position: u64::MAX,
+    }));
     check_request(&Request::Gift(Gift {
         key: [1; 16],
         total: Cents(u64::MAX),

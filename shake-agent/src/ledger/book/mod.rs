@@ -4,6 +4,7 @@
 mod close;
 mod fund;
 mod read;
+mod release;
 mod void;
 
 use super::accounts::Account;
@@ -11,7 +12,7 @@ use super::differences::{Differences, RefusedRow};
 use super::lanes::{LaneRecord, LaneRow};
 use super::opening::{Incarnation, OpeningRow};
 use super::outbox::{LineKind, OutboxRow};
-use super::packet::{EVENT_SPONSOR, Making, Origin, Packet, Release, State, Term};
+use super::packet::{EVENT_SPONSOR, Making, Origin, Packet, State, Term};
 use super::schema::to_sql;
 use super::shares::{self, Made, OfferRow, SendRow, Share, ShareRow};
 use super::spans::{Span, Spans};
@@ -249,24 +250,6 @@ impl Book {
     /// The packet does not go back before `due`.
     pub fn put_off(&mut self, id: PacketId, due: UnixMillis) {
         self.view.change_packet(id).put_off(due);
-    }
-
-    /// Releases packets: the sponsor's money goes into them. Each is the next one of its sponsor, in the order of the
-    /// seed.
-    pub fn release<'r>(&mut self, releases: impl IntoIterator<Item = &'r Release>) {
-        for release in releases {
-            let record = release.record;
-            self.view.add_packet(record.packet, Packet::released(release, self.now));
-            self.pay(
-                Account::Sponsor(record.sponsor),
-                Account::Packet(record.packet),
-                record.amount,
-            );
-            let bound = self.standing.bound.as_mut();
-            let released = &mut bound.expect("what is released is of the seed").released;
-            *released.entry(record.sponsor).or_default() += 1;
-            self.released_changed.insert(record.sponsor);
-        }
     }
 
     /// Counts on from a stamp that was seen of this ledger, if that is larger.

@@ -138,6 +138,9 @@ statements! {
                          AS new(packet, state, balance_cents, shares_left, usr, stage, issued_ms, opened_ms, due_ms, ends_ms,
                              closed_ms)
                      WHERE packets.packet = new.packet",
+    change_grants: "UPDATE packets SET lane = new.lane, grant_position = new.grant_position
+                    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS new(packet, lane, grant_position)
+                    WHERE packets.packet = new.packet",
     change_users: "UPDATE users SET balance_cents = new.balance_cents, packets_opened = new.packets_opened,
                        sponsors_opened = new.sponsors_opened, lines = new.lines
                    FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bytea[], $5::bigint[])

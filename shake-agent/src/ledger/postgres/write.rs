@@ -8,7 +8,7 @@ use super::read::Parameter;
 use crate::ledger::differences::{Differences, SeedRow};
 use crate::ledger::lanes::LaneRow;
 use crate::ledger::outbox::OutboxRow;
-use crate::ledger::packet::{EVENT_SPONSOR, Origin, Packet};
+use crate::ledger::packet::{EVENT_SPONSOR, Granted, Origin, Packet};
 use crate::ledger::schema::to_sql;
 use crate::ledger::shares::{OfferRow, SendRow, ShareRow, sender_column};
 use crate::ledger::transfers::Entry;
@@ -48,6 +48,7 @@ pub(super) async fn write(link: &Link, part: i32, differences: &Differences) -> 
         add_seed(link, part, differences.seed.as_ref()),
         add_packets(link, part, &differences.packets_new),
         change_packets(link, &differences.packets),
+        change_grants(link, &differences.grants),
         change_users(link, &differences.users),
         add_transfers(link, part, &differences.transfers),
         add_lines(link, part, &differences.outbox),
@@ -141,6 +142,15 @@ async fn change_packets(link: &Link, rows: &[(PacketId, Packet)]) -> Result<(), 
         &column(rows, |(_, packet)| time(packet.closed)),
     ];
     meet(link, rows.len(), &link.statements.change_packets, &with).await
+}
+
+async fn change_grants(link: &Link, rows: &[(PacketId, Granted)]) -> Result<(), Failure> {
+    let with: [Parameter<'_>; 3] = [
+        &column(rows, |(id, _)| to_sql(id.0)),
+        &column(rows, |(_, granted)| granted.lane),
+        &column(rows, |(_, granted)| to_sql(granted.position)),
+    ];
+    meet(link, rows.len(), &link.statements.change_grants, &with).await
 }
 
 async fn change_users(link: &Link, rows: &[(UserId, UserAccount)]) -> Result<(), Failure> {

@@ -134,6 +134,9 @@ impl Content {
         for &(id, packet) in &differences.packets {
             assert!(self.packets.insert(id, packet).is_some(), "{id} is new");
         }
+        for (id, granted) in &differences.grants {
+            assert_eq!(self.packets[id].granted, Some(*granted));
+        }
         self.users.extend(differences.users.iter().cloned());
         for entry in &differences.transfers {
             assert!(entry.transfer.amount.0 > 0);
