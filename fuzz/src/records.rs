@@ -8,6 +8,7 @@ use shake_proto::handoff::record::{Ask, Gift, Grant, Issued, Notice, Reply, Repl
 use shake_proto::reply::GrabResult;
 use shake_proto::wire::v1;
 use shake_rules::prefix::Prefix;
+use shake_rules::winnings::Winnings;
 use shake_rules::{Cents, DeviceId, EventId, PacketId, SponsorId, UnixMillis, UserId};
 
 /// Decodes one record.
@@ -85,6 +86,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     Reply {
         reply_to,
         kind: Some(kind),
+        winnings: Winnings::default(),
     }
     .encode(&mut reply);
     let mut grant = vec![2];
@@ -181,6 +183,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("ask-wallet", ask(What::Wallet)),
         ("ask-offers", ask(What::Offers)),
+        ("ask-winnings", ask(What::Winnings)),
         ("reply", reply),
         ("grant", grant),
         ("notice", notice),

@@ -6,7 +6,7 @@ use crate::counters::{RejectReason, Shed as ShedReason};
 use crate::deliveries::deliver;
 use crate::evict::{close_with, go_round, make_place};
 use crate::gateway::Gateway;
-use crate::handlers::{ask_put_off, has_gifts, mind_block, on_datagram, on_request, send_gifts};
+use crate::handlers::{ask_elsewhere, ask_put_off, has_gifts, mind_block, on_datagram, on_request, send_gifts};
 use crate::limits::{Applicant, Decision, Limits, Spending, UserLimits};
 use crate::phone::{Phone, PhoneCx, Phones};
 use bytes::Bytes;
@@ -210,6 +210,7 @@ impl App for Gateway {
         }
         tell_late(self, phones);
         ask_put_off(self, phones);
+        ask_elsewhere(self, phones);
         let now_ns = self.conditions.now.elapsed_ns;
         self.reports.tell_of_strangers(&mut self.ledger.link, now_ns);
         self.ledger.link.wake_agent();

@@ -2,7 +2,7 @@
 
 use crate::counters::Busy;
 use crate::gateway::{Answer, Gateway};
-use crate::handlers::{encode_notice, reply};
+use crate::handlers::{encode_notice, reply, take_elsewhere};
 use crate::in_flight::ReturnAddress;
 use crate::phone::Phones;
 use quic_shard::session_id::SessionId;
@@ -24,6 +24,9 @@ pub fn deliver(app: &mut Gateway, phones: &mut Phones<'_>) {
                 answer(app, phones, waiting.to, kind);
             }
             None if waiting.kind == RequestKind::Offers => {}
+            None if waiting.kind == RequestKind::Winnings => {
+                take_elsewhere(app, phones, waiting.to.session, &reply.winnings);
+            }
             // The other process's bytes are input: an answer of another kind is no answer.
             _ => app.counters.ring_errors.inc(),
         }

@@ -9,6 +9,7 @@ use crate::config;
 use crate::cookies::Seals;
 use crate::counters::{Busy, Counters};
 use crate::credentials::{Credential, Credentials, Proof};
+use crate::handlers::Elsewhere;
 use crate::in_flight::Ledger;
 use crate::in_hand::InHand;
 use crate::limits::{Applicant, Decision, Limits};
@@ -103,6 +104,7 @@ pub struct Gateway {
     growth: Growth,
     pub reports: Reports,
     pub put_off: PutOff,
+    pub elsewhere: Elsewhere,
     /// Where replies are encoded: cut off piece by piece, refilled when used up.
     pub arena: BytesMut,
     // What comes from the agent and from other shards, used again.
@@ -145,6 +147,7 @@ impl Gateway {
             growth: Growth::default(),
             reports: Reports::new(Arc::clone(&counters)),
             put_off: PutOff::default(),
+            elsewhere: Elsewhere::new(shared.shards),
             arena: BytesMut::new(),
             replies: Vec::new(),
             notices: Vec::new(),
@@ -190,7 +193,7 @@ impl Gateway {
         let show_pace_ms = conditions.show_pace_ms();
         self.limits
             .begin_turn(&conditions.live, &self.shared.board, show_pace_ms, now.elapsed_ns);
-        self.ledger.begin_turn();
+        self.ledger.begin_turn(&self.conditions.now);
         self.in_hand.sort_out(&self.conditions, &mut self.ledger.link);
         is_changed
     }

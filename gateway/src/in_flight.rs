@@ -86,6 +86,8 @@ pub struct Ledger {
     /// Whose tickets and codes these are. Unknown until the agent has said it: then nothing is won, and nothing is refused
     /// that hangs on it.
     pub id: Option<LedgerId>,
+    /// Many gateways have this ledger; as the agent said last.
+    is_common: bool,
     in_flight: InFlight,
     limits: Claims,
 }
@@ -95,17 +97,26 @@ impl Ledger {
         Self {
             id: link.ledger(),
             link,
+            is_common: false,
             in_flight: InFlight::default(),
             limits,
         }
     }
 
     /// To be called once a turn.
-    pub fn begin_turn(&mut self) {
+    pub fn begin_turn(&mut self, now: &Now) {
         self.link.announce();
+        if let Some(agent) = self.link.agent(now.monotonic_ms()) {
+            self.is_common = agent.ledger_is_common;
+        }
         if self.id.is_none() {
             self.id = self.link.ledger();
         }
+    }
+
+    /// Whether many gateways have this ledger, so that users may have won at others.
+    pub fn is_common(&self) -> bool {
+        self.is_common
     }
 
     /// Requests that the agent has.

@@ -115,6 +115,11 @@ request_kinds! {
         ledger: Reads,
         service: Offers,
     }
+    /// What the user has won at all gateways of the ledger: the gateway asks it after the first Hello of a session.
+    Winnings {
+        ledger: Reads,
+        service: Offers,
+    }
 }
 
 impl RequestKind {
@@ -233,12 +238,12 @@ mod tests {
 
     #[test]
     fn what_can_be_said_of_a_kind() {
-        use RequestKind::{Claim, Grab, Hello, Offers, PacketView, Send, Shake, Wallet};
+        use RequestKind::{Claim, Grab, Hello, Offers, PacketView, Send, Shake, Wallet, Winnings};
         let those = |is: fn(RequestKind) -> bool| RequestKind::VARIANTS.iter().copied().filter(move |kind| is(*kind));
-        assert!(those(RequestKind::is_of_ledger).eq([Claim, Send, Grab, PacketView, Wallet, Offers]));
-        assert!(those(RequestKind::only_reads).eq([PacketView, Wallet, Offers]));
-        assert!(those(|kind| kind.busy(BUSY).is_none()).eq([Hello, Shake, Offers]));
-        assert!(those(|kind| kind.refused(Reason::Amount).is_none()).eq([Hello, Shake, Wallet, Offers]));
+        assert!(those(RequestKind::is_of_ledger).eq([Claim, Send, Grab, PacketView, Wallet, Offers, Winnings]));
+        assert!(those(RequestKind::only_reads).eq([PacketView, Wallet, Offers, Winnings]));
+        assert!(those(|kind| kind.busy(BUSY).is_none()).eq([Hello, Shake, Offers, Winnings]));
+        assert!(those(|kind| kind.refused(Reason::Amount).is_none()).eq([Hello, Shake, Wallet, Offers, Winnings]));
         assert!(those(|kind| kind.service().is_none()).eq([Hello, Shake, Claim]));
         assert_eq!(Grab.service(), Some(Service::Grab));
         assert_eq!(PacketView.name(), "packet_view");

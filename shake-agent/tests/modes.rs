@@ -17,6 +17,7 @@ use support::{Crowd, Event, Front, PATIENCE};
 const WELL: AgentStatus = AgentStatus {
     ledger_read_only: false,
     ledger_away: false,
+    ledger_is_common: false,
     settlement_down: false,
     feed_stopped: false,
     show_version: 0,

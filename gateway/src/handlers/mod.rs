@@ -4,6 +4,7 @@
 
 mod ask;
 mod claim;
+mod elsewhere;
 mod gatekeep;
 mod gifts;
 mod hello;
@@ -11,6 +12,7 @@ mod offers;
 mod red_packets;
 mod shake;
 
+pub use elsewhere::{Elsewhere, ask_elsewhere, take_elsewhere};
 pub use gatekeep::mind_block;
 pub use gifts::{has_gifts, send_gifts};
 pub use offers::ask_put_off;
@@ -219,6 +221,9 @@ fn greet(
     app.authenticate(proof, to.session.index as usize);
     if hello.takes_notices && greeting.reply.blocked.is_none() {
         offers::offers(app, user, &mut cx.session.limits, to.session);
+    }
+    if known.is_none() {
+        elsewhere::note(app, to.session);
     }
     cx.set_deadline(None);
     cx.hot.name(true);

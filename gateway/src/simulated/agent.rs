@@ -10,6 +10,7 @@ use shake_proto::handoff::status::{AgentStatus, GatewayStatus};
 use shake_proto::handoff::topology::Ring;
 use shake_proto::wire::v1::{self, reply::Kind};
 use shake_rules::ticket::TicketKeys;
+use shake_rules::winnings::Winnings;
 use shake_rules::{EventId, PacketId, SponsorId, UserId};
 use shm_queue::{Attachment, Consumer, Owner, Producer, Side};
 use std::collections::{HashMap, HashSet};
@@ -44,6 +45,9 @@ pub struct Agent {
     /// Packets that may still be given out.
     pub packets: u64,
     pub analysis: Option<Analysis>,
+    /// What users won at other gateways, where others have this ledger too; and how often that was asked.
+    pub elsewhere: Option<fn(UserId) -> Winnings>,
+    pub told_winnings: usize,
     /// What each user asked so often.
     pub asked: HashMap<UserId, u32>,
     pub opened: HashSet<PacketId>,
@@ -71,6 +75,8 @@ impl Agent {
             is_ledger_away: false,
             packets: 0,
             analysis: None,
+            elsewhere: None,
+            told_winnings: 0,
             asked: HashMap::new(),
             opened: HashSet::new(),
             gifts: Vec::new(),
@@ -105,6 +111,7 @@ impl Agent {
                 self.attachment.beat((now.0 / 1_000).max(1));
                 let status = AgentStatus {
                     ledger_away: self.is_ledger_away,
+                    ledger_is_common: self.elsewhere.is_some(),
                     ..AgentStatus::default()
                 };
                 self.attachment.set_status(status.encode());
@@ -148,6 +155,7 @@ impl Agent {
 
     fn answer(&mut self, ask: Ask) {
         *self.asked.entry(ask.user).or_default() += 1;
+        let mut winnings = Winnings::default();
         let kind = match ask.what {
             What::Claim(claim) => {
                 let ticket = self
@@ -168,10 +176,20 @@ impl Agent {
                 Some(Kind::Wallet(v1::WalletReply { result }))
             }
             What::Offers => None,
+            What::Winnings => {
+                winnings = self.elsewhere.as_ref().map(|won| won(ask.user)).unwrap_or_default();
+                self.told_winnings += 1;
+                None
+            }
             what => panic!("no test asks it: {what:?}"),
         };
         let reply_to = ask.reply_to;
-        push(&mut self.replies, |record| Reply { reply_to, kind }.encode(record));
+        let reply = Reply {
+            reply_to,
+            kind,
+            winnings,
+        };
+        push(&mut self.replies, |record| reply.encode(record));
     }
 
     /// Judges what the shard tells of its users.

@@ -12,6 +12,7 @@ use shake_rules::cookie::CookieKeys;
 use shake_rules::keys::Purpose;
 use shake_rules::winnings::{Winnings, Won};
 use shake_rules::{EventId, PacketId, SponsorId, UserId};
+use std::time::Duration;
 
 fn house() -> House {
     House::new(TWO_EACH_SHOW, "").with_agent(600)
@@ -142,5 +143,82 @@ fn one_user_on_many_connections_at_once_wins_no_more() {
             phones.iter().for_each(Phone::close);
         }
         assert_eq!(won, 2);
+    });
+}
+
+/// Everybody but user 9 has won all that one may.
+fn all_but_one(user: UserId) -> Winnings {
+    let won = |packet: u16| Won {
+        packet: PacketId(packet.into()),
+        sponsor: SponsorId(packet),
+    };
+    if user == UserId(9) {
+        Winnings::default()
+    } else {
+        [won(1), won(2)].into_iter().collect()
+    }
+}
+
+/// Where many gateways have one ledger it is asked what a user won at others, once for each session.
+#[test]
+fn what_was_won_at_other_gateways_counts_without_a_cookie() {
+    let house = house();
+    house.play(|town| async move {
+        let told = || town.agent().told_winnings;
+        // Nobody else has this ledger.
+        let alone = town.user(1).await;
+        town.sleep(Duration::from_secs(1)).await;
+        assert_eq!(told(), 0);
+        alone.win().await;
+
+        town.agent().elsewhere = Some(all_but_one);
+        town.sleep(Duration::from_millis(100)).await;
+        let (hopper, honest) = (town.user(2).await, town.user(9).await);
+        town.until("both are asked about", || told() == 2).await;
+        town.sleep(Duration::from_millis(100)).await;
+        assert!(wins_nothing(&hopper).await);
+        honest.win().await;
+        // Once for each session, however often it says Hello.
+        hopper.hello(town.token(2)).await.expect("a good Hello");
+        town.sleep(Duration::from_secs(1)).await;
+        assert_eq!(told(), 2);
+        let again = town.user(2).await;
+        town.until("the next session is asked about", || told() == 3).await;
+        assert!(wins_nothing(&again).await);
+    });
+}
+
+/// The store of a fleet is read no faster because everybody comes at once.
+#[test]
+fn a_storm_of_hellos_asks_at_a_steady_rate() {
+    const USERS: usize = 200;
+    house().play(|town| async move {
+        town.agent().elsewhere = Some(all_but_one);
+        town.sleep(Duration::from_millis(100)).await;
+        let mut phones = Vec::new();
+        for user in 0..USERS {
+            phones.push(town.user(100 + user as u64).await);
+        }
+        let (begun, before) = (town.now(), town.agent().told_winnings);
+        town.until("all are asked about", || town.agent().told_winnings == USERS)
+            .await;
+        let took = town.now() - begun;
+        let asked = (USERS - before) as f64;
+        assert!(took.as_secs_f64() >= asked / 51.0 - 0.1, "{asked} in {took:?}");
+    });
+}
+
+/// Before the first phase nobody can have won anything.
+#[test]
+fn before_the_event_nothing_is_asked() {
+    let show = TWO_EACH_SHOW.replace("start_s = 0", "start_s = 60");
+    let house = House::new(&show, "").with_lasting_phones().with_agent(600);
+    house.play(|town| async move {
+        town.agent().elsewhere = Some(all_but_one);
+        let _early = town.user(2).await;
+        town.sleep(Duration::from_secs(61)).await;
+        assert_eq!(town.agent().told_winnings, 0);
+        let _late = town.user(2).await;
+        town.until("asked", || town.agent().told_winnings == 1).await;
     });
 }

@@ -1,11 +1,14 @@
 //! The records of the rings, checked on the way in.
 
+mod to_shard;
+
 use super::v1;
 use crate::request::{Claim, Grab, PacketView, RECIPIENTS_MAX, Send};
 use crate::request_kind::RequestKind;
 use crate::wire::v1 as wire;
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
+use shake_rules::winnings::Winnings;
 use shake_rules::{Cents, EventId, PacketId, SponsorId, UnixMillis, UserId};
 use thiserror::Error;
 
@@ -95,6 +98,8 @@ pub enum What {
     Wallet,
     /// Which packets wait for the user; answered by notices and an empty reply.
     Offers,
+    /// What the user has won, at any gateway of the ledger.
+    Winnings,
 }
 
 impl What {
@@ -108,6 +113,7 @@ impl What {
             Self::PacketView(_) => RequestKind::PacketView,
             Self::Wallet => RequestKind::Wallet,
             Self::Offers => RequestKind::Offers,
+            Self::Winnings => RequestKind::Winnings,
         }
     }
 }
@@ -132,8 +138,10 @@ pub struct Gift {
 pub struct Reply {
     /// Who asked.
     pub reply_to: ReplyTo,
-    /// What the client gets; `None` for [`What::Offers`].
+    /// What the client gets; `None` for [`What::Offers`] and [`What::Winnings`].
     pub kind: Option<wire::reply::Kind>,
+    /// For [`What::Winnings`]: what the user was issued or opened. Otherwise nothing.
+    pub winnings: Winnings,
 }
 
 /// Agent to shard: a packet released.
@@ -259,6 +267,7 @@ impl From<What> for v1::ask::Kind {
             What::PacketView(view) => Self::PacketView(wire::PacketView { code: view.code }),
             What::Wallet => Self::Wallet(wire::Wallet {}),
             What::Offers => Self::Offers(v1::Offers {}),
+            What::Winnings => Self::Winnings(v1::Winnings {}),
         }
     }
 }
@@ -275,96 +284,9 @@ impl TryFrom<v1::ask::Kind> for What {
             Kind::PacketView(view) => view.try_into().map(Self::PacketView),
             Kind::Wallet(_) => Ok(Self::Wallet),
             Kind::Offers(_) => Ok(Self::Offers),
+            Kind::Winnings(_) => Ok(Self::Winnings),
         }
         .map_err(|_| BadRecord)
-    }
-}
-
-impl Reply {
-    /// Appends the record's bytes.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        let reply = v1::Reply {
-            request_id: self.reply_to.request_id,
-            epoch: self.reply_to.epoch,
-            reply: self.kind.clone().map(|kind| wire::Reply { kind: Some(kind) }),
-        };
-        put(&reply, out);
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`BadRecord`].
-    pub fn decode(bytes: impl Buf) -> Result<Self, BadRecord> {
-        let reply = v1::Reply::decode(bytes).map_err(|_| BadRecord)?;
-        let kind = match reply.reply {
-            Some(wire::Reply { kind: None }) => return Err(BadRecord),
-            Some(wire::Reply { kind }) => kind,
-            None => None,
-        };
-        Ok(Self {
-            reply_to: ReplyTo {
-                request_id: reply.request_id,
-                epoch: reply.epoch,
-            },
-            kind,
-        })
-    }
-}
-
-impl Grant {
-    /// Appends the record's bytes.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        let grant = v1::Grant {
-            packet_id: self.packet.0,
-            sponsor_id: self.sponsor.0.into(),
-            event_id: self.event.0,
-        };
-        put(&grant, out);
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`BadRecord`].
-    pub fn decode(bytes: impl Buf) -> Result<Self, BadRecord> {
-        let grant = v1::Grant::decode(bytes).map_err(|_| BadRecord)?;
-        Ok(Self {
-            packet: PacketId(grant.packet_id),
-            sponsor: SponsorId(grant.sponsor_id.try_into().map_err(|_| BadRecord)?),
-            event: EventId(grant.event_id),
-        })
-    }
-}
-
-impl Notice {
-    /// Appends the record's bytes.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        let offered = wire::PacketOffered {
-            code: self.code.clone(),
-            from_user_id: self.from.map_or(0, |user| user.0),
-        };
-        put(
-            &v1::Notice {
-                user_id: self.user.0,
-                packet_offered: Some(offered),
-            },
-            out,
-        );
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// [`BadRecord`].
-    pub fn decode(bytes: impl Buf) -> Result<Self, BadRecord> {
-        let notice = v1::Notice::decode(bytes).map_err(|_| BadRecord)?;
-        let offered = notice.packet_offered.ok_or(BadRecord)?;
-        Ok(Self {
-            user: UserId(notice.user_id),
-            code: offered.code,
-            from: (offered.from_user_id != 0).then_some(UserId(offered.from_user_id)),
-        })
     }
 }
 

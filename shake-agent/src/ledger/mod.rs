@@ -323,7 +323,7 @@ impl<S: Store> Ledger<S> {
     pub fn user_balance(&self, user: UserId) -> Result<Option<i64>, LedgerError> {
         match self.look(&Look::Wallet(user, 0))? {
             Seen::Wallet { balance, .. } => Ok(balance),
-            Seen::Packet(_) | Seen::Offers(_) => unreachable!("a store shows what is asked for"),
+            Seen::Packet(_) | Seen::Offers(_) | Seen::Winnings(_) => unreachable!("a store shows what is asked for"),
         }
     }
 
@@ -334,7 +334,9 @@ impl<S: Store> Ledger<S> {
     pub fn packet(&self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
         match self.look(&Look::Packet(packet))? {
             Seen::Packet(found) => Ok(found.map(|(packet, _)| packet)),
-            Seen::Wallet { .. } | Seen::Offers(_) => unreachable!("a store shows what is asked for"),
+            Seen::Wallet { .. } | Seen::Offers(_) | Seen::Winnings(_) => {
+                unreachable!("a store shows what is asked for")
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use super::store::{Listing, Look, Needed, Reached, Seen, Store};
 use super::view::View;
 use super::{LedgerError, accounts, bound, connect, lanes, lock, outbox, packets, shares, spans, transfers, users};
 use rusqlite::{Connection, params};
+use shake_rules::winnings::Winnings;
 use shake_rules::{PacketId, UnixMillis};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -165,6 +166,7 @@ impl Store for Sqlite {
                 })
             }
             Look::Offers(user, at) => shares::waiting_for(connection, user, at).map(Seen::Offers),
+            Look::Winnings(_) => Ok(Seen::Winnings(Winnings::default())),
         })
     }
 

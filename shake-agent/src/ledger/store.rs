@@ -16,6 +16,7 @@ use super::shares::{Offer, Share};
 use super::standing::Standing;
 use super::users::Movement;
 use super::view::View;
+use shake_rules::winnings::Winnings;
 use shake_rules::{Cents, LedgerId, PacketId, UnixMillis, UserId};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -224,6 +225,8 @@ pub enum Look {
     Wallet(UserId, usize),
     /// What waits for a user and is not due yet at that time.
     Offers(UserId, UnixMillis),
+    /// What a user won, at whatever gateway. A store of one gateway shows nothing: that knows by itself.
+    Winnings(UserId),
 }
 
 /// What there is to see.
@@ -240,4 +243,6 @@ pub enum Seen {
     },
     /// What waits for a user: gifts first, the newest first, a few hundred at the most.
     Offers(Vec<Offer>),
+    /// What was issued to a user and may be opened, and what the user opened.
+    Winnings(Winnings),
 }

@@ -93,7 +93,7 @@ impl<'r> Case<'r> {
                     ask,
                     packet: judge.open_code(code),
                 },
-                What::PacketView(_) | What::Wallet | What::Offers => return None,
+                What::PacketView(_) | What::Wallet | What::Offers | What::Winnings => return None,
             },
         })
     }

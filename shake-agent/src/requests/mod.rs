@@ -32,7 +32,7 @@ use shake_rules::code::CodeKeys;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
 use shake_rules::ticket::TicketKeys;
-use shake_rules::winnings::WinLimits;
+use shake_rules::winnings::{WinLimits, Winnings};
 use shake_rules::{Cents, EventId, LedgerId, PacketId, SponsorId, UnixMillis, UserId};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -205,6 +205,7 @@ impl Judge {
                 retry_after_ms,
                 blocked: false,
             }),
+            winnings: Winnings::default(),
         };
         Answer {
             reply: Some(reply),
@@ -245,6 +246,7 @@ fn answer(ask: &Ask, kind: Kind) -> Answer {
         reply: Some(Reply {
             reply_to: ask.reply_to,
             kind: Some(kind),
+            winnings: Winnings::default(),
         }),
         ..Answer::default()
     }

@@ -1,4 +1,4 @@
-//! What only reads: `PacketView`, `Wallet`, `Offers`.
+//! What only reads: `PacketView`, `Wallet`, `Offers`, `Winnings`.
 
 use super::grab::has_code;
 use super::{Answer, Judge};
@@ -8,6 +8,7 @@ use shake_proto::reply::{
     PacketState, Reason, ShareTaken, ViewResult, WALLET_TRANSFERS_MAX, WalletResult, WalletTransfer,
 };
 use shake_proto::wire::v1::reply::Kind;
+use shake_rules::winnings::Winnings;
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
 /// The most packets that one `Offers` tells of; the others come with the next, when some of these are grabbed.
@@ -59,6 +60,7 @@ impl Judge {
             What::PacketView(view) => self.open_code(&view.code).map(Look::Packet),
             What::Wallet => Some(Look::Wallet(ask.user, WALLET_TRANSFERS_MAX)),
             What::Offers => Some(Look::Offers(ask.user, ask.at.min(now))),
+            What::Winnings => Some(Look::Winnings(ask.user)),
             What::Claim(_) | What::Send(_) | What::Grab(_) => None,
         }
     }
@@ -66,6 +68,7 @@ impl Judge {
     /// The answer, given what there was to see.
     pub(super) fn tell(&self, ask: &Ask, seen: Option<Seen>) -> Answer {
         let mut answer = Answer::default();
+        let mut winnings = Winnings::default();
         let kind = match seen {
             Some(Seen::Wallet { balance, movements }) => {
                 Some(Kind::Wallet(self.wallet(balance.unwrap_or(0), movements).into()))
@@ -74,12 +77,17 @@ impl Judge {
                 answer.notices = self.offers(ask.user, &waiting);
                 None
             }
+            Some(Seen::Winnings(found)) => {
+                winnings = found;
+                None
+            }
             Some(Seen::Packet(found)) => Some(Kind::PacketView(self.view(ask, found).into())),
             None => Some(Kind::PacketView(self.view(ask, None).into())),
         };
         answer.reply = Some(Reply {
             reply_to: ask.reply_to,
             kind,
+            winnings,
         });
         answer
     }

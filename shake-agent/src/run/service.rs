@@ -117,6 +117,7 @@ impl<K: Kind> Service<'_, K> {
         let status = AgentStatus {
             ledger_read_only: self.agent.ledger().failure().is_some() && !self.agent.is_ledger_away(),
             ledger_away: self.agent.is_ledger_away(),
+            ledger_is_common: K::IS_SHARED,
             settlement_down: self.settlement.is_some_and(Worker::is_down),
             feed_stopped: self.agent.feed().is_stopped(),
             show_version: AgentStatus::show_version_of(self.follower.version()),

@@ -6,6 +6,7 @@ use shake_rules::code::CODE_BYTES;
 use shake_rules::cookie::COOKIE_BYTES_MAX;
 use shake_rules::split::SHARES_MAX;
 use shake_rules::ticket::TICKET_BYTES;
+use shake_rules::winnings::{PACKETS_PER_USER_MAX, Won};
 
 fn check_request(request: &Request) {
     let mut bytes = Vec::new();
@@ -52,6 +53,7 @@ fn the_largest_requests_fit_their_slots() {
     check_request(&ask(What::PacketView(PacketView { code })));
     check_request(&ask(What::Wallet));
     check_request(&ask(What::Offers));
+    check_request(&ask(What::Winnings));
     check_request(&Request::ShardStarted {
         epoch: u32::MAX,
         grants_taken: u64::MAX,
@@ -125,12 +127,15 @@ fn the_largest_answers_fit_their_slots() {
             .into(),
         )),
     ] {
+        // No answer has both.
+        let won = if kind.is_none() { PACKETS_PER_USER_MAX } else { 0 };
         let reply = Reply {
             reply_to: ReplyTo {
                 request_id: u64::MAX,
                 epoch: u32::MAX,
             },
             kind,
+            winnings: winnings(won as u64),
         };
         let mut bytes = Vec::new();
         reply.encode(&mut bytes);
@@ -141,6 +146,14 @@ fn the_largest_answers_fit_their_slots() {
         );
         assert_eq!(Reply::decode(&bytes[..]), Ok(reply));
     }
+}
+
+fn winnings(count: u64) -> Winnings {
+    let won = |at| Won {
+        packet: PacketId(u64::MAX - at),
+        sponsor: SponsorId(u16::MAX),
+    };
+    (0..count).map(won).collect()
 }
 
 proptest! {

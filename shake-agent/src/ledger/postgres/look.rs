@@ -2,12 +2,13 @@
 
 use super::link::{Failure, Link};
 use super::read::{Parameter, by};
-use super::rows::{cents, id, packet, time};
+use super::rows::{cents, id, number, packet, time};
 use crate::ledger::schema::{from_sql, to_sql};
 use crate::ledger::shares::{Offer, Share, WAITING_MAX};
 use crate::ledger::store::{Look, Seen};
 use crate::ledger::users::Movement;
-use shake_rules::{PacketId, UnixMillis, UserId};
+use shake_rules::winnings::{PACKETS_PER_USER_MAX, Won};
+use shake_rules::{PacketId, SponsorId, UnixMillis, UserId};
 use tokio_postgres::{Row, Statement};
 
 /// What is committed.
@@ -42,6 +43,11 @@ pub(super) async fn look(link: &Link, look: &Look) -> Result<Seen, Failure> {
             let found = client.query(&statements.see_offers, &[&user, &at, &max]).await?;
             Seen::Offers(found.iter().map(offer).collect::<Result<_, _>>()?)
         }
+        Look::Winnings(user) => {
+            let (user, max) = (to_sql(user.0), PACKETS_PER_USER_MAX as i64);
+            let found = client.query(&statements.see_winnings, &[&user, &max]).await?;
+            Seen::Winnings(found.iter().map(won).collect::<Result<_, _>>()?)
+        }
     })
 }
 
@@ -66,6 +72,13 @@ fn offer(row: &Row) -> Result<Offer, Failure> {
     Ok(Offer {
         packet: PacketId(id(row, 0)?),
         from: from.map(|user| UserId(from_sql(user))),
+    })
+}
+
+fn won(row: &Row) -> Result<Won, Failure> {
+    Ok(Won {
+        packet: PacketId(id(row, 0)?),
+        sponsor: SponsorId(number(row, 1)?),
     })
 }
 

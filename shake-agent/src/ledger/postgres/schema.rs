@@ -122,6 +122,7 @@ CREATE TABLE packets (
 ) WITH (fillfactor = 80);
 CREATE INDEX packets_released ON packets (part, lane, grant_position) WHERE state = 1;
 CREATE INDEX packets_due ON packets (part, due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX packets_of_user ON packets (usr) WHERE usr IS NOT NULL;
 CREATE INDEX packets_lost ON packets (part, packet) WHERE state = 7;
 CREATE INDEX packets_void ON packets (part, packet) WHERE state = 4;
 CREATE TABLE sends (

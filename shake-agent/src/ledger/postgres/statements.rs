@@ -119,6 +119,9 @@ statements! {
                       ORDER BY waits DESC, at_ms DESC, packet DESC LIMIT $3) AS waiting
                  JOIN packets USING (packet) WHERE due_ms > $2 ORDER BY waits DESC, at_ms DESC, packet DESC",
 
+    see_winnings: "SELECT packet, sponsor FROM packets WHERE usr = $1 AND origin = 1 AND (state = 2 OR opened_ms IS NOT NULL)
+                   ORDER BY packet LIMIT $2",
+
     // Differences.
     add_opening: "INSERT INTO openings (part, opening, bits, begun_ms, machine) VALUES ($1, $2, $3, $4, $5)",
     add_span: "INSERT INTO spans (part, begin_ms, end_ms) VALUES ($1, $2, $3)",

@@ -5,6 +5,7 @@ use crate::ledger::{
     Movement, Needed, Offer, OfferRow, Origin, OutboxRow, Packet, Reached, RefusedRow, Seen, Share, ShareRow, Spans,
     Standing, State, Store, UserAccount, View, schema,
 };
+use shake_rules::winnings::Winnings;
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -343,6 +344,7 @@ impl Store for Memory {
                 balance: content.users.get(&user).map(|account| account.balance),
                 movements: content.movements(user, max),
             },
+            Look::Winnings(_) => Seen::Winnings(Winnings::default()),
             Look::Offers(user, at) => {
                 let waiting = content.offers.iter().rev();
                 let mut waiting: Vec<&OfferRow> = waiting

@@ -20,6 +20,7 @@ use proptest::test_runner::TestRunner;
 use proxy::{Fault, Proxy};
 use shake_proto::handoff::record::Request;
 use shake_rules::seed::{PacketKind, SeedRecord};
+use shake_rules::winnings::Won;
 use shake_rules::{Cents, LedgerId, PacketId, SponsorId, UserId};
 use std::sync::Barrier;
 use std::thread;
@@ -312,6 +313,41 @@ fn a_database_that_came_back_older_is_refused() {
     agent.ledger.refuse_writes("the connection broke".to_owned());
     let refused = reach(&mut agent.ledger);
     assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
+}
+
+/// Whichever gateway gave it: what may be opened, and what was. What went back unopened is nobody's.
+#[test]
+fn what_a_user_won_is_seen_by_all_agents() {
+    let server = server();
+    let [first, second] = &mut two_agents(&server, "winnings");
+    let seen = |agent: &Scene<Postgres>, user| match agent.ledger.look(&Look::Winnings(UserId(user))).unwrap() {
+        Seen::Winnings(winnings) => winnings.as_slice().to_vec(),
+        other => panic!("{other:?}"),
+    };
+    let won = |index| Won {
+        packet: record(index).packet,
+        sponsor: record(index).sponsor,
+    };
+    assert_eq!(seen(second, 1), []);
+    first.hear(&[
+        first.issue(0, 1),
+        first.issue(1, 1),
+        first.issue(2, 1),
+        first.issue(3, 2),
+    ]);
+    second.hear(&[second.claim(1, 1)]);
+    assert_eq!(seen(second, 1), [won(0), won(1), won(2)]);
+    // A packet of one's own making is none that was won.
+    second.hear(&[second.send(1, 1, 1, 1, &[2])]);
+    assert_eq!(seen(first, 1), seen(second, 1));
+    // Their time passes, and the ledger is written all the while.
+    for _ in 0..30 {
+        first.now += 500;
+        let now = first.at();
+        first.ledger.transaction(now, |_| Ok(())).unwrap();
+    }
+    assert!(first.expire() > 0);
+    assert_eq!((seen(second, 1), seen(second, 2)), (vec![won(1)], vec![]));
 }
 
 /// What SQLite's queries call all is here all of one part.
