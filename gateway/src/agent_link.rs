@@ -84,6 +84,12 @@ impl AgentLink {
             .then(|| AgentStatus::decode(peer.status))
     }
 
+    /// Whether another agent has the part of the ledger: nobody writes down what is given out here, until an agent comes that has
+    /// a part.
+    pub fn is_part_lost(&self) -> bool {
+        AgentStatus::decode(self.attachment.mapping().peer(Side::Back).status).part_lost
+    }
+
     /// Which ledger the agent keeps, once it has said so.
     pub fn ledger(&self) -> Option<LedgerId> {
         self.attachment.mapping().owner().map(|owner| LedgerId(owner.identity))

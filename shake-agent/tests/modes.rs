@@ -18,6 +18,7 @@ const WELL: AgentStatus = AgentStatus {
     ledger_read_only: false,
     ledger_away: false,
     ledger_is_common: false,
+    part_lost: false,
     settlement_down: false,
     feed_stopped: false,
     show_version: 0,

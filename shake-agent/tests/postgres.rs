@@ -264,6 +264,7 @@ fn an_agent_that_lost_its_part_ends_for_good() {
     let _front = Front::new(&copy, 1);
     let mut second = Running::start(&copy);
     assert_eq!(running.wait().code(), Some(3));
+    assert!(front.agent_status().part_lost && !front.agent_is_alive());
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
 }

@@ -21,6 +21,8 @@ pub enum Missed {
     WinnersFull,
     /// The agent has not said yet which ledger this is.
     LedgerUnknown,
+    /// Another agent has the part of the ledger.
+    PartLost,
     /// The client gives no room for the reply that would tell it.
     Untold,
 }

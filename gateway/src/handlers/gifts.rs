@@ -34,7 +34,8 @@ pub fn send_gifts(app: &mut Gateway, phones: &mut Phones<'_>) {
     app.gifts.change_rate(gifts.per_second * share);
     while app.gifts.take(app.conditions.now.elapsed_ns).is_ok() {
         let recipients = draw_recipients(app, phones, gifts.recipients.into());
-        if recipients.is_empty() || app.ledger.id.is_none() || !app.ledger.link.can_issue() {
+        let link = &mut app.ledger.link;
+        if recipients.is_empty() || app.ledger.id.is_none() || link.is_part_lost() || !link.can_issue() {
             app.counters.gifts_missed.inc();
             continue;
         }

@@ -157,6 +157,9 @@ fn win(
         return Err(Missed::UserLimit);
     }
     let ledger_id = ledger.id.ok_or(Missed::LedgerUnknown)?;
+    if ledger.link.is_part_lost() {
+        return Err(Missed::PartLost);
+    }
     if !ledger.link.can_issue() {
         return Err(Missed::RingFull);
     }

@@ -20,6 +20,8 @@ pub enum Mode {
     LedgerReadOnly,
     /// The agent cannot reach its ledger: what needs it is answered busy here, and wins go on with the grants in hand.
     LedgerAway,
+    /// Another agent has the part of the ledger: nothing can be won here, and phones had better go elsewhere.
+    PartLost,
     /// What runs is known to be old: an operator is silent for too long, the show is over, or what was pushed could not
     /// be kept.
     ConfigStale,
@@ -136,6 +138,8 @@ impl Judge {
             facts.agent_is_here && facts.agent.ledger_read_only,
         );
         modes.set(Mode::LedgerAway, facts.agent_is_here && facts.agent.ledger_away);
+        // Said by an agent that ended.
+        modes.set(Mode::PartLost, facts.agent.part_lost);
         modes.set(Mode::SettlementDown, facts.agent_is_here && facts.agent.settlement_down);
         modes.set(Mode::FeedStopped, facts.agent_is_here && facts.agent.feed_stopped);
         let wanted = facts.show_version.map(AgentStatus::show_version_of);
@@ -197,6 +201,7 @@ mod tests {
         check(Mode::RingFull, |facts| facts.was_ring_full = true, RING_FULL_HOLD_MS);
         check(Mode::LedgerReadOnly, |facts| facts.agent.ledger_read_only = true, 100);
         check(Mode::LedgerAway, |facts| facts.agent.ledger_away = true, 100);
+        check(Mode::PartLost, |facts| facts.agent.part_lost = true, 100);
         check(Mode::SettlementDown, |facts| facts.agent.settlement_down = true, 100);
         check(Mode::FeedStopped, |facts| facts.agent.feed_stopped = true, 100);
         check(Mode::ConfigStale, |facts| facts.is_show_over = true, 100);

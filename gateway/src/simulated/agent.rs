@@ -42,6 +42,8 @@ pub struct Agent {
     pub is_here: bool,
     /// Whether it reaches its ledger; while not, it says so, and does nothing.
     pub is_ledger_away: bool,
+    /// Another agent has its part: it says so, and ends.
+    pub has_lost_part: bool,
     /// Packets that may still be given out.
     pub packets: u64,
     pub analysis: Option<Analysis>,
@@ -73,6 +75,7 @@ impl Agent {
             look_at: Micros::ZERO,
             is_here: false,
             is_ledger_away: false,
+            has_lost_part: false,
             packets: 0,
             analysis: None,
             elsewhere: None,
@@ -111,11 +114,14 @@ impl Agent {
                 self.attachment.beat((now.0 / 1_000).max(1));
                 let status = AgentStatus {
                     ledger_away: self.is_ledger_away,
+                    part_lost: self.has_lost_part,
                     ledger_is_common: self.elsewhere.is_some(),
                     ..AgentStatus::default()
                 };
                 self.attachment.set_status(status.encode());
-                if !self.is_ledger_away {
+                if self.has_lost_part {
+                    self.is_here = false;
+                } else if !self.is_ledger_away {
                     self.give_packets();
                     self.take_requests();
                 }

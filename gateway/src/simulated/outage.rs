@@ -91,3 +91,26 @@ fn while_the_ledger_is_away_wins_go_on_and_asks_are_busy_without_the_agent() {
         phones[0].win().await;
     });
 }
+
+/// What nobody would write down is not given out, though there are grants in hand.
+#[test]
+fn a_gateway_whose_part_is_lost_gives_nothing_out() {
+    House::new(GENEROUS_SHOW, "").with_agent(200).play(|town| async move {
+        let phone = town.user(1).await;
+        let ticket = phone.win().await.ticket;
+        town.agent().has_lost_part = true;
+        town.sleep(Duration::from_millis(50)).await;
+        for sequence in 0..20 {
+            assert!(phone.shake(sequence).await.red_packet.is_none());
+        }
+        assert!(town.metric("gateway_wins_missed_total{reason=\"part_lost\"}") > 0);
+        town.sleep(Duration::from_secs(2)).await;
+        assert!(retry_ms(&phone, claim_of(ticket.clone())).await.is_some(), "busy");
+        // An agent comes that has a part.
+        town.agent().has_lost_part = false;
+        town.agent().is_here = true;
+        town.sleep(Duration::from_millis(50)).await;
+        assert!(matches!(phone.claim(ticket).await, Claimed::Opened(_)));
+        phone.win().await;
+    });
+}

@@ -57,6 +57,9 @@ impl<K: Kind> Service<'_, K> {
         while !stop.is_asked() {
             self.turn();
             if let Some(fault) = self.agent.take_end() {
+                // Whatever is given out from now on nobody would write down.
+                self.told.part_lost = true;
+                self.attachment.set_status(self.told.encode());
                 return Err(fault.into());
             }
             if looked.elapsed() >= STILL_AT_EVERY {
@@ -118,6 +121,7 @@ impl<K: Kind> Service<'_, K> {
             ledger_read_only: self.agent.ledger().failure().is_some() && !self.agent.is_ledger_away(),
             ledger_away: self.agent.is_ledger_away(),
             ledger_is_common: K::IS_SHARED,
+            part_lost: false,
             settlement_down: self.settlement.is_some_and(Worker::is_down),
             feed_stopped: self.agent.feed().is_stopped(),
             show_version: AgentStatus::show_version_of(self.follower.version()),
