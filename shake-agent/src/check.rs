@@ -159,16 +159,16 @@ impl Found<'_> {
 
     /// A ledger on a server must have a part for this seed, which is nobody else's. Gives which it is.
     fn on_server(&mut self, server: &Server, header: Option<SeedHeader>) -> Option<LedgerId> {
-        let connection = match server.connection() {
-            Ok(connection) => connection,
+        let access = match server.access() {
+            Ok(access) => access,
             Err(fault) => {
-                self.fault(format!("[ledger] password_file: {fault}"));
+                self.fault(format!("[ledger] {fault}"));
                 return None;
             }
         };
         let installation = self.config.state.as_deref().filter(|state| state.exists());
         let installation = installation.and_then(|state| Installation::there(state).ok().flatten());
-        match Postgres::survey(&connection, &header?, installation) {
+        match Postgres::survey(access, &header?, installation) {
             Ok(identity) => Some(identity),
             Err(fault) => {
                 self.fault(format!("[ledger] url: {fault}"));

@@ -221,7 +221,7 @@ Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not v
 Examples:
   shake-agent settlement verify --config agent.toml
   shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents
-  shake-agent settlement verify --ledger postgres://auditor@standby/event --password-file auditor.password")]
+  shake-agent settlement verify --ledger postgres://auditor@standby/event --ca-file ca.pem")]
 pub struct SettlementVerifyArgs {
     #[command(flatten)]
     pub at: WhichSettlement,
@@ -310,6 +310,9 @@ pub struct InitArgs {
     /// The file with the user's password; without one, for servers that ask for none
     #[arg(long, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// The certificate of the authority that the server's own is of; on another machine it is reached over TLS alone
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
     /// The role that the agents connect as: it gets the rights that they need, time-outs, and settings for the planner
     #[arg(long, value_name = "ROLE")]
     pub agents: String,
@@ -338,9 +341,19 @@ pub struct WhichLedger {
     /// The ledger: a file, or postgres://user@host/database
     #[arg(long, value_name = "LEDGER")]
     pub ledger: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: ServerFiles,
+}
+
+/// The files that a ledger on a server is reached with, when the command line names it.
+#[derive(Args)]
+pub struct ServerFiles {
     /// The file with the password for a ledger on a server
     #[arg(long, value_name = "FILE", requires = "ledger")]
     pub password_file: Option<PathBuf>,
+    /// The certificate of the authority that the server's own is of; on another machine it is reached over TLS alone
+    #[arg(long, value_name = "FILE", requires = "ledger")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

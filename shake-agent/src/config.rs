@@ -1,16 +1,17 @@
 //! The agent's configuration: read from TOML, checked as a whole, and only then used.
 
+mod server;
+
+pub use server::{Server, ServerFileError};
+
 use crate::abuse::Rules;
-use crate::ledger;
 use ipnet::IpNet;
 use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Kind, Problems};
-use std::net::IpAddr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, fs, io};
-use tokio_postgres::config::Host;
 use toml::Spanned;
 use tracing::Level;
 
@@ -155,66 +156,6 @@ impl fmt::Display for Config {
     }
 }
 
-/// A PostgreSQL server, and how to reach the ledger's database there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    config: tokio_postgres::Config,
-    password_file: Option<PathBuf>,
-}
-
-impl Server {
-    /// The server of a URL, `postgres://user@host/database`. The password stands in a file of its own, so that the URL can be shown.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what to give instead.
-    pub fn parse(url: &str, password_file: Option<PathBuf>) -> Result<Self, String> {
-        let wrong = |error| format!("this is no postgres://user@host/database: {error}");
-        let mut config: tokio_postgres::Config = url.parse().map_err(wrong)?;
-        if config.get_password().is_some() {
-            return Err("it has a password: put that into a file, and give password_file its path".to_owned());
-        }
-        if config.get_hosts().is_empty() || config.get_dbname().is_none() {
-            return Err("it names no host, or no database: postgres://user@host/database".to_owned());
-        }
-        let elsewhere = |host: &&Host| matches!(host, Host::Tcp(name) if !is_loopback(name));
-        if let Some(Host::Tcp(name)) = config.get_hosts().iter().find(elsewhere) {
-            return Err(format!(
-                "{name} is another machine, which needs TLS, and this release has none for PostgreSQL yet"
-            ));
-        }
-        config.application_name("shake-agent");
-        Ok(Self { config, password_file })
-    }
-
-    /// How to connect, with the password.
-    ///
-    /// # Errors
-    /// When the file of the password cannot be read.
-    pub fn connection(&self) -> io::Result<tokio_postgres::Config> {
-        let mut config = self.config.clone();
-        if let Some(file) = &self.password_file {
-            config.password(fs::read_to_string(file)?.trim_end_matches(['\r', '\n']));
-        }
-        Ok(config)
-    }
-
-    /// Where the password stands.
-    #[must_use]
-    pub fn password_file(&self) -> Option<&Path> {
-        self.password_file.as_deref()
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&ledger::server_name(&self.config))
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
 struct Check<'a> {
     text: &'a str,
     directory: &'a Path,
@@ -243,7 +184,8 @@ impl Check<'_> {
                 .add(self.text, file.settlement.file.span(), message.to_owned());
         }
         let password_file = self.path_unless_empty(&file.ledger.password_file);
-        let server = Server::parse(url.as_ref(), password_file);
+        let ca_file = self.path_unless_empty(&file.ledger.ca_file);
+        let server = Server::parse(url.as_ref(), password_file, ca_file);
         server
             .map_err(|fault| {
                 self.problems
@@ -422,6 +364,7 @@ table!(LedgerTable {
     path: String = "ledger.db",
     url: String = "",
     password_file: String = "",
+    ca_file: String = "",
     machine: String = "",
 });
 table!(SeedTable {

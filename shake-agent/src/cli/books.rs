@@ -1,6 +1,6 @@
 //! The command lines of `audit` and `ledger export`, which read the books.
 
-use super::WhichLedger;
+use super::{ServerFiles, WhichLedger};
 use clap::Args;
 use shake_agent::export::{Format, What};
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ Examples:
   shake-agent audit --by day --time-zone Asia/Shanghai
   shake-agent audit --fleet seeds --certs certs --ledger a.db --ledger b.db --settlement a.log --settlement b.log
   shake-agent audit --fleet seeds --show show.toml --ledger a.db --ledger b.db --statement --page closing.html
-  shake-agent audit --fleet seeds --ledger postgres://auditor@standby/event --password-file auditor.password
+  shake-agent audit --fleet seeds --ledger postgres://auditor@standby/event --ca-file ca.pem --password-file auditor.password
   shake-agent audit --fleet seeds --config agent.toml --on-primary
   shake-agent audit --ledger ledger.db --seed seed.bin --json | jq '.total.opened.cents'")]
 pub struct AuditArgs {
@@ -88,9 +88,8 @@ pub struct AuditArgs {
 /// How a ledger on a server is read.
 #[derive(Args)]
 pub struct OnServer {
-    /// The file with the password for a ledger on a server
-    #[arg(long, value_name = "FILE", requires = "ledger")]
-    pub password_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: ServerFiles,
     /// Read it at the server that agents write to, for half a minute at the most
     #[arg(long)]
     pub on_primary: bool,
@@ -135,7 +134,7 @@ and null in JSON.
 Examples:
   shake-agent ledger export --what packets --format csv > packets.csv
   shake-agent ledger export --ledger ledger.db --what packets --format jsonl | jq 'select(.state == \"opened\")'
-  shake-agent ledger export --ledger postgres://auditor@standby/event --what outbox --format csv > outbox.csv")]
+  shake-agent ledger export --ledger postgres://auditor@localhost/event --what outbox --format csv > outbox.csv")]
 pub struct ExportArgs {
     #[command(flatten)]
     pub ledger: WhichLedger,

@@ -25,6 +25,9 @@ pub struct WhichServer {
     /// The file with the user's password; without one, for servers that ask for none
     #[arg(long, value_name = "FILE", requires = "url")]
     pub password_file: Option<PathBuf>,
+    /// The certificate of the authority that the server's own is of; on another machine it is reached over TLS alone
+    #[arg(long, value_name = "FILE", requires = "url")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Args)]

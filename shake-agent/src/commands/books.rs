@@ -68,7 +68,7 @@ pub fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
 fn ledger_of(args: &AuditArgs, config: Option<&Config>) -> anyhow::Result<Place> {
     let on_primary = args.server.on_primary;
     match (args.ledgers.first(), config) {
-        (Some(ledger), _) => place_of(ledger, args.server.password_file.as_deref(), on_primary),
+        (Some(ledger), _) => place_of(ledger, &args.server.files, on_primary),
         (None, Some(config)) => place_in(config, on_primary),
         (None, None) => bail!("give --ledger, or --config the agent's configuration"),
     }

@@ -3,7 +3,7 @@
 use super::{Progress, file_config, ledger_file, print};
 use crate::cli::close::CopyArgs;
 use crate::cli::{AcceptLossArgs, BackupArgs, InitArgs};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use shake_agent::backup;
 use shake_agent::config::Server;
@@ -46,7 +46,8 @@ fn copied(ledger: &Path, to: &Path, stamp: u64) -> anyhow::Result<ExitCode> {
 }
 
 pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
-    let server = Server::parse(&args.url, args.password_file.clone()).map_err(|fault| anyhow!("--url: {fault}"))?;
+    let server = Server::parse(&args.url, args.password_file.clone(), args.ca_file.clone());
+    let server = server.map_err(|fault| anyhow!("--url: {fault}"))?;
     let seeds = args.seeds.iter().map(|seed| Ok(*SeedFile::open(seed)?.header()));
     let seeds = seeds.collect::<anyhow::Result<Vec<SeedHeader>>>()?;
     let (event, parts) = (seeds[0].event, seeds[0].parts);
@@ -59,9 +60,8 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
             named.len()
         );
     }
-    let connection = server.connection().context("--password-file")?;
     let identity = LedgerId(rand::random());
-    ledger::init(&connection, identity, &seeds, &args.agents)?;
+    ledger::init(server.access()?, identity, &seeds, &args.agents)?;
     print(&format!(
         "{server} has the tables of ledger {identity}: event {event}, {parts} part{}",
         if parts == 1 { "" } else { "s" }

@@ -10,7 +10,7 @@ pub mod seed;
 pub mod settlement;
 pub mod show;
 
-use crate::cli::{WhichFile, WhichLedger};
+use crate::cli::{ServerFiles, WhichFile, WhichLedger};
 use anyhow::{Context, anyhow, bail};
 use host::console;
 use shake_agent::config::{self, Config, Server};
@@ -33,18 +33,18 @@ fn ledger_file(which: &WhichFile) -> anyhow::Result<PathBuf> {
 /// The ledger that is asked for: by itself, or by a configuration.
 fn place(which: &WhichLedger, on_primary: bool) -> anyhow::Result<Place> {
     match &which.ledger {
-        Some(ledger) => place_of(ledger, which.password_file.as_deref(), on_primary),
+        Some(ledger) => place_of(ledger, &which.files, on_primary),
         None => place_in(&read_config(which.config.as_deref())?, on_primary),
     }
 }
 
 /// A ledger that is given by itself.
-fn place_of(ledger: &Path, password_file: Option<&Path>, on_primary: bool) -> anyhow::Result<Place> {
+fn place_of(ledger: &Path, files: &ServerFiles, on_primary: bool) -> anyhow::Result<Place> {
     if !is_url(ledger) {
         return Ok(Place::File(ledger.to_owned()));
     }
     let url = ledger.to_str().context("--ledger: this URL is no text")?;
-    let server = Server::parse(url, password_file.map(Path::to_owned));
+    let server = Server::parse(url, files.password_file.clone(), files.ca_file.clone());
     on_server(&server.map_err(|fault| anyhow!("--ledger: {fault}"))?, on_primary)
 }
 
@@ -57,9 +57,8 @@ fn place_in(config: &Config, on_primary: bool) -> anyhow::Result<Place> {
 }
 
 fn on_server(server: &Server, on_primary: bool) -> anyhow::Result<Place> {
-    let config = server.connection().context("the password file cannot be read")?;
     Ok(Place::Server {
-        config: Box::new(config),
+        access: Box::new(server.access()?),
         primary_max: on_primary.then_some(PRIMARY_MAX),
     })
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub fn status(args: &PartStatusArgs) -> anyhow::Result<ExitCode> {
-    let parts = ledger::parts(&server(&args.server)?.connection().context("the password file")?)?;
+    let parts = ledger::parts(server(&args.server)?.access()?)?;
     if args.json {
         let parts: Vec<PartJson> = parts.iter().map(PartJson::of).collect();
         print(&serde_json::to_string(&parts)?)?;
@@ -26,9 +26,9 @@ pub fn status(args: &PartStatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub fn retire(args: &PartRetireArgs) -> anyhow::Result<ExitCode> {
-    let connection = server(&args.server)?.connection().context("the password file")?;
+    let access = server(&args.server)?.access()?;
     let now = UnixMillis(Timestamp::now().as_millisecond().cast_unsigned());
-    let lost = ledger::retire(&connection, args.part, args.force, now)?;
+    let lost = ledger::retire(access, args.part, args.force, now)?;
     let names: Vec<String> = lost.iter().copied().map(PacketId::lettered).collect();
     print(&format!(
         "part {} is retired; {} packets are lost until a ticket is shown {}",
@@ -66,8 +66,7 @@ pub fn adopt(args: &PartAdoptArgs) -> anyhow::Result<ExitCode> {
         (Some(by), _) => by,
         (None, config) => installation(config.as_ref())?,
     };
-    let connection = server.connection().context("the password file")?;
-    ledger::adopt(&connection, &seed, by, args.force)?;
+    ledger::adopt(server.access()?, &seed, by, args.force)?;
     print(&format!(
         "part {} of {server} is that of the agent of installation {by}; start it with [seed] file = {}",
         args.part,
@@ -88,7 +87,10 @@ fn installation(config: Option<&Config>) -> anyhow::Result<Installation> {
 
 fn server(which: &WhichServer) -> anyhow::Result<Server> {
     match &which.url {
-        Some(url) => Server::parse(url, which.password_file.clone()).map_err(|fault| anyhow!("--url: {fault}")),
+        Some(url) => {
+            let server = Server::parse(url, which.password_file.clone(), which.ca_file.clone());
+            server.map_err(|fault| anyhow!("--url: {fault}"))
+        }
         None => {
             let config = which.config.as_deref();
             let name = config.map_or("the built-in configuration".to_owned(), |path| {

@@ -37,7 +37,7 @@ pub fn begin(args: &SettlementBeginArgs) -> anyhow::Result<ExitCode> {
 fn server(args: &SettlementVerifyArgs) -> anyhow::Result<Option<Place>> {
     let on_primary = args.server.on_primary;
     let place = match &args.at.ledger {
-        Some(ledger) => place_of(ledger, args.server.password_file.as_deref(), on_primary)?,
+        Some(ledger) => place_of(ledger, &args.server.files, on_primary)?,
         None => place_in(&read_config(args.at.config.as_deref())?, on_primary)?,
     };
     Ok(matches!(place, Place::Server { .. }).then_some(place))

@@ -56,7 +56,9 @@ pub(crate) use opening::{machines, told as told_machines};
 pub use out::{Out, still_out};
 pub use outbox::{ClosingRow, LineKind, OutboxRow};
 pub use packet::{EVENT_SPONSOR, Granted, Held, Making, NO_LANE, Origin, Packet, Release, State, Term, shares_of};
-pub use postgres::{Failure, Installation, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire, server_name};
+pub use postgres::{
+    Access, Failure, Installation, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire, server_name,
+};
 pub use reader::{Cursor, PRIMARY_MAX, PartBooks, Place, Query, Reader, Row};
 pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};

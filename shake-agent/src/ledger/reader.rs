@@ -3,7 +3,7 @@
 
 use super::bound::{Bound, bound_seed};
 use super::opening::{Machine, machines};
-use super::postgres::{self, Fetched, Snapshot};
+use super::postgres::{Access, Fetched, Snapshot};
 use super::{LedgerError, connect, schema};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement, params_from_iter};
@@ -12,7 +12,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio_postgres::Config;
 
 /// How long a server that agents write to is read at the most, where that is asked for.
 pub const PRIMARY_MAX: Duration = Duration::from_secs(30);
@@ -25,7 +24,7 @@ pub enum Place {
     /// On a PostgreSQL server: that of all parts of an event.
     Server {
         /// How to reach it.
-        config: Box<Config>,
+        access: Box<Access>,
         /// For how long it may be read where it is the server that agents write to; `None` for not at all. As long as it is read, the
         /// server keeps every version of every row, and agents become slow.
         primary_max: Option<Duration>,
@@ -38,8 +37,8 @@ impl Place {
     pub fn for_a_glance(self) -> Self {
         match self {
             Self::File(path) => Self::File(path),
-            Self::Server { config, .. } => Self::Server {
-                config,
+            Self::Server { access, .. } => Self::Server {
+                access,
                 primary_max: Some(PRIMARY_MAX),
             },
         }
@@ -57,7 +56,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Server { config, .. } => f.write_str(&postgres::server_name(config)),
+            Self::Server { access, .. } => access.fmt(f),
         }
     }
 }
@@ -110,7 +109,7 @@ impl Reader {
                 connection: connect::open_read_only(path)?,
                 is_in_transaction: Cell::new(false),
             },
-            Place::Server { config, primary_max } => Source::Server(Snapshot::connect(config, *primary_max)?),
+            Place::Server { access, primary_max } => Source::Server(Snapshot::connect(access, *primary_max)?),
         };
         let place = place.to_string().into();
         Ok(Self { source, place })

@@ -1,5 +1,6 @@
 //! Why the agent could not run.
 
+use crate::config::ServerFileError;
 use crate::lanes::LanesError;
 use crate::ledger::LedgerError;
 use crate::seed_file::SeedFileError;
@@ -100,14 +101,9 @@ pub enum RunError {
         /// The reason.
         source: io::Error,
     },
-    /// The password of the ledger's server cannot be read.
-    #[error("[ledger] password_file: cannot read {}: {source}", path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
+    /// A file that is needed to reach the ledger's server.
+    #[error("[ledger] {0}")]
+    ServerFile(#[from] ServerFileError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),

@@ -5,7 +5,6 @@ use crate::config::Config;
 use crate::ledger::{Checkpointer, Installation, Ledger, LedgerError, Postgres, Sqlite, Store};
 use host::user;
 use shake_rules::seed::SeedHeader;
-use std::path::Path;
 use std::time::Duration;
 
 /// A kind of store that an agent runs on.
@@ -68,11 +67,7 @@ impl Kind for Postgres {
             directory: state.to_owned(),
             source,
         })?;
-        let connection = server.connection().map_err(|source| RunError::Password {
-            path: server.password_file().map(Path::to_owned).unwrap_or_default(),
-            source,
-        })?;
-        Ok(Self::open(&connection, header.part, installation)?)
+        Ok(Self::open(server.access()?, header.part, installation)?)
     }
 
     fn beside(_: &Ledger<Self>) -> Result<(), RunError> {

@@ -1,5 +1,6 @@
 //! The part that an agent writes for: where it is, and what is known of it. It is more than a connection, which comes and goes.
 
+use super::access::Access;
 use super::link::{Failure, Link};
 use super::{read, rows, server_name};
 use crate::ledger::LedgerError;
@@ -9,7 +10,7 @@ use tokio_postgres::Config;
 /// A part, as its agent knows it.
 #[derive(Clone, Debug)]
 pub(super) struct Home {
-    pub(super) config: Config,
+    pub(super) access: Access,
     pub(super) part: i32,
     /// Server, database and part, for messages.
     pub(super) place: PathBuf,
@@ -55,7 +56,7 @@ impl Home {
     /// Connects, finds out whether the commit in doubt took effect, and makes one. Each answer has the time that a server may
     /// be silent.
     pub(super) fn reach(&mut self) -> Result<Link, LedgerError> {
-        let link = Link::connect(&self.config).map_err(self.failed("connect to"))?;
+        let link = Link::connect(&self.access).map_err(self.failed("connect to"))?;
         let found = self.lock(&link)?;
         if found != self.stamp && Some(found) != self.in_doubt {
             return Err(self.other_state(found));

@@ -1,6 +1,7 @@
 //! The beginning of a ledger for many machines: tables, the ledger's identity, and a row for each part. Done once, by a person;
 //! agents have no right to make tables.
 
+use super::access::Access;
 use super::link::{self, Failure};
 use super::{LedgerError, place, schema};
 use crate::ledger::schema::to_sql;
@@ -11,7 +12,6 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::{fmt, fs};
 use tempfile::NamedTempFile;
-use tokio_postgres::Config;
 
 /// Who owns a part: 16 random bytes that a state directory keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +79,15 @@ impl fmt::Display for Installation {
 ///
 /// # Panics
 /// When there is no seed.
-pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader], agents: &str) -> Result<(), LedgerError> {
+pub fn init(
+    access: impl Into<Access>,
+    identity: LedgerId,
+    seeds: &[SeedHeader],
+    agents: &str,
+) -> Result<(), LedgerError> {
     let first = seeds.first().expect("a ledger has a part at least");
-    let made = link::run_once(config, async |client| {
+    let access = access.into();
+    let made = link::run_once(&access, async |client| {
         client.batch_execute(schema::CREATE).await?;
         let event = i32::try_from(first.event.0).map_err(|_| Failure::strange("ledger", "the event's number"))?;
         let insert = "INSERT INTO ledger (id, version, identity, event) VALUES (1, $1, $2, $3)";
@@ -99,7 +105,7 @@ pub fn init(config: &Config, identity: LedgerId, seeds: &[SeedHeader], agents: &
     });
     made.map_err(|source| LedgerError::Postgres {
         action: "make the tables of",
-        place: place(config, first.part),
+        place: place(&access.config, first.part),
         source,
     })
 }

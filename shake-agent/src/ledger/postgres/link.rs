@@ -1,5 +1,6 @@
 //! One connection to PostgreSQL, for a thread that waits for its answers. Statements that are begun together travel together.
 
+use super::access::Access;
 use super::statements::Statements;
 use std::cell::Cell;
 use std::error::Error as _;
@@ -14,7 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
+use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::{AsyncMessage, Client, NoTls, Socket};
 
 /// How long a connection may take to be there.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -123,13 +125,13 @@ impl fmt::Debug for Link {
 
 impl Link {
     /// Connects, and prepares all statements: the tables must be there.
-    pub(super) fn connect(config: &Config) -> Result<Self, Failure> {
+    pub(super) fn connect(access: &Access) -> Result<Self, Failure> {
         let Dialled {
             runtime,
             client,
             connection,
             warned,
-        } = dial(config)?;
+        } = dial(access)?;
         let statements = runtime.block_on(answered(Statements::prepare(&client)))?;
         Ok(Self {
             client,
@@ -187,10 +189,10 @@ impl Link {
 
 /// Runs statements on a connection of their own, in one transaction: for what makes tables.
 pub(super) fn run_once<T>(
-    config: &Config,
+    access: &Access,
     work: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let Dialled { runtime, client, .. } = dial(config)?;
+    let Dialled { runtime, client, .. } = dial(access)?;
     runtime.block_on(answered(async {
         client.batch_execute("BEGIN").await?;
         let value = work(&client).await?;
@@ -208,10 +210,21 @@ pub(super) struct Dialled {
     pub(super) runtime: Runtime,
 }
 
-pub(super) fn dial(config: &Config) -> Result<Dialled, Failure> {
+pub(super) fn dial(access: &Access) -> Result<Dialled, Failure> {
+    match &access.tls {
+        Some(tls) => dial_by(access, tls.clone()),
+        None => dial_by(access, NoTls),
+    }
+}
+
+fn dial_by<T>(access: &Access, tls: T) -> Result<Dialled, Failure>
+where
+    T: MakeTlsConnect<Socket>,
+    T::Stream: Send + 'static,
+{
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let warned = Arc::new(AtomicBool::new(false));
-    let connecting = runtime.block_on(async { timeout(CONNECT, config.connect(NoTls)).await });
+    let connecting = runtime.block_on(async { timeout(CONNECT, access.config.connect(tls)).await });
     let (client, mut stream) = connecting.map_err(|_| Failure::Silent(CONNECT))??;
     let seen = Arc::clone(&warned);
     let connection = runtime.spawn(async move {

@@ -13,6 +13,7 @@
 //!
 //! Written after the interleavings that a simpler design does not survive: decision record 0025.
 
+mod access;
 mod gifts;
 mod home;
 mod init;
@@ -26,6 +27,7 @@ mod snapshot;
 mod statements;
 mod write;
 
+pub use access::Access;
 pub use init::{Installation, init};
 pub use link::Failure;
 pub use part::{PartRow, SEEN_MS, adopt, parts, retire};
@@ -67,18 +69,18 @@ impl Postgres {
     /// # Errors
     /// [`LedgerError::Postgres`] when the server does not do it, [`LedgerError::Version`], [`LedgerError::NoPart`],
     /// [`LedgerError::OthersPart`] when the part belongs to another installation, and [`LedgerError::Retired`].
-    pub fn open(config: &Config, part: u16, installation: Installation) -> Result<Self, LedgerError> {
-        Self::take(config, part, &Taking::Run(installation))
+    pub fn open(access: impl Into<Access>, part: u16, installation: Installation) -> Result<Self, LedgerError> {
+        Self::take(access.into(), part, &Taking::Run(installation))
     }
 
-    fn take(config: &Config, part: u16, taking: &Taking) -> Result<Self, LedgerError> {
-        let place = place(config, part);
+    fn take(access: Access, part: u16, taking: &Taking) -> Result<Self, LedgerError> {
+        let place = place(&access.config, part);
         let failed = |action| {
             let place = place.clone();
             move |source| LedgerError::Postgres { action, place, source }
         };
         let part = i32::from(part);
-        let link = Link::connect(config).map_err(failed("connect to"))?;
+        let link = Link::connect(&access).map_err(failed("connect to"))?;
         let database = link.wait(read::database(&link)).map_err(failed("read"))?;
         if database.version != schema::VERSION {
             return Err(LedgerError::Version {
@@ -110,7 +112,7 @@ impl Postgres {
         Ok(Self {
             link,
             home: Home {
-                config: config.clone(),
+                access,
                 part,
                 place,
                 epoch,
@@ -129,17 +131,18 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::open`], and [`LedgerError::OtherSeed`].
     pub fn survey(
-        config: &Config,
+        access: impl Into<Access>,
         seed: &SeedHeader,
         installation: Option<Installation>,
     ) -> Result<LedgerId, LedgerError> {
-        let place = place(config, seed.part);
+        let access = access.into();
+        let place = place(&access.config, seed.part);
         let failed = |action| {
             let place = place.clone();
             move |source| LedgerError::Postgres { action, place, source }
         };
         let part = i32::from(seed.part);
-        let link = Link::connect(config).map_err(failed("connect to"))?;
+        let link = Link::connect(&access).map_err(failed("connect to"))?;
         let database = link.wait(read::database(&link)).map_err(failed("read"))?;
         if database.version != schema::VERSION {
             return Err(LedgerError::Version {

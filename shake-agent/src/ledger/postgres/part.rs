@@ -4,12 +4,12 @@
 use super::link::{Failure, Link};
 use super::read::Owner;
 use super::rows::{id, number, time};
-use super::{Installation, LedgerError, Postgres, server_name};
+use super::{Access, Installation, LedgerError, Postgres};
 use crate::ledger::{Ledger, Needed};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{PacketId, UnixMillis};
 use std::path::{Path, PathBuf};
-use tokio_postgres::{Config, Row};
+use tokio_postgres::Row;
 
 /// Whose agent made a commit within so long seems to run, in milliseconds.
 pub const SEEN_MS: u64 = 10_000;
@@ -59,9 +59,10 @@ impl Taking {
 ///
 /// # Errors
 /// As [`Postgres::survey`], and [`LedgerError::PartSeen`] unless it is forced.
-pub fn adopt(config: &Config, seed: &SeedHeader, by: Installation, forced: bool) -> Result<(), LedgerError> {
-    Postgres::survey(config, seed, None)?;
-    Postgres::take(config, seed.part, &Taking::Adopt { by, forced }).map(drop)
+pub fn adopt(access: impl Into<Access>, seed: &SeedHeader, by: Installation, forced: bool) -> Result<(), LedgerError> {
+    let access = access.into();
+    Postgres::survey(&access, seed, None)?;
+    Postgres::take(access, seed.part, &Taking::Adopt { by, forced }).map(drop)
 }
 
 /// Ends a part whose machine is gone. What was released there and is in no ticket that the ledger knows of is lost: its money lies in
@@ -69,8 +70,13 @@ pub fn adopt(config: &Config, seed: &SeedHeader, by: Installation, forced: bool)
 ///
 /// # Errors
 /// As [`Postgres::open`], and [`LedgerError::PartSeen`] unless it is forced.
-pub fn retire(config: &Config, part: u16, forced: bool, now: UnixMillis) -> Result<Vec<PacketId>, LedgerError> {
-    let mut ledger = Ledger::on(Postgres::take(config, part, &Taking::Retire { forced })?)?;
+pub fn retire(
+    access: impl Into<Access>,
+    part: u16,
+    forced: bool,
+    now: UnixMillis,
+) -> Result<Vec<PacketId>, LedgerError> {
+    let mut ledger = Ledger::on(Postgres::take(access.into(), part, &Taking::Retire { forced })?)?;
     let held = ledger.store().held()?;
     let mut lost = Vec::new();
     for packets in held.chunks(RETIRE_MAX) {
@@ -139,13 +145,14 @@ pub struct PartRow {
 ///
 /// # Errors
 /// [`LedgerError::Postgres`].
-pub fn parts(config: &Config) -> Result<Vec<PartRow>, LedgerError> {
-    let place: PathBuf = server_name(config).into();
+pub fn parts(access: impl Into<Access>) -> Result<Vec<PartRow>, LedgerError> {
+    let access = access.into();
+    let place: PathBuf = access.to_string().into();
     let failed = |action| {
         let place = place.clone();
         move |source| LedgerError::Postgres { action, place, source }
     };
-    let link = Link::connect(config).map_err(failed("connect to"))?;
+    let link = Link::connect(&access).map_err(failed("connect to"))?;
     let found = link.wait(async {
         let rows = link.client.query(&link.statements.parts, &[]).await?;
         rows.iter().map(row).collect::<Result<_, Failure>>()

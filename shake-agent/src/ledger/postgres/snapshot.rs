@@ -3,6 +3,7 @@
 //! A snapshot makes the server keep every version of every row for as long as it is held, and parts' rows have a new one with each
 //! commit: agents become slow. So all of a ledger is read at a standby, which takes no writes, or for a limited time.
 
+use super::access::Access;
 use super::link::{self, Dialled, Failure};
 use super::{schema, server_name};
 use crate::ledger::bound::Bound;
@@ -20,7 +21,7 @@ use std::vec;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Config, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 /// After how long of silence a server is asked whether it lives, and given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -50,11 +51,11 @@ impl fmt::Debug for Snapshot {
 
 impl Snapshot {
     /// Connects. The snapshot begins later.
-    pub(in crate::ledger) fn connect(config: &Config, primary_max: Option<Duration>) -> Result<Self, LedgerError> {
-        let place = PathBuf::from(server_name(config));
-        let mut config = config.clone();
-        config.keepalives_idle(SILENCE_MAX).tcp_user_timeout(SILENCE_MAX);
-        let dialled = link::dial(&config).map_err(|source| LedgerError::Postgres {
+    pub(in crate::ledger) fn connect(access: &Access, primary_max: Option<Duration>) -> Result<Self, LedgerError> {
+        let place = PathBuf::from(server_name(&access.config));
+        let mut access = access.clone();
+        access.config.keepalives_idle(SILENCE_MAX).tcp_user_timeout(SILENCE_MAX);
+        let dialled = link::dial(&access).map_err(|source| LedgerError::Postgres {
             action: "connect to",
             place: place.clone(),
             source,

@@ -6,6 +6,7 @@ mod gifts;
 mod locks;
 mod parts;
 mod proxy;
+mod tls;
 
 use super::judge::{Round, assert_books, play, rounds};
 use super::memory::Memory;

@@ -266,7 +266,7 @@ fn a_server_that_agents_write_to_is_read_only_when_that_is_said() {
     let fleet = Fleet::played(&server, "primary");
     let audit = |primary_max| {
         let place = Place::Server {
-            config: Box::new(fleet.config.clone()),
+            access: Box::new((&fleet.config).into()),
             primary_max,
         };
         audit_shared(&fleet.directory(), &place, None, |_, _, _| {})
@@ -286,7 +286,7 @@ fn a_server_that_agents_write_to_is_read_only_when_that_is_said() {
 
     // A server's directory is the one that it works in.
     server
-        .run("postgres", "COPY (SELECT) TO PROGRAM 'touch standby.signal'")
+        .run("postgres", "COPY (SELECT) TO PROGRAM 'cat > standby.signal'")
         .unwrap();
     server.crash();
     server.start_again().unwrap();

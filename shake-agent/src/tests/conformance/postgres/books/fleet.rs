@@ -115,7 +115,7 @@ impl Fleet {
 
 pub fn place(config: &Config) -> Place {
     Place::Server {
-        config: Box::new(config.clone()),
+        access: Box::new(config.into()),
         primary_max: Some(PRIMARY_MAX),
     }
 }
