@@ -26,6 +26,7 @@ struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo          2,000 phones, 5,000 shakes/s, 20 s
+  cargo xtask demo --fleet  two gateways, one ledger, and a machine that is destroyed; three minutes
   cargo xtask million       a million sessions, then 30,000 to 60,000 shakes/s; ten minutes
   cargo xtask tune          the programs as they should run on the night; twelve minutes
   cargo xtask test          everything that must hold before a change goes in

@@ -2,13 +2,14 @@
 //! gateway and agent as processes, lets simulated phones shake, stops everything, audits the ledger, and compares what
 //! the phones say they got with what the ledger says they got.
 
+mod fleet;
 pub mod plan;
 pub mod reports;
 mod table;
 pub mod verdict;
 
 use crate::testbed::{
-    self, Build, Patience, Place, Programs, Stage, deployed, files, phones_with_credits, run_to_file,
+    self, Build, Ended, Patience, Place, Programs, Stage, deployed, files, phones_with_credits, run_to_file,
 };
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use host::console;
 use reports::{Books, credits, unpaid};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 use verdict::Evidence;
 use xtask::interrupt::Interrupt;
@@ -52,11 +54,20 @@ nobody was taken for an abuser.
 Everything is in target/demo until the next run: certificates, seed, show,
 configurations, logs, ledger (open it with sqlite3), report.json, audit.json.
 
+With --fleet, 4,000 phones play the gala before two gateways, each with an agent, and
+one ledger in PostgreSQL: the machine's (15 or newer), or else one that is fetched from
+the Python package index. In the middle one machine is destroyed, with all that it has
+on disk and in memory. All is good only if its phones go on at the other, what was won
+at one opens at the other, and phones and ledger agree as above; how many shakes the
+destroyed machine left unanswered is told. It takes three minutes; everything is in
+target/demo-fleet.
+
 Examples:
   cargo xtask demo
   cargo xtask demo --sessions 20000 --shakes-per-second 20000 --seconds 30
   cargo xtask demo --sessions 10000 --engine quinn
-  cargo xtask demo --show gala")]
+  cargo xtask demo --show gala
+  cargo xtask demo --fleet")]
 pub struct Options {
     /// Phones, one QUIC session each
     #[arg(long, default_value_t = 2_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -70,6 +81,9 @@ pub struct Options {
     /// Play a show of deploy/shows with its scenario of deploy/scenarios, which says how many phones and how long
     #[arg(long, value_name = "NAME", conflicts_with_all = ["sessions", "shakes_per_second", "seconds", "engine"])]
     pub show: Option<String>,
+    /// Play the gala before two gateways with one ledger, and destroy one of the machines
+    #[arg(long, conflicts_with_all = ["sessions", "shakes_per_second", "seconds", "show", "engine", "keep"])]
+    pub fleet: bool,
     /// What carries the phones: the stock quinn crate, or the project's lean client, which takes less than half the CPU for a
     /// shake [default: quinn up to 5,000 phones, lean above]
     #[arg(long, value_enum)]
@@ -90,10 +104,11 @@ pub struct Options {
 /// # Errors
 /// When something could not run, or the result is not as it must be.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if options.fleet {
+        return fleet::run(options, interrupt);
+    }
     let options = &options.clone().sized()?;
-    let build = if options.dev { Build::Dev } else { Build::Release };
-    say("building the programs");
-    let programs = Programs::build(build, interrupt)?;
+    let programs = build(options, interrupt)?;
     let mut place = Place::fresh("demo")?;
     say(&format!(
         "certificates, seed and configurations in {}",
@@ -117,14 +132,22 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             options, &evidence, &failures,
         ))?)?;
     } else {
-        console::print(&table::text(options, &evidence, &failures))?;
+        console::print(&table::text(options, &evidence, &[], &failures))?;
     }
+    judge(&place, &failures)
+}
+
+fn build(options: &Options, interrupt: &Interrupt) -> anyhow::Result<Programs> {
+    let build = if options.dev { Build::Dev } else { Build::Release };
+    say("building the programs");
+    Programs::build(build, interrupt)
+}
+
+/// An error when there is any reason why the run was not as it must be.
+fn judge(place: &Place, failures: &[String]) -> anyhow::Result<()> {
     if !failures.is_empty() {
-        bail!(
-            "the demo failed: {}; see {}",
-            failures.join("; "),
-            place.directory.display()
-        );
+        let (failures, directory) = (failures.join("; "), place.directory.display());
+        bail!("the demo failed: {failures}; see {directory}");
     }
     Ok(())
 }
@@ -137,6 +160,7 @@ impl Options {
             shakes_per_second,
             seconds,
             show: None,
+            fleet: false,
             engine: None,
             json: false,
             keep: false,
@@ -175,7 +199,7 @@ fn write_configs(place: &Place, programs: &Programs, options: &Options) -> anyho
     let scenario = || Ok(plan::scenario(options, place.gateway, &place.file(files::CERTS)));
     let mut scenario = named("scenarios").unwrap_or_else(scenario)?;
     if scenario.contains("[[cues]]") {
-        scenario.push_str(&plan::operator(place, programs));
+        scenario.push_str(&plan::operator(&[place.admin], &place.file(files::CERTS), programs));
     }
     place.write(files::SHOW, &show)?;
     place.write(files::SCENARIO, &scenario)?;
@@ -219,19 +243,10 @@ pub fn longest_run(options: &Options) -> Duration {
 /// # Errors
 /// When it cannot be asked.
 pub fn books(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<Books> {
-    let ask = |name: &'static str, args: &[&str], output: &str| {
+    let ask = |name, args: &[&str], output| {
         let mut command = programs.command("shake-agent");
         command.args(args).arg("--config").arg(place.file(files::AGENT));
-        run_to_file(
-            name,
-            command,
-            &place.file(output),
-            &Patience {
-                at_most: AUDIT,
-                interrupt,
-            },
-            || Ok(()),
-        )
+        ask(name, command, &place.file(output), interrupt)
     };
     // An unbalanced audit ends with an error as well; its report says more.
     ask("shake-agent audit", &["audit", "--json"], files::AUDIT)?;
@@ -254,6 +269,15 @@ pub fn books(place: &Place, programs: &Programs, interrupt: &Interrupt) -> anyho
         blocks: read(&place.file(files::BLOCKS), |text| Ok(serde_json::from_str(text)?))?,
         credits: read(&place.file(files::OUTBOX), credits)?,
     })
+}
+
+/// Has a program read the books, with its answer into a file.
+fn ask(name: &'static str, command: Command, output: &Path, interrupt: &Interrupt) -> anyhow::Result<Ended> {
+    let patience = Patience {
+        at_most: AUDIT,
+        interrupt,
+    };
+    run_to_file(name, command, output, &patience, || Ok(()))
 }
 
 /// Reads what the phones wrote in the place, beside the books.

@@ -3,8 +3,10 @@
 
 use super::Options;
 use crate::testbed::{Place, Programs, files};
+use jiff::Timestamp;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 /// Amounts of the packets, in cents.
 pub const AMOUNT_CENTS: (u64, u64) = (100, 20_000);
@@ -130,6 +132,14 @@ resources = {{ greeting = 10, family_photo = 11, friend_card = 12, server_hang =
     text
 }
 
+/// A show that begins with its gateway, for gateways that do not begin at one moment: it begins a little later, at all of
+/// them.
+pub fn begins_soon(show: &str) -> String {
+    const LATER: Duration = Duration::from_secs(5);
+    let at = Timestamp::from_second((Timestamp::now() + LATER).as_second()).expect("it is a time in our days");
+    show.replacen("starts = \"now\"", &format!("starts = \"{at}\""), 1)
+}
+
 /// The gateway's configuration.
 pub fn gateway(place: &Place) -> String {
     let (listen, metrics, admin) = (place.gateway, place.metrics, place.admin);
@@ -159,25 +169,44 @@ address = "{admin}"
     )
 }
 
-/// Who gives the cues of a scenario that has some: the gateway's own program, at its operators' address.
-pub fn operator(place: &Place, programs: &Programs) -> String {
+/// Who gives the cues of a scenario that has some: the gateways' own program, at their operators' addresses.
+pub fn operator(addresses: &[SocketAddr], certs: &Path, programs: &Programs) -> String {
+    let addresses: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
     format!(
-        "\n[operator]\nprogram = {:?}\naddress = \"{}\"\ncerts = {:?}\n",
+        "\n[operator]\nprogram = {:?}\naddress = {addresses:?}\ncerts = {certs:?}\n",
         programs.path("gateway"),
-        place.admin,
-        place.file(files::CERTS)
     )
 }
 
 /// The agent's configuration. `directory` is the demo's, absolute.
 pub fn agent(queue: &Path, directory: &Path) -> String {
+    let ledger = format!("path = {:?}", directory.join(files::LEDGER));
+    agent_on(
+        &ledger,
+        &format!("{:?}", directory.join(files::SETTLEMENT)),
+        queue,
+        directory,
+    )
+}
+
+/// That of an agent of a fleet, whose ledger is at this address, and which audits know by this name.
+pub fn agent_of_fleet(url: &str, machine: &str, queue: &Path, directory: &Path) -> String {
+    agent_on(
+        &format!("url = {url:?}\nmachine = {machine:?}"),
+        "\"\"",
+        queue,
+        directory,
+    )
+}
+
+fn agent_on(ledger: &str, settlement: &str, queue: &Path, directory: &Path) -> String {
     format!(
         r#"# Made by `cargo xtask demo`. Every key is explained in deploy/agent.toml.
 [queue]
 path = {queue:?}
 
 [ledger]
-path = {:?}
+{ledger}
 
 [seed]
 file = {:?}
@@ -189,16 +218,14 @@ directory = {:?}
 file = {:?}
 
 [settlement]
-file = {:?}
+file = {settlement}
 
 [abuse]
 file = {:?}
 "#,
-        directory.join(files::LEDGER),
         directory.join(files::SEED),
         directory.join(files::CERTS),
         directory.join(files::SHOW),
-        directory.join(files::SETTLEMENT),
         directory.join(files::BLOCKS),
     )
 }

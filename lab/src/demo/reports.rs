@@ -33,15 +33,20 @@ impl Books {
         self.audit.differences.extend(differences);
         self.audit.total.add(&total);
         self.audit.sent.add(&sent);
-        for (rule, count) in other.blocks.made {
-            *self.blocks.made.entry(rule).or_default() += count;
-        }
-        self.blocks.held_back += other.blocks.held_back;
-        self.blocks.blocks.extend(other.blocks.blocks);
+        join_blocks(&mut self.blocks, other.blocks);
         self.credits.extend(other.credits);
         self.unpaid.extend(other.unpaid);
         self
     }
+}
+
+/// Adds whom another agent took for abusers.
+pub fn join_blocks(blocks: &mut KeptFile, other: KeptFile) {
+    for (rule, count) in other.made {
+        *blocks.made.entry(rule).or_default() += count;
+    }
+    blocks.held_back += other.held_back;
+    blocks.blocks.extend(other.blocks);
 }
 
 /// The agent's audit.
@@ -126,6 +131,39 @@ impl Tally {
     }
 }
 
+/// What came from one machine of a fleet, and was paid by another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crossed {
+    /// Packets, by those who had won them.
+    pub opened: u64,
+    /// Shares, by friends.
+    pub grabbed: u64,
+}
+
+impl Crossed {
+    /// Compares the part that booked each gain with the part of its packet: `ledger export` of outbox and packets.
+    ///
+    /// # Errors
+    /// When they are none.
+    pub fn read(outbox: &str, packets: &str) -> anyhow::Result<Self> {
+        let packets = rows(packets, ["packet", "part"])?.into_iter();
+        let parts: BTreeMap<String, String> = packets.map(|[packet, part]| (packet, part)).collect();
+        let mut crossed = Self::default();
+        for [kind, packet, part] in rows(outbox, ["kind", "packet", "part"])? {
+            let count = match kind.as_str() {
+                "open" => &mut crossed.opened,
+                "grab" => &mut crossed.grabbed,
+                _ => continue,
+            };
+            let from = parts
+                .get(&packet)
+                .with_context(|| format!("there is no packet {packet}"))?;
+            *count += u64::from(*from != part);
+        }
+        Ok(crossed)
+    }
+}
+
 /// What users gained of packets: cents by packet and user.
 pub type Credits = BTreeMap<(u64, u64), u64>;
 
@@ -141,23 +179,47 @@ pub fn id(text: &str) -> anyhow::Result<u64> {
 /// # Errors
 /// When they are none.
 pub fn unpaid(settlement: &str, users: &str) -> anyhow::Result<Vec<String>> {
-    let mut sums: BTreeMap<u64, (i64, i64)> = BTreeMap::new();
+    let mut sums = Sums::new();
     // Its header has other fields than its lines.
     let mut lines = csv::ReaderBuilder::new();
     for line in lines.flexible(true).from_reader(settlement.as_bytes()).records() {
         let line = line?;
         let fields: Vec<_> = line.iter().collect();
-        let [_, _, user, _, cents, balance, ..] = fields[..] else {
+        let [_, _, user, number, cents, balance, ..] = fields[..] else {
             anyhow::bail!("{line:?} is no line of a settlement file");
         };
-        let (sum, last) = sums.entry(id(user)?).or_default();
-        *sum += cents.parse::<i64>()?;
-        *last = balance.parse()?;
+        take_line(&mut sums, [user, number, cents, balance])?;
     }
+    unequal(sums, users)
+}
+
+/// The same of a ledger whose outbox is what payment reads: its export, which is in no user's order.
+///
+/// # Errors
+/// When they are none.
+pub fn unpaid_by_outbox(outbox: &str, users: &str) -> anyhow::Result<Vec<String>> {
+    let mut sums = Sums::new();
+    for line in rows(outbox, ["user", "number", "cents", "balance_cents"])? {
+        take_line(&mut sums, line.each_ref().map(String::as_str))?;
+    }
+    unequal(sums, users)
+}
+
+/// By user: the sum of all lines, and of the last one the number and the balance.
+type Sums = BTreeMap<u64, (i64, (u64, i64))>;
+
+fn take_line(sums: &mut Sums, [user, number, cents, balance]: [&str; 4]) -> anyhow::Result<()> {
+    let (sum, last) = sums.entry(id(user)?).or_default();
+    *sum += cents.parse::<i64>()?;
+    *last = (*last).max((number.parse()?, balance.parse()?));
+    Ok(())
+}
+
+fn unequal(mut sums: Sums, users: &str) -> anyhow::Result<Vec<String>> {
     let mut wrong = Vec::new();
     for [user, balance] in rows(users, ["user", "balance_cents"])? {
         let (user, balance) = (id(&user)?, balance.parse::<i64>()?);
-        let (sum, last) = sums.remove(&user).unwrap_or_default();
+        let (sum, (_, last)) = sums.remove(&user).unwrap_or_default();
         if (sum, last) != (balance, balance) {
             wrong.push(format!(
                 "user {user} has {balance} cents, the lines for payment sum to {sum}, and the last of them says {last}"
@@ -225,6 +287,28 @@ mod tests {
         let ledger = "seq,at_ms,user,cents,kind,packet,transfer\n1,5,u1,300,open,p7,4\n2,5,u4,1,gift,p9,5\n3,6,u1,50,refund,p5,9\n";
         assert_eq!(credits(phones).unwrap(), credits(ledger).unwrap());
         assert_eq!(credits(phones).unwrap()[&(7, 1)], 300);
+    }
+
+    #[test]
+    fn what_another_machine_paid_is_counted() {
+        let packets = "packet,origin,part\np7,seed,0\np8,seed,1\n";
+        let outbox = "kind,packet,part\nopen,p7,1\ngrab,p7,0\ngrab,p7,1\nopen,p8,1\nrefund,p8,0\n";
+        let crossed = Crossed { opened: 1, grabbed: 1 };
+        assert_eq!(Crossed::read(outbox, packets).unwrap(), crossed);
+        let error = Crossed::read(outbox, "packet,part\n").unwrap_err().to_string();
+        assert!(error.contains("no packet p7"), "{error}");
+    }
+
+    #[test]
+    fn users_are_paid_what_they_have_in_whatever_order_the_lines_stand() {
+        let outbox =
+            "user,number,cents,balance_cents,kind,packet,part\nu1,2,-50,250,send,p9,1\nu1,1,300,300,open,p7,0\n";
+        let users = "user,balance_cents,lines,packets_opened\nu1,250,2,1\n";
+        assert_eq!(unpaid_by_outbox(outbox, users).unwrap(), Vec::<String>::new());
+        let wrong = unpaid_by_outbox(outbox, &users.replace("u1,250", "u1,300")).unwrap();
+        assert!(wrong.len() == 1 && wrong[0].contains("sum to 250"), "{wrong:?}");
+        let nobody = unpaid_by_outbox(outbox, "user,balance_cents\n").unwrap();
+        assert!(nobody[0].contains("no account"), "{nobody:?}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use client_sim::report::Percentiles;
 use serde_json::{Value, json};
 use shake_rules::money::{grouped, money};
 
-/// The table.
-pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> String {
+/// The table, with more lines about how it went.
+pub fn text(options: &Options, evidence: &Evidence, more: &[(&str, String)], failures: &[String]) -> String {
     let phones = &evidence.phones;
     let (sessions, shakes, claims) = (&phones.sessions, &phones.shakes, &phones.claims.counts);
     let mut out = format!(
@@ -61,6 +61,9 @@ pub fn text(options: &Options, evidence: &Evidence, failures: &[String]) -> Stri
         ),
     );
     line("claims", percentiles(&phones.claims.latency));
+    for (name, value) in more {
+        line(name, value.clone());
+    }
     out.push_str(&packets(evidence));
     let agree = evidence.phones_credits == evidence.books.credits;
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<11}  {value}\n"));
@@ -215,7 +218,8 @@ mod tests {
     #[test]
     fn the_table_has_what_was_asked() {
         let good = good();
-        let text = text(&OPTIONS, &good, &good.failures());
+        let more = [("fleet", "of two".to_owned())];
+        let text = text(&OPTIONS, &good, &more, &good.failures());
         for words in [
             "10,000 sent",
             "greeting",
@@ -225,11 +229,12 @@ mod tests {
             "0.0100 %",
             "balanced",
             "credit by credit",
+            "fleet        of two",
             "good",
         ] {
             assert!(text.contains(words), "no {words:?} in\n{text}");
         }
-        let bad = super::text(&OPTIONS, &good, &["the sky fell".into()]);
+        let bad = super::text(&OPTIONS, &good, &[], &["the sky fell".into()]);
         assert!(bad.contains("FAILED") && bad.contains("failed: the sky fell"), "{bad}");
     }
 

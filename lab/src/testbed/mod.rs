@@ -13,10 +13,10 @@ mod usage;
 pub use deployed::deployed;
 pub use latency::Latency;
 pub use metrics::metrics;
-pub use phones::{phones, phones_with_credits, with_page};
+pub use phones::{phones, phones_of_scenario, phones_with_credits, with_credits, with_page};
 pub use programs::{Build, Programs, Tuned};
 pub use run_dir::{Place, remove};
-pub use service::{Patience, Service, run_to_file};
+pub use service::{Ended, Patience, Service, run_to_file};
 pub use usage::{Sampler, Samples, Usage, stolen, unix_ms};
 
 use std::time::Duration;
@@ -41,6 +41,7 @@ pub mod files {
     pub const CREDITS: &str = "credits.csv";
     pub const AUDIT: &str = "audit.json";
     pub const OUTBOX: &str = "outbox.csv";
+    pub const PACKETS: &str = "packets.csv";
     pub const USERS: &str = "users.csv";
     pub const SETTLEMENT: &str = "settlement.log";
     pub const BLOCKS: &str = "blocks.json";
