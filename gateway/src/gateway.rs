@@ -9,7 +9,7 @@ use crate::config;
 use crate::cookies::Seals;
 use crate::counters::{Busy, Counters};
 use crate::credentials::{Credential, Credentials, Proof};
-use crate::handlers::Elsewhere;
+use crate::elsewhere::Elsewhere;
 use crate::in_flight::Ledger;
 use crate::in_hand::InHand;
 use crate::limits::{Applicant, Decision, Limits};

@@ -21,6 +21,7 @@ mod cookies;
 mod counters;
 mod credentials;
 mod deliveries;
+mod elsewhere;
 mod evict;
 mod fit;
 mod gateway;

@@ -1,12 +1,13 @@
 //! The agent's configuration: read from TOML, checked as a whole, and only then used.
 
+mod file;
 mod server;
 
 pub use server::{Server, ServerFileError};
 
 use crate::abuse::Rules;
+use file::{AbuseTable, File};
 use ipnet::IpNet;
-use serde::Deserialize;
 use shake_proto::handoff::topology::Ring;
 use shake_rules::document::{self, Kind, Problems};
 use std::fmt;
@@ -323,97 +324,6 @@ impl Check<'_> {
         }
     }
 }
-
-#[derive(Deserialize, Default)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    queue: QueueTable,
-    ledger: LedgerTable,
-    seed: SeedTable,
-    certs: CertsTable,
-    settlement: SettlementTable,
-    show: ShowTable,
-    state: StateTable,
-    commit: CommitTable,
-    feed: FeedTable,
-    abuse: AbuseTable,
-    log: LogTable,
-}
-
-/// A table whose keys have these defaults.
-macro_rules! table {
-    ($name:ident { $($key:ident: $type:ty = $default:expr),* $(,)? }) => {
-        #[derive(Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        struct $name {
-            $($key: Spanned<$type>,)*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($key: Spanned::new(0..0, $default.into()),)* }
-            }
-        }
-    };
-}
-
-table!(QueueTable {
-    path: String = "/dev/shm/shake-gateway",
-});
-table!(LedgerTable {
-    path: String = "ledger.db",
-    url: String = "",
-    password_file: String = "",
-    ca_file: String = "",
-    machine: String = "",
-});
-table!(SeedTable {
-    file: String = "seed.bin",
-});
-table!(CertsTable {
-    directory: String = "certs",
-});
-table!(ShowTable { file: String = "" });
-table!(StateTable {
-    directory: String = "state"
-});
-table!(SettlementTable {
-    file: String = "settlement.log",
-});
-table!(CommitTable {
-    batch_max: u32 = 512_u32,
-    every_ms: u32 = 10_u32,
-});
-table!(FeedTable {
-    grants_in_hand: u32 = 64_u32,
-});
-table!(AbuseTable {
-    file: String = "blocks.json",
-    dry_run: bool = false,
-    window_s: u32 = 60_u32,
-    memory_s: u32 = 3_600_u32,
-    block_s: u32 = 60_u32,
-    block_s_max: u32 = 3_600_u32,
-    subjects_max: u32 = 262_144_u32,
-    blocked_percent_max: u32 = 2_u32,
-    blocked_free: u32 = 100_u32,
-    exempt: Vec<Spanned<String>> = Vec::new(),
-    flood: u32 = 600_u32,
-    requests: u32 = 3_000_u32,
-    forgery: u32 = 20_u32,
-    theft: u32 = 20_u32,
-    malformed: u32 = 100_u32,
-    churn: u32 = 120_u32,
-    moves: u32 = 0_u32,
-    farm: u32 = 20_u32,
-    harvest: u32 = 40_u32,
-    strangers: u32 = 200_u32,
-    strangers_ratio: u32 = 10_u32,
-});
-table!(LogTable {
-    level: String = "info",
-    status_every_s: u32 = 10_u32,
-});
 
 #[cfg(test)]
 mod tests;

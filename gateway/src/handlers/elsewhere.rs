@@ -10,36 +10,10 @@ use crate::in_flight::ReturnAddress;
 use crate::phone::Phones;
 use quic_shard::session_id::SessionId;
 use quinn_proto::{Dir, Side, StreamId};
-use rate_limit::Shared as Limited;
 use shake_proto::handoff::record::What;
 use shake_proto::request_kind::RequestKind;
 use shake_rules::throttle::Service;
 use shake_rules::winnings::Winnings;
-use std::collections::VecDeque;
-
-/// Questions a second of a gateway.
-const PER_SECOND: f64 = 50.0;
-/// The longest that one waits, in seconds.
-const WAIT_S_MAX: f64 = 60.0;
-
-/// Questions of a shard.
-pub struct Elsewhere {
-    waiting: VecDeque<SessionId>,
-    waiting_max: usize,
-    rate: Limited,
-}
-
-impl Elsewhere {
-    /// Of one of so many shards.
-    pub fn new(shards: u16) -> Self {
-        let per_second = PER_SECOND / f64::from(shards);
-        Self {
-            waiting: VecDeque::new(),
-            waiting_max: (per_second * WAIT_S_MAX) as usize,
-            rate: Limited::evenly(per_second),
-        }
-    }
-}
 
 /// A session said its first Hello.
 pub(super) fn note(app: &mut Gateway, session: SessionId) {

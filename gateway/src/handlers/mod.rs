@@ -12,7 +12,7 @@ mod offers;
 mod red_packets;
 mod shake;
 
-pub use elsewhere::{Elsewhere, ask_elsewhere, take_elsewhere};
+pub use elsewhere::{ask_elsewhere, take_elsewhere};
 pub use gatekeep::mind_block;
 pub use gifts::{has_gifts, send_gifts};
 pub use offers::ask_put_off;

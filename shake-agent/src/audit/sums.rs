@@ -151,7 +151,7 @@ impl Book {
 
     /// Within each sponsor of a part, the released records are the first ones of the seed, and as many as the ledger says.
     fn close_releases(&mut self) {
-        let mut records: BTreeMap<(u16, SponsorId), Vec<(u32, bool, u64)>> = BTreeMap::new();
+        let mut records: BTreeMap<(u16, SponsorId), Vec<_>> = BTreeMap::new();
         for entry in &self.entries {
             if let Origin::Seed(sponsor) = entry.origin {
                 let record = (entry.seed_index, entry.state.is_some(), entry.packet);

@@ -10,7 +10,6 @@ use shake_agent::ledger::{self, Installation, PartRow, SEEN_MS, when};
 use shake_agent::seed_file::SeedFile;
 use shake_rules::{PacketId, UnixMillis};
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -81,7 +80,6 @@ fn installation(config: Option<&Config>) -> anyhow::Result<Installation> {
     let state = state.ok_or_else(|| {
         anyhow!("--by: [state] directory is empty; an agent keeps there what says that a part is its own")
     })?;
-    fs::create_dir_all(state).with_context(|| format!("--by: cannot make {}", state.display()))?;
     Installation::of(state).with_context(|| format!("--by: [state] directory {}", state.display()))
 }
 

@@ -149,16 +149,16 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_certificate_is_named() {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().expect("it can be");
         let file = directory.path().join("ca.pem");
-        let server = Server::parse("postgres://a@db.example/e", None, Some(file.clone())).unwrap();
-        let error = server.access().unwrap_err().to_string();
+        let server = Server::parse("postgres://a@db.example/e", None, Some(file.clone())).expect("it can be");
+        let error = server.access().expect_err("it is no use").to_string();
         assert!(
             error.contains("ca_file: cannot read") && error.contains("ca.pem"),
             "{error}"
         );
-        fs::write(&file, "nothing").unwrap();
-        let error = server.access().unwrap_err().to_string();
+        fs::write(&file, "nothing").expect("it can be");
+        let error = server.access().expect_err("it is no use").to_string();
         assert!(error.contains("no certificate"), "{error}");
     }
 }

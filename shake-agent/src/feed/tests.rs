@@ -1,4 +1,5 @@
 //! What is released, and to whom.
+#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::tests::support::Event;

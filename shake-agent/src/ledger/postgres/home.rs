@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::link::{Failure, Link};
-use super::{read, rows, server_name};
+use super::{rows, server_name, standing};
 use crate::ledger::LedgerError;
 use std::path::PathBuf;
 use tokio_postgres::Config;
@@ -33,7 +33,7 @@ impl Home {
             let (_, fence) = tokio::try_join!(
                 biased;
                 async { Ok::<_, Failure>(link.client.batch_execute("BEGIN").await?) },
-                read::fence(link, self.part),
+                standing::fence(link, self.part),
             )?;
             Ok(fence)
         });

@@ -8,9 +8,11 @@ use crate::ledger::schema::to_sql;
 use data_encoding::HEXLOWER;
 use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
+use std::fmt;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::{fmt, fs};
 use tempfile::NamedTempFile;
 
 /// Who owns a part: 16 random bytes that a state directory keeps.
@@ -21,11 +23,13 @@ impl Installation {
     /// Its file in the state directory.
     const FILE: &str = "ledger-installation";
 
-    /// That of a state directory; made when there is none.
+    /// That of a state directory; made when there is none, as is the directory.
     ///
     /// # Errors
     /// When its file cannot be read or written, or is none.
     pub fn of(state: &Path) -> io::Result<Self> {
+        // As the gateway makes it, who may come later.
+        DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         if let Some(there) = Self::there(state)? {
             return Ok(there);
         }

@@ -24,6 +24,7 @@ mod read;
 mod rows;
 mod schema;
 mod snapshot;
+mod standing;
 mod statements;
 mod write;
 
@@ -42,9 +43,9 @@ use super::{LedgerError, packet::Packet};
 use home::{Home, place};
 use link::Link;
 use part::Taking;
-use read::Database;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, LedgerId, PacketId, UnixMillis};
+use standing::Database;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -81,7 +82,7 @@ impl Postgres {
         };
         let part = i32::from(part);
         let link = Link::connect(&access).map_err(failed("connect to"))?;
-        let database = link.wait(read::database(&link)).map_err(failed("read"))?;
+        let database = link.wait(standing::database(&link)).map_err(failed("read"))?;
         if database.version != schema::VERSION {
             return Err(LedgerError::Version {
                 path: place,
@@ -91,8 +92,8 @@ impl Postgres {
         }
         let owner = link.wait(async {
             link.client.batch_execute("BEGIN").await?;
-            read::fence(&link, part).await?;
-            read::owner(&link, part).await
+            standing::fence(&link, part).await?;
+            standing::owner(&link, part).await
         });
         let Some(owner) = owner.map_err(failed("read"))? else {
             return Err(LedgerError::NoPart(place));
@@ -107,7 +108,7 @@ impl Postgres {
         let (epoch, stamp) = taken.map_err(failed("take over"))?;
         link.commit().map_err(failed("commit to"))?;
         // Of no opening: that is asked for later.
-        let standing = read::standing(&link, part, &database, Incarnation(0));
+        let standing = standing::standing(&link, part, &database, Incarnation(0));
         let (_, header) = link.wait(standing).map_err(failed("read"))?;
         Ok(Self {
             link,
@@ -143,7 +144,7 @@ impl Postgres {
         };
         let part = i32::from(seed.part);
         let link = Link::connect(&access).map_err(failed("connect to"))?;
-        let database = link.wait(read::database(&link)).map_err(failed("read"))?;
+        let database = link.wait(standing::database(&link)).map_err(failed("read"))?;
         if database.version != schema::VERSION {
             return Err(LedgerError::Version {
                 path: place,
@@ -151,12 +152,12 @@ impl Postgres {
                 supported: schema::VERSION,
             });
         }
-        let owner = link.wait(read::owner(&link, part)).map_err(failed("read"))?;
+        let owner = link.wait(standing::owner(&link, part)).map_err(failed("read"))?;
         let owner = owner.ok_or_else(|| LedgerError::NoPart(place.clone()))?;
         if let Some(installation) = installation {
             Taking::Run(installation).is_allowed(&owner, &place)?;
         }
-        let standing = read::standing(&link, part, &database, Incarnation(0));
+        let standing = standing::standing(&link, part, &database, Incarnation(0));
         let (_, bound) = link.wait(standing).map_err(failed("read"))?;
         if bound != *seed {
             return Err(LedgerError::OtherSeed {
@@ -188,7 +189,7 @@ impl Store for Postgres {
     }
 
     fn standing(&self, incarnation: Incarnation) -> Result<Standing, LedgerError> {
-        let standing = read::standing(&self.link, self.home.part, &self.database, incarnation);
+        let standing = standing::standing(&self.link, self.home.part, &self.database, incarnation);
         Ok(self.read(standing)?.0)
     }
 

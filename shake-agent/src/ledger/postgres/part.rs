@@ -2,8 +2,8 @@
 //! epoch makes each of it safe: whoever had the part before ends at its next transaction.
 
 use super::link::{Failure, Link};
-use super::read::Owner;
 use super::rows::{id, number, time};
+use super::standing::Owner;
 use super::{Access, Installation, LedgerError, Postgres};
 use crate::ledger::{Ledger, Needed};
 use shake_rules::seed::SeedHeader;

@@ -375,32 +375,3 @@ fn an_agent_leaves_the_packets_of_other_parts_alone() {
     second.hear(&[first.claim(0, 1)]);
     assert_eq!(balance(first, 1), 30, "and opens it");
 }
-
-/// What another session has for too long is no fault of the disk: nothing is there of the transaction, and it may be tried again.
-#[test]
-fn a_lock_that_takes_too_long_is_a_conflict() {
-    let server = server();
-    let kind = OnPostgres::new(&server, "conflict");
-    server
-        .run("conflict", &format!("ALTER ROLE {AGENT} SET lock_timeout = '100ms'"))
-        .unwrap();
-    let mut agent = kind.agent(0);
-    agent.release(1);
-    let now = agent.at();
-    let hold = "BEGIN; SELECT * FROM parts WHERE part = 0 FOR UPDATE; SELECT pg_sleep(1); COMMIT";
-    thread::scope(|scope| {
-        let holding = scope.spawn(|| server.run("conflict", hold).unwrap());
-        let refused = loop {
-            match agent.ledger.transaction(now, |_| Ok(())) {
-                Err(fault) => break fault,
-                // Nobody holds it yet.
-                Ok(()) => assert!(!holding.is_finished(), "the lock stood in nobody's way"),
-            }
-        };
-        assert!(refused.is_conflict(), "{refused}");
-        assert_eq!(agent.ledger.failure(), None);
-        holding.join().unwrap();
-    });
-    agent.hear(&[agent.claim(0, 1)]);
-    assert_eq!(balance(&agent, 1), 30);
-}

@@ -1,9 +1,11 @@
 //! What another agent has at the moment.
 
-use super::{movements, server, two_agents};
+use super::{OnPostgres, balance, movements, server, two_agents};
 use crate::ledger::{Needed, Postgres};
 use crate::tests::conformance::scene::{Scene, record};
+use local_postgres::AGENT;
 use shake_rules::UserId;
+use std::thread;
 
 /// A row that another agent has holds up only who wants to change it. What can change no more is answered.
 #[test]
@@ -77,4 +79,33 @@ fn a_packet_is_locked_only_for_who_can_change_it() {
         })
         .unwrap();
     assert_eq!(movements(first, 3).len(), 1);
+}
+
+/// What another session has for too long is no fault of the disk: nothing is there of the transaction, and it may be tried again.
+#[test]
+fn a_lock_that_takes_too_long_is_a_conflict() {
+    let server = server();
+    let kind = OnPostgres::new(&server, "conflict");
+    server
+        .run("conflict", &format!("ALTER ROLE {AGENT} SET lock_timeout = '100ms'"))
+        .unwrap();
+    let mut agent = kind.agent(0);
+    agent.release(1);
+    let now = agent.at();
+    let hold = "BEGIN; SELECT * FROM parts WHERE part = 0 FOR UPDATE; SELECT pg_sleep(1); COMMIT";
+    thread::scope(|scope| {
+        let holding = scope.spawn(|| server.run("conflict", hold).unwrap());
+        let refused = loop {
+            match agent.ledger.transaction(now, |_| Ok(())) {
+                Err(fault) => break fault,
+                // Nobody holds it yet.
+                Ok(()) => assert!(!holding.is_finished(), "the lock stood in nobody's way"),
+            }
+        };
+        assert!(refused.is_conflict(), "{refused}");
+        assert_eq!(agent.ledger.failure(), None);
+        holding.join().unwrap();
+    });
+    agent.hear(&[agent.claim(0, 1)]);
+    assert_eq!(balance(&agent, 1), 30);
 }

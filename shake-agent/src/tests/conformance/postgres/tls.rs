@@ -1,7 +1,7 @@
 //! A server that takes nobody without TLS, and the certificates by which it is known.
 
 use super::{INSTALLATION, OnPostgres, server};
-use crate::ledger::{Access, Ledger, LedgerError, PRIMARY_MAX, Place, Postgres, Reader};
+use crate::ledger::{Access, Ledger, PRIMARY_MAX, Place, Postgres, Reader};
 use data_encoding::BASE64;
 use local_postgres::Server;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -65,7 +65,7 @@ fn a_server_with_a_certificate_is_reached_over_tls_in_its_name_alone() {
         "hostssl all all 127.0.0.1/32 trust\nhostssl all all ::1/128 trust\n",
     );
     server.run("postgres", "SELECT pg_reload_conf()").unwrap();
-    let open = |access: Access| Ok::<_, LedgerError>(Ledger::on(Postgres::open(access, 0, INSTALLATION)?)?);
+    let open = |access: Access| Postgres::open(access, 0, INSTALLATION).and_then(Ledger::on);
 
     // The settings are read anew within a moment.
     let begun = Instant::now();

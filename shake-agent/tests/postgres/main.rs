@@ -1,7 +1,11 @@
 //! The real program on a ledger in PostgreSQL: agents of two parts, for guests who go to either gateway.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod books;
+mod parts;
+#[path = "../process/mod.rs"]
 mod process;
+#[path = "../support/mod.rs"]
 mod support;
 
 use local_postgres::{AGENT, Server};
@@ -160,83 +164,11 @@ fn what_is_won_at_one_gateway_opens_at_the_other() {
     let sealed = ticket(&fronts[1].keys, EVENT, packet, UserId(7), FAR);
     let other = claim_at(&mut fronts[0], &claim(2, UserId(7), sealed, UnixMillis(1)));
     assert!(is_opened(&other, false), "{other:?}");
-    read_the_books(&fleet, packet);
+    books::read_the_books(&fleet, packet);
     for agent in &mut agents {
         agent.signal(Signal::SIGTERM);
         assert_eq!(agent.wait().code(), Some(0));
     }
-}
-
-/// From the command line, while agents run: user 7 has opened two packets, the second of which is this.
-fn read_the_books(fleet: &Fleet, packet: PacketId) {
-    let seeds = fleet.seeds.path().join("seeds");
-    let (seeds, url) = (seeds.to_str().unwrap(), fleet.server.url("event"));
-    let check = |args: &str, code: i32, word: &str| {
-        let output = agent(&fleet.events[0]).args(args.split(' ')).output().unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{args}: {text}");
-        assert!(text.contains(word), "{args}: {text}");
-    };
-    let audit = format!("audit --fleet {seeds}");
-    check(&format!("{audit} --config agent.toml --on-primary"), 0, "\nbalanced");
-    check(
-        &format!("{audit} --ledger {url} --on-primary --json"),
-        0,
-        "\"opened\":{\"packets\":2,",
-    );
-    check(
-        &format!("{audit} --ledger {url}"),
-        2,
-        "give a standby's address, or --on-primary",
-    );
-    check(
-        &format!("{audit} --ledger {url} --on-primary --unused seed-0.bin"),
-        2,
-        "that of all parts",
-    );
-    check("audit --config agent.toml --on-primary", 2, "--fleet");
-    check("ledger show user 7 --config agent.toml", 0, "user 7");
-    check(
-        &format!("ledger show packet {packet} --ledger {url} --json"),
-        0,
-        "\"state\":\"opened\"",
-    );
-    check(
-        "ledger export --config agent.toml --what outbox --format csv",
-        1,
-        "--on-primary",
-    );
-    let export = format!("ledger export --ledger {url} --on-primary --what outbox --format csv");
-    check(&export, 0, "transfer,incarnation,part\n");
-    check(
-        "settlement verify --config agent.toml --on-primary --json",
-        0,
-        "\"agrees\":true",
-    );
-    check(
-        &format!("settlement verify --ledger {url} --file settlement.log"),
-        2,
-        "no settlement file",
-    );
-    check(
-        "ledger backup to.db --config agent.toml",
-        1,
-        "for ledgers in files only",
-    );
-    check(&format!("ledger copy to.db --ledger {url}"), 1, "pg_basebackup");
-    // A cent is missing.
-    let take = "UPDATE users SET balance_cents = balance_cents - 1 WHERE usr = 7";
-    fleet.server.run("event", take).unwrap();
-    check(
-        &format!("{audit} --config agent.toml --on-primary"),
-        1,
-        "account_balance: user 7: expected",
-    );
-    check(
-        "settlement verify --config agent.toml --on-primary",
-        1,
-        "does NOT agree",
-    );
 }
 
 /// Nobody makes the tables a second time.
@@ -267,62 +199,6 @@ fn an_agent_that_lost_its_part_ends_for_good() {
     assert!(front.agent_status().part_lost && !front.agent_is_alive());
     second.signal(Signal::SIGTERM);
     assert_eq!(second.wait().code(), Some(0));
-}
-
-fn part(event: &Event, arguments: &[&str]) -> (Option<i32>, String) {
-    let output = agent(event).arg("part").args(arguments).output().unwrap();
-    let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    (output.status.code(), told.concat())
-}
-
-/// A machine is gone, or seems to be: its agent ends and stays down, what was won there opens elsewhere, and another agent hands out
-/// what was left.
-#[test]
-fn a_part_is_retired_and_adopted() {
-    let fleet = Fleet::new();
-    let [first, second] = &fleet.events;
-    let mut fronts = [Front::new(first, 1), Front::new(second, 1)];
-    let mut agents = [Running::start(first), Running::start(second)];
-    // It stays in the ring, or another one would be released.
-    let won = offered(&mut fronts[0]).packet;
-    granted(&mut fronts[1]);
-    let asks = ["retire", "0", "--config", "agent.toml"];
-    let (code, told) = part(second, &asks);
-    assert!(code == Some(1) && told.contains("--force"), "{told}");
-    let (code, told) = part(second, &[&asks[..], &["--force"]].concat());
-    assert!(code == Some(0) && told.contains("8 packets are lost"), "{told}");
-    assert_eq!(agents[0].wait().code(), Some(3));
-    agents[0] = Running::start(first);
-    assert_eq!(agents[0].wait().code(), Some(3), "it is started in vain");
-    let sealed = ticket(&fronts[1].keys, EVENT, won, UserId(7), FAR);
-    let result = claim_at(&mut fronts[1], &claim(1, UserId(7), sealed, UnixMillis(1)));
-    assert!(is_opened(&result, false), "{result:?}");
-
-    let third = Event::new(1);
-    std::fs::copy(first.seed(), third.seed()).unwrap();
-    third.put_on_server(&fleet.server.agent_url("event"));
-    let (code, told) = part(&third, &["adopt", "1", "--seed", "seed.bin", "--by", "agent.toml"]);
-    assert!(code == Some(1) && told.contains("part 0"), "{told}");
-    let (code, told) = part(&third, &["adopt", "0", "--seed", "seed.bin", "--by", "agent.toml"]);
-    assert_eq!(code, Some(0), "{told}");
-    let (_, told) = part(&third, &["status", "--config", "agent.toml", "--json"]);
-    let parts: Vec<serde_json::Value> = serde_json::from_str(&told).unwrap();
-    let installation = std::fs::read_to_string(third.path("state/ledger-installation")).unwrap();
-    assert_eq!(parts[0]["installation"], installation.trim());
-    assert_eq!((&parts[0]["lost"], &parts[0]["released"]), (&7.into(), &8.into()));
-    let mut front = Front::new(&third, 1);
-    agents[0] = Running::start(&third);
-    assert_eq!(
-        offered(&mut front).packet,
-        third.records()[8].packet,
-        "the next of the seed"
-    );
-    for agent in &mut agents {
-        agent.signal(Signal::SIGTERM);
-        assert_eq!(agent.wait().code(), Some(0));
-    }
-    let (code, told) = part(&third, &["status", "--config", "agent.toml"]);
-    assert!(code == Some(0) && told.contains(installation.trim()), "{told}");
 }
 
 /// A record that breaks a constraint is put aside by name, and all others take effect; one that says what was issued ends the agent.
