@@ -119,7 +119,16 @@ impl Fleet {
     /// # Errors
     /// When one is not ready in time.
     pub fn start(&mut self, programs: &Programs, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let show = self
+            .machines
+            .first()
+            .context("a fleet has a machine")?
+            .place
+            .file(files::SHOW);
+        let show = fs::read_to_string(&show).with_context(|| format!("cannot read {}", show.display()))?;
+        let show = plan::begins_now(&show);
         for machine in &mut self.machines {
+            machine.place.write(files::SHOW, &show)?;
             machine.stage = Some(Stage::start(&machine.place, programs, interrupt)?);
         }
         Ok(())

@@ -43,7 +43,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     };
     let programs = build(options, interrupt)?;
     say("certificates, seeds, a PostgreSQL with the ledger, and two machines");
-    let show = plan::begins_soon(&deployed("shows", SHOW)?);
+    let show = deployed("shows", SHOW)?;
     let mut fleet = Fleet::prepare(NAME, MACHINES, &programs, &seed_flags(&size), &show, interrupt)?;
     fleet
         .base
