@@ -2,13 +2,14 @@
 
 use super::link::{Failure, Link};
 use super::read::{Parameter, by};
-use super::rows::{cents, id, number, packet, time};
+use super::rows::{id, number, packet, time};
+use crate::ledger::packet::Packet;
 use crate::ledger::schema::{from_sql, to_sql};
 use crate::ledger::shares::{Offer, Share, WAITING_MAX};
 use crate::ledger::store::{Look, Seen};
 use crate::ledger::users::Movement;
 use shake_rules::winnings::{PACKETS_PER_USER_MAX, Won};
-use shake_rules::{PacketId, SponsorId, UnixMillis, UserId};
+use shake_rules::{Cents, PacketId, SponsorId, UnixMillis, UserId};
 use tokio_postgres::{Row, Statement};
 
 /// What is committed.
@@ -18,24 +19,18 @@ pub(super) async fn look(link: &Link, look: &Look) -> Result<Seen, Failure> {
         Look::Packet(id) => {
             let id = to_sql(id.0);
             let with: [Parameter<'_>; 1] = [&id];
-            let (found, shares) = tokio::try_join!(
-                client.query_opt(&statements.see_packet, &with),
-                client.query(&statements.see_shares, &with),
-            )?;
-            let shares = shares.iter().map(share).collect::<Result<Vec<_>, _>>()?;
-            let found = found.as_ref().map(packet).transpose()?;
-            Seen::Packet(found.map(|(_, packet)| (packet, shares)))
+            let found = client.query_opt(&statements.see_packet, &with).await?;
+            Seen::Packet(found.as_ref().map(packet_and_shares).transpose()?)
         }
         Look::Wallet(user, max) => {
             let (user, max) = (to_sql(user.0), i64::try_from(max).unwrap_or(i64::MAX));
-            let (of_user, with_max): ([Parameter<'_>; 1], [Parameter<'_>; 2]) = ([&user], [&user, &max]);
-            let (balance, movements) = tokio::try_join!(
-                client.query_opt(&statements.see_balance, &of_user),
-                client.query(&statements.see_movements, &with_max),
-            )?;
+            let found = client.query(&statements.see_wallet, &[&user, &max]).await?;
+            let balance = found.first().map(|row| row.try_get(0)).transpose()?;
+            // A wallet without a movement is one row without one.
+            let movements = found.iter().filter_map(|row| movement(row).transpose());
             Seen::Wallet {
-                balance: balance.map(|row| row.try_get(0)).transpose()?,
-                movements: movements.iter().map(movement).collect::<Result<_, _>>()?,
+                balance,
+                movements: movements.collect::<Result<_, _>>()?,
             }
         }
         Look::Offers(user, at) => {
@@ -51,20 +46,28 @@ pub(super) async fn look(link: &Link, look: &Look) -> Result<Seen, Failure> {
     })
 }
 
-fn share(row: &Row) -> Result<Share, Failure> {
-    Ok(Share {
-        user: UserId(id(row, 0)?),
-        amount: cents(row, 1)?,
-        at: UnixMillis(id(row, 2)?),
-    })
+fn packet_and_shares(row: &Row) -> Result<(Packet, Vec<Share>), Failure> {
+    let column = |at: usize| Ok::<Vec<i64>, Failure>(row.try_get::<_, Option<Vec<i64>>>(at)?.unwrap_or_default());
+    let (users, cents, times) = (column(21)?, column(22)?, column(23)?);
+    let shares = users
+        .into_iter()
+        .zip(cents)
+        .zip(times)
+        .map(|((user, cents), at)| Share {
+            user: UserId(from_sql(user)),
+            amount: Cents(from_sql(cents)),
+            at: UnixMillis(from_sql(at)),
+        });
+    Ok((packet(row)?.1, shares.collect()))
 }
 
-fn movement(row: &Row) -> Result<Movement, Failure> {
-    Ok(Movement {
-        cents: row.try_get(0)?,
-        packet: PacketId(id(row, 1)?),
-        at: UnixMillis(id(row, 2)?),
-    })
+fn movement(row: &Row) -> Result<Option<Movement>, Failure> {
+    let Some(cents) = row.try_get(1)? else { return Ok(None) };
+    Ok(Some(Movement {
+        cents,
+        packet: PacketId(id(row, 2)?),
+        at: UnixMillis(id(row, 3)?),
+    }))
 }
 
 fn offer(row: &Row) -> Result<Offer, Failure> {

@@ -110,10 +110,18 @@ statements! {
     last_lost: "SELECT max(closed_ms) FROM packets WHERE part = $1 AND state = 7",
 
     // What is committed, for whoever only looks.
-    see_packet: packet!("WHERE packet = $1"),
-    see_shares: "SELECT usr, cents, at_ms FROM shares WHERE packet = $1 ORDER BY at_ms, part, transfer",
-    see_balance: "SELECT balance_cents FROM users WHERE usr = $1 AND lines > 0",
-    see_movements: "SELECT cents, packet, at_ms FROM outbox WHERE usr = $1 AND kind <> 7 ORDER BY number DESC LIMIT $2",
+    // One statement each, because two would see two moments.
+    see_packet: concat!(
+        "SELECT found.*, share.users, share.cents, share.times FROM (",
+        packet!("WHERE packet = $1"),
+        ") AS found CROSS JOIN
+             (SELECT array_agg(usr ORDER BY at_ms, part, transfer) AS users, array_agg(cents ORDER BY at_ms, part, transfer) AS cents,
+                  array_agg(at_ms ORDER BY at_ms, part, transfer) AS times FROM shares WHERE packet = $1) AS share"
+    ),
+    see_wallet: "SELECT balance_cents, movement.cents, movement.packet, movement.at_ms FROM users LEFT JOIN LATERAL
+                     (SELECT cents, packet, at_ms, number FROM outbox WHERE outbox.usr = $1 AND kind <> 7
+                      ORDER BY number DESC LIMIT $2) AS movement ON true
+                 WHERE users.usr = $1 AND lines > 0 ORDER BY movement.number DESC",
     see_offers: "SELECT packet, sender FROM
                      (SELECT packet, waits, at_ms FROM offers WHERE usr = $1 AND waits > 0
                       ORDER BY waits DESC, at_ms DESC, packet DESC LIMIT $3) AS waiting
