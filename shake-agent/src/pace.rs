@@ -9,20 +9,22 @@ const MAX: Duration = Duration::from_millis(250);
 
 /// The last transaction.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
+pub struct Pace {
     begun: Instant,
     took: Duration,
 }
 
 impl Pace {
     /// Of a transaction that ends now.
-    pub(crate) fn since(begun: Instant) -> Self {
+    #[must_use]
+    pub fn since(begun: Instant) -> Self {
         let took = begun.elapsed();
         Self { begun, took }
     }
 
     /// How long the next one does not begin yet.
-    pub(crate) fn rest(&self, every: Duration) -> Duration {
+    #[must_use]
+    pub fn rest(&self, every: Duration) -> Duration {
         between(every, self.took).saturating_sub(self.begun.elapsed())
     }
 }

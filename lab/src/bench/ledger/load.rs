@@ -5,6 +5,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use rand::RngExt;
 use shake_agent::ledger::Store;
+use shake_agent::pace::Pace;
 use shake_rules::PacketId;
 use std::ops::RangeInclusive;
 use std::sync::Barrier;
@@ -81,34 +82,26 @@ impl Outcome {
 
 /// The most claims in one commit of claims that come by rate.
 const BATCH_MAX: u64 = 512;
-/// Between the beginnings of two commits of an agent that paces itself.
-const PACE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(250);
+/// The least between the beginnings of two commits of an agent that paces itself: `[commit] every_ms` of an agent.
+const EVERY: Duration = Duration::from_millis(10);
 
 /// Lets all agents prepare, then work at the same time.
 ///
 /// # Errors
 /// When one of them fails.
 pub fn play<S: Store + Send>(load: &Load, agents: Vec<Agent<S>>, interrupt: &Interrupt) -> anyhow::Result<Outcome> {
-    let (prepared, start, stop) = (
-        Barrier::new(agents.len()),
-        Barrier::new(agents.len()),
-        AtomicBool::new(false),
-    );
-    let (prepared, start, stop) = (&prepared, &start, &stop);
+    let (start, stop) = (&Barrier::new(agents.len()), &AtomicBool::new(false));
     let outcomes = thread::scope(|scope| {
         let running: Vec<_> = agents
             .into_iter()
             .map(|mut agent| {
                 scope.spawn(move || {
                     let ready = prepare(load, &mut agent);
-                    prepared.wait();
-                    if ready.is_err() {
-                        stop.store(true, Relaxed);
-                    }
+                    stop.fetch_or(ready.is_err(), Relaxed);
                     start.wait();
                     ready?;
                     let outcome = work(load, &mut agent, stop, interrupt);
-                    stop.store(stop.load(Relaxed) || outcome.is_err(), Relaxed);
+                    stop.fetch_or(outcome.is_err(), Relaxed);
                     outcome
                 })
             })
@@ -179,15 +172,10 @@ fn work<S: Store>(
             let share = f64::from(per_second) / f64::from(load.agents);
             // Not all at the same moment.
             let mut came = begun + Duration::from_secs_f64(rand::rng().random_range(0.0..1.0) / share);
-            let mut last = begun;
-            let mut took = Duration::ZERO;
+            let mut pace: Option<Pace> = None;
             while came < begun + time && agent.ready() > 0 && !is_over() {
-                let not_before = if paced {
-                    last + (2 * took).clamp(*PACE.start(), *PACE.end())
-                } else {
-                    came
-                };
-                thread::sleep(came.max(not_before).saturating_duration_since(Instant::now()));
+                let rest = pace.map_or(Duration::ZERO, |pace| pace.rest(EVERY));
+                thread::sleep(came.saturating_duration_since(Instant::now()).max(rest));
                 let first = came;
                 let mut size = 0;
                 let now = Instant::now();
@@ -197,7 +185,7 @@ fn work<S: Store>(
                     came += Duration::from_secs_f64(together as f64 / share);
                 }
                 commit(load, agent, size, first, &mut outcome)?;
-                (last, took) = (now, now.elapsed());
+                pace = paced.then(|| Pace::since(now));
             }
         }
     }

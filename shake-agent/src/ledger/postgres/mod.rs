@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! BEGIN, lock the part's row: epoch and stamp are those that are remembered
-//!   ─▶ lock one's own packets; make users that are not there; lock other packets, then users, and skip those that another has
+//!   ─▶ lock one's own packets; lock other packets, then users, and skip those that another has; make users that are not there
 //!   ─▶ read shares, offers and send keys, by statements after those locks
 //!   ─▶ judge, in memory ─▶ one statement a table ─▶ each met every row ─▶ COMMIT
 //! ```
@@ -81,15 +81,7 @@ impl Postgres {
             move |source| LedgerError::Postgres { action, place, source }
         };
         let part = i32::from(part);
-        let link = Link::connect(&access).map_err(failed("connect to"))?;
-        let database = link.wait(standing::database(&link)).map_err(failed("read"))?;
-        if database.version != schema::VERSION {
-            return Err(LedgerError::Version {
-                path: place,
-                found: database.version,
-                supported: schema::VERSION,
-            });
-        }
+        let (link, database) = connect(&access, &place)?;
         let owner = link.wait(async {
             link.client.batch_execute("BEGIN").await?;
             standing::fence(&link, part).await?;
@@ -143,15 +135,7 @@ impl Postgres {
             move |source| LedgerError::Postgres { action, place, source }
         };
         let part = i32::from(seed.part);
-        let link = Link::connect(&access).map_err(failed("connect to"))?;
-        let database = link.wait(standing::database(&link)).map_err(failed("read"))?;
-        if database.version != schema::VERSION {
-            return Err(LedgerError::Version {
-                path: place,
-                found: database.version,
-                supported: schema::VERSION,
-            });
-        }
+        let (link, database) = connect(&access, &place)?;
         let owner = link.wait(standing::owner(&link, part)).map_err(failed("read"))?;
         let owner = owner.ok_or_else(|| LedgerError::NoPart(place.clone()))?;
         if let Some(installation) = installation {
@@ -302,6 +286,24 @@ impl Store for Postgres {
             &self.link.statements.last_lost,
         ))
     }
+}
+
+/// A connection to a ledger of a version that this program knows, and what that says of itself.
+fn connect(access: &Access, place: &Path) -> Result<(Link, Database), LedgerError> {
+    let failed = |action| {
+        let place = place.to_owned();
+        move |source| LedgerError::Postgres { action, place, source }
+    };
+    let link = Link::connect(access).map_err(failed("connect to"))?;
+    let database = link.wait(standing::database(&link)).map_err(failed("read"))?;
+    if database.version != schema::VERSION {
+        return Err(LedgerError::Version {
+            path: place.to_owned(),
+            found: database.version,
+            supported: schema::VERSION,
+        });
+    }
+    Ok((link, database))
 }
 
 /// A server's database, for messages: without user and password.
