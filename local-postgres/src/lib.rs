@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod processes;
 mod programs;
 
 pub use programs::VARIABLE;
@@ -28,6 +29,8 @@ const SUPERUSER: &str = "shake";
 pub const AGENT: &str = "agent";
 /// How long a server may take to answer, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The copy of what a server holds, beside it.
+const COPY: &str = "copy";
 
 /// Why there is no server.
 #[derive(Debug, Error)]
@@ -164,8 +167,19 @@ impl Server {
 
     /// Ends it at once, as a crash does: it recovers from its log at the next start.
     pub fn crash(&mut self) {
+        self.end(Signal::SIGQUIT);
+    }
+
+    /// Ends it in good order: whoever is connected is cut off, and nothing is left to recover.
+    pub fn shut_down(&mut self) {
+        self.end(Signal::SIGINT);
+    }
+
+    fn end(&mut self, signal: Signal) {
+        // One that stands still ends never.
+        self.thaw();
         let Some(mut process) = self.process.take() else { return };
-        let _ = kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGQUIT);
+        let _ = kill(pid_of(&process), signal);
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             if !matches!(process.try_wait(), Ok(None)) {
@@ -175,6 +189,66 @@ impl Server {
         }
         let _ = process.kill();
         let _ = process.wait();
+    }
+
+    /// Has all of its processes stand still, until it is thawed or ended. Its port still takes connections, and nobody answers. Gives
+    /// whether the kernel says that all stand.
+    ///
+    /// # Errors
+    /// When they cannot be found.
+    pub fn freeze(&self) -> Result<bool, Error> {
+        let Some(process) = &self.process else { return Ok(false) };
+        processes::freeze(pid_of(process)).map_err(Error::io("read", "/proc"))
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        if let Some(process) = &self.process {
+            processes::thaw(pid_of(process));
+        }
+    }
+
+    /// Keeps a copy of all that it holds, in place of the one before.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn keep_copy(&self) -> Result<(), Error> {
+        assert!(self.process.is_none(), "it runs");
+        let (data, copy) = (self.directory.path().join("data"), self.directory.path().join(COPY));
+        match fs::remove_dir_all(&copy) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", copy)(error)),
+            _ => {}
+        }
+        let copied = Command::new("cp").arg("-a").arg(&data).arg(&copy).status();
+        match copied.map_err(Error::io("run", "cp"))? {
+            status if status.success() => Ok(()),
+            status => Err(Error::io("copy", data)(io::Error::other(status.to_string()))),
+        }
+    }
+
+    /// Puts the copy in the place of what it holds, and that in the place of the copy.
+    ///
+    /// # Errors
+    /// When they cannot be moved, or there is no copy.
+    ///
+    /// # Panics
+    /// When it runs.
+    pub fn exchange_with_copy(&self) -> Result<(), Error> {
+        assert!(self.process.is_none(), "it runs");
+        let [data, copy, between] = ["data", COPY, "between"].map(|name| self.directory.path().join(name));
+        for (from, to) in [(&copy, &between), (&data, &copy), (&between, &data)] {
+            fs::rename(from, to).map_err(Error::io("move", from))?;
+        }
+        Ok(())
+    }
+
+    /// Where it listens, on loopback.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// How to reach one of its databases.
@@ -301,6 +375,10 @@ fn as_owner(owner: Option<&User>, program: PathBuf, log: &Path) -> Result<Comman
         .stderr(open()?)
         .current_dir("/");
     Ok(command)
+}
+
+fn pid_of(process: &Child) -> Pid {
+    Pid::from_raw(process.id().cast_signed())
 }
 
 /// Free at this moment.
