@@ -2,6 +2,7 @@
 //! the million and the benches differ in what they configure, what they offer, and what they look at.
 
 mod deployed;
+mod ground;
 mod latency;
 mod metrics;
 mod phones;
@@ -11,6 +12,7 @@ mod service;
 mod usage;
 
 pub use deployed::deployed;
+pub use ground::{Ground, machine};
 pub use latency::Latency;
 pub use metrics::metrics;
 pub use phones::{phones, phones_of_scenario, phones_with_credits, with_credits, with_page};
@@ -45,6 +47,8 @@ pub mod files {
     pub const USERS: &str = "users.csv";
     pub const SETTLEMENT: &str = "settlement.log";
     pub const BLOCKS: &str = "blocks.json";
+    /// The state directory of gateway and agent, as they are configured.
+    pub const STATE: &str = "state";
 }
 
 /// Makes certificates, keys and a seed in the place.

@@ -46,6 +46,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let show = deployed("shows", SHOW)?;
     let mut fleet = Fleet::prepare(NAME, MACHINES, &programs, &seed_flags(&size), &show, interrupt)?;
     fleet
+        .ground
         .base
         .write(files::SCENARIO, &(scenario + &told(&fleet, &programs)))?;
     let (phones_succeeded, moved) = play(&mut fleet, &programs, &size, interrupt)?;
@@ -53,7 +54,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let machines::FleetBooks { books, crossed } = fleet.books(&programs, interrupt)?;
     let played = Played {
         phones: PHONES,
-        evidence: evidence(&fleet.base, phones_succeeded, books)?,
+        evidence: evidence(&fleet.ground.base, phones_succeeded, books)?,
         crossed,
         moved,
     };
@@ -65,7 +66,7 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     } else {
         console::print(&table::text(&size, &played.evidence, &played.lines(), &failures))?;
     }
-    judge(&fleet.base, &failures)
+    judge(&fleet.ground.base, &failures)
 }
 
 /// A seed for as many gateways, each of which gives out at the show's rates.
@@ -78,9 +79,9 @@ fn seed_flags(size: &Options) -> Vec<String> {
 
 /// What the phones must know beside the show's scenario: who gives the cues, where the gateways are, and when one is silent.
 fn told(fleet: &Fleet, programs: &Programs) -> String {
-    let places = || fleet.machines.iter().map(|machine| &machine.place);
+    let places = || fleet.ground.places.iter();
     let operators: Vec<_> = places().map(|place| place.admin).collect();
-    let mut text = plan::operator(&operators, &fleet.base.file(files::CERTS), programs);
+    let mut text = plan::operator(&operators, &fleet.ground.base.file(files::CERTS), programs);
     text.push_str(&format!(
         "\n[limits]\nshake_timeout_ms = {PATIENCE_MS}\nrequest_timeout_ms = {PATIENCE_MS}\n"
     ));
@@ -99,23 +100,22 @@ fn play(
     interrupt: &Interrupt,
 ) -> anyhow::Result<(bool, Option<Duration>)> {
     fleet.start(programs, interrupt)?;
-    for machine in &fleet.machines {
-        let place = &machine.place;
+    for place in &fleet.ground.places {
         say(&format!(
             "gateway on {}, metrics at http://{}/metrics",
             place.gateway, place.metrics
         ));
     }
-    let mut phones = phones_of_scenario(&fleet.base, programs);
+    let mut phones = phones_of_scenario(&fleet.ground.base, programs);
     phones
         .args(["--sessions", &size.sessions.to_string()])
         .args(["--shakes-per-second", &size.shakes_per_second.to_string()]);
-    with_credits(&mut phones, &fleet.base);
+    with_credits(&mut phones, &fleet.ground.base);
     let patience = Patience {
         at_most: longest_run(size),
         interrupt,
     };
-    let report = fleet.base.file(files::REPORT);
+    let report = fleet.ground.base.file(files::REPORT);
     let (began, mut look_at) = (Instant::now(), Instant::now());
     let (mut destroyed, mut moved) = (None, None);
     let ended = run_to_file("client-sim", phones, &report, &patience, || {
@@ -129,7 +129,7 @@ fn play(
             && let Some(since) = destroyed.filter(|_| look_at <= Instant::now())
         {
             look_at = Instant::now() + LOOK;
-            let sessions = metrics(fleet.machines[LEFT].place.metrics)?.sum("gateway_sessions");
+            let sessions = metrics(fleet.ground.places[LEFT].metrics)?.sum("gateway_sessions");
             moved = (sessions >= f64::from(size.sessions)).then(|| since.elapsed());
         }
         Ok(())
