@@ -35,6 +35,7 @@ Examples:
   cargo xtask bench hostile every attack, with honest phones beside it
   cargo xtask fuzz          every fuzz target for 10 s
   cargo xtask chaos         random faults for two minutes, and money that agrees after each round
+  cargo xtask chaos --fleet the same of two gateways, and of the PostgreSQL that keeps their ledger
 
 Exit codes:
   0    all is well

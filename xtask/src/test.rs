@@ -22,7 +22,8 @@ The steps, all of them run even when one fails:
   loom         every interleaving of the shared-memory rings
   demo         200 phones, 400 shakes/s, 5 s, and money that balances
   guide        docs/evening.md and docs/operator.md, each command as it stands
-  chaos        some rounds of random faults with a fixed seed, and money that balances after each")]
+  chaos        some rounds of random faults with a fixed seed, and money that balances after each
+  fleet        the same of two machines with one ledger in PostgreSQL")]
 pub struct Options {}
 
 /// Runs all checks and prints how each went.
@@ -44,8 +45,8 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
             &mut cargo(["test", "--workspace", "--tests", "--no-fail-fast"]),
         )?;
     }
-    lab_step(&mut steps, "dependencies")?;
-    lab_step(&mut steps, "checks")?;
+    lab_step(&mut steps, "dependencies", "dependencies")?;
+    lab_step(&mut steps, "checks", "checks")?;
     steps.command("doctests", &mut cargo(["test", "--workspace", "--doc"]))?;
     // Ignored by a plain `cargo test`, because it needs Python and a package index besides the toolchain. Of the whole
     // workspace, as all tests are: of one package alone, what they share would be built anew with other features.
@@ -69,18 +70,22 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     // With the programs that the tests have built: another build would take longer than all else here.
     lab_step(
         &mut steps,
+        "demo",
         "demo --dev --sessions 200 --shakes-per-second 400 --seconds 5",
     )?;
-    lab_step(&mut steps, "guide --dev")?;
+    lab_step(&mut steps, "guide", "guide --dev")?;
     // Rounds of a fixed schedule, and a bound on recovery that a busy machine keeps.
-    lab_step(&mut steps, "chaos --dev --seed 343 --rounds 4 --back-ms-max 30000")?;
+    let one_machine = "chaos --dev --seed 343 --rounds 4 --back-ms-max 30000";
+    lab_step(&mut steps, "chaos", one_machine)?;
+    let fleet = "chaos --fleet --dev --seed 1 --rounds 3 --back-ms-max 30000";
+    lab_step(&mut steps, "fleet", fleet)?;
     steps.finish()
 }
 
-/// Runs `cargo xtask` with these words as a step of the first one's name.
-fn lab_step(steps: &mut Steps<'_>, line: &str) -> anyhow::Result<()> {
+/// Runs `cargo xtask` with these words as a step.
+fn lab_step(steps: &mut Steps<'_>, name: &str, line: &str) -> anyhow::Result<()> {
     let words: Vec<_> = line.split(' ').collect();
-    steps.step(words[0], &format!("cargo xtask {line}"), || lab::run(&words))
+    steps.step(name, &format!("cargo xtask {line}"), || lab::run(&words))
 }
 
 fn has_nextest() -> bool {

@@ -29,11 +29,13 @@ pub struct Ledger {
 #[derive(Debug, Deserialize)]
 pub struct Settlement {
     pub agrees: bool,
+    /// None where payment reads the table.
+    #[serde(default)]
     pub backlog: Backlog,
 }
 
 /// Credits that wait to be settled.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Backlog {
     pub count: u64,
 }

@@ -4,6 +4,7 @@ use super::shim::Page;
 use crate::testbed::{END, Patience, Place, Programs, START, Service, files};
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::Signal;
+use shake_agent::run::EXIT_REFUSED;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,6 @@ const RESTART: Duration = Duration::from_secs(1);
 pub mod directories {
     pub const LEDGER: &str = "books";
     pub const SETTLEMENT: &str = "payment";
-    pub const STATE: &str = "state";
 }
 
 /// One of the two, over all of its lives.
@@ -24,6 +24,7 @@ pub struct Member {
     name: &'static str,
     config: PathBuf,
     program: PathBuf,
+    /// What the names of its logs begin with.
     logs: PathBuf,
     pub page: Page,
     service: Option<Service>,
@@ -35,12 +36,12 @@ pub struct Member {
 }
 
 impl Member {
-    pub fn new(place: &Place, programs: &Programs, name: &'static str, config: &str, page: Page) -> Self {
+    pub fn new(name: &'static str, programs: &Programs, config: PathBuf, logs: PathBuf, page: Page) -> Self {
         Self {
             name,
-            config: place.file(config),
+            config,
             program: programs.path(name),
-            logs: place.directory.clone(),
+            logs,
             page,
             service: None,
             lives: 0,
@@ -56,7 +57,7 @@ impl Member {
         let mut command = std::process::Command::new(&self.program);
         command.args(["run", "--config"]).arg(&self.config);
         self.page.load_into(&mut command);
-        let log = self.logs.join(format!("{}-{}.log", self.name, self.lives));
+        let log = format!("{}-{}.log", self.logs.display(), self.lives).into();
         self.service = Some(Service::start(self.name, command, log)?);
         Ok(())
     }
@@ -92,13 +93,13 @@ impl Member {
         self.service.as_ref().map_or(Ok(()), Service::resume)
     }
 
-    /// Notices when it ended by itself. While its disk fails (or has just failed) that is allowed, and a service manager
-    /// starts it again; else it is an error.
-    pub fn look(&mut self, disk_fails: bool) -> anyhow::Result<()> {
+    /// Notices when it ended by itself. While a fault may end it (or has just been over) that is allowed, and a service manager
+    /// starts it again, unless it says that nobody may; else it is an error.
+    pub fn look(&mut self, may_end: bool) -> anyhow::Result<()> {
         if let Some(service) = &mut self.service
             && let Some(status) = service.ended()?
         {
-            if !disk_fails {
+            if !may_end || status.code() == Some(EXIT_REFUSED.into()) {
                 bail!("{} ended by itself ({status}); {}", self.name, service.log_end());
             }
             self.service = None;
@@ -111,6 +112,25 @@ impl Member {
         Ok(())
     }
 
+    /// Waits until it has ended by itself, as one that may not serve the ledger any more, for one of these reasons.
+    ///
+    /// # Errors
+    /// When it does not, or for another one.
+    pub fn wait_refused(&mut self, reasons: &[&str], patience: &Patience<'_>) -> anyhow::Result<()> {
+        // One that has just fallen is started first.
+        patience.wait(|| {
+            if self.service.is_none() {
+                self.look(true)?;
+            }
+            Ok(self.service.is_some().then_some(()))
+        })?;
+        let service = self
+            .service
+            .take()
+            .with_context(|| format!("{} is not running", self.name))?;
+        wait_refused(service, self.name, reasons, patience)
+    }
+
     /// Ends it in good order.
     pub fn end(&mut self) -> anyhow::Result<()> {
         let service = self
@@ -119,6 +139,21 @@ impl Member {
             .with_context(|| format!("{} is not running", self.name))?;
         service.end(END)
     }
+}
+
+/// Waits until an agent has ended by itself, as one that may not serve the ledger, for one of these reasons.
+///
+/// # Errors
+/// When it does not, or for another one; then it is killed.
+pub fn wait_refused(mut service: Service, name: &str, reasons: &[&str], patience: &Patience<'_>) -> anyhow::Result<()> {
+    let ended = patience.wait(|| service.ended())?;
+    let log = service.log_end();
+    let status = ended.with_context(|| format!("{name} goes on, and must not ({reasons:?}); {log}"))?;
+    ensure!(
+        status.code() == Some(EXIT_REFUSED.into()) && reasons.iter().any(|reason| log.contains(reason)),
+        "{name} ended with {status}, and not because of {reasons:?}; {log}"
+    );
+    Ok(())
 }
 
 /// One life of the simulator.
@@ -131,13 +166,13 @@ pub struct Phones {
 
 impl Phones {
     /// Starts a life of a round's phones. Its files have the life's number.
-    pub fn start(programs: &Programs, place: &Place, round: &Path, target: &str, life: usize) -> anyhow::Result<Self> {
+    pub fn start(programs: &Programs, place: &Place, round: &Path, life: usize) -> anyhow::Result<Self> {
         let file = |name: &str, ending: &str| round.join(format!("{name}-{life}.{ending}"));
         let (journal, report, credits) = (file("journal", "csv"), file("report", "json"), file("credits", "csv"));
         let control = std::env::temp_dir().join(format!("shake-chaos-{}.sock", std::process::id()));
         let mut command = programs.command("client-sim");
         command.arg("run").arg(round.join(files::SCENARIO));
-        command.args(["--json", "--quiet", "--target", target]);
+        command.args(["--json", "--quiet"]);
         command.arg("--certs").arg(place.file(files::CERTS));
         command.arg("--credits").arg(&credits).arg("--journal").arg(&journal);
         command.arg("--control").arg(control);

@@ -41,6 +41,28 @@ pub enum Kind {
     Duplicate,
     /// no UDP packet comes through
     Blackhole,
+    /// fleet: PostgreSQL ends at once, as in a crash, and is started again
+    KillPostgres,
+    /// fleet: SIGSTOP of all of PostgreSQL, then SIGCONT
+    StopPostgres,
+    /// fleet: PostgreSQL is shut down in good order, and started again
+    ShutPostgres,
+    /// fleet: an agent's way to PostgreSQL is closed
+    Cut,
+    /// fleet: a COMMIT does not reach PostgreSQL, and the connection breaks
+    CommitLost,
+    /// fleet: PostgreSQL's answer to a COMMIT does not come back, and the connection breaks
+    AnswerLost,
+    /// fleet: nothing passes between an agent and PostgreSQL, either way
+    Silence,
+    /// fleet: a second agent for a part, of another installation and then of a copied one
+    TwoAgents,
+    /// fleet: a machine and its disk are gone; its part is retired, and adopted by a new machine
+    Retire,
+    /// fleet: a machine and its disk are gone; its part is adopted by a new machine
+    Adopt,
+    /// fleet: PostgreSQL comes back without its last commits, as a standby may that is promoted
+    OldStandby,
 }
 
 /// What a fault strikes. Two faults of one round that strike the same never overlap.
@@ -53,7 +75,53 @@ pub enum Part {
     StateDisk,
     Clock,
     Network,
+    Postgres,
+    /// From an agent to PostgreSQL.
+    Way,
 }
+
+/// Those of one machine with its ledger in a file.
+const OF_A_MACHINE: [Kind; 17] = [
+    Kind::KillGateway,
+    Kind::KillAgent,
+    Kind::KillPhones,
+    Kind::StopGateway,
+    Kind::StopAgent,
+    Kind::StopPhones,
+    Kind::Reboot,
+    Kind::DiskFull,
+    Kind::SyncFails,
+    Kind::SlowDisk,
+    Kind::SettlementFull,
+    Kind::StateFull,
+    Kind::Clock,
+    Kind::Loss,
+    Kind::Reorder,
+    Kind::Duplicate,
+    Kind::Blackhole,
+];
+/// Those of a fleet.
+const OF_A_FLEET: [Kind; 19] = [
+    Kind::KillGateway,
+    Kind::KillAgent,
+    Kind::KillPhones,
+    Kind::StopGateway,
+    Kind::StopAgent,
+    Kind::StopPhones,
+    Kind::Reboot,
+    Kind::Blackhole,
+    Kind::KillPostgres,
+    Kind::StopPostgres,
+    Kind::ShutPostgres,
+    Kind::Cut,
+    Kind::CommitLost,
+    Kind::AnswerLost,
+    Kind::Silence,
+    Kind::TwoAgents,
+    Kind::Retire,
+    Kind::Adopt,
+    Kind::OldStandby,
+];
 
 /// What holds of a kind.
 pub struct Traits {
@@ -67,13 +135,13 @@ pub struct Traits {
 }
 
 impl Kind {
-    /// All kinds.
-    pub fn all() -> &'static [Self] {
-        Self::value_variants()
+    /// All kinds of a fleet, or of one machine.
+    pub fn all(of_fleet: bool) -> &'static [Self] {
+        if of_fleet { &OF_A_FLEET } else { &OF_A_MACHINE }
     }
 
     pub fn traits(self) -> Traits {
-        use Part::{Agent, Clock, Gateway, LedgerDisk, Network, Phones, StateDisk};
+        use Part::{Agent, Clock, Gateway, LedgerDisk, Network, Phones, Postgres, StateDisk, Way};
         let of = |name, strikes, lasts_ms, strength, unit| Traits {
             name,
             strikes,
@@ -101,6 +169,18 @@ impl Kind {
             Self::Reorder => of("reorder", &[Network], (1_000, 4_000), (10, 60), "%"),
             Self::Duplicate => of("duplicate", &[Network], (1_000, 4_000), (10, 60), "%"),
             Self::Blackhole => of("blackhole", &[Network], (500, 4_000), NONE, ""),
+            Self::KillPostgres => of("kill-postgres", &[Postgres], (20, 1_500), NONE, ""),
+            // An agent waits for a second before it takes the server for away.
+            Self::StopPostgres => of("stop-postgres", &[Postgres], (1_500, 4_000), NONE, ""),
+            Self::ShutPostgres => of("shut-postgres", &[Postgres], (1_000, 4_000), NONE, ""),
+            Self::Cut => of("cut", &[Way], (1_000, 4_000), NONE, ""),
+            Self::CommitLost => of("commit-lost", &[Way], (20, 1_500), NONE, ""),
+            Self::AnswerLost => of("answer-lost", &[Way], (20, 1_500), NONE, ""),
+            Self::Silence => of("silence", &[Way], (1_500, 4_000), NONE, ""),
+            Self::TwoAgents => of("two-agents", &[Agent, Postgres, Way], (500, 2_000), NONE, ""),
+            Self::Retire => of("retire", &[Gateway, Agent, Postgres, Way], (500, 4_000), NONE, ""),
+            Self::Adopt => of("adopt", &[Gateway, Agent, Postgres, Way], (500, 4_000), NONE, ""),
+            Self::OldStandby => of("old-standby", &[Agent, Postgres, Way], (2_000, 4_000), NONE, ""),
         }
     }
 
@@ -108,9 +188,43 @@ impl Kind {
         self.traits().name
     }
 
-    /// Whether the agent may end by it, as one does that no longer knows what is on its disk.
+    /// Whether the agent may end by it, to be started again: as one does that no longer knows what is on its disk, or that finds no
+    /// server when it starts.
     pub const fn ends_the_agent(self) -> bool {
-        matches!(self, Self::DiskFull | Self::SyncFails)
+        matches!(
+            self,
+            Self::DiskFull
+                | Self::SyncFails
+                | Self::KillPostgres
+                | Self::StopPostgres
+                | Self::ShutPostgres
+                | Self::Cut
+                | Self::CommitLost
+                | Self::AnswerLost
+                | Self::Silence
+                | Self::OldStandby
+        )
+    }
+
+    /// Whether it lasts until the gateway says so, within bounds.
+    pub const fn lasts_until_shown(self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull | Self::SyncFails | Self::StopPostgres | Self::ShutPostgres | Self::Cut | Self::Silence
+        )
+    }
+
+    /// Whether it strikes one machine of a fleet, and not all or none.
+    pub const fn is_of_one_machine(self) -> bool {
+        !matches!(
+            self,
+            Self::KillPhones
+                | Self::StopPhones
+                | Self::KillPostgres
+                | Self::StopPostgres
+                | Self::ShutPostgres
+                | Self::OldStandby
+        )
     }
 
     /// Whether the two may not be at work at the same time.
@@ -129,9 +243,16 @@ pub struct Planned {
     pub until_ms: u32,
     /// In the unit of its kind.
     pub strength: u32,
+    /// Which machine of a fleet; `None` of what strikes all or none, and where there is one alone.
+    pub machine: Option<u8>,
 }
 
 impl Planned {
+    /// The place of the machine that it strikes.
+    pub fn target(&self) -> usize {
+        self.machine.unwrap_or(0).into()
+    }
+
     /// By how many steps the clock goes ahead: even strengths forwards, odd ones backwards.
     pub fn clock_steps(&self) -> i8 {
         let steps = i8::try_from(self.strength).expect("`Traits::strength` of the clock fits");
@@ -142,6 +263,9 @@ impl Planned {
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.name())?;
+        if let Some(machine) = self.machine {
+            write!(f, " of {machine}")?;
+        }
         let unit = self.kind.traits().unit;
         if self.kind == Kind::Clock {
             write!(f, " {:+} s", i64::from(self.clock_steps()) * CLOCK_STEP_S)?;
@@ -159,7 +283,8 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_command_line_and_strengths_fit_a_byte() {
-        for kind in Kind::all() {
+        for kind in Kind::value_variants() {
+            assert!(Kind::all(true).contains(kind) || Kind::all(false).contains(kind));
             let value = kind.to_possible_value().expect("none is skipped");
             let traits = kind.traits();
             assert_eq!(value.get_name(), traits.name);
@@ -183,8 +308,21 @@ mod tests {
             from_ms: 500,
             until_ms: 1_500,
             strength,
+            machine: None,
         };
         assert_eq!((step(4).clock_steps(), step(5).clock_steps()), (4, -5));
         assert_eq!(step(5).to_string(), "clock -50 s 0.5-1.5 s");
+    }
+
+    #[test]
+    fn in_a_fleet_the_machine_is_named() {
+        let cut = Planned {
+            kind: Kind::Cut,
+            from_ms: 500,
+            until_ms: 1_500,
+            strength: 0,
+            machine: Some(1),
+        };
+        assert_eq!(cut.to_string(), "cut of 1 0.5-1.5 s");
     }
 }

@@ -1,10 +1,12 @@
 //! `cargo xtask chaos`: gateway, agent and simulator for real, killed, stopped, and robbed of disk, clock and network at
 //! random, round after round on one ledger; after each round phones, ledger, seed and settlement must agree to the cent.
+//! With `--fleet` two gateways with agents, and PostgreSQL, which is struck as well.
 
 mod books;
 mod cast;
 mod control;
 mod fault;
+mod fleet;
 mod journal;
 pub mod link;
 mod lookout;
@@ -14,18 +16,22 @@ mod report;
 mod round;
 mod schedule;
 mod shim;
+mod stage;
+mod way;
 
-use crate::testbed::{self, Build, Place, Programs, files};
+use crate::testbed::{Build, Programs};
 use anyhow::{Context, bail};
-use cast::{Member, directories};
 use clap::Args;
 use fault::Kind;
+use fleet::Fleet;
 use host::console;
-use lookout::Lookout;
 use report::Campaign;
-use round::{Outcome, Stage};
+use round::Outcome;
+use schedule::Deck;
+use stage::Stage;
 use std::fs;
 use std::io::{IsTerminal, stderr};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use xtask::interrupt::Interrupt;
 
@@ -53,6 +59,12 @@ fails the campaign, too.
 Everything is in target/chaos until the next run: summary.txt, summary.json, ledger,
 logs of every life, and a directory for each round that was not good.
 
+With --fleet there are two gateways with an agent each, PostgreSQL (the machine's, 15 or
+newer, or else one that is fetched from the Python package index), a TCP link from each
+agent to it, and phones that know both gateways. PostgreSQL is killed, stopped and shut
+down, links are cut, also in a commit, a second agent wants a part, machines are
+destroyed, and a server comes back without its last commits. It is in target/chaos-fleet.
+
 Exits with 0 only if every round was good; 1 when one was not (the last lines say
 which, and how to repeat it); 130 when interrupted.
 
@@ -60,6 +72,7 @@ Examples:
   cargo xtask chaos                                     2 minutes, seed 1
   cargo xtask chaos --minutes 30 --seed 42
   cargo xtask chaos --faults kill-agent,sync-fails --minutes 5
+  cargo xtask chaos --fleet --minutes 30 --seed 42
   cargo xtask chaos --schedule --rounds 20              prints the schedule alone")]
 pub struct Options {
     /// Begin no round after so many minutes
@@ -77,9 +90,15 @@ pub struct Options {
     /// Play the first so many rounds, however long they take
     #[arg(long, value_name = "N", conflicts_with = "round", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rounds: Option<u32>,
+    /// Two machines with one ledger in PostgreSQL
+    #[arg(long)]
+    fleet: bool,
     /// How long service may be away after faults are over, in milliseconds
     #[arg(long, default_value_t = 5_000, value_name = "MS")]
     back_ms_max: u64,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
     /// Print the schedule, and play nothing
     #[arg(long)]
     schedule: bool,
@@ -89,12 +108,25 @@ pub struct Options {
 }
 
 impl Options {
-    fn kinds(&self) -> Vec<Kind> {
-        if self.faults.is_empty() {
-            Kind::all().to_vec()
-        } else {
-            self.faults.clone()
+    /// What the schedule is drawn from.
+    fn deck(&self) -> anyhow::Result<Deck> {
+        let all = Kind::all(self.fleet);
+        let foreign = self.faults.iter().find(|kind| !all.contains(kind));
+        if let Some(kind) = foreign {
+            let names: Vec<_> = all.iter().map(|kind| kind.name()).collect();
+            let with = if self.fleet { "with" } else { "without" };
+            bail!(
+                "--faults: {} does not strike {with} --fleet; there are {}",
+                kind.name(),
+                names.join(", ")
+            );
         }
+        let kinds = if self.faults.is_empty() { all } else { &self.faults };
+        Ok(Deck {
+            seed: self.seed,
+            kinds: kinds.to_vec(),
+            machines: if self.fleet { Fleet::machines() } else { 1 },
+        })
     }
 
     /// The command that plays the rounds up to this one again, or this one alone.
@@ -106,7 +138,8 @@ impl Options {
             format!(" --faults {}", names.join(","))
         };
         let rounds = if self.round.is_some() { "--round" } else { "--rounds" };
-        format!("cargo xtask chaos --seed {}{faults} {rounds} {round}", self.seed)
+        let fleet = if self.fleet { " --fleet" } else { "" };
+        format!("cargo xtask chaos{fleet} --seed {}{faults} {rounds} {round}", self.seed)
     }
 
     /// The rounds to play, at the most.
@@ -133,13 +166,13 @@ impl Options {
 /// # Errors
 /// When something could not run, or a round was not as it must be.
 pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let kinds = options.kinds();
+    let deck = options.deck()?;
     if options.schedule {
         let rounds = options
             .numbers()
             .take(if options.rounds.is_some() { usize::MAX } else { 20 });
         for round in rounds {
-            console::line(&scheduled(options.seed, &kinds, round))?;
+            console::line(&scheduled(&deck, round))?;
         }
         return Ok(());
     }
@@ -147,35 +180,43 @@ pub fn run(options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     let build = if options.dev { Build::Dev } else { Build::Release };
     let programs = Programs::build(build, interrupt)?;
     let library = shim::build(interrupt)?;
-    let place = Place::fresh("chaos")?;
-    testbed::make_certs_and_seed(&place, &programs, &plan::seed_flags(options.minutes_about()), interrupt)?;
-    let mut stage = prepare(options, &place, &programs, &library, interrupt)?;
+    let prepare = if options.fleet {
+        Stage::of_a_fleet
+    } else {
+        Stage::of_one_machine
+    };
+    let (minutes, back_ms_max) = (options.minutes_about(), options.back_ms_max);
+    let mut stage = prepare(minutes, &programs, &library, back_ms_max, interrupt)?;
+    let place = Rc::clone(&stage.place);
     say(&format!(
         "seed {}; everything is in {}",
         options.seed,
         place.directory.display()
     ));
     let mut campaign = Campaign {
-        seed: options.seed,
-        kinds,
+        deck,
         rounds: Vec::new(),
         wrong_at_end: Vec::new(),
         falls: 0,
     };
     let played = play(options, &mut stage, &mut campaign);
     let ended = played.and_then(|()| {
-        say("ending gateway and agent, and auditing once more");
-        stage.gateway.end()?;
-        stage.agent.end()?;
+        say("ending all programs, and auditing once more");
+        stage.end()?;
         let rounds = campaign.rounds.last().map_or(1, |round| round.round);
         campaign.wrong_at_end = round::compare_at_end(&stage, rounds)?;
         anyhow::Ok(())
     });
-    campaign.falls = stage.agent.falls;
+    campaign.falls = stage.falls();
     let text = campaign.text();
     place.write("summary.txt", &text)?;
-    place.write("summary.json", &serde_json::to_string_pretty(&campaign.json())?)?;
-    console::print(&text)?;
+    let json = serde_json::to_string_pretty(&campaign.json())?;
+    place.write("summary.json", &json)?;
+    if options.json {
+        console::line(&json)?;
+    } else {
+        console::print(&text)?;
+    }
     let last = campaign.rounds.last().map_or(1, |round| round.round);
     ended.with_context(|| {
         format!(
@@ -201,51 +242,9 @@ fn say(line: &str) {
     console::tell(&format!("chaos: {line}"));
 }
 
-fn scheduled(seed: u64, kinds: &[Kind], round: u32) -> String {
-    let faults: Vec<_> = schedule::faults(seed, kinds, round)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+fn scheduled(deck: &Deck, round: u32) -> String {
+    let faults: Vec<_> = schedule::faults(deck, round).iter().map(ToString::to_string).collect();
     format!("round {round}: {}", faults.join(", "))
-}
-
-/// Writes the configurations, and starts agent and gateway.
-fn prepare<'a>(
-    options: &Options,
-    place: &'a Place,
-    programs: &'a Programs,
-    library: &std::path::Path,
-    interrupt: &'a Interrupt,
-) -> anyhow::Result<Stage<'a>> {
-    for directory in [directories::LEDGER, directories::SETTLEMENT, directories::STATE] {
-        let path = place.file(directory);
-        fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    }
-    place.write(files::SHOW, &plan::show(false))?;
-    place.write(round::LOUD_SHOW, &plan::show(true))?;
-    place.write(files::GATEWAY, &plan::gateway(place))?;
-    place.write(files::AGENT, &plan::agent(place))?;
-    let member = |name, config, directory: &str| {
-        let page = place.file(&format!("{name}.faults"));
-        let page = shim::Page::create(page, library.to_owned(), &place.file(directory))?;
-        anyhow::Ok(Member::new(place, programs, name, config, page))
-    };
-    let mut agent = member("shake-agent", files::AGENT, directories::LEDGER)?;
-    let mut gateway = member("gateway", files::GATEWAY, directories::STATE)?;
-    for member in [&mut agent, &mut gateway] {
-        member.start()?;
-        member.wait_ready(interrupt)?;
-    }
-    Ok(Stage {
-        place,
-        programs,
-        interrupt,
-        gateway,
-        agent,
-        lookout: Lookout::start(place.metrics)?,
-        all: books::View::default(),
-        back_ms_max: options.back_ms_max,
-    })
 }
 
 /// Plays round after round. Money that does not agree ends it; service that is late does not.
@@ -256,8 +255,8 @@ fn play(options: &Options, stage: &mut Stage<'_>, campaign: &mut Campaign) -> an
         if is_bounded_by_time && Instant::now() >= until {
             break;
         }
-        let faults = schedule::faults(options.seed, &campaign.kinds, number);
-        say(&scheduled(options.seed, &campaign.kinds, number));
+        let faults = schedule::faults(&campaign.deck, number);
+        say(&scheduled(&campaign.deck, number));
         let mut outcome = round::play(stage, number, options.seed, &faults)?;
         outcome.amiss.extend(late(&outcome, options.back_ms_max));
         let clear = if stderr().is_terminal() { "\x1b[2K" } else { "" };

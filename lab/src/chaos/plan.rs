@@ -3,6 +3,7 @@
 use super::cast::directories;
 use crate::demo::plan;
 use crate::testbed::{Place, files};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Phones of a round, one session and one user each.
@@ -14,10 +15,10 @@ const RELEASES_PER_SECOND: u64 = 60;
 /// Packets that a gateway holds per shard, and loses when it is killed.
 const GRANTS_IN_HAND: u32 = 16;
 
-/// What `shake-agent seed generate` is told: packets for so many minutes, and for what is void or released while others
-/// audit.
-pub fn seed_flags(minutes: f64) -> Vec<String> {
-    let packets = (minutes * 60.0) as u64 * RELEASES_PER_SECOND * 2 + 20_000;
+/// What `shake-agent seed generate` is told: packets for so many minutes of so many gateways, and for what is void or released
+/// while others audit.
+pub fn seed_flags(minutes: f64, gateways: u64) -> Vec<String> {
+    let packets = ((minutes * 60.0) as u64 * RELEASES_PER_SECOND * 2 + 20_000) * gateways;
     let (least, most) = plan::AMOUNT_CENTS;
     let mut flags = plan::seed_flags_of(packets, packets * (least + (most - least) / 10));
     flags.extend(plan::named::SPLIT_FLAGS.map(str::to_owned));
@@ -67,11 +68,7 @@ weights = {{ red_packet = 40, greeting = 40, nothing = 20 }}
 
 /// The gateway's configuration: the demo's, with a state directory that can run full.
 pub fn gateway(place: &Place) -> String {
-    format!(
-        "{}\n[state]\ndirectory = \"{}\"\n",
-        plan::gateway(place),
-        directories::STATE
-    )
+    format!("{}\n[state]\ndirectory = \"{}\"\n", plan::gateway(place), files::STATE)
 }
 
 /// Where the agent's settlement file lies.
@@ -91,11 +88,20 @@ pub fn agent(place: &Place) -> String {
     ] {
         text = text.replace(&from(name), &quoted(&file(directory, name)));
     }
-    text.push_str(&format!(
-        "\n[state]\ndirectory = {}\n\n[feed]\ngrants_in_hand = {GRANTS_IN_HAND}\n",
-        from(directories::STATE)
-    ));
-    text
+    text + &rest_of_agent(&place.directory)
+}
+
+/// That of an agent of a fleet, in this directory, which reaches its ledger at this address. It has more grants in hand than it is
+/// told: what lasts for half a minute.
+pub fn agent_of_fleet(url: &str, machine: &str, queue: &Path, directory: &Path) -> String {
+    plan::agent_of_fleet(url, machine, queue, directory) + &rest_of_agent(directory)
+}
+
+fn rest_of_agent(directory: &Path) -> String {
+    format!(
+        "\n[state]\ndirectory = {:?}\n\n[feed]\ngrants_in_hand = {GRANTS_IN_HAND}\n",
+        directory.join(files::STATE)
+    )
 }
 
 /// First user of a round. Rounds count from 1.
@@ -103,11 +109,11 @@ pub fn first_user(round: u32) -> u64 {
     u64::from(round - 1) * PHONES + 1
 }
 
-/// The phones of a round. They never give up, and come back sooner than patient ones would, because it is the service
+/// The phones of a round, before these gateways. They never give up, and come back sooner than patient ones would, because it is the service
 /// whose return is to be seen. Wallets are compared only by users who know all that they have.
-pub fn scenario(round: u32, seed: u64, knows_all: bool) -> String {
+pub fn scenario(round: u32, seed: u64, knows_all: bool, gateways: &[SocketAddr]) -> String {
     let wallets = if knows_all { 0.3 } else { 0.0 };
-    format!(
+    let mut text = format!(
         r#"# Made by `cargo xtask chaos`. Every key is explained in deploy/scenarios/default.toml.
 [users]
 first_id = {first_id}
@@ -154,5 +160,9 @@ claim_tries_max = 1000
 backoff_ms = [250, 2000]
 "#,
         first_id = first_user(round),
-    )
+    );
+    for gateway in gateways {
+        text.push_str(&format!("\n[[targets]]\naddress = \"{gateway}\"\n"));
+    }
+    text
 }

@@ -2,6 +2,7 @@
 
 use super::fault::Kind;
 use super::round::{Outcome, Struck, mode_of};
+use super::schedule::Deck;
 use serde_json::{Value, json};
 use shake_rules::money::money;
 use std::fmt::Write as _;
@@ -12,12 +13,12 @@ const SHOWS_AFTER: usize = 3;
 
 /// The whole campaign.
 pub struct Campaign {
-    pub seed: u64,
-    pub kinds: Vec<Kind>,
+    /// What the faults were drawn from.
+    pub deck: Deck,
     pub rounds: Vec<Outcome>,
     /// What the last look at the books found.
     pub wrong_at_end: Vec<String>,
-    /// Times that a program whose disk failed was started again by the service manager.
+    /// Times that an agent that ended by a fault of its store was started again by the service manager.
     pub falls: u32,
 }
 
@@ -43,7 +44,7 @@ impl Campaign {
         };
         let mut failures: Vec<_> = self.rounds.iter().flat_map(of).collect();
         failures.extend(self.wrong_at_end.iter().map(|reason| format!("at the end: {reason}")));
-        for kind in &self.kinds {
+        for kind in &self.deck.kinds {
             let struck = self.struck(*kind);
             let name = kind.name();
             if !struck.is_empty() && struck.iter().all(|struck| struck.bites == 0) {
@@ -65,8 +66,17 @@ impl Campaign {
     /// The table: rounds, then kinds, then what it comes to.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "\nchaos, seed {}\n\n{:>5} {:>8} {:>9} {:>8} {:>11} {:>7} {:>7}  {:<8} faults\n",
-            self.seed, "round", "shakes", "served", "credits", "money", "back ms", "seconds", "verdict"
+            "\nchaos{}, seed {}\n\n{:>5} {:>8} {:>9} {:>8} {:>11} {:>7} {:>7}  {:<8} faults\n",
+            if self.deck.machines > 1 { " of a fleet" } else { "" },
+            self.deck.seed,
+            "round",
+            "shakes",
+            "served",
+            "credits",
+            "money",
+            "back ms",
+            "seconds",
+            "verdict"
         );
         for round in &self.rounds {
             text.push_str(&line(round));
@@ -76,7 +86,7 @@ impl Campaign {
             "\n{:<16} {:>6} {:>12} {:>10}  mode of the gateway",
             "fault", "struck", "took effect", "shown"
         );
-        for kind in &self.kinds {
+        for kind in &self.deck.kinds {
             let struck = self.struck(*kind);
             let bit = struck.iter().filter(|struck| struck.bites > 0).count();
             let shown = struck.iter().filter(|struck| struck.was_shown).count();
@@ -91,7 +101,7 @@ impl Campaign {
         let sum = |of: fn(&Outcome) -> u64| self.rounds.iter().map(of).sum::<u64>();
         let _ = writeln!(
             text,
-            "\n{} rounds, {} shakes, {} credits of {}; longest until shakes and claims were back: {}; started again after a failed disk: {}",
+            "\n{} rounds, {} shakes, {} credits of {}; longest until shakes and claims were back: {}; agents started again after a failed store: {}",
             self.rounds.len(),
             sum(|round| round.shakes),
             sum(|round| round.credits),
@@ -145,8 +155,9 @@ impl Campaign {
         json!({
             "good": failures.is_empty(),
             "failures": failures,
-            "seed": self.seed,
-            "kinds": self.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+            "seed": self.deck.seed,
+            "machines": self.deck.machines,
+            "kinds": self.deck.kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>(),
             "back_ms_max": self.back_ms_max(),
             "falls": self.falls,
             "rounds": self.rounds.iter().map(round).collect::<Vec<_>>(),
@@ -189,6 +200,7 @@ mod tests {
                 from_ms: 1_000,
                 until_ms: 2_000,
                 strength: 0,
+                machine: None,
             },
             from_ms: 1_003,
             until_ms: 2_004,
@@ -196,8 +208,11 @@ mod tests {
             was_shown,
         };
         Campaign {
-            seed: 7,
-            kinds: vec![Kind::DiskFull, Kind::Loss],
+            deck: Deck {
+                seed: 7,
+                kinds: vec![Kind::DiskFull, Kind::Loss],
+                machines: 1,
+            },
             rounds: vec![Outcome {
                 round: 1,
                 struck: vec![struck(3, true), struck(0, false), struck(2, false)],

@@ -2,6 +2,7 @@
 //! books are compared.
 
 mod compare;
+mod fleet;
 mod outcome;
 mod strike;
 
@@ -10,54 +11,36 @@ pub use outcome::{Outcome, Struck};
 pub use strike::mode_of;
 
 use super::books::{View, report_failures};
-use super::cast::{Member, Phones};
+use super::cast::Phones;
 use super::fault::Planned;
 use super::journal::{Journal, Recovery, Span, recoveries};
-use super::lookout::Lookout;
 use super::plan;
 use super::proxy::Proxy;
-use crate::testbed::{Patience, Place, Programs, files, run_to_file, unix_ms};
-use anyhow::{Context, bail, ensure};
+use super::stage::{LOUD_SHOW, Stage};
+use crate::testbed::{Patience, Service, files, unix_ms};
+use anyhow::{Context, bail};
 use compare::compare;
 use host::console;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{IsTerminal, stderr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
-use xtask::interrupt::Interrupt;
 
-/// The show that operators push for a round; what stands in the configuration is the one without gifts.
-pub const LOUD_SHOW: &str = "loud.toml";
 /// Between two looks at everything.
 const TICK: Duration = Duration::from_millis(10);
 /// How long all phones may take to connect and shake.
 const BEGIN: Duration = Duration::from_secs(60);
 /// How long they may take to finish once they are asked to: their own settling and some.
 const FINISH: Duration = Duration::from_secs(110);
-/// How long a command of the agent or the operator may take.
-const COMMAND: Duration = Duration::from_secs(60);
 /// What the phones go on with once service is back.
 const AFTER: Duration = Duration::from_millis(500);
 /// How much longer than planned a fault lasts that has not taken effect yet: nothing may happen that it could spoil while
 /// phones or gateway are stopped.
 const UNTIL_FELT: Duration = Duration::from_secs(5);
-/// How long a disk's failing may still show after its end.
-const DISK_SHADOW: Duration = Duration::from_secs(3);
-
-/// What all rounds share.
-pub struct Stage<'a> {
-    pub place: &'a Place,
-    pub programs: &'a Programs,
-    pub interrupt: &'a Interrupt,
-    pub gateway: Member,
-    pub agent: Member,
-    pub lookout: Lookout,
-    /// What phones were told in all rounds.
-    pub all: View,
-    /// The longest that service may be away after faults are over.
-    pub back_ms_max: u64,
-}
+/// How long after its end an agent may still end by a fault of its store.
+const SHADOW: Duration = Duration::from_secs(3);
 
 /// A fault on its way: planned, at work, over.
 struct Running {
@@ -79,13 +62,17 @@ struct Round<'a, 'b> {
     stage: &'b mut Stage<'a>,
     number: u32,
     directory: PathBuf,
-    proxy: Proxy,
+    /// Before each gateway.
+    proxies: Vec<Proxy>,
+    /// A second one for some part.
+    second_agent: Option<Service>,
     phones: Option<Phones>,
     lives: usize,
     /// Journals of the lives that were killed.
     dead_lives: Vec<PathBuf>,
     running: Vec<Running>,
-    disk_failed_at: Option<Instant>,
+    /// When a fault was over that may end an agent.
+    store_failed_at: Option<Instant>,
     began: Instant,
     said_at: Instant,
 }
@@ -98,7 +85,9 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
     let began = Instant::now();
     let directory = stage.place.file(&format!("round-{number}"));
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let proxy = Proxy::start(stage.place.gateway, seed ^ u64::from(number))?;
+    let machines = stage.machines.iter();
+    let proxies = machines.map(|machine| Proxy::start(machine.place.gateway, seed ^ u64::from(number)));
+    let proxies = proxies.collect::<anyhow::Result<_>>()?;
     let running = |fault: &Planned| Running {
         fault: *fault,
         from_ms: None,
@@ -110,12 +99,13 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
         stage,
         number,
         directory,
-        proxy,
+        proxies,
+        second_agent: None,
         phones: None,
         lives: 0,
         dead_lives: Vec::new(),
         running: faults.iter().map(running).collect(),
-        disk_failed_at: None,
+        store_failed_at: None,
         began,
         said_at: began,
     };
@@ -130,19 +120,19 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
 
 impl Round<'_, '_> {
     fn start_phones(&mut self, seed: u64) -> anyhow::Result<()> {
-        let scenario = plan::scenario(self.number, seed, self.lives == 0);
+        let gateways: Vec<SocketAddr> = self.proxies.iter().map(|proxy| proxy.address).collect();
+        let scenario = plan::scenario(self.number, seed, self.lives == 0, &gateways);
         let path = self.directory.join(files::SCENARIO);
         fs::write(&path, scenario).with_context(|| format!("cannot write {}", path.display()))?;
         self.lives += 1;
         let Stage { programs, place, .. } = &*self.stage;
-        let target = self.proxy.address.to_string();
-        self.phones = Some(Phones::start(programs, place, &self.directory, &target, self.lives)?);
+        self.phones = Some(Phones::start(programs, place, &self.directory, self.lives)?);
         Ok(())
     }
 
     /// Starts the phones; gives when the first shakes were served, in milliseconds since 1970.
     fn begin(&mut self, seed: u64) -> anyhow::Result<u64> {
-        self.push(LOUD_SHOW)?;
+        self.stage.push(LOUD_SHOW, &self.directory)?;
         self.start_phones(seed)?;
         let (at_most, interrupt) = (BEGIN, self.stage.interrupt);
         let first = Patience { at_most, interrupt }.wait(|| {
@@ -157,13 +147,15 @@ impl Round<'_, '_> {
     fn look(&mut self) -> anyhow::Result<()> {
         self.stage.interrupt.check()?;
         self.say_how_it_stands();
-        let disk_fails = self
+        let may_end = self
             .running
             .iter()
             .any(|running| running.is_at_work() && running.fault.kind.ends_the_agent())
-            || self.disk_failed_at.is_some_and(|at| at.elapsed() < DISK_SHADOW);
-        self.stage.gateway.look(false)?;
-        self.stage.agent.look(disk_fails)?;
+            || self.store_failed_at.is_some_and(|at| at.elapsed() < SHADOW);
+        for machine in &mut self.stage.machines {
+            machine.gateway.look(false)?;
+            machine.agent.look(may_end)?;
+        }
         self.phones.as_mut().map_or(Ok(()), Phones::check)
     }
 
@@ -219,7 +211,7 @@ impl Round<'_, '_> {
             return Ok(());
         }
         self.running[at].from_ms = Some(unix_ms());
-        self.running[at].counted = self.counter(fault.kind)?;
+        self.running[at].counted = self.counter(&fault)?;
         self.running[at].bites += u64::from(self.begin_fault(&fault)?);
         Ok(())
     }
@@ -234,8 +226,9 @@ impl Round<'_, '_> {
         if now_ms < latest_ms && !self.is_felt(&self.running[at])? {
             return self.press(&fault);
         }
-        self.end_fault(&fault)?;
-        let count = self.counter(fault.kind)?.zip(counted);
+        let has_bitten = self.end_fault(&fault)?;
+        let count = self.counter(&fault)?.zip(counted);
+        self.running[at].bites += u64::from(has_bitten);
         self.running[at].bites += count.map_or(0, |(now, before)| now.saturating_sub(before));
         self.running[at].until_ms = Some(unix_ms());
         Ok(())
@@ -280,45 +273,10 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Pushes a show as an operator does, who tries again while the gateway is not there. It also ends `config_stale`.
-    fn push(&self, file: &str) -> anyhow::Result<()> {
-        let Stage {
-            place,
-            programs,
-            interrupt,
-            ..
-        } = &*self.stage;
-        let until = Instant::now() + COMMAND;
-        loop {
-            let mut push = programs.command("gateway");
-            push.args(["push", "show"]).arg(place.file(file));
-            push.arg("--target").arg(place.admin.to_string());
-            push.arg("--certs").arg(place.file(files::CERTS));
-            let log = self.directory.join("push.log");
-            push.stderr(File::create(&log).with_context(|| format!("cannot write {}", log.display()))?);
-            let patience = Patience {
-                at_most: COMMAND,
-                interrupt,
-            };
-            let ended = run_to_file("gateway push", push, &self.directory.join("pushed"), &patience, || {
-                Ok(())
-            })?;
-            if ended.is_success() {
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < until,
-                "the gateway took no push; see {}",
-                log.display()
-            );
-            thread::sleep(TICK * 10);
-        }
-    }
-
     /// Lets the phones finish, once there are no more gifts, and compares everything.
     fn finish(mut self, first_beat_ms: u64) -> anyhow::Result<Outcome> {
         // Gifts would go on for as long as phones are there to get them.
-        self.push(files::SHOW)?;
+        self.stage.push(files::SHOW, &self.directory)?;
         let mut phones = self.phones.take().context("the phones play")?;
         nix::sys::signal::kill(phones.service.pid(), nix::sys::signal::Signal::SIGTERM)
             .context("cannot ask the phones to finish")?;
@@ -382,7 +340,7 @@ impl Round<'_, '_> {
             running.from_ms.unwrap_or_default(),
             running.until_ms.unwrap_or_default(),
         );
-        let seen = |mode: &str| self.stage.lookout.saw_enter(mode, from_ms, until_ms + NOTICE_MS);
+        let seen = |mode: &str| self.saw_enter(&running.fault, mode, from_ms, until_ms + NOTICE_MS);
         Struck {
             fault: running.fault,
             from_ms: from_ms.saturating_sub(first_beat_ms),

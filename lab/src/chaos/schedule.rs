@@ -38,20 +38,40 @@ impl Draws {
     }
 }
 
-/// Streams of the seed: one for the order of the kinds, one for each round.
+/// Streams of the seed: one for the order of the kinds, one for the machines that are struck, one for each round.
 const DECKS: u64 = 1 << 40;
+const MACHINES: u64 = 1 << 41;
+
+/// What a schedule is drawn from, beside the round.
+#[derive(Clone, Debug)]
+pub struct Deck {
+    pub seed: u64,
+    pub kinds: Vec<Kind>,
+    /// How many machines there are to strike.
+    pub machines: u8,
+}
 
 /// The faults of a round, in the order of their beginning. Rounds count from 1.
 ///
 /// Kinds are dealt from a shuffled deck of all, so that each comes once before one comes again, and a campaign of ten
 /// rounds meets every kind.
-pub fn faults(seed: u64, kinds: &[Kind], round: u32) -> Vec<Planned> {
+pub fn faults(deck: &Deck, round: u32) -> Vec<Planned> {
+    let Deck {
+        seed,
+        ref kinds,
+        machines,
+    } = *deck;
     let dealt: u64 = (1..round).map(|before| count(seed, before)).sum();
     let mut draws = Draws::new(seed, round.into());
     let mut planned: Vec<Planned> = Vec::new();
     for at in dealt..dealt + count(seed, round) {
         let fault = place(card(seed, kinds, at), &planned, &mut draws);
-        planned.push(fault);
+        let is_of_one = machines > 1 && fault.kind.is_of_one_machine();
+        let drawn = || Draws::new(seed, MACHINES + at).between((0, u64::from(machines) - 1)) as u8;
+        planned.push(Planned {
+            machine: is_of_one.then(drawn),
+            ..fault
+        });
     }
     planned.sort_by_key(|fault| fault.from_ms);
     planned
@@ -93,6 +113,7 @@ fn place(kind: Kind, planned: &[Planned], draws: &mut Draws) -> Planned {
         from_ms,
         until_ms: from_ms + lasts_ms,
         strength,
+        machine: None,
     }
 }
 
@@ -101,19 +122,28 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
+    fn deck(seed: u64, kinds: &[Kind], machines: u8) -> Deck {
+        let kinds = kinds.to_vec();
+        Deck { seed, kinds, machines }
+    }
+
+    fn of_a_machine(seed: u64) -> Deck {
+        deck(seed, Kind::all(false), 1)
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_schedule() {
         let all = |seed| {
             (1..50)
-                .map(|round| faults(seed, Kind::all(), round))
+                .map(|round| faults(&of_a_machine(seed), round))
                 .collect::<Vec<_>>()
         };
         assert_eq!(all(7), all(7));
         assert_ne!(all(7), all(8));
         // A round does not depend on whether those before it were played.
-        assert_eq!(all(7)[30], faults(7, Kind::all(), 31));
+        assert_eq!(all(7)[30], faults(&of_a_machine(7), 31));
         // As it was in the first release: a seed in an old report still repeats its schedule.
-        let texts: Vec<_> = faults(1, Kind::all(), 1).iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = faults(&of_a_machine(1), 1).iter().map(ToString::to_string).collect();
         assert_eq!(texts, FIRST, "the schedule of seed 1 has changed");
     }
 
@@ -121,13 +151,14 @@ mod tests {
 
     #[test]
     fn every_kind_comes_before_one_comes_again() {
+        let all = Kind::all(false);
         let mut seen = BTreeSet::new();
         let mut dealt = 0;
-        for at in 0..Kind::all().len() as u64 * 3 {
-            seen.insert(card(3, Kind::all(), at));
+        for at in 0..all.len() as u64 * 3 {
+            seen.insert(card(3, all, at));
             dealt += 1;
-            if dealt % Kind::all().len() == 0 {
-                assert_eq!(seen.len(), Kind::all().len());
+            if dealt % all.len() == 0 {
+                assert_eq!(seen.len(), all.len());
                 seen.clear();
             }
         }
@@ -135,23 +166,33 @@ mod tests {
 
     #[test]
     fn faults_keep_their_bounds_and_never_strike_the_same_at_once() {
+        let mut struck = BTreeSet::new();
         for seed in 0..200 {
             for round in 1..20 {
-                let planned = faults(seed, Kind::all(), round);
-                assert!((1..=FAULTS_MAX as usize).contains(&planned.len()));
-                for (at, fault) in planned.iter().enumerate() {
-                    let traits = fault.kind.traits();
-                    let lasts_ms = fault.until_ms - fault.from_ms;
-                    assert!((traits.lasts_ms.0..=traits.lasts_ms.1).contains(&lasts_ms));
-                    assert!((traits.strength.0..=traits.strength.1).contains(&fault.strength));
-                    assert!(fault.until_ms < 20_000, "{fault}");
-                    for other in planned[at + 1..].iter().filter(|other| other.kind.excludes(fault.kind)) {
-                        assert!(
-                            other.from_ms >= fault.until_ms || fault.from_ms >= other.until_ms,
-                            "seed {seed} round {round}: {fault}, {other}"
-                        );
-                    }
-                }
+                let planned = faults(&of_a_machine(seed), round);
+                keep_their_bounds(&planned);
+                assert!(planned.iter().all(|fault| fault.machine.is_none()));
+                let planned = faults(&deck(seed, Kind::all(true), 2), round);
+                keep_their_bounds(&planned);
+                struck.extend(planned.iter().filter_map(|fault| fault.machine));
+            }
+        }
+        assert_eq!(struck, [0, 1].into(), "each machine has its turn");
+    }
+
+    fn keep_their_bounds(planned: &[Planned]) {
+        assert!((1..=FAULTS_MAX as usize).contains(&planned.len()));
+        for (at, fault) in planned.iter().enumerate() {
+            let traits = fault.kind.traits();
+            let lasts_ms = fault.until_ms - fault.from_ms;
+            assert!((traits.lasts_ms.0..=traits.lasts_ms.1).contains(&lasts_ms));
+            assert!((traits.strength.0..=traits.strength.1).contains(&fault.strength));
+            assert!(fault.until_ms < 20_000, "{fault}");
+            for other in planned[at + 1..].iter().filter(|other| other.kind.excludes(fault.kind)) {
+                assert!(
+                    other.from_ms >= fault.until_ms || fault.from_ms >= other.until_ms,
+                    "{fault}, {other}"
+                );
             }
         }
     }
@@ -159,7 +200,7 @@ mod tests {
     #[test]
     fn few_kinds_are_enough() {
         for round in 1..10 {
-            let planned = faults(5, &[Kind::Loss], round);
+            let planned = faults(&deck(5, &[Kind::Loss], 1), round);
             assert!(planned.iter().all(|fault| fault.kind == Kind::Loss));
         }
     }

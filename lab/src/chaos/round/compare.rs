@@ -1,13 +1,35 @@
 //! Asks the ledger after a round, and compares it with what phones say.
 
-use super::{COMMAND, Stage, read};
+use super::read;
 use crate::chaos::books::{Evidence, Ledger, Settlement, View};
 use crate::chaos::plan;
-use crate::demo::reports::{Audit, unpaid};
-use crate::testbed::{Patience, files, run_to_file};
+use crate::chaos::stage::Stage;
+use crate::demo::reports::{Audit, unpaid, unpaid_by_outbox};
+use crate::testbed::{Ended, files, run_to_file};
 use anyhow::Context;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+
+/// Has the ledger answer into a file of this directory.
+fn ask(
+    stage: &Stage<'_>,
+    name: &'static str,
+    question: Command,
+    directory: &Path,
+    output: &str,
+) -> anyhow::Result<(Ended, String)> {
+    let output = directory.join(output);
+    let ended = run_to_file(name, question, &output, &stage.patience(), || Ok(()))?;
+    Ok((ended, read(&output)?))
+}
+
+fn export(stage: &Stage<'_>, what: &str, directory: &Path, output: &str) -> anyhow::Result<String> {
+    let question = stage.question(&["ledger", "export", "--format", "csv", "--what", what]);
+    let (ended, text) = ask(stage, "ledger export", question, directory, output)?;
+    ended.success()?;
+    Ok(text)
+}
 
 /// Asks the ledger, and compares it with what phones say.
 pub(super) fn compare(
@@ -17,34 +39,15 @@ pub(super) fn compare(
     number: u32,
     is_whole: bool,
 ) -> anyhow::Result<Vec<String>> {
-    let ask = |name: &'static str, args: &[&str], output: &str| {
-        let mut command = stage.programs.command("shake-agent");
-        command.args(args).arg("--config").arg(stage.place.file(files::AGENT));
-        let patience = Patience {
-            at_most: COMMAND,
-            interrupt: stage.interrupt,
-        };
-        let output = directory.join(output);
-        // A difference ends with an error as well; what is printed says more.
-        run_to_file(name, command, &output, &patience, || Ok(()))?;
-        read(&output)
-    };
-    let export = |what, output| {
-        ask(
-            "ledger export",
-            &["ledger", "export", "--format", "csv", "--what", what],
-            output,
-        )
-    };
-    let audit: Audit = serde_json::from_str(&ask("audit", &["audit", "--json"], files::AUDIT)?)
-        .context("the audit is not what was expected")?;
-    let settlement: Settlement = serde_json::from_str(&ask(
-        "settlement verify",
-        &["settlement", "verify", "--json"],
-        "settlement.json",
-    )?)
-    .context("the check of the settlement is not what was expected")?;
-    let ledger = Ledger::read(&export("outbox", files::OUTBOX)?, &export("packets", "packets.csv")?)?;
+    // A difference ends with an error as well; what is printed says more.
+    let (_, audit) = ask(stage, "audit", stage.audit(), directory, files::AUDIT)?;
+    let audit: Audit = serde_json::from_str(&audit).context("the audit is not what was expected")?;
+    let verify = stage.question(&["settlement", "verify", "--json"]);
+    let (_, settlement) = ask(stage, "settlement verify", verify, directory, "settlement.json")?;
+    let settlement: Settlement =
+        serde_json::from_str(&settlement).context("the check of the settlement is not what was expected")?;
+    let export = |what, output| export(stage, what, directory, output);
+    let ledger = Ledger::read(&export("outbox", files::OUTBOX)?, &export("packets", files::PACKETS)?)?;
     let first = plan::first_user(number);
     let evidence = Evidence {
         all: &stage.all,
@@ -70,16 +73,10 @@ pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<Stri
     if settlement.backlog.count > 0 {
         wrong.push(format!("{} lines still wait for settlement", settlement.backlog.count));
     }
-    let mut export = stage.programs.command("shake-agent");
-    let what = ["ledger", "export", "--format", "csv", "--what", "users", "--config"];
-    export.args(what).arg(stage.place.file(files::AGENT));
-    let patience = Patience {
-        at_most: COMMAND,
-        interrupt: stage.interrupt,
-    };
-    let users = directory.join(files::USERS);
-    run_to_file("ledger export", export, &users, &patience, || Ok(()))?.success()?;
-    let lines = read(&plan::settlement(stage.place))?;
-    wrong.extend(unpaid(&lines, &read(&users)?)?);
+    let users = export(stage, "users", &directory, files::USERS)?;
+    wrong.extend(match &stage.fleet {
+        None => unpaid(&read(&plan::settlement(&stage.place))?, &users)?,
+        Some(_) => unpaid_by_outbox(&read(&directory.join(files::OUTBOX))?, &users)?,
+    });
     Ok(wrong)
 }

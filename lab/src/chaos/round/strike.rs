@@ -1,10 +1,12 @@
 //! How each fault begins and ends, and what counts as its effect.
 
-use super::{Round, Running, Stage};
+use super::{Round, Running};
 use crate::chaos::cast::{Member, directories};
 use crate::chaos::control::{SYNCS_FAIL, WRITES_NO_ROOM, WRITES_NONE, WRITES_WELL, at};
 use crate::chaos::fault::{Kind, Planned};
 use crate::chaos::link::Badness;
+use crate::chaos::stage::Machine;
+use crate::chaos::way::Way;
 use crate::testbed::unix_ms;
 use std::os::unix::process::ExitStatusExt;
 use std::thread;
@@ -16,9 +18,9 @@ const UNDER_WAY: Duration = Duration::from_millis(10);
 impl Round<'_, '_> {
     /// Begins a fault; true when it took effect and nobody else counts that.
     pub(super) fn begin_fault(&mut self, fault: &Planned) -> anyhow::Result<bool> {
-        let Stage {
+        let Machine {
             gateway, agent, place, ..
-        } = &mut *self.stage;
+        } = &mut self.stage.machines[fault.target()];
         let strength = fault.strength;
         match fault.kind {
             Kind::KillGateway => return gateway.kill(),
@@ -27,12 +29,7 @@ impl Round<'_, '_> {
             Kind::StopGateway => return gateway.stop(),
             Kind::StopAgent => return agent.stop(),
             Kind::StopPhones => return self.phones.as_ref().map_or(Ok(false), |phones| phones.service.stop()),
-            Kind::Reboot => {
-                let both = [gateway.kill()?, agent.kill()?];
-                let was_there = place.queue().exists();
-                place.remove_queue();
-                return Ok(both == [true; 2] && was_there && !place.queue().exists());
-            }
+            Kind::Reboot => return self.stage.machines[fault.target()].crash(),
             Kind::DiskFull | Kind::SettlementFull => {
                 let of_ledger = fault.kind == Kind::DiskFull;
                 let directory = if of_ledger {
@@ -57,34 +54,51 @@ impl Round<'_, '_> {
                 gateway.start()?;
             }
             Kind::Clock => step_clock([gateway, agent], fault.clock_steps())?,
-            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(badness(fault)),
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => {
+                self.proxies[fault.target()].set(badness(fault));
+            }
+            _ => return self.begin_fault_of_fleet(fault),
         }
         Ok(false)
     }
 
     /// Whether a fault has done what it does: for one that stops the ledger, that the gateway says so.
     pub(super) fn is_felt(&self, running: &Running) -> anyhow::Result<bool> {
-        let kind = running.fault.kind;
+        let fault = &running.fault;
         let has_bitten = self
-            .counter(kind)?
+            .counter(fault)?
             .zip(running.counted)
             .is_none_or(|(now, before)| now > before);
         let from_ms = running.from_ms.unwrap_or_default();
-        let is_shown = |mode| self.stage.lookout.saw_enter(mode, from_ms, unix_ms());
-        Ok(has_bitten && (!kind.ends_the_agent() || mode_of(kind).is_none_or(is_shown)))
+        let is_shown = |mode| self.saw_enter(fault, mode, from_ms, unix_ms());
+        Ok(has_bitten && (!fault.kind.lasts_until_shown() || mode_of(fault.kind).is_none_or(is_shown)))
+    }
+
+    /// Whether the gateway before which a fault strikes, or any where it strikes all, entered a mode in this span of time.
+    pub(super) fn saw_enter(&self, fault: &Planned, mode: &str, from_ms: u64, until_ms: u64) -> bool {
+        let mut machines = self.stage.machines.iter().enumerate();
+        machines.any(|(place, machine)| {
+            let is_struck = fault.machine.is_none_or(|struck| usize::from(struck) == place);
+            is_struck && machine.lookout.saw_enter(mode, from_ms, until_ms)
+        })
     }
 
     /// Makes a fault stronger that lasts longer than planned, because nothing felt it: a log that is written over from
     /// its beginning finds room for many commits on a disk where nothing may grow.
     pub(super) fn press(&self, fault: &Planned) -> anyhow::Result<()> {
         if fault.kind == Kind::DiskFull {
-            self.stage.agent.page.set(at::WRITES, WRITES_NONE)?;
+            self.stage.machines[fault.target()]
+                .agent
+                .page
+                .set(at::WRITES, WRITES_NONE)?;
         }
         Ok(())
     }
 
-    pub(super) fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<()> {
-        let Stage { gateway, agent, .. } = &mut *self.stage;
+    /// Ends a fault; true when it took effect only now, and nobody else counts that.
+    pub(super) fn end_fault(&mut self, fault: &Planned) -> anyhow::Result<bool> {
+        let mut has_bitten = false;
+        let Machine { gateway, agent, .. } = &mut self.stage.machines[fault.target()];
         match fault.kind {
             Kind::KillGateway => gateway.start()?,
             Kind::KillAgent => agent.start()?,
@@ -101,12 +115,15 @@ impl Round<'_, '_> {
             Kind::SlowDisk => agent.page.set(at::DELAY_MS, 0)?,
             Kind::StateFull => gateway.page.set(at::WRITES, WRITES_WELL)?,
             Kind::Clock => step_clock([gateway, agent], 0)?,
-            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => self.proxy.set(Badness::default()),
+            Kind::Loss | Kind::Reorder | Kind::Duplicate | Kind::Blackhole => {
+                self.proxies[fault.target()].set(Badness::default());
+            }
+            _ => has_bitten = self.end_fault_of_fleet(fault)?,
         }
         if fault.kind.ends_the_agent() {
-            self.disk_failed_at = Some(Instant::now());
+            self.store_failed_at = Some(Instant::now());
         }
-        Ok(())
+        Ok(has_bitten)
     }
 
     fn kill_phones(&mut self) -> anyhow::Result<bool> {
@@ -118,10 +135,11 @@ impl Round<'_, '_> {
     }
 
     /// How often what a fault does was done so far; none for those that are seen at their beginning.
-    pub(super) fn counter(&self, kind: Kind) -> anyhow::Result<Option<u64>> {
-        let Stage { gateway, agent, .. } = &*self.stage;
-        let done = self.proxy.done();
-        Ok(Some(match kind {
+    pub(super) fn counter(&self, fault: &Planned) -> anyhow::Result<Option<u64>> {
+        let Machine { gateway, agent, .. } = &self.stage.machines[fault.target()];
+        let done = self.proxies[fault.target()].done();
+        let way = self.stage.fleet.as_ref().map(|fleet| &fleet.ways[fault.target()]);
+        Ok(Some(match fault.kind {
             Kind::DiskFull | Kind::SettlementFull => agent.page.count(at::WRITES_FAILED)?,
             Kind::SyncFails => agent.page.count(at::SYNCS_FAILED)?,
             Kind::SlowDisk => agent.page.count(at::DELAYED)?,
@@ -134,6 +152,7 @@ impl Round<'_, '_> {
             Kind::Loss | Kind::Blackhole => done.lost,
             Kind::Reorder => done.late,
             Kind::Duplicate => done.twice,
+            Kind::Cut | Kind::CommitLost | Kind::AnswerLost | Kind::Silence => way.map_or(0, Way::done),
             _ => return Ok(None),
         }))
     }
@@ -148,6 +167,9 @@ pub fn mode_of(kind: Kind) -> Option<&'static str> {
         Kind::SettlementFull => Some("settlement_down"),
         Kind::StateFull => Some("config_stale"),
         Kind::Clock => Some("clock_jumped"),
+        // One that crashes is often back before it is missed.
+        Kind::StopPostgres | Kind::ShutPostgres | Kind::Cut | Kind::Silence => Some("ledger_away"),
+        Kind::TwoAgents | Kind::OldStandby => Some("part_lost"),
         _ => None,
     }
 }
