@@ -236,7 +236,7 @@ impl Ending<'_> {
     ) -> Result<Option<Option<Attachment>>, CloseError> {
         let mut is_without = false;
         while !stop.is_asked() {
-            if !wait_for_ledger(&mut opened.agent, stop) {
+            if !wait_for_ledger(&mut opened.agent, stop)? {
                 break;
             }
             match Mapping::open(&self.config.queue) {

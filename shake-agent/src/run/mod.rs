@@ -102,7 +102,7 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
     // Before there is a gateway: units that start after this one must not wait for each other.
     notify(NotifyState::Ready);
     while let Some(mapping) = wait_for_mapping(&config.queue, &mut agent, clock, stop)? {
-        if !wait_for_ledger(&mut agent, stop) {
+        if !wait_for_ledger(&mut agent, stop)? {
             break;
         }
         let attachment = mapping.attach(Side::Back, monotonic_ms())?;
@@ -310,22 +310,25 @@ fn wait_for_mapping<S: Store>(
     Ok(None)
 }
 
-/// Waits until the ledger can be written; false when the agent is asked to end before.
-fn wait_for_ledger<S: Store>(agent: &mut Agent<S>, stop: &Stop) -> bool {
+/// Waits until the ledger can be written; false when the agent is asked to end before. An error when it never can be by this agent.
+fn wait_for_ledger<S: Store>(agent: &mut Agent<S>, stop: &Stop) -> Result<bool, LedgerError> {
     let mut tried = Instant::now();
     while agent.ledger().failure().is_some() {
         if stop.is_asked() {
-            return false;
+            return Ok(false);
         }
         if tried.elapsed() >= Duration::from_millis(TRY_EVERY_MS)
             && let Err(fault) = agent.reopen_ledger()
         {
+            if fault.is_lost() {
+                return Err(fault);
+            }
             tried = Instant::now();
             debug!(%fault, "the ledger cannot be written yet");
         }
         thread::sleep(SLEEP_MAX);
     }
-    true
+    Ok(true)
 }
 
 fn bind<S: Store>(

@@ -57,3 +57,24 @@ fn a_part_is_retired_and_adopted() {
     let (code, told) = part(&third, &["status", "--config", "agent.toml"]);
     assert!(code == Some(0) && told.contains(installation.trim()), "{told}");
 }
+
+/// It waits for a gateway when its server comes back without its last commits: it ends by name, and does not wait for ever.
+#[test]
+fn an_older_server_is_refused_without_a_gateway_too() {
+    let mut fleet = Fleet::new();
+    fleet.server.shut_down();
+    fleet.server.keep_copy().unwrap();
+    fleet.server.start_again().unwrap();
+    let event = &fleet.events[0];
+    let mut running = Running::start(event);
+    let commits = || {
+        let stamp = "SELECT stamp FROM parts WHERE part = 0";
+        fleet.server.number("event", stamp).unwrap()
+    };
+    until("the agent has its part", || commits() > 1);
+    fleet.server.crash();
+    fleet.server.exchange_with_copy().unwrap();
+    fleet.server.start_again().unwrap();
+    let _front = Front::new(event, 1);
+    assert_eq!(running.wait().code(), Some(3));
+}
