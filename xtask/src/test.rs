@@ -77,7 +77,7 @@ pub fn run(_options: &Options, interrupt: &Interrupt) -> anyhow::Result<()> {
     // Rounds of a fixed schedule, and a bound on recovery that a busy machine keeps.
     let one_machine = "chaos --dev --seed 343 --rounds 4 --back-ms-max 30000";
     lab_step(&mut steps, "chaos", one_machine)?;
-    let fleet = "chaos --fleet --dev --seed 1 --rounds 3 --back-ms-max 30000";
+    let fleet = "chaos --fleet --dev --seed 346 --rounds 3 --back-ms-max 30000";
     lab_step(&mut steps, "fleet", fleet)?;
     steps.finish()
 }

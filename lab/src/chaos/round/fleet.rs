@@ -13,8 +13,9 @@ use std::process::Command;
 /// Why an agent that lost its part, never had it, or knows of a newer ledger says that it ends.
 const TAKEN_OVER: &str = "another agent has taken over";
 const OTHERS_PART: &str = "belongs to the agent of another installation";
-/// The first one of an agent that runs, the second one of one that starts.
-const OLDER: [&str; 2] = ["came back older", "lost commits"];
+const OLDER: &str = "came back older";
+/// The same of one that starts, by its state directory.
+const LOST_COMMITS: &str = "lost commits";
 
 impl Round<'_, '_> {
     /// Begins a fault of a fleet; true when it took effect and nobody else counts that.
@@ -129,8 +130,8 @@ impl Round<'_, '_> {
         run_to_file("shake-agent part", command, &log, &stage.patience(), || Ok(()))?.success()
     }
 
-    /// The server of before the copy was made takes the place of the one that is there: each agent refuses it. Then the right one is
-    /// back, and all go on.
+    /// The server of before the copy was made takes the place of the one that is there: each agent refuses it, also when it is
+    /// started again. Then the right one is back, and all go on.
     fn promote_old_standby(&mut self) -> anyhow::Result<bool> {
         let patience = self.stage.patience();
         let database = &mut self.fleet()?.ground.database;
@@ -138,7 +139,10 @@ impl Round<'_, '_> {
         database.exchange_with_copy()?;
         database.start_again()?;
         for machine in &mut self.stage.machines {
-            machine.agent.wait_refused(&OLDER, &patience)?;
+            // One that fell a moment ago is started only now.
+            machine.agent.wait_refused(&[OLDER, LOST_COMMITS], &patience)?;
+            machine.agent.start()?;
+            machine.agent.wait_refused(&[LOST_COMMITS], &patience)?;
         }
         let database = &mut self.fleet()?.ground.database;
         database.crash();
