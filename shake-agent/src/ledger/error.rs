@@ -200,7 +200,7 @@ pub enum LedgerError {
     TakenOver(PathBuf),
     /// The database is of another moment than this agent remembers.
     #[error(
-        "{} has the stamp {found} where this agent knows of {known}: it is another database, or one that came back older. Nothing is          written to it",
+        "{} has the stamp {found} where this agent knows of {known}: it is another database, or one that came back older. Nothing is written to it",
         place.display()
     )]
     OtherState {
