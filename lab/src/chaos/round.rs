@@ -66,6 +66,8 @@ struct Round<'a, 'b> {
     proxies: Vec<Proxy>,
     /// A second one for some part.
     second_agent: Option<Service>,
+    /// How many commits each part had when a copy of the server was made.
+    kept: Vec<i64>,
     phones: Option<Phones>,
     lives: usize,
     /// Journals of the lives that were killed.
@@ -101,6 +103,7 @@ pub fn play(stage: &mut Stage<'_>, number: u32, seed: u64, faults: &[Planned]) -
         directory,
         proxies,
         second_agent: None,
+        kept: Vec::new(),
         phones: None,
         lives: 0,
         dead_lives: Vec::new(),

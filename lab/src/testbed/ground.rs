@@ -101,6 +101,18 @@ impl Ground {
         (Ipv4Addr::LOCALHOST, self.database.port()).into()
     }
 
+    /// How many commits each part has.
+    ///
+    /// # Errors
+    /// When the server does not say.
+    pub fn commits(&self) -> anyhow::Result<Vec<i64>> {
+        let of = |part| {
+            let question = format!("SELECT stamp FROM parts WHERE part = {part}");
+            Ok(self.database.number(DATABASE, &question)?)
+        };
+        (0..self.places.len()).map(of).collect()
+    }
+
     /// A question to the ledger as it is at one moment, for its owner.
     pub fn question(&self, programs: &Programs, args: &[&str]) -> Command {
         let mut command = programs.command("shake-agent");

@@ -36,6 +36,7 @@ impl Round<'_, '_> {
                 database.shut_down();
                 database.keep_copy()?;
                 database.start_again()?;
+                self.kept = self.fleet()?.ground.commits()?;
                 return Ok(false);
             }
             _ => {
@@ -134,6 +135,16 @@ impl Round<'_, '_> {
     /// started again. Then the right one is back, and all go on.
     fn promote_old_standby(&mut self) -> anyhow::Result<bool> {
         let patience = self.stage.patience();
+        let all_wrote = patience.wait(|| {
+            for machine in &mut self.stage.machines {
+                machine.agent.look(true)?;
+            }
+            let now = self.fleet()?.ground.commits()?;
+            // Of two commits the first was acknowledged: whoever has lost none goes on, and may.
+            let has_written = |(now, kept): (&i64, &i64)| *now >= kept + 2;
+            Ok(now.iter().zip(&self.kept).all(has_written).then_some(()))
+        })?;
+        all_wrote.context("not every agent writes to a server that is there")?;
         let database = &mut self.fleet()?.ground.database;
         database.crash();
         database.exchange_with_copy()?;
