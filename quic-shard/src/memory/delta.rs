@@ -7,11 +7,13 @@
 //!
 //! A word of the base must be as good as the value's own, and equal bits are not enough: an address may be that of a block
 //! which was freed and allocated anew since the base was made, and an old pointer must not be used for the new block. So the
-//! base is made of several values that are alive at one moment, and stands for two kinds of words only:
+//! base is made of several values that are alive at one moment, word by word of what is the most frequent there, and stands for
+//! two kinds of words only:
 //!
 //! - numbers below 2^16, where nothing is ever allocated;
-//! - words in which all of these values agree. No two values own the same block, so an address there is of something static, or
-//!   of something that they share, and whoever has the base keeps that alive.
+//! - words in which most of these values agree. No two values own the same block, so an address there is of something static,
+//!   or of something that they share, and whoever has the base keeps that alive. Two would do for that; most, because padding
+//!   may have the address of what a value had once, and two may have had the same by chance.
 //!
 //! All other words are packed even where they are the same.
 
@@ -43,43 +45,30 @@ impl<T> DeltaBase<T> {
     const WORDS: usize = size_of::<T>() / size_of::<usize>();
     const BITMAP: usize = Self::WORDS.div_ceil(BLOCK);
 
-    /// Makes one of that value from which the others differ the least; none of fewer than two.
+    /// Makes one of which these values differ the least; none of fewer than two.
     ///
     /// # Safety
-    /// All are initialised, and no two are the same. Where all have the same address within `shared`, it is of something that
+    /// All are initialised, and no two are the same. Where two have the same address within `shared`, it is of something that
     /// lives as long as the base is used.
     pub unsafe fn choose(values: &[&MaybeUninit<T>], shared: &ByteRange) -> Option<Self> {
         if values.len() < 2 {
             return None;
         }
-        let bases = values.iter().map(|value| Self::of(value, values, shared));
-        bases.min_by_key(|base| values.iter().map(|value| base.distance(value)).sum::<usize>())
-    }
-
-    fn of(value: &MaybeUninit<T>, others: &[&MaybeUninit<T>], shared: &ByteRange) -> Self {
-        let kept = words(value).chunks(BLOCK).enumerate().map(|(block, own)| {
-            let begin = block * BLOCK;
-            let differing = others.iter().fold(0, |bits, other| {
-                bits | differences(own, &words(other)[begin..begin + own.len()])
-            });
-            own.iter().enumerate().fold(0, |bits, (at, word)| {
-                let is_agreed = differing >> at & 1 == 0 && is_within(begin + at, shared);
-                let may_be_own = frozen(word).addr() >= ADDRESS_MIN && !is_agreed;
-                bits | usize::from(may_be_own) << at
-            })
+        let mut kept = vec![0; Self::BITMAP];
+        let words = (0..Self::WORDS).map(|at| {
+            let (word, agreeing) = most_frequent(values.iter().map(|value| frozen(&words(value)[at])));
+            if word.addr() < ADDRESS_MIN {
+                return Word::new(without_provenance(word.addr()));
+            }
+            let is_agreed = agreeing > values.len() / 2 && is_within(at, shared);
+            kept[at / BLOCK] |= usize::from(!is_agreed) << (at % BLOCK);
+            Word::new(word)
         });
-        let as_good = words(value).iter().map(|word| {
-            let word = frozen(word);
-            Word::new(match word.addr() {
-                number @ 0..ADDRESS_MIN => without_provenance(number),
-                _ => word,
-            })
-        });
-        Self {
-            kept: kept.collect(),
-            words: as_good.collect(),
+        Some(Self {
+            words: words.collect(),
+            kept: kept.into(),
             of: PhantomData,
-        }
+        })
     }
 
     /// Of each block of a value's words those that are packed, as bits.
@@ -87,11 +76,6 @@ impl<T> DeltaBase<T> {
         let blocks = words(value).chunks(BLOCK).zip(self.words.chunks(BLOCK));
         let blocks = blocks.zip(&self.kept);
         blocks.map(|((own, base), kept)| (own, differences(own, base) | kept))
-    }
-
-    /// How many words of a value would be packed.
-    fn distance(&self, value: &MaybeUninit<T>) -> usize {
-        self.deltas(value).map(|(_, bits)| bits.count_ones() as usize).sum()
     }
 
     /// Moves a value out of its place: first its bitmap, then its words of which that tells, in their order. Says how many words
@@ -155,6 +139,15 @@ fn words<T>(value: &MaybeUninit<T>) -> &[Word] {
     }
     // SAFETY: the words lie within the value, are aligned as it is, and may hold anything.
     unsafe { std::slice::from_raw_parts(value.as_ptr().cast(), size_of::<T>() / size_of::<usize>()) }
+}
+
+/// The word that is there the most often, and how often; the first of several.
+fn most_frequent(words: impl Iterator<Item = *const ()> + Clone) -> (*const (), usize) {
+    let count = |word: *const ()| words.clone().filter(|other| other.addr() == word.addr()).count();
+    let counted = words.clone().map(|word| (word, count(word)));
+    counted
+        .reduce(|best, one| if one.1 > best.1 { one } else { best })
+        .unwrap_or((std::ptr::null(), 0))
 }
 
 /// Whether all of a word lies within these bytes.

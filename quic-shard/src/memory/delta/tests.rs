@@ -112,23 +112,35 @@ fn only_what_differs_takes_room() {
     }
 }
 
-/// Shared by all; of each its own; a small number that differs.
+/// Shared by most; of each its own; small numbers, of which one is the most frequent.
 #[test]
 fn a_word_that_may_be_ones_own_address_is_packed_though_it_is_the_same() {
     const ADDRESS: usize = 1 << 40;
-    let values = [[ADDRESS, ADDRESS + 1, 5], [ADDRESS, ADDRESS + 2, 6]].map(MaybeUninit::new);
-    let [first, other] = &values;
-    let packed = |base: &DeltaBase<[usize; 3]>, value: [usize; 3]| base.distance(&MaybeUninit::new(value));
-    let agreed = DeltaBase::of(first, &[first, other], &(0..24));
-    assert_eq!(packed(&agreed, [ADDRESS, ADDRESS + 1, 5]), 1, "made where another was");
-    assert_eq!(packed(&agreed, [ADDRESS, ADDRESS + 2, 6]), 2);
-    assert_eq!(packed(&agreed, [ADDRESS + 8, ADDRESS + 1, 5]), 2);
-    let nothing_shared = DeltaBase::of(first, &[first, other], &(8..24));
-    assert_eq!(packed(&nothing_shared, [ADDRESS, ADDRESS + 1, 5]), 2);
-    let in_part = DeltaBase::of(first, &[first, other], &(4..24));
-    assert_eq!(packed(&in_part, [ADDRESS, ADDRESS + 1, 5]), 2);
-    // SAFETY: it is one value only.
-    assert!(unsafe { DeltaBase::choose(&[first], &(0..24)) }.is_none());
+    const BITMAP: usize = 1;
+    let packed = |base: &DeltaBase<[usize; 3]>, value: [usize; 3]| {
+        // SAFETY: the value can be moved as often as one likes.
+        unsafe { base.pack_boxed(&MaybeUninit::new(value)) }.len() - BITMAP
+    };
+    let values = [
+        [ADDRESS, ADDRESS + 1, 5],
+        [ADDRESS, ADDRESS + 2, 6],
+        [0, ADDRESS + 3, 6],
+    ]
+    .map(MaybeUninit::new);
+    let [first, second, third] = &values;
+    // SAFETY: they are initialised, and have no addresses of anything.
+    let choose = |values: &[&MaybeUninit<[usize; 3]>], shared| unsafe { DeltaBase::choose(values, &shared) };
+    let most = choose(&[first, second, third], 0..24).expect("several values");
+    assert_eq!(packed(&most, [ADDRESS, ADDRESS + 1, 6]), 1, "made where another was");
+    assert_eq!(packed(&most, [ADDRESS, ADDRESS + 2, 5]), 2);
+    assert_eq!(packed(&most, [ADDRESS + 8, ADDRESS + 1, 6]), 2);
+    for not_all_of_it in [8..24, 4..24] {
+        let base = choose(&[first, second, third], not_all_of_it).expect("several values");
+        assert_eq!(packed(&base, [ADDRESS, ADDRESS + 1, 6]), 2);
+    }
+    let half = choose(&[first, third], 0..24).expect("two values");
+    assert_eq!(packed(&half, [ADDRESS, ADDRESS + 1, 5]), 2, "no more than one has it");
+    assert!(choose(&[first], 0..24).is_none());
 }
 
 /// A model of a session without padding, for Miri, which watches where each pointer comes from: what is shared, what is its
