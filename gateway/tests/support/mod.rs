@@ -39,6 +39,17 @@ pub struct Stand {
     agent: Option<Child>,
 }
 
+/// A port that is free now, and that no socket of another test is given by chance while a gateway starts again: below those
+/// that Linux gives out by itself (`ip_local_port_range`).
+fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::random_range(15_000..32_000)));
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
 impl Stand {
     /// A gateway with this show and these lines added to its configuration.
     pub fn new(show: &str, more_config: &str) -> Self {
@@ -66,11 +77,7 @@ impl Stand {
             Some(certs) => copy_directory(certs, &path.join("certs")),
         }
         std::fs::write(path.join("show.toml"), show).expect("show.toml");
-        let udp = || UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr());
-        let (address, admin) = (udp().expect("a free UDP port"), udp().expect("another one"));
-        let metrics = TcpListener::bind("127.0.0.1:0")
-            .and_then(|s| s.local_addr())
-            .expect("a free TCP port");
+        let (address, admin, metrics) = (free_address(), free_address(), free_address());
         let config = format!(
             "[listen]\naddress = \"{address}\"\nshards = 2\nbuffer_bytes = 1048576\n[show]\nfile = \"show.toml\"\n[queue]\n\
              path = \"queue\"\n[metrics]\naddress = \"{metrics}\"\n[admin]\naddress = \"{admin}\"\n{more_config}"
@@ -128,10 +135,9 @@ impl Stand {
         wait("the gateway is ready", || {
             let gateway = self.gateway.as_mut().expect("it was started");
             let ended = gateway.try_wait().expect("our own child");
-            assert!(
-                ended.is_none(),
-                "the gateway ended at its start, {ended:?}: see gateway.log"
-            );
+            if let Some(ended) = ended {
+                panic!("the gateway ended at its start, {ended}: {}", self.gateway_log());
+            }
             self.is_ready()
         });
     }
