@@ -26,6 +26,7 @@ pub mod pace;
 mod refused;
 pub mod requests;
 pub mod run;
+mod sweep;
 pub mod turn;
 
 pub mod closing;

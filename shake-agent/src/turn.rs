@@ -20,6 +20,7 @@ use crate::ledger::{Batch, LaneRecord, Ledger, LedgerError, Needed, SPAN_OVER_MS
 use crate::outage::Outage;
 use crate::pace::Pace;
 use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
+use crate::sweep::{ASKED_MS, Sweep};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
@@ -53,7 +54,10 @@ pub struct Agent<S = Sqlite> {
     batch_max: usize,
     pub(crate) answers: Vec<(usize, Answer)>,
     /// When it was last looked for what is overdue.
-    expiry_looked: UnixMillis,
+    pub(crate) expiry_looked: UnixMillis,
+    /// The rings of this turn were read to their ends.
+    is_read_whole: bool,
+    pub(crate) sweeping: Sweep,
     /// Of the last transaction of a turn.
     pace: Option<Pace>,
     pub(crate) gifts: Gifts,
@@ -86,6 +90,8 @@ impl<S: Store> Agent<S> {
             answers: Vec::with_capacity(batch_max),
             expiry_looked: UnixMillis(0),
             pace: None,
+            is_read_whole: false,
+            sweeping: Sweep::default(),
             gifts: Gifts::default(),
         }
     }
@@ -146,16 +152,23 @@ impl<S: Store> Agent<S> {
     /// Does one turn.
     pub fn turn(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
         self.limit_waits();
+        let turn = self.serve(lanes, now);
+        self.sweep(now);
+        turn
+    }
+
+    fn serve(&mut self, lanes: &mut Lanes, now: UnixMillis) -> Turn {
         let backlog = lanes.push_backlog();
         self.inbox.clear();
         self.answers.clear();
         let is_read_only = self.ledger.failure().is_some() && !self.try_to_leave_outage(lanes, now);
         lanes.read(self.batch_max, now, &mut self.inbox);
+        self.is_read_whole = !self.is_behind();
         if is_read_only {
             return self.serve_read_only(lanes, now);
         }
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
-        let expires = self.is_overdue(now);
+        let expires = !self.ledger.is_shared() && self.is_overdue(now);
         let is_work = lanes.moved().next().is_some() || !plan.releases.is_empty() || expires;
         if !is_work && !self.must_commit(now) {
             lanes.ring();
@@ -218,17 +231,23 @@ impl<S: Store> Agent<S> {
     pub fn turn_without_rings(&mut self, now: UnixMillis) -> Result<(), LedgerError> {
         self.limit_waits();
         self.inbox.clear();
-        let expires = self.is_overdue(now);
-        if !expires && !self.must_commit(now) {
-            return Ok(());
+        let is_shared = self.ledger.is_shared();
+        let expires = !is_shared && self.is_overdue(now);
+        if expires || self.must_commit(now) {
+            let Self { ledger, judge, .. } = self;
+            ledger.transaction(now, |batch| {
+                if expires {
+                    judge.expire(batch, now)?;
+                }
+                if is_shared {
+                    // No gateway, no questions.
+                    batch.note_answered(UnixMillis(now.0.saturating_sub(ASKED_MS)));
+                }
+                Ok(())
+            })?;
         }
-        let Self { ledger, judge, .. } = self;
-        ledger.transaction(now, |batch| {
-            if expires {
-                judge.expire(batch, now)?;
-            }
-            Ok(())
-        })
+        self.sweep(now);
+        Ok(())
     }
 
     /// Whether there must be a commit though nothing is to be written: or this time would count as one in which nothing
@@ -242,7 +261,7 @@ impl<S: Store> Agent<S> {
 
     /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
     /// first.
-    fn is_overdue(&mut self, now: UnixMillis) -> bool {
+    pub(crate) fn is_overdue(&mut self, now: UnixMillis) -> bool {
         let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
         if self.is_behind() || !looked_long_ago {
             return false;
@@ -291,6 +310,7 @@ impl<S: Store> Agent<S> {
         expires: bool,
         now: UnixMillis,
     ) -> Result<Vec<(usize, LaneRecord)>, LedgerError> {
+        let says_answered = self.ledger.is_shared() && self.is_read_whole;
         let Self {
             ledger,
             judge,
@@ -313,6 +333,9 @@ impl<S: Store> Agent<S> {
                 *at = incoming.lane;
             }
             put_off(&waiting, inbox, judge, lanes, answers, now);
+            if says_answered && !lanes.holds_back() {
+                batch.note_answered(UnixMillis(now.0.saturating_sub(ASKED_MS)));
+            }
             if expires && judge.expire(batch, now)? == EXPIRE_MAX {
                 // There may be more: look again in the next turn.
                 *expiry_looked = UnixMillis(0);

@@ -113,6 +113,12 @@ impl Lanes {
         self.lanes[incoming.lane].put_back.push(incoming);
     }
 
+    /// Whether anything that was read waits to be taken again.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.put_back.is_empty())
+    }
+
     /// Takes these of what was put back, by lane and place in its ring.
     pub(crate) fn take_out(&mut self, which: &[Place], inbox: &mut Vec<Incoming>) {
         for lane in &mut self.lanes {

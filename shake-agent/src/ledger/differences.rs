@@ -32,6 +32,8 @@ pub struct Differences {
     pub gift_budget: Option<Cents>,
     /// What this writer has drawn for gifts and not given, in cents; `None` where no other writer draws.
     pub gifts: Option<i64>,
+    /// Everything that was asked before it at this writer's gateway is answered.
+    pub answered: Option<UnixMillis>,
     /// A settlement file was begun, the first one or another.
     pub begins_settlement: bool,
     /// Packets up to this number were made by commits that are lost.
@@ -108,6 +110,7 @@ impl Differences {
             seed,
             gift_budget,
             gifts,
+            answered,
             begins_settlement,
             made_before,
             packets_new,
@@ -128,7 +131,7 @@ impl Differences {
             closing,
         } = self;
         (*opening, *span, *seed, *gift_budget, *begins_settlement) = (None, None, None, None, false);
-        (*gifts, *made_before, *closing) = (None, None, None);
+        (*gifts, *answered, *made_before, *closing) = (None, None, None, None);
         packets_new.clear();
         packets.clear();
         grants.clear();

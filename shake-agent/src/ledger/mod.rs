@@ -278,6 +278,9 @@ impl<S: Store> Ledger<S> {
     ) -> Result<T, LedgerError> {
         let Self { store, book, .. } = self;
         store.begin()?;
+        if let Some(spans) = store.new_spans()? {
+            book.standing.spans = spans;
+        }
         let standing = &book.standing;
         let span = match Span::between(standing.last_commit, now).filter(|_| standing.stamp > 0) {
             Some(span) => store.are_out()?.then_some(span),
@@ -355,6 +358,21 @@ impl<S: Store> Ledger<S> {
     /// When it cannot be read.
     pub fn are_out(&self) -> Result<bool, LedgerError> {
         self.store.are_out()
+    }
+
+    /// The clock that all writers have in common; `None` where there is no other writer.
+    #[must_use]
+    pub fn now(&self) -> Option<UnixMillis> {
+        self.store.now()
+    }
+
+    /// Up to when everything that was asked at any gateway is answered; `None` where there is no other writer. Left out are parts that
+    /// nobody has, and those whose agents are silent, when `counts_silence`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn least_answered(&self, counts_silence: bool) -> Result<Option<UnixMillis>, LedgerError> {
+        self.store.least_answered(counts_silence)
     }
 
     /// Whether others write to the ledger as well, and look whether this agent does.

@@ -123,6 +123,8 @@ impl Store for Sqlite {
     fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
         let found = self.read(|connection| match *listing {
             Listing::Due { by, max } => packets::due(connection, by, max),
+            // There is no other part.
+            Listing::DueOfGone { .. } => Ok(Vec::new()),
             Listing::HeldOfLane { lane, ref positions } => packets::held_of_lane(connection, lane, positions.clone()),
             Listing::HeldOfOtherMappings(mapping) => packets::held_of_other_mappings(connection, mapping),
             Listing::OfState(state) => packets::of_state(connection, state),

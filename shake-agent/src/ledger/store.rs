@@ -13,6 +13,7 @@ use super::differences::Differences;
 use super::opening::Incarnation;
 use super::packet::{Origin, Packet, State};
 use super::shares::{Offer, Share};
+use super::spans::Spans;
 use super::standing::Standing;
 use super::users::Movement;
 use super::view::View;
@@ -70,6 +71,14 @@ pub trait Store: Debug {
     /// When the storage fails.
     fn begin(&mut self) -> Result<(), LedgerError>;
 
+    /// The spans, when other writers have added to them since they were read: asked when a transaction has begun.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn new_spans(&self) -> Result<Option<Spans>, LedgerError> {
+        Ok(None)
+    }
+
     /// Reads what is needed into the view. What is in it already stays as it is there: it may have been changed.
     ///
     /// # Errors
@@ -116,11 +125,25 @@ pub trait Store: Debug {
     /// When it cannot be read.
     fn look(&self, look: &Look) -> Result<Seen, LedgerError>;
 
-    /// Whether anything is out whose time runs: a grant, a ticket, a share, or a ticket for what was lost.
+    /// Whether anything is out whose time runs, of any writer: a grant, a ticket, a share, or a ticket for what was lost.
     ///
     /// # Errors
     /// When it cannot be read.
     fn are_out(&self) -> Result<bool, LedgerError>;
+
+    /// The clock that all writers have in common; `None` where there is no other writer.
+    fn now(&self) -> Option<UnixMillis> {
+        None
+    }
+
+    /// Up to when everything that was asked at any gateway is answered; `None` where there is no other writer. Left out are parts that
+    /// nobody has, and those whose agents are silent, when `counts_silence`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn least_answered(&self, _counts_silence: bool) -> Result<Option<UnixMillis>, LedgerError> {
+        Ok(None)
+    }
 
     /// When the first packet may go back; `None` while none can.
     ///
@@ -202,6 +225,15 @@ pub enum Listing {
         by: UnixMillis,
         /// How many at the most.
         max: usize,
+    },
+    /// The same of parts that nobody has, and of those whose agents are silent, when `counts_silence`.
+    DueOfGone {
+        /// By when.
+        by: UnixMillis,
+        /// How many at the most.
+        max: usize,
+        /// Whether silence counts: not after a time in which nobody could write.
+        counts_silence: bool,
     },
     /// What is only released, of one lane, in the order of grant positions.
     HeldOfLane {

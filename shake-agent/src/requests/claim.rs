@@ -1,6 +1,6 @@
 //! `Claim`: a user wants to open a packet.
 
-use super::Judge;
+use super::{BUSY_RETRY_AFTER_MS, Judge};
 use crate::ledger::{Book, EVENT_SPONSOR, Opening, Origin, Packet, State, Term, UserAccount};
 use bytes::Bytes;
 use shake_proto::handoff::record::Ask;
@@ -109,6 +109,13 @@ impl Judge {
                     None
                 };
                 self.opened(ticket, &packet, share.unwrap_or(packet.amount), true)
+            }
+            (Decision::Refuse(Reason::TicketExpired), Some(packet))
+                if self.doubts_time && packet.state != State::Refunded =>
+            {
+                self.counters.asks_busy.add(1);
+                let retry_after_ms = BUSY_RETRY_AFTER_MS;
+                ClaimResult::Busy { retry_after_ms }
             }
             (Decision::Refuse(reason), _) => {
                 if found.is_some_and(|packet| packet.state == State::Void) {

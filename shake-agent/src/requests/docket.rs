@@ -238,7 +238,35 @@ impl Judge {
     /// When the ledger cannot be read. Then nothing of it may be committed.
     pub fn expire<S: Store>(&mut self, batch: &mut Batch<'_, S>, now: UnixMillis) -> Result<usize, LedgerError> {
         let by = UnixMillis(now.0.saturating_sub(EXPIRY_GRACE_MS));
-        let candidates = batch.list(&Listing::Due { by, max: EXPIRE_MAX })?;
+        self.expire_listed(batch, &Listing::Due { by, max: EXPIRE_MAX }, by)
+    }
+
+    /// The same of parts that nobody has, and of those whose agents are silent, when `counts_silence`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read. Then nothing of it may be committed.
+    pub fn expire_of_gone<S: Store>(
+        &mut self,
+        batch: &mut Batch<'_, S>,
+        now: UnixMillis,
+        counts_silence: bool,
+    ) -> Result<usize, LedgerError> {
+        let by = UnixMillis(now.0.saturating_sub(EXPIRY_GRACE_MS));
+        let listing = Listing::DueOfGone {
+            by,
+            max: EXPIRE_MAX,
+            counts_silence,
+        };
+        self.expire_listed(batch, &listing, by)
+    }
+
+    fn expire_listed<S: Store>(
+        &mut self,
+        batch: &mut Batch<'_, S>,
+        listing: &Listing,
+        by: UnixMillis,
+    ) -> Result<usize, LedgerError> {
+        let candidates = batch.list(listing)?;
         self.needed.clear();
         for packet in candidates.iter().filter_map(|&id| batch.packet(id)) {
             if let ledger::Origin::Sent(user) = packet.origin {

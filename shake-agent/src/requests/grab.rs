@@ -1,6 +1,6 @@
 //! `Grab`: a user takes a share of a packet by its code.
 
-use super::Judge;
+use super::{BUSY_RETRY_AFTER_MS, Judge};
 use crate::ledger::{Book, Packet, State};
 use shake_proto::handoff::record::Ask;
 use shake_proto::reply::{GrabResult, Reason};
@@ -71,6 +71,11 @@ impl Judge {
             Decision::Empty => {
                 self.counters.grabs_empty.add(1);
                 GrabResult::Empty
+            }
+            Decision::Refuse(Reason::PacketExpired) if self.doubts_time && packet.state == State::Open => {
+                self.counters.asks_busy.add(1);
+                let retry_after_ms = BUSY_RETRY_AFTER_MS;
+                GrabResult::Busy { retry_after_ms }
             }
             Decision::Refuse(reason) => GrabResult::Refused(self.count_refusal(reason)),
         }

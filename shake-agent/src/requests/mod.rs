@@ -111,6 +111,8 @@ pub struct Judge {
     pub rules: Rules,
     /// What happens is counted here.
     pub counters: Arc<Counters>,
+    /// Nobody can say which clock is right: what is over by it is asked again.
+    pub(crate) doubts_time: bool,
     /// Whose tickets and codes count.
     ledger: LedgerId,
     tickets: TicketKeys,
@@ -134,6 +136,7 @@ impl Judge {
         Self {
             rules,
             counters,
+            doubts_time: false,
             ledger,
             tickets: TicketKeys::new(ticket_keys),
             codes: CodeKeys::new(ticket_keys),

@@ -108,7 +108,8 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
         let attachment = mapping.attach(Side::Back, monotonic_ms())?;
         time.meet(&mapping);
         let heartbeat = Heartbeat::spawn(attachment.clone(), clock.clone()).map_err(RunError::Thread)?;
-        let lanes = match bind(&mut agent, &attachment, &counters, clock.now()) {
+        let now = agent.time(clock.now());
+        let lanes = match bind(&mut agent, &attachment, &counters, now) {
             Err(fault) if !fault.is_for_a_person() => {
                 warn!(%fault, "the ledger cannot be written; the rings wait");
                 continue;
@@ -142,7 +143,8 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
     if let Some(reason) = agent.ledger().failure() {
         return Err(LedgerError::Failed(reason.to_owned()).into());
     }
-    agent.ledger_mut().put_gifts_back(clock.now())?;
+    let now = agent.time(clock.now());
+    agent.ledger_mut().put_gifts_back(now)?;
     agent.ledger().store().end()?;
     if let Some(witness) = witness {
         witness.note(agent.ledger().stamp());
@@ -297,8 +299,9 @@ fn wait_for_mapping<S: Store>(
             said = Some(Instant::now());
             info!(path = %path.display(), "waiting for the gateway to make its mapping; start the gateway if it is not running");
         }
+        let now = agent.time(clock.now());
         if agent.ledger().failure().is_none()
-            && let Err(fault) = agent.turn_without_rings(clock.now())
+            && let Err(fault) = agent.turn_without_rings(now)
         {
             if fault.is_lost() {
                 return Err(fault.into());

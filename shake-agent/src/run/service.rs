@@ -87,7 +87,8 @@ impl<K: Kind> Service<'_, K> {
             self.agent.take_keys(keys);
         }
         let begun = Instant::now();
-        match self.agent.turn(&mut self.lanes, self.clock.now()) {
+        let now = self.agent.time(self.clock.now());
+        match self.agent.turn(&mut self.lanes, now) {
             Turn::Worked if K::IS_SHARED || self.agent.is_behind() => {}
             // Who asks meanwhile rings no bell.
             Turn::Worked => thread::sleep(self.config.commit_every.saturating_sub(begun.elapsed())),
@@ -109,7 +110,8 @@ impl<K: Kind> Service<'_, K> {
         let Some(next) = self.follower.look(leader) else {
             return;
         };
-        match self.agent.take_show(&next.show, self.clock.now()) {
+        let now = self.agent.time(self.clock.now());
+        match self.agent.take_show(&next.show, now) {
             Ok(()) => self.follower.took(next),
             Err(fault) => self.follower.failed(&fault.to_string()),
         }

@@ -264,6 +264,11 @@ impl Book {
         self.differences.made_before = Some(number);
     }
 
+    /// Everything that was asked before `at` is answered by this transaction, or was before.
+    pub fn note_answered(&mut self, at: UnixMillis) {
+        self.differences.answered = Some(at);
+    }
+
     /// The store refused this record, and nothing came of it.
     pub fn put_aside(&mut self, refused: RefusedRow) {
         self.differences.refused.push(refused);

@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::link::{Failure, Link};
+use super::standing::Fence;
 use super::{rows, server_name, standing};
 use crate::ledger::LedgerError;
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ impl Home {
         move |source| LedgerError::Postgres { action, place, source }
     }
 
-    /// Locks the part's row of a transaction that begins; gives its stamp.
-    pub(super) fn lock(&self, link: &Link) -> Result<u64, LedgerError> {
+    /// Locks the part's row of a transaction that begins.
+    pub(super) fn lock(&self, link: &Link) -> Result<Fence, LedgerError> {
         let fence = link.wait(async {
             let (_, fence) = tokio::try_join!(
                 biased;
@@ -42,7 +43,7 @@ impl Home {
         if fence.epoch != self.epoch {
             return Err(LedgerError::TakenOver(self.place.clone()));
         }
-        Ok(fence.stamp)
+        Ok(fence)
     }
 
     pub(super) fn other_state(&self, found: u64) -> LedgerError {
@@ -57,7 +58,7 @@ impl Home {
     /// be silent.
     pub(super) fn reach(&mut self) -> Result<Link, LedgerError> {
         let link = Link::connect(&self.access).map_err(self.failed("connect to"))?;
-        let found = self.lock(&link)?;
+        let found = self.lock(&link)?.stamp;
         if found != self.stamp && Some(found) != self.in_doubt {
             return Err(self.other_state(found));
         }

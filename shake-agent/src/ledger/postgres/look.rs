@@ -1,4 +1,4 @@
-//! What is committed, for whoever only looks; and what is out, of one's own part.
+//! What is committed, for whoever only looks; and what is out.
 
 use super::link::{Failure, Link};
 use super::read::{Parameter, by};
@@ -85,10 +85,19 @@ fn won(row: &Row) -> Result<Won, Failure> {
     })
 }
 
-/// Whether anything of the part is out.
-pub(super) async fn are_out(link: &Link, part: i32) -> Result<bool, Failure> {
-    let row = link.client.query_one(&link.statements.are_out, &[&part]).await?;
+/// Whether anything of any part is out.
+pub(super) async fn are_out(link: &Link) -> Result<bool, Failure> {
+    let row = link.client.query_one(&link.statements.are_out, &[]).await?;
     Ok(row.try_get(0)?)
+}
+
+/// Up to when everything that was asked is answered.
+pub(super) async fn least_answered(link: &Link, counts_silence: bool) -> Result<Option<UnixMillis>, Failure> {
+    let row = link
+        .client
+        .query_one(&link.statements.least_answered, &[&counts_silence])
+        .await?;
+    time(&row, 0)
 }
 
 /// The one time that a statement gives of the part.

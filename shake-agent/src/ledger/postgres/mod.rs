@@ -18,6 +18,7 @@ mod gifts;
 mod home;
 mod init;
 mod link;
+mod list;
 mod look;
 mod part;
 mod read;
@@ -36,6 +37,7 @@ pub(super) use snapshot::{Fetched, Snapshot};
 
 use super::differences::Differences;
 use super::opening::Incarnation;
+use super::spans::Spans;
 use super::standing::Standing;
 use super::store::{Listing, Look, Needed, Reached, Seen, Store};
 use super::view::View;
@@ -46,6 +48,7 @@ use part::Taking;
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, LedgerId, PacketId, UnixMillis};
 use standing::Database;
+use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
@@ -62,6 +65,11 @@ pub struct Postgres {
     header: SeedHeader,
     /// A thread that reaches the part anew.
     reaching: Option<JoinHandle<(Home, Result<Link, LedgerError>)>>,
+    /// What the server's clock was, and when that was asked.
+    clock: (UnixMillis, Instant),
+    /// How many spans the server has, and how many of them are known.
+    spans: i64,
+    spans_known: Cell<i64>,
 }
 
 impl Postgres {
@@ -82,14 +90,15 @@ impl Postgres {
         };
         let part = i32::from(part);
         let (link, database) = connect(&access, &place)?;
-        let owner = link.wait(async {
+        let found = link.wait(async {
             link.client.batch_execute("BEGIN").await?;
-            standing::fence(&link, part).await?;
-            standing::owner(&link, part).await
+            let fence = standing::fence(&link, part).await?;
+            Ok(fence.zip(standing::owner(&link, part).await?))
         });
-        let Some(owner) = owner.map_err(failed("read"))? else {
+        let Some((fence, owner)) = found.map_err(failed("read"))? else {
             return Err(LedgerError::NoPart(place));
         };
+        let clock = (fence.now, Instant::now());
         taking.is_allowed(&owner, &place)?;
         let installation = taking.installation();
         let taken = link.wait(async {
@@ -115,6 +124,10 @@ impl Postgres {
             database,
             header,
             reaching: None,
+            clock,
+            spans: 0,
+            // Read when the first transaction begins.
+            spans_known: Cell::new(-1),
         })
     }
 
@@ -207,12 +220,31 @@ impl Store for Postgres {
     }
 
     fn begin(&mut self) -> Result<(), LedgerError> {
-        let found = self.home.lock(&self.link)?;
-        if found == self.home.stamp {
-            Ok(())
-        } else {
-            Err(self.home.other_state(found))
+        let fence = self.home.lock(&self.link)?;
+        if fence.stamp != self.home.stamp {
+            return Err(self.home.other_state(fence.stamp));
         }
+        self.clock = (fence.now, Instant::now());
+        self.spans = fence.spans;
+        Ok(())
+    }
+
+    fn new_spans(&self) -> Result<Option<Spans>, LedgerError> {
+        if self.spans == self.spans_known.get() {
+            return Ok(None);
+        }
+        let (spans, count) = self.read(standing::spans(&self.link))?;
+        self.spans_known.set(count);
+        Ok(Some(spans))
+    }
+
+    fn now(&self) -> Option<UnixMillis> {
+        let (at, asked) = self.clock;
+        Some(at.plus_ms(asked.elapsed().as_millis() as u64))
+    }
+
+    fn least_answered(&self, counts_silence: bool) -> Result<Option<UnixMillis>, LedgerError> {
+        self.read(look::least_answered(&self.link, counts_silence))
     }
 
     fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
@@ -220,7 +252,7 @@ impl Store for Postgres {
     }
 
     fn list(&self, listing: &Listing, view: &mut View) -> Result<Vec<PacketId>, LedgerError> {
-        let found = self.read(read::list(&self.link, self.home.part, listing))?;
+        let found = self.read(list::list(&self.link, self.home.part, listing))?;
         let put = |(id, packet): (PacketId, Packet)| {
             view.put_packet(id, Some(packet));
             id
@@ -268,7 +300,7 @@ impl Store for Postgres {
     }
 
     fn are_out(&self) -> Result<bool, LedgerError> {
-        self.read(look::are_out(&self.link, self.home.part))
+        self.read(look::are_out(&self.link))
     }
 
     fn first_due(&self) -> Result<Option<UnixMillis>, LedgerError> {

@@ -3,10 +3,9 @@
 use super::link::{Failure, Link};
 use super::rows::{cents, id, number, packet};
 use crate::ledger::lanes::LaneRecord;
-use crate::ledger::packet::{Packet, State};
 use crate::ledger::schema::{from_sql, to_sql};
 use crate::ledger::shares::{Made, sender_column};
-use crate::ledger::store::{Listing, Needed};
+use crate::ledger::store::Needed;
 use crate::ledger::users::UserAccount;
 use crate::ledger::view::View;
 use shake_rules::{PacketId, UnixMillis, UserId};
@@ -245,35 +244,4 @@ fn lane(row: &Row) -> Result<((u64, u16), LaneRecord), Failure> {
         grants_released: id(row, 4)?,
     };
     Ok(((id(row, 0)?, number(row, 1)?), record))
-}
-
-/// The packets of a listing, locked.
-pub(super) async fn list(link: &Link, part: i32, listing: &Listing) -> Result<Vec<(PacketId, Packet)>, Failure> {
-    let (client, statements) = (&link.client, &link.statements);
-    let found = match *listing {
-        Listing::Due { by: until, max } => {
-            let max = i64::try_from(max).unwrap_or(i64::MAX);
-            client.query(&statements.due, &[&part, &by(until), &max]).await?
-        }
-        Listing::HeldOfLane { lane, ref positions } => {
-            let (from, to) = (to_sql(positions.start), to_sql(positions.end));
-            client
-                .query(&statements.held_of_lane, &[&part, &lane, &from, &to])
-                .await?
-        }
-        Listing::HeldOfOtherMappings(mapping) => {
-            let with: [Parameter<'_>; 2] = [&part, &to_sql(mapping)];
-            client.query(&statements.held_of_other_mappings, &with).await?
-        }
-        Listing::OfState(state) => {
-            // One statement for each, because only a literal meets the small index.
-            let statement = match state {
-                State::Lost => &statements.lost,
-                State::Void => &statements.void,
-                _ => &statements.released,
-            };
-            client.query(statement, &[&part]).await?
-        }
-    };
-    found.iter().map(packet).collect()
 }

@@ -40,6 +40,7 @@ CREATE TABLE parts (
     stamp bigint NOT NULL DEFAULT 0,      -- one more with each commit
     at_ms bigint NOT NULL DEFAULT 0,      -- when the last one was
     seen_ms bigint,                       -- the same, by the server's clock
+    answered_ms bigint NOT NULL DEFAULT 0,  -- all that its gateway was asked before is answered
     retired_ms bigint,                    -- since when no agent has it: then installation is null
     is_bound boolean NOT NULL DEFAULT false,
     gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what its books funded the event with

@@ -39,6 +39,10 @@ pub(super) async fn database(link: &Link) -> Result<Database, Failure> {
 pub(super) struct Fence {
     pub(super) epoch: i64,
     pub(super) stamp: u64,
+    /// The server's clock.
+    pub(super) now: UnixMillis,
+    /// How many spans there are, of all parts.
+    pub(super) spans: i64,
 }
 
 /// `None` when there is no such part.
@@ -48,6 +52,8 @@ pub(super) async fn fence(link: &Link, part: i32) -> Result<Option<Fence>, Failu
         Ok(Fence {
             epoch: row.try_get(0)?,
             stamp: id(row, 1)?,
+            now: UnixMillis(id(row, 2)?),
+            spans: row.try_get(3)?,
         })
     };
     row.as_ref().map(read).transpose()
@@ -110,15 +116,11 @@ pub(super) async fn standing(
         gift_budget: cents(&row, 7)?,
         released: released.collect::<Result<_, Failure>>()?,
     });
-    let spans = spans.iter().map(|row| {
-        let (begin, end) = (UnixMillis(id(row, 0)?), UnixMillis(id(row, 1)?));
-        Ok(Span { begin, end })
-    });
     let standing = Standing {
         stamp: id(&row, 4)?,
         last_commit: UnixMillis(id(&row, 5)?),
         closed: time(&row, 8)?,
-        spans: spans.collect::<Result<Spans, Failure>>()?,
+        spans: spans.iter().map(span).collect::<Result<Spans, Failure>>()?,
         bound,
         numbers: Numbers {
             transfer: row.try_get(9)?,
@@ -132,6 +134,18 @@ pub(super) async fn standing(
         incarnation_row: opening.map(|row| row.try_get(0)).transpose()?,
     };
     Ok((standing, header))
+}
+
+fn span(row: &Row) -> Result<Span, Failure> {
+    let (begin, end) = (UnixMillis(id(row, 0)?), UnixMillis(id(row, 1)?));
+    Ok(Span { begin, end })
+}
+
+/// The spans of all parts, and how many there are before those that touch are one.
+pub(super) async fn spans(link: &Link) -> Result<(Spans, i64), Failure> {
+    let rows = link.client.query(&link.statements.spans, &[]).await?;
+    let count = rows.len() as i64;
+    Ok((rows.iter().map(span).collect::<Result<Spans, Failure>>()?, count))
 }
 
 fn account(row: &Row) -> Result<(Account, i64), Failure> {

@@ -26,6 +26,13 @@ macro_rules! now_ms {
     };
 }
 
+/// An agent that was seen so long ago is gone, in milliseconds.
+macro_rules! silent_ms {
+    () => {
+        "600000"
+    };
+}
+
 /// What is read of a packet.
 macro_rules! packet {
     ($rest:expr) => {
@@ -51,7 +58,9 @@ statements! {
              (SELECT machine FROM openings WHERE openings.part = parts.part ORDER BY opening DESC LIMIT 1)
          FROM parts ORDER BY part"
     ),
-    lock_part: "SELECT epoch, stamp FROM parts WHERE part = $1 FOR NO KEY UPDATE",
+    lock_part: concat!(
+        "SELECT epoch, stamp, ", now_ms!(), ", (SELECT count(*) FROM spans) FROM parts WHERE part = $1 FOR NO KEY UPDATE"
+    ),
     take_part: concat!(
         "UPDATE parts SET epoch = epoch + 1, installation = $2::bytea, retired_ms = CASE WHEN $2::bytea IS NULL THEN ", now_ms!(), " END
          WHERE part = $1 RETURNING epoch, stamp"
@@ -91,6 +100,16 @@ statements! {
 
     // Listings, of one's own part.
     due: packet!("WHERE part = $1 AND due_ms <= $2 ORDER BY due_ms, packet LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"),
+    gone: concat!(
+        "SELECT part FROM parts WHERE part <> $1 AND epoch > 0
+         AND (retired_ms IS NOT NULL OR ($2 AND seen_ms < ", now_ms!(), " - ", silent_ms!(), "))"
+    ),
+    due_of: packet!("WHERE part = ANY($1::integer[]) AND due_ms <= $2 ORDER BY due_ms, packet LIMIT $3
+                     FOR NO KEY UPDATE SKIP LOCKED"),
+    least_answered: concat!(
+        "SELECT min(answered_ms) FROM parts WHERE epoch > 0 AND retired_ms IS NULL AND closed_ms IS NULL
+         AND NOT ($1 AND seen_ms < ", now_ms!(), " - ", silent_ms!(), ")"
+    ),
     held_of_lane: packet!(
         "WHERE state = 1 AND part = $1 AND lane = $2 AND grant_position >= $3 AND grant_position < $4
          ORDER BY grant_position FOR NO KEY UPDATE"
@@ -103,9 +122,9 @@ statements! {
     released: packet!("WHERE state = 1 AND part = $1 ORDER BY lane, grant_position FOR NO KEY UPDATE"),
     lost: packet!("WHERE state = 7 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
     void: packet!("WHERE state = 4 AND part = $1 ORDER BY packet FOR NO KEY UPDATE"),
-    are_out: "SELECT EXISTS (SELECT FROM packets WHERE part = $1 AND due_ms IS NOT NULL)
-              OR EXISTS (SELECT FROM packets WHERE part = $1 AND state = 1)
-              OR EXISTS (SELECT FROM packets WHERE part = $1 AND state = 7)",
+    are_out: "SELECT EXISTS (SELECT FROM packets WHERE due_ms IS NOT NULL)
+              OR EXISTS (SELECT FROM packets WHERE state = 1)
+              OR EXISTS (SELECT FROM packets WHERE state = 7)",
     first_due: "SELECT min(due_ms) FROM packets WHERE part = $1 AND due_ms IS NOT NULL",
     last_lost: "SELECT max(closed_ms) FROM packets WHERE part = $1 AND state = 7",
 
@@ -189,6 +208,7 @@ statements! {
     set_part: concat!("UPDATE parts SET stamp = $2, at_ms = $3, transfer = $4, outbox = $5, made = $6, lane = $7, opening = $8,
                    is_bound = is_bound OR $9, gift_budget_cents = coalesce($10, gift_budget_cents),
                    settlement_ms = coalesce(settlement_ms, $11), closed_ms = coalesce(closed_ms, $12),
-                   gifts_cents = coalesce($13, gifts_cents), seen_ms = ", now_ms!(), "
+                   gifts_cents = coalesce($13, gifts_cents),
+                   answered_ms = greatest(answered_ms, $14), seen_ms = ", now_ms!(), "
                WHERE part = $1"),
 }

@@ -313,7 +313,7 @@ async fn set_part(link: &Link, part: i32, differences: &Differences) -> Result<(
         &at,
         &closing.map_or(0, |closing| closing.incarnation),
     ];
-    let of_part: [Parameter<'_>; 13] = [
+    let of_part: [Parameter<'_>; 14] = [
         &part,
         &to_sql(differences.stamp),
         &at,
@@ -327,6 +327,7 @@ async fn set_part(link: &Link, part: i32, differences: &Differences) -> Result<(
         &settlement,
         &closed,
         &differences.gifts,
+        &differences.answered.map(|at| to_sql(at.0)),
     ];
     tokio::try_join!(
         biased;

@@ -198,6 +198,7 @@ impl Content {
                 due.sort_by_key(|&(due, id)| (due, id.0.cast_signed()));
                 due.into_iter().map(|(_, id)| id).take(max).collect()
             }
+            Listing::DueOfGone { .. } => Vec::new(),
             Listing::HeldOfLane { lane, ref positions } => {
                 let mut held: Vec<_> = packets
                     .filter(|(_, packet)| released(packet))
