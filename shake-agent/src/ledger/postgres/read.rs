@@ -115,7 +115,9 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
         let (id, account) = user(row)?;
         view.put_user(id, account);
     }
-    // Of a packet that another agent has, or that can be changed no more, nobody gets a share now.
+    see_packets(link, needed, view).await?;
+    // Of a packet that another agent has, or that can be changed no more, nobody gets a share now. One that is not there may be
+    // made in this transaction.
     let takers: Vec<i64> = grabs
         .iter()
         .filter(|(packet, user)| view.has_packet(*packet) && !view.has_user(*user))
@@ -140,7 +142,7 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
     }
     // Of users whose lock came only now, what was read before it is not said.
     let found_sends = if missing.is_empty() { found_sends } else { sends_again };
-    see_others(link, needed, view).await?;
+    see_users(link, needed, view).await?;
     for row in &found_shares {
         view.put_share(pair(row)?, Some(cents(row, 2)?));
     }
@@ -165,31 +167,30 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
     Ok(())
 }
 
-/// What was wanted and not locked: packets that are final, not there, or another agent's at the moment, and its users.
-async fn see_others(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
+/// Packets that were wanted and not locked: those that are final, not there, or another agent's at the moment.
+async fn see_packets(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
     let packets: Vec<PacketId> = needed.every_packet().filter(|id| !view.has_packet(*id)).collect();
-    let users: Vec<UserId> = needed.every_user().filter(|id| !view.has_user(*id)).collect();
-    let packet_ids: Vec<i64> = packets.iter().map(|id| to_sql(id.0)).collect();
-    let user_ids: Vec<i64> = users.iter().map(|id| to_sql(id.0)).collect();
-    let (of_packets, of_users): ([Parameter<'_>; 1], [Parameter<'_>; 1]) = ([&packet_ids], [&user_ids]);
-    let (found_packets, found_users) = tokio::try_join!(
-        biased;
-        rows(link, !packets.is_empty(), &link.statements.others_packets, &of_packets),
-        rows(link, !users.is_empty(), &link.statements.others_users, &of_users),
-    )?;
-    for row in &found_packets {
+    let ids: Vec<i64> = packets.iter().map(|id| to_sql(id.0)).collect();
+    let with: [Parameter<'_>; 1] = [&ids];
+    let found = rows(link, !packets.is_empty(), &link.statements.others_packets, &with).await?;
+    let mut seen = HashSet::with_capacity(found.len());
+    for row in &found {
         let (id, packet) = packet(row)?;
         view.put_others_packet(id, packet);
+        seen.insert(id);
     }
-    let seen: HashSet<PacketId> = found_packets
-        .iter()
-        .map(packet)
-        .map(|row| Ok(row?.0))
-        .collect::<Result<_, Failure>>()?;
     for id in packets.into_iter().filter(|id| !seen.contains(id)) {
         view.put_packet(id, None);
     }
-    for row in &found_users {
+    Ok(())
+}
+
+/// The same of users: those that are not there, or another agent's at the moment.
+async fn see_users(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
+    let users: Vec<UserId> = needed.every_user().filter(|id| !view.has_user(*id)).collect();
+    let ids: Vec<i64> = users.iter().map(|id| to_sql(id.0)).collect();
+    let with: [Parameter<'_>; 1] = [&ids];
+    for row in &rows(link, !users.is_empty(), &link.statements.others_users, &with).await? {
         let (id, account) = user(row)?;
         view.put_others_user(id, account);
     }

@@ -247,6 +247,16 @@ fn what_two_agents_hear_at_once_happens_once() {
 
 /// Each way in which nobody hears of a commit: the stamp tells, under the lock of the row.
 #[test]
+fn what_was_made_in_the_same_transaction_is_grabbed_in_it() {
+    let server = server();
+    let mut agent = OnPostgres::new(&server, "grabbed_at_once").agent(0);
+    let requests = [agent.gift(1, 12, &[2]), agent.grab(Scene::<Postgres>::made(1), 2)];
+    let (answers, waiting) = agent.hear_once(&requests, 0..2);
+    assert_eq!((answers.len(), waiting), (2, vec![]));
+    assert_eq!(balance(&agent, 2), 12);
+}
+
+#[test]
 fn a_commit_of_which_nobody_heard_took_effect_once_or_not_at_all() {
     let server = server();
     for fault in [Fault::Lost, Fault::AnswerLost, Fault::Late(Duration::from_millis(300))] {
