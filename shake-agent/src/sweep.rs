@@ -1,4 +1,4 @@
-//! Expiry where a ledger has many writers. Each agent sends back what is overdue of its own part, in transactions of their own; what is
+//! When something is to go back, and how where a ledger has many writers: each agent sends back what is overdue of its own part, in transactions of their own; what is
 //! overdue of a part that is retired, or whose agent is silent, any of them.
 //!
 //! ```text
@@ -19,6 +19,8 @@ use tracing::{debug, error, info};
 
 /// How long before the rings were read empty all that was asked is in them, in milliseconds.
 pub(crate) const ASKED_MS: u64 = 500;
+/// How often to look for what is overdue, in milliseconds.
+const EXPIRY_EVERY_MS: u64 = 100;
 /// How often to ask up to when all parts have answered, in milliseconds.
 const LEAST_EVERY_MS: u64 = 1_000;
 /// How often to look for what is overdue of parts that are gone, in milliseconds.
@@ -80,6 +82,24 @@ impl<S: Store> Agent<S> {
             }
         }
         store
+    }
+
+    /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
+    /// first.
+    pub(crate) fn is_overdue(&mut self, now: UnixMillis) -> bool {
+        let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
+        if self.is_behind() || !looked_long_ago {
+            return false;
+        }
+        self.expiry_looked = now;
+        match self.ledger.first_due() {
+            Ok(due) => due.is_some_and(|due| due.plus_ms(EXPIRY_GRACE_MS) <= now),
+            Err(fault) => {
+                // A write will fail likewise, and be told by that.
+                error!(%fault, "cannot look for what is overdue");
+                false
+            }
+        }
     }
 
     /// Sends back what is overdue, where the ledger has other writers.

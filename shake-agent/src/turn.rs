@@ -19,7 +19,7 @@ use crate::lanes::{Incoming, Lanes};
 use crate::ledger::{Batch, LaneRecord, Ledger, LedgerError, Needed, SPAN_OVER_MS, Sqlite, Store};
 use crate::outage::Outage;
 use crate::pace::Pace;
-use crate::requests::{Answer, EXPIRE_MAX, EXPIRY_GRACE_MS, Judge, Rules};
+use crate::requests::{Answer, EXPIRE_MAX, Judge, Rules};
 use crate::sweep::{ASKED_MS, Sweep};
 use shake_proto::handoff::record::Request;
 use shake_rules::UnixMillis;
@@ -28,7 +28,6 @@ use shake_rules::show::Show;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::error;
 
 /// What a turn found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +62,6 @@ pub struct Agent<S = Sqlite> {
     pub(crate) gifts: Gifts,
 }
 
-/// How often to look for what is overdue, in milliseconds.
-const EXPIRY_EVERY_MS: u64 = 100;
 /// The most that lies between two commits while anything is out, or others look, in milliseconds.
 const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
 /// How often a commit is tried in one turn when another writer stands in the way, and the longest pause between, in milliseconds.
@@ -257,24 +254,6 @@ impl<S: Store> Agent<S> {
         let is_late = now < last || now.since_ms(last) >= COMMIT_AT_LEAST_EVERY_MS;
         // What cannot be read is told by the write.
         is_late && (self.ledger.is_shared() || self.ledger.are_out().unwrap_or(true))
-    }
-
-    /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
-    /// first.
-    pub(crate) fn is_overdue(&mut self, now: UnixMillis) -> bool {
-        let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
-        if self.is_behind() || !looked_long_ago {
-            return false;
-        }
-        self.expiry_looked = now;
-        match self.ledger.first_due() {
-            Ok(due) => due.is_some_and(|due| due.plus_ms(EXPIRY_GRACE_MS) <= now),
-            Err(fault) => {
-                // A write will fail likewise, and be told by that.
-                error!(%fault, "cannot look for what is overdue");
-                false
-            }
-        }
     }
 
     /// Commits what was read and what is to be released; once more, and again, when another writer of the ledger stood in the way.

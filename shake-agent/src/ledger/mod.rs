@@ -5,11 +5,10 @@
 //! [`Differences`]. One thread writes. All effects are durable when it returns, or none of them is there. After a failed write
 //! nothing more is written ([`LedgerError::Failed`]) until [`Ledger::recover`] has reached the store anew and made a commit in
 //! it: what a failed write or sync left is unknown. Until then the ledger is read-only: [`Ledger::look`] shows what is committed.
-//!
 //! A closed ledger ([`Ledger::close`]) is never written again.
 //!
-//! The modules never decide whether something may be done; `requests` does. The store is SQLite ([`Sqlite`]); the modules named
-//! after tables hold its statements.
+//! The modules never decide whether something may be done; `requests` does. The store is SQLite ([`Sqlite`]), whose statements
+//! are in the modules named after tables, or PostgreSQL ([`Postgres`]).
 
 mod accounts;
 mod batch;
@@ -337,12 +336,10 @@ impl<S: Store> Ledger<S> {
     /// # Errors
     /// When it cannot be read.
     pub fn packet(&self, packet: PacketId) -> Result<Option<Packet>, LedgerError> {
-        match self.look(&Look::Packet(packet))? {
-            Seen::Packet(found) => Ok(found.map(|(packet, _)| packet)),
-            Seen::Wallet { .. } | Seen::Offers(_) | Seen::Winnings(_) => {
-                unreachable!("a store shows what is asked for")
-            }
-        }
+        let Seen::Packet(found) = self.look(&Look::Packet(packet))? else {
+            unreachable!("a store shows what is asked for")
+        };
+        Ok(found.map(|(packet, _)| packet))
     }
 
     /// When the last commit was.
@@ -366,8 +363,7 @@ impl<S: Store> Ledger<S> {
         self.store.now()
     }
 
-    /// Up to when everything that was asked at any gateway is answered; `None` where there is no other writer. Left out are parts that
-    /// nobody has, and those whose agents are silent, when `counts_silence`.
+    /// As [`Store::least_answered`].
     ///
     /// # Errors
     /// When it cannot be read.

@@ -245,7 +245,6 @@ fn what_two_agents_hear_at_once_happens_once() {
     }
 }
 
-/// Each way in which nobody hears of a commit: the stamp tells, under the lock of the row.
 #[test]
 fn what_was_made_in_the_same_transaction_is_grabbed_in_it() {
     let server = server();
@@ -256,6 +255,7 @@ fn what_was_made_in_the_same_transaction_is_grabbed_in_it() {
     assert_eq!(balance(&agent, 2), 12);
 }
 
+/// Each way in which nobody hears of a commit: the stamp tells, under the lock of the row.
 #[test]
 fn a_commit_of_which_nobody_heard_took_effect_once_or_not_at_all() {
     let server = server();
