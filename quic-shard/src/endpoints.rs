@@ -191,8 +191,8 @@ impl Endpoints {
 }
 
 /// Writes zeros to the stack that a connection is about to be made on. What a connection has no use for at first (padding, and
-/// values that are not there) has what was in that place before, which may be the keys of another: secrets stay in memory then,
-/// and no two sessions are alike where they could be, so that they take more room packed. Takes some 0.2 µs.
+/// values that are not there) has what lay in that place before. Without this that may be another phone's keys, and differs in
+/// each session, so that it takes more room packed.
 #[inline(never)]
 fn clear_stack() {
     std::hint::black_box([0_u8; 16 * 1_024]);

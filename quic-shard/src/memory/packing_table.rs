@@ -20,7 +20,7 @@ use std::time::Instant;
 
 /// The most that are packed at one time: more than a batch of packets has unpacked.
 const ROUND: usize = 256;
-/// Words of a packed value that have room in its slot: so that a slot is 39 lines of the caches. Most sessions take 230 to 290.
+/// Words of a packed value that have room in its slot: so that a slot is 39 lines of the caches. Most sessions take 230 to 300.
 const ROOM: usize = 307;
 
 /// When values are packed.
