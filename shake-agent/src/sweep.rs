@@ -84,20 +84,20 @@ impl<S: Store> Agent<S> {
         store
     }
 
-    /// Whether something is to go back in this turn. Not while the rings hold more than was read: who asked in time comes
-    /// first.
-    pub(crate) fn is_overdue(&mut self, now: UnixMillis) -> bool {
+    /// Since when something is overdue, if it is to go back in this turn. Not while the rings hold more than was read: who asked in
+    /// time comes first.
+    pub(crate) fn overdue(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let looked_long_ago = now < self.expiry_looked || now.since_ms(self.expiry_looked) >= EXPIRY_EVERY_MS;
         if self.is_behind() || !looked_long_ago {
-            return false;
+            return None;
         }
         self.expiry_looked = now;
         match self.ledger.first_due() {
-            Ok(due) => due.is_some_and(|due| due.plus_ms(EXPIRY_GRACE_MS) <= now),
+            Ok(due) => due.filter(|due| due.plus_ms(EXPIRY_GRACE_MS) <= now),
             Err(fault) => {
                 // A write will fail likewise, and be told by that.
                 error!(%fault, "cannot look for what is overdue");
-                false
+                None
             }
         }
     }
@@ -127,12 +127,11 @@ impl<S: Store> Agent<S> {
     }
 
     fn sweep_own(&mut self, now: UnixMillis) -> Result<(), LedgerError> {
-        if !self.is_overdue(now) {
+        let Some(due) = self.overdue(now) else {
             return Ok(());
-        }
+        };
         let by = self.horizon(now)?;
-        let due = self.ledger.first_due()?;
-        if due.is_none_or(|due| due.plus_ms(EXPIRY_GRACE_MS) > by) {
+        if due.plus_ms(EXPIRY_GRACE_MS) > by {
             return Ok(());
         }
         let Self { ledger, judge, .. } = self;

@@ -165,7 +165,7 @@ impl<S: Store> Agent<S> {
             return self.serve_read_only(lanes, now);
         }
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
-        let expires = !self.ledger.is_shared() && self.is_overdue(now);
+        let expires = !self.ledger.is_shared() && self.overdue(now).is_some();
         let is_work = lanes.moved().next().is_some() || !plan.releases.is_empty() || expires;
         if !is_work && !self.must_commit(now) {
             lanes.ring();
@@ -229,7 +229,7 @@ impl<S: Store> Agent<S> {
         self.limit_waits();
         self.inbox.clear();
         let is_shared = self.ledger.is_shared();
-        let expires = !is_shared && self.is_overdue(now);
+        let expires = !is_shared && self.overdue(now).is_some();
         if expires || self.must_commit(now) {
             let Self { ledger, judge, .. } = self;
             ledger.transaction(now, |batch| {
