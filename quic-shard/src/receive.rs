@@ -306,7 +306,6 @@ fn begin<A: App>(
     transport.serial = state.next_serial;
     let place = transport.place;
     let mut line = HotLine::new();
-    line.note_controller();
     line.note_keys();
     let (table, hot) = (&mut state.table, &mut state.hot);
     let index = state.growth.of_pages(|| {

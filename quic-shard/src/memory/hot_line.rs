@@ -4,7 +4,7 @@
 
 use super::allocations::{LEAF_BYTES, take_newest_leaf};
 use super::pages::{LINE_BYTES, prefetch_lines};
-use crate::tls::{newest_controller, take_newest_keys};
+use crate::tls::take_newest_keys;
 use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -14,7 +14,6 @@ pub struct HotLine<H> {
     /// The application's.
     pub app: H,
     keys: [Line; 4],
-    controller: Line,
     /// The last line of the leaf in which the connection remembers the packets that it sent.
     leaf: Line,
 }
@@ -26,18 +25,12 @@ impl<H: Default> HotLine<H> {
         Self {
             app: H::default(),
             keys: Default::default(),
-            controller: Line::default(),
             leaf: Line::default(),
         }
     }
 }
 
 impl<H> HotLine<H> {
-    /// Notes where the congestion controller lies that was made last on this thread.
-    pub fn note_controller(&mut self) {
-        self.controller = Line::of(newest_controller());
-    }
-
     /// Notes where the session's keys lie, if some were made since this was last called for any session of this thread.
     pub fn note_keys(&mut self) {
         if let Some(keys) = take_newest_keys() {
@@ -54,7 +47,7 @@ impl<H> HotLine<H> {
 
     /// Asks the processor for what a packet of the session needs outside of it.
     pub fn prefetch_outside(&self) {
-        for line in [self.controller, self.leaf].iter().chain(&self.keys) {
+        for line in [self.leaf].iter().chain(&self.keys) {
             line.prefetch(0, 1);
         }
         // The packets stand in order from its beginning, their numbers towards its end. Nearly always there is one.

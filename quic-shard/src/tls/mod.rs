@@ -1,12 +1,10 @@
 //! How phones' connections are made: the QUIC configurations of a server, from a certificate and limits.
 
 mod compact;
-mod congestion;
 mod lean;
 mod parameters;
 
 pub use compact::take_newest_keys;
-pub use congestion::newest_controller;
 pub use parameters::MAX_ACK_DELAY;
 
 use anyhow::{Context, Result};
@@ -141,7 +139,6 @@ fn transport_config(limits: &Limits) -> Result<TransportConfig> {
         .send_window(SEND_WINDOW_BYTES)
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
-        .congestion_controller_factory(Arc::new(congestion::Factory::default()))
         .mtu_discovery_config(None)
         .enable_segmentation_offload(false);
     Ok(transport)
