@@ -2,6 +2,7 @@
 
 pub mod books;
 pub mod close;
+pub mod loss;
 pub mod part;
 pub mod seed;
 
@@ -245,8 +246,8 @@ pub enum LedgerCommand {
     Copy(close::CopyArgs),
     /// Makes the tables of a ledger in PostgreSQL, for all agents of an event
     Init(InitArgs),
-    /// Tells what a ledger that was restored from a backup has lost, and goes on without it
-    AcceptLoss(AcceptLossArgs),
+    /// Tells what a ledger that was restored from a backup, or came back older, has lost, and goes on without it
+    AcceptLoss(loss::AcceptLossArgs),
 }
 
 #[derive(Args)]
@@ -266,30 +267,6 @@ pub struct BackupArgs {
     pub to: PathBuf,
     #[command(flatten)]
     pub ledger: WhichFile,
-}
-
-#[derive(Args)]
-#[command(after_long_help = "\
-For when a ledger was restored from a backup and there is no newer one. Lists every line that the settlement file has and the
-ledger has not, and the commits that the witness in the state directory has seen. Without --yes nothing is changed.
-
-With --yes, each packet of the seed that is named there is closed: paid when the ledger had paid nothing of it, gone back when it
-waited to be grabbed. Packets before them in their sponsor's order were released since: they are lost, and an authentic ticket
-opens them. The settlement file is put aside under another name, and a new one is begun: the same lines up to what the ledger
-has, then new keys. Users' numbers repeat there under other keys, so whoever pays stops for those users, and looks at both
-files. The agent must not be running, and a mapping of the gateway with anything unread must be gone.
-
-Exit codes: 0 listed or accepted, 1 could not, 2 wrong command line.
-
-Example:
-  shake-agent ledger accept-loss --config agent.toml --yes")]
-pub struct AcceptLossArgs {
-    /// Configuration file that names ledger, seed, settlement file and state directory
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Go on without what is listed
-    #[arg(long)]
-    pub yes: bool,
 }
 
 #[derive(Args)]

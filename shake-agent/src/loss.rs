@@ -5,7 +5,11 @@
 //! that stand before them in their sponsor's order were released by the commits that are lost: tickets for them may be out, so
 //! they are *lost*, and an authentic ticket opens them.
 
-use crate::ledger::{Batch, Book, Held, LaneRecord, Ledger, LedgerError, LineKind, Origin, Packet, Release, State};
+pub mod fleet;
+
+use crate::ledger::{
+    Batch, Book, Held, LaneRecord, Ledger, LedgerError, LineKind, Origin, Packet, Release, State, Store,
+};
 use crate::seed_file::{SeedFile, SeedFileError};
 use crate::settlement::{self, Line, SettlementError};
 use crate::witness::{self, Witness, WitnessError};
@@ -147,8 +151,10 @@ pub fn accept(places: &Places<'_>, unknown: &Unknown, now: UnixMillis) -> Result
         if let Some(last) = named.last().filter(|last| last.0 >> 63 == 1) {
             batch.skip_made(*last, SENDS_BETWEEN);
         }
-        let mut accepted = Accepted::default();
-        release(batch, &lost, &named, &mut accepted)?;
+        let mut accepted = Accepted {
+            lost: release(batch, &lost, &named)?,
+            ..Accepted::default()
+        };
         for &packet in &named {
             if let Some(found) = batch.load_packet(packet)? {
                 close(batch, packet, &found, &mut accepted);
@@ -195,15 +201,14 @@ fn released_by_lost_commits(
     Ok(lost)
 }
 
-/// Releases what lost commits released, into no mapping: what the target names is paid, the others are lost.
-fn release(
-    batch: &mut Batch<'_>,
+/// Releases what lost commits released, into no mapping: what the target names is paid, the others are lost. Gives those.
+fn release<S: Store>(
+    batch: &mut Batch<'_, S>,
     records: &[(u64, SeedRecord)],
     named: &BTreeSet<PacketId>,
-    accepted: &mut Accepted,
-) -> Result<(), LedgerError> {
+) -> Result<Vec<PacketId>, LedgerError> {
     if records.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let nowhere = batch.load_lane(0, 0)?;
     let first = nowhere.grants_released;
@@ -225,8 +230,7 @@ fn release(
     let unnamed: Vec<PacketId> = released.filter(|packet| !named.contains(packet)).collect();
     let lost = batch.held(&unnamed);
     batch.lose_packets(&lost);
-    accepted.lost = lost.iter().map(|held| held.packet).collect();
-    Ok(())
+    Ok(lost.iter().map(|held| held.packet).collect())
 }
 
 /// Closes a packet of the seed that the target has more of.

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         Command::Ledger(LedgerCommand::Copy(args)) => (commands::ledger::copy(&args), 1),
         Command::Ledger(LedgerCommand::Backup(args)) => (commands::ledger::backup(&args), 1),
         Command::Ledger(LedgerCommand::Init(args)) => (commands::ledger::init(&args), 1),
-        Command::Ledger(LedgerCommand::AcceptLoss(args)) => (commands::ledger::accept_loss(&args), 1),
+        Command::Ledger(LedgerCommand::AcceptLoss(args)) => (commands::loss::accept(&args), 1),
         Command::Ledger(LedgerCommand::Show(command)) => (commands::show::show(&command), 1),
     };
     match outcome {

@@ -5,15 +5,15 @@
 //! It is written each second and at the end, always after the commits that it counts; so it is never ahead of a ledger that was
 //! not restored. It lies apart from the ledger, because what is restored together says nothing.
 
-use crate::ledger::{Commits, Incarnation, Ledger, LedgerError, Store};
+use crate::ledger::{Bound, Commits, Incarnation, Known, Ledger, LedgerError, Store};
 use serde::{Deserialize, Serialize};
-use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
+use shake_rules::{LedgerId, SponsorId};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::NamedTempFile;
@@ -24,8 +24,8 @@ use tracing::warn;
 pub const FILE: &str = "ledger-witness.toml";
 /// How often it is written while commits are made.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// More than it ever has.
-const BYTES_MAX: u64 = 4_096;
+/// More than it ever has: a line of each sponsor.
+const BYTES_MAX: u64 = 1 << 21;
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,12 @@ pub struct Witness {
     /// Its books are closed: another event may take its place.
     #[serde(default)]
     closed: bool,
+    /// It was written when the agent ended, after the last commit.
+    #[serde(default)]
+    ended: bool,
+    /// How many packets of each sponsor were released.
+    #[serde(default)]
+    released: Vec<(u16, u64)>,
 }
 
 /// Why a ledger is not served, or the witness not heard.
@@ -139,6 +145,8 @@ impl Witness {
             event: header.event.0,
             part: header.part,
             closed: false,
+            ended: false,
+            released: ledger.bound().map(released).unwrap_or_default(),
         })
     }
 
@@ -241,7 +249,7 @@ impl Witness {
         }
         let is_known = ledger.knows(incarnation)?;
         let stamp = ledger.stamp()?;
-        if is_known && self.stamp <= stamp {
+        if self.stamp <= stamp && (is_known || self.stamp <= ledger.lost_stamp()?) {
             return Ok(true);
         }
         Err(WitnessError::Behind {
@@ -276,6 +284,32 @@ impl Witness {
     pub fn stamp(&self) -> u64 {
         self.stamp
     }
+
+    /// What it knows of the part of a seed, and of which ledger. `shown` gives the last commit of that ledger that the mapping of the
+    /// rings shows. `None` unless it is all that there is to know: nothing was committed after it was written.
+    #[must_use]
+    pub fn known(&self, header: &SeedHeader, shown: impl FnOnce(LedgerId) -> Option<u64>) -> Option<(LedgerId, Known)> {
+        let is_of_seed = (self.event, self.part) == (header.event.0, header.part);
+        let (identity, _) = self.names().filter(|_| is_of_seed)?;
+        let is_all = shown(identity).map_or(self.ended, |shown| shown <= self.stamp);
+        if !is_all {
+            return None;
+        }
+        let released = self
+            .released
+            .iter()
+            .map(|&(sponsor, count)| (SponsorId(sponsor), count));
+        let known = Known {
+            stamp: self.stamp,
+            released: released.collect(),
+        };
+        Some((identity, known))
+    }
+}
+
+fn released(bound: &Bound) -> Vec<(u16, u64)> {
+    let released = bound.released.iter();
+    released.map(|(sponsor, count)| (sponsor.0, *count)).collect()
 }
 
 /// The thread that writes the witness. Dropping it writes the last stamp.
@@ -287,8 +321,10 @@ pub struct Keeper {
 
 #[derive(Debug)]
 struct Shared {
-    stamp: AtomicU64,
+    /// The last commit, and what was released with it.
+    noted: Mutex<(u64, Vec<(u16, u64)>)>,
     stop: AtomicBool,
+    panicked: AtomicBool,
 }
 
 impl Keeper {
@@ -298,8 +334,9 @@ impl Keeper {
     /// When the thread cannot be started.
     pub fn spawn(path: PathBuf, witness: Witness) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            stamp: AtomicU64::new(witness.stamp),
+            noted: Mutex::new((witness.stamp, witness.released.clone())),
             stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -311,15 +348,20 @@ impl Keeper {
         })
     }
 
-    /// The ledger has so many commits.
-    pub fn note(&self, stamp: u64) {
-        self.shared.stamp.store(stamp, Ordering::Relaxed);
+    /// What is committed. Nothing older than what was noted before: a ledger that lost commits is found out by it.
+    pub fn note<S: Store>(&self, ledger: &Ledger<S>) {
+        let mut noted = self.shared.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.stamp() > noted.0 {
+            *noted = (ledger.stamp(), ledger.bound().map(released).unwrap_or_default());
+        }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
+        // Then the last commit may not be noted.
+        self.shared.panicked.store(thread::panicking(), Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             // A panic there was reported by the panic hook.
@@ -331,12 +373,13 @@ impl Drop for Keeper {
 fn keep(path: &Path, mut witness: Witness, shared: &Shared) {
     let (mut written, mut failing) = (None, false);
     loop {
-        let stops = shared.stop.load(Ordering::Relaxed);
-        let stamp = shared.stamp.load(Ordering::Relaxed);
-        if written != Some(stamp) {
-            witness.stamp = stamp;
+        let stops = shared.stop.load(Ordering::Acquire);
+        let noted = shared.noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if stops || written != Some(noted.0) {
+            (witness.stamp, witness.released) = noted;
+            witness.ended = stops && !shared.panicked.load(Ordering::Relaxed);
             match witness.write(path) {
-                Ok(()) => (written, failing) = (Some(stamp), false),
+                Ok(()) => (written, failing) = (Some(witness.stamp), false),
                 Err(error) => {
                     if !failing {
                         warn!(

@@ -19,6 +19,7 @@ const WELL: AgentStatus = AgentStatus {
     ledger_away: false,
     ledger_is_common: false,
     part_lost: false,
+    ledger_halted: false,
     settlement_down: false,
     feed_stopped: false,
     show_version: 0,

@@ -1,8 +1,8 @@
 //! What one side of the mapping says of itself in its status word: flags that the other side reads whenever it likes.
 //!
 //! ```text
-//! bit 63        16   15            6   5   4   3   2   1   0
-//!     │ V: 48 bits │ zero, passed over │ P │ C │ A │ F │ S │ L │     the agent's word
+//! bit 63        16   15            7   6   5   4   3   2   1   0
+//!     │ V: 48 bits │ zero, passed over │ H │ P │ C │ A │ F │ S │ L │     the agent's word
 //!
 //! L  the ledger is read-only: what writes to it is answered "busy", what only reads is answered
 //! S  settlement is down: credits wait in the ledger
@@ -10,6 +10,7 @@
 //! A  the ledger is away: its server cannot be reached, and nothing may be asked until it is
 //! C  the ledger is common to many gateways: what users won at others is in it
 //! P  the part of the ledger is another agent's: this one has ended, and nobody writes down what is given out here
+//! H  with P: the ledger lost commits, and so has no agent of the event a part until a person has decided
 //! V  the version of the gateway's show that the agent runs, its low 48 bits; 0 when it runs its own
 //! ```
 //! A word of zero is a side in good order that follows no show, and also one that never said anything. The word of a
@@ -31,6 +32,8 @@ pub struct AgentStatus {
     pub ledger_is_common: bool,
     /// Another agent has the part of the ledger. It is said by an agent that ends, and holds until another attaches.
     pub part_lost: bool,
+    /// With [`AgentStatus::part_lost`]: the ledger is halted for all agents, so it is no better at other gateways.
+    pub ledger_halted: bool,
     /// The version of the gateway's show that the agent runs, as [`AgentStatus::show_version_of`] gives it; 0 when it
     /// follows none.
     pub show_version: u64,
@@ -67,10 +70,12 @@ const FEED_STOPPED: u64 = 1 << 2;
 const LEDGER_AWAY: u64 = 1 << 3;
 const LEDGER_IS_COMMON: u64 = 1 << 4;
 const PART_LOST: u64 = 1 << 5;
+const LEDGER_HALTED: u64 = 1 << 6;
 const SHOW_VERSION_SHIFT: u32 = 16;
 
 const _: () = assert!(
-    LEDGER_READ_ONLY | SETTLEMENT_DOWN | FEED_STOPPED | LEDGER_AWAY | LEDGER_IS_COMMON | PART_LOST == 0b11_1111,
+    LEDGER_READ_ONLY | SETTLEMENT_DOWN | FEED_STOPPED | LEDGER_AWAY | LEDGER_IS_COMMON | PART_LOST | LEDGER_HALTED
+        == 0b111_1111,
     "each mode has a bit of its own"
 );
 
@@ -103,6 +108,9 @@ impl AgentStatus {
         if self.part_lost {
             word |= PART_LOST;
         }
+        if self.ledger_halted {
+            word |= LEDGER_HALTED;
+        }
         word
     }
 
@@ -114,6 +122,7 @@ impl AgentStatus {
             ledger_away: word & LEDGER_AWAY != 0,
             ledger_is_common: word & LEDGER_IS_COMMON != 0,
             part_lost: word & PART_LOST != 0,
+            ledger_halted: word & LEDGER_HALTED != 0,
             settlement_down: word & SETTLEMENT_DOWN != 0,
             feed_stopped: word & FEED_STOPPED != 0,
             show_version: word >> SHOW_VERSION_SHIFT,
@@ -136,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_word() {
-        for word in 0..64 {
+        for word in 0..128 {
             for show_version in [0, 1, 1_800_000_000_000, u64::MAX >> SHOW_VERSION_SHIFT] {
                 let status = AgentStatus {
                     ledger_read_only: word & 1 != 0,
@@ -145,11 +154,12 @@ mod tests {
                     ledger_away: word & 8 != 0,
                     ledger_is_common: word & 16 != 0,
                     part_lost: word & 32 != 0,
+                    ledger_halted: word & 64 != 0,
                     show_version,
                 };
                 assert_eq!(status.encode(), word | show_version << 16);
                 assert_eq!(AgentStatus::decode(status.encode()), status);
-                assert_eq!(AgentStatus::decode(status.encode() | 0xffc0), status, "unknown bits");
+                assert_eq!(AgentStatus::decode(status.encode() | 0xff80), status, "unknown bits");
             }
         }
         assert_eq!(AgentStatus::show_version_of(1 << 48 | 7), 7);

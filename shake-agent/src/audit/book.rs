@@ -235,6 +235,12 @@ impl Book {
             .collect();
     }
 
+    /// The number of a part's next line.
+    pub(super) fn line_after(&self, part: u16) -> i64 {
+        let last = self.last_seqs.get(&part).copied().unwrap_or(0);
+        self.parts.get(&part).map_or(last + 1, |books| books.line_after(last))
+    }
+
     /// Whether the parts of an event share the ledger.
     pub(super) fn is_shared(&self) -> bool {
         self.numbering == Numbering::Users

@@ -20,7 +20,7 @@ pub(super) struct ClosingRow {
 impl Book {
     /// The closing line of a part, once all transfers are read.
     pub(super) fn closing_line(&mut self, row: &ClosingRow) {
-        let expected = self.last_seqs.get(&row.part).copied().unwrap_or(0) + 1;
+        let expected = self.line_after(row.part);
         if row.seq != expected || self.closed_ms.contains_key(&row.part) {
             let found = format!("line {}", row.seq);
             let subject = format!("its number{}", self.of_part(row.part));

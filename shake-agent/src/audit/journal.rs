@@ -228,7 +228,7 @@ impl Book {
 
     /// The line that a transfer of a user's money must have. The sums are those after it.
     fn line(&mut self, row: &TransferRow, packet: PacketId, user: UserId, cents: i64, kind: LineKind) -> CreditRow {
-        let seq = self.last_seqs.get(&row.part).copied().unwrap_or(0) + 1;
+        let seq = self.line_after(row.part);
         let sum = self.users.entry(user.0).or_default();
         sum.lines += 1;
         let (number, balance) = match self.numbering {

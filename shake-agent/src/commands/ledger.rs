@@ -1,19 +1,15 @@
-//! `ledger init`, `ledger backup`, `ledger copy` and `ledger accept-loss`.
+//! `ledger init`, `ledger backup` and `ledger copy`.
 
-use super::{Progress, file_config, ledger_file, print};
+use super::{Progress, ledger_file, print};
 use crate::cli::close::CopyArgs;
-use crate::cli::{AcceptLossArgs, BackupArgs, InitArgs};
+use crate::cli::{BackupArgs, InitArgs};
 use anyhow::{anyhow, bail};
-use jiff::Timestamp;
 use shake_agent::backup;
 use shake_agent::config::Server;
 use shake_agent::ledger;
-use shake_agent::loss::{self, Places};
 use shake_agent::seed_file::SeedFile;
-use shake_agent::settlement::Line;
-use shake_rules::money::{money, signed};
+use shake_rules::LedgerId;
 use shake_rules::seed::SeedHeader;
-use shake_rules::{LedgerId, PacketId, UnixMillis};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
@@ -67,60 +63,4 @@ pub fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
         if parts == 1 { "" } else { "s" }
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-pub fn accept_loss(args: &AcceptLossArgs) -> anyhow::Result<ExitCode> {
-    let config = file_config(args.config.as_deref())?;
-    let places = Places {
-        ledger: &config.ledger,
-        seed: &config.seed,
-        settlement: config.settlement.as_deref(),
-        state: config.state.as_deref(),
-        machine: config.machine.as_deref(),
-    };
-    let unknown = loss::look(&places)?;
-    for line in &unknown.lines {
-        print(&shown(line))?;
-    }
-    print(&format!(
-        "{} lines of the settlement target are not in the ledger",
-        unknown.lines.len()
-    ))?;
-    if let Some(stamp) = unknown.stamp {
-        print(&format!("the witness in the state directory has seen commit {stamp}"))?;
-    }
-    if !args.yes {
-        print("nothing was changed; with --yes the ledger goes on without what it lost")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let now = UnixMillis(Timestamp::now().as_millisecond().cast_unsigned());
-    let accepted = loss::accept(&places, &unknown, now)?;
-    for (packets, what) in [
-        (&accepted.paid, "paid: the target has them"),
-        (&accepted.closed, "gone back: the target has more of them"),
-        (&accepted.lost, "lost: released since, and tickets for them may be out"),
-    ] {
-        let names: Vec<String> = packets.iter().copied().map(PacketId::lettered).collect();
-        print(&format!("{} packets are {what} {}", names.len(), names.join(" ")))?;
-    }
-    if let Some(aside) = &accepted.aside {
-        print(&format!(
-            "the settlement file is now {}, and a new one is begun; tell whoever pays",
-            aside.display()
-        ))?;
-    }
-    print("the ledger may be served again")?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn shown(line: &Line) -> String {
-    format!(
-        "line {}: {} of user {}, {} of packet {}, balance {}",
-        line.seq,
-        signed(line.cents),
-        line.user,
-        line.kind.name(),
-        line.packet,
-        money(line.balance.0)
-    )
 }

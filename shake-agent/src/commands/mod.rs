@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod books;
 pub mod close;
 pub mod ledger;
+pub mod loss;
 pub mod part;
 pub mod run;
 pub mod seed;

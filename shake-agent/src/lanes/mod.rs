@@ -5,6 +5,7 @@
 
 mod error;
 mod incoming;
+mod lost;
 mod out;
 mod shape;
 
@@ -81,7 +82,8 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Takes the agent's end of every ring, and checks the cursors against the ledger.
+    /// Takes the agent's end of every ring, and checks the cursors against the ledger. Where commits of before are lost, and that is
+    /// accepted, they go on where they stand.
     ///
     /// # Errors
     /// [`LanesError::Geometry`]; [`LedgerError::Behind`] when a ring is further than the ledger; or what rings and ledger
@@ -96,9 +98,11 @@ impl Lanes {
         let shards = shards_of(mapping)?;
         let records = records_of(ledger, mapping.instance(), shards, now)?;
         name_owner(attachment, ledger)?;
+        let lost_stamp = ledger.standing().lost_stamp;
+        let is_of_before = lost_stamp > 0 && mapping.stamp() <= lost_stamp;
         let mut lanes = Vec::with_capacity(records.len());
         for (shard, record) in (0..shards).zip(records) {
-            let lane = Lane {
+            lanes.push(Lane {
                 record,
                 requests: attachment.consumer(Ring::Request.index(shard))?,
                 put_back: Vec::new(),
@@ -112,10 +116,16 @@ impl Lanes {
                 has_holes: false,
                 grants_stopped: false,
                 pushed: false,
-            };
-            lane.check(&record, shard, ledger.path(), mapping.path())?;
-            lanes.push(lane);
+            });
         }
+        if is_of_before {
+            lost::go_on(&mut lanes, ledger, &counters, now)?;
+        }
+        for (shard, lane) in (0..shards).zip(&lanes) {
+            lane.check(&lane.record, shard, ledger.path(), mapping.path())?;
+        }
+        // From here on the mapping was served by this ledger.
+        attachment.set_stamp(ledger.stamp())?;
         Ok(Self {
             lanes,
             sleeper: attachment.sleeper(0)?,
@@ -274,7 +284,6 @@ fn name_owner<S: Store>(attachment: &Attachment, ledger: &Ledger<S>) -> Result<(
     let identity = bound.identity.ok_or_else(unbound)?.0;
     let part = bound.header.part.into();
     attachment.name_owner(&Owner { identity, part })?;
-    attachment.set_stamp(ledger.stamp())?;
     Ok(())
 }
 

@@ -1,6 +1,8 @@
-//! The seed that a ledger belongs to, and how far it is released.
+//! The seed that a ledger, or a part of one, belongs to, and how far it is released.
 
+use super::opening::Machine;
 use super::packet::EVENT_SPONSOR;
+use super::postgres::SKIPPED;
 use super::schema::{from_sql, to_sql};
 use super::store::Store;
 use super::{Ledger, LedgerError};
@@ -8,7 +10,7 @@ use crate::seed_file::{SeedFile, Survey};
 use rusqlite::{Connection, OptionalExtension, params};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, EventId, LedgerId, SponsorId, UnixMillis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<S: Store> Ledger<S> {
     /// Ties the ledger to its seed file. At the first run, the whole file is verified, its header stored, and the bank
@@ -92,6 +94,30 @@ pub struct Bound {
     pub gift_budget: Cents,
     /// Per sponsor of the seed, how many of its packets are released, in the order of the seed.
     pub released: BTreeMap<SponsorId, u64>,
+}
+
+/// A part's books, as the ledger has them.
+#[derive(Clone, Debug)]
+pub struct PartBooks {
+    /// Its seed, and how far that is released.
+    pub bound: Bound,
+    /// Whether an agent has ever served it.
+    pub is_begun: bool,
+    /// Who wrote it.
+    pub machines: Vec<Machine>,
+    /// The last line that it had at each loss that somebody accepted: numbers went on 2^32 behind it.
+    pub losses: BTreeSet<i64>,
+}
+
+impl PartBooks {
+    /// The number of the line behind this one.
+    #[must_use]
+    pub fn line_after(&self, mut line: i64) -> i64 {
+        while self.losses.contains(&line) {
+            line += SKIPPED;
+        }
+        line + 1
+    }
 }
 
 /// The seed that a ledger is tied to; `None` when it has none yet.

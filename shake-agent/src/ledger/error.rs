@@ -1,6 +1,6 @@
 //! What can go wrong with a ledger.
 
-use super::postgres::Failure;
+use super::postgres::{Failure, Halt};
 use crate::places::absolute;
 use crate::seed_file::SeedFileError;
 use jiff::Timestamp;
@@ -198,9 +198,25 @@ pub enum LedgerError {
     /// Another agent took the part over.
     #[error("another agent has taken over {}: this one has ended", .0.display())]
     TakenOver(PathBuf),
+    /// The database lost commits, and nobody has decided yet what becomes of it.
+    #[error(
+        "{} came back older: it lost commits, and is halted for all agents of the event. At {} the agent of part {} found its commit {} \
+         where it knew of {}. Bring back the newest database, a standby's perhaps; to go on with this one all the same, \
+         `shake-agent ledger accept-loss` tells what it does not know of",
+        place.display(), when(halt.at), halt.part, halt.found, halt.known
+    )]
+    Halted {
+        /// Server, database and part.
+        place: PathBuf,
+        /// Who saw it.
+        halt: Halt,
+    },
+    /// It is served.
+    #[error("{} is not halted: nobody has seen more of it than it knows. An agent that has halts it when it is started", .0.display())]
+    NotHalted(PathBuf),
     /// The database is of another moment than this agent remembers.
     #[error(
-        "{} has the stamp {found} where this agent knows of {known}: it is another database, or one that came back older. Nothing is written to it",
+        "{} has the stamp {found} where this agent knows of {known}: it is another database. Nothing is written to it",
         place.display()
     )]
     OtherState {
@@ -289,6 +305,7 @@ impl LedgerError {
                 | Self::OthersPart(_)
                 | Self::Retired(_)
                 | Self::TakenOver(_)
+                | Self::Halted { .. }
                 | Self::OtherState { .. }
                 | Self::Unwritable { .. }
         )

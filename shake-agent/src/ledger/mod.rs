@@ -41,7 +41,7 @@ pub mod schema;
 pub use accounts::Account;
 pub use batch::Batch;
 pub use book::{Book, Opening};
-pub use bound::{Bound, bound_seed};
+pub use bound::{Bound, PartBooks, bound_seed};
 pub(crate) use bound::{check_total, survey_for_a_new_ledger};
 pub use checkpoint::{Checkpointer, PAGE_BYTES, Wal};
 pub(crate) use connect::log_path;
@@ -56,9 +56,10 @@ pub use out::{Out, still_out};
 pub use outbox::{ClosingRow, LineKind, OutboxRow};
 pub use packet::{EVENT_SPONSOR, Granted, Held, Making, NO_LANE, Origin, Packet, Release, State, Term, shares_of};
 pub use postgres::{
-    Access, Failure, Installation, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire, server_name,
+    Access, Failure, Halt, Installation, Known, Loss, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire,
+    server_name,
 };
-pub use reader::{Cursor, PRIMARY_MAX, PartBooks, Place, Query, Reader, Row};
+pub use reader::{Cursor, PRIMARY_MAX, Place, Query, Reader, Row};
 pub use shares::{Made, Offer, OfferRow, SendRow, Share, ShareRow};
 pub use spans::{SPAN_OVER_MS, Span, Spans};
 pub use sqlite::Sqlite;
@@ -69,9 +70,7 @@ pub use users::{Movement, UserAccount};
 pub use view::View;
 
 use shake_rules::{LedgerId, PacketId, UnixMillis, UserId};
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Instant;
+use std::{path::Path, sync::Arc, time::Instant};
 
 /// When the ledger at `path` was closed; `None` while it is open.
 ///

@@ -60,6 +60,14 @@ pub trait Commits {
     /// # Errors
     /// When it cannot be read.
     fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError>;
+
+    /// Commits up to this one that it does not know were lost, and somebody has accepted that; 0 where nobody had to.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn lost_stamp(&self) -> Result<u64, LedgerError> {
+        Ok(0)
+    }
 }
 
 /// The commits of a file that an agent may be writing. Each answer is of the moment that it is asked: whoever asks others first
@@ -109,7 +117,8 @@ impl<S: Store> Commits for Ledger<S> {
     }
 
     fn identity(&self) -> Result<Option<LedgerId>, LedgerError> {
-        Ok(self.bound().and_then(|bound| bound.identity))
+        let bound = self.bound().and_then(|bound| bound.identity);
+        Ok(bound.or_else(|| self.store().identity()))
     }
 
     fn stamp(&self) -> Result<u64, LedgerError> {
@@ -118,6 +127,10 @@ impl<S: Store> Commits for Ledger<S> {
 
     fn knows(&self, incarnation: Incarnation) -> Result<bool, LedgerError> {
         Ok(self.store().standing(incarnation)?.incarnation_row.is_some())
+    }
+
+    fn lost_stamp(&self) -> Result<u64, LedgerError> {
+        Ok(self.standing().lost_stamp)
     }
 }
 

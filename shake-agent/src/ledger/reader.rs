@@ -1,13 +1,14 @@
 //! A ledger that is only read, all of it at one moment, while agents write: what audits, exports and stories are made of. They say
 //! what they want once for each store ([`Query`]), and read the same rows of either.
 
-use super::bound::{Bound, bound_seed};
-use super::opening::{Machine, machines};
+use super::bound::{Bound, PartBooks, bound_seed};
+use super::opening::machines;
 use super::postgres::{Access, Fetched, Snapshot};
 use super::{LedgerError, connect, schema};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement, params_from_iter};
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -68,17 +69,6 @@ pub struct Query {
     pub file: &'static str,
     /// In PostgreSQL's; parameters are `$1`, `$2`, …, all of them bigint.
     pub server: &'static str,
-}
-
-/// A part's books, as the ledger has them.
-#[derive(Clone, Debug)]
-pub struct PartBooks {
-    /// Its seed, and how far that is released.
-    pub bound: Bound,
-    /// Whether an agent has ever served it.
-    pub is_begun: bool,
-    /// Who wrote it.
-    pub machines: Vec<Machine>,
 }
 
 /// See the module.
@@ -164,6 +154,7 @@ impl Reader {
             bound,
             is_begun: true,
             machines: machines(connection).map_err(|source| self.unread(source))?,
+            losses: BTreeSet::new(),
         }])
     }
 

@@ -93,6 +93,7 @@ impl Store for Sqlite {
                 },
                 house: accounts::balances(connection)?,
                 gifts: None,
+                lost_stamp: 0,
                 incarnation_row: opening::row_of(connection, incarnation)?,
             })
         })

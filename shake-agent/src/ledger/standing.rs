@@ -25,6 +25,8 @@ pub struct Standing {
     pub house: BTreeMap<Account, i64>,
     /// What this writer has drawn for gifts and not given, in cents; `None` where no other writer draws from the event's money.
     pub gifts: Option<i64>,
+    /// Commits up to this one that are not known here were lost, and somebody has accepted that; 0 where nobody had to.
+    pub lost_stamp: u64,
     /// The row of this opening, once it made a commit.
     pub incarnation_row: Option<i64>,
 }

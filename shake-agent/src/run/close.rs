@@ -150,7 +150,7 @@ fn finish(
     let told = closing::statement(config)?;
     ledger.store().checkpoint()?;
     if let Some(keeper) = keeper {
-        keeper.note(ledger.stamp());
+        keeper.note(ledger);
         // It writes the last stamp before the rest is noted.
         drop(keeper);
     }

@@ -1,11 +1,13 @@
 //! The kinds of stores that an agent runs on, and what each has beside the turns.
 
 use super::RunError;
+use super::start;
 use crate::config::Config;
-use crate::ledger::{Checkpointer, Installation, Ledger, LedgerError, Postgres, Sqlite, Store};
+use crate::ledger::{Checkpointer, Installation, Known, Ledger, LedgerError, Postgres, Sqlite, Store};
 use host::user;
 use shake_rules::seed::SeedHeader;
 use std::time::Duration;
+use tracing::warn;
 
 /// A kind of store that an agent runs on.
 pub(super) trait Kind: Store + Sized {
@@ -20,6 +22,10 @@ pub(super) trait Kind: Store + Sized {
 
     /// Opens what the configuration names, for the part of this seed.
     fn open(config: &Config, header: &SeedHeader) -> Result<Self, RunError>;
+
+    /// Whoever writes the ledger besides is to stop: a witness here has seen commit `seen` of it, which it does not have. `known` is what
+    /// can be said of what was lost.
+    fn halt(&self, seen: u64, known: Option<&Known>) -> Result<(), LedgerError>;
 
     /// Starts what works beside the turns.
     fn beside(ledger: &Ledger<Self>) -> Result<Self::Beside, RunError>;
@@ -39,6 +45,10 @@ impl Kind for Sqlite {
     fn open(config: &Config, _: &SeedHeader) -> Result<Self, RunError> {
         user::owns(&config.ledger)?;
         Ok(Self::open(&config.ledger)?)
+    }
+
+    fn halt(&self, _: u64, _: Option<&Known>) -> Result<(), LedgerError> {
+        Ok(())
     }
 
     fn beside(ledger: &Ledger) -> Result<Checkpointer, RunError> {
@@ -67,7 +77,21 @@ impl Kind for Postgres {
             directory: state.to_owned(),
             source,
         })?;
-        Ok(Self::open(server.access()?, header.part, installation)?)
+        let access = server.access()?;
+        let opened = Self::open(&access, header.part, installation);
+        if let Err(LedgerError::Halted { .. }) = &opened {
+            match start::known(config, header) {
+                Some((identity, known)) => Self::tell(&access, header.part, identity, &known)?,
+                None => warn!(
+                    "nothing here can say how much of this part was released: who goes on with this ledger has to give up the rest of its seed"
+                ),
+            }
+        }
+        Ok(opened?)
+    }
+
+    fn halt(&self, seen: u64, known: Option<&Known>) -> Result<(), LedgerError> {
+        Self::halt(self, seen, known)
     }
 
     fn beside(_: &Ledger<Self>) -> Result<(), RunError> {

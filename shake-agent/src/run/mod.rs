@@ -89,6 +89,7 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
         mut follower,
         mut keys,
         witness,
+        header,
     } = opened;
     let beside = K::beside(agent.ledger())?;
     let settlement = settle(config, &counters)?;
@@ -114,7 +115,7 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
                 warn!(%fault, "the ledger cannot be written; the rings wait");
                 continue;
             }
-            bound => bound?,
+            bound => bound.map_err(|fault| start::halt(config, agent.ledger(), &header, fault.into()))?,
         };
         let _watch = Watch::spawn(&attachment, Arc::clone(&abuse), clock.clone()).map_err(RunError::Thread)?;
         let mut service = Service {
@@ -147,7 +148,7 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
     agent.ledger_mut().put_gifts_back(now)?;
     agent.ledger().store().end()?;
     if let Some(witness) = witness {
-        witness.note(agent.ledger().stamp());
+        witness.note(agent.ledger());
     }
     log_status(&agent, &counters, None);
     info!("ended in good order");
@@ -160,6 +161,7 @@ struct Opened<K> {
     follower: Follower,
     keys: KeyFollower,
     witness: Option<Keeper>,
+    header: SeedHeader,
 }
 
 /// Opens everything; `None` when the agent is asked to end while it waits for the settlement target.
@@ -187,7 +189,8 @@ fn open<K: Kind>(
         event = header.event.0, packets = header.count, cents = header.total.0, "opened"
     );
     // Before anything is written to it.
-    let Some(standing) = start::ask_witnesses(config, &ledger, &header, stop)? else {
+    let asked = start::ask_witnesses(config, &ledger, &header, stop);
+    let Some(standing) = asked.map_err(|fault| start::halt(config, &ledger, &header, fault))? else {
         return Ok(None);
     };
     let bound = ledger.bind_seed(&seed, show.gift_budget, now)?;
@@ -223,6 +226,7 @@ fn open<K: Kind>(
         follower,
         keys: KeyFollower::new(&config.certs, keys),
         witness,
+        header,
     }))
 }
 

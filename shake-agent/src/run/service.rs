@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::follow::{Follower, KeyFollower, Leader};
 use crate::heartbeat::Heartbeat;
 use crate::lanes::Lanes;
+use crate::ledger::LedgerError;
 use crate::settlement::Worker;
 use crate::signals::Stop;
 use crate::turn::{Agent, Turn};
@@ -59,6 +60,7 @@ impl<K: Kind> Service<'_, K> {
             if let Some(fault) = self.agent.take_end() {
                 // Whatever is given out from now on nobody would write down.
                 self.told.part_lost = true;
+                self.told.ledger_halted = matches!(fault, LedgerError::Halted { .. });
                 self.attachment.set_status(self.told.encode());
                 return Err(fault.into());
             }
@@ -96,7 +98,7 @@ impl<K: Kind> Service<'_, K> {
             Turn::Waiting => self.lanes.sleep(BACKLOG_SLEEP),
         }
         if let Some(witness) = self.witness {
-            witness.note(self.agent.ledger().stamp());
+            witness.note(self.agent.ledger());
         }
         self.tell();
     }
@@ -124,6 +126,7 @@ impl<K: Kind> Service<'_, K> {
             ledger_away: self.agent.is_ledger_away(),
             ledger_is_common: K::IS_SHARED,
             part_lost: false,
+            ledger_halted: false,
             settlement_down: self.settlement.is_some_and(Worker::is_down),
             feed_stopped: self.agent.feed().is_stopped(),
             show_version: AgentStatus::show_version_of(self.follower.version()),

@@ -1,9 +1,11 @@
 //! What is asked before a ledger is served: whether anybody has seen more of it than it knows. Then it was restored from a
 //! backup, and would pay again what was paid.
 
+use super::kind::Kind;
 use super::{NotifyState, RunError, SAY_EVERY, STILL_AT_EVERY, notify};
 use crate::config::Config;
-use crate::ledger::{Commits, Ledger, Store};
+use crate::lanes::LanesError;
+use crate::ledger::{Commits, Known, Ledger, LedgerError, Store};
 use crate::settlement::{self, SettlementError, Standing};
 use crate::signals::Stop;
 use crate::witness::{self, Keeper, Witness, WitnessError};
@@ -102,6 +104,35 @@ pub(crate) fn mapping_vouches(path: &Path, ledger: &impl Commits) -> Result<bool
         is_known: true,
         stamp,
     })
+}
+
+/// What the witness in the state directory knows of the part of this seed, and of which ledger; `None` unless it knows all.
+pub(super) fn known(config: &Config, header: &SeedHeader) -> Option<(LedgerId, Known)> {
+    let path = config.state.as_ref()?.join(witness::FILE);
+    // What cannot be read says nothing.
+    let witness = Witness::read(&path).ok()??;
+    witness.known(header, |identity| {
+        let mapping = Mapping::open(&config.queue).ok()?;
+        let owner = mapping.owner()?;
+        (owner.identity == identity.0).then(|| mapping.stamp())
+    })
+}
+
+/// Why the ledger is not served. Where it lost commits, whoever writes it besides hears of it.
+pub(super) fn halt<K: Kind>(config: &Config, ledger: &Ledger<K>, header: &SeedHeader, fault: RunError) -> RunError {
+    let seen = match &fault {
+        RunError::Witness(WitnessError::Behind { seen, .. }) => *seen,
+        RunError::Lanes(LanesError::Ledger(LedgerError::Behind { .. })) => {
+            Mapping::open(&config.queue).map_or(0, |mapping| mapping.stamp())
+        }
+        _ => return fault,
+    };
+    let known = known(config, header).filter(|(identity, _)| ledger.store().identity() == Some(*identity));
+    let known = known.map(|(_, known)| known);
+    match ledger.store().halt(seen, known.as_ref()) {
+        Ok(()) => fault,
+        Err(failure) => failure.into(),
+    }
 }
 
 /// The first commit of this opening: whoever sees its incarnation from now on, sees one that the ledger knows. Begins the

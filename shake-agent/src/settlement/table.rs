@@ -4,7 +4,7 @@
 use super::verify::{KindSum, Sums};
 use crate::differences::Differences;
 use crate::ledger::schema::from_sql;
-use crate::ledger::{Cursor, LedgerError, LineKind, Place, Query, Reader, Row};
+use crate::ledger::{Cursor, LedgerError, LineKind, PartBooks, Place, Query, Reader, Row};
 use serde::Serialize;
 use shake_rules::UserId;
 use shake_rules::money::{grouped, signed};
@@ -83,8 +83,8 @@ impl fmt::Display for TableReport {
 pub fn verify_table(ledger: &Place, mut progress: impl FnMut(u64)) -> Result<TableReport, LedgerError> {
     let reader = Reader::open(ledger)?;
     reader.begin()?;
-    let parts = reader.parts()?;
-    let begun = parts.iter().find(|books| books.is_begun);
+    let books = reader.parts()?;
+    let begun = books.iter().find(|books| books.is_begun);
     let bound = &begun
         .ok_or_else(|| LedgerError::NotBegun(reader.place().to_owned()))?
         .bound;
@@ -100,7 +100,7 @@ pub fn verify_table(ledger: &Place, mut progress: impl FnMut(u64)) -> Result<Tab
         if done.is_multiple_of(PROGRESS_EVERY) {
             progress(done);
         }
-        parts.take(row, &mut report)
+        parts.take(&books, row, &mut report)
     })?;
     report.closed_parts = parts.closed;
     reader.cursors([&BY_USER, &ACCOUNTS], |[lines, accounts]| {
@@ -118,12 +118,14 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(&mut self, row: &Row, report: &mut TableReport) -> Result<(), LedgerError> {
+    fn take(&mut self, books: &[PartBooks], row: &Row, report: &mut TableReport) -> Result<(), LedgerError> {
         let (part, seq, cents): (u16, _, _) = (row.small(0)?, row.number(1)?, row.number(3)?);
         let subject = || format!("line {seq} of part {}", u32::from(part) + 1);
         let last = self.last.entry(part).or_default();
-        if seq != *last + 1 {
-            let expected = format!("line {}", *last + 1);
+        let books = books.iter().find(|books| books.bound.header.part == part);
+        let next = books.map_or(*last + 1, |books| books.line_after(*last));
+        if seq != next {
+            let expected = format!("line {next}");
             report
                 .differences
                 .add("outbox_gap", subject(), expected, format!("line {seq}"));

@@ -15,6 +15,7 @@
 
 mod access;
 mod gifts;
+mod halt;
 mod home;
 mod init;
 mod link;
@@ -30,6 +31,7 @@ mod statements;
 mod write;
 
 pub use access::Access;
+pub use halt::{Halt, Known, Loss, SKIPPED};
 pub use init::{Installation, init};
 pub use link::Failure;
 pub use part::{PartRow, SEEN_MS, adopt, parts, retire};
@@ -99,27 +101,25 @@ impl Postgres {
             return Err(LedgerError::NoPart(place));
         };
         let clock = (fence.now, Instant::now());
-        taking.is_allowed(&owner, &place)?;
-        let installation = taking.installation();
-        let taken = link.wait(async {
-            let with: [read::Parameter<'_>; 2] = [&part, &installation];
-            let row = link.client.query_one(&link.statements.take_part, &with).await?;
-            Ok((row.try_get(0)?, rows::id(&row, 1)?))
-        });
+        taking.is_allowed(&owner, fence.halted, &place)?;
+        let taken = link.wait(taking.take(&link, part));
         let (epoch, stamp) = taken.map_err(failed("take over"))?;
         link.commit().map_err(failed("commit to"))?;
         // Of no opening: that is asked for later.
         let standing = standing::standing(&link, part, &database, Incarnation(0));
-        let (_, header) = link.wait(standing).map_err(failed("read"))?;
+        let (standing, header) = link.wait(standing).map_err(failed("read"))?;
         Ok(Self {
             link,
             home: Home {
                 access,
                 part,
                 place,
+                identity: database.identity,
                 epoch,
                 stamp,
                 in_doubt: None,
+                released: standing.bound.map(|bound| bound.released).unwrap_or_default(),
+                accepts_loss: matches!(taking, Taking::AcceptLoss { .. }),
             },
             database,
             header,
@@ -151,8 +151,10 @@ impl Postgres {
         let (link, database) = connect(&access, &place)?;
         let owner = link.wait(standing::owner(&link, part)).map_err(failed("read"))?;
         let owner = owner.ok_or_else(|| LedgerError::NoPart(place.clone()))?;
-        if let Some(installation) = installation {
-            Taking::Run(installation).is_allowed(&owner, &place)?;
+        match (installation, database.halted) {
+            (Some(installation), halted) => Taking::Run(installation).is_allowed(&owner, halted, &place)?,
+            (None, Some(halt)) => return Err(LedgerError::Halted { place, halt }),
+            (None, None) => {}
         }
         let standing = standing::standing(&link, part, &database, Incarnation(0));
         let (_, bound) = link.wait(standing).map_err(failed("read"))?;
@@ -283,6 +285,7 @@ impl Store for Postgres {
         written.map_err(self.home.failed("write to"))?;
         crate::crash::point("turn:before-commit");
         self.home.in_doubt = Some(differences.stamp);
+        self.home.released.extend(differences.released.iter().copied());
         self.link.commit().map_err(self.home.failed("commit to"))?;
         (self.home.stamp, self.home.in_doubt) = (differences.stamp, None);
         Ok(())

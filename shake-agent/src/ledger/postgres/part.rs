@@ -1,7 +1,9 @@
 //! The life of a part besides its agent's: who has it, how it goes to another agent, and how it ends when its machine is gone. The
 //! epoch makes each of it safe: whoever had the part before ends at its next transaction.
 
+use super::halt::{self, Halt};
 use super::link::{Failure, Link};
+use super::read::Parameter;
 use super::rows::{id, number, time};
 use super::standing::Owner;
 use super::{Access, Installation, LedgerError, Postgres};
@@ -24,24 +26,42 @@ pub(super) enum Taking {
     Adopt { by: Installation, forced: bool },
     /// Nobody.
     Retire { forced: bool },
+    /// Who goes on with a ledger that lost commits, of which `known` was the last. One that is gone is nobody's afterwards.
+    AcceptLoss { known: u64, is_gone: bool },
 }
 
 impl Taking {
-    pub(super) fn installation(&self) -> Option<&[u8]> {
-        match self {
-            Self::Run(by) | Self::Adopt { by, .. } => Some(&by.0),
+    /// Takes it, and gives its epoch and stamp.
+    pub(super) async fn take(&self, link: &Link, part: i32) -> Result<(i64, u64), Failure> {
+        let installation = match self {
+            Self::Run(by) | Self::Adopt { by, .. } => Some(by.0.as_slice()),
             Self::Retire { .. } => None,
+            Self::AcceptLoss { known, is_gone } => return halt::skip_numbers(link, part, *known, *is_gone).await,
+        };
+        let with: [Parameter<'_>; 2] = [&part, &installation];
+        let row = link.client.query_one(&link.statements.take_part, &with).await?;
+        Ok((row.try_get(0)?, id(&row, 1)?))
+    }
+
+    /// Whether it may be taken. Of a ledger that is halted by nobody but who goes on with it.
+    pub(super) fn is_allowed(&self, owner: &Owner, halted: Option<Halt>, place: &Path) -> Result<(), LedgerError> {
+        self.is_owners(owner, place)?;
+        let place = || place.to_owned();
+        match (self, halted) {
+            (Self::AcceptLoss { .. }, None) => Err(LedgerError::NotHalted(place())),
+            (Self::AcceptLoss { .. }, Some(_)) | (_, None) => Ok(()),
+            (_, Some(halt)) => Err(LedgerError::Halted { place: place(), halt }),
         }
     }
 
-    pub(super) fn is_allowed(&self, owner: &Owner, place: &Path) -> Result<(), LedgerError> {
+    fn is_owners(&self, owner: &Owner, place: &Path) -> Result<(), LedgerError> {
         match self {
             Self::Run(_) if owner.is_retired => Err(LedgerError::Retired(place.to_owned())),
             Self::Run(by) => match &owner.installation {
                 Some(other) if other[..] != by.0 => Err(LedgerError::OthersPart(place.to_owned())),
                 _ => Ok(()),
             },
-            Self::Adopt { forced: true, .. } | Self::Retire { forced: true } => Ok(()),
+            Self::Adopt { forced: true, .. } | Self::Retire { forced: true } | Self::AcceptLoss { .. } => Ok(()),
             Self::Adopt { forced: false, .. } | Self::Retire { forced: false } => match owner.seen_ms_ago {
                 Some(ago_ms) if owner.installation.is_some() && ago_ms < SEEN_MS.cast_signed() => {
                     Err(LedgerError::PartSeen {
@@ -77,24 +97,35 @@ pub fn retire(
     now: UnixMillis,
 ) -> Result<Vec<PacketId>, LedgerError> {
     let mut ledger = Ledger::on(Postgres::take(access.into(), part, &Taking::Retire { forced })?)?;
-    let held = ledger.store().held()?;
-    let mut lost = Vec::new();
-    for packets in held.chunks(RETIRE_MAX) {
-        let needed = Needed {
-            packets: packets.to_vec(),
-            ..Needed::default()
-        };
-        let now_lost = ledger.transaction(now, |batch| {
-            batch.load(&needed)?;
-            // What was opened meanwhile is released no more.
-            let held = batch.held(packets);
-            batch.lose_packets(&held);
-            Ok(held)
-        })?;
-        lost.extend(now_lost.iter().map(|held| held.packet));
+    ledger.lose_held(now)
+}
+
+impl Ledger<Postgres> {
+    /// Of a part that no agent has any more: what it had released and is not issued is lost, and what it had drawn for gifts goes back.
+    /// Gives the packets that are lost by it.
+    ///
+    /// # Errors
+    /// A failed write.
+    pub fn lose_held(&mut self, now: UnixMillis) -> Result<Vec<PacketId>, LedgerError> {
+        let held = self.store().held()?;
+        let mut lost = Vec::new();
+        for packets in held.chunks(RETIRE_MAX) {
+            let needed = Needed {
+                packets: packets.to_vec(),
+                ..Needed::default()
+            };
+            let now_lost = self.transaction(now, |batch| {
+                batch.load(&needed)?;
+                // What was opened meanwhile is released no more.
+                let held = batch.held(packets);
+                batch.lose_packets(&held);
+                Ok(held)
+            })?;
+            lost.extend(now_lost.iter().map(|held| held.packet));
+        }
+        self.put_gifts_back(now)?;
+        Ok(lost)
     }
-    ledger.put_gifts_back(now)?;
-    Ok(lost)
 }
 
 impl Postgres {

@@ -27,7 +27,12 @@ CREATE TABLE ledger (
     identity bytea NOT NULL CHECK (length(identity) = 16),
     event integer NOT NULL,
     gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what the event was funded with for gifts, by whichever parts
-    gift_pot_cents bigint NOT NULL DEFAULT 0 CHECK (gift_pot_cents >= 0)  -- what no part has drawn of it
+    gift_pot_cents bigint NOT NULL DEFAULT 0 CHECK (gift_pot_cents >= 0),  -- what no part has drawn of it
+    losses integer NOT NULL DEFAULT 0,    -- how often it came back older, and somebody accepted that
+    halted_ms bigint,                     -- since when it is seen to be older, and no agent writes
+    halted_part integer,                  -- whose agent saw it,
+    halted_known bigint,                  -- of which commit of its part that knew,
+    halted_found bigint                   -- and which one was the last here
 ) WITH (fillfactor = 20);
 CREATE TABLE parts (
     part integer PRIMARY KEY,
@@ -42,6 +47,7 @@ CREATE TABLE parts (
     seen_ms bigint,                       -- the same, by the server's clock
     answered_ms bigint NOT NULL DEFAULT 0,  -- all that its gateway was asked before is answered
     retired_ms bigint,                    -- since when no agent has it: then installation is null
+    lost_stamp bigint NOT NULL DEFAULT 0,  -- commits up to this one that nobody knows here were lost, and somebody accepted that
     is_bound boolean NOT NULL DEFAULT false,
     gift_budget_cents bigint NOT NULL DEFAULT 0,  -- what its books funded the event with
     gifts_cents bigint NOT NULL DEFAULT 0 CHECK (gifts_cents >= 0),  -- drawn from the pot, and not given
@@ -65,6 +71,26 @@ CREATE TABLE spans (
     part integer NOT NULL,
     begin_ms bigint NOT NULL,
     end_ms bigint NOT NULL
+);
+CREATE TABLE told (                       -- what agents knew of their parts while the ledger was halted
+    loss integer NOT NULL,                -- how many losses were accepted before
+    part integer NOT NULL,
+    stamp bigint NOT NULL,                -- the last commit
+    sponsors integer[] NOT NULL,
+    released bigint[] NOT NULL,           -- packets of each of these sponsors
+    PRIMARY KEY (loss, part)
+);
+CREATE TABLE losses (                     -- the last numbers that a part had when a loss was accepted; it went on 2^32 after each
+    loss integer NOT NULL,
+    part integer NOT NULL,
+    at_ms bigint NOT NULL,
+    known bigint NOT NULL,                -- the last commit that was told
+    stamp bigint NOT NULL,
+    transfer bigint NOT NULL,
+    outbox bigint NOT NULL,
+    made bigint NOT NULL,
+    opening bigint NOT NULL,
+    PRIMARY KEY (loss, part)
 );
 CREATE TABLE sponsors (
     part integer NOT NULL,

@@ -6,9 +6,9 @@
 use super::access::Access;
 use super::link::{self, Dialled, Failure};
 use super::{schema, server_name};
-use crate::ledger::bound::Bound;
+use crate::ledger::bound::{Bound, PartBooks};
 use crate::ledger::opening::Machine;
-use crate::ledger::reader::{PartBooks, Value};
+use crate::ledger::reader::Value;
 use crate::ledger::{LedgerError, schema::from_sql};
 use shake_rules::seed::SeedHeader;
 use shake_rules::{Cents, EventId, LedgerId, SponsorId};
@@ -131,6 +131,9 @@ impl Snapshot {
                 Ok((row.try_get::<_, i32>(0)?, machine))
             },
         )?;
+        let losses = self.all("SELECT part, outbox FROM losses", |row| {
+            Ok((row.try_get::<_, i32>(0)?, row.try_get::<_, i64>(1)?))
+        })?;
         let parts = self.all(
             "SELECT part, parts, count, total_cents, records_crc, gift_budget_cents, is_bound FROM parts ORDER BY part",
             |row| {
@@ -171,6 +174,11 @@ impl Snapshot {
                     },
                     is_begun,
                     machines: of_part.map(|(_, machine)| machine.clone()).collect(),
+                    losses: losses
+                        .iter()
+                        .filter(|(of, _)| *of == part)
+                        .map(|(_, line)| *line)
+                        .collect(),
                 })
             });
         books.collect()

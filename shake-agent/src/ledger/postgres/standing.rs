@@ -1,5 +1,6 @@
 //! What each transaction builds on: which ledger it is, whose the part is, and where it stands.
 
+use super::halt::{self, Halt};
 use super::link::{Failure, Link};
 use super::read::Parameter;
 use super::rows::{cents, id, number, time};
@@ -20,6 +21,8 @@ pub(super) struct Database {
     pub(super) version: i64,
     pub(super) identity: LedgerId,
     pub(super) event: EventId,
+    /// Why no agent writes to it.
+    pub(super) halted: Option<Halt>,
 }
 
 pub(super) async fn database(link: &Link) -> Result<Database, Failure> {
@@ -32,6 +35,7 @@ pub(super) async fn database(link: &Link) -> Result<Database, Failure> {
         version: row.try_get(0)?,
         identity: LedgerId(identity),
         event: EventId(number(&row, 2)?),
+        halted: halt::read(&row, 3)?,
     })
 }
 
@@ -43,6 +47,8 @@ pub(super) struct Fence {
     pub(super) now: UnixMillis,
     /// How many spans there are, of all parts.
     pub(super) spans: i64,
+    /// Why no agent of the event may write.
+    pub(super) halted: Option<Halt>,
 }
 
 /// `None` when there is no such part.
@@ -54,6 +60,7 @@ pub(super) async fn fence(link: &Link, part: i32) -> Result<Option<Fence>, Failu
             stamp: id(row, 1)?,
             now: UnixMillis(id(row, 2)?),
             spans: row.try_get(3)?,
+            halted: halt::read(row, 4)?,
         })
     };
     row.as_ref().map(read).transpose()
@@ -131,6 +138,7 @@ pub(super) async fn standing(
         },
         house: house.iter().map(account).collect::<Result<BTreeMap<_, _>, Failure>>()?,
         gifts: Some(row.try_get(14)?),
+        lost_stamp: id(&row, 15)?,
         incarnation_row: opening.map(|row| row.try_get(0)).transpose()?,
     };
     Ok((standing, header))

@@ -33,6 +33,13 @@ macro_rules! silent_ms {
     };
 }
 
+/// `SKIPPED` of the module `halt`.
+macro_rules! skipped {
+    () => {
+        "4294967296"
+    };
+}
+
 /// What is read of a packet.
 macro_rules! packet {
     ($rest:expr) => {
@@ -46,9 +53,9 @@ macro_rules! packet {
 
 statements! {
     // The frame.
-    ledger: "SELECT version, identity, event FROM ledger",
+    ledger: "SELECT version, identity, event, halted_ms, halted_part, halted_known, halted_found FROM ledger",
     part: "SELECT parts, count, total_cents, records_crc, stamp, at_ms, is_bound, gift_budget_cents, closed_ms, transfer, outbox,
-           made, lane, opening, gifts_cents FROM parts WHERE part = $1",
+           made, lane, opening, gifts_cents, lost_stamp FROM parts WHERE part = $1",
     owner: concat!("SELECT installation, retired_ms IS NOT NULL, ", now_ms!(), " - seen_ms FROM parts WHERE part = $1"),
     parts: concat!(
         "SELECT part, count, (SELECT coalesce(sum(released), 0)::bigint FROM sponsors WHERE sponsors.part = parts.part),
@@ -59,13 +66,45 @@ statements! {
          FROM parts ORDER BY part"
     ),
     lock_part: concat!(
-        "SELECT epoch, stamp, ", now_ms!(), ", (SELECT count(*) FROM spans) FROM parts WHERE part = $1 FOR NO KEY UPDATE"
+        "SELECT epoch, stamp, ", now_ms!(), ", (SELECT count(*) FROM spans), halted_ms, halted_part, halted_known, halted_found
+         FROM parts CROSS JOIN ledger WHERE part = $1 FOR NO KEY UPDATE OF parts"
     ),
     take_part: concat!(
         "UPDATE parts SET epoch = epoch + 1, installation = $2::bytea, retired_ms = CASE WHEN $2::bytea IS NULL THEN ", now_ms!(), " END
          WHERE part = $1 RETURNING epoch, stamp"
     ),
     raise_stamp: concat!("UPDATE parts SET stamp = stamp + 1, seen_ms = ", now_ms!(), " WHERE part = $1 RETURNING stamp"),
+    // A server that came back older.
+    halt: concat!(
+        "UPDATE ledger SET halted_ms = coalesce(halted_ms, ", now_ms!(), "), halted_part = coalesce(halted_part, $1),
+             halted_known = coalesce(halted_known, $2), halted_found = coalesce(halted_found, $3)
+         WHERE identity = $4 RETURNING halted_ms, halted_part, halted_known, halted_found"
+    ),
+    tell: "INSERT INTO told (loss, part, stamp, sponsors, released)
+           SELECT losses, $1::integer, $2::bigint, $3::integer[], $4::bigint[] FROM ledger
+           WHERE identity = $5 AND halted_ms IS NOT NULL
+           ON CONFLICT (loss, part) DO UPDATE SET stamp = excluded.stamp, sponsors = excluded.sponsors, released = excluded.released
+           WHERE told.stamp < excluded.stamp",
+    told: "SELECT part, stamp, sponsors, told.released FROM told JOIN ledger ON told.loss = ledger.losses ORDER BY part",
+    note_loss: concat!(
+        "INSERT INTO losses (loss, part, at_ms, known, stamp, transfer, outbox, made, opening)
+         SELECT losses, part, ", now_ms!(), ", $2::bigint, stamp, transfer, outbox, made, opening FROM parts CROSS JOIN ledger
+         WHERE part = $1 ON CONFLICT DO NOTHING"
+    ),
+    skip_numbers: concat!(
+        "UPDATE parts SET epoch = epoch + ", skipped!(), ", stamp = greatest(stamp, $2) + ", skipped!(), ",
+             lost_stamp = greatest(stamp, $2) + ", skipped!(), ", transfer = transfer + ", skipped!(), ",
+             outbox = outbox + ", skipped!(), ", made = made + ", skipped!(), ", opening = opening + ", skipped!(), "
+         WHERE part = $1"
+    ),
+    take_lost: concat!(
+        "UPDATE parts SET epoch = epoch + 1, installation = CASE WHEN $2 THEN NULL ELSE installation END,
+             retired_ms = CASE WHEN $2 THEN coalesce(retired_ms, ", now_ms!(), ") ELSE retired_ms END
+         WHERE part = $1 RETURNING epoch, stamp"
+    ),
+    end_halt: "UPDATE ledger SET losses = losses + 1, halted_ms = NULL, halted_part = NULL, halted_known = NULL, halted_found = NULL
+               WHERE halted_ms IS NOT NULL",
+
     lock_gifts: "SELECT gift_budget_cents, gift_pot_cents FROM ledger FOR NO KEY UPDATE",
     set_gifts: "UPDATE ledger SET gift_budget_cents = $1, gift_pot_cents = $2",
     spans: "SELECT begin_ms, end_ms FROM spans",

@@ -4,6 +4,7 @@ mod answered;
 mod away;
 mod books;
 mod gifts;
+mod halt;
 mod locks;
 mod parts;
 mod proxy;
@@ -307,24 +308,6 @@ fn one_agent_has_a_part() {
     assert!(matches!(other, Err(LedgerError::OthersPart(_))));
     assert!(matches!(kind.ledger(PARTS), Err(LedgerError::NoPart(_))));
     second.hear(&[second.claim(1, 2)]);
-}
-
-/// A standby without the last commits, or a restored copy, is written by nobody who knows better.
-#[test]
-fn a_database_that_came_back_older_is_refused() {
-    let server = server();
-    let kind = OnPostgres::new(&server, "older");
-    let mut agent = kind.agent(0);
-    agent.release(2);
-    server
-        .run("older", "UPDATE parts SET stamp = stamp - 1 WHERE part = 0")
-        .unwrap();
-    let now = agent.at();
-    let refused = agent.ledger.transaction(now, |_| Ok(()));
-    assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
-    agent.ledger.refuse_writes("the connection broke".to_owned());
-    let refused = reach(&mut agent.ledger);
-    assert!(matches!(refused, Err(LedgerError::OtherState { .. })), "{refused:?}");
 }
 
 /// Whichever gateway gave it: what may be opened, and what was. What went back unopened is nobody's.
