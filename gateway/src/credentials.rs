@@ -3,8 +3,8 @@
 //! place of three kilobytes.
 
 use crate::presence::SessionRef;
-use quic_shard::memory::huge_pages::Ahead;
-use quic_shard::memory::pages::Pages;
+use quic_shard::memory::huge_pages::Prefaulter;
+use quic_shard::memory::paged_slab::PagedSlab;
 use shake_rules::keys::KeyTag;
 use shake_rules::token::{TokenKeys, UserToken};
 use shake_rules::{UnixMillis, UserId};
@@ -81,14 +81,14 @@ impl Credential {
 /// Of all sessions of a shard.
 pub struct Credentials {
     shard: u16,
-    all: Pages<Credential, PAGE_BYTES>,
+    all: PagedSlab<Credential, PAGE_BYTES>,
 }
 
 impl Credentials {
-    pub fn new(shard: u16, ahead: Ahead) -> Self {
+    pub fn new(shard: u16, prefaulter: Prefaulter) -> Self {
         Self {
             shard,
-            all: Pages::new(ahead),
+            all: PagedSlab::new(prefaulter),
         }
     }
 

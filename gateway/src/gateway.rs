@@ -20,8 +20,8 @@ use crate::rounds::Rounds;
 use crate::state::Shared;
 use bytes::{Bytes, BytesMut};
 use quic_shard::io::Now;
-use quic_shard::memory::growth::Growth;
-use quic_shard::memory::huge_pages::Ahead;
+use quic_shard::memory::huge_pages::Prefaulter;
+use quic_shard::memory::stall_timer::StallTimer;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rate_limit::Shared as Limited;
@@ -101,7 +101,7 @@ pub struct Gateway {
     /// The limits of the configuration.
     pub sessions: config::Sessions,
     /// How long tables of the gateway's own took to grow.
-    growth: Growth,
+    stalls: StallTimer,
     pub reports: Reports,
     pub put_off: PutOff,
     pub elsewhere: Elsewhere,
@@ -115,7 +115,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    pub fn new(parts: GatewayParts, ahead: Ahead, now: Now) -> Self {
+    pub fn new(parts: GatewayParts, prefaulter: Prefaulter, now: Now) -> Self {
         let GatewayParts {
             shared,
             shard,
@@ -140,11 +140,11 @@ impl Gateway {
             ledger: Ledger::new(link, shared.claims),
             in_hand: InHand::default(),
             seals: Seals::new(rng, Arc::clone(&shared), shard),
-            credentials: Credentials::new(shard, ahead),
+            credentials: Credentials::new(shard, prefaulter),
             rounds: Rounds::default(),
             room: Room::default(),
             sessions,
-            growth: Growth::default(),
+            stalls: StallTimer::default(),
             reports: Reports::new(Arc::clone(&counters)),
             put_off: PutOff::default(),
             elsewhere: Elsewhere::new(shared.shards),
@@ -269,8 +269,8 @@ impl Gateway {
         }
         if let Some((user, session)) = self.credentials.session(session) {
             let (presence, now) = (&self.shared.presence, self.conditions.now.instant);
-            self.growth.of_tables(|| presence.join(user, session, now));
-            let longest_ns = self.growth.longest().as_nanos() as u64;
+            self.stalls.of_tables(|| presence.join(user, session, now));
+            let longest_ns = self.stalls.longest().as_nanos() as u64;
             self.counters.quic.growth_ns_max.raise(longest_ns);
         }
     }

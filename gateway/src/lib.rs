@@ -1,6 +1,6 @@
 //! The gateway: the QUIC access server of a "shake and win" event.
 //!
-//! A program has all of it by [`main`], and installs [`Noted`] around its allocator; without that some memory is not asked for
+//! A program has all of it by [`main`], and installs [`TrackingAllocator`] around its allocator; without that some memory is not asked for
 //! ahead, and growth is not timed.
 
 #![forbid(unsafe_code)]
@@ -49,10 +49,10 @@ mod taken;
 mod winners;
 
 pub use cli::main;
-pub use quic_shard::memory::allocations::Noted;
+pub use quic_shard::memory::allocations::TrackingAllocator;
 #[cfg(feature = "heap-profile")]
 pub use quic_shard::memory::heap_profile::Profiled;
 
 #[cfg(all(test, not(feature = "heap-profile")))]
 #[global_allocator]
-static ALLOCATOR: Noted<mimalloc::MiMalloc> = Noted(mimalloc::MiMalloc);
+static ALLOCATOR: TrackingAllocator<mimalloc::MiMalloc> = TrackingAllocator(mimalloc::MiMalloc);

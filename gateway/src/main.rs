@@ -2,15 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use gateway::Noted;
+use gateway::TrackingAllocator;
 use std::process::ExitCode;
 
 #[cfg(not(feature = "heap-profile"))]
 #[global_allocator]
-static ALLOCATOR: Noted<mimalloc::MiMalloc> = Noted(mimalloc::MiMalloc);
+static ALLOCATOR: TrackingAllocator<mimalloc::MiMalloc> = TrackingAllocator(mimalloc::MiMalloc);
 #[cfg(feature = "heap-profile")]
 #[global_allocator]
-static ALLOCATOR: Noted<gateway::Profiled> = Noted(gateway::Profiled);
+static ALLOCATOR: TrackingAllocator<gateway::Profiled> = TrackingAllocator(gateway::Profiled);
 
 fn main() -> ExitCode {
     gateway::main()

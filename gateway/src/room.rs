@@ -111,7 +111,7 @@ fn is_nameless((index, serial, _): (u32, u32, Instant), credentials: &Credential
 mod tests {
     use super::*;
     use crate::credentials::Proof;
-    use quic_shard::memory::huge_pages::Ahead;
+    use quic_shard::memory::huge_pages::Prefaulter;
     use shake_rules::keys::{Key, KeyRing};
     use shake_rules::token::{TokenKeys, UserToken};
     use shake_rules::{UnixMillis, UserId};
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_nameless_go_by_age_and_who_said_hello_stays() {
-        let (mut credentials, mut room) = (Credentials::new(0, Ahead::new().0), Room::default());
+        let (mut credentials, mut room) = (Credentials::new(0, Prefaulter::new().0), Room::default());
         let start = Instant::now();
         for serial in 1..=4 {
             let index = credentials.insert(serial);
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_queue_is_as_long_as_those_without_a_hello() {
-        let (mut credentials, mut room) = (Credentials::new(0, Ahead::new().0), Room::default());
+        let (mut credentials, mut room) = (Credentials::new(0, Prefaulter::new().0), Room::default());
         let now = Instant::now();
         for serial in 0..10_000 {
             let index = credentials.insert(serial);

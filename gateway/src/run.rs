@@ -22,7 +22,7 @@ use crate::winners::Winners;
 use anyhow::{Context, Result, bail};
 use host::clock::{Keeper, monotonic_ms, wall};
 use quic_shard::io::{Io, Now};
-use quic_shard::memory::huge_pages::{self, Ahead};
+use quic_shard::memory::huge_pages::{self, Prefaulter};
 use quic_shard::udp::Socket;
 use quic_shard::{Endpoints, Identity, Parts, ResetKeys, Shard, StreamRules};
 use shake_proto::code::Code;
@@ -148,7 +148,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let own_id = own_id::of(config.state_directory.as_deref());
     let reset_keys = ResetKeys::new(made.map(|made| made.secret()), &own_id);
     let stop = Arc::new(AtomicBool::new(false));
-    let (ahead, asked_ahead) = Ahead::new();
+    let (prefaulter, faults_asked) = Prefaulter::new();
     let mut shards = Vec::new();
     let mut all_counters = Vec::new();
     for (number, (socket, (counters, link))) in ports.sockets.into_iter().zip(links).enumerate() {
@@ -164,7 +164,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
             endpoints: Endpoints::new(&identity, &server),
             identity,
             rules: STREAMS,
-            ahead: ahead.clone(),
+            prefaulter: prefaulter.clone(),
             sessions_max: config.sessions.max,
             counters: Arc::clone(&counters.quic),
             stop: Arc::clone(&stop),
@@ -191,7 +191,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
     let load = Arc::clone(&shared);
     let is_quiet = move || load.board.shakers.load(Ordering::Relaxed) == 0;
     let count = Arc::clone(&shared.board.huge_pages);
-    let huge_pages = huge_pages::spawn(asked_ahead, is_quiet, count, Arc::clone(&stop))
+    let huge_pages = huge_pages::spawn(faults_asked, is_quiet, count, Arc::clone(&stop))
         .context("cannot start the thread for huge pages")?;
     let bells = (0..usize::from(config.shards)).map(|shard| attachment.bell(shard));
     let parts = start::Parts {
@@ -329,7 +329,7 @@ fn spawn(parts: Parts<Socket>, app: GatewayParts) -> Result<JoinHandle<()>> {
 pub fn serve(parts: Parts<impl Io>, app: GatewayParts) {
     let began = parts.io.instant();
     let now = Now::read(&parts.io, began);
-    let app = Gateway::new(app, parts.ahead.clone(), now);
+    let app = Gateway::new(app, parts.prefaulter.clone(), now);
     Shard::new(parts, began, app).run();
 }
 

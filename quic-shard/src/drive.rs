@@ -160,7 +160,7 @@ fn pass_endpoint_events<A: App>(state: &mut State<A::Session, A::Hot>, app: &mut
         let is_drained = event.is_drained();
         let place = session.transport.place;
         let endpoints = &mut state.endpoints;
-        let answer = state.growth.of_tables(|| endpoints.handle_event(place, event));
+        let answer = state.stalls.of_tables(|| endpoints.handle_event(place, event));
         if let Some(event) = answer {
             session.transport.connection.handle_event(event);
             got_any = true;

@@ -7,7 +7,7 @@
 
 use crate::batch::Received;
 use crate::cid::{ENDPOINTS, ShardCids, endpoint_of};
-use crate::memory::pages::prefetch_lines;
+use crate::memory::paged_slab::prefetch_lines;
 use crate::resets::ResetKeys;
 use crate::tls::QUIC_V1;
 use bytes::BytesMut;

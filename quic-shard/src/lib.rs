@@ -64,4 +64,5 @@ pub use streams::{NoRoom, StreamRules};
 
 #[cfg(all(test, not(feature = "heap-profile"), not(miri)))]
 #[global_allocator]
-static ALLOCATOR: memory::allocations::Noted<mimalloc::MiMalloc> = memory::allocations::Noted(mimalloc::MiMalloc);
+static ALLOCATOR: memory::allocations::TrackingAllocator<mimalloc::MiMalloc> =
+    memory::allocations::TrackingAllocator(mimalloc::MiMalloc);

@@ -275,7 +275,7 @@ impl Receiver {
         };
         let (endpoints, now) = (&mut state.endpoints, state.now.instant);
         let accepted = state
-            .growth
+            .stalls
             .of_tables(|| endpoints.accept(arrival, &server, now, buffer));
         match accepted {
             Ok((place, connection)) => {
@@ -308,7 +308,7 @@ fn begin<A: App>(
     let mut line = HotLine::new();
     line.note_keys();
     let (table, hot) = (&mut state.table, &mut state.hot);
-    let index = state.growth.of_pages(|| {
+    let index = state.stalls.of_pages(|| {
         let index = hot.insert(line);
         let line = hot.get_mut(index).expect("it was put in");
         let id = transport.id(index);

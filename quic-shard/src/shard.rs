@@ -9,7 +9,7 @@ use crate::cid::ENDPOINTS;
 use crate::counters::Counters;
 use crate::endpoints::{Endpoints, Identity};
 use crate::io::{Io, Now};
-use crate::memory::huge_pages::Ahead;
+use crate::memory::huge_pages::Prefaulter;
 use crate::receive::Receiver;
 use crate::resets::Resets;
 use crate::state::{AllSessions, State, TICK};
@@ -37,7 +37,7 @@ pub struct Parts<I> {
     /// What streams may carry.
     pub rules: StreamRules,
     /// Where to ask for room before sessions need it.
-    pub ahead: Ahead,
+    pub prefaulter: Prefaulter,
     /// How many sessions the application lets in. With many, those that are idle are packed.
     pub sessions_max: usize,
     /// What it counts.
@@ -66,7 +66,7 @@ impl<A: App, I: Io> Shard<A, I> {
             endpoints,
             identity,
             rules,
-            ahead,
+            prefaulter,
             sessions_max,
             counters,
             stop,
@@ -75,7 +75,7 @@ impl<A: App, I: Io> Shard<A, I> {
         Self {
             app,
             io,
-            state: State::new(endpoints, rules, &ahead, sessions_max, counters, now, began),
+            state: State::new(endpoints, rules, &prefaulter, sessions_max, counters, now, began),
             receiver: Receiver::new(Resets::new(identity.reset_keys.clone()), identity.rng(ENDPOINTS)),
             broadcasts: Broadcasts::default(),
             fired: Vec::new(),
@@ -207,7 +207,7 @@ fn count<S, H>(state: &State<S, H>, io: &mut impl Io) {
     let drops = io.drops();
     counters.packets_overflowed.set(drops.overflowed);
     counters.packets_filtered.set(drops.filtered);
-    counters.growth_ns_max.raise(state.growth.longest().as_nanos() as u64);
+    counters.growth_ns_max.raise(state.stalls.longest().as_nanos() as u64);
 }
 
 fn time_to_next_timer<S, H>(state: &State<S, H>, now: Instant) -> Duration {

@@ -6,7 +6,7 @@
 //! the new session's user, and if these shed it, it is not answered by a stateless reset this time.
 
 use crate::cid::short_header_cid;
-use crate::memory::pages::prefetch_lines;
+use crate::memory::paged_slab::prefetch_lines;
 
 /// Entries, a power of two: 1 MiB of them. In a crowd in which a third obeys nothing, those of 200,000 phones.
 const ENTRIES: usize = 1 << 16;

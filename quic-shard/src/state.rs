@@ -8,11 +8,11 @@ use crate::counters::Counters;
 use crate::cx::SessionCx;
 use crate::endpoints::Endpoints;
 use crate::io::{Io, Now};
-use crate::memory::growth::Growth;
 use crate::memory::hot_line::HotLine;
-use crate::memory::huge_pages::Ahead;
-use crate::memory::pages::Pages;
+use crate::memory::huge_pages::Prefaulter;
+use crate::memory::paged_slab::PagedSlab;
 use crate::memory::session_table::SessionTable;
+use crate::memory::stall_timer::StallTimer;
 use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::streams::StreamRules;
@@ -33,7 +33,7 @@ const EARLY_MAX: Duration = Duration::from_millis(200);
 pub struct State<S, H> {
     pub table: SessionTable<Session<S>>,
     /// Of each session what is looked at first.
-    pub hot: Pages<HotLine<H>>,
+    pub hot: PagedSlab<HotLine<H>>,
     pub wheel: Wheel,
     pub endpoints: Endpoints,
     pub buffered: BufferedPackets<ConnectionEvent>,
@@ -47,7 +47,7 @@ pub struct State<S, H> {
     pub now: Now,
     pub began: Instant,
     pub rules: StreamRules,
-    pub growth: Growth,
+    pub stalls: StallTimer,
     pub counters: Arc<Counters>,
 }
 
@@ -55,15 +55,15 @@ impl<S, H: Default> State<S, H> {
     pub fn new(
         endpoints: Endpoints,
         rules: StreamRules,
-        ahead: &Ahead,
+        prefaulter: &Prefaulter,
         sessions_max: usize,
         counters: Arc<Counters>,
         now: Now,
         began: Instant,
     ) -> Self {
         Self {
-            table: SessionTable::new(ahead, sessions_max),
-            hot: Pages::new(ahead.clone()),
+            table: SessionTable::new(prefaulter, sessions_max),
+            hot: PagedSlab::new(prefaulter.clone()),
             wheel: Wheel::new(),
             endpoints,
             buffered: BufferedPackets::default(),
@@ -75,7 +75,7 @@ impl<S, H: Default> State<S, H> {
             now,
             began,
             rules,
-            growth: Growth::default(),
+            stalls: StallTimer::default(),
             counters,
         }
     }

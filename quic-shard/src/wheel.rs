@@ -9,7 +9,7 @@
 //! caller's unit. Arming, disarming and firing are constant time, and nothing allocates but growth by index, which moves
 //! nothing.
 
-use crate::memory::pages::prefetch_lines;
+use crate::memory::paged_slab::prefetch_lines;
 use std::ops::{Index, IndexMut};
 
 const FINE: u64 = 1_024;

@@ -18,7 +18,7 @@ use crate::state::Shared;
 use crate::winners::Winners;
 use host::clock::Keeper;
 use lean_quic::Micros;
-use quic_shard::memory::huge_pages::Ahead;
+use quic_shard::memory::huge_pages::Prefaulter;
 use quic_shard::sim::{Network, SimIo, World};
 use quic_shard::{Endpoints, Identity, Parts, ResetKeys};
 use rand::SeedableRng as _;
@@ -185,7 +185,7 @@ impl House {
             endpoints: Endpoints::new(&identity, &shared.current.secrets().servers.default),
             identity,
             rules: STREAMS,
-            ahead: Ahead::new().0,
+            prefaulter: Prefaulter::new().0,
             sessions_max: self.config.sessions.max,
             counters: Arc::clone(&counters.quic),
             stop,

@@ -28,7 +28,7 @@ pub fn take_newest_leaf() -> Option<usize> {
 
 /// Notes what is asked of the allocator within.
 #[derive(Debug)]
-pub struct Noted<A>(
+pub struct TrackingAllocator<A>(
     /// Which has the memory.
     pub A,
 );
@@ -44,7 +44,7 @@ fn note(block: *mut u8, bytes: usize) -> *mut u8 {
 
 // SAFETY: every call is passed on unchanged. Noting allocates nothing: the cells are made without code and have no destructor,
 // so they may also be touched while the thread ends.
-unsafe impl<A: GlobalAlloc> GlobalAlloc for Noted<A> {
+unsafe impl<A: GlobalAlloc> GlobalAlloc for TrackingAllocator<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
         note(unsafe { self.0.alloc(layout) }, layout.size())

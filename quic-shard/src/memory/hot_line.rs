@@ -3,7 +3,7 @@
 //! enough for the caches of many machines. So a packet that is shed costs one line, not a hundred.
 
 use super::allocations::{LEAF_BYTES, take_newest_leaf};
-use super::pages::{LINE_BYTES, prefetch_lines};
+use super::paged_slab::{LINE_BYTES, prefetch_lines};
 use crate::tls::take_newest_keys;
 use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

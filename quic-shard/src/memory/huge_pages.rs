@@ -53,12 +53,12 @@ pub fn want<T>(block: &Vec<T>) {
 
 /// Asks for memory before it is needed.
 #[derive(Clone)]
-pub struct Ahead(SyncSender<Range>);
+pub struct Prefaulter(SyncSender<Range>);
 
 /// Of the memory, by addresses.
 type Range = std::ops::Range<usize>;
 
-impl Ahead {
+impl Prefaulter {
     /// Where to ask, and where what is asked for arrives.
     pub fn new() -> (Self, Receiver<Range>) {
         let (sender, receiver) = mpsc::sync_channel(AHEAD_MAX);
@@ -296,12 +296,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_there_before_it_is_touched() {
-        let (ahead, asked) = Ahead::new();
+        let (prefaulter, asked) = Prefaulter::new();
         let block: Vec<[u8; 1_000]> = Vec::with_capacity(3 * HUGE / 1_000);
         want(&block);
         let second = block.as_ptr().addr().next_multiple_of(HUGE) + HUGE;
         assert_eq!(resident(second), Ok(0));
-        ahead.make(&block, HUGE / 1_000..block.capacity() + 1);
+        prefaulter.make(&block, HUGE / 1_000..block.capacity() + 1);
         asked.try_iter().for_each(make);
         assert_eq!(resident(second), Ok(HUGE / SMALL));
         assert_eq!(block.len(), 0);

@@ -4,12 +4,12 @@
 
 pub mod allocations;
 mod delta;
-pub mod growth;
 #[cfg(feature = "heap-profile")]
 pub mod heap_profile;
 pub(crate) mod hot_line;
 pub mod huge_pages;
 mod packable;
 mod packing_table;
-pub mod pages;
+pub mod paged_slab;
 pub(crate) mod session_table;
+pub mod stall_timer;

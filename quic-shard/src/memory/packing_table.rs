@@ -10,9 +10,9 @@
 //! answer, while they are in the caches.
 
 use super::delta::{DeltaBase, Word};
-use super::huge_pages::Ahead;
+use super::huge_pages::Prefaulter;
 use super::packable::Packable;
-use super::pages::{Pages, prefetch_lines};
+use super::paged_slab::{PagedSlab, prefetch_lines};
 use std::collections::VecDeque;
 use std::mem::{MaybeUninit, offset_of};
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub struct Rules {
 /// Values by index.
 pub struct PackingTable<T: Packable> {
     rules: Rules,
-    slots: Pages<Slot>,
-    active: Pages<MaybeUninit<T>>,
+    slots: PagedSlab<Slot>,
+    active: PagedSlab<MaybeUninit<T>>,
     /// Places of `active` without a value. The last is taken next.
     vacant: Vec<u32>,
     /// Indices of values that are active and may have nothing more to do.
@@ -69,11 +69,11 @@ enum Residency {
 
 impl<T: Packable> PackingTable<T> {
     /// None yet.
-    pub fn new(ahead: &Ahead, rules: Rules) -> Self {
+    pub fn new(prefaulter: &Prefaulter, rules: Rules) -> Self {
         Self {
             rules,
-            slots: Pages::new(ahead.clone()),
-            active: Pages::new(ahead.clone()),
+            slots: PagedSlab::new(prefaulter.clone()),
+            active: PagedSlab::new(prefaulter.clone()),
             vacant: Vec::new(),
             idle_queue: VecDeque::new(),
             base: None,

@@ -1,10 +1,10 @@
 //! The sessions of a shard by index: in a plain table, or in one that packs those that are idle. Both behave the same, but for
 //! what they take of memory and time.
 
-use super::huge_pages::Ahead;
+use super::huge_pages::Prefaulter;
 use super::packable::Packable;
 use super::packing_table::{PackingTable, Rules};
-use super::pages::Pages;
+use super::paged_slab::PagedSlab;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,22 +20,22 @@ const CAN_PACK: bool = cfg!(all(target_arch = "x86_64", not(miri)));
 #[allow(clippy::large_enum_variant, reason = "there is one for each shard")]
 pub enum SessionTable<T: Packable> {
     /// For few.
-    Plain(Pages<T>),
+    Plain(PagedSlab<T>),
     /// For many.
     Packing(PackingTable<T>),
 }
 
 impl<T: Packable> SessionTable<T> {
     /// None yet, of so many at the most.
-    pub fn new(ahead: &Ahead, sessions_max: usize) -> Self {
+    pub fn new(prefaulter: &Prefaulter, sessions_max: usize) -> Self {
         if CAN_PACK && sessions_max > PACK_ABOVE {
             let rules = Rules {
                 above: PACK_ABOVE,
                 candidates: CANDIDATES,
             };
-            Self::Packing(PackingTable::new(ahead, rules))
+            Self::Packing(PackingTable::new(prefaulter, rules))
         } else {
-            Self::Plain(Pages::new(ahead.clone()))
+            Self::Plain(PagedSlab::new(prefaulter.clone()))
         }
     }
 

@@ -4,7 +4,7 @@
 use super::run::{Run, play};
 use lean_quic::Micros;
 use mimalloc::MiMalloc;
-use quic_shard::memory::allocations::{LEAF_BYTES, Noted};
+use quic_shard::memory::allocations::{LEAF_BYTES, TrackingAllocator};
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 
@@ -16,7 +16,7 @@ thread_local! {
 struct Counting;
 
 #[global_allocator]
-static ALLOCATOR: Noted<Counting> = Noted(Counting);
+static ALLOCATOR: TrackingAllocator<Counting> = TrackingAllocator(Counting);
 
 // SAFETY: the blocks are those of mimalloc. Counting allocates nothing: the cell is made without code and has no destructor.
 unsafe impl GlobalAlloc for Counting {

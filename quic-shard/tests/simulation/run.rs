@@ -2,7 +2,7 @@
 
 use lean_quic::{CloseReason, Event, Micros};
 use quic_shard::counters::Counters;
-use quic_shard::memory::huge_pages::Ahead;
+use quic_shard::memory::huge_pages::Prefaulter;
 use quic_shard::sim::{Client, Echo, EchoConfig, Echoed, Network, Script, SimIo, World};
 use quic_shard::tls::{Limits, ServerSide, Servers};
 use quic_shard::{Endpoints, Identity, Parts, ResetKeys, Shard, StreamRules};
@@ -228,7 +228,7 @@ pub fn stage<S: Script>(
             done: 1,
             abuse: 2,
         },
-        ahead: Ahead::new().0,
+        prefaulter: Prefaulter::new().0,
         sessions_max: run.sessions_max,
         counters: Arc::clone(&counters),
         stop,

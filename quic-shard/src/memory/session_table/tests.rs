@@ -52,14 +52,14 @@ impl Model {
 
 /// Two of the least tables that can differ: one plain, one that packs from its second value on.
 fn tables() -> [SessionTable<Model>; 2] {
-    let (ahead, _) = Ahead::new();
+    let (prefaulter, _) = Prefaulter::new();
     let rules = Rules {
         above: 1,
         candidates: 2,
     };
     [
-        SessionTable::Plain(Pages::new(ahead.clone())),
-        SessionTable::Packing(PackingTable::new(&ahead, rules)),
+        SessionTable::Plain(PagedSlab::new(prefaulter.clone())),
+        SessionTable::Packing(PackingTable::new(&prefaulter, rules)),
     ]
 }
 
@@ -223,12 +223,12 @@ fn what_packed_values_share_outlives_whoever_made_it() {
 #[test]
 fn one_value_alone_makes_no_base() {
     let (now, shared) = (Instant::now(), Arc::new(7));
-    let (ahead, _) = Ahead::new();
+    let (prefaulter, _) = Prefaulter::new();
     let rules = Rules {
         above: 0,
         candidates: 2,
     };
-    let mut table = PackingTable::new(&ahead, rules);
+    let mut table = PackingTable::new(&prefaulter, rules);
     let index = table.insert(Model::new(1, &shared), &shared);
     for _ in 0..5 {
         table.mark_idle(index);
@@ -243,9 +243,9 @@ fn one_value_alone_makes_no_base() {
 
 #[test]
 fn few_sessions_have_a_plain_table() {
-    let (ahead, _) = Ahead::new();
-    let few = SessionTable::<Model>::new(&ahead, PACK_ABOVE);
+    let (prefaulter, _) = Prefaulter::new();
+    let few = SessionTable::<Model>::new(&prefaulter, PACK_ABOVE);
     assert!(matches!(few, SessionTable::Plain(_)));
-    let many = SessionTable::<Model>::new(&ahead, PACK_ABOVE + 1);
+    let many = SessionTable::<Model>::new(&prefaulter, PACK_ABOVE + 1);
     assert_eq!(matches!(many, SessionTable::Packing(_)), CAN_PACK);
 }

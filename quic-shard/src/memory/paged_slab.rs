@@ -5,25 +5,25 @@
 //! with small pages nearly every packet misses the translation cache. Allocated one by one, sessions would fall into a
 //! class of blocks 15 % larger than they are.
 
-use super::huge_pages::{self, Ahead, HUGE};
+use super::huge_pages::{self, HUGE, Prefaulter};
 
 /// Bytes of a page: sixteen huge pages. Of the last one only what is used is resident and the step after it, in steps of a
 /// huge page.
 const PAGE_BYTES: usize = 32 << 20;
 
 /// Values by index, in pages of so many bytes.
-pub struct Pages<T, const BYTES: usize = PAGE_BYTES> {
+pub struct PagedSlab<T, const BYTES: usize = PAGE_BYTES> {
     /// Each has room for [`Self::PAGE`] values from the beginning; only what was used once is touched. The last is
     /// added a step before it is needed.
     pages: Vec<Vec<Option<T>>>,
-    ahead: Ahead,
+    prefaulter: Prefaulter,
     /// Indices that were used and are free again; the last is taken next.
     free: Vec<u32>,
     /// Indices from here on were never used.
     used: usize,
 }
 
-impl<T, const BYTES: usize> Pages<T, BYTES> {
+impl<T, const BYTES: usize> PagedSlab<T, BYTES> {
     /// Values that fit into a huge page, or into a page that is smaller than that.
     const STEP: usize = {
         let bytes = if BYTES < HUGE { BYTES } else { HUGE };
@@ -34,10 +34,10 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
     const PAGE: usize = Self::STEP * if BYTES < HUGE { 1 } else { BYTES / HUGE };
 
     /// None yet. `ahead` is asked for room before it is needed.
-    pub fn new(ahead: Ahead) -> Self {
+    pub fn new(prefaulter: Prefaulter) -> Self {
         Self {
             pages: Vec::new(),
-            ahead,
+            prefaulter,
             free: Vec::new(),
             used: 0,
         }
@@ -73,7 +73,7 @@ impl<T, const BYTES: usize> Pages<T, BYTES> {
             self.add_page();
         }
         let slot = begin % Self::PAGE;
-        self.ahead
+        self.prefaulter
             .make(&self.pages[begin / Self::PAGE], slot..slot + Self::STEP);
     }
 
@@ -165,12 +165,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     /// Eight to a page, so that a test fills many.
-    type Small = Pages<u64, 128>;
+    type Small = PagedSlab<u64, 128>;
 
     proptest! {
         #[test]
         fn behaves_as_a_map(steps in proptest::collection::vec((0_usize..300, 0..4), 0..400)) {
-            let (mut pages, mut map) = (Small::new(Ahead::new().0), BTreeMap::new());
+            let (mut pages, mut map) = (Small::new(Prefaulter::new().0), BTreeMap::new());
             for (number, (index, what)) in steps.into_iter().enumerate() {
                 if what > 0 {
                     let index = pages.insert(number as u64);
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn sessions_fill_their_pages() {
         type Bed = std::mem::MaybeUninit<crate::session::Session<[u64; 10]>>;
-        let bytes = Pages::<Bed>::PAGE * size_of::<Option<Bed>>();
+        let bytes = PagedSlab::<Bed>::PAGE * size_of::<Option<Bed>>();
         assert!(bytes > PAGE_BYTES / 100 * 99, "{bytes}");
     }
 }

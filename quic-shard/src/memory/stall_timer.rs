@@ -11,11 +11,11 @@ const LONG: Duration = Duration::from_millis(5);
 /// In CPU time and not the clock's, because a shard that waits for its turn on a busy machine grows nothing. Each look takes some
 /// 0.3 µs; for what is done once a session.
 #[derive(Default)]
-pub struct Growth {
+pub struct StallTimer {
     longest: Duration,
 }
 
-impl Growth {
+impl StallTimer {
     /// Does work in which pages may grow, and which is little besides.
     pub fn of_pages<T>(&mut self, work: impl FnOnce() -> T) -> T {
         self.time("pages", work, || true)
@@ -68,25 +68,25 @@ mod tests {
 
     #[test]
     fn only_what_grows_a_table_counts() {
-        let mut growth = Growth::default();
+        let mut timer = StallTimer::default();
         let mut table: HashMap<u64, [u64; 4]> = HashMap::with_capacity(1);
-        growth.of_tables(|| {
+        timer.of_tables(|| {
             table.insert(0, [0; 4]);
             busy();
         });
-        assert_eq!(growth.longest(), Duration::ZERO, "there was room");
-        growth.of_tables(|| {
+        assert_eq!(timer.longest(), Duration::ZERO, "there was room");
+        timer.of_tables(|| {
             table.extend((1..10_000).map(|key| (key, [key; 4])));
             busy();
         });
-        assert!(growth.longest() >= Duration::from_millis(2), "{:?}", growth.longest());
+        assert!(timer.longest() >= Duration::from_millis(2), "{:?}", timer.longest());
         assert_eq!(black_box(table).len(), 10_000);
     }
 
     #[test]
     fn every_look_at_pages_counts() {
-        let mut growth = Growth::default();
-        growth.of_pages(busy);
-        assert!(growth.longest() >= Duration::from_millis(2), "{:?}", growth.longest());
+        let mut timer = StallTimer::default();
+        timer.of_pages(busy);
+        assert!(timer.longest() >= Duration::from_millis(2), "{:?}", timer.longest());
     }
 }
