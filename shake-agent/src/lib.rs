@@ -28,6 +28,7 @@ pub mod requests;
 pub mod run;
 mod sweep;
 pub mod turn;
+mod waiting;
 
 pub mod closing;
 pub mod loss;

@@ -21,7 +21,7 @@ use crate::outage::Outage;
 use crate::pace::Pace;
 use crate::requests::{Answer, EXPIRE_MAX, Judge, Rules};
 use crate::sweep::{ASKED_MS, Sweep};
-use shake_proto::handoff::record::Request;
+use crate::waiting;
 use shake_rules::UnixMillis;
 use shake_rules::keys::KeyRing;
 use shake_rules::show::Show;
@@ -67,8 +67,6 @@ const COMMIT_AT_LEAST_EVERY_MS: u64 = 500;
 /// How often a commit is tried in one turn when another writer stands in the way, and the longest pause between, in milliseconds.
 const TRIES_MAX: u32 = 4;
 const AGAIN_MS_MAX: u64 = 10;
-/// So long a request waits for what another writer of the ledger has, in milliseconds. Then it is answered busy.
-const WAIT_MS_MAX: u64 = 2_000;
 
 const _: () = assert!(2 * COMMIT_AT_LEAST_EVERY_MS <= SPAN_OVER_MS);
 
@@ -164,12 +162,16 @@ impl<S: Store> Agent<S> {
         if is_read_only {
             return self.serve_read_only(lanes, now);
         }
+        waiting::put_back(&mut self.inbox, &self.judge, lanes, now);
         let plan = self.feed.plan(lanes, self.batch_max, now, &self.counters);
         let expires = !self.ledger.is_shared() && self.overdue(now).is_some();
-        let is_work = lanes.moved().next().is_some() || !plan.releases.is_empty() || expires;
+        // What was passed over moves a cursor, too; and what is put back may keep one where it is.
+        let is_read = !self.inbox.is_empty() || lanes.moved().next().is_some();
+        let is_work = is_read || !plan.releases.is_empty() || expires;
         if !is_work && !self.must_commit(now) {
             lanes.ring();
-            return if backlog { Turn::Waiting } else { Turn::Idle };
+            let waits = backlog || lanes.holds_back();
+            return if waits { Turn::Waiting } else { Turn::Idle };
         }
         crash::point("turn:read");
         let begun = Instant::now();
@@ -303,7 +305,7 @@ impl<S: Store> Agent<S> {
             let requests = requests.map(|(at, incoming)| (at, lanes.origin(incoming.lane), &incoming.request));
             // Before anything that another writer may want: see `hear`.
             load_again(batch, plan)?;
-            let waiting = judge.hear(batch, requests, now, answers)?;
+            let waits = judge.hear(batch, requests, now, answers)?;
             for (at, answer) in answers.iter_mut() {
                 let incoming = &inbox[*at];
                 if incoming.is_answered {
@@ -311,7 +313,7 @@ impl<S: Store> Agent<S> {
                 }
                 *at = incoming.lane;
             }
-            put_off(&waiting, inbox, judge, lanes, answers, now);
+            waiting::put_off(&waits, inbox, judge, lanes, answers, now);
             if says_answered && !lanes.holds_back() {
                 batch.note_answered(UnixMillis(now.0.saturating_sub(ASKED_MS)));
             }
@@ -343,29 +345,6 @@ fn load_again<S: Store>(batch: &mut Batch<'_, S>, plan: &Plan) -> Result<(), Led
         packets,
         ..Needed::default()
     })
-}
-
-/// What waits for another writer of the ledger is put back for the next turn; what has waited for long is answered busy, and
-/// nothing comes of it.
-fn put_off(
-    waiting: &[usize],
-    inbox: &mut Vec<Incoming>,
-    judge: &mut Judge,
-    lanes: &mut Lanes,
-    answers: &mut Vec<(usize, Answer)>,
-    now: UnixMillis,
-) {
-    // From the last one on, so that the numbers of those before hold.
-    for &at in waiting.iter().rev() {
-        let incoming = inbox.swap_remove(at);
-        if incoming.waited_ms(now) < WAIT_MS_MAX {
-            lanes.put_back(incoming, now);
-        } else if let Request::Ask(ask) = &incoming.request
-            && !incoming.is_answered
-        {
-            answers.push((incoming.lane, judge.busy(ask, false)));
-        }
-    }
 }
 
 /// The records of the lanes that change in this transaction: by what was read, or by what is released.

@@ -188,6 +188,7 @@ impl Judge {
         now: UnixMillis,
         answers: &mut Vec<(usize, Answer)>,
     ) -> Result<Vec<usize>, LedgerError> {
+        self.elsewhere.forget(now);
         let requests = requests.into_iter();
         let mut docket: Vec<(usize, Case<'r>)> = Vec::with_capacity(requests.size_hint().0);
         docket.extend(requests.filter_map(|(at, origin, request)| Some((at, Case::of(self, origin, request)?))));
@@ -222,12 +223,33 @@ impl Judge {
         let mut waiting = Vec::new();
         for (at, case) in &docket {
             if case.waits(batch) {
+                if let Case::Grab { packet: Some(id), .. } = case
+                    && !batch.may_change_packet(*id)
+                {
+                    self.elsewhere.note(*id, now, &mut self.rng);
+                }
                 waiting.push(*at);
             } else {
                 answers.push((*at, self.judge(batch, case, now)));
             }
         }
         Ok(waiting)
+    }
+
+    /// Whether the request grabs of a packet that another writer had a moment ago: it may wait without the ledger being asked.
+    #[must_use]
+    pub fn is_elsewhere(&self, request: &Request, now: UnixMillis) -> bool {
+        if self.elsewhere.is_empty() {
+            return false;
+        }
+        let packet = match request {
+            Request::Ask(Ask {
+                what: What::Grab(Grab { code }),
+                ..
+            }) => self.open_code(code),
+            _ => None,
+        };
+        packet.is_some_and(|id| self.elsewhere.has(id, now))
     }
 
     /// Sends back what is overdue, of at most [`EXPIRE_MAX`] candidates. Gives how many these were; what a span has put off

@@ -4,6 +4,7 @@
 //! Every effect may come twice (a ring is handled at least once), and then changes nothing.
 
 mod docket;
+mod elsewhere;
 
 mod claim;
 mod expire;
@@ -17,12 +18,14 @@ mod view;
 
 pub use claim::Flaw;
 pub use docket::Case;
+pub use elsewhere::ELSEWHERE_MS;
 pub use expire::{EXPIRE_MAX, EXPIRY_GRACE_MS};
 pub use view::{OFFERS_MAX, OFFERS_OF_SENDER_MAX};
 
 use crate::burst::Burst;
 use crate::counters::Counters;
 use crate::ledger::{Book, Needed};
+use elsewhere::Elsewhere;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use shake_proto::handoff::record::{Ask, Notice, Reply};
@@ -123,6 +126,8 @@ pub struct Judge {
     void_shown: Burst,
     inconsistent: Burst,
     unfunded: Burst,
+    /// What another writer had a moment ago.
+    elsewhere: Elsewhere,
     /// What the batch at hand needs of the ledger. Kept for its memory.
     needed: Needed,
     /// What shards gave back in it: whose, and the index of its record.
@@ -145,6 +150,7 @@ impl Judge {
             void_shown: Burst::default(),
             inconsistent: Burst::default(),
             unfunded: Burst::default(),
+            elsewhere: Elsewhere::default(),
             needed: Needed::default(),
             taken_back: Vec::new(),
         }

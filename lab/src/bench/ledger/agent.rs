@@ -53,6 +53,7 @@ pub struct Agent<S> {
     next: u64,
     users: u64,
     random: StdRng,
+    begun: Instant,
     claims: VecDeque<Request>,
     /// What waits for rows that another agent has, and since when.
     waiting: Vec<(Instant, Request)>,
@@ -96,6 +97,7 @@ impl<S: Store> Agent<S> {
             next: 0,
             users,
             random,
+            begun: Instant::now(),
             claims: VecDeque::new(),
             waiting: Vec::new(),
             answers: Vec::new(),
@@ -178,6 +180,11 @@ impl<S: Store> Agent<S> {
         }
         let count = usize::try_from(count.min(self.ready()))?;
         batch.extend(self.claims.drain(..count).map(|claim| (now, claim)));
+        let (at, judge) = (self.at(), &self.judge);
+        let may_wait = |(since, request): &mut (Instant, Request)| {
+            now.duration_since(*since) < WAIT_MAX && judge.is_elsewhere(request, at)
+        };
+        self.waiting.extend(batch.extract_if(.., may_wait));
         let (again, waits) = self.commit(&[], batch.iter().map(|(_, request)| request))?;
         let is_claim = |at: usize| matches!(&batch[at].1, Request::Ask(ask) if matches!(ask.what, What::Claim(_)));
         let opened = self.answers.iter().filter(|(at, _)| is_claim(*at)).count() as u64;
@@ -196,22 +203,28 @@ impl<S: Store> Agent<S> {
         Ok(Batch { opened, again, busy })
     }
 
+    /// The bench's time, as it passes.
+    fn at(&self) -> UnixMillis {
+        NOW.plus_ms(self.begun.elapsed().as_millis() as u64)
+    }
+
     /// One commit. Gives how often it was tried anew, and which requests wait for another agent.
     fn commit<'r>(
         &mut self,
         releases: &[Release],
         requests: impl Iterator<Item = &'r Request> + Clone,
     ) -> anyhow::Result<(u64, Vec<usize>)> {
+        let now = self.at();
         let mut tries = 1;
         loop {
             self.answers.clear();
             let (judge, answers, origin) = (&mut self.judge, &mut self.answers, self.origin);
             let heard = requests.clone().enumerate().map(|(at, request)| (at, origin, request));
-            let done = self.ledger.transaction(NOW, |batch| {
+            let done = self.ledger.transaction(now, |batch| {
                 if !releases.is_empty() {
                     batch.release(releases);
                 }
-                judge.hear(batch, heard, NOW, answers)
+                judge.hear(batch, heard, now, answers)
             });
             match done {
                 Ok(waits) => return Ok((u64::from(tries - 1), waits)),

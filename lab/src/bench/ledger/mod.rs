@@ -35,6 +35,7 @@ Exits with 0 only if
 - PostgreSQL opens 40,000 claims/s of the agents that do it best, with 512 in a commit, and half of what SQLite
   does in the same run;
 - 16 agents with 8 to 32 in a commit open 15,000/s, and at half of that 99 of 100 wait for less than 50 ms;
+- none of their commits has to be tried anew: nobody waits in a circle, nor for long;
 - a packet that each of their batches grabs of leaves them four fifths of it;
 - 200 agents with 1 to 3 claims a commit open twice as many when twice as many come.
 

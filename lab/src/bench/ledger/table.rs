@@ -92,6 +92,15 @@ pub fn lines(played: &[(Case, Outcome)]) -> Vec<Line> {
             holds: half.ms(0.99) < WAIT_MS_MAX,
         });
     }
+    let of_16 = played.iter().filter(|(case, _)| case.name.starts_with("small-batches"));
+    if let Some(again) = of_16.map(|(_, outcome)| outcome.again).reduce(|sum, again| sum + again) {
+        lines.push(Line {
+            what: "16 agents, commits tried anew".to_owned(),
+            figure: grouped(again),
+            bound: "none".to_owned(),
+            holds: again == 0,
+        });
+    }
     if let (Some(small), Some(code)) = (small, of("small-batches-and-a-code")) {
         let share = code.rate() / small.rate();
         lines.push(share_of(
@@ -135,7 +144,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn outcome(per_second: u64, wait_ms: u64) -> Outcome {
+    fn outcome(per_second: u64, wait_ms: u64, again: u64) -> Outcome {
         let mut waits = Histogram::new(3).expect("three digits");
         waits.record(wait_ms * 1_000).expect("a histogram that grows");
         Outcome {
@@ -143,17 +152,17 @@ mod tests {
             commits: 1,
             time: Duration::from_secs(1),
             waits,
-            again: 0,
+            again,
             busy: 0,
         }
     }
 
-    fn judged(figures: &[(&str, u64, u64)]) -> Vec<bool> {
+    fn judged(figures: &[(&str, u64, u64)], again: u64) -> Vec<bool> {
         let played: Vec<_> = figures
             .iter()
             .map(|(name, per_second, wait_ms)| {
                 let case = cases().into_iter().find(|case| case.name == *name).expect("a case");
-                (case, outcome(*per_second, *wait_ms))
+                (case, outcome(*per_second, *wait_ms, again))
             })
             .collect();
         lines(&played).iter().map(|line| line.holds).collect()
@@ -171,7 +180,7 @@ mod tests {
             ("many-agents", 1_900, 900),
             ("many-agents-twice", 3_420, 900),
         ];
-        assert_eq!(judged(&good), [true; 6]);
+        assert_eq!(judged(&good, 0), [true; 7]);
         let worse = [
             ("sqlite-512", 90_000, 1),
             ("postgres-512-by-4", 39_999, 1),
@@ -181,7 +190,11 @@ mod tests {
             ("many-agents", 1_900, 900),
             ("many-agents-twice", 3_419, 900),
         ];
-        assert_eq!(judged(&worse), [false; 6]);
-        assert_eq!(judged(&worse[..1]), [false; 0], "nothing is judged that was not played");
+        assert_eq!(judged(&worse, 1), [false; 7]);
+        assert_eq!(
+            judged(&worse[..1], 1),
+            [false; 0],
+            "nothing is judged that was not played"
+        );
     }
 }

@@ -142,7 +142,7 @@ pub(super) async fn load(link: &Link, part: i32, needed: &Needed, view: &mut Vie
     }
     // Of users whose lock came only now, what was read before it is not said.
     let found_sends = if missing.is_empty() { found_sends } else { sends_again };
-    see_users(link, needed, view).await?;
+    see_users(link, users.iter().chain(&takers).copied(), view).await?;
     for row in &found_shares {
         view.put_share(pair(row)?, Some(cents(row, 2)?));
     }
@@ -185,17 +185,17 @@ async fn see_packets(link: &Link, needed: &Needed, view: &mut View) -> Result<()
     Ok(())
 }
 
-/// The same of users: those that are not there, or another agent's at the moment.
-async fn see_users(link: &Link, needed: &Needed, view: &mut View) -> Result<(), Failure> {
-    let users: Vec<UserId> = needed.every_user().filter(|id| !view.has_user(*id)).collect();
-    let ids: Vec<i64> = users.iter().map(|id| to_sql(id.0)).collect();
+/// The same of users: those that are not there, or another agent's at the moment. Nobody looks at those who get no share.
+async fn see_users(link: &Link, asked: impl Iterator<Item = i64>, view: &mut View) -> Result<(), Failure> {
+    let ids: Vec<i64> = asked.filter(|id| !view.has_user(UserId(from_sql(*id)))).collect();
     let with: [Parameter<'_>; 1] = [&ids];
-    for row in &rows(link, !users.is_empty(), &link.statements.others_users, &with).await? {
+    for row in &rows(link, !ids.is_empty(), &link.statements.others_users, &with).await? {
         let (id, account) = user(row)?;
         view.put_others_user(id, account);
     }
     // Not there, and not made: nothing of this transaction is theirs.
-    users.into_iter().for_each(|id| view.put_others_user(id, None));
+    let ids = ids.into_iter().map(|id| UserId(from_sql(id)));
+    ids.for_each(|id| view.put_others_user(id, None));
     Ok(())
 }
 

@@ -47,6 +47,8 @@ pub enum Fault {
 pub struct Others {
     pub packets: BTreeSet<PacketId>,
     pub users: BTreeSet<UserId>,
+    /// How often one of the packets was asked for.
+    pub asked: u64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -270,10 +272,13 @@ impl Store for Memory {
 
     fn load(&self, needed: &Needed, view: &mut View) -> Result<(), LedgerError> {
         let content = self.content();
-        let others = self.others.lock().unwrap();
+        let mut others = self.others.lock().unwrap();
         for id in needed.every_packet() {
             match content.packets.get(&id) {
-                Some(packet) if others.packets.contains(&id) => view.put_others_packet(id, *packet),
+                Some(packet) if others.packets.contains(&id) => {
+                    others.asked += 1;
+                    view.put_others_packet(id, *packet);
+                }
                 found => view.put_packet(id, found.copied()),
             }
         }
