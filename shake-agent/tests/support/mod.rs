@@ -10,6 +10,7 @@
 mod crowd;
 mod front;
 pub mod party;
+pub mod proxy;
 
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use crowd::Crowd;

@@ -7,7 +7,7 @@ mod gifts;
 mod halt;
 mod locks;
 mod parts;
-mod proxy;
+mod paying;
 mod tls;
 
 use super::judge::{Round, assert_books, play, rounds};
@@ -17,10 +17,10 @@ use crate::ledger::{Installation, Ledger, LedgerError, Listing, Look, Postgres, 
 use crate::requests::Answer;
 use crate::seed_file::SeedFile;
 use crate::tests::support::Event;
+use crate::tests::support::proxy::{Fault, Proxy};
 use local_postgres::{AGENT, Server};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use proxy::{Fault, Proxy};
 use shake_proto::handoff::record::Request;
 use shake_rules::seed::{PacketKind, SeedRecord};
 use shake_rules::winnings::Won;
@@ -137,12 +137,13 @@ fn postgres_and_maps_are_the_same_ledger() {
         .unwrap();
 }
 
-/// What each agent answers when both hear the same requests at the same time.
-fn both_hear(agents: &mut [Scene<Postgres>; 2], requests: &[Request]) -> [Vec<Answer>; 2] {
+/// What each agent answers when both hear theirs at the same time.
+fn both_at_once(agents: &mut [Scene<Postgres>; 2], requests: &[Vec<Request>; 2]) -> [Vec<Answer>; 2] {
     let start = Barrier::new(2);
     let start = &start;
     thread::scope(|scope| {
-        let running = agents.each_mut().map(|agent| {
+        let [first, second] = agents;
+        let running = [(first, &requests[0]), (second, &requests[1])].map(|(agent, requests)| {
             scope.spawn(move || {
                 start.wait();
                 agent.hear(requests)
@@ -150,6 +151,11 @@ fn both_hear(agents: &mut [Scene<Postgres>; 2], requests: &[Request]) -> [Vec<An
         });
         running.map(|answers| answers.join().unwrap())
     })
+}
+
+/// The same when both hear the same.
+fn both_hear(agents: &mut [Scene<Postgres>; 2], requests: &[Request]) -> [Vec<Answer>; 2] {
+    both_at_once(agents, &[requests.to_vec(), requests.to_vec()])
 }
 
 /// What was answered, whether for the first time or again; and how many were for the first time.
@@ -201,22 +207,11 @@ fn a_new_users_packets_opened_by_two_agents_at_once_all_count_and_the_limit_hold
     for round in 0..8 {
         let mut agents = two_agents(&server, &format!("limit{round}"));
         for user in [100, 101] {
-            let claims: Vec<_> = (0..PACKETS).map(|packet| agents[0].claim(packet, user)).collect();
-            let start = Barrier::new(2);
-            thread::scope(|scope| {
-                let (claims, start) = (&claims, &start);
-                for (at, agent) in agents.iter_mut().enumerate() {
-                    scope.spawn(move || {
-                        // From both ends, so that locks would be taken in opposite orders.
-                        let mut mine: Vec<Request> = claims.iter().skip(at).step_by(2).cloned().collect();
-                        if at == 1 {
-                            mine.reverse();
-                        }
-                        start.wait();
-                        agent.hear(&mine);
-                    });
-                }
-            });
+            let claims = |first| (first..PACKETS).step_by(2).map(|packet| agents[0].claim(packet, user));
+            // From both ends, so that locks would be taken in opposite orders.
+            let mut requests: [Vec<_>; 2] = [claims(0).collect(), claims(1).collect()];
+            requests[1].reverse();
+            both_at_once(&mut agents, &requests);
             assert_eq!(movements(&agents[0], user).len(), 3, "user {user} in round {round}");
         }
     }

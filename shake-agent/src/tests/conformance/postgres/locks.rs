@@ -1,6 +1,6 @@
 //! What another agent has at the moment.
 
-use super::{OnPostgres, balance, movements, server, two_agents};
+use super::{OnPostgres, balance, both_at_once, movements, server, two_agents};
 use crate::ledger::{Needed, Postgres};
 use crate::tests::conformance::scene::{Scene, record};
 use local_postgres::AGENT;
@@ -79,6 +79,29 @@ fn a_packet_is_locked_only_for_who_can_change_it() {
         })
         .unwrap();
     assert_eq!(movements(first, 3).len(), 1);
+}
+
+/// Ids are signed at the server: those from 2^63 on come first there. Whoever makes the same users at the same time makes them in one
+/// order, or a deadlock would end one of the transactions.
+#[test]
+fn users_on_both_sides_of_2_63_are_made_by_two_agents_at_once() {
+    let server = server();
+    for round in 0..8 {
+        let mut agents = two_agents(&server, &format!("sides{round}"));
+        let users = [1, i64::MAX.cast_unsigned(), 1 << 63, (1 << 63) + 1, u64::MAX];
+        let claims = |agent: &Scene<Postgres>, first: u64| {
+            let packets = (first..).step_by(2).zip(users);
+            packets
+                .map(|(packet, user)| agent.claim(packet, user))
+                .collect::<Vec<_>>()
+        };
+        let mut requests = [claims(&agents[0], 0), claims(&agents[1], 1)];
+        requests[1].reverse();
+        both_at_once(&mut agents, &requests);
+        for user in users {
+            assert_eq!(movements(&agents[0], user).len(), 2, "user {user} in round {round}");
+        }
+    }
 }
 
 /// What another session has for too long is no fault of the disk: nothing is there of the transaction, and it may be tried again.
