@@ -1,7 +1,7 @@
 //! What all sessions of a shard are told: a new phase, or to go away.
 
 use crate::conditions::Conditions;
-use crate::config_store::Drain;
+use crate::config_store::{Cause, Drain};
 use crate::evict::close_with;
 use crate::gateway::Gateway;
 use crate::handlers::encode_notice;
@@ -48,7 +48,9 @@ pub fn begin(app: &mut Gateway, control: &mut Control<Broadcast>) {
         let takes = window.mul_f64(TELL_UNTIL).saturating_sub(elapsed);
         control.broadcast(Broadcast::GoAway, Pace::Over(takes));
     }
-    if elapsed >= window.mul_f64(CLOSE_FROM) && std::mem::replace(&mut app.drain_closed, drain.number) != drain.number {
+    // Who stays where only the ledger is away is served as well as it goes.
+    let closes = drain.cause != Cause::LedgerAway && elapsed >= window.mul_f64(CLOSE_FROM);
+    if closes && std::mem::replace(&mut app.drain_closed, drain.number) != drain.number {
         // A tenth is left for what is late.
         let takes = window.mul_f64(0.9).saturating_sub(elapsed);
         control.broadcast(Broadcast::Close, Pace::Over(takes));

@@ -7,6 +7,7 @@ mod file;
 
 use anyhow::Context as _;
 use file::ConfigFile;
+use shake_proto::admin::{ALTERNATIVES_MAX, is_host_and_port};
 use shake_proto::handoff::topology::{Ring, SHARDS_MAX};
 use shake_rules::document::{self, Kind, Problems};
 use shake_rules::throttle;
@@ -64,12 +65,25 @@ pub struct Config {
     pub metrics_address: Option<SocketAddr>,
     /// `None`: no control port.
     pub admin_address: Option<SocketAddr>,
+    /// When phones are sent to other gateways without an operator.
+    pub leave: Leave,
     /// Where pushed changes and the audit log are kept. `None`: nowhere.
     pub state_directory: Option<PathBuf>,
     /// How much of the operators' audit log is kept.
     pub audit: AuditFiles,
     /// The least level that is logged, as `RUST_LOG` has it.
     pub log_level: String,
+}
+
+/// When phones are sent to other gateways without an operator.
+#[derive(Clone, Debug)]
+pub struct Leave {
+    /// Where they may go, each a `host:port`. None: they stay.
+    pub to: Vec<String>,
+    /// The window in which they are sent.
+    pub over: Duration,
+    /// How long the ledger is away before. `None`: they stay for that.
+    pub ledger_away: Option<Duration>,
 }
 
 /// Limits on sessions. Numbers are per shard.
@@ -159,6 +173,14 @@ impl Config {
             admin_address: match admin_address.as_ref().as_str() {
                 "" => None,
                 _ => Some(check.address("address", &admin_address, "127.0.0.1:4434")),
+            },
+            leave: Leave {
+                to: check.gateways("to", &file.leave.to),
+                over: seconds(check.number("over_s", &file.leave.over_s, 1, 3_600)),
+                ledger_away: match check.number("ledger_away_s", &file.leave.ledger_away_s, 0, 3_600) {
+                    0 => None,
+                    after => Some(seconds(after)),
+                },
             },
             state_directory: (!file.state.directory.as_os_str().is_empty())
                 .then(|| directory.join(&file.state.directory)),
@@ -267,6 +289,19 @@ impl Check<'_> {
         found.clamp(min, max)
     }
 
+    fn gateways(&mut self, key: &str, value: &Spanned<Vec<String>>) -> Vec<String> {
+        let found = value.as_ref();
+        if found.len() > ALTERNATIVES_MAX {
+            let message = format!("{key} has {} gateways; {ALTERNATIVES_MAX} at most", found.len());
+            self.problems.add(self.text, value.span(), message);
+        }
+        for strange in found.iter().filter(|host| !is_host_and_port(host)) {
+            let message = format!("{key} = {strange:?}: a gateway is written like \"gw2.example:4433\"");
+            self.problems.add(self.text, value.span(), message);
+        }
+        found.clone()
+    }
+
     fn queue_and_ports(&mut self, queue: &Spanned<String>, admin: &Spanned<String>, config: &Config) {
         if queue.as_ref().is_empty() {
             self.problems.add(
@@ -338,11 +373,10 @@ mod tests {
 
     #[test]
     fn every_error_is_told_with_its_line() {
-        let text =
-            "[listen]\naddress = \"here\"\nshards = 65\nport = 1\n[sessions]\nmax = -1\n[log]\nlevel = \"loud\"\n";
-        let problems = Config::parse(text, Path::new("")).expect_err("five errors");
+        let text = "[listen]\naddress = \"here\"\nshards = 65\nport = 1\n[sessions]\nmax = -1\n[log]\nlevel = \"loud\"\n[leave]\nto = [\"gw2\"]\n";
+        let problems = Config::parse(text, Path::new("")).expect_err("six errors");
         let lines: Vec<_> = problems.0.iter().map(|problem| problem.line).collect();
-        assert_eq!(lines, [2, 3, 4, 6, 8], "{problems}");
+        assert_eq!(lines, [2, 3, 4, 6, 8, 10], "{problems}");
         let pairs =
             "[listen]\naddress = \"127.0.0.1:4434\"\n[queue]\npath = \"\"\n[admin]\naddress = \"127.0.0.1:4434\"\n";
         let problems = Config::parse(pairs, Path::new("")).expect_err("one port for two, and no file");

@@ -49,8 +49,20 @@ pub struct Snapshot {
     pub secrets: Arc<Secrets>,
 }
 
-/// The end of this gateway's service, unless it is cancelled.
+/// Why sessions are sent away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// An operator ends this gateway's service.
+    Operator,
+    /// Nobody writes down what would be given out here: another agent has the part of the ledger.
+    PartLost,
+    /// The ledger cannot be reached from here. Who stays is served with what is in hand.
+    LedgerAway,
+}
+
+/// Sessions are sent away, unless it is cancelled.
 pub struct Drain {
+    pub cause: Cause,
     /// Which of this gateway's drains it is, from 1 on.
     pub number: u64,
     pub began: Instant,
@@ -141,24 +153,50 @@ impl ConfigStore {
         self.drain.load_full()
     }
 
-    /// Whether one is.
+    /// Whether one is after which nobody is served here: nobody is let in, and nothing is given out.
     pub fn is_draining(&self) -> bool {
-        self.drain.load().is_some()
+        let drain = self.drain.load();
+        drain.as_ref().is_some_and(|drain| drain.cause != Cause::LedgerAway)
     }
 
-    /// Begins a drain, where none is under way. Only the control plane calls it.
+    /// Begins an operator's drain, which goes before any other. Only the control plane calls it.
     pub fn begin_drain(&self, began: Instant, ends_at: Instant, alternatives: Vec<String>) {
+        let drain = self.drain_of(Cause::Operator, began, ends_at, alternatives);
+        self.drain.store(Some(drain));
+    }
+
+    /// Sends sessions away without an operator, unless one does. Only the load monitor calls it.
+    pub fn begin_leaving(&self, cause: Cause, began: Instant, ends_at: Instant, alternatives: Vec<String>) {
+        let drain = self.drain_of(cause, began, ends_at, alternatives);
+        self.replace_leaving(Some(drain));
+    }
+
+    /// Sessions may stay, unless an operator sends them away. Likewise.
+    pub fn end_leaving(&self) {
+        self.replace_leaving(None);
+    }
+
+    /// Ends the drain, if one is under way: the gateway stays. Only the control plane calls it.
+    pub fn cancel_drain(&self) {
+        self.drain.store(None);
+    }
+
+    fn drain_of(&self, cause: Cause, began: Instant, ends_at: Instant, alternatives: Vec<String>) -> Arc<Drain> {
         let number = self.drains.fetch_add(1, Ordering::Relaxed) + 1;
-        self.drain.store(Some(Arc::new(Drain {
+        Arc::new(Drain {
+            cause,
             number,
             began,
             ends_at,
             alternatives,
-        })));
+        })
     }
 
-    /// Ends the drain, if one is under way: the gateway stays. Likewise.
-    pub fn cancel_drain(&self) {
-        self.drain.store(None);
+    fn replace_leaving(&self, next: Option<Arc<Drain>>) {
+        let now = self.drain.load();
+        if now.as_ref().is_none_or(|drain| drain.cause != Cause::Operator) {
+            // When an operator was faster, that holds.
+            self.drain.compare_and_swap(&now, next);
+        }
     }
 }

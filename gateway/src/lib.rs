@@ -29,6 +29,7 @@ mod handlers;
 mod in_flight;
 mod in_hand;
 mod key_use;
+mod leave;
 mod limits;
 mod load;
 mod metrics;

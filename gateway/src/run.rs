@@ -185,6 +185,7 @@ pub fn run(config: &Config, forget_pushed: bool) -> Result<()> {
         Arc::clone(&all_counters),
         attachment.clone(),
         keeper,
+        config.leave.clone(),
         Arc::clone(&stop),
     )
     .context("cannot start the load monitor's thread")?;

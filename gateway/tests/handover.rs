@@ -5,9 +5,11 @@ mod support;
 use bytes::Bytes;
 use shake_proto::code::Code;
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
+use shake_proto::handoff::status::AgentStatus;
 use shake_proto::request::capability;
 use shake_proto::wire::v1;
 use shake_rules::seed::PacketKind;
+use shm_queue::{Mapping, Side};
 use std::time::{Duration, Instant};
 use support::{GENEROUS_SHOW, PATIENCE, Phone, Stand, wait};
 use v1::claim_reply::Result as Claimed;
@@ -170,4 +172,39 @@ async fn a_drain_ends_as_soon_as_all_have_left() {
     phone.connection.close(Code::Done.number().into(), b"");
     assert_eq!(stand.gateway_ended(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(60), "it waited for nobody");
+}
+
+/// The agent here has lost its part: phones are told where else to go, nobody new is let in, and all goes on when an agent comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_whose_part_is_lost_sends_its_phones_away() {
+    let mut stand = Stand::new(GENEROUS_SHOW, "[leave]\nto = [\"gateway.example:4433\"]\nover_s = 2\n");
+    stand.make_seed(60_000, 600);
+    let phone = hello(&stand, 1, Bytes::new()).await;
+    let mapping = Mapping::open(&stand.path("queue")).expect("the gateway's");
+    let agent = mapping.attach(Side::Back, 1).expect("there is none");
+    let lost = AgentStatus {
+        part_lost: true,
+        ..AgentStatus::default()
+    };
+    // Of a ledger that is halted it is the same everywhere.
+    let halted = AgentStatus {
+        ledger_halted: true,
+        ..lost
+    };
+    agent.set_status(halted.encode());
+    wait("the part is lost", || {
+        stand.metric("gateway_degraded{mode=\"part_lost\"}") == 1
+    });
+    assert!(stand.is_ready());
+    agent.set_status(lost.encode());
+    assert_eq!(told_to_go(&phone).await.alternatives, ["gateway.example:4433"]);
+    wait("it is not ready", || !stand.is_ready());
+    stand.cannot_connect().await;
+    phone.connection.closed().await;
+    stand.cannot_connect().await;
+    drop(agent);
+    stand.start_agent();
+    wait("it is ready again", || stand.is_ready());
+    let won = stand.user(2).await.win().await;
+    stand.user(2).await.opens(&won).await;
 }

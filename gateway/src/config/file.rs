@@ -17,6 +17,7 @@ pub(super) struct ConfigFile {
     pub(super) queue: QueueTable,
     pub(super) metrics: MetricsTable,
     pub(super) admin: AdminTable,
+    pub(super) leave: LeaveTable,
     pub(super) state: StateTable,
     pub(super) log: LogTable,
 }
@@ -72,6 +73,11 @@ table!(ThrottleTable {
 table!(QueueTable { path: Spanned<String> = plain("/dev/shm/shake-gateway".into()) });
 table!(MetricsTable { address: Spanned<String> = plain("127.0.0.1:9433".into()) });
 table!(AdminTable { address: Spanned<String> = plain("127.0.0.1:4434".into()) });
+table!(LeaveTable {
+    to: Spanned<Vec<String>> = plain(Vec::new()),
+    over_s: Spanned<u64> = plain(60),
+    ledger_away_s: Spanned<u64> = plain(15),
+});
 table!(StateTable {
     directory: PathBuf = "state".into(),
     audit_file_bytes: Spanned<u64> = plain(16 << 20),

@@ -5,6 +5,7 @@
 
 use super::identity::Operator;
 use super::{Control, Refused};
+use crate::config_store::Cause;
 use shake_proto::admin::{self, Refusal};
 use shake_proto::admin_v1 as v1;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 impl Control {
     pub(super) fn drain(&self, operator: &Operator, drain: &admin::Drain) -> Result<v1::Draining, Refused> {
         let current = &self.shared.current;
-        if current.is_draining() {
+        if current.drain().is_some_and(|drain| drain.cause == Cause::Operator) {
             let message = "this gateway is draining already; `gateway status` tells for how long";
             return Err(Refused::new(Refusal::Draining, message));
         }
@@ -37,7 +38,7 @@ impl Control {
     /// The gateway stays, if it was to drain: whoever is here is served as before, and others are let in.
     pub(super) fn cancel_drain(&self, operator: &Operator) -> v1::Draining {
         let sessions = self.sessions();
-        if self.shared.current.is_draining() {
+        if self.shared.current.drain().is_some() {
             self.shared.current.cancel_drain();
             info!(
                 operator = operator.name,
@@ -55,7 +56,13 @@ impl Control {
     pub async fn drained(&self) {
         loop {
             self.drain_told.notified().await;
-            while let Some(drain) = self.shared.current.drain() {
+            let operators = || {
+                self.shared
+                    .current
+                    .drain()
+                    .filter(|drain| drain.cause == Cause::Operator)
+            };
+            while let Some(drain) = operators() {
                 if Instant::now() >= drain.ends_at || self.sessions() == 0 {
                     return;
                 }

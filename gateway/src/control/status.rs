@@ -1,6 +1,7 @@
 //! `status`: how things stand, as numbers; the operator's side makes words and rates of them.
 
 use super::Control;
+use crate::config_store::Cause;
 use crate::counters;
 use shake_proto::admin_v1 as v1;
 use shake_rules::grade::Signals;
@@ -17,7 +18,11 @@ impl Control {
         let live = self.shared.current.load();
         let show = &live.show;
         let phase = |index: usize| phase(&show.phases[index], live.stages[index], now);
-        let drain = self.shared.current.drain();
+        let drain = self
+            .shared
+            .current
+            .drain()
+            .filter(|drain| drain.cause == Cause::Operator);
         let board = &self.shared.board;
         let signal = |(name, value): (&str, f64)| v1::Signal {
             name: name.to_owned(),

@@ -20,7 +20,8 @@ pub enum Mode {
     LedgerReadOnly,
     /// The agent cannot reach its ledger: what needs it is answered busy here, and wins go on with the grants in hand.
     LedgerAway,
-    /// Another agent has the part of the ledger: nothing can be won here, and phones had better go elsewhere.
+    /// Another agent has the part of the ledger, or the ledger came back older and is halted for all: nothing can be won here. Where it is
+    /// only here, phones had better go elsewhere.
     PartLost,
     /// What runs is known to be old: an operator is silent for too long, the show is over, or what was pushed could not
     /// be kept.

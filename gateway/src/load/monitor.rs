@@ -5,7 +5,9 @@ use super::cpu::Cpu;
 use super::modes::{Facts, Judge, Modes};
 use super::phases::{Phases, Served};
 use super::state::LoadState;
+use crate::config;
 use crate::counters::Counters;
+use crate::leave::{Leave, Step};
 use crate::state::Shared;
 use host::clock::{Keeper, monotonic_ms, wall_ms};
 use host::groups::Groups;
@@ -56,6 +58,8 @@ pub struct LoadMonitor {
     /// Of each shard.
     queue_waits: Box<[StandingWait]>,
     modes: Modes,
+    leave: Leave,
+    leave_rules: config::Leave,
     phases: Phases,
     keeper: Keeper,
     looked_at: Instant,
@@ -73,10 +77,11 @@ pub fn spawn(
     counters: Arc<[Arc<Counters>]>,
     attachment: Attachment,
     keeper: Keeper,
+    leave_rules: config::Leave,
     stop: Arc<AtomicBool>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let mut monitor = LoadMonitor::new(shared, counters, attachment, keeper, Instant::now());
+        let mut monitor = LoadMonitor::new(shared, counters, attachment, keeper, leave_rules, Instant::now());
         while !stop.load(Relaxed) {
             std::thread::sleep(LOOK);
             monitor.look(Instant::now());
@@ -90,6 +95,7 @@ impl LoadMonitor {
         counters: Arc<[Arc<Counters>]>,
         attachment: Attachment,
         keeper: Keeper,
+        leave_rules: config::Leave,
         now: Instant,
     ) -> Self {
         let shards = shared.shards;
@@ -106,6 +112,8 @@ impl LoadMonitor {
             smoothed: Signals::default(),
             queue_waits,
             modes: Modes::default(),
+            leave: Leave::default(),
+            leave_rules,
             phases: Phases::default(),
             keeper,
             looked_at: now,
@@ -123,7 +131,7 @@ impl LoadMonitor {
         self.grade(&sample, elapsed_ms);
         self.pace(&sample, &sums, elapsed_ms);
         self.keep_time();
-        self.judge_modes();
+        self.judge_modes(now);
         self.look_at_phases(&sums);
         self.looks += 1;
         if self.looks.is_multiple_of(LOOKS_PER_SECOND) {
@@ -197,7 +205,7 @@ impl LoadMonitor {
         }
     }
 
-    fn judge_modes(&mut self) {
+    fn judge_modes(&mut self, at: Instant) {
         let load = &self.shared.board;
         let live = self.shared.current.load();
         let mapping = self.attachment.mapping();
@@ -229,6 +237,24 @@ impl LoadMonitor {
         }
         self.modes = modes;
         load.set_modes(modes);
+        let is_halted = facts.agent.ledger_halted;
+        match self.leave.look(modes, is_halted, &self.leave_rules, monotonic_ms) {
+            None => {}
+            Some(Step::Begin(cause)) => {
+                let config::Leave { to, over, .. } = &self.leave_rules;
+                warn!(
+                    ?cause,
+                    ?to,
+                    over_s = over.as_secs(),
+                    "phones are sent to other gateways"
+                );
+                self.shared.current.begin_leaving(cause, at, at + *over, to.clone());
+            }
+            Some(Step::End) => {
+                info!("phones may stay again");
+                self.shared.current.end_leaving();
+            }
+        }
     }
 
     fn sums(&self) -> Sums {

@@ -3,7 +3,10 @@
 use super::common::GENEROUS_SHOW;
 use super::house::House;
 use super::phone::{Phone, claim_of, claimed};
+use crate::config_store::Cause;
 use bytes::Bytes;
+use shake_proto::code::Code;
+use shake_proto::wire::v1::notice::Kind as Notice;
 use shake_proto::wire::v1::{self, reply::Kind as Reply, request::Kind};
 use shake_rules::UserId;
 use std::time::Duration;
@@ -112,5 +115,49 @@ fn a_gateway_whose_part_is_lost_gives_nothing_out() {
         town.sleep(Duration::from_millis(50)).await;
         assert!(matches!(phone.claim(ticket).await, Claimed::Opened(_)));
         phone.win().await;
+    });
+}
+
+/// Where only the ledger is away, who stays is served and others are let in; where the part is lost, neither. The gateway itself stays, and
+/// goes on when it can.
+#[test]
+fn phones_are_sent_where_it_works() {
+    House::new(GENEROUS_SHOW, "").with_agent(200).play(|town| async move {
+        const WINDOW: Duration = Duration::from_secs(6);
+        let to = || vec!["gateway.example:4433".to_owned()];
+        let leave = |cause| {
+            let now = town.instant();
+            town.shared.current.begin_leaving(cause, now, now + WINDOW, to());
+        };
+        let phone = town.phone().await;
+        phone.hello_and_listen(town.token(1)).await.expect("a good Hello");
+        town.agent().is_ledger_away = true;
+        leave(Cause::LedgerAway);
+        let Notice::GoAway(go_away) = phone.notice().await else {
+            panic!("another notice");
+        };
+        assert_eq!(go_away.alternatives, to());
+        town.sleep(2 * WINDOW).await;
+        phone.win().await;
+        let late = town.user(2).await;
+        late.win().await;
+
+        leave(Cause::PartLost);
+        town.cannot_connect(0).await;
+        assert!(late.shake(50).await.red_packet.is_none());
+        assert_eq!(late.closed().await.0, Code::GoingAway);
+        town.sleep(2 * WINDOW).await;
+        town.cannot_connect(0).await;
+        town.agent().is_ledger_away = false;
+        town.shared.current.end_leaving();
+        town.sleep(Duration::from_millis(50)).await;
+        town.user(3).await.win().await;
+
+        // What an operator says goes before it.
+        let now = town.instant();
+        town.shared.current.begin_drain(now, now + WINDOW, Vec::new());
+        leave(Cause::LedgerAway);
+        town.shared.current.end_leaving();
+        assert!(town.shared.current.is_draining());
     });
 }
