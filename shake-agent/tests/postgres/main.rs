@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod books;
+mod frozen;
 mod older;
 mod parts;
 #[path = "../process/mod.rs"]

@@ -2,7 +2,8 @@
 
 use super::*;
 
-fn part(event: &Event, arguments: &[&str]) -> (Option<i32>, String) {
+/// What a command about parts says, and how it ends.
+pub fn part(event: &Event, arguments: &[&str]) -> (Option<i32>, String) {
     let output = agent(event).arg("part").args(arguments).output().unwrap();
     let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     (output.status.code(), told.concat())
