@@ -4,12 +4,18 @@
 mod support;
 
 use bytes::Bytes;
+use local_postgres::Server;
 use nix::sys::signal::Signal;
+use shake_agent::audit::fleet::audit_shared;
+use shake_agent::ledger::{PRIMARY_MAX, Place};
 use shake_proto::frame::{self, REPLY_BYTES_MAX};
 use shake_proto::request::capability;
 use shake_proto::wire::v1;
 use shake_rules::seed::PacketKind;
-use support::{GENEROUS_SHOW, PATIENCE, Phone, Stand};
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use support::{GENEROUS_SHOW, PATIENCE, Phone, Stand, two_gateways};
 use v1::claim_reply::Result as Claimed;
 use v1::grab_reply::Result as Grabbed;
 use v1::packet_view_reply::Result as Viewed;
@@ -233,6 +239,114 @@ async fn fifty_connections_hammering_one_send_and_one_grab_get_it_once() {
     assert!(shares.iter().all(|share| *share == shares[0]));
     assert_eq!(balance(&stand.user(2).await).await, shares[0]);
     end(stand);
+}
+
+/// Asks until the answer is not Busy.
+async fn patiently<T, F: Future<Output = Option<T>>>(ask: impl Fn() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "busy for too long");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// One user asks the same at both gateways, from 51 connections at each: it happens once, and each gets the same answer, which is
+/// given here.
+async fn once<T, F>(stands: &[Stand; 2], user: u64, ask: impl Fn(Arc<Phone>) -> F) -> T
+where
+    T: Debug + PartialEq + Send + 'static,
+    F: Future<Output = (bool, T)> + Send + 'static,
+{
+    let [here, there] = stands;
+    let (mut answers, more) = tokio::join!(here.hammer(user, &ask), there.hammer(user, &ask));
+    answers.extend(more);
+    let firsts = answers.iter().filter(|(is_repeat, _)| !is_repeat).count();
+    assert_eq!(firsts, 1, "of {} answers", answers.len());
+    let (_, first) = answers.remove(0);
+    assert!(answers.iter().all(|(_, answer)| *answer == first), "{answers:?}");
+    first
+}
+
+/// One claim, one send and one grab. Gives the packet that was opened, and the share.
+async fn hammer_each_kind(stands: &[Stand; 2]) -> (u64, u64) {
+    let won = {
+        // What is won at either gateway opens at both.
+        let phones = [stands[0].user(1).await, stands[1].user(1).await];
+        let mut funds = 0;
+        while funds < 60 {
+            funds += open(&phones[1]).await.cents;
+        }
+        phones[0].win().await
+    };
+    let opened = once(stands, 1, |phone| {
+        let ticket = won.ticket.clone();
+        async move {
+            match phone.claim_patiently(&ticket).await {
+                Claimed::Opened(opened) => (opened.repeat, (opened.packet_id, opened.cents)),
+                other => panic!("not opened: {other:?}"),
+            }
+        }
+    });
+    let (opened, _) = opened.await;
+
+    let code = once(stands, 1, |phone| async move {
+        let sent = || async {
+            match send(&phone, 9, 60, 3, vec![]).await {
+                Sent::Sent(sent) => Some((sent.repeat, sent.code)),
+                Sent::Busy(_) => None,
+                other => panic!("not sent: {other:?}"),
+            }
+        };
+        patiently(sent).await
+    });
+    let code = code.await;
+
+    let share = once(stands, 2, |phone| {
+        let code = code.clone();
+        async move {
+            let grabbed = || async {
+                match grab(&phone, &code).await {
+                    Grabbed::Grabbed(share) => Some((share.repeat, share.cents)),
+                    Grabbed::Busy(_) => None,
+                    other => panic!("not grabbed: {other:?}"),
+                }
+            };
+            patiently(grabbed).await
+        }
+    });
+    (opened, share.await)
+}
+
+#[test]
+fn connections_of_two_gateways_hammering_one_claim_one_send_and_one_grab_get_it_once() {
+    let server = Server::start(&std::env::temp_dir(), &["fsync=off"]).expect("a PostgreSQL");
+    let mut stands = two_gateways(&server);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let (opened, share) = runtime.expect("a runtime").block_on(hammer_each_kind(&stands));
+    for stand in &mut stands {
+        assert_eq!(stand.stop_gateway(Signal::SIGTERM), Some(0));
+        assert_eq!(stand.stop_agent(), Some(0));
+    }
+    let place = Place::Server {
+        access: Box::new(server.config("event").into()),
+        primary_max: Some(PRIMARY_MAX),
+    };
+    let report = audit_shared(&stands[0].path("seeds"), &place, None, |_, _, _| ()).expect("an audit");
+    assert!(report.balanced, "{report:#?}");
+    for (lines, number) in [
+        ("kind = 1 AND packet = ", opened.cast_signed()),
+        ("kind = 5 AND -cents = ", 60),
+        ("kind = 2 AND cents = ", share.cast_signed()),
+    ] {
+        let question = format!("SELECT count(*) FROM outbox WHERE {lines}{number}");
+        assert_eq!(server.number("event", &question).expect("a number"), 1, "{question}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

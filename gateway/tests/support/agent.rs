@@ -1,8 +1,13 @@
 //! The agent process beside a stand's gateway, and the seed that it feeds from.
 
-use super::{Stand, ended, stop, wait};
-use shake_rules::LedgerId;
+use super::{GENEROUS_SHOW, Stand, ended, stop, wait};
+use local_postgres::{AGENT, Server};
+use shake_agent::ledger;
+use shake_agent::seed_draw::{Request as Draw, Splits};
+use shake_agent::seed_file::SeedFile;
+use shake_agent::seed_fleet;
 use shake_rules::seed::PacketKind;
+use shake_rules::{Cents, EventId, LedgerId, SponsorId};
 use shm_queue::Mapping;
 use std::io::Read as _;
 use std::path::Path;
@@ -31,7 +36,7 @@ impl Stand {
     /// The same, as this part of a fleet's seed of two: packets of different parts differ.
     pub fn make_seed_part(&self, budget_cents: u64, count: u64, sponsors: u16, kind: PacketKind, part: u16) {
         use shake_rules::seed::{SeedRecord, SeedSum};
-        use shake_rules::{Cents, EventId, PacketId, SponsorId, amounts};
+        use shake_rules::{PacketId, amounts};
         let mut state = 7_u64;
         let random = || {
             state = state
@@ -95,12 +100,27 @@ impl Stand {
     }
 
     fn start_agent_of(&mut self, through: &[&str], abuse: &str, state: &str) {
+        self.start_agent_as(through, &self.agent_config(abuse, state));
+    }
+
+    /// Starts the agent with its ledger on a server.
+    pub fn start_agent_on(&mut self, url: &str) {
+        let config = self.agent_config("", "state");
+        let config = config.replace("[ledger]\n", &format!("[ledger]\nurl = \"{url}\"\n"));
+        let settlement = self.path("settlement.log").display().to_string();
+        self.start_agent_as(&[], &config.replace(&settlement, ""));
+    }
+
+    fn agent_config(&self, abuse: &str, state: &str) -> String {
         let path = self.directory.path().display().to_string();
-        let config = format!(
+        format!(
             "[queue]\npath = \"{path}/queue\"\n[ledger]\npath = \"{path}/ledger.db\"\n[seed]\nfile = \"{path}/seed.bin\"\n\
              [certs]\ndirectory = \"{path}/certs\"\n[show]\nfile = \"{path}/show.toml\"\n[state]\ndirectory = \"{path}/{state}\"\n\
              [settlement]\nfile = \"{path}/settlement.log\"\n[abuse]\nfile = \"{path}/blocks.json\"\n{abuse}"
-        );
+        )
+    }
+
+    fn start_agent_as(&mut self, through: &[&str], config: &str) {
         std::fs::write(self.path("agent.toml"), config).expect("agent.toml");
         let program = std::env::current_exe().expect("this test program");
         let mut command = match through {
@@ -143,6 +163,36 @@ impl Stand {
         assert!(report.balanced, "{report:#?}");
         report
     }
+}
+
+/// Two gateways, each with its own agent and its own part of the seed, and one ledger. The whole seed is in
+/// the directory `seeds` of the first.
+pub fn two_gateways(server: &Server) -> [Stand; 2] {
+    let here = Stand::new(GENEROUS_SHOW, "");
+    let there = here.beside(GENEROUS_SHOW);
+    let draw = Draw {
+        event: EventId(1),
+        budget: Cents(40_000),
+        count: 200,
+        sponsors: [(SponsorId(1), 1)].into(),
+        min: Cents(10),
+        max: Cents(500),
+        splits: Splits::default(),
+    };
+    let seeds = here.path("seeds");
+    seed_fleet::generate(&draw, 2, &seeds, false, None, rand::random, |_| ()).expect("a seed");
+    let mut stands = [here, there];
+    let headers = [0, 1].map(|part| {
+        let seed = stands[usize::from(part)].path("seed.bin");
+        std::fs::copy(seeds.join(seed_fleet::file_name(part)), &seed).expect("a copy");
+        *SeedFile::open(&seed).expect("a seed").header()
+    });
+    let owner = server.database("event").expect("a database");
+    ledger::init(&owner, LedgerId([9; 16]), &headers, AGENT).expect("tables");
+    for stand in &mut stands {
+        stand.start_agent_on(&server.agent_url("event"));
+    }
+    stands
 }
 
 /// When this process was started as an agent, runs it and never returns.

@@ -11,7 +11,7 @@ mod operated;
 pub mod operator;
 mod phone;
 
-pub use agent::be_the_agent_if_asked;
+pub use agent::{be_the_agent_if_asked, two_gateways};
 pub use common::{
     BAD, Client, GENEROUS_SHOW, HONEST, TWO_EACH_SHOW, assert_served, forge, is_blocked, wallet, win_all,
 };
