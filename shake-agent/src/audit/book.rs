@@ -126,6 +126,8 @@ pub(super) struct Book {
     pub(super) house: BTreeMap<(u16, Account), i64>,
     /// What the bank gave the event, by the transfers of each part.
     pub(super) gifts_funded: BTreeMap<u16, i64>,
+    /// What the event has left for gifts by the rows that parts draw by; `None` where none draws.
+    pub(super) gifts_there: Option<i64>,
     pub(super) users: HashMap<u64, UserSum>,
     pub(super) outbox: BTreeMap<&'static str, CreditTally>,
     pub(super) numbering: Numbering,
@@ -168,6 +170,7 @@ impl Book {
             sent: SentTotals::default(),
             house: BTreeMap::new(),
             gifts_funded: BTreeMap::new(),
+            gifts_there: None,
             users: HashMap::new(),
             outbox: BTreeMap::new(),
             numbering: Numbering::Journal,

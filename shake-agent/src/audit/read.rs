@@ -46,6 +46,12 @@ const CLOSING_LINES: Query = Query {
     server: "SELECT part, seq, at_ms, number, balance_cents FROM outbox WHERE kind = 7 ORDER BY part, seq",
 };
 
+/// What nobody has drawn of the event's money for gifts, and what parts have drawn and not given. A file has one writer, who draws nothing.
+const GIFTS: Query = Query {
+    file: "SELECT NULL WHERE 0",
+    server: "SELECT (gift_pot_cents + (SELECT coalesce(sum(gifts_cents), 0) FROM parts))::bigint FROM ledger",
+};
+
 const HOUSE: Query = Query {
     file: "SELECT (SELECT part FROM seed), kind, id, balance_cents FROM house",
     server: "SELECT part, kind, id, balance_cents FROM house ORDER BY part",
@@ -89,6 +95,10 @@ pub(super) fn read(
     })?;
     each(reader, progress, ("balances", &HOUSE), |row| {
         book.house_balance(row.small(0)?, row.number(1)?, row.number(2)?, row.number(3)?);
+        Ok(())
+    })?;
+    each(reader, progress, ("gifts", &GIFTS), |row| {
+        book.gifts_there = Some(row.number(0)?);
         Ok(())
     })?;
     each(reader, progress, ("users", &USERS), |row| {

@@ -111,8 +111,17 @@ impl Book {
         }
     }
 
-    /// The event has what its budget says, of each part.
+    /// The event has what its budget says, of each part; and where parts draw from it, what they have drawn and what they have not is
+    /// all that it has.
     fn close_gifts(&mut self) {
+        if let Some(there) = self.gifts_there {
+            let of_event = self.unreleased.iter().filter(|((_, of), _)| *of == EVENT_SPONSOR);
+            let account: i64 = of_event.map(|(_, cents)| *cents).sum();
+            if there != account {
+                let expected = format!("{account} by the accounts of all parts");
+                self.differ("gift_pot", "the pot of gifts, and what parts have drawn", None, expected, there);
+            }
+        }
         let budgets = self
             .parts
             .iter()

@@ -108,13 +108,12 @@ impl<'a, S: Store> Batch<'a, S> {
         Ok(())
     }
 
-    /// Draws so many cents for gifts from what all writers have in common, or as many as are there; puts back what is negative. Gives
-    /// how much. In a transaction of its own: whoever draws waits for others who do, and holds up who waits for its own packets.
+    /// Draws cents for gifts as [`Store::draw_gifts`] does. Gives how much. In a transaction of its own: whoever draws waits for others who do, and holds up who waits for its own packets.
     ///
     /// # Errors
     /// When the ledger cannot be read or written.
-    pub fn draw_gifts(&mut self, cents: i64) -> Result<i64, LedgerError> {
-        let drawn = self.store.draw_gifts(cents)?;
+    pub fn draw_gifts(&mut self, needed: i64, ahead: i64) -> Result<i64, LedgerError> {
+        let drawn = self.store.draw_gifts(needed, ahead)?;
         self.book.take_gifts(drawn);
         Ok(drawn)
     }
@@ -130,7 +129,7 @@ impl<'a, S: Store> Batch<'a, S> {
             }
         }
         // Parts are closed when the event is over: the first one that is takes with it what nobody has drawn.
-        self.draw_gifts(i64::MAX)?;
+        self.draw_gifts(i64::MAX, 0)?;
         self.book.close();
         Ok(())
     }

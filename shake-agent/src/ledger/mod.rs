@@ -291,13 +291,12 @@ impl<S: Store> Ledger<S> {
         Ok(value)
     }
 
-    /// Draws so many cents for gifts from what all writers of the ledger have in common, or as many as are there; puts back what is
-    /// negative. Gives how much: nothing where there is no other writer.
+    /// Draws cents for gifts from what all writers of the ledger have in common; see [`Store::draw_gifts`]. Gives how much.
     ///
     /// # Errors
     /// A failed write.
-    pub fn draw_gifts(&mut self, cents: i64, now: UnixMillis) -> Result<i64, LedgerError> {
-        self.transaction(now, |batch| batch.draw_gifts(cents))
+    pub fn draw_gifts(&mut self, needed: i64, ahead: i64, now: UnixMillis) -> Result<i64, LedgerError> {
+        self.transaction(now, |batch| batch.draw_gifts(needed, ahead))
     }
 
     /// Puts back what was drawn for gifts and not given.
@@ -306,7 +305,7 @@ impl<S: Store> Ledger<S> {
     /// A failed write.
     pub fn put_gifts_back(&mut self, now: UnixMillis) -> Result<(), LedgerError> {
         match self.standing().gifts {
-            Some(in_hand) if in_hand > 0 => self.draw_gifts(-in_hand, now).map(drop),
+            Some(in_hand) if in_hand > 0 => self.draw_gifts(-in_hand, 0, now).map(drop),
             _ => Ok(()),
         }
     }

@@ -101,12 +101,13 @@ pub trait Store: Debug {
         Ok(None)
     }
 
-    /// Draws so many cents for gifts out of what all writers have in common, or as many as are there, in the transaction under way;
-    /// puts back what is negative. Gives how much: nothing where there is no other writer.
+    /// Draws cents for gifts out of what all writers have in common, in the transaction under way: what is `needed` now, or as much as
+    /// is there, and for what comes next at most `ahead`, of which others get as well. Puts back what is negative. Gives how much:
+    /// nothing where there is no other writer.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    fn draw_gifts(&self, _cents: i64) -> Result<i64, LedgerError> {
+    fn draw_gifts(&self, _needed: i64, _ahead: i64) -> Result<i64, LedgerError> {
         Ok(0)
     }
 

@@ -135,6 +135,13 @@ fn run_on<K: Kind>(config: &Config, stop: &Stop) -> Result<(), RunError> {
         };
         let served = service.serve(stop)?;
         service.drain(served, stop);
+        let now = agent.time(clock.now());
+        // Until there is a gateway again others can give it.
+        if agent.ledger().failure().is_none()
+            && let Err(fault) = agent.ledger_mut().put_gifts_back(now)
+        {
+            warn!(%fault, "what was drawn for gifts stays in hand");
+        }
     }
     notify(NotifyState::Stopping);
     if let Some(settlement) = settlement {

@@ -267,8 +267,8 @@ impl Store for Postgres {
         before.map(Some).map_err(self.home.failed("write to"))
     }
 
-    fn draw_gifts(&self, cents: i64) -> Result<i64, LedgerError> {
-        let drawn = self.link.wait(gifts::draw(&self.link, cents));
+    fn draw_gifts(&self, needed: i64, ahead: i64) -> Result<i64, LedgerError> {
+        let drawn = self.link.wait(gifts::draw(&self.link, needed, ahead));
         drawn.map_err(self.home.failed("write to"))
     }
 

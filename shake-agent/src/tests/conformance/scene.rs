@@ -111,7 +111,7 @@ impl<S: Store> Scene<S> {
     pub fn of(mut ledger: Ledger<S>, seed: &SeedFile) -> Self {
         let now = 1_000;
         ledger.bind_seed(seed, GIFT_BUDGET, UnixMillis(now)).unwrap();
-        ledger.draw_gifts(i64::MAX, UnixMillis(now)).unwrap();
+        ledger.draw_gifts(i64::MAX, 0, UnixMillis(now)).unwrap();
         let record = ledger
             .transaction(UnixMillis(now), |batch| batch.load_lane(1, 0))
             .unwrap();

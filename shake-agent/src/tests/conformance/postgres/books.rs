@@ -118,6 +118,16 @@ fn each_planted_difference_is_named_at_a_server() {
             "gift_budget",
             "",
         ),
+        (
+            "UPDATE ledger SET gift_pot_cents = gift_pot_cents + 1",
+            "gift_pot",
+            "",
+        ),
+        (
+            "UPDATE parts SET gifts_cents = gifts_cents - 1 WHERE part = 0",
+            "gift_pot",
+            "",
+        ),
         ("UPDATE parts SET records_crc = 1 WHERE part = 1", "ledger_seed", ""),
         (
             "INSERT INTO parts SELECT 2, parts, count, total_cents, records_crc FROM parts WHERE part = 1",

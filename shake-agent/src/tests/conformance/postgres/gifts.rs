@@ -1,7 +1,7 @@
 //! Money for gifts, which all parts have in common.
 
 use super::{OnPostgres, PARTS, server};
-use crate::ledger::{Account, EVENT_SPONSOR, LedgerError, Postgres};
+use crate::ledger::{Account, EVENT_SPONSOR, LedgerError, Postgres, retire};
 use crate::seed_file::SeedFile;
 use crate::tests::conformance::scene::Scene;
 use local_postgres::Server;
@@ -67,8 +67,8 @@ fn parts_give_from_one_pot() {
     assert_eq!(kind.gifts(&server), [70, 0, 10, 10]);
 
     agents[0].ledger.put_gifts_back(NOW).unwrap();
-    assert_eq!(agents[1].ledger.draw_gifts(4, NOW).unwrap(), 4);
-    assert_eq!(agents[1].ledger.draw_gifts(40, NOW).unwrap(), 6, "as many as are there");
+    assert_eq!(agents[1].ledger.draw_gifts(4, 0, NOW).unwrap(), 4);
+    assert_eq!(agents[1].ledger.draw_gifts(40, 0, NOW).unwrap(), 6, "as many as are there");
     agents[1].hear(&[agents[1].gift(5, 10, &[4])]);
     assert_eq!(agents.each_ref().map(given), [2, 1]);
     assert_eq!(kind.gifts(&server), [70, 0, 0, 0]);
@@ -99,10 +99,29 @@ fn what_fails_leaves_the_pot_as_it_was() {
     let mut agent = kind.agent(0);
     agent.ledger.put_gifts_back(NOW).unwrap();
     let failed = agent.ledger.transaction(NOW, |batch| {
-        assert_eq!(batch.draw_gifts(30)?, 30);
+        assert_eq!(batch.draw_gifts(30, 0)?, 30);
         Err::<(), _>(LedgerError::StillOut("somewhere".into()))
     });
     assert!(failed.is_err());
     assert_eq!(agent.ledger.standing().gifts, Some(0));
     assert_eq!(kind.gifts(&server), [70, 70, 0, 70]);
+}
+
+/// A part that draws ahead leaves most of the pot to the others, and what its machine burns with comes back when it is retired.
+#[test]
+fn a_part_leaves_the_others_most_of_the_pot() {
+    let server = server();
+    let kind = OnPostgres::new(&server, "ahead");
+    let [mut first, mut second] = [0, 1].map(|part| {
+        let seed = SeedFile::open(&kind.events[usize::from(part)].seed()).unwrap();
+        let mut ledger = kind.ledger(part).unwrap();
+        ledger.bind_seed(&seed, Cents(16_000), NOW).unwrap();
+        ledger
+    });
+    assert_eq!(first.draw_gifts(0, 16_000, NOW).unwrap(), 1_000);
+    assert_eq!(second.draw_gifts(14_000, 600, NOW).unwrap(), 14_100, "what is needed, and some more");
+    assert_eq!(kind.gifts(&server), [16_000, 900, 15_100, 16_000]);
+    drop((first, second));
+    retire(&kind.config, 0, true, NOW).unwrap();
+    assert_eq!(kind.gifts(&server), [16_000, 1_900, 14_100, 16_000]);
 }

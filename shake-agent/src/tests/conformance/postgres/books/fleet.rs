@@ -136,7 +136,7 @@ impl Agent {
     fn of(mut ledger: Ledger<Postgres>, seed: &SeedFile) -> Self {
         ledger.bind_seed(seed, GIFTS, NOW).unwrap();
         // Half of what the first of them funded, for the gifts of each.
-        ledger.draw_gifts(GIFTS.0 as i64 / 2, NOW).unwrap();
+        ledger.draw_gifts(GIFTS.0 as i64 / 2, 0, NOW).unwrap();
         let part = seed.header().part;
         let lane = ledger.transaction(NOW, |batch| batch.load_lane(1, 0)).unwrap().lane;
         let rules = Rules::new(&show(), part);
