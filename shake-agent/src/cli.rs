@@ -5,6 +5,7 @@ pub mod close;
 pub mod loss;
 pub mod part;
 pub mod seed;
+pub mod settlement;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -53,9 +54,9 @@ pub enum Command {
     /// Shows and lifts the blocks of users, devices and address prefixes
     #[command(subcommand)]
     Blocks(BlocksCommand),
-    /// Checks what was handed to payment, and begins it anew
+    /// Writes what is handed to payment, checks it, and begins it anew
     #[command(subcommand)]
-    Settlement(SettlementCommand),
+    Settlement(settlement::SettlementCommand),
 }
 
 #[derive(Args)]
@@ -165,72 +166,6 @@ pub enum LiftKind {
     Prefix,
     /// Every block
     All,
-}
-
-#[derive(Subcommand)]
-pub enum SettlementCommand {
-    /// Compares the settlement file with the ledger to the cent, or names each difference
-    Verify(SettlementVerifyArgs),
-    /// Begins the settlement file anew, when it is gone
-    Begin(SettlementBeginArgs),
-}
-
-/// The settlement file and its ledger.
-#[derive(Args)]
-pub struct WhichSettlement {
-    /// Configuration file that names both; --file and --ledger go before it
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// The settlement file
-    #[arg(long, value_name = "FILE")]
-    pub file: Option<PathBuf>,
-    /// The ledger: a file, or postgres://user@host/database
-    #[arg(long, value_name = "LEDGER")]
-    pub ledger: Option<PathBuf>,
-}
-
-#[derive(Args)]
-#[command(after_long_help = "\
-The agent never begins a second file by itself: when the first one is missing or empty, settlement is down until it is brought
-back, or until this command. The lines are then written again from the first one on, byte for byte; whoever pays knows them
-by their keys. The agent may be running, and goes on within half a minute.
-
-Exit codes: 0 begun, 1 the file is there, or cannot be made, 2 wrong command line.
-
-Example:
-  shake-agent settlement begin --from 1 --config agent.toml")]
-pub struct SettlementBeginArgs {
-    /// The first line that is written; only 1, so that the file never has a hole
-    #[arg(long, value_name = "LINE", value_parser = clap::value_parser!(u64).range(1..=1))]
-    pub from: u64,
-    #[command(flatten)]
-    pub at: WhichSettlement,
-}
-
-#[derive(Args)]
-#[command(after_long_help = "\
-Checked are: every line's checksum, number and key, that the file belongs to this ledger, and every line against the one of
-that number in the ledger's outbox. And that the lines make the balances: of each user they have no gap, each balance is the
-last one and the line's cents, and the last one is the account's. Lines that are not settled yet are counted as backlog, and
-are no difference. Writes nothing; the agent may be running. Files of version 1 (credits only) are read with their ledgers.
-
-A ledger in PostgreSQL has no file: its table outbox is what payment reads. Then that is checked by itself: the lines of each part
-have no gap, and those of each user make the balance in the account.
-
-Exit codes: 0 agrees, 1 does not agree (each difference is named), 2 could not verify.
-
-Examples:
-  shake-agent settlement verify --config agent.toml
-  shake-agent settlement verify --file settlement.log --ledger ledger.db --json | jq .backlog.cents
-  shake-agent settlement verify --ledger postgres://auditor@standby/event --ca-file ca.pem")]
-pub struct SettlementVerifyArgs {
-    #[command(flatten)]
-    pub at: WhichSettlement,
-    #[command(flatten)]
-    pub server: books::OnServer,
-    /// Print as JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Subcommand)]

@@ -179,8 +179,8 @@ impl Check<'_> {
             return None;
         }
         if !file.settlement.file.as_ref().is_empty() {
-            let message =
-                "[settlement] file: a ledger in PostgreSQL has its outbox there, as a table; leave this empty";
+            let message = "[settlement] file: a ledger in PostgreSQL has its outbox there, as a table; leave this empty, and have \
+                 `shake-agent settlement run` write files where they are wanted";
             self.problems
                 .add(self.text, file.settlement.file.span(), message.to_owned());
         }

@@ -54,7 +54,10 @@ impl<S: Store> Agent<S> {
         });
         let asked = asked.fold(0, i64::saturating_add);
         let (needed, ahead) = wanted(in_hand, asked, cents(self.feed.gifts_a_second(now).0));
-        let was_short = self.gifts.short.is_some_and(|at| now >= at && now.since_ms(at) < SHORT_MS);
+        let was_short = self
+            .gifts
+            .short
+            .is_some_and(|at| now >= at && now.since_ms(at) < SHORT_MS);
         let waits = was_short && (needed == 0 || needed > 0 && self.gifts.is_empty);
         if (needed, ahead) == (0, 0) || waits {
             return Ok(());

@@ -7,7 +7,8 @@ mod commands;
 
 use cli::part::PartCommand;
 use cli::seed::SeedCommand;
-use cli::{Cli, Command, LedgerCommand, SettlementCommand};
+use cli::settlement::SettlementCommand;
+use cli::{Cli, Command, LedgerCommand};
 use host::console;
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         Command::Seed(SeedCommand::Generate(args)) => (commands::seed::generate(&args), 1),
         Command::Seed(SeedCommand::Inspect(args)) => (commands::seed::inspect(&args), 1),
         Command::Seed(SeedCommand::Verify(args)) => (commands::seed::verify(&args), 2),
+        Command::Settlement(SettlementCommand::Run(args)) => (commands::settlement::run(&args), 1),
         Command::Settlement(SettlementCommand::Verify(args)) => (commands::settlement::verify(&args), 2),
         Command::Settlement(SettlementCommand::Begin(args)) => (commands::settlement::begin(&args), 1),
         Command::Part(PartCommand::Status(args)) => (commands::part::status(&args), 1),

@@ -119,7 +119,13 @@ impl Book {
             let account: i64 = of_event.map(|(_, cents)| *cents).sum();
             if there != account {
                 let expected = format!("{account} by the accounts of all parts");
-                self.differ("gift_pot", "the pot of gifts, and what parts have drawn", None, expected, there);
+                self.differ(
+                    "gift_pot",
+                    "the pot of gifts, and what parts have drawn",
+                    None,
+                    expected,
+                    there,
+                );
             }
         }
         let budgets = self

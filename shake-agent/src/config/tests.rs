@@ -78,3 +78,17 @@ fn every_problem_has_its_line() {
         );
     }
 }
+
+/// What moves balances stands in the table of a server, and nobody takes an agent's own file for all of it.
+#[test]
+fn a_ledger_on_a_server_has_no_settlement_file_of_an_agent() {
+    let text = DEFAULT.replacen("url = \"\"", "url = \"postgres://agent@localhost/event\"", 1);
+    let problems = Config::parse(&text, Path::new("")).expect_err("it names both");
+    assert!(
+        problems.to_string().contains("`shake-agent settlement run`"),
+        "{problems}"
+    );
+    let text = text.replacen("file = \"settlement.log\"", "file = \"\"", 1);
+    let config = Config::parse(&text, Path::new("")).expect("it names the server alone");
+    assert!(config.settlement.is_none() && config.server.is_some());
+}

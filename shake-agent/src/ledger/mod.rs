@@ -56,7 +56,7 @@ pub use out::{Out, still_out};
 pub use outbox::{ClosingRow, LineKind, OutboxRow};
 pub use packet::{EVENT_SPONSOR, Granted, Held, Making, NO_LANE, Origin, Packet, Release, State, Term, shares_of};
 pub use postgres::{
-    Access, Failure, Halt, Installation, Known, Loss, PartRow, Postgres, SEEN_MS, adopt, init, parts, retire,
+    Access, Failure, Halt, Installation, Known, Loss, PartRow, Postgres, SEEN_MS, SKIPPED, adopt, init, parts, retire,
     server_name,
 };
 pub use reader::{Cursor, PRIMARY_MAX, Place, Query, Reader, Row};

@@ -126,6 +126,18 @@ impl Reader {
         }
     }
 
+    /// Makes what was read before [`Reader::begin`] as durable as a commit of one's own would be: where a server is read that agents
+    /// write to, what can be seen need not be on a standby yet.
+    ///
+    /// # Errors
+    /// When that commit cannot be made, or no standby may have it.
+    pub fn confirm(&self) -> Result<(), LedgerError> {
+        match &self.source {
+            Source::File { .. } => Ok(()),
+            Source::Server(snapshot) => snapshot.confirm(),
+        }
+    }
+
     /// Where it lies, for messages.
     #[must_use]
     pub fn place(&self) -> &Path {

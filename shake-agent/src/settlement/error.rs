@@ -27,7 +27,11 @@ pub enum SettlementError {
     )]
     Missing(PathBuf),
     /// Another process writes the file.
-    #[error("the settlement file {} is in use by another agent; give each agent its own [settlement] file", .0.display())]
+    #[error(
+        "the settlement file {} is in use by another process; give each agent its own [settlement] file, and each `settlement run` its \
+         own directory",
+        .0.display()
+    )]
     Locked(PathBuf),
     /// The file was removed or replaced while it was written.
     #[error("the settlement file {} was removed or replaced; it is opened anew", .0.display())]
@@ -35,7 +39,8 @@ pub enum SettlementError {
     /// A file was begun for this ledger, and has nothing of it any more.
     #[error(
         "the settlement file {} is {how}, and one was begun for this ledger before: bring it back. Or, when what was read of it need \
-         not be read again, or is known by its keys, begin it anew from the first line on: `shake-agent settlement begin --from 1`",
+         not be read again, or is known by its keys, begin it anew from the first line on: `shake-agent settlement begin --from 1`, or \
+         `shake-agent settlement run --from-the-beginning` of a ledger in PostgreSQL",
         path.display()
     )]
     Gone {
@@ -44,6 +49,13 @@ pub enum SettlementError {
         /// "missing" or "empty".
         how: &'static str,
     },
+    /// No copy was begun in the directory.
+    #[error(
+        "there is no settlement file of a ledger in PostgreSQL in {}; give --out the directory that has them, or begin them there, each \
+         from its part's first line on, with --from-the-beginning",
+        absolute(.0).display()
+    )]
+    NoCopies(PathBuf),
     /// The file that is to be begun is there.
     #[error("the settlement file {} is there, with {lines} lines; nothing is to be begun", path.display())]
     Begun {
@@ -156,6 +168,7 @@ impl SettlementError {
                 | Self::NewLedger { .. }
                 | Self::OtherLedger { .. }
                 | Self::Gone { .. }
+                | Self::NoCopies(_)
                 | Self::Older(_)
         )
     }

@@ -7,7 +7,7 @@
 //! have a hole to whoever has read the first one, or pay from the first line on to whoever has not kept keys.
 
 use super::line::{Identity, LINE_BYTES_MAX};
-use super::{Line, Settlement, SettlementError, check_order};
+use super::{Line, Settlement, SettlementError, check_order, is_next};
 use crate::crash;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read};
@@ -268,7 +268,7 @@ impl<'a> Lines<'a> {
             return Ok(None);
         }
         let line = self.identity.read(&self.buffer).map_err(|what| self.damaged(what))?;
-        if line.seq != self.last + 1 {
+        if !is_next(self.last, line.seq) {
             return Err(self.damaged(format!("it has number {} where {} must be", line.seq, self.last + 1)));
         }
         self.last = line.seq;

@@ -25,7 +25,8 @@
 //! changes the last ones.
 //!
 //! Every line ends in one `\n`. A last line without it was being written when the process died: it is no part of the file.
-//! The header names the ledger: its identity, its seed, and the time of its first transfer; and it says what is owed.
+//! The header names the ledger: its identity, its seed, and the time of its first transfer (0 in a part's file of a ledger on a server,
+//! which is begun before that part is); and it says what is owed.
 //!
 //! Files of version 1 (credits only, `seq,key,user,cents,kind,packet,at_ms,crc`) are read and never continued.
 
@@ -58,7 +59,7 @@ pub struct Identity {
     pub parts: u16,
     /// The seed's checksum.
     pub records_crc: u32,
-    /// Time of the ledger's first transfer, milliseconds since 1970 UTC.
+    /// Time of the ledger's first transfer, milliseconds since 1970 UTC; 0 of a part of a ledger on a server.
     pub begun_ms: u64,
 }
 

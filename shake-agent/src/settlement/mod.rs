@@ -3,16 +3,20 @@
 //!
 //! ```text
 //! ledger ─commit─▶ outbox table ─▶ worker (reads by seq) ─▶ target: the file, later a message stream
+//!                               └▶ copies: of a server's, a file for each part (`shake-agent settlement run`)
 //! ```
 //! Invariant: the target's last line is the only cursor. The ledger holds none, so there are no two places that could
 //! disagree after a crash; and a target never takes a line that does not follow its last one.
 //!
 //! Nothing here writes to the ledger or holds up its thread: while the target is down, only the backlog grows.
 
+mod compared;
+mod copies;
 mod error;
 mod file;
 mod line;
 mod outbox;
+mod served;
 mod start;
 mod table;
 mod verify;
@@ -21,6 +25,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use copies::{Copied, Copying, copy, copy_name};
 pub use error::SettlementError;
 pub use file::FileTarget;
 pub use line::Identity;
@@ -30,7 +35,7 @@ pub use table::{TableReport, verify_table};
 pub use verify::{Report, verify};
 pub use worker::Worker;
 
-use crate::ledger::{Incarnation, LineKind};
+use crate::ledger::{Incarnation, LineKind, SKIPPED};
 use shake_rules::{Cents, PacketId, UnixMillis, UserId};
 
 /// One movement of a user's balance.
@@ -72,6 +77,31 @@ impl Line {
     };
 }
 
+/// Where lines come from: the outbox of one part.
+trait Source {
+    /// Lines after number `after`, in order, at most `max` of them.
+    fn read(&self, after: u64, max: usize) -> Result<Vec<Line>, SettlementError>;
+
+    /// The line of this number, when there is one.
+    fn find(&self, seq: u64) -> Result<Option<Line>, SettlementError> {
+        let found = self.read(seq.saturating_sub(1), 1)?.pop();
+        Ok(found.filter(|line| line.seq == seq))
+    }
+}
+
+/// Checks that a target's last line is the ledger's.
+fn compare_last(source: &impl Source, last: Option<&Line>) -> Result<(), SettlementError> {
+    let Some(last) = last else { return Ok(()) };
+    let ours = source.find(last.seq)?;
+    if ours.as_ref() == Some(last) {
+        return Ok(());
+    }
+    Err(SettlementError::NotInLedger {
+        seq: last.seq,
+        there: ours.is_some(),
+    })
+}
+
 /// Where lines go.
 pub trait Settlement {
     /// The last line that is durable there; `None` when there is none yet.
@@ -87,13 +117,22 @@ pub trait Settlement {
     fn append(&mut self, batch: &[Line]) -> Result<(), SettlementError>;
 }
 
+/// Whether the line of this number is the one behind `last` (0 before the first one). Where a loss was accepted numbers go on behind
+/// [`SKIPPED`] that nobody has.
+fn is_next(last: u64, seq: u64) -> bool {
+    seq > last && (seq - last - 1).is_multiple_of(SKIPPED.cast_unsigned())
+}
+
 /// Checks that a batch follows the line number `last` (0 before the first one) without a gap.
-fn check_order(last: u64, batch: &[Line]) -> Result<(), SettlementError> {
-    match (last + 1..).zip(batch).find(|(expected, line)| *expected != line.seq) {
-        None => Ok(()),
-        Some((expected, line)) => Err(SettlementError::Order {
-            expected,
-            found: line.seq,
-        }),
+fn check_order(mut last: u64, batch: &[Line]) -> Result<(), SettlementError> {
+    for line in batch {
+        if !is_next(last, line.seq) {
+            return Err(SettlementError::Order {
+                expected: last + 1,
+                found: line.seq,
+            });
+        }
+        last = line.seq;
     }
+    Ok(())
 }

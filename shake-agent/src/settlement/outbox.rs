@@ -1,6 +1,6 @@
 //! The ledger's outbox as settlement reads it: through a read-only connection, while the agent writes.
 
-use super::{Identity, Line, SettlementError};
+use super::{Identity, Line, SettlementError, Source};
 use crate::ledger::schema::{from_sql, to_sql};
 use crate::ledger::{self, Incarnation, LedgerError, LineKind};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -63,12 +63,6 @@ impl Outbox {
         })
     }
 
-    /// The line of this number, when there is one.
-    pub(super) fn find(&self, seq: u64) -> Result<Option<Line>, SettlementError> {
-        let found = self.read(seq.saturating_sub(1), 1)?.pop();
-        Ok(found.filter(|line| line.seq == seq))
-    }
-
     /// The number of the last line; 0 when there is none.
     pub(super) fn last_seq(&self) -> Result<u64, SettlementError> {
         self.read_with(|| {
@@ -77,16 +71,6 @@ impl Outbox {
                 .query_row([], |row| row.get::<_, Option<i64>>(0))
         })
         .map(|seq| seq.map_or(0, from_sql))
-    }
-
-    /// Lines after number `after`, in order, at most `max` of them.
-    pub(super) fn read(&self, after: u64, max: usize) -> Result<Vec<Line>, SettlementError> {
-        self.read_with(|| {
-            self.connection
-                .prepare_cached(concat!(lines!(), "WHERE seq > ?1 ORDER BY seq LIMIT ?2"))?
-                .query_map(params![to_sql(after), max as i64], line)?
-                .collect()
-        })
     }
 
     /// Runs `work`, and all that it reads is of one moment.
@@ -126,6 +110,17 @@ impl Outbox {
 
     fn read_with<T>(&self, work: impl FnOnce() -> rusqlite::Result<T>) -> Result<T, SettlementError> {
         work().map_err(|source| LedgerError::sqlite("read the outbox of", &self.path, source).into())
+    }
+}
+
+impl Source for Outbox {
+    fn read(&self, after: u64, max: usize) -> Result<Vec<Line>, SettlementError> {
+        self.read_with(|| {
+            self.connection
+                .prepare_cached(concat!(lines!(), "WHERE seq > ?1 ORDER BY seq LIMIT ?2"))?
+                .query_map(params![to_sql(after), max as i64], line)?
+                .collect()
+        })
     }
 }
 

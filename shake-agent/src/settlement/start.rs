@@ -2,8 +2,7 @@
 
 use super::file::{FileTarget, Lines, whole_bytes};
 use super::outbox::Outbox;
-use super::worker::compare_last;
-use super::{Identity, Line, Settlement, SettlementError};
+use super::{Identity, Line, Settlement, SettlementError, Source, compare_last};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;

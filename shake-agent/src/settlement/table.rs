@@ -1,6 +1,10 @@
 //! Proves the outbox of a ledger by itself, where it is what payment reads: of each part the lines have no gap, and of each user they
-//! make the balance, up to the one in the account. Reads one snapshot, and writes nothing.
+//! make the balance, up to the one in the account. The copies that `settlement run` wrote of it are compared line by line. Reads one
+//! snapshot, and writes nothing.
 
+use super::SettlementError;
+use super::compared::Compared;
+use super::served::line;
 use super::verify::{KindSum, Sums};
 use crate::differences::Differences;
 use crate::ledger::schema::from_sql;
@@ -10,13 +14,17 @@ use shake_rules::UserId;
 use shake_rules::money::{grouped, signed};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 /// Lines between two words of progress.
 const PROGRESS_EVERY: u64 = 65_536;
 
 const BY_PART: Query = Query {
-    file: "SELECT (SELECT part FROM seed), seq, kind, cents FROM outbox ORDER BY seq",
-    server: "SELECT part, seq, kind, cents FROM outbox ORDER BY part, seq",
+    file:
+        "SELECT (SELECT part FROM seed), seq, kind, cents, user, packet, at_ms, number, balance_cents, coalesce(bits, 0)
+           FROM outbox LEFT JOIN incarnations USING (incarnation) ORDER BY seq",
+    server: "SELECT part, seq, kind, cents, usr, packet, at_ms, number, balance_cents, coalesce(bits, 0)
+             FROM outbox LEFT JOIN openings USING (part, opening) ORDER BY part, seq",
 };
 
 const BY_USER: Query = Query {
@@ -40,6 +48,10 @@ pub struct TableReport {
     pub event: u32,
     /// Its lines.
     pub lines: Sums,
+    /// Those of them that are in the files of `settlement run`, and those that wait; `None` when no files were given.
+    pub settled: Option<Sums>,
+    /// The lines that wait.
+    pub backlog: Option<Sums>,
     /// How many users have lines.
     pub users: u64,
     /// What all users are owed together, in cents: each one's last balance.
@@ -67,6 +79,17 @@ impl fmt::Display for TableReport {
         let Sums { count, cents, .. } = self.lines;
         row(f, "total", KindSum { count, cents })?;
         writeln!(f, "  {} users have lines", grouped(self.users))?;
+        if let (Some(settled), Some(backlog)) = (&self.settled, &self.backlog) {
+            let (settled, backlog) = (grouped(settled.count), grouped(backlog.count));
+            writeln!(f, "  {settled} lines are in the files, {backlog} wait")?;
+        }
+        if !self.closed_parts.is_empty() {
+            writeln!(
+                f,
+                "  {} parts are closed: no line of theirs follows",
+                self.closed_parts.len()
+            )?;
+        }
         self.differences.fmt(f)?;
         if self.agrees {
             f.write_str("agrees: each part's lines have no gap, and each user's sum to the balance")
@@ -76,11 +99,18 @@ impl fmt::Display for TableReport {
     }
 }
 
-/// Verifies the outbox of a ledger. `progress` is told from time to time how many lines are read.
+/// Verifies the outbox of a ledger, and the files of `settlement run` in a directory against it. `progress` is told from time to time
+/// how many lines are read.
 ///
 /// # Errors
-/// When it cannot be read, or no agent has served it yet; a difference is no error but part of the report.
-pub fn verify_table(ledger: &Place, mut progress: impl FnMut(u64)) -> Result<TableReport, LedgerError> {
+/// When one of them cannot be read, or no agent has served the ledger yet; a difference is no error but part of the report.
+pub fn verify_table(
+    ledger: &Place,
+    files: Option<&Path>,
+    mut progress: impl FnMut(u64),
+) -> Result<TableReport, SettlementError> {
+    // The files first, the ledger's snapshot after them: what was settled in between counts as waiting.
+    let files = files.map(super::compared::files_of).transpose()?;
     let reader = Reader::open(ledger)?;
     reader.begin()?;
     let books = reader.parts()?;
@@ -93,6 +123,7 @@ pub fn verify_table(ledger: &Place, mut progress: impl FnMut(u64)) -> Result<Tab
         event: bound.header.event.0,
         ..TableReport::default()
     };
+    let mut compared = files.as_ref().map(|files| Compared::of(files, &books));
     let mut parts = Parts::default();
     let mut done = 0_u64;
     reader.each(&BY_PART, |row| {
@@ -100,8 +131,12 @@ pub fn verify_table(ledger: &Place, mut progress: impl FnMut(u64)) -> Result<Tab
         if done.is_multiple_of(PROGRESS_EVERY) {
             progress(done);
         }
-        parts.take(&books, row, &mut report)
+        parts.take(&books, row, compared.as_mut(), &mut report)
     })?;
+    if let Some(compared) = compared {
+        let (settled, backlog) = compared.finish(&mut report.differences)?;
+        (report.settled, report.backlog) = (Some(settled), Some(backlog));
+    }
     report.closed_parts = parts.closed;
     reader.cursors([&BY_USER, &ACCOUNTS], |[lines, accounts]| {
         follow(lines, accounts, &mut report)
@@ -118,7 +153,13 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(&mut self, books: &[PartBooks], row: &Row, report: &mut TableReport) -> Result<(), LedgerError> {
+    fn take(
+        &mut self,
+        books: &[PartBooks],
+        row: &Row,
+        compared: Option<&mut Compared<'_>>,
+        report: &mut TableReport,
+    ) -> Result<(), SettlementError> {
         let (part, seq, cents): (u16, _, _) = (row.small(0)?, row.number(1)?, row.number(3)?);
         let subject = || format!("line {seq} of part {}", u32::from(part) + 1);
         let last = self.last.entry(part).or_default();
@@ -146,6 +187,9 @@ impl Parts {
             self.closed.push(part);
         }
         report.lines.add_of(kind, cents);
+        if let Some(compared) = compared {
+            compared.line(part, &line(row, kind)?, &mut report.differences)?;
+        }
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ pub struct KindSum {
 }
 
 impl Sums {
-    fn add(&mut self, line: &Line) {
+    pub(super) fn add(&mut self, line: &Line) {
         self.add_of(line.kind, line.cents);
     }
 
@@ -206,7 +206,7 @@ pub fn verify(file: &Path, ledger: &Path, mut progress: impl FnMut(u64)) -> Resu
 }
 
 /// The next line; `None` at the end, or from a damaged one on.
-fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Line> {
+pub(super) fn next(lines: &mut Lines<'_>, differences: &mut Differences) -> Option<Line> {
     match lines.next() {
         Ok(line) => line,
         Err(error) => {

@@ -1,7 +1,7 @@
 //! The thread that moves lines from the outbox to the target, and waits and tries again while the target is down.
 
 use super::outbox::Outbox;
-use super::{Identity, Line, Settlement, SettlementError, check_order};
+use super::{Identity, Settlement, SettlementError, Source, check_order, compare_last};
 use crate::counters::Counters;
 use crate::crash;
 use std::io;
@@ -16,11 +16,11 @@ use tracing::{error, info, warn};
 /// Most lines in one batch: one sync of the target serves so many.
 pub(super) const BATCH_MAX: usize = 4_096;
 /// How often the outbox is looked at while it is empty.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Time to the next try after a failure; it doubles with each one ...
-const RETRY_MIN: Duration = Duration::from_millis(100);
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(100);
 /// ... up to this.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The settlement thread.
 #[derive(Debug)]
@@ -162,19 +162,6 @@ fn step<T: Settlement>(
     let moved = pump.step();
     shared.backlog.store(pump.backlog()?, Ordering::Relaxed);
     moved
-}
-
-/// Checks that the target's last line is the ledger's.
-pub(super) fn compare_last(outbox: &Outbox, last: Option<&Line>) -> Result<(), SettlementError> {
-    let Some(last) = last else { return Ok(()) };
-    let ours = outbox.find(last.seq)?;
-    if ours.as_ref() == Some(last) {
-        return Ok(());
-    }
-    Err(SettlementError::NotInLedger {
-        seq: last.seq,
-        there: ours.is_some(),
-    })
 }
 
 /// Outbox and target.

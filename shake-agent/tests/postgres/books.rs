@@ -48,11 +48,7 @@ pub fn read_the_books(fleet: &Fleet, packet: PacketId) {
         0,
         "\"agrees\":true",
     );
-    check(
-        &format!("settlement verify --ledger {url} --file settlement.log"),
-        2,
-        "no settlement file",
-    );
+    copy_the_outbox(&url, check);
     check(
         "ledger backup to.db --config agent.toml",
         1,
@@ -71,5 +67,29 @@ pub fn read_the_books(fleet: &Fleet, packet: PacketId) {
         "settlement verify --config agent.toml --on-primary",
         1,
         "does NOT agree",
+    );
+}
+
+/// Payment has a file for each part, which goes on where it ended, and agrees.
+fn copy_the_outbox(url: &str, check: impl Fn(&str, i32, &str)) {
+    let run = format!("settlement run --ledger {url} --out settlement --once");
+    check(&run, 3, "--from-the-beginning");
+    check(
+        &format!("{run} --from-the-beginning"),
+        0,
+        "2 lines were added to the files of 2 parts",
+    );
+    check(&run, 0, "0 lines were added");
+    let verify = format!("settlement verify --ledger {url} --on-primary --file settlement");
+    check(&verify, 0, "2 lines are in the files, 0 wait");
+    check(
+        "settlement run --ledger ledger.db --out settlement",
+        1,
+        "settled by its agent",
+    );
+    check(
+        &format!("settlement begin --from 1 --ledger {url}"),
+        1,
+        "settlement run --from-the-beginning",
     );
 }

@@ -82,7 +82,10 @@ mod tests {
         let (mut there, mut draws) = (10_000_000, 0);
         while there > 0 {
             let drawn = drawn(there, 0, i64::MAX);
-            assert!(drawn <= there && (drawn <= there / AHEAD_SHARE || drawn <= AHEAD_MIN), "{drawn} of {there}");
+            assert!(
+                drawn <= there && (drawn <= there / AHEAD_SHARE || drawn <= AHEAD_MIN),
+                "{drawn} of {there}"
+            );
             (there, draws) = (there - drawn, draws + 1);
         }
         assert!(draws < 200, "{draws}");

@@ -206,7 +206,8 @@ pub(super) struct Dialled {
     pub(super) client: Client,
     /// What reads it.
     connection: JoinHandle<()>,
-    warned: Arc<AtomicBool>,
+    /// It said something that nobody asked: of a commit, that no standby may have it.
+    pub(super) warned: Arc<AtomicBool>,
     pub(super) runtime: Runtime,
 }
 

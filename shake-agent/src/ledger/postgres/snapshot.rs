@@ -16,15 +16,21 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use std::vec;
 use tokio::runtime::Runtime;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Statement};
 
 /// After how long of silence a server is asked whether it lives, and given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// What is no change of any row, and a commit all the same: it is answered when standbys have it, and with it all that was committed
+/// before. A server that takes no writes is a standby itself.
+const CONFIRM: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN true
+                       ELSE pg_logical_emit_message(true, 'settlement', ''::text) IS NOT NULL END";
 /// Rows on their way at once.
 const ROWS: u32 = 4_096;
 
@@ -34,6 +40,9 @@ pub(in crate::ledger) struct Snapshot {
     client: Client,
     runtime: Runtime,
     place: PathBuf,
+    warned: Arc<AtomicBool>,
+    /// Whether all that is read is of one moment.
+    is_begun: Cell<bool>,
     /// How long it may be held; `None` for any time.
     max: Option<Duration>,
     /// When it has to be over.
@@ -60,11 +69,18 @@ impl Snapshot {
             place: place.clone(),
             source,
         });
-        let Dialled { client, runtime, .. } = dialled?;
+        let Dialled {
+            client,
+            runtime,
+            warned,
+            ..
+        } = dialled?;
         let mut snapshot = Self {
             client,
             runtime,
             place,
+            warned,
+            is_begun: Cell::new(false),
             max: None,
             until: Cell::new(None),
             cursors: Cell::new(0),
@@ -87,6 +103,7 @@ impl Snapshot {
 
     /// From now on all that is read is of one moment.
     pub(in crate::ledger) fn begin(&self) -> Result<(), LedgerError> {
+        self.is_begun.set(true);
         self.until.set(self.max.map(|max| Instant::now() + max));
         // The first query of the transaction makes the snapshot. Agents' roles may not be idle for as long as a table takes.
         let begin = format!(
@@ -98,6 +115,17 @@ impl Snapshot {
             idle = SILENCE_MAX.as_millis(),
         );
         self.ask(async { Ok(self.client.batch_execute(&begin).await?) })
+    }
+
+    /// Makes a small commit of its own, where the server takes any: what was seen before is then as durable as that. Without it a
+    /// line may be seen that no standby has.
+    pub(in crate::ledger) fn confirm(&self) -> Result<(), LedgerError> {
+        self.warned.store(false, Relaxed);
+        self.one(CONFIRM, |row| row.try_get::<_, bool>(0))?;
+        if self.warned.load(Relaxed) {
+            return Err(self.failed("commit to")(Failure::Warned));
+        }
+        Ok(())
     }
 
     /// The books of each part.
@@ -236,7 +264,18 @@ impl Snapshot {
         LedgerError::TooLongOnPrimary(self.place.clone(), self.max.unwrap_or_default())
     }
 
+    fn failed(&self, action: &'static str) -> impl FnOnce(Failure) -> LedgerError {
+        let place = self.place.clone();
+        move |source| LedgerError::Postgres { action, place, source }
+    }
+
     fn ask<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, LedgerError> {
+        if !self.is_begun.get() {
+            let outcome = self.runtime.block_on(async { timeout(SILENCE_MAX, work).await });
+            return outcome
+                .unwrap_or(Err(Failure::Silent(SILENCE_MAX)))
+                .map_err(self.failed("read"));
+        }
         let until = self.until.get();
         let outcome = self.runtime.block_on(async {
             match until {
@@ -248,11 +287,7 @@ impl Snapshot {
         match outcome {
             None => Err(self.took_too_long()),
             Some(Err(_)) if is_over => Err(self.took_too_long()),
-            Some(outcome) => outcome.map_err(|source| LedgerError::Postgres {
-                action: "read",
-                place: self.place.clone(),
-                source,
-            }),
+            Some(outcome) => outcome.map_err(self.failed("read")),
         }
     }
 }
@@ -275,11 +310,7 @@ impl Fetched<'_> {
             self.ready = rows.into_iter();
         }
         let Some(row) = self.ready.next() else { return Ok(false) };
-        values_of(&row, values).map_err(|source| LedgerError::Postgres {
-            action: "read",
-            place: self.snapshot.place.clone(),
-            source,
-        })?;
+        values_of(&row, values).map_err(self.snapshot.failed("read"))?;
         Ok(true)
     }
 }

@@ -3,6 +3,7 @@
 mod answered;
 mod away;
 mod books;
+mod copies;
 mod gifts;
 mod halt;
 mod locks;

@@ -1,7 +1,7 @@
 //! What reads a ledger on a server: the audit of all parts at one moment, exports and stories as from a file, and where it may be
 //! read.
 
-mod fleet;
+pub mod fleet;
 
 use super::super::played;
 use super::super::scene::{OnDisk, PACKETS, record};
@@ -64,7 +64,7 @@ fn an_event_of_two_parts_balances_at_one_server() {
 }
 
 fn verify(config: &Config) -> TableReport {
-    settlement::verify_table(&place(config), |_| {}).unwrap()
+    settlement::verify_table(&place(config), None, |_| {}).unwrap()
 }
 
 /// A cent, a row, a line, a part's number: whatever is missing or changed is named.
@@ -118,11 +118,7 @@ fn each_planted_difference_is_named_at_a_server() {
             "gift_budget",
             "",
         ),
-        (
-            "UPDATE ledger SET gift_pot_cents = gift_pot_cents + 1",
-            "gift_pot",
-            "",
-        ),
+        ("UPDATE ledger SET gift_pot_cents = gift_pot_cents + 1", "gift_pot", ""),
         (
             "UPDATE parts SET gifts_cents = gifts_cents - 1 WHERE part = 0",
             "gift_pot",
@@ -246,7 +242,7 @@ fn exports_and_stories_of_a_server_are_those_of_a_file() {
         let told = |place| story::user(place, UserId(user)).map_err(|error| error.to_string());
         assert_eq!(told(&served), told(&file), "user {user}");
     }
-    let tables = [&file, &served].map(|place| settlement::verify_table(place, |_| {}).unwrap());
+    let tables = [&file, &served].map(|place| settlement::verify_table(place, None, |_| {}).unwrap());
     assert!(tables[0].agrees && tables[1].agrees);
     assert_eq!(
         (&tables[0].lines, tables[0].owed_cents),

@@ -68,7 +68,11 @@ fn parts_give_from_one_pot() {
 
     agents[0].ledger.put_gifts_back(NOW).unwrap();
     assert_eq!(agents[1].ledger.draw_gifts(4, 0, NOW).unwrap(), 4);
-    assert_eq!(agents[1].ledger.draw_gifts(40, 0, NOW).unwrap(), 6, "as many as are there");
+    assert_eq!(
+        agents[1].ledger.draw_gifts(40, 0, NOW).unwrap(),
+        6,
+        "as many as are there"
+    );
     agents[1].hear(&[agents[1].gift(5, 10, &[4])]);
     assert_eq!(agents.each_ref().map(given), [2, 1]);
     assert_eq!(kind.gifts(&server), [70, 0, 0, 0]);
@@ -119,7 +123,11 @@ fn a_part_leaves_the_others_most_of_the_pot() {
         ledger
     });
     assert_eq!(first.draw_gifts(0, 16_000, NOW).unwrap(), 1_000);
-    assert_eq!(second.draw_gifts(14_000, 600, NOW).unwrap(), 14_100, "what is needed, and some more");
+    assert_eq!(
+        second.draw_gifts(14_000, 600, NOW).unwrap(),
+        14_100,
+        "what is needed, and some more"
+    );
     assert_eq!(kind.gifts(&server), [16_000, 900, 15_100, 16_000]);
     drop((first, second));
     retire(&kind.config, 0, true, NOW).unwrap();
