@@ -61,7 +61,7 @@ pub fn play(
         .args(["--shakes-per-second", &rate.to_string()])
         .args(["--seconds", &size.seconds.to_string()])
         .arg("--control")
-        .arg(place.file("control.sock"))
+        .arg(place.file(files::CONTROL))
         .args(flags);
     with_page(&mut phones, place, &[("gateway", gateway)]);
     let ramp_s = u64::from(size.sessions / CONNECTS_PER_SECOND);

@@ -169,13 +169,13 @@ impl Phones {
     pub fn start(programs: &Programs, place: &Place, round: &Path, life: usize) -> anyhow::Result<Self> {
         let file = |name: &str, ending: &str| round.join(format!("{name}-{life}.{ending}"));
         let (journal, report, credits) = (file("journal", "csv"), file("report", "json"), file("credits", "csv"));
-        let control = std::env::temp_dir().join(format!("shake-chaos-{}.sock", std::process::id()));
         let mut command = programs.command("client-sim");
         command.arg("run").arg(round.join(files::SCENARIO));
         command.args(["--json", "--quiet"]);
         command.arg("--certs").arg(place.file(files::CERTS));
         command.arg("--credits").arg(&credits).arg("--journal").arg(&journal);
-        command.arg("--control").arg(control);
+        // A life that is killed leaves it there, and the next one takes its place.
+        command.arg("--control").arg(place.file(files::CONTROL));
         let service = Service::start_with_output("client-sim", command, file("phones", "log"), &report)?;
         Ok(Self {
             service,

@@ -80,49 +80,6 @@ pub enum Part {
     Way,
 }
 
-/// Those of one machine with its ledger in a file.
-const OF_A_MACHINE: [Kind; 17] = [
-    Kind::KillGateway,
-    Kind::KillAgent,
-    Kind::KillPhones,
-    Kind::StopGateway,
-    Kind::StopAgent,
-    Kind::StopPhones,
-    Kind::Reboot,
-    Kind::DiskFull,
-    Kind::SyncFails,
-    Kind::SlowDisk,
-    Kind::SettlementFull,
-    Kind::StateFull,
-    Kind::Clock,
-    Kind::Loss,
-    Kind::Reorder,
-    Kind::Duplicate,
-    Kind::Blackhole,
-];
-/// Those of a fleet.
-const OF_A_FLEET: [Kind; 19] = [
-    Kind::KillGateway,
-    Kind::KillAgent,
-    Kind::KillPhones,
-    Kind::StopGateway,
-    Kind::StopAgent,
-    Kind::StopPhones,
-    Kind::Reboot,
-    Kind::Blackhole,
-    Kind::KillPostgres,
-    Kind::StopPostgres,
-    Kind::ShutPostgres,
-    Kind::Cut,
-    Kind::CommitLost,
-    Kind::AnswerLost,
-    Kind::Silence,
-    Kind::TwoAgents,
-    Kind::Retire,
-    Kind::Adopt,
-    Kind::OldStandby,
-];
-
 /// What holds of a kind.
 pub struct Traits {
     pub name: &'static str,
@@ -135,9 +92,38 @@ pub struct Traits {
 }
 
 impl Kind {
-    /// All kinds of a fleet, or of one machine.
-    pub fn all(of_fleet: bool) -> &'static [Self] {
-        if of_fleet { &OF_A_FLEET } else { &OF_A_MACHINE }
+    /// All kinds of a fleet, or of one machine with its ledger in a file, in the order in which schedules deal them.
+    pub fn all(of_fleet: bool) -> Vec<Self> {
+        let is_of = |kind: &Self| {
+            if of_fleet {
+                !kind.is_of_a_file()
+            } else {
+                !kind.is_of_a_server()
+            }
+        };
+        Self::value_variants().iter().copied().filter(is_of).collect()
+    }
+
+    /// Whether a fleet does not know it: it spoils disks or clocks of one machine, or does a part of what [`Blackhole`](Self::Blackhole) does.
+    const fn is_of_a_file(self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull
+                | Self::SyncFails
+                | Self::SlowDisk
+                | Self::SettlementFull
+                | Self::StateFull
+                | Self::Clock
+                | Self::Loss
+                | Self::Reorder
+                | Self::Duplicate
+        )
+    }
+
+    /// Whether only a fleet knows it.
+    fn is_of_a_server(self) -> bool {
+        let strikes = self.traits().strikes;
+        strikes.contains(&Part::Postgres) || strikes.contains(&Part::Way)
     }
 
     pub fn traits(self) -> Traits {
@@ -292,6 +278,15 @@ mod tests {
             assert!(traits.strength.1 <= if *kind == Kind::Clock { 127 } else { 255 });
             assert!(!traits.strikes.is_empty());
         }
+    }
+
+    #[test]
+    fn a_fleet_and_a_machine_know_their_own_and_some_in_common() {
+        let (fleet, machine) = (Kind::all(true), Kind::all(false));
+        assert_eq!((fleet.len(), machine.len()), (19, 17));
+        let both: Vec<_> = fleet.iter().filter(|kind| machine.contains(kind)).collect();
+        assert_eq!((both.len(), both.contains(&&Kind::Blackhole)), (8, true));
+        assert!(fleet.contains(&Kind::CommitLost) && machine.contains(&Kind::Clock));
     }
 
     #[test]

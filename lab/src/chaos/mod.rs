@@ -121,10 +121,14 @@ impl Options {
                 names.join(", ")
             );
         }
-        let kinds = if self.faults.is_empty() { all } else { &self.faults };
+        let kinds = if self.faults.is_empty() {
+            all
+        } else {
+            self.faults.clone()
+        };
         Ok(Deck {
             seed: self.seed,
-            kinds: kinds.to_vec(),
+            kinds,
             machines: if self.fleet { Fleet::machines() } else { 1 },
         })
     }

@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn of_a_machine(seed: u64) -> Deck {
-        deck(seed, Kind::all(false), 1)
+        deck(seed, &Kind::all(false), 1)
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         let mut dealt = 0;
         for at in 0..all.len() as u64 * 3 {
-            seen.insert(card(3, all, at));
+            seen.insert(card(3, &all, at));
             dealt += 1;
             if dealt % all.len() == 0 {
                 assert_eq!(seen.len(), all.len());
@@ -172,7 +172,7 @@ mod tests {
                 let planned = faults(&of_a_machine(seed), round);
                 keep_their_bounds(&planned);
                 assert!(planned.iter().all(|fault| fault.machine.is_none()));
-                let planned = faults(&deck(seed, Kind::all(true), 2), round);
+                let planned = faults(&deck(seed, &Kind::all(true), 2), round);
                 keep_their_bounds(&planned);
                 struck.extend(planned.iter().filter_map(|fault| fault.machine));
             }

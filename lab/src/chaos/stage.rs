@@ -89,7 +89,7 @@ impl Machine {
 }
 
 impl<'a> Stage<'a> {
-    /// With these machines, which are started.
+    /// With these machines, which are started, and the two shows of each round.
     pub fn start(
         place: Rc<Place>,
         mut machines: Vec<Machine>,
@@ -98,6 +98,9 @@ impl<'a> Stage<'a> {
         back_ms_max: u64,
         interrupt: &'a Interrupt,
     ) -> anyhow::Result<Self> {
+        for (show, has_gifts) in [(files::SHOW, false), (LOUD_SHOW, true)] {
+            place.write(show, &plan::show(has_gifts))?;
+        }
         for machine in &mut machines {
             machine.start(interrupt)?;
         }
@@ -126,8 +129,6 @@ impl<'a> Stage<'a> {
             let path = place.file(directory);
             fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        place.write(files::SHOW, &plan::show(false))?;
-        place.write(LOUD_SHOW, &plan::show(true))?;
         place.write(files::GATEWAY, &plan::gateway(&place))?;
         place.write(files::AGENT, &plan::agent(&place))?;
         let disks = [directories::LEDGER, files::STATE];
@@ -145,8 +146,6 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Self> {
         let fleet = Fleet::prepare(minutes, programs, interrupt)?;
         let base = Rc::clone(&fleet.ground.base);
-        base.write(files::SHOW, &plan::show(false))?;
-        base.write(LOUD_SHOW, &plan::show(true))?;
         let places = fleet.ground.places.iter().enumerate();
         let machines = places.map(|(part, place)| {
             let label = format!("{}-", machine(part));

@@ -38,6 +38,8 @@ pub mod files {
     pub const GATEWAY: &str = "gateway.toml";
     pub const AGENT: &str = "agent.toml";
     pub const SCENARIO: &str = "scenario.toml";
+    /// Where phones are steered while they play.
+    pub const CONTROL: &str = "control.sock";
     pub const LEDGER: &str = "ledger.db";
     pub const REPORT: &str = "report.json";
     pub const CREDITS: &str = "credits.csv";
