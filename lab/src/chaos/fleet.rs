@@ -2,7 +2,7 @@
 
 use super::plan;
 use super::way::Way;
-use crate::testbed::{Ground, Programs, Service, files, machine};
+use crate::testbed::{Ground, Programs, Service, deployed, files, machine};
 use std::fs;
 use std::path::Path;
 use xtask::interrupt::Interrupt;
@@ -46,6 +46,7 @@ impl Fleet {
     pub fn configure(&self, part: usize) -> anyhow::Result<()> {
         let place = &self.ground.places[part];
         place.write(files::SHOW, &plan::show(false))?;
+        place.write(files::THROTTLE, &plan::throttle(&deployed(".", "throttle")?)?)?;
         place.write(files::GATEWAY, &plan::gateway(place))?;
         place.write(files::AGENT, &self.agent(part, place.queue(), &place.directory))
     }

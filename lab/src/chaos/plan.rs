@@ -3,6 +3,7 @@
 use super::cast::directories;
 use crate::demo::plan;
 use crate::testbed::{Place, files};
+use anyhow::Context;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,8 @@ const SHAKES_PER_SECOND: u32 = 1_200;
 const RELEASES_PER_SECOND: u64 = 60;
 /// Packets that a gateway holds per shard, and loses when it is killed.
 const GRANTS_IN_HAND: u32 = 16;
+/// The throttle's signal of a whole control group.
+const CGROUP_CPU: &str = "cgroup_cpu";
 
 /// What `shake-agent seed generate` is told: packets for so many minutes of so many gateways, and for what is void or released
 /// while others audit.
@@ -66,9 +69,32 @@ weights = {{ red_packet = 40, greeting = 40, nothing = 20 }}
     text
 }
 
-/// The gateway's configuration: the demo's, with a state directory that can run full.
+/// The gateway's configuration: the demo's, with a state directory that can run full, and its throttle in a file.
 pub fn gateway(place: &Place) -> String {
-    format!("{}\n[state]\ndirectory = \"{}\"\n", plan::gateway(place), files::STATE)
+    format!(
+        "{}\n[state]\ndirectory = \"{}\"\n\n[throttle]\nfile = \"{}\"\n",
+        plan::gateway(place),
+        files::STATE,
+        files::THROTTLE
+    )
+}
+
+/// A throttle without the load of the control group. In it is whatever runs beside this on the machine: a build would switch off
+/// views and wallets, and the phones would wait for them to the end of their patience.
+///
+/// # Errors
+/// When it is no throttle.
+pub fn throttle(deployed: &str) -> anyhow::Result<String> {
+    let mut table: toml::Table = deployed.parse().context("the throttle is no TOML")?;
+    let grades = table.get_mut("grades").and_then(toml::Value::as_array_mut);
+    for grade in grades.context("the throttle has no grades")? {
+        for signals in ["enter", "leave"] {
+            if let Some(signals) = grade.get_mut(signals).and_then(toml::Value::as_table_mut) {
+                signals.remove(CGROUP_CPU);
+            }
+        }
+    }
+    Ok(toml::to_string(&table)?)
 }
 
 /// Where the agent's settlement file lies.
@@ -165,4 +191,25 @@ backoff_ms = [250, 2000]
         text.push_str(&format!("\n[[targets]]\naddress = \"{gateway}\"\n"));
     }
     text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::testbed::deployed;
+
+    #[test]
+    fn what_else_runs_on_the_machine_is_no_load_and_all_else_is_as_deployed() {
+        let deployed = deployed(".", "throttle").unwrap();
+        let mut expected: toml::Table = deployed.parse().unwrap();
+        let first = &mut expected["grades"].as_array_mut().unwrap()[1];
+        for signals in ["enter", "leave"] {
+            let signals = first[signals].as_table_mut().unwrap();
+            assert!(signals.remove(CGROUP_CPU).is_some() && !signals.is_empty());
+        }
+        let made = throttle(&deployed).unwrap();
+        assert_eq!(made.parse::<toml::Table>().unwrap(), expected);
+        assert!(!made.contains(CGROUP_CPU));
+    }
 }

@@ -129,6 +129,7 @@ impl<'a> Stage<'a> {
             let path = place.file(directory);
             fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
+        place.write(files::THROTTLE, &plan::throttle(&testbed::deployed(".", "throttle")?)?)?;
         place.write(files::GATEWAY, &plan::gateway(&place))?;
         place.write(files::AGENT, &plan::agent(&place))?;
         let disks = [directories::LEDGER, files::STATE];
