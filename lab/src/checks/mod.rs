@@ -50,6 +50,7 @@ pub fn check() -> anyhow::Result<()> {
     let known: Known = toml::from_str(&text).with_context(|| format!("{} is wrong", path.display()))?;
     let tree = Tree::read(root())?;
     let mut findings = sources::check_lines(&tree, &known.lines);
+    findings.extend(sources::check_documents(&tree));
     findings.extend(sources::check_unsafe(&tree, &known.has_unsafe));
     findings.extend(check_packages()?);
     for (package, circles) in &known.circles {

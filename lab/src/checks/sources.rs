@@ -1,4 +1,4 @@
-//! How long sources are, and where `unsafe` may stand.
+//! How long sources and some documents are, and where `unsafe` may stand.
 
 use super::Findings;
 use super::imports::code;
@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 
 /// A file of source has no more lines.
 pub const LINES_MAX: usize = 400;
+/// Documents that are read as a whole, and the most lines of each.
+pub const DOCUMENT_LINES_MAX: [(&str, usize); 2] = [("README.md", 120), ("docs/architecture.md", 300)];
 const FORBIDS: [&str; 2] = [
     "#![forbid(unsafe_code)]",
     // Where a test of the package injects faults.
@@ -27,6 +29,15 @@ pub fn check_lines(tree: &Tree, known: &BTreeSet<String>) -> Findings {
     let gone = known.iter().filter(|file| tree.text(file).is_none());
     findings.extend(gone.map(|file| format!("{file} is gone: take it off the list `lines`")));
     findings
+}
+
+/// That those documents are there, and no longer than they may be.
+pub fn check_documents(tree: &Tree) -> Findings {
+    let check = |&(file, most): &(&str, usize)| match tree.text(file).map(|text| text.lines().count()) {
+        None => Some(format!("{file} is gone")),
+        Some(lines) => (lines > most).then(|| format!("{file} has {lines} lines; {most} at most")),
+    };
+    DOCUMENT_LINES_MAX.iter().filter_map(check).collect()
 }
 
 /// That every library and program forbids `unsafe`, but for the packages of the list, which have some.

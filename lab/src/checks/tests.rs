@@ -3,7 +3,7 @@
 use super::commands::{self, Help};
 use super::documents::{Code, check_paths};
 use super::imports::{Circle, Graph, circles, compare, modules};
-use super::sources::{LINES_MAX, check_lines, check_unsafe};
+use super::sources::{DOCUMENT_LINES_MAX, LINES_MAX, check_documents, check_lines, check_unsafe};
 use super::tree::Tree;
 use std::collections::BTreeSet;
 
@@ -98,6 +98,20 @@ fn a_module_without_its_file_is_an_error() {
     let error = modules(&tree, "one").expect_err("there is no a");
     assert!(error.to_string().contains("declares a"), "{error}");
     assert!(modules(&tree, "two").is_err());
+}
+
+#[test]
+fn documents_that_are_read_as_a_whole_stay_short() {
+    let (short, most) = DOCUMENT_LINES_MAX[0];
+    let (long, longer) = DOCUMENT_LINES_MAX[1];
+    let texts = ["x\n".repeat(most), "x\n".repeat(longer + 1)];
+    let tree: Tree = [(short, &*texts[0]), (long, &*texts[1])].into_iter().collect();
+    assert_eq!(
+        check_documents(&tree),
+        [format!("{long} has {} lines; {longer} at most", longer + 1)]
+    );
+    let tree: Tree = [(short, &*texts[0])].into_iter().collect();
+    assert_eq!(check_documents(&tree), [format!("{long} is gone")]);
 }
 
 #[test]
