@@ -368,7 +368,8 @@ async fn gifts_reach_random_users_who_are_online() {
     let Grabbed::Grabbed(share) = grab(&phones[0], &offer.code).await else {
         panic!("the gift is for this user")
     };
-    assert!((1..=29).contains(&share.cents));
+    // Whose shard has nobody else gets all of it.
+    assert!((1..=30).contains(&share.cents), "{share:?}");
     assert_eq!(balance(&phones[0]).await, share.cents);
     drop(phones);
     end(stand);
