@@ -29,13 +29,12 @@ pub struct Ledger {
 #[derive(Debug, Deserialize)]
 pub struct Settlement {
     pub agrees: bool,
-    /// None where payment reads the table.
-    #[serde(default)]
-    pub backlog: Backlog,
+    /// None where payment reads the table, or copies of it.
+    pub backlog: Option<Backlog>,
 }
 
 /// Credits that wait to be settled.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub struct Backlog {
     pub count: u64,
 }

@@ -17,7 +17,7 @@ fn check(told: &str, outbox: &str, spoil: fn(&mut Audit, &mut Settlement), is_wh
     let mut audit = good().books.audit;
     let mut settlement = Settlement {
         agrees: true,
-        backlog: Backlog { count: 0 },
+        backlog: Some(Backlog { count: 0 }),
     };
     spoil(&mut audit, &mut settlement);
     let failures = Evidence {

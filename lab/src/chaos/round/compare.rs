@@ -70,8 +70,8 @@ pub fn compare_at_end(stage: &Stage<'_>, rounds: u32) -> anyhow::Result<Vec<Stri
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let mut wrong = compare(stage, &directory, &View::default(), rounds, false)?;
     let settlement: Settlement = serde_json::from_str(&read(&directory.join("settlement.json"))?)?;
-    if settlement.backlog.count > 0 {
-        wrong.push(format!("{} lines still wait for settlement", settlement.backlog.count));
+    if let Some(backlog) = settlement.backlog.filter(|backlog| backlog.count > 0) {
+        wrong.push(format!("{} lines still wait for settlement", backlog.count));
     }
     let users = export(stage, "users", &directory, files::USERS)?;
     wrong.extend(match &stage.fleet {
